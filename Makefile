@@ -1,0 +1,71 @@
+# Every target sets up .venv for itself, from any python3 that is new enough:
+#     make test
+#     make test PYTHON=python3.12 ARGS="tests/unit -x"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# pip must not run twice at once in one .venv, whatever -j says.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs bench compat clean
+
+help:
+	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
+	@echo "make test     the tests (ARGS=... goes to pytest)"
+	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
+	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make bench    the fan-out benchmark"
+	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
+	@echo "make clean    remove .venv and everything built"
+
+demo: $(VENV)/.has-demo
+	@echo "==> demo: four PostgreSQL shards on this machine, the flights of 2013 split over them"
+	@$(BIN)/greenshard demo $(ARGS)
+
+test: $(VENV)/.has-test
+	@echo "==> test: pytest, in random order, warnings as errors"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.has-test $(VENV)/.has-lint
+	@echo "==> lint: ruff, mypy --strict and the layers of import-linter"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.has-test $(VENV)/.has-docs
+	@echo "==> docs: docs/_build/html, warnings as errors"
+	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.has-test
+	@echo "==> bench: greenshard, a hand-written gevent loop, threads and a sequential loop, side by side"
+	@$(BIN)/python benchmarks/fanout.py $(ARGS)
+
+compat: $(VENV)/.has-test
+	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"
+	@$(BIN)/python tests/compat/run.py $(ARGS)
+
+clean:
+	@echo "==> clean: remove .venv and everything built"
+	@rm -rf $(VENV) build dist docs/_build greenshard.egg-info htmlcov .coverage .coverage.*
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# Touched last, so that an interrupted set-up is done again.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "greenshard needs Python 3.10 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." \
+	       "Name another: make PYTHON=/path/to/python3.12 ..." >&2; \
+	  exit 1; }
+	@echo "==> $(VENV): a virtual environment with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One stamp for each extra of setup.py.
+$(VENV)/.has-%: setup.py $(VENV)/.made
+	@echo "==> $(VENV): greenshard[$*] and what it needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

