@@ -56,7 +56,7 @@ clean:
 
 # Touched last, so that an interrupted set-up is done again.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "greenshard needs Python 3.10 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." \
 	       "Name another: make PYTHON=/path/to/python3.12 ..." >&2; \
 	  exit 1; }
@@ -67,5 +67,5 @@ $(VENV)/.made:
 # One stamp for each extra of setup.py.
 $(VENV)/.has-%: setup.py $(VENV)/.made
 	@echo "==> $(VENV): greenshard[$*] and what it needs"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*]'
 	@touch $@
