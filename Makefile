@@ -10,11 +10,12 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench compat clean
+.PHONY: help demo test coverage lint docs bench compat clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
 	@echo "make test     the tests (ARGS=... goes to pytest)"
+	@echo "make coverage the tests, and the lines and branches that they did not reach"
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark"
@@ -28,6 +29,12 @@ demo: $(VENV)/.has-demo
 test: $(VENV)/.has-test
 	@echo "==> test: pytest, in random order, warnings as errors"
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Not pytest-cov: pytest loads greenshard's own plugin before pytest-cov starts to measure.
+coverage: $(VENV)/.has-test
+	@echo "==> coverage: pytest, and the lines and branches that it did not reach"
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage report
 
 lint: $(VENV)/.has-test $(VENV)/.has-lint
 	@echo "==> lint: ruff, mypy --strict and the layers of import-linter"
