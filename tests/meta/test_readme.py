@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+from readme_renderer import rst
+
+from tests.meta.pages import PAGES, README, ROOT, python_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from greenshard.testing import Shards
+
+BLOCKS = [(page, block) for page in PAGES for block in python_blocks(page)]
+SCHEMA = """
+    CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL, amount int NOT NULL);
+    CREATE TABLE currencies (code text PRIMARY KEY);
+"""
+ROWS = {"shop_0": "(1, 'ada', 10), (2, 'bob', 20)", "shop_1": "(3, 'ada', 30), (4, 'eve', 40)"}
+
+
+@pytest.fixture
+def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
+    """An environment in which the README's ``dbname=shop_0`` and ``dbname=shop_1`` exist."""
+    server = greenshard_shards[0]
+    place = psycopg2.extensions.parse_dsn(server.dsn)
+    conn = psycopg2.connect(server.dsn)
+    conn.autocommit = True
+    with conn.cursor() as cur:
+        for database, rows in ROWS.items():
+            cur.execute(f"CREATE DATABASE {database}")
+            fill(f"{server.dsn} dbname={database}", rows)
+        yield {"PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"]}
+        for database in ROWS:
+            cur.execute(f"DROP DATABASE {database} WITH (FORCE)")
+    conn.close()
+
+
+def fill(dsn: str, rows: str) -> None:
+    conn = psycopg2.connect(dsn)
+    with conn, conn.cursor() as cur:
+        cur.execute(f"{SCHEMA} INSERT INTO orders VALUES {rows}")
+    conn.close()
+
+
+def test_readme_renders_as_pypi_renders_it() -> None:
+    assert rst.render(README.read_text(encoding="utf-8")) is not None
+
+
+def test_each_make_command_on_a_page_is_a_target_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"(?:``|^    )make ([a-z]+)", pages, re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), BLOCKS, ids=[f"{page.stem}-{i}" for i, (page, _) in enumerate(BLOCKS)]
+)
+def test_each_python_block_on_a_page_compiles(page: Path, block: str) -> None:
+    compile(block, str(page), "exec")
+
+
+def test_readme_runs_as_written(shop: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(block.lstrip("\n") for block in python_blocks(README)))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        env={**os.environ, **shop},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.splitlines()[:2] == ["1 10", "3 30"]
