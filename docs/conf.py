@@ -15,7 +15,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-default_role = "any"
+default_role = "py:obj"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
