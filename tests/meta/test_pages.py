@@ -82,3 +82,20 @@ def test_readme_runs_as_written(shop: dict[str, str], tmp_path: Path) -> None:
     )
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout.splitlines()[:2] == ["1 10", "3 30"]
+
+
+def test_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
+    blocks = python_blocks(ROOT / "docs" / "testing.rst")
+    tests = [block for block in blocks if "def test_" in block]
+    for number, block in enumerate(tests):
+        (tmp_path / f"test_{number}.py").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(tests)} passed" in done.stdout
