@@ -47,6 +47,7 @@ LINT = [
     "mypy==2.4.*",
     "ruff==0.17.*",
     "types-gevent==26.*",
+    "types-protobuf==7.*",
     "types-psycopg2==2.9.*",
 ]
 
