@@ -1,0 +1,13 @@
+"""SQL text to facts and plans: pure, without gevent, driver or clock.
+
+The union of shards needs three things of it: may this text run on every shard
+(`read_statement`), does it only read (`Statement.reads`), and what may a log show of
+it (`redact`).
+"""
+
+from __future__ import annotations
+
+from greenshard.planner.redaction import redact
+from greenshard.planner.statement import Statement, Unreadable, read_statement
+
+__all__ = ["Statement", "Unreadable", "read_statement", "redact"]
