@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+SEVERITY = {"passed": 0, "skipped": 1, "failed": 2, "error": 2, "hung": 3, "crashed": 3}
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A test that passes with plain psycopg2 and not with greenshard."""
+    """A test that ends worse with greenshard than with plain psycopg2, or that hangs at all."""
 
     test: str
     outcome: Outcome
@@ -43,11 +45,11 @@ class Comparison:
     greenshard: dict[str, Outcome] = field(default_factory=dict)
 
     def differences(self) -> list[Difference]:
-        """Return the tests that pass there and not here."""
+        """Return the tests that are worse here than there."""
         return [
-            Difference(test, outcome, self.expected.get(test))
-            for test, outcome in self.greenshard.items()
-            if outcome.status != "passed" and self.psycopg2[test].status == "passed"
+            Difference(test, here, self.expected.get(test))
+            for test, here in self.greenshard.items()
+            if is_worse(here, self.psycopg2[test])
         ]
 
     def gains(self) -> list[str]:
@@ -85,6 +87,12 @@ class Comparison:
             "gains": self.gains(),
             "stale": self.stale(),
         }
+
+
+def is_worse(here: Outcome, there: Outcome) -> bool:
+    """Whether greenshard's outcome falls behind psycopg2's; a hang or crash always does."""
+    severity = SEVERITY[here.status]
+    return severity > SEVERITY[there.status] or severity == SEVERITY["hung"]
 
 
 def count(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
