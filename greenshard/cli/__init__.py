@@ -1,0 +1,21 @@
+"""The command line: ``greenshard``, one file per command."""
+
+from __future__ import annotations
+
+import click
+
+import greenshard
+from greenshard.cli.demo import demo
+from greenshard.cli.query import query
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(greenshard.__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Query many PostgreSQL shards as if they were one."""
+
+
+main.add_command(demo)
+main.add_command(query)

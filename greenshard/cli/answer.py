@@ -1,0 +1,130 @@
+"""Runs one statement for ``greenshard query`` and gives its rows as PostgreSQL's own text.
+
+As text, because Python's types lose some of it: ``interval '1 month'`` would become 30 days,
+``timestamp 'infinity'`` the year 9999, and a date before Christ an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import greenshard
+from greenshard._driver import ext  # type: ignore[attr-defined]
+from greenshard.cli.formats import Column, Row
+from greenshard.planner import Statement, read_statement
+
+STREAM_NAME = "greenshard_query"
+CURSOR_STATEMENT = re.compile(r"[\s(]*(select|values|table)\b", re.IGNORECASE)
+COUNTS = re.compile(r"( \d+)+$")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        sql: the statement; with ``parameters``, psycopg2's ``%s`` stand for them.
+        parameters: texts, whose type PostgreSQL infers; none leaves every ``%`` as it is.
+        on: the shards to run on; empty means all.
+        broadcast: whether an INSERT may put its rows on each of them.
+        stream: whether rows may be printed before all have come.
+        autocommit: whether each shard commits by itself.
+    """
+
+    sql: str
+    parameters: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
+    broadcast: bool = False
+    stream: bool = False
+    autocommit: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        columns: the columns; empty if the statement gives no rows.
+        rows: the rows, as text; they may still be on the servers.
+        status: PostgreSQL's word for what was done, with the row count of all shards.
+        failures: why some shards gave nothing (``--on-error partial``).
+    """
+
+    columns: tuple[Column, ...]
+    rows: Iterable[Row]
+    status: str
+    failures: Mapping[str, BaseException]
+
+
+@contextmanager
+def answered(conn: greenshard.Connection, request: Request) -> Iterator[Answer]:
+    """Run a statement; what it changed is committed at the end.
+
+    With all rows at hand the commit comes first, so that nothing is printed that did not happen.
+    Streamed rows come before it: such a statement only reads.
+
+    Raises:
+        errors.Error: a shard failed, or the statement is refused; nothing was committed.
+
+    Switches: yes.
+    """
+    conn.autocommit = request.autocommit
+    give_text(conn)
+    stream = request.stream and is_streamable(request)
+    with _targeted(conn, request), conn.cursor(STREAM_NAME if stream else None) as cursor:
+        cursor.execute(request.sql, request.parameters or None)
+        if stream:
+            first = cursor.fetchmany(cursor.itersize)
+            yield Answer(_columns(cursor), chain(first, cursor), "", cursor.failures)
+        else:
+            rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
+            conn.commit()
+            yield Answer(_columns(cursor), rows, _status(cursor), cursor.failures)
+    conn.commit()
+
+
+def is_streamable(request: Request) -> bool:
+    """Say whether a server-side cursor can run the statement: one that certainly only reads.
+
+    >>> is_streamable(Request("SELECT 1;")), is_streamable(Request("SELECT 1; SELECT 2"))
+    (True, False)
+    """
+    if request.autocommit or not CURSOR_STATEMENT.match(request.sql):
+        return False
+    if ";" in request.sql.rstrip().rstrip(";"):
+        return False
+    statement = read_statement(request.sql, bool(request.parameters))
+    return isinstance(statement, Statement) and statement.reads
+
+
+def give_text(conn: greenshard.Connection) -> None:
+    """Let a connection give PostgreSQL's own text of every value, and None for NULL."""
+    # Types that psycopg2 does not know come as text anyway.
+    known = tuple(ext.string_types)
+    ext.register_type(ext.new_type(known, "TEXT", lambda value, _cursor: value), conn)
+
+
+@contextmanager
+def _targeted(conn: greenshard.Connection, request: Request) -> Iterator[None]:
+    with ExitStack() as stack:
+        if request.on:
+            stack.enter_context(conn.on(request.on))
+        if request.broadcast:
+            stack.enter_context(conn.broadcast())
+        yield
+
+
+def _columns(cursor: Any) -> tuple[Column, ...]:
+    return tuple(Column(column[0], column[1]) for column in cursor.description or ())
+
+
+def _status(cursor: Any) -> str:
+    """Give the command's tag with the row count of all shards: ``UPDATE 12``."""
+    tag = cursor.statusmessage or ""
+    word = COUNTS.sub("", tag)
+    return word if word == tag else f"{word} {cursor.rowcount}"

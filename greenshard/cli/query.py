@@ -1,0 +1,207 @@
+"""``greenshard query``: one statement on all shards, for people and for scripts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import click
+
+import greenshard
+from greenshard import errors
+from greenshard.cli.answer import Answer, Request, answered
+from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
+from greenshard.cli.formats import FORMATS, SameName
+from greenshard.cli.shards import VARIABLE, BadShards, shards_of, split_variable
+from greenshard.cli.writing import write_lines
+
+EPILOG = f"""\
+\b
+Examples:
+  greenshard query -s dbname=a -s dbname=b "SELECT * FROM flights LIMIT 3"
+  greenshard query -s west=postgresql://db1/app -s east=postgresql://db2/app \\
+      -p HNL --format csv "SELECT * FROM flights WHERE dest = %s" > hnl.csv
+  {VARIABLE}="postgresql://db1/app postgresql://db2/app" greenshard query - < report.sql
+
+Rows come in shard order, as each shard gave them. CSV and JSON stream: a statement that only reads
+runs through a server-side cursor, and its rows are printed as they come, so that an error may
+follow rows. A table, and what a statement returns that writes, is held in memory first. Output is
+UTF-8. CSV is what COPY reads back; JSON is an array with one object per line, and keeps as strings
+what JSON has no type for: numeric, dates, bytea, NaN.
+
+A statement that writes is committed at the end if no shard failed, first on one shard and then on
+the next; otherwise it is rolled back on all of them. --autocommit is for statements that cannot
+run in a transaction, such as VACUUM: then each shard commits by itself.
+
+\b
+Exit codes:
+  0  all is well
+  1  a shard reported an error, or the statement is refused
+  2  the command line is wrong
+  3  some shards did not answer (--on-error partial); the rows of the others were printed
+  4  no answer within --timeout
+  5  a shard could not be reached
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "-s",
+    "--shard",
+    "dsns",
+    multiple=True,
+    metavar="[NAME=]DSN",
+    help=f"A shard; repeat it. Unnamed ones are called s0, s1, ... Default: ${VARIABLE}, one a "
+    "line or URLs between spaces.",
+)
+@click.option(
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="VALUE",
+    help="The value of the next %s; with one of these, write %% for a percent sign.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
+@click.option("--null", default="", metavar="TEXT", help="How NULL prints in a table and in CSV.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Cancel the statement on all shards after this long.",
+)
+@click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up connecting after this long.",
+)
+@click.option("--on", multiple=True, metavar="NAME", help="Run on this shard only; repeatable.")
+@click.option("--broadcast", is_flag=True, help="Let an INSERT put its rows on every shard.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "partial"]),
+    default="raise",
+    show_default=True,
+    help="If a shard fails: fail, or (for statements that read) print the rows of the others.",
+)
+@click.option("--autocommit", is_flag=True, help="Let each shard commit by itself.")
+@click.argument("sql")
+def query(
+    *,
+    dsns: tuple[str, ...],
+    parameters: tuple[str, ...],
+    format_name: str,
+    null: str,
+    timeout: float | None,
+    connect_timeout: float,
+    on: tuple[str, ...],
+    broadcast: bool,
+    on_error: str,
+    autocommit: bool,
+    sql: str,
+) -> None:
+    """Run SQL on all shards at once and print the union of their rows.
+
+    SQL is one statement; "-" reads it from standard input.
+    """
+    _check_null(null)
+    text = click.get_text_stream("stdin").read() if sql == "-" else sql
+    # A server-side cursor ends with its shard, and cannot go on without it.
+    stream = format_name != "table" and on_error == "raise"
+    request = Request(text, parameters, on, broadcast, stream, autocommit)
+    shards = _shards(dsns, on)
+    with _connected(
+        shards, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error
+    ) as conn:
+        sys.exit(_run(conn, request, format_name, null))
+
+
+def _check_null(null: str) -> None:
+    if any(mark in null for mark in ',"\r\n'):
+        raise click.BadParameter(
+            "it cannot hold a comma, a quote or a line end", param_hint="--null"
+        )
+
+
+def _shards(dsns: tuple[str, ...], on: tuple[str, ...]) -> dict[str, str]:
+    """Find the shards; the names of ``--on`` are checked here, so that nothing is opened."""
+    texts = list(dsns) or split_variable(os.environ.get(VARIABLE, ""))
+    if not texts:
+        raise click.UsageError(f"No shards. Name them with -s DSN, or in ${VARIABLE}.")
+    try:
+        shards = shards_of(texts)
+    except BadShards as error:
+        raise click.UsageError(f"{error}.") from error
+    unknown = [name for name in on if name not in shards]
+    if unknown:
+        raise click.BadParameter(
+            f"no shard is called {', '.join(unknown)}; there are {', '.join(shards)}",
+            param_hint="--on",
+        )
+    return shards
+
+
+@contextmanager
+def _connected(shards: Mapping[str, str], **options: Any) -> Iterator[greenshard.Connection]:
+    try:
+        conn = greenshard.connect(shards, **options)
+    except errors.Error as error:
+        raise from_error(error, connecting=True) from error
+    with closing(conn):
+        yield conn
+
+
+def _run(conn: greenshard.Connection, request: Request, format_name: str, null: str) -> ExitCode:
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            # The failures are printed from cursor.failures.
+            warnings.simplefilter("ignore", greenshard.PartialResultWarning)
+            with answered(conn, request) as answer:
+                seconds = time.perf_counter() - start
+                _print(answer, format_name, null, f"{seconds * 1000:,.0f} ms")
+                return _outcome(answer)
+    except errors.Error as error:
+        raise from_error(error) from error
+    except SameName as error:
+        raise CommandFailed(
+            str(error), hint="give each a name of its own with AS", code=ExitCode.USAGE
+        ) from error
+
+
+def _print(answer: Answer, format_name: str, null: str, took: str) -> None:
+    """Print rows to stdout; what was done goes there too where people read, else to stderr."""
+    if not answer.columns:
+        click.echo(answer.status, err=format_name != "table")
+        return
+    lines = FORMATS[format_name](answer.columns, answer.rows, null)
+    if format_name != "table":
+        write_lines(lines)
+        return
+    # A table's rows have all come.
+    rows = list(answer.rows)
+    count = f"({len(rows):,} row{'' if len(rows) == 1 else 's'}, {took})"
+    write_lines([*lines, count])
+
+
+def _outcome(answer: Answer) -> ExitCode:
+    for shard, failure in answer.failures.items():
+        what = "\n".join(message_lines(failure))
+        click.echo(f"greenshard: no rows of shard {shard}: {what}", err=True)
+    return ExitCode.PARTIAL if answer.failures else ExitCode.OK
