@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from process import STATUSES, Outcome
+from tests.compat.process import STATUSES, Outcome
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from server import Server
+    from tests.compat.server import Server
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent

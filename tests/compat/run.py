@@ -17,16 +17,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison import Comparison, count, read_expected
-from process import Side
-from server import running_server
-from source import installed_version, suite_directory
+# Run as a script, it finds itself and greenshard as pytest does: from the project's directory.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.compat.comparison import Comparison, count, read_expected
+from tests.compat.process import Side
+from tests.compat.server import running_server
+from tests.compat.source import installed_version, suite_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from process import Outcome
-    from server import Server
+    from tests.compat.process import Outcome
+    from tests.compat.server import Server
 
 EXPECTED = Path(__file__).resolve().parent / "expected.toml"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from comparison import Comparison
-from process import Batch, Outcome
+
+from tests.compat.comparison import Comparison
+from tests.compat.process import Batch, Outcome
 
 
 def compare(there: str, here: str, expected: dict[str, str] | None = None) -> Comparison:
