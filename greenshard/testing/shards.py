@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -163,6 +164,7 @@ class Shards:
         """End the servers at once and remove their directory; nothing if it was done before."""
         if self._home is None:
             return
+        atexit.unregister(self.close)
         home, self._home = self._home, None
         shards, self._shards = self._shards, []
         home.close()
@@ -196,6 +198,8 @@ class Shards:
         bin_dir = find_bin_dir(self._bin_dir)
         self._account = Account.for_servers()
         self._home = Home(self._account)
+        # The guard acts after any end; at a normal one, wait for it.
+        atexit.register(self.close)
         self._programs = readable_bin_dir(bin_dir, self._account, self._home.path)
         postgres = self._programs / "postgres"
         self._shards = [
@@ -243,14 +247,21 @@ class Shards:
         log_path = home / "log"
         with log_path.open("ab") as log:
             running = [self._account.spawn(command, cwd=home, output=log) for command in commands]
-        for process, command in zip(running, commands, strict=True):
-            try:
-                failed = process.wait(max(0.0, deadline - time.monotonic())) != 0
-            except subprocess.TimeoutExpired:
-                failed = True
-            if failed:
+        outcomes = [_succeeds(process, deadline) for process in running]
+        for command, succeeded in zip(commands, outcomes, strict=True):
+            if not succeeded:
                 said = log_path.read_text(errors="replace")
                 raise ShardError(f"{' '.join(map(str, command))} failed:\n{said}")
+
+
+def _succeeds(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait for a process to end; False if it fails, or has to be killed at the deadline."""
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic())) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
 
 
 def _free_ports(count: int) -> list[int]:
