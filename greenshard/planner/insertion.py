@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from greenshard.planner._parser import INSERT_COMMAND, Message, TokenKind, char_offset, scan
+from greenshard.planner._parser import INSERT_COMMAND, Message, TokenKind, Tokens, char_offset, scan
 
 _WRITING_WORD = re.compile(r"(?<![a-z_])(?:insert|merge|copy)(?!\w)", re.IGNORECASE | re.ASCII)
 _CONSTRUCTS = {
@@ -30,6 +30,7 @@ _CONSTRUCTS = {
     TokenKind.COPY: "COPY",
     TokenKind.DO: "DO",
 }
+_PARENTHESES = (TokenKind.OPENING_PARENTHESIS, TokenKind.CLOSING_PARENTHESIS)
 
 
 class Insertion(NamedTuple):
@@ -60,6 +61,20 @@ def find_insertion(text: str, statements: Iterable[Message]) -> Insertion | None
             if found is not None:
                 return Insertion(_CONSTRUCTS[found.keyword], _position(text, found))
     return None
+
+
+def is_with_insert(tokens: Tokens, index: int) -> bool:
+    """Whether token `index` is the INSERT of a text `WITH ... INSERT INTO`, as the scanner sees it.
+
+    Certain where it says yes, for a text that PostgreSQL accepts, but for the likes of
+    `WITH ... SELECT (a) insert INTO`: a column that is renamed to a keyword.
+    """
+    return (
+        tokens[0].kind == TokenKind.WITH
+        and tokens[index].kind == TokenKind.INSERT
+        and tokens[index - 1].kind in _PARENTHESES
+        and [token.kind for token in tokens[index + 1 : index + 2]] == [TokenKind.INTO]
+    )
 
 
 def analyzes(explain: Message) -> bool:

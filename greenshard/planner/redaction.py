@@ -12,7 +12,7 @@ keyword only: an unterminated string must not come out as if it were code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from greenshard.planner._parser import ParserError, Token, TokenKind, scan
 
@@ -52,7 +52,7 @@ def redact(sql: str) -> str:
         return _first_keyword(sql)
 
 
-def _shapes(source: bytes, tokens: Iterator[Token]) -> Iterator[str]:
+def _shapes(source: bytes, tokens: Iterable[Token]) -> Iterator[str]:
     end = 0
     for token in tokens:
         if token.kind in _COMMENTS:
@@ -82,6 +82,6 @@ def _join(shapes: Iterator[str]) -> str:
 
 def _first_keyword(sql: str) -> str:
     first = _FIRST_WORD.match(sql)
-    if first is None or not next(scan(first[1])).is_keyword:
+    if first is None or not scan(first[1])[0].is_keyword:
         return _ELLIPSIS
     return f"{first[1]} {_ELLIPSIS}"

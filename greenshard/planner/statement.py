@@ -8,7 +8,7 @@ for that of all). Cheap and exact at once, by going only as far as needed:
 2. `UPDATE t SET a = 1`: none of the words without which nothing inserts. Does not; no parser.
 3. `SELECT 'please insert a coin'`: has the word, but not as a keyword. Does not; the scanner.
 4. `WITH new AS (INSERT ...) SELECT`, `EXPLAIN (ANALYZE off) INSERT`: the parser, and the rules
-   of `insertion`.
+   of `insertion`. (In a long text the scanner is enough for the first of the two.)
 
 Limits, none of which a client can see in the text: a function, procedure, trigger or rule that
 inserts when called; EXECUTE of a statement prepared on the server (its PREPARE counts as
@@ -19,23 +19,26 @@ inserting); text that the driver puts in unquoted (`AsIs`); a server whose
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from greenshard.planner import insertion, reading
-from greenshard.planner._parser import ParserError, TokenKind, parse, scan
-from greenshard.planner.placeholders import Translation, translate
+from greenshard.planner._parser import ParserError, TokenKind, char_offset, parse, scan
+from greenshard.planner.insertion import Insertion, find_insertion, is_with_insert
+from greenshard.planner.placeholders import translate
+from greenshard.planner.reading import only_reads
 
 MAX_CACHED_CHARACTERS = 10_000
 """Texts longer than this are read anew each time."""
 
 _CACHED_STATEMENTS = 1024
 
-# Keywords are ASCII and take no escapes: a text that inserts holds one of these words. ASCII,
-# because re's own folding takes U+017F for an s, and PostgreSQL's does not.
-_FLAGS = re.IGNORECASE | re.ASCII
-_BEGINS_WITH_INSERT = re.compile(r"[ \t\n\r\f\v]*insert(?![\w$\x80-\U0010ffff])", _FLAGS)
-_TRIGGER_WORD = re.compile(r"(?<![a-z_])(?:insert|merge|copy|do)(?![\w])", _FLAGS)
+# ASCII, because re's own folding takes U+017F for an s, and PostgreSQL's does not.
+_BEGINS_WITH_INSERT = re.compile(
+    r"[ \t\n\r\f\v]*insert(?![\w$\x80-\U0010ffff])", re.IGNORECASE | re.ASCII
+)
+# Keywords are ASCII and take no escapes: a text that inserts holds one of these words.
+_TRIGGER_WORD = re.compile(rb"(?<![a-z_])(?:insert|merge|copy|do)(?!\w)", re.IGNORECASE)
 _TRIGGER_TOKENS = frozenset({TokenKind.INSERT, TokenKind.MERGE, TokenKind.COPY, TokenKind.DO})
 
 
@@ -69,7 +72,7 @@ class Statement:
         """
         try:
             text = translate(self.sql, self.has_parameters).text
-            return reading.only_reads(text, parse(text))
+            return only_reads(text, parse(text))
         except ParserError:
             return False
 
@@ -113,10 +116,12 @@ def _read(sql: str, has_parameters: bool) -> Statement | Unreadable:
     if leading := _BEGINS_WITH_INSERT.match(sql):
         return Statement(sql, has_parameters, "INSERT", leading.end() - len("INSERT"))
     translation = translate(sql, has_parameters)
-    if _TRIGGER_WORD.search(translation.text) is None:
+    source = translation.text.encode(errors="replace")
+    words = [word.start() for word in _TRIGGER_WORD.finditer(source)]
+    if not words:
         return Statement(sql, has_parameters)
     try:
-        found = _find_insertion(translation)
+        found = _find_insertion(translation.text, words)
     except ParserError as error:
         at = error.position
         return Unreadable(error.message, None if at is None else translation.old_position(at))
@@ -128,8 +133,15 @@ def _read(sql: str, has_parameters: bool) -> Statement | Unreadable:
 _read_cached = lru_cache(maxsize=_CACHED_STATEMENTS)(_read)
 
 
-def _find_insertion(translation: Translation) -> insertion.Insertion | None:
-    text = translation.text
-    if not any(token.kind in _TRIGGER_TOKENS for token in scan(text)):
+def _find_insertion(text: str, words: Iterable[int]) -> Insertion | None:
+    """Look whether the trigger words that begin at the bytes `words` of `text` insert."""
+    tokens = scan(text)
+    places = (tokens.index_at(start) for start in words)
+    keywords = [at for at in places if at is not None and tokens[at].kind in _TRIGGER_TOKENS]
+    if not keywords:
         return None
-    return insertion.find_insertion(text, parse(text))
+    if len(text) > MAX_CACHED_CHARACTERS:
+        for at in keywords:
+            if is_with_insert(tokens, at):
+                return Insertion("INSERT", char_offset(text, tokens[at].start))
+    return find_insertion(text, parse(text))

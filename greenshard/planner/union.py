@@ -1,0 +1,36 @@
+"""What the union of shards refuses to run.
+
+Without declared tables nobody knows which rows belong where, so an INSERT that runs on several
+shards puts the same rows on each of them, and the union then shows them several times.
+"""
+
+from __future__ import annotations
+
+from greenshard import errors
+from greenshard.planner.statement import Statement, Unreadable
+from greenshard.planner.target import Target
+
+
+def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
+    """Refuse a statement that inserts, or that may and cannot be read.
+
+    Raises:
+        errors.NotSupportedError: It inserts.
+        errors.ProgrammingError: It cannot be read.
+    """
+    shards = ", ".join(target.shards)
+    if isinstance(statement, Unreadable):
+        at = "" if statement.position is None else f" at character {statement.position + 1}"
+        raise errors.ProgrammingError(
+            f"{statement.message}{at}; it may insert rows and would run on {shards}",
+            code="GS404",
+            hint="Correct the statement, or run it on one shard with conn.on(...).",
+        )
+    if statement.inserts:
+        raise errors.NotSupportedError(
+            f"{statement.construct} at character {(statement.position or 0) + 1} would put the "
+            f"same rows on each of {shards}",
+            code="GS401",
+            hint="Name the shard with conn.on('...'), or, for a table that every shard holds "
+            "whole, say so with conn.broadcast().",
+        )
