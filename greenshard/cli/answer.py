@@ -80,12 +80,12 @@ def answered(conn: greenshard.Connection, request: Request) -> Iterator[Answer]:
         cursor.execute(request.sql, request.parameters or None)
         if stream:
             first = cursor.fetchmany(cursor.itersize)
-            yield Answer(_columns(cursor), chain(first, cursor), "", cursor.failures)
+            yield Answer(_columns(cursor), chain(first, cursor), "", {})
+            conn.commit()
         else:
             rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
-            conn.commit()
+            _end(conn, cursor)
             yield Answer(_columns(cursor), rows, _status(cursor), cursor.failures)
-    conn.commit()
 
 
 def is_streamable(request: Request) -> bool:
@@ -117,6 +117,14 @@ def _targeted(conn: greenshard.Connection, request: Request) -> Iterator[None]:
         if request.broadcast:
             stack.enter_context(conn.broadcast())
         yield
+
+
+def _end(conn: greenshard.Connection, cursor: Any) -> None:
+    # Partial answers are of statements that read; where one failed there is nothing to commit.
+    if cursor.failures:
+        conn.rollback()
+    else:
+        conn.commit()
 
 
 def _columns(cursor: Any) -> tuple[Column, ...]:

@@ -38,7 +38,7 @@ class CommandFailed(click.ClickException):
     ) -> None:
         super().__init__(message)
         self.hint = hint
-        self.exit_code = int(code)
+        self.exit_code = int(code)  # type: ignore[misc]  # show() and exit read the instance's
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message, and the hint on a line of its own."""
@@ -62,13 +62,12 @@ def from_error(error: errors.Error, *, connecting: bool = False) -> CommandFaile
 def message_lines(error: BaseException) -> Iterator[str]:
     """Give what happened: one line, and one more for each shard if several failed."""
     if isinstance(error, errors.Error) and error.failures:
-        yield f"{len(error.failures)} shards failed"
+        yield first_line(error).rstrip(":")
         for shard, failure in error.failures.items():
             yield f"  shard {shard}: {first_line(failure)}"
         return
-    shard = getattr(error, "shard", None)
-    text = first_line(error)
-    yield text if shard is None or shard in text else f"shard {shard}: {text}"
+    name, text = getattr(error, "shard", None), first_line(error)
+    yield text if name is None or f"shard {name}" in text else f"shard {name}: {text}"
 
 
 def first_line(error: BaseException) -> str:

@@ -121,7 +121,7 @@ def query(
     SQL is one statement; "-" reads it from standard input.
     """
     _check_null(null)
-    text = click.get_text_stream("stdin").read() if sql == "-" else sql
+    text = sys.stdin.read() if sql == "-" else sql
     # A server-side cursor ends with its shard, and cannot go on without it.
     stream = format_name != "table" and on_error == "raise"
     request = Request(text, parameters, on, broadcast, stream, autocommit)

