@@ -40,6 +40,7 @@ else:
 MAX_DEPTH = 4000
 """Levels of nesting that are parsed: 4 MB of C stack at the 1 kB that a level costs at most."""
 
+_ATTEMPTS = 100
 _CERTAINLY_SHALLOW_BYTES = 4096  # a level takes two bytes of text at least
 
 
@@ -244,12 +245,17 @@ def _parse_tree(text: str) -> Any:
     except DecodeError:  # protobuf stops at 100 levels: an expression of 49 operators
         if SetAllowOversizeProtos is None:
             raise ParserError("the statement is nested too deeply", None) from None
-    # The switch is the process's. It was off, or we would not be here, and goes back to off.
-    SetAllowOversizeProtos(True)
-    try:
-        return postgast.parse(text)
-    finally:
-        SetAllowOversizeProtos(False)
+    # The switch is the process's. It was off, or we would not be here, and goes back to off:
+    # maybe under another thread that is here too, and then tries again.
+    for _ in range(_ATTEMPTS):
+        SetAllowOversizeProtos(True)
+        try:
+            return postgast.parse(text)
+        except DecodeError:
+            pass
+        finally:
+            SetAllowOversizeProtos(False)
+    raise ParserError("the statement is nested too deeply", None)
 
 
 _OPENING = frozenset({TokenKind.OPENING_PARENTHESIS, TokenKind.OPENING_BRACKET, TokenKind.CASE})

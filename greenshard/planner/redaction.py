@@ -47,7 +47,8 @@ def redact(sql: str) -> str:
     'SELECT * FROM users WHERE mail = ? LIMIT %s'
     """
     try:
-        return _join(_shapes(sql.encode(), scan(sql)))
+        tokens = scan(sql)
+        return _join(_shapes(sql.encode(), tokens))
     except (ParserError, _Ambiguous):
         return _first_keyword(sql)
 

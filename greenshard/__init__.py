@@ -1,0 +1,75 @@
+"""Query many PostgreSQL shards as if they were one, from gevent code."""
+
+from __future__ import annotations
+
+from greenshard._driver import (
+    BINARY,
+    DATETIME,
+    NUMBER,
+    ROWID,
+    STRING,
+    Binary,
+    Date,
+    DateFromTicks,
+    Time,
+    TimeFromTicks,
+    Timestamp,
+    TimestampFromTicks,
+)
+from greenshard.connection import Connection
+from greenshard.cursor import Cursor, ShardTiming
+from greenshard.dbapi import apilevel, connect, paramstyle, threadsafety
+from greenshard.errors import (
+    DatabaseError,
+    DataError,
+    Error,
+    FanoutError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    PartialCommitError,
+    PartialResultWarning,
+    ProgrammingError,
+    QueryTimeout,
+    Warning,
+)
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
+    "Error",
+    "FanoutError",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "PartialCommitError",
+    "PartialResultWarning",
+    "ProgrammingError",
+    "QueryTimeout",
+    "ShardTiming",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "Warning",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "threadsafety",
+]

@@ -1,0 +1,207 @@
+"""The only door to psycopg2 and psycogreen.
+
+psycopg2's connection and cursor are C classes. greenshard's own classes derive from them, so that
+everything that asks for the C types (``quote_ident``, ``execute_values``, ``register_*``) takes
+ours; what must act on one physical connection calls the C method through its class, as in
+``RawConnection.commit(raw)``: it means the same for a plain connection and for one of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions as ext
+from psycogreen.gevent import patch_psycopg
+from psycopg2.sql import Composable
+
+from greenshard import _green, errors
+
+RawConnection = ext.connection
+RawCursor = ext.cursor
+DriverError = psycopg2.Error
+Binary, Date, Time, Timestamp = psycopg2.Binary, psycopg2.Date, psycopg2.Time, psycopg2.Timestamp
+DateFromTicks, TimeFromTicks = psycopg2.DateFromTicks, psycopg2.TimeFromTicks
+TimestampFromTicks = psycopg2.TimestampFromTicks
+STRING, BINARY, NUMBER = psycopg2.STRING, psycopg2.BINARY, psycopg2.NUMBER
+DATETIME, ROWID = psycopg2.DATETIME, psycopg2.ROWID
+POLL_OK = ext.POLL_OK
+InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
+UNICODE = ext.UNICODE
+global_typecasters: Mapping[int, Any] = ext.string_types
+QueryCanceled = psycopg2.errors.QueryCanceled
+
+STATUS_READY = ext.STATUS_READY
+TRANSACTION_IDLE = ext.TRANSACTION_STATUS_IDLE
+TRANSACTION_ACTIVE = ext.TRANSACTION_STATUS_ACTIVE
+TRANSACTION_OPEN = ext.TRANSACTION_STATUS_INTRANS
+TRANSACTION_FAILED = ext.TRANSACTION_STATUS_INERROR
+TRANSACTION_UNKNOWN = ext.TRANSACTION_STATUS_UNKNOWN
+
+__all__ = ["Composable"]
+
+
+def make_cooperative() -> None:
+    """Let psycopg2's waits switch greenlets, unless a wait callback is installed already.
+
+    The callback is psycopg2's own and one per process (``set_wait_callback``).
+    """
+    if ext.get_wait_callback() is None:
+        patch_psycopg()
+
+
+class PasswordlessInfo(ext.ConnectionInfo):
+    """psycopg2's ``ConnectionInfo`` without the password."""
+
+    password = None
+
+
+class Dsn:
+    """A connection string that does not show its password."""
+
+    __slots__ = ("_parameters",)
+
+    def __init__(self, text: str = "", **parameters: Any) -> None:
+        """Read `text` (key=value pairs or a URI); `parameters` win over it.
+
+        Raises:
+            errors.ProgrammingError: It cannot be read. libpq's message would quote the text, and
+                with it the password, so it is not shown.
+        """
+        try:
+            full = ext.make_dsn(text or None, **parameters)
+            self._parameters: Mapping[str, str] = ext.parse_dsn(full) if full else {}
+        except psycopg2.Error:
+            raise errors.ProgrammingError(
+                "invalid dsn: the connection string cannot be read",
+                code="GS102",
+                hint="Write 'host=... dbname=... user=...' or 'postgresql://user@host/dbname', "
+                "with libpq's parameter names.",
+            ) from None
+
+    @classmethod
+    def of(cls, raw: ext.connection) -> Dsn:
+        """The connection string that an open connection was made with."""
+        parameters = raw.info.dsn_parameters
+        if raw.info.password:
+            parameters["password"] = raw.info.password
+        return cls("", **parameters)
+
+    def __repr__(self) -> str:
+        return f"Dsn({ext.make_dsn(**self.public)!r})"
+
+    @property
+    def text(self) -> str:
+        """The connection string, with its password."""
+        return ext.make_dsn(**self._parameters)
+
+    @property
+    def public(self) -> dict[str, str]:
+        """The parameters without secrets."""
+        return {k: v for k, v in self._parameters.items() if "password" not in k}
+
+    @property
+    def connect_timeout_s(self) -> float | None:
+        """libpq's ``connect_timeout``, which green mode ignores and `Shard` opening applies."""
+        value = self._parameters.get("connect_timeout")
+        try:
+            return float(value) if value is not None else None
+        except ValueError:
+            raise errors.ProgrammingError(
+                f"connect_timeout is {value!r}, not a number of seconds", code="GS102"
+            ) from None
+
+    def with_parameters(self, **parameters: str) -> Dsn:
+        """The same, with some parameters replaced."""
+        return Dsn("", **{**self._parameters, **parameters})
+
+    def resolved(self) -> str:
+        """The text for libpq, with host names resolved to addresses.
+
+        libpq resolves names with a blocking call, which would stop every greenlet; gevent's
+        resolver does it here and ``hostaddr`` passes the result on. ``host`` stays, for TLS and
+        the password file. Names that only a service file knows are left to libpq.
+
+        Raises:
+            errors.OperationalError: A name cannot be resolved.
+
+        Switches: if there is a name to resolve.
+        """
+        parameters = dict(self._parameters)
+        if not {"hostaddr", "service"} & parameters.keys() and not _set_by_environment():
+            host = parameters.get("host", os.environ.get("PGHOST", ""))
+            parameters.update(_with_addresses(host, parameters.get("port")))
+        return ext.make_dsn(**parameters)
+
+
+def _set_by_environment() -> bool:
+    """Whether libpq's environment names the server in a way that overrides the host's name."""
+    return bool(os.environ.get("PGHOSTADDR") or os.environ.get("PGSERVICE"))
+
+
+def _with_addresses(host: str, port: str | None) -> dict[str, str]:
+    """``host``, ``hostaddr`` and ``port`` with a host of several addresses once for each."""
+    hosts = host.split(",")
+    if not any(_is_name(name) for name in hosts):
+        return {}
+    ports = (port or os.environ.get("PGPORT") or "").split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if len(ports) != len(hosts):
+        return {}  # libpq explains what is wrong with it
+    entries = [
+        (name, address, number)
+        for name, number in zip(hosts, ports, strict=True)
+        for address in (_addresses(name) if _is_name(name) else [""])
+    ]
+    names, addresses, numbers = (",".join(column) for column in zip(*entries, strict=True))
+    found = {"host": names, "hostaddr": addresses}
+    return {**found, "port": numbers} if numbers.strip(",") else found
+
+
+def _is_name(host: str) -> bool:
+    """Whether libpq would look the host up: not a socket directory, not an address."""
+    if not host or host.startswith(("/", "@")):
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
+def _addresses(host: str) -> list[str]:
+    try:
+        return _green.resolve(host)
+    except OSError as exc:
+        raise errors.OperationalError(
+            f"could not translate host name {host!r} to address: {exc.strerror or exc}"
+        ) from exc
+
+
+def python_encoding(raw: ext.connection) -> str:
+    """Python's name for the connection's client encoding."""
+    return ext.encodings[raw.encoding]
+
+
+def merged_once(
+    query: str | bytes, parameters: Any, cursors: Sequence[ext.cursor]
+) -> tuple[Any, ...]:
+    """The arguments of ``execute`` for each of `cursors`, adapted once where that is safe.
+
+    Every shard then gets the same bytes, and large parameters are adapted once. Quoting depends
+    on the connection, so this is done only among connections that quote alike.
+    """
+    if parameters is None:
+        return (query,)
+    if len(cursors) < 2 or len({_quoting(cursor.connection) for cursor in cursors}) > 1:
+        return (query, parameters)
+    return (cursors[0].mogrify(query, parameters),)
+
+
+def _quoting(raw: ext.connection) -> tuple[str | None, str]:
+    strings = RawConnection.get_parameter_status(raw, "standard_conforming_strings")
+    return strings, RawConnection.encoding.__get__(raw)

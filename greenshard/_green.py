@@ -1,0 +1,67 @@
+"""The only door to gevent: greenlets, waiting, name resolution, a thread pool.
+
+Works with and without ``gevent.monkey.patch_all()``; in plain threads each thread has its own hub.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo
+from gevent.threadpool import ThreadPool
+
+Greenlet = gevent.Greenlet
+GreenletExit = gevent.GreenletExit
+sleep = gevent.sleep
+
+__all__ = ["Event", "Greenlet", "GreenletExit", "NativeLock", "ThreadPool"]
+
+#: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
+#: ever tried, never waited for.
+NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
+
+
+def spawn(function: Callable[..., object], *args: object) -> Greenlet:
+    """Start `function` in a greenlet of the current hub. It must not raise."""
+    return gevent.spawn(function, *args)
+
+
+def resolve(host: str) -> list[str]:
+    """The addresses of a host name, in the resolver's order.
+
+    Raises:
+        OSError: The name cannot be resolved.
+
+    Switches: yes; gevent's resolver does the look-up.
+    """
+    found = getaddrinfo(host, None, AF_UNSPEC, SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def wait_through(event: Event, timeout_s: float) -> BaseException | None:
+    """Wait for `event` at most `timeout_s` seconds, through timeouts and kills of the caller.
+
+    Clean-up must end even if a second ``gevent.Timeout`` or a kill arrives meanwhile: leaving
+    would abandon a connection in the middle of the protocol. What arrived is returned, for the
+    caller to raise afterwards; a kill wins over a ``gevent.Timeout``, which is the less final.
+    """
+    arrived: BaseException | None = None
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            event.wait(max(0.0, end - time.monotonic()))
+            return arrived
+        except BaseException as exc:
+            arrived = graver(arrived, exc)
+
+
+def graver(first: BaseException | None, second: BaseException | None) -> BaseException | None:
+    """Of two exceptions that arrived from outside, the one that must not be lost."""
+    if first is None or (second is not None and isinstance(first, gevent.Timeout)):
+        return second
+    return first

@@ -1,0 +1,327 @@
+"""The logical connection: at most one physical connection for each shard."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NoReturn
+
+from greenshard import errors
+from greenshard._driver import (
+    TRANSACTION_FAILED,
+    DriverError,
+    Dsn,
+    RawConnection,
+    RawCursor,
+    make_cooperative,
+)
+from greenshard.cursor import Cursor, cursor_class
+from greenshard.executor.opening import close_all, failed_opening, open_all
+from greenshard.executor.physical import Physical
+from greenshard.executor.session import Session
+from greenshard.planner.target import Target, choose
+from greenshard.scope import Scope
+from greenshard.settings import Settings
+from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What to open, and how.
+
+    Attributes:
+        shards: For each name a connection string, or psycopg2's open connection.
+        connect_timeout_s: Seconds for all shards together; None for no limit.
+        timeout_s: Seconds for each call afterwards; None for no limit.
+        on_error: "raise" or "partial".
+        grace_s: Seconds that a server may take to answer a cancel.
+        missing: Why shards are left out (with "partial").
+    """
+
+    shards: Mapping[str, Dsn | RawConnection]
+    connect_timeout_s: float | None = None
+    timeout_s: float | None = None
+    on_error: str = "raise"
+    grace_s: float = 5.0
+    missing: Mapping[str, BaseException] = field(default_factory=dict)
+
+    @property
+    def home_text(self) -> str:
+        """What the home's class is called with: its connection string, with the password."""
+        home = next(shard for name, shard in self.shards.items() if name not in self.missing)
+        return home.text if isinstance(home, Dsn) else home.dsn
+
+
+class HomeUnreachable(Exception):
+    """The shard that the logical connection was to live on cannot be opened; others can."""
+
+    def __init__(self, failures: Mapping[str, BaseException]) -> None:
+        super().__init__()
+        self.failures = failures
+
+
+class Connection(Settings, RawConnection):
+    """A connection to all shards, used by one greenlet at a time.
+
+    Made by `greenshard.connect`. The object is itself psycopg2's connection to one shard, its
+    *home* (the first that can be reached), because psycopg2's C functions (``quote_ident``,
+    ``register_type``, ``Binary.prepare``) take nothing else. The connections to the other shards
+    are psycopg2's plain ones. Given open connections, it lives on none of them, and those
+    functions take its cursors only.
+
+    Attributes:
+        shards: The shards' names, in the order of their rows.
+        timeout: Seconds that each call may take; None for no limit. New cursors take it over.
+        on_error: "raise" or "partial"; new cursors take it over.
+    """
+
+    _opening: Opening | None = None
+    _session: Session
+    _home: Physical
+
+    def __init__(self, dsn: str = "", async_: int = 0) -> None:
+        if async_:
+            refuse_async()
+        opening = self._opening or Opening({"s0": Dsn(dsn)})
+        self._opening = None
+        self.timeout = opening.timeout_s
+        self.on_error = opening.on_error
+        self._wrote = False
+        make_cooperative()
+        self._open(opening)
+        self._target = Target(self._session.shards)
+
+    def _open(self, opening: Opening) -> None:
+        missing = dict(opening.missing)
+        physicals = self._physicals({n: s for n, s in opening.shards.items() if n not in missing})
+        failures = open_all(physicals, opening.connect_timeout_s)
+        opened = [physical for physical in physicals if physical.shard not in failures]
+        missing |= failures
+        if failures and not (opened and opening.on_error == "partial"):
+            close_all(physicals)
+            raise failed_opening(missing, len(opening.shards))
+        if self._home.shard in failures:
+            close_all(physicals)
+            raise HomeUnreachable(missing)
+        self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
+        self._share_settings()
+
+    def _physicals(self, shards: Mapping[str, Dsn | RawConnection]) -> list[Physical]:
+        """The connections to be opened; the first one's is this object, unless it is open."""
+        physicals = []
+        for name, shard in shards.items():
+            if isinstance(shard, RawConnection):
+                physicals.append(Physical.of_open(name, shard))
+            elif physicals:
+                physicals.append(Physical.new(name, shard))
+            else:
+                physicals.append(Physical.embodied(name, shard, self))
+        self._home = physicals[0]
+        return physicals
+
+    def __repr__(self) -> str:
+        session = self.__dict__.get("_session")
+        if session is None:
+            return "<greenshard.Connection: not open>"
+        states = {0: "open", 1: "closed"}
+        return (
+            f"<greenshard.Connection to {', '.join(session.shards)}: "
+            f"{states.get(self.closed, 'broken: ' + ', '.join(session.broken))}>"
+        )
+
+    __str__ = __repr__
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return self._session.shards
+
+    # Cursors --------------------------------------------------------------------------------
+
+    def cursor(
+        self,
+        name: str | None = None,
+        cursor_factory: Any = None,
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> Any:
+        """A new cursor; with a name, one on the servers, whose rows are streamed.
+
+        Args:
+            name: Name of a server-side cursor.
+            cursor_factory: A class derived from psycopg2's cursor, as in ``psycopg2.extras``.
+            withhold: Whether a server-side cursor outlives its transaction.
+            scrollable: Whether a server-side cursor can move backwards.
+        """
+        self._session.check()
+        factory = cursor_factory or self.cursor_factory or Cursor
+        cursor = cursor_class(factory)(self, name)
+        if withhold:
+            cursor.withhold = withhold
+        if scrollable is not None:
+            cursor.scrollable = scrollable
+        if cursor_factory is RawCursor and _for_registration(sys._getframe(1)):
+            cursor._target = Target((self._home.shard,))
+        return cursor
+
+    def on(self, shards: str | Iterable[str]) -> Scope:
+        """Restrict to some shards: ``with conn.on("s1"): ...``, or ``conn.on("s1").cursor()``.
+
+        Raises:
+            greenshard.ProgrammingError: No shard has that name.
+        """
+        self._session.check()
+        return Scope(self, choose(shards, self.shards))
+
+    def broadcast(self) -> Scope:
+        """Let an INSERT put the same rows on every shard targeted; used like `on`."""
+        self._session.check()
+        return Scope(self, Target(self._target.shards, broadcast=True))
+
+    # Transactions ---------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Commit on every shard that has a transaction.
+
+        Over several shards that wrote there is a moment in which a crash of a shard leaves the
+        transaction committed on some only; that is a `PartialCommitError`.
+
+        Raises:
+            greenshard.InternalError: The transaction has failed on a shard; it is rolled back on
+                all of them.
+            greenshard.PartialCommitError: Some shards have committed, others not.
+
+        Switches: yes.
+        """
+        session = self._session
+        session.check()
+        with session.taken(), self._ours():
+            try:
+                commit_all(session, self.timeout, wrote=self._wrote)
+            finally:
+                self._wrote = False
+
+    def rollback(self) -> None:
+        """Roll back on every shard. A shard whose connection is gone has rolled back already.
+
+        Switches: yes.
+        """
+        session = self._session
+        session.check()
+        with session.taken(), self._ours():
+            self._wrote = False
+            rollback_all(session, self.timeout)
+
+    def _admit_write(self, text: str) -> None:
+        """Note that the transaction may write; refuse to end a failed one by SQL."""
+        self._wrote = True
+        if any(p.transaction_status == TRANSACTION_FAILED for p in self._session.alive):
+            refuse_commit(text)
+
+    def __enter__(self) -> Connection:
+        """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""
+        self._session.check()
+        for physical in self._session.alive:
+            with self._ours():
+                RawConnection.__enter__(physical.raw)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        # psycopg2's own exit calls this object's commit or rollback and ends the block.
+        try:
+            if self._home.raw is self:
+                RawConnection.__exit__(self, *exc)
+            elif exc[0] is None:
+                self.commit()
+            else:
+                self.rollback()
+        finally:
+            for physical in self._session.alive:
+                if physical.raw is not self:
+                    with suppress(DriverError):
+                        RawConnection.__exit__(physical.raw, *exc)
+
+    # Life -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> int:
+        """0 while open, 1 after `close`, 2 if the connection to a shard is gone."""
+        session = self.__dict__.get("_session")
+        if session is None:
+            return RawConnection.closed.__get__(self)
+        return 1 if session.closed else 2 if session.broken else 0
+
+    def close(self) -> None:
+        """Close the connections to all shards; what was not committed is rolled back.
+
+        Does not wait for the servers. In a process that inherited the connection through a fork,
+        the parent's sockets are left alone.
+        """
+        session = self.__dict__.get("_session")
+        if session is None or session.closed:
+            return
+        with session.taken():
+            session.closed = True
+            close_all(session.alive)
+
+    def cancel(self) -> None:
+        """Cancel what another greenlet or thread executes here; its call then fails.
+
+        Switches: yes, until that call has ended.
+        """
+        self._session.cancel()
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            yield
+        except DriverError as exc:
+            ours = errors.from_driver(exc)
+            raise ours from ours.__cause__
+
+
+def connection_class(factory: Any) -> type[Connection]:
+    """The class for a ``connection_factory``, of both it and `Connection`.
+
+    Raises:
+        errors.ProgrammingError: It is not a class derived from psycopg2's connection.
+    """
+    if factory is None or factory is RawConnection:
+        return Connection
+    if not isinstance(factory, type) or not issubclass(factory, RawConnection):
+        raise errors.ProgrammingError(
+            "connection_factory must be a class derived from psycopg2.extensions.connection,"
+            f" not {factory!r}",
+            code="GS104",
+        )
+    if issubclass(factory, Connection):
+        return factory
+    return type(factory.__name__, (factory, Connection), {"__module__": factory.__module__})
+
+
+def refuse_async() -> NoReturn:
+    """Refuse an asynchronous connection.
+
+    Raises:
+        errors.NotSupportedError: Always.
+    """
+    raise errors.NotSupportedError(
+        "asynchronous connections are not supported",
+        code="GS402",
+        hint="Every call waits cooperatively already: use greenlets instead of poll().",
+    )
+
+
+def _for_registration(frame: FrameType) -> bool:
+    """Whether psycopg2 looks a type up in the catalog, to register a typecaster for it.
+
+    The union of what the shards' catalogs say would be read as one type with every attribute
+    several times. `executor.typecasters` does for the other shards what must be done.
+    """
+    return (
+        frame.f_code.co_name == "_solve_conn_curs"
+        and frame.f_globals.get("__name__") == "psycopg2.extras"
+    )

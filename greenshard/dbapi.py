@@ -1,0 +1,174 @@
+"""The module interface of PEP 249, over psycopg2's types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import Dsn, RawConnection
+from greenshard.connection import (
+    Connection,
+    HomeUnreachable,
+    Opening,
+    connection_class,
+    refuse_async,
+)
+
+apilevel = "2.0"
+#: Threads may share the module, but not connections: a connection is used by one at a time.
+threadsafety = 1
+paramstyle = "pyformat"
+
+
+def connect(  # noqa: PLR0917
+    shards: Any = None,
+    connection_factory: Any = None,
+    cursor_factory: Any = None,
+    *,
+    dsn: Any = None,
+    timeout: float | None = None,
+    connect_timeout: float | None = None,
+    on_error: str = "raise",
+    cancel_grace: float = 5.0,
+    **kwargs: Any,
+) -> Connection:
+    """Connect to all shards, in parallel.
+
+    psycopg2 is patched with psycogreen on first use, unless a wait callback is installed.
+
+    Args:
+        shards: A connection string (one shard: a drop-in for ``psycopg2.connect``), a list of
+            them or of psycopg2's open connections, or a mapping of names to these. Shards without
+            names are called s0, s1, ... With ``None``, `kwargs` tell of the one shard.
+        connection_factory: A class derived from psycopg2's connection, to be mixed in.
+        cursor_factory: The class of `Connection.cursor`'s cursors.
+        dsn: psycopg2's name for `shards`.
+        timeout: Seconds that each call may take; None for no limit.
+        connect_timeout: Seconds in which all shards must be connected; 0 for no limit. By default
+            what the connection strings say, and 10 if they say nothing.
+        on_error: "raise", or "partial": a statement that only reads gives the rows of the shards
+            that answer, with a `PartialResultWarning`; one shard must be reachable.
+        cancel_grace: Seconds that a server may take to answer a cancel request before its
+            connection is closed.
+        kwargs: libpq's parameters, for all shards.
+
+    Raises:
+        greenshard.OperationalError: A shard cannot be reached, or not in time.
+        greenshard.FanoutError: Several cannot; the message names each.
+        greenshard.ProgrammingError: An argument or connection string cannot be used.
+
+    Switches: yes.
+    """
+    if shards is not None and dsn is not None:
+        raise TypeError("connect() got both shards and dsn")
+    shards = dsn if shards is None else shards
+    if shards is None and not kwargs:
+        raise TypeError("missing dsn and no parameters")
+    if on_error not in {"raise", "partial"}:
+        raise _unusable(f"on_error is {on_error!r}, not 'raise' or 'partial'")
+    if kwargs.pop("async", 0) or kwargs.pop("async_", 0):
+        refuse_async()
+    sources = _sources(shards, kwargs)
+    opening = Opening(
+        sources,
+        _connect_timeout_s(connect_timeout, sources.values()),
+        _seconds("timeout", timeout),
+        on_error,
+        _seconds("cancel_grace", cancel_grace) or 0.0,
+    )
+    connection = _open(connection_class(connection_factory), opening)
+    if cursor_factory is not None:
+        connection.cursor_factory = cursor_factory
+    return connection
+
+
+def _open(cls: type[Connection], opening: Opening) -> Connection:
+    connection = cls.__new__(cls)
+    connection._opening = opening
+    try:
+        connection.__init__(opening.home_text)  # type: ignore[misc]
+    except HomeUnreachable as unreachable:
+        # Then it lives on the first shard that can be reached.
+        return _open(cls, replace(opening, missing=unreachable.failures))
+    return connection
+
+
+def _sources(shards: Any, parameters: Mapping[str, Any]) -> dict[str, Dsn | RawConnection]:
+    """Each shard's name, and its connection string or open connection."""
+    if shards is None or isinstance(shards, (str, RawConnection)):
+        shards = [shards]
+    try:
+        named = dict(shards) if isinstance(shards, Mapping) else _numbered(shards)
+    except TypeError:
+        raise _unusable(
+            "shards must be a connection string, a list, or a mapping of names,"
+            f" not {type(shards).__name__}"
+        ) from None
+    if not named:
+        raise _unusable("there are no shards")
+    return {name: _source(name, shard, parameters) for name, shard in named.items()}
+
+
+def _numbered(shards: Iterable[Any]) -> dict[str, Any]:
+    return {f"s{number}": shard for number, shard in enumerate(shards)}
+
+
+def _source(name: Any, shard: Any, parameters: Mapping[str, Any]) -> Dsn | RawConnection:
+    if not isinstance(name, str) or not name:
+        raise _unusable(f"a shard's name must be a string, not {name!r}")
+    if isinstance(shard, RawConnection):
+        return _open_connection(name, shard, parameters)
+    if shard is not None and not isinstance(shard, str):
+        raise _unusable(
+            f"shard {name} must be a connection string or an open connection of psycopg2,"
+            f" not {type(shard).__name__}"
+        )
+    return Dsn(shard or "", **parameters)
+
+
+def _open_connection(
+    name: str, connection: RawConnection, parameters: Mapping[str, Any]
+) -> RawConnection:
+    if isinstance(connection, Connection):
+        raise _unusable(f"shard {name} is a connection of greenshard; give its own shards instead")
+    if RawConnection.closed.__get__(connection):
+        raise errors.InterfaceError(f"connection already closed: that of shard {name}", shard=name)
+    if RawConnection.async_.__get__(connection):
+        refuse_async()
+    if parameters:
+        raise _unusable(f"shard {name} is open already: {', '.join(parameters)} cannot be applied")
+    return connection
+
+
+def _connect_timeout_s(
+    given: float | None, sources: Iterable[Dsn | RawConnection]
+) -> float | None:
+    """libpq's meaning: 0 and less is no limit."""
+    if given is None:
+        told = [s.connect_timeout_s for s in sources if isinstance(s, Dsn)]
+        given = max((seconds for seconds in told if seconds is not None), default=10.0)
+    elif not isinstance(given, (int, float)):
+        given = _number("connect_timeout", given)
+    return given if given > 0 else None
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    number = _number(name, value)
+    if not 0 <= number < float("inf"):
+        raise _unusable(f"{name} is {value!r}; it must be a number of seconds, 0 or more")
+    return number
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise _unusable(f"{name} is {value!r}, not a number of seconds") from None
+
+
+def _unusable(message: str) -> errors.ProgrammingError:
+    return errors.ProgrammingError(message, code="GS104")

@@ -1,0 +1,286 @@
+"""Exceptions: one PEP 249 tree whose classes are also psycopg2's.
+
+``except psycopg2.Error`` in an existing application catches everything raised here. An error that
+a shard reports is raised as a class made of two: its PEP 249 class of this module, and its own
+psycopg2 class (``psycopg2.errors.UniqueViolation``, say), so that both ``except`` clauses catch it.
+
+Every error raised by greenshard itself carries a stable code (``GS301``), listed in the
+documentation. This module takes psycopg2's exception classes as bases and nothing else from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import psycopg2
+
+#: What each code means, in one line. The documentation has a section for each.
+CODES: Mapping[str, str] = {
+    "GS101": "shards could not be opened",
+    "GS102": "a connection string cannot be read",
+    "GS103": "no such shard",
+    "GS104": "an argument cannot be used",
+    "GS201": "several shards failed",
+    "GS202": "the shards' columns differ",
+    "GS203": "the connection to a shard is gone",
+    "GS301": "no answer in time",
+    "GS302": "the connection is busy in another greenlet",
+    "GS303": "the connection was opened in another process",
+    "GS401": "an INSERT would put the same rows on several shards",
+    "GS402": "not possible with cooperative connections",
+    "GS403": "only possible over one shard",
+    "GS404": "the statement cannot be read",
+    "GS501": "a failed transaction cannot be committed",
+    "GS502": "a transaction was committed on some shards only",
+}
+
+
+class Warning(psycopg2.Warning):
+    """Important warnings (PEP 249)."""
+
+
+class PartialResultWarning(UserWarning):
+    """An answer lacks the rows of some shards (``on_error="partial"``)."""
+
+
+class Error(psycopg2.Error):
+    """Base class of all errors.
+
+    Args:
+        message: What happened.
+        code: A key of `CODES`; None for an error that a shard or the driver reported.
+        shard: The shard it happened on, if it was one.
+        hint: What to do next.
+
+    Attributes:
+        code: The stable code, or None.
+        shard: The shard's name, or None.
+        hint: What to do next, or None.
+        failures: The error of each shard by its name; empty unless several were involved.
+    """
+
+    code: str | None = None
+    shard: str | None = None
+    hint: str | None = None
+    failures: Mapping[str, BaseException] = {}
+
+    def __init__(
+        self,
+        message: str = "",
+        *args: object,
+        code: str | None = None,
+        shard: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        text = message
+        if code is not None:
+            text = f"{message} [{code}]"
+        if hint is not None:
+            text = f"{text}\nHINT:  {hint}"
+        super().__init__(text, *args)
+        self.code, self.shard, self.hint = code, shard, hint
+
+    @property
+    def diag(self) -> Any:
+        """The server's report in fields (psycopg2's ``Diagnostics``)."""
+        cause = self.__cause__
+        return cause.diag if isinstance(cause, psycopg2.Error) else super().diag
+
+    @property
+    def cursor(self) -> Any:
+        """The cursor that raised the error, or None."""
+        return self.__dict__.get("_cursor")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "_cursor"}
+        return _rebuild, (_recipe(type(self)), self.args, self.pgcode, self.pgerror, state)
+
+
+class InterfaceError(Error, psycopg2.InterfaceError):
+    """The interface was misused: a closed connection, a connection of another process."""
+
+
+class DatabaseError(Error, psycopg2.DatabaseError):
+    """The database reported an error."""
+
+
+class DataError(DatabaseError, psycopg2.DataError):
+    """A value cannot be processed."""
+
+
+class OperationalError(DatabaseError, psycopg2.OperationalError):
+    """Something outside the program's control: a lost connection, a full server."""
+
+
+class IntegrityError(DatabaseError, psycopg2.IntegrityError):
+    """A constraint was violated."""
+
+
+class InternalError(DatabaseError, psycopg2.InternalError):
+    """The database is in a state that it should not be in."""
+
+
+class ProgrammingError(DatabaseError, psycopg2.ProgrammingError):
+    """The program asked for something wrong: bad SQL, a missing table, a busy connection."""
+
+
+class NotSupportedError(DatabaseError, psycopg2.NotSupportedError):
+    """The statement or call is refused; the hint says what to use instead."""
+
+
+class FanoutError(DatabaseError):
+    """Several shards failed; `failures` holds the error of each.
+
+    It is also of the nearest psycopg2 class that all the failures share, so that
+    ``except psycopg2.errors.UndefinedTable`` holds whether one shard or all of them said so.
+    """
+
+
+class QueryTimeout(OperationalError, psycopg2.errors.QueryCanceled):
+    """The shards did not answer within the timeout; what still ran was cancelled."""
+
+
+class PartialCommitError(OperationalError):
+    """A transaction was committed on some shards and not, or not known to be, on others.
+
+    Attributes:
+        committed: Names of the shards that have committed.
+        failures: The error of each other shard.
+    """
+
+    committed: tuple[str, ...] = ()
+
+
+_PEP249: tuple[type[Error], ...] = (
+    InterfaceError,
+    DataError,
+    OperationalError,
+    IntegrityError,
+    InternalError,
+    ProgrammingError,
+    NotSupportedError,
+    DatabaseError,
+    Error,
+)
+
+
+@lru_cache(maxsize=None)
+def _counterpart(origin: type[psycopg2.Error]) -> type[Error]:
+    """The class of this module for a psycopg2 class: the most derived that fits."""
+    return next(own for own in _PEP249 if issubclass(origin, own.__mro__[_base_at(own)]))
+
+
+def _base_at(own: type[Error]) -> int:
+    """Where in the method resolution order the psycopg2 class of the same name stands."""
+    names = [(base.__module__, base.__name__) for base in own.__mro__]
+    return names.index(("psycopg2", own.__name__))
+
+
+@lru_cache(maxsize=None)
+def _class_for(origin: type[psycopg2.Error], several: bool) -> type[Error]:
+    """A class that is both our PEP 249 class and `origin` (and a `FanoutError`, if several)."""
+    wanted = ((FanoutError,) if several else ()) + (_counterpart(origin), origin)
+    bases = tuple(b for b in wanted if not any(b in w.__mro__[1:] for w in wanted))
+    bases = tuple(dict.fromkeys(bases))
+    if len(bases) == 1:
+        return bases[0]
+    name = "FanoutError" if several else origin.__name__
+    attributes = {
+        "__module__": __name__,
+        "__doc__": origin.__doc__,
+        "_recipe": (origin, several),
+    }
+    return type(name, bases, attributes)
+
+
+def _recipe(cls: type[Error]) -> object:
+    """What a class can be found again by, in another process too."""
+    return cls.__dict__.get("_recipe", cls)
+
+
+def _rebuild(
+    recipe: Any,
+    args: tuple[object, ...],
+    pgcode: str | None,
+    pgerror: str | None,
+    state: Mapping[str, object],
+) -> Error:
+    cls: type[Error] = _class_for(*recipe) if isinstance(recipe, tuple) else recipe
+    error = cls.__new__(cls, *args)
+    psycopg2.Error.__init__(error, *args)
+    _set_sqlstate(error, pgcode, pgerror)
+    error.__dict__.update(state)
+    return error
+
+
+def _set_sqlstate(error: psycopg2.Error, pgcode: str | None, pgerror: str | None) -> None:
+    # The two are read-only members of psycopg2's error; its unpickling sets them.
+    error.__setstate__({"pgcode": pgcode, "pgerror": pgerror})  # type: ignore[attr-defined]
+
+
+def from_driver(
+    error: psycopg2.Error, shard: str | None = None, *, name_shard: bool = False
+) -> Error:
+    """Turn an error of the driver into ours, of its own class too.
+
+    Args:
+        error: What psycopg2 raised; becomes ``__cause__``.
+        shard: Where it happened.
+        name_shard: Put the shard's name before the message (where there are several shards).
+    """
+    if isinstance(error, Error):
+        return error
+    args = error.args
+    if name_shard and args and isinstance(args[0], str):
+        args = (f"shard {shard}: {args[0]}", *args[1:])
+    cls = _class_for(type(error), False)
+    ours = cls.__new__(cls, *args)
+    psycopg2.Error.__init__(ours, *args)
+    _set_sqlstate(ours, error.pgcode, error.pgerror)
+    ours.shard = shard
+    ours.__cause__ = error
+    return ours
+
+
+def from_shards(
+    failures: Mapping[str, BaseException], total: int, *, doing: str = "", code: str = "GS201"
+) -> BaseException:
+    """One exception for the failures of one or several shards.
+
+    Args:
+        failures: At least one exception by shard name.
+        total: How many shards took part; with one, the message is the driver's own.
+        doing: What was being done, for the message.
+        code: The code of the error if there are several.
+    """
+    if len(failures) == 1:
+        ((shard, error),) = failures.items()
+        if isinstance(error, psycopg2.Error):
+            return from_driver(error, shard, name_shard=total > 1)
+        return error
+    for error in failures.values():
+        if not isinstance(error, psycopg2.Error):
+            return error
+    cls = _class_for(_nearest_class([type(error) for error in failures.values()]), True)
+    lines = "".join(f"\n  {name}: {_one_line(error)}" for name, error in failures.items())
+    ours = cls(f"{len(failures)} of {total} shards failed{doing} [{code}]:{lines}")
+    codes = {getattr(error, "pgcode", None) for error in failures.values()}
+    if len(codes) == 1:
+        _set_sqlstate(ours, codes.pop(), None)
+    ours.code, ours.failures = code, dict(failures)
+    ours.__cause__ = next(iter(failures.values()))
+    return ours
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _nearest_class(classes: list[type]) -> type[psycopg2.Error]:
+    """The most derived psycopg2 class that all of `classes` derive from."""
+    for base in classes[0].__mro__:
+        if base.__module__.startswith("psycopg2") and all(issubclass(c, base) for c in classes):
+            return base
+    return psycopg2.DatabaseError

@@ -1,0 +1,1 @@
+"""Runs statements on the shards: one greenlet for each, deadlines, cancellation."""

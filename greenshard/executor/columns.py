@@ -1,0 +1,81 @@
+"""Do the shards' answers have the same columns?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import RawCursor
+from greenshard.executor.session import Session
+from greenshard.executor.types import FIRST_USER_OID, type_names
+
+
+def check_columns(
+    answers: Mapping[str, RawCursor], session: Session, timeout_s: float | None
+) -> None:
+    """Compare the columns by name and type.
+
+    Types that users made have another OID in each database, so they are compared by their names,
+    which are asked for once.
+
+    Raises:
+        errors.ProgrammingError: They differ; names the shard and the column.
+
+    Switches: only if type names must be asked for.
+    """
+    (first, expected), *others = ((shard, raw.description) for shard, raw in answers.items())
+    for shard, columns in others:
+        if columns == expected:
+            continue
+        _check_names(first, expected or (), shard, columns or ())
+        _check_types(first, expected, shard, columns, session, timeout_s)
+
+
+def _check_names(first: str, expected: Sequence[Any], shard: str, columns: Sequence[Any]) -> None:
+    if len(expected) != len(columns):
+        raise _differ(
+            f"shard {first} gives {len(expected)} columns and shard {shard} {len(columns)}", shard
+        )
+    for at, (one, other) in enumerate(zip(expected, columns, strict=True), 1):
+        if one.name != other.name:
+            raise _differ(
+                f"column {at} is {one.name!r} on shard {first} and {other.name!r} on shard {shard}",
+                shard,
+            )
+
+
+def _check_types(
+    first: str,
+    expected: Sequence[Any],
+    shard: str,
+    columns: Sequence[Any],
+    session: Session,
+    timeout_s: float | None,
+) -> None:
+    pairs = [
+        (one.name, one.type_code, other.type_code)
+        for one, other in zip(expected, columns, strict=True)
+        if one.type_code != other.type_code
+    ]
+    if not pairs:
+        return
+    wanted = {first: {pair[1] for pair in pairs}, shard: {pair[2] for pair in pairs}}
+    names = type_names(session, wanted, timeout_s)
+    for column, one, other in pairs:
+        builtin = min(one, other) < FIRST_USER_OID
+        if builtin or names[first, one] != names[shard, other]:
+            raise _differ(
+                f"column {column!r} is of type {names[first, one]} on shard {first}"
+                f" and {names[shard, other]} on shard {shard}",
+                shard,
+            )
+
+
+def _differ(message: str, shard: str) -> errors.ProgrammingError:
+    return errors.ProgrammingError(
+        message,
+        code="GS202",
+        shard=shard,
+        hint="Name the columns instead of *, cast them, or bring the tables into line.",
+    )

@@ -1,0 +1,178 @@
+"""Run one call for each shard, each in a greenlet of its own, and see all of them end.
+
+Whatever happens, when `FanOut.run` returns or raises, every call has ended: it has finished, or was
+cancelled on its server, or its connection was closed because the server did not answer the cancel
+within the grace time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from greenshard import _green
+from greenshard._driver import QueryCanceled
+from greenshard.executor.physical import Physical
+
+#: How long, in seconds, a greenlet may take to end after its connection was closed under it.
+_LAST_WAIT_S = 1.0
+
+
+class End(Enum):
+    """How a call ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # by us, because another failed, or time was up
+    LOST = "lost"  # did not end within the grace time; its connection was closed
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call on one shard.
+
+    Attributes:
+        shard: The shard's name.
+        call: What to run in the greenlet.
+        physical: The connection that it uses; None while there is none.
+        result, error: What `call` returned, or raised.
+        end: How it ended; None while it runs.
+        seconds: How long it took.
+    """
+
+    shard: str
+    call: Callable[[], object]
+    physical: Physical | None = None
+    result: object = None
+    error: BaseException | None = None
+    end: End | None = None
+    seconds: float = 0.0
+    greenlet: _green.Greenlet | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.end is None
+
+
+@dataclass(slots=True, eq=False)
+class FanOut:
+    """The calls of one statement.
+
+    Args:
+        jobs: One for each shard.
+        grace_s: How long the calls may take to end once that is wanted.
+        tolerant: Whether the others go on when one fails.
+        cancellable: Whether calls may be cancelled on their servers. False for COMMIT, whose end
+            is waited for, and for connecting.
+    """
+
+    jobs: Sequence[Job]
+    grace_s: float
+    tolerant: bool = False
+    cancellable: bool = True
+    _unfinished: int = 0
+    _stopping: bool = False
+    _closing: bool = False
+    _cancels: dict[object, Job] = field(default_factory=dict)
+    _wake: _green.Event = field(default_factory=_green.Event)
+
+    def run(self, timeout_s: float | None) -> None:
+        """Run all calls until all have ended; each job then tells its own end.
+
+        Raises:
+            BaseException: A ``gevent.Timeout`` or a kill that arrived from outside.
+
+        Switches: yes.
+        """
+        self._unfinished = len(self.jobs)
+        for job in self.jobs:
+            job.greenlet = _green.spawn(self._work, job)
+        arrived: BaseException | None = None
+        try:
+            self._wake.wait(timeout_s)
+        except BaseException as exc:
+            arrived = exc
+        if self._unfinished or self._cancels:
+            arrived = _green.graver(arrived, self._stop())
+        if arrived is not None:
+            raise arrived
+
+    def cancel(self) -> None:
+        """Cancel what is running, from another greenlet or thread; the calls then fail.
+
+        Switches: yes, until the running calls have ended.
+        """
+        for job in self.jobs:
+            self._cancel(job)
+
+    def _work(self, job: Job) -> None:
+        started = time.perf_counter()
+        end = End.DONE
+        try:
+            if self._stopping:
+                end = End.CANCELLED
+            else:
+                job.result = job.call()
+        except BaseException as exc:
+            job.error, end = exc, self._end_after(exc)
+        job.seconds = time.perf_counter() - started
+        job.end = end
+        self._unfinished -= 1
+        if not self._unfinished or self._stopping or (end is not End.DONE and not self.tolerant):
+            self._wake.set()
+
+    def _end_after(self, error: BaseException) -> End:
+        if self._closing:
+            return End.LOST
+        if self._stopping and isinstance(error, QueryCanceled):
+            return End.CANCELLED
+        return End.FAILED
+
+    def _stop(self) -> BaseException | None:
+        """End everything; returns what arrived from outside meanwhile."""
+        self._stopping = True
+        late = [job for job in self.jobs if job.running]
+        cancellers = [_green.spawn(self._cancel, job) for job in late if self.cancellable]
+        arrived = self._wait(self.grace_s)
+        if not self._unfinished and not self._cancels:
+            return arrived
+        self._closing = True
+        for canceller in cancellers:
+            canceller.kill(block=False)
+        for job in late:
+            self._close(job)
+        return _green.graver(arrived, self._wait(_LAST_WAIT_S))
+
+    def _close(self, job: Job) -> None:
+        if job.running and job.greenlet is not None:
+            # psycopg2 closes a connection whose wait callback raises.
+            job.greenlet.kill(block=False)
+        elif job in self._cancels.values() and job.physical is not None:
+            # The call ended, but a cancel is under way that could hit the next one.
+            job.physical.discard()
+
+    def _wait(self, timeout_s: float) -> BaseException | None:
+        """Wait until all calls and cancel requests have ended, through whatever arrives."""
+        end = time.monotonic() + timeout_s
+        arrived: BaseException | None = None
+        while (left := end - time.monotonic()) > 0:
+            self._wake.clear()
+            if not self._unfinished and not self._cancels:
+                break
+            arrived = _green.graver(arrived, _green.wait_through(self._wake, left))
+        return arrived
+
+    def _cancel(self, job: Job) -> None:
+        # Registered before it looks whether the job runs: either the job's end is seen here, or
+        # the end of this is waited for there.
+        request = object()
+        self._cancels[request] = job
+        try:
+            if job.physical is not None:
+                job.physical.cancel_while(lambda: job.running)
+        finally:
+            del self._cancels[request]
+            if self._stopping or not self._unfinished:
+                self._wake.set()

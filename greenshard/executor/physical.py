@@ -1,0 +1,168 @@
+"""One physical connection: how it is opened, and how what runs on it is cancelled."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard import _green
+from greenshard._driver import STATUS_READY, DriverError, Dsn, RawConnection, RawCursor
+
+#: Pauses between two cancel requests, in seconds: the first, and the longest.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
+
+_closed = RawConnection.closed.__get__
+_status = RawConnection.status.__get__
+_transaction_status = RawConnection.get_transaction_status
+
+
+@dataclass(slots=True, eq=False)
+class Physical:
+    """A connection to the database of one shard.
+
+    Attributes:
+        shard: The shard's name.
+        dsn: What it was opened with; cancelling connects with it again.
+        given: Whether the user opened it.
+        started: When the server process started, by its own clock. With the process id it
+            identifies the process, so that no cancel can hit another one: behind a load balancer
+            the second connection may reach another server, and behind a pooler the process id
+            is made up. None if it could not be asked.
+    """
+
+    shard: str
+    dsn: Dsn
+    _reference: Callable[[], Any]
+    given: bool = False
+    started: str | None = None
+
+    @classmethod
+    def new(cls, shard: str, dsn: Dsn) -> Physical:
+        """A connection to be opened."""
+        raw = RawConnection.__new__(RawConnection)
+        return cls(shard, dsn, lambda: raw)
+
+    @classmethod
+    def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:
+        """A connection to be opened that is the logical connection itself.
+
+        The reference is weak: a cycle would keep connections open until the garbage collector runs.
+        """
+        return cls(shard, dsn, weakref.ref(logical))
+
+    @classmethod
+    def of_open(cls, shard: str, raw: RawConnection) -> Physical:
+        """A connection that the user opened."""
+        return cls(shard, Dsn.of(raw), lambda: raw, given=True)
+
+    @property
+    def raw(self) -> RawConnection:
+        """psycopg2's connection."""
+        return self._reference()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open, as far as psycopg2 knows without asking the server."""
+        return _closed(self.raw) == 0
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether psycopg2 has begun a transaction that has not ended."""
+        return _status(self.raw) != STATUS_READY
+
+    @property
+    def transaction_status(self) -> int:
+        """libpq's state of the transaction."""
+        return _transaction_status(self.raw)
+
+    def open(self) -> None:
+        """Connect, unless the user has.
+
+        Switches: yes. Cost: the connection, and one round trip to learn `started`.
+        """
+        if not self.given:
+            RawConnection.__init__(self.raw, self.dsn.resolved())
+        if not self.in_transaction:
+            self._learn_start()
+
+    def _learn_start(self) -> None:
+        """Ask the server when its process started, outside of any transaction."""
+        autocommit = RawConnection.autocommit.__get__(self.raw)
+        RawConnection.autocommit.__set__(self.raw, True)
+        try:
+            cursor = RawCursor(self.raw)
+            cursor.execute("SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid())")
+            row = cursor.fetchone()
+            self.started = row[0] if row else None
+        finally:
+            RawConnection.autocommit.__set__(self.raw, autocommit)
+
+    def discard(self) -> None:
+        """Close the connection at once, whatever the server is doing for it."""
+        with suppress(DriverError):
+            RawConnection.close(self.raw)
+
+    def cancel_while(self, running: Callable[[], bool]) -> None:
+        """Cancel what the server runs for this connection, until `running` says it ended.
+
+        A request that reaches the server between BEGIN and the statement is ignored there, so it
+        is repeated. When this returns, every request has been delivered: the server signals its
+        process before it answers, and a process sees a signal before anything that is sent to it
+        later; so no request can hit the next statement.
+
+        Switches: yes.
+        Source: PostgreSQL manual, 9.28.2 "Server Signaling Functions"; ``PostgresMain`` in
+        postgres.c drops a cancel that arrives while it waits for a command.
+        """
+        pause_s = _FIRST_PAUSE_S
+        try:
+            with _Canceller(self) as cancel:
+                while running():
+                    cancel()
+                    _green.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        except DriverError:
+            # The server answers but gives no second session (it is out of connection slots), or
+            # is gone, in which case this fails at once.
+            while running():
+                self._cancel_by_key()
+                _green.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _cancel_by_key(self) -> None:
+        """The protocol's own cancel request. It needs no session, but blocks the process meanwhile.
+
+        Hence only where the server, or the pooler before it, has just answered.
+        """
+        with suppress(DriverError):
+            RawConnection.cancel(self.raw)
+
+
+class _Canceller:
+    """A second session on the server of `physical`, called once for each request."""
+
+    def __init__(self, physical: Physical) -> None:
+        self._physical = physical
+        self._pid = RawConnection.get_backend_pid(physical.raw)
+
+    def __enter__(self) -> Callable[[], None]:
+        dsn = self._physical.dsn.with_parameters(application_name="greenshard cancel")
+        self._session = RawConnection(dsn.resolved())
+        self._session.autocommit = True
+        self._cursor = RawCursor(self._session)
+        return self._cancel
+
+    def __exit__(self, *exc: object) -> None:
+        self._session.close()
+
+    def _cancel(self) -> None:
+        self._cursor.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_get_activity(%s)"
+            " WHERE backend_start = %s::timestamptz",
+            (self._pid, self._physical.started),
+        )
+        if self._cursor.fetchone() != (True,):
+            self._physical._cancel_by_key()

@@ -1,0 +1,232 @@
+"""The physical connections of one logical connection, used by one greenlet at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from greenshard import _green, errors
+from greenshard.executor.fanout import End, FanOut, Job
+from greenshard.executor.physical import Physical
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the shards answered.
+
+    Attributes:
+        jobs: The finished call of each shard that answered, in shard order.
+        failures: The error of each other shard; empty unless failures are tolerated.
+    """
+
+    jobs: Mapping[str, Job]
+    failures: Mapping[str, BaseException]
+
+
+class Session:
+    """Physical connections by shard name, in shard order.
+
+    Every entry point takes the session for its caller: a second greenlet that called psycopg2 on a
+    connection that waits in another greenlet would block the whole process on a mutex.
+
+    Args:
+        physicals: One for each shard that could be opened.
+        missing: Why the others could not be opened.
+        grace_s: How long a server may take to answer a cancel before its connection is closed.
+    """
+
+    def __init__(
+        self,
+        physicals: Sequence[Physical],
+        missing: Mapping[str, BaseException],
+        shards: Sequence[str],
+        grace_s: float,
+    ) -> None:
+        self.shards = tuple(shards)
+        self.physicals = {physical.shard: physical for physical in physicals}
+        self.missing = dict(missing)
+        self.grace_s = grace_s
+        self.closed = False
+        self.type_names: dict[tuple[str, int], str] = {}
+        self.oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = {}
+        self._buried: set[str] = set()
+        self._pid = os.getpid()
+        self._busy = _green.NativeLock()
+        self._current: FanOut | None = None
+
+    @property
+    def alive(self) -> list[Physical]:
+        return [physical for physical in self.physicals.values() if physical.alive]
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the shards that cannot be used any more."""
+        return [name for name in self.shards if self._unusable(name)]
+
+    @property
+    def running(self) -> bool:
+        """Whether something runs on the servers."""
+        return self._current is not None
+
+    def physical(self, shard: str) -> Physical:
+        """The connection to a shard.
+
+        Raises:
+            errors.Error: It is gone, or could not be opened.
+        """
+        if error := self._unusable(shard):
+            raise errors.from_shards({shard: error}, len(self.shards))
+        return self.physicals[shard]
+
+    def check_process(self) -> None:
+        """Refuse a connection that came here through a fork.
+
+        Raises:
+            errors.InterfaceError: It belongs to the parent process; its sockets are not touched.
+        """
+        if os.getpid() != self._pid:
+            raise errors.InterfaceError(
+                f"the connection was opened in process {self._pid} and cannot be used in this one",
+                code="GS303",
+                hint="Connect after the fork; with gunicorn --preload, in post_fork or on the "
+                "first request.",
+            )
+
+    def check(self) -> None:
+        """Refuse a connection that is closed or belongs to another process."""
+        self.check_process()
+        if self.closed:
+            raise errors.InterfaceError("connection already closed")
+
+    def check_alive(self) -> None:
+        """Refuse if there is no shard left to talk to."""
+        if not self.alive:
+            raise errors.from_shards(
+                {name: error for name in self.shards if (error := self._unusable(name))},
+                len(self.shards),
+            )
+
+    def bury(self) -> list[str]:
+        """The shards whose connections broke in the transaction that ends now."""
+        broken = [p for p in self.physicals.values() if not p.alive and p.shard not in self._buried]
+        self._buried.update(physical.shard for physical in broken)
+        return [physical.shard for physical in broken if physical.in_transaction]
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the session for several calls.
+
+        Raises:
+            errors.ProgrammingError: Another greenlet or thread is using it.
+        """
+        self.check_process()
+        if not self._busy.acquire(False):
+            raise errors.ProgrammingError(
+                "the connection is busy in another greenlet or thread",
+                code="GS302",
+                hint="Give each greenlet a connection of its own, or let the first call end.",
+            )
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def run(
+        self,
+        calls: Mapping[str, Callable[[], object]],
+        timeout_s: float | None,
+        *,
+        tolerant: bool = False,
+        cancellable: bool = True,
+    ) -> Outcome:
+        """Run one call on each shard named, in parallel; the caller has `taken` the session.
+
+        Raises:
+            errors.Error: A shard failed (of its own class), or several, or time is up.
+            BaseException: A ``gevent.Timeout`` or a kill from outside.
+
+        Switches: yes.
+        """
+        failures = {name: error for name in calls if (error := self._unusable(name))}
+        if failures and not tolerant:
+            raise errors.from_shards(failures, len(self.shards))
+        jobs = [
+            Job(name, call, self.physicals[name])
+            for name, call in calls.items()
+            if name not in failures
+        ]
+        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
+        if jobs:
+            self._current = fanout
+            try:
+                fanout.run(timeout_s)
+            finally:
+                self._current = None
+        return self._outcome(jobs, failures, timeout_s, tolerant)
+
+    def _outcome(
+        self,
+        jobs: Sequence[Job],
+        failures: dict[str, BaseException],
+        timeout_s: float | None,
+        tolerant: bool,
+    ) -> Outcome:
+        done, late = {}, []
+        for job in jobs:
+            if job.end is End.DONE:
+                done[job.shard] = job
+            elif job.end is End.FAILED and job.error is not None:
+                failures[job.shard] = job.error
+            else:
+                late.append(job)
+        if late and (tolerant or not failures):
+            failures.update(dict.fromkeys((job.shard for job in late), _timeout(late, timeout_s)))
+        if failures and not (tolerant and done):
+            raise self._raised(failures)
+        return Outcome(done, failures)
+
+    def _raised(self, failures: Mapping[str, BaseException]) -> BaseException:
+        first = next(iter(failures.values()))
+        if isinstance(first, errors.QueryTimeout) and set(failures.values()) == {first}:
+            return first
+        return errors.from_shards(failures, len(self.shards))
+
+    def _unusable(self, name: str) -> BaseException | None:
+        physical = self.physicals.get(name)
+        if physical is None:
+            return self.missing[name]
+        if physical.alive:
+            return None
+        return errors.InterfaceError(
+            f"connection already closed: the connection to shard {name} is gone",
+            code="GS203",
+            shard=name,
+            hint="Connect again; what was not committed on it is rolled back.",
+        )
+
+    def cancel(self) -> None:
+        """Cancel the statement that runs now, if one does; callable while the session is taken.
+
+        Switches: yes, until the statement has ended.
+        """
+        self.check()
+        fanout = self._current
+        if fanout is not None:
+            fanout.cancel()
+
+
+def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeout:
+    names = ", ".join(job.shard for job in late)
+    lost = [job.shard for job in late if job.end is End.LOST]
+    fate = "the queries were cancelled"
+    if lost:
+        fate = f"the connection to {', '.join(lost)} was closed: no answer to the cancel either"
+    return errors.QueryTimeout(
+        f"no answer from {names} within {timeout_s:g} s; {fate}" if timeout_s is not None
+        else f"no answer from {names}; {fate}",
+        code="GS301",
+        shard=late[0].shard if len(late) == 1 else None,
+        hint="Raise the timeout, or look at what the server is doing (pg_stat_activity).",
+    )

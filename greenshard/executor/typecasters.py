@@ -1,0 +1,66 @@
+"""Typecasters that users registered, for shards where the type has another OID.
+
+``register_composite("card", conn)`` finds the OID on one shard and registers a typecaster for it.
+On the other shards the type has another OID, and that OID may even be another type. So each other
+shard's cursor gets a table of its own: the typecaster of a type is put under the shard's OID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from greenshard._driver import UNICODE, global_typecasters
+from greenshard.executor.physical import Physical
+from greenshard.executor.session import Session
+from greenshard.executor.types import FIRST_USER_OID, type_names, type_oids
+
+
+def shard_typecasters(
+    session: Session,
+    home: Physical,
+    physical: Physical,
+    casters: Mapping[int, Any],
+    timeout_s: float | None,
+) -> dict[int, Any] | None:
+    """The typecasters of one shard's cursor; None where there are none to add.
+
+    Args:
+        home: The connection on which OIDs were looked up.
+        physical: The shard's connection.
+        casters: What was registered for the connection and the cursor, by OID on `home`.
+
+    Switches: the first time that a user's type is registered.
+    """
+    if physical is home:
+        return dict(casters) or None
+    everywhere = _user_typecasters(len(global_typecasters))
+    own = {**everywhere, **{oid: c for oid, c in casters.items() if oid >= FIRST_USER_OID}}
+    builtin = {oid: caster for oid, caster in casters.items() if oid < FIRST_USER_OID}
+    if not own:
+        return builtin or None
+    there = _oids_there(session, home.shard, physical.shard, frozenset(own), timeout_s)
+    # A type for which nothing is registered is text, whatever has its OID at home.
+    table = dict.fromkeys(everywhere, UNICODE)
+    table.update({there[oid]: caster for oid, caster in own.items() if oid in there})
+    return {**builtin, **table}
+
+
+@lru_cache(maxsize=1)
+def _user_typecasters(_count: int) -> dict[int, Any]:
+    """Of what is registered globally, the part for users' types; `_count` says when it grew."""
+    return {oid: c for oid, c in global_typecasters.items() if oid >= FIRST_USER_OID}
+
+
+def _oids_there(
+    session: Session, home: str, shard: str, oids: frozenset[int], timeout_s: float | None
+) -> Mapping[int, int]:
+    """The OIDs on `shard` of the types that have `oids` on `home`."""
+    known = session.oids_there.get(shard)
+    if known is None or known[0] != oids:
+        names = type_names(session, {home: oids}, timeout_s)
+        found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout_s)
+        there = {oid: found[names[home, oid]] for oid in oids if names[home, oid] in found}
+        known = session.oids_there[shard] = (oids, there)
+    return known[1]

@@ -1,0 +1,61 @@
+"""The names of types: the same type has another OID in each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from greenshard._driver import RawConnection, RawCursor
+from greenshard.executor.session import Session
+
+#: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
+FIRST_USER_OID = 16384
+
+_NAMES = (
+    "SELECT t.oid, format('%%I.%%I', n.nspname, t.typname) FROM pg_catalog.pg_type t"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY(%s::oid[])"
+)
+_OIDS = (
+    "SELECT format('%%I.%%I', n.nspname, t.typname), t.oid FROM pg_catalog.pg_type t"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace"
+    " WHERE format('%%I.%%I', n.nspname, t.typname) = ANY(%s)"
+)
+
+
+def type_names(
+    session: Session, wanted: Mapping[str, Iterable[int]], timeout_s: float | None
+) -> Mapping[tuple[str, int], str]:
+    """The qualified names of types, by shard and OID; remembered for the connection's life.
+
+    Switches: if some are not known yet.
+    """
+    known = session.type_names
+    unknown = {s: [o for o in oids if (s, o) not in known] for s, oids in wanted.items()}
+    for shard, found in _ask(session, _NAMES, unknown, timeout_s).items():
+        known.update({(shard, oid): name for oid, name in found.items()})
+        known.update({(shard, oid): f"OID {oid}" for oid in unknown[shard] if oid not in found})
+    return known
+
+
+def type_oids(
+    session: Session, shard: str, names: Iterable[str], timeout_s: float | None
+) -> Mapping[str, int]:
+    """The OIDs of types on one shard, by qualified name.
+
+    Switches: yes.
+    """
+    return _ask(session, _OIDS, {shard: list(names)}, timeout_s).get(shard, {})
+
+
+def _ask(
+    session: Session, query: str, arguments: Mapping[str, list[Any]], timeout_s: float | None
+) -> dict[str, dict[Any, Any]]:
+    cursors = {
+        shard: RawCursor(session.physicals[shard].raw) for shard, asked in arguments.items() if asked
+    }
+    if not cursors:
+        return {}
+    calls = {s: partial(c.execute, query, (arguments[s],)) for s, c in cursors.items()}
+    session.run(calls, timeout_s)
+    return {shard: dict(cursor.fetchall()) for shard, cursor in cursors.items()}

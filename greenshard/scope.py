@@ -1,0 +1,36 @@
+"""A restriction of a connection to some shards, for a block or for a cursor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenshard.connection import Connection
+    from greenshard.planner.target import Target
+
+
+class Scope:
+    """What `Connection.on` and `Connection.broadcast` return.
+
+    As a context manager it holds for everything that the connection executes in the block;
+    `cursor` makes a cursor for which it always holds.
+    """
+
+    def __init__(self, connection: Connection, target: Target) -> None:
+        self._connection = connection
+        self.target = target
+        self._outer: list[Target] = []
+
+    def __enter__(self) -> Connection:
+        self._outer.append(self._connection._target)
+        self._connection._target = self.target
+        return self._connection
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection._target = self._outer.pop()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """A cursor that runs on these shards only; arguments as for `Connection.cursor`."""
+        cursor = self._connection.cursor(*args, **kwargs)
+        cursor._target = self.target
+        return cursor

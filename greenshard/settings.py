@@ -1,0 +1,313 @@
+"""psycopg2's attributes and session methods, over all shards.
+
+What is read comes from the home shard, unless the shards' values add up to something; what is set
+is set on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from greenshard import errors
+from greenshard._driver import (
+    POLL_OK,
+    STATUS_READY,
+    TRANSACTION_ACTIVE,
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
+    TRANSACTION_OPEN,
+    TRANSACTION_UNKNOWN,
+    DriverError,
+    PasswordlessInfo,
+    RawConnection,
+)
+
+if TYPE_CHECKING:
+    from greenshard.executor.physical import Physical
+    from greenshard.executor.session import Session
+    from greenshard.planner.target import Target
+
+#: Of several transaction states, the first of these is the connection's.
+_GRAVEST = (
+    TRANSACTION_UNKNOWN,
+    TRANSACTION_FAILED,
+    TRANSACTION_ACTIVE,
+    TRANSACTION_OPEN,
+    TRANSACTION_IDLE,
+)
+
+
+def _of_home(name: str, doc: str) -> Any:
+    """A read-only attribute of psycopg2's connection, taken from the home shard."""
+    get = getattr(RawConnection, name).__get__
+    return property(lambda self: get(self._home_raw()), doc=doc)
+
+
+def _of_all(name: str, doc: str) -> Any:
+    """An attribute of psycopg2's connection that is the same on every shard."""
+    descriptor = getattr(RawConnection, name)
+
+    def read(self: Settings) -> Any:
+        with self._ours():
+            return descriptor.__get__(self._home_raw())
+
+    def write(self: Settings, value: Any) -> None:
+        self._set(lambda raw: descriptor.__set__(raw, value))
+
+    return property(read, write, doc=doc)
+
+
+def _collected(name: str, doc: str) -> Any:
+    """A list to which every shard's connection appends."""
+    descriptor = getattr(RawConnection, name)
+
+    def write(self: Settings, value: Any) -> None:
+        for physical in self._session.physicals.values():
+            descriptor.__set__(physical.raw, value)
+
+    return property(lambda self: descriptor.__get__(self._home_raw()), write, doc=doc)
+
+
+def _own_exception(name: str) -> Any:
+    return property(lambda _: getattr(errors, name), doc=f"`greenshard.{name}` (PEP 249).")
+
+
+class Settings:
+    """Attributes and session methods of `Connection`."""
+
+    timeout: float | None
+    _session: Session
+    _home: Physical
+    _target: Target
+    _ours: Callable[[], Any]
+
+    Warning = _own_exception("Warning")
+    Error = _own_exception("Error")
+    InterfaceError = _own_exception("InterfaceError")
+    DatabaseError = _own_exception("DatabaseError")
+    DataError = _own_exception("DataError")
+    OperationalError = _own_exception("OperationalError")
+    IntegrityError = _own_exception("IntegrityError")
+    InternalError = _own_exception("InternalError")
+    ProgrammingError = _own_exception("ProgrammingError")
+    NotSupportedError = _own_exception("NotSupportedError")
+
+    dsn = _of_home("dsn", "The home shard's connection string, without its password.")
+    encoding = _of_home("encoding", "The client encoding; the same for all shards.")
+    protocol_version = _of_home("protocol_version", "Version of the protocol.")
+    string_types = _of_home("string_types", "Typecasters registered for the connection.")
+    binary_types = _of_home("binary_types", "Binary typecasters, likewise.")
+    pgconn_ptr = _of_home("pgconn_ptr", "libpq's connection to the home shard.")
+
+    autocommit = _of_all("autocommit", "Whether each statement is its own transaction.")
+    isolation_level = _of_all("isolation_level", "Isolation level of the transactions to come.")
+    readonly = _of_all("readonly", "Whether the transactions to come are read only.")
+    deferrable = _of_all("deferrable", "Whether the transactions to come are deferrable.")
+
+    notices = _collected("notices", "Messages that the servers sent.")
+    notifies = _collected("notifies", "Notifications (LISTEN) that the servers sent.")
+
+    # Session --------------------------------------------------------------------------------
+
+    def set_session(self, *args: Any, **kwargs: Any) -> None:
+        """Set isolation level, readonly, deferrable, autocommit, on all shards.
+
+        Raises:
+            greenshard.ProgrammingError: A transaction is open.
+
+        Switches: yes.
+        """
+        self._set(lambda raw: RawConnection.set_session(raw, *args, **kwargs))
+
+    def set_isolation_level(self, level: int | None) -> None:
+        """Roll back and set the isolation level, on all shards.
+
+        Switches: yes.
+        """
+        self._each(lambda raw: RawConnection.set_isolation_level(raw, level))
+
+    def set_client_encoding(self, encoding: str) -> None:
+        """Roll back and set the client encoding, on all shards.
+
+        Switches: yes.
+        """
+        self._each(lambda raw: RawConnection.set_client_encoding(raw, encoding))
+
+    def reset(self) -> None:
+        """Roll back and set the session's settings back, on all shards.
+
+        Switches: yes.
+        """
+        self._each(RawConnection.reset)
+
+    def _set(self, call: Callable[[Any], object]) -> None:
+        """Like `_each`, but not while a transaction is open on one of the shards.
+
+        psycopg2 refuses that itself, but only on the shards which have one.
+        """
+        self._session.check()
+        if any(p.in_transaction for p in self._session.alive):
+            raise errors.ProgrammingError("set_session cannot be used inside a transaction")
+        self._each(call)
+
+    def _each(self, call: Callable[[Any], object]) -> None:
+        self._session.check()
+        self._session.check_alive()
+        calls = {p.shard: partial(call, p.raw) for p in self._session.alive}
+        with self._session.taken(), self._ours():
+            self._session.run(calls, self.timeout)
+
+    # State ----------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> int:
+        """psycopg2's status; `STATUS_READY` if no shard has a transaction."""
+        found = [RawConnection.status.__get__(p.raw) for p in self._session.alive]
+        return next((status for status in found if status != STATUS_READY), STATUS_READY)
+
+    def get_transaction_status(self) -> int:
+        """libpq's transaction status, the gravest of all shards."""
+        self._session.check_process()
+        found = {p.transaction_status for p in self._session.alive} or {TRANSACTION_UNKNOWN}
+        return next(status for status in _GRAVEST if status in found)
+
+    @property
+    def server_version(self) -> int:
+        """The lowest server version among the shards, as in 180003."""
+        get = RawConnection.server_version.__get__
+        return min(get(physical.raw) for physical in self._session.physicals.values())
+
+    @property
+    def info(self) -> Any:
+        """psycopg2's ``ConnectionInfo`` of the home shard, without its password."""
+        return PasswordlessInfo(self._home_raw())
+
+    @property
+    def async_(self) -> int:
+        """0: asynchronous connections are not supported."""
+        return 0
+
+    def get_dsn_parameters(self) -> dict[str, str]:
+        """The home shard's connection parameters, without its password."""
+        return self._at_home(RawConnection.get_dsn_parameters)
+
+    def get_parameter_status(self, parameter: str) -> str | None:
+        """A setting that the home shard's server reports."""
+        return self._at_home(RawConnection.get_parameter_status, parameter)
+
+    def isexecuting(self) -> bool:
+        """Whether a statement is running."""
+        self._session.check_process()
+        return self._session.running
+
+    def poll(self) -> int:
+        """Read what the servers have sent: notifications arrive so. Does not wait."""
+        if self._waiting():
+            return RawConnection.poll(self)
+        self._session.check()
+        with self._session.taken(), self._ours():
+            for physical in self._session.alive:
+                RawConnection.poll(physical.raw)
+        return POLL_OK
+
+    # Over one shard -------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The socket, to wait for notifications on it; over one shard."""
+        if self._waiting():
+            return RawConnection.fileno(self)
+        return self._over_one("fileno")
+
+    def _waiting(self) -> bool:
+        """Whether psycopg2's wait callback is asking, which knows this object as one connection."""
+        session = self.__dict__.get("_session")
+        return session is None or session.running
+
+    def get_backend_pid(self) -> int:
+        """The server process; over one shard."""
+        return self._over_one("get_backend_pid")
+
+    def get_native_connection(self) -> Any:
+        """A capsule with libpq's connection; over one shard."""
+        return self._over_one("get_native_connection")
+
+    def xid(self, *args: Any) -> Any:
+        """A transaction id for the ``tpc_`` methods."""
+        return self._at_home(RawConnection.xid, *args)
+
+    def tpc_begin(self, xid: Any) -> None:
+        """Begin a two-phase transaction; over one shard. Switches: yes."""
+        self._over_one("tpc_begin", xid, switches=True)
+
+    def tpc_prepare(self) -> None:
+        """Prepare it; over one shard. Switches: yes."""
+        self._over_one("tpc_prepare", switches=True)
+
+    def tpc_commit(self, *xid: Any) -> None:
+        """Commit it; over one shard. Switches: yes."""
+        self._over_one("tpc_commit", *xid, switches=True)
+
+    def tpc_rollback(self, *xid: Any) -> None:
+        """Roll it back; over one shard. Switches: yes."""
+        self._over_one("tpc_rollback", *xid, switches=True)
+
+    def tpc_recover(self) -> Any:
+        """The pending transactions; over one shard. Switches: yes."""
+        return self._over_one("tpc_recover", switches=True)
+
+    def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
+        self._session.check()
+        shards = self._target.shards
+        if len(shards) > 1:
+            raise errors.NotSupportedError(
+                f"{name}() works over one shard, and the connection targets {', '.join(shards)}",
+                code="GS403",
+                hint="Choose one: with conn.on('...'): ...",
+            )
+        call = partial(getattr(RawConnection, name), self._session.physical(shards[0]).raw, *args)
+        with self._ours():
+            if not switches:
+                return call()
+            with self._session.taken():
+                # A second phase that was cancelled would be in doubt; so it is waited for.
+                outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
+                return outcome.jobs[shards[0]].result
+
+    def _at_home(self, call: Callable[..., Any], *args: Any) -> Any:
+        self._session.check()
+        with self._ours():
+            return call(self._home.raw, *args)
+
+    def _home_raw(self) -> Any:
+        """psycopg2's connection to the home shard, also while the object is being made."""
+        home = self.__dict__.get("_home")
+        return self if home is None else home.raw
+
+    def _share_settings(self) -> None:
+        """Let all shards' connections collect messages in one place and have one encoding."""
+        self.notices = self.notices
+        self.notifies = self.notifies
+        encoding = self.encoding
+        get = RawConnection.encoding.__get__
+        differ = [p for p in self._session.alive if get(p.raw) != encoding]
+        if differ:
+            calls = {
+                p.shard: partial(RawConnection.set_client_encoding, p.raw, encoding) for p in differ
+            }
+            self._session.run(calls, self.timeout)
+
+    # What green mode cannot do --------------------------------------------------------------
+
+    def lobject(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported.
+
+        Raises:
+            greenshard.NotSupportedError: Always.
+        """
+        raise errors.NotSupportedError(
+            "large objects are not possible with cooperative connections",
+            code="GS402",
+            hint="Call the server's functions (lo_get, lo_put, lo_from_bytea), or use bytea.",
+        )

@@ -1,0 +1,1 @@
+"""Ends transactions over several shards."""
