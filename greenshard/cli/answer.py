@@ -20,7 +20,6 @@ from greenshard.planner import Statement, read_statement
 
 STREAM_NAME = "greenshard_query"
 CURSOR_STATEMENT = re.compile(r"[\s(]*(select|values|table)\b", re.IGNORECASE)
-COUNTS = re.compile(r"( \d+)+$")
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,21 @@ def answered(conn: greenshard.Connection, request: Request) -> Iterator[Answer]:
     """
     conn.autocommit = request.autocommit
     give_text(conn)
-    stream = request.stream and is_streamable(request)
-    with _targeted(conn, request), conn.cursor(STREAM_NAME if stream else None) as cursor:
-        cursor.execute(request.sql, request.parameters or None)
-        if stream:
-            first = cursor.fetchmany(cursor.itersize)
-            yield Answer(_columns(cursor), chain(first, cursor), "", {})
+    with _targeted(conn, request):
+        if request.stream and is_streamable(request):
+            with conn.cursor(STREAM_NAME) as cursor:
+                cursor.execute(request.sql, request.parameters or None)
+                first = cursor.fetchmany(cursor.itersize)
+                yield Answer(_columns(cursor), chain(first, cursor), "", {})
+            # After the cursor: its closing fails in a transaction that has ended.
             conn.commit()
-        else:
+            return
+        with conn.cursor() as cursor:
+            cursor.execute(request.sql, request.parameters or None)
             rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
             _end(conn, cursor)
-            yield Answer(_columns(cursor), rows, _status(cursor), cursor.failures)
+            status = cursor.statusmessage or ""
+            yield Answer(_columns(cursor), rows, status, cursor.failures)
 
 
 def is_streamable(request: Request) -> bool:
@@ -129,10 +132,3 @@ def _end(conn: greenshard.Connection, cursor: Any) -> None:
 
 def _columns(cursor: Any) -> tuple[Column, ...]:
     return tuple(Column(column[0], column[1]) for column in cursor.description or ())
-
-
-def _status(cursor: Any) -> str:
-    """Give the command's tag with the row count of all shards: ``UPDATE 12``."""
-    tag = cursor.statusmessage or ""
-    word = COUNTS.sub("", tag)
-    return word if word == tag else f"{word} {cursor.rowcount}"

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import greenshard
 
-REPEATS = 7
+LEAST_RUNS = 7
+MOST_RUNS = 51
+BUDGET_S = 1.0
+"""A case is repeated at least, at most so often; in between, for this long."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,14 @@ class ShardPart:
 class Measurement:
     """The answer to a case, and the seconds that it took.
 
-    ``parts`` are of the very run that ``fanout_s`` is of: the median one.
+    Attributes:
+        columns: the columns' names.
+        rows: the merged rows.
+        parts: the shards' parts in the very run that ``fanout_s`` is of, the median one.
+        fanout_s: the median of all shards at once.
+        sequential_s: the median of one shard after another.
+        ratios: for each pair of runs, how many times as long one after another took; in order
+            of size. On a busy machine they differ widely, and one of them alone would mislead.
     """
 
     columns: tuple[str, ...]
@@ -86,38 +96,41 @@ class Measurement:
     parts: tuple[ShardPart, ...]
     fanout_s: float
     sequential_s: float
+    ratios: tuple[float, ...]
 
 
 def measure(
-    conn: greenshard.Connection,
-    sql: str,
-    repeats: int = REPEATS,
-    clock: Callable[[], float] = time.perf_counter,
+    conn: greenshard.Connection, sql: str, clock: Callable[[], float] = time.perf_counter
 ) -> Measurement:
     """Run a statement over all shards at once, and over one after another.
 
-    Both ways take turns, after one run each that does not count, on the same open connections; each
-    time is the median. Both include fetching all rows.
+    Both ways take turns, after one run each that does not count, on the same open connections.
+    Both include fetching all rows.
 
     Args:
         conn: a connection in autocommit mode, so that no run pays for a BEGIN.
         sql: a statement that reads.
-        repeats: the counted runs of each way, an odd number.
         clock: seconds.
 
     Switches: yes.
     """
+    run_everywhere(conn, sql)
+    run_one_by_one(conn, sql)
     fanouts: list[tuple[float, tuple[ShardPart, ...]]] = []
     sequentials: list[float] = []
-    for _ in range(repeats + 1):
+    begin = clock()
+    while len(fanouts) < LEAST_RUNS or (len(fanouts) < MOST_RUNS and clock() - begin < BUDGET_S):
         start = clock()
         columns, rows, parts = run_everywhere(conn, sql)
-        fanouts.append((clock() - start, parts))
-        start = clock()
+        middle = clock()
         run_one_by_one(conn, sql)
-        sequentials.append(clock() - start)
-    fanout_s, parts = sorted(fanouts[1:], key=lambda run: run[0])[repeats // 2]
-    return Measurement(columns, rows, parts, fanout_s, sorted(sequentials[1:])[repeats // 2])
+        fanouts.append((middle - start, parts))
+        sequentials.append(clock() - middle)
+    ratios = [alone / at_once for alone, (at_once, _) in zip(sequentials, fanouts, strict=True)]
+    half = len(fanouts) // 2
+    fanout_s, parts = sorted(fanouts, key=lambda run: run[0])[half]
+    sequential_s = sorted(sequentials)[half]
+    return Measurement(columns, rows, parts, fanout_s, sequential_s, tuple(sorted(ratios)))
 
 
 def run_everywhere(

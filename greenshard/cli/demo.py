@@ -52,12 +52,13 @@ def _run(scene: Scene, count: int, keep: bool) -> None:
     from greenshard.testing.installation import find_bin_dir  # noqa: PLC0415
 
     directory = flights.data_directory()
+    load = os.getloadavg()[0]
     try:
         psql = find_bin_dir() / "psql"
         with _timed() as servers_s, testing.Shards(count) as servers:
             scene.stage("servers", f"{count} of PostgreSQL, each on its own", servers_s())
             _load(scene, psql, servers.dsns, directory)
-            _ask(scene, servers.dsns)
+            _ask(scene, servers.dsns, load)
             if keep:
                 _wait(scene, psql, servers.dsns)
     except testing.ShardError as error:
@@ -76,7 +77,7 @@ def _load(scene: Scene, psql: Path, dsns: Mapping[str, str], directory: Path) ->
         scripts = [flights.schema_script(directory, shard, modulus) for shard in range(modulus)]
         run_scripts(psql, dsns, scripts)
         tables = ", ".join(flights.REFERENCE_TABLES)
-        scene.stage("copied", f"{tables}: whole, to every shard", seconds())
+        scene.stage("copied", f"{tables}, whole, to each", seconds())
     with _timed() as seconds:
         lines = flights.flight_lines(directory)
         placement = _placement(dsns, {flights.key_of(line) for line in lines})
@@ -111,12 +112,12 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def _ask(scene: Scene, dsns: Mapping[str, str]) -> None:
+def _ask(scene: Scene, dsns: Mapping[str, str], load: float) -> None:
     with closing(greenshard.connect(dsns)) as conn:
         conn.autocommit = True
         for number, case in enumerate(CASES, 1):
             scene.case(number, case, measure(conn, case.sql))
-    scene.closing(len(dsns), os.cpu_count() or 1)
+    scene.closing(len(dsns), os.cpu_count() or 1, load)
 
 
 def _wait(scene: Scene, psql: Path, dsns: Mapping[str, str]) -> None:

@@ -26,7 +26,8 @@ Examples:
   greenshard query -s dbname=a -s dbname=b "SELECT * FROM flights LIMIT 3"
   greenshard query -s west=postgresql://db1/app -s east=postgresql://db2/app \\
       -p HNL --format csv "SELECT * FROM flights WHERE dest = %s" > hnl.csv
-  {VARIABLE}="postgresql://db1/app postgresql://db2/app" greenshard query - < report.sql
+  export {VARIABLE}="postgresql://db1/app postgresql://db2/app"
+  greenshard query - < report.sql
 
 Rows come in shard order, as each shard gave them. CSV and JSON stream: a statement that only reads
 runs through a server-side cursor, and its rows are printed as they come, so that an error may
@@ -43,7 +44,7 @@ Exit codes:
   0  all is well
   1  a shard reported an error, or the statement is refused
   2  the command line is wrong
-  3  some shards did not answer (--on-error partial); the rows of the others were printed
+  3  with --on-error partial: only some shards answered; their rows are printed
   4  no answer within --timeout
   5  a shard could not be reached
 """

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from greenshard.cli.cases import REPEATS, Case, Measurement, ShardPart
+from greenshard.cli.cases import Case, Measurement, ShardPart
 from greenshard.cli.picture import bar, milliseconds, right_aligned
 from greenshard.cli.table import table_lines
 
@@ -18,10 +18,13 @@ INDENT = "    "
 BAR_WIDTH = 20
 PREVIEW_ROWS = 8
 CELL_WIDTH = 17
+BUSY_LOAD = 0.5
 KEYWORD = r"(?<!')\b[A-Z]{2,}\b"
-RULE_OF_MEASURING = f"""\
-Times are medians of {REPEATS} runs on open connections, after one that does not count,
-and include fetching all rows. Each shard's bar is of the median fan-out run."""
+RULE_OF_MEASURING = """\
+Times are medians on open connections, all rows fetched; the shards' bars are
+of the median fan-out run. "One by one" is conn.on(shard) for each shard in
+turn: in answers of a millisecond or two it pays the cost of a call once per
+shard, which says more about the client than about the shards."""
 
 
 class Scene:
@@ -67,15 +70,27 @@ class Scene:
         self.line()
         self._times(measured)
 
-    def closing(self, shards: int, cores: int) -> None:
-        """Print what the numbers are."""
+    def closing(self, shards: int, cores: int, load: float) -> None:
+        """Print what the numbers are, and what to make of them here.
+
+        Args:
+            shards: how many there are.
+            cores: how many the machine has.
+            load: its load average before the demo did anything.
+        """
         self.line()
         self.line(RULE_OF_MEASURING, "dim")
         if shards > cores:
             self.line(
-                f"The {shards} shards share the {cores} cores of this machine: queries that keep a "
-                f"core\nbusy cannot be more than about {cores} times as fast here.",
+                f"All {shards} shards share the {cores} cores of this machine: queries that keep a "
+                "core\nbusy gain less here than on machines of their own.",
                 "dim",
+            )
+        if load > cores * BUSY_LOAD:
+            self.line(
+                f"Other work kept this machine busy (load {load:.1f} on {cores} cores):\n"
+                "take the times as rough.",
+                "bold",
             )
 
     def connect_help(self, dsns: Mapping[str, str], psql: str) -> None:
@@ -132,16 +147,21 @@ class Scene:
     def _times(self, measured: Measurement) -> None:
         seconds = [measured.sequential_s, measured.fanout_s]
         took = right_aligned(map(milliseconds, seconds))
-        ratio = f"   {measured.sequential_s / measured.fanout_s:.1f}x"
         bars = [f"{self._bar(s, max(seconds), 40)} {t}" for s, t in zip(seconds, took, strict=True)]
         self._bars("one by one", bars[0], width=12)
-        self._bars("fan-out", bars[1], ratio, width=12)
+        self._bars("fan-out", bars[1], width=12)
+        low, median, high = quartiles(measured.ratios)
+        text = Text(f"{INDENT}{'':<12}").append(f"{median:.1f}x", "bold")
+        text.append(
+            f" as fast; half of {len(measured.ratios)} runs: {low:.1f}x to {high:.1f}x", "dim"
+        )
+        self.console.print(text, soft_wrap=True)
 
     def _bar(self, value: float, largest: float, width: int) -> str:
         return bar(value, largest, width, ascii_only=self.ascii_only)
 
-    def _bars(self, name: str, bars: str, end: str = "", width: int = 5) -> None:
-        line = Text(f"{INDENT}{name:<{width}}").append(bars, ACCENT).append(end, "bold")
+    def _bars(self, name: str, bars: str, width: int = 5) -> None:
+        line = Text(f"{INDENT}{name:<{width}}").append(bars, ACCENT)
         line.highlight_regex(r"[\d,.]+ ?(ms|s|rows)?$", "default")
         self.console.print(line, soft_wrap=True)
 
@@ -170,6 +190,16 @@ def preview(parts: Sequence[ShardPart], limit: int) -> list[tuple[str, int]]:
         shown += [(part.shard, start + offset) for offset in range(take)]
         start += part.rows
     return shown
+
+
+def quartiles(ordered: Sequence[float]) -> tuple[float, float, float]:
+    """Take the lower quartile, the median and the upper quartile of numbers in order of size.
+
+    >>> quartiles([1, 2, 3, 4, 5])
+    (2, 3, 4)
+    """
+    quarter = len(ordered) // 4
+    return ordered[quarter], ordered[len(ordered) // 2], ordered[-1 - quarter]
 
 
 def _rows_text(count: int) -> str:

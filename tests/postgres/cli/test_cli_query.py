@@ -18,7 +18,8 @@ from greenshard.testing import Shards
 TEXTS = """
 SELECT NULL AS nothing, '' AS empty, true AS yes, 9007199254740993::int8 AS big,
        0.10::numeric AS price, 'NaN'::float8 AS nan, '1 mon'::interval AS month,
-       'infinity'::timestamp AS forever, '0044-03-15 BC'::date AS ides, '\\x00ff'::bytea AS bytes, '{1,NULL}'::int[] AS list,
+       'infinity'::timestamp AS forever, '0044-03-15 BC'::date AS ides,
+       '\\x00ff'::bytea AS bytes, '{1,NULL}'::int[] AS list,
        '{"a": 1.10}'::jsonb AS doc, 'x,"y"' AS quoted
 """
 
@@ -278,16 +279,15 @@ def program(dsns: Mapping[str, str], *args: str) -> list[str]:
 
 def test_closed_pipe_ends_quietly(dsns: dict[str, str]) -> None:
     sql = "SELECT i, repeat('x', 1000) FROM generate_series(1, 10000000) i"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         program(dsns, "-f", "csv", sql), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"i,repeat\n"
-    process.stdout.close()
-    assert process.stderr is not None
-    with process.stderr as stderr:
-        assert stderr.read() == b""
-    assert process.wait(60) == 0
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        stderr = process.stderr.read()
+    assert (first, stderr, process.returncode) == (b"i,repeat\n", b"", 0)
 
 
 def test_output_is_utf8_in_any_locale(dsns: dict[str, str]) -> None:

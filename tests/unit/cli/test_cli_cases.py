@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from greenshard.cli.cases import CASES, measure
+from greenshard.cli.cases import CASES, MOST_RUNS, measure
 
 
 class Cursor:
@@ -53,17 +53,29 @@ class Connection:
 
 def test_measure_takes_medians_and_leaves_the_first_run_out() -> None:
     clock = Clock()
-    conn: Any = Connection(clock, [100.0, 3.0, 1.0, 2.0], alone=4.0)
-    measured = measure(conn, "SELECT n", repeats=3, clock=clock)
-    assert measured.fanout_s == 2.0
+    conn: Any = Connection(clock, [100.0, 3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0], alone=4.0)
+    measured = measure(conn, "SELECT n", clock=clock)
+    assert measured.fanout_s == 4.0
     assert measured.sequential_s == 8.0
+
+
+def test_measure_keeps_the_ratio_of_every_pair_in_order() -> None:
+    clock = Clock()
+    conn: Any = Connection(clock, [100.0, 8.0, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0], alone=4.0)
+    assert measure(conn, "SELECT n", clock=clock).ratios == (1, 1, 1, 1, 2, 4, 8)
+
+
+def test_measure_repeats_short_statements_more_often() -> None:
+    clock = Clock()
+    conn: Any = Connection(clock, [0.001] * 100, alone=0.001)
+    assert len(measure(conn, "SELECT n", clock=clock).ratios) == MOST_RUNS
 
 
 def test_measure_shows_the_shards_of_the_median_run() -> None:
     clock = Clock()
-    conn: Any = Connection(clock, [100.0, 3.0, 1.0, 2.0], alone=4.0)
-    measured = measure(conn, "SELECT n", repeats=3, clock=clock)
-    assert [part.total_s for part in measured.parts] == [2.0, 2.0]
+    conn: Any = Connection(clock, [100.0, 3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0], alone=4.0)
+    measured = measure(conn, "SELECT n", clock=clock)
+    assert [part.total_s for part in measured.parts] == [4.0, 4.0]
     assert measured.columns == ("n",)
     assert list(measured.rows) == [("s0",), ("s1",)]
 

@@ -18,10 +18,13 @@ ANSWER = Measurement(
     parts=(ShardPart("s0", 2, 0.012), ShardPart("s1", 0, 0.0005), ShardPart("s2", 1, 0.003)),
     fanout_s=0.013,
     sequential_s=0.026,
+    ratios=(1.1, 1.5, 2.0, 2.6, 9.0),
 )
 
 
-def printed(encoding: str = "utf-8", terminal: bool = False, answer: Measurement = ANSWER) -> str:
+def printed(
+    encoding: str = "utf-8", terminal: bool = False, answer: Measurement = ANSWER, load: float = 0.1
+) -> str:
     buffer = io.BytesIO()
     file = io.TextIOWrapper(buffer, encoding)
     colours = "standard" if terminal else None
@@ -32,7 +35,7 @@ def printed(encoding: str = "utf-8", terminal: bool = False, answer: Measurement
     scene.stage("servers", "three of PostgreSQL", 1.25)
     scene.split(["s0", "s1", "s2"], [2, 0, 1])
     scene.case(1, CASES[0], answer)
-    scene.closing(3, 2)
+    scene.closing(3, 2, load)
     scene.connect_help({"s0": "host=/tmp/it's here dbname=x", "s1": "dbname=y"}, "psql")
     file.flush()
     return buffer.getvalue().decode(encoding)
@@ -50,8 +53,13 @@ def test_scene_shows_each_shard_with_rows_and_milliseconds() -> None:
     assert any("1 row " in line for line in lines)
 
 
-def test_scene_shows_the_ratio_of_both_ways() -> None:
-    assert "2.0x" in printed()
+def test_scene_shows_the_ratio_with_its_spread() -> None:
+    assert "2.0x as fast; half of 5 runs: 1.5x to 2.6x" in printed()
+
+
+def test_scene_says_when_the_machine_was_busy() -> None:
+    assert "load 4.9 on 2 cores" in printed(load=4.9)
+    assert "load" not in printed(load=0.1)
 
 
 def test_scene_has_no_escape_codes_off_a_terminal() -> None:
@@ -76,7 +84,7 @@ def test_scene_clips_long_cells() -> None:
 
 def test_scene_prints_an_answer_without_rows() -> None:
     nobody = tuple(ShardPart(part.shard, 0, 0.001) for part in ANSWER.parts)
-    empty = Measurement(ANSWER.columns, [], nobody, 0.001, 0.002)
+    empty = Measurement(ANSWER.columns, [], nobody, 0.001, 0.002, (2.0,))
     assert "all 0 rows" in printed(answer=empty)
 
 
