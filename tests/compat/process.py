@@ -27,9 +27,10 @@ STATUSES = ("passed", "skipped", "failed", "error", "hung", "crashed")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one test ended: one of STATUSES, and a traceback or a reason."""
+    """How one test ended: one of STATUSES, why in a line, and the traceback or output."""
 
     status: str
+    summary: str = ""
     detail: str = ""
 
 
@@ -48,7 +49,7 @@ class Batch:
             self.running = event["test"]
         elif event["event"] == "outcome":
             known = self.outcomes.get(event["test"])
-            new = Outcome(event["status"], event["detail"])
+            new = Outcome(event["status"], event["summary"], event["detail"])
             if known is None or STATUSES.index(new.status) > STATUSES.index(known.status):
                 self.outcomes[event["test"]] = new
         elif event["event"] == "names":
@@ -118,8 +119,8 @@ class Side:
             output.seek(0)
             text = output.read().decode(errors="replace")
         if hung:
-            return batch, Outcome("hung", f"{text}\nno end within {self._deadline_s:g} s")
-        return batch, Outcome("crashed", f"{text}\nexit status {proc.returncode}")
+            return batch, Outcome("hung", f"no end within {self._deadline_s:g} s", text)
+        return batch, Outcome("crashed", f"exit status {proc.returncode}", text)
 
     @contextlib.contextmanager
     def _child(

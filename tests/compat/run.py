@@ -145,11 +145,10 @@ def print_comparison(comparison: Comparison, *, traceback: bool) -> None:
 
 
 def print_outcome(title: str, outcome: Outcome, *, traceback: bool) -> None:
-    """Print one test's end: its whole detail, or the last line of it."""
-    detail = outcome.detail.strip()
-    if not traceback:
-        detail = detail.rpartition("\n")[2][:200]
-    print(f"{title}: {outcome.status}: {detail}")
+    """Print one test's end: why in a line, and the traceback if it is wanted."""
+    print(f"{title}: {outcome.status}: {outcome.summary[:200]}")
+    if traceback:
+        print(outcome.detail)
 
 
 def counts_text(outcomes: dict[str, Outcome]) -> str:

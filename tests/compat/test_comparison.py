@@ -52,5 +52,6 @@ def test_reason_of_a_test_that_was_not_run_is_not_stale() -> None:
 def test_worst_report_of_a_test_counts() -> None:
     batch = Batch()
     for status in ("failed", "error", "passed"):
-        batch.take({"event": "outcome", "test": "t", "status": status, "detail": status})
-    assert batch.outcomes == {"t": Outcome("error", "error")}
+        event = {"event": "outcome", "test": "t", "status": status}
+        batch.take({**event, "summary": f"why {status}", "detail": "traceback"})
+    assert batch.outcomes == {"t": Outcome("error", "why error", "traceback")}

@@ -38,8 +38,13 @@ class EventResult(unittest.TestResult):
         self._pipe.write(json.dumps(event) + "\n")
         self._pipe.flush()
 
-    def _outcome(self, test: Any, status: str, detail: str = "") -> None:
-        self.send(event="outcome", test=name_of(test), status=status, detail=detail)
+    def _outcome(self, test: Any, status: str, summary: str = "", detail: str = "") -> None:
+        name = name_of(test)
+        self.send(event="outcome", test=name, status=status, summary=summary, detail=detail)
+
+    def _failure(self, test: Any, status: str, err: ExcInfo) -> None:
+        summary = "".join(traceback.format_exception_only(*err[:2])).partition("\n")[0]
+        self._outcome(test, status, summary, "".join(traceback.format_exception(*err)))
 
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
@@ -52,16 +57,16 @@ class EventResult(unittest.TestResult):
         self._outcome(test, "skipped", reason)
 
     def addFailure(self, test: unittest.TestCase, err: ExcInfo) -> None:
-        self._outcome(test, "failed", text_of(err))
+        self._failure(test, "failed", err)
 
     def addError(self, test: unittest.TestCase, err: ExcInfo) -> None:
-        self._outcome(test, "error", text_of(err))
+        self._failure(test, "error", err)
 
     def addSubTest(
         self, test: unittest.TestCase, subtest: unittest.TestCase, err: ExcInfo | None
     ) -> None:
         if err is not None:
-            self._outcome(test, "failed", text_of(err))
+            self._failure(test, "failed", err)
 
     def addExpectedFailure(self, test: unittest.TestCase, err: ExcInfo) -> None:
         self._outcome(test, "passed", "expected failure")
@@ -73,11 +78,6 @@ class EventResult(unittest.TestResult):
 def name_of(test: Any) -> str:
     """Return ``test_file.Class.method``."""
     return str(test.id()).removeprefix(PREFIX)
-
-
-def text_of(err: ExcInfo) -> str:
-    """Return the traceback as text."""
-    return "".join(traceback.format_exception(*err))
 
 
 def flatten(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
