@@ -18,6 +18,10 @@ from gevent.threadpool import ThreadPool
 Greenlet = gevent.Greenlet
 GreenletExit = gevent.GreenletExit
 sleep = gevent.sleep
+current = gevent.getcurrent
+
+#: The thread's id, also where gevent has patched ``threading``.
+thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
 __all__ = ["Event", "Greenlet", "GreenletExit", "NativeLock", "ThreadPool"]
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from greenshard import errors
 from greenshard._driver import (
+    STATUS_PREPARED,
     TRANSACTION_FAILED,
     DriverError,
     Dsn,
@@ -160,8 +161,7 @@ class Connection(Settings, RawConnection):
         cursor = cursor_class(factory)(self, name)
         if withhold:
             cursor.withhold = withhold
-        if scrollable is not None:
-            cursor.scrollable = scrollable
+        cursor.scrollable = scrollable
         if cursor_factory is RawCursor and _for_registration(sys._getframe(1)):
             cursor._target = Target((self._home.shard,))
         return cursor
@@ -210,6 +210,8 @@ class Connection(Settings, RawConnection):
         """
         session = self._session
         session.check()
+        if session.inside():  # tpc_recover() ends its transaction so
+            return RawConnection.rollback(self)
         with session.taken(), self._ours():
             self._wrote = False
             rollback_all(session, self.timeout)
@@ -269,8 +271,14 @@ class Connection(Settings, RawConnection):
     def cancel(self) -> None:
         """Cancel what another greenlet or thread executes here; its call then fails.
 
+        Raises:
+            greenshard.ProgrammingError: A two-phase transaction is prepared.
+
         Switches: yes, until that call has ended.
         """
+        self._session.check()
+        if self.status == STATUS_PREPARED:
+            raise errors.ProgrammingError("cancel cannot be used with a prepared transaction")
         self._session.cancel()
 
     @contextmanager

@@ -76,6 +76,7 @@ class Cursor(RawCursor):
         self._asked: tuple[RawCursor, ...] = ()
         self._answered: tuple[RawCursor, ...] = ()
         self._rows = Concatenation(())
+        self._streams: list[Stream] = []
         self._closed = False
         self.timeout = conn.timeout
         self.on_error = conn.on_error
@@ -136,7 +137,7 @@ class Cursor(RawCursor):
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
         """The statement as it would be sent to the first shard targeted."""
-        self._check()
+        self._logical._session.check()
         try:
             return self._first_raw().mogrify(query, vars)
         except DriverError as exc:
@@ -205,7 +206,7 @@ class Cursor(RawCursor):
             check_columns(raws, self._logical._session, self.timeout)
             self._rows = Concatenation(list(raws.values()))
         else:
-            self._rows = Concatenation([self._stream(name) for name in raws])
+            self._read_streams(raws)
         self._answered = tuple(raws.values())
         self.failures = dict(outcome.failures)
         self.timings = {
@@ -246,10 +247,9 @@ class Cursor(RawCursor):
 
     def _first_raw(self) -> RawCursor:
         """A cursor to quote with: that of the first shard targeted that is there."""
-        shards = (self._target or self._logical._target).shards
-        usable = [physical.raw for physical in self._logical._session.alive]
-        there = [p.raw for p in self._logical._session.alive if p.shard in shards] or usable
-        return RawCursor(there[0]) if there else RawCursor(self._logical._home.raw)
+        physicals = self._logical._session.physicals
+        usable = [physicals[name].raw for name in self._shards()]
+        return RawCursor(usable[0] if usable else self._logical._home.raw)
 
     def _bridge_rows(self, raw: RawCursor) -> None:
         """Let the shard's rows be made by this cursor's row factory, for this cursor."""
@@ -278,7 +278,12 @@ class Cursor(RawCursor):
         for raw in self._raws.values():
             raw.tzinfo_factory = factory
 
+    def _read_streams(self, shards: Iterable[str]) -> None:
+        self._streams = [self._stream(shard) for shard in shards]
+        self._rows = Concatenation(self._streams)
+
     def _stream(self, shard: str) -> Stream:
+        """The rows of a shard's named cursor."""
         raw = self._raws[shard]
 
         def run(call: Callable[[], Any]) -> Any:
@@ -298,6 +303,21 @@ class Cursor(RawCursor):
 
     # Rows -----------------------------------------------------------------------------------
 
+    def _readable(self) -> Concatenation:
+        """The rows; a named cursor may read those of a cursor that SQL has declared."""
+        if self.name is not None and not self._asked:
+            raws = {name: self._raw(name) for name in self._shards()}
+            self._asked = self._answered = tuple(raws.values())
+            self.timings = {name: ShardTiming(0.0, 0.0, 0) for name in raws}
+            self._read_streams(raws)
+        return self._rows
+
+    def _shards(self) -> tuple[str, ...]:
+        """The shards targeted whose connections are there."""
+        target = self._target or self._logical._target
+        alive = {physical.shard for physical in self._logical._session.alive}
+        return tuple(name for name in target.shards if name in alive)
+
     def fetchone(self) -> Any:
         """The next row of the first shard, then of the second, ...; None after the last.
 
@@ -305,7 +325,7 @@ class Cursor(RawCursor):
         """
         self._logical._session.check_process()
         try:
-            return self._rows.fetchone()
+            return self._readable().fetchone()
         except DriverError as exc:
             self._fail(exc)
 
@@ -316,7 +336,7 @@ class Cursor(RawCursor):
         """
         self._logical._session.check_process()
         try:
-            return self._rows.fetchmany(self.arraysize if size is None else size)
+            return self._readable().fetchmany(self.arraysize if size is None else size)
         except DriverError as exc:
             self._fail(exc)
 
@@ -327,7 +347,7 @@ class Cursor(RawCursor):
         """
         self._logical._session.check_process()
         try:
-            return self._rows.fetchall()
+            return self._readable().fetchall()
         except DriverError as exc:
             self._fail(exc)
 
@@ -337,7 +357,7 @@ class Cursor(RawCursor):
     def __next__(self) -> Any:
         self._logical._session.check_process()
         try:
-            return next(self._rows)
+            return next(self._readable())
         except DriverError as exc:
             self._fail(exc)
 
@@ -354,7 +374,7 @@ class Cursor(RawCursor):
                 hint="Fetch the rows to be passed over, or restrict the cursor with conn.on(...).",
             )
         try:
-            self._rows.scroll(value, mode)
+            self._readable().scroll(value, mode)
         except DriverError as exc:
             self._fail(exc)
 
@@ -369,7 +389,9 @@ class Cursor(RawCursor):
 
     @property
     def rownumber(self) -> int | None:
-        """How many rows have been fetched."""
+        """How many rows have been fetched; on a named cursor over one shard, of the last page."""
+        if self.name is not None and len(self._streams) == 1:
+            return self._streams[0].page_rownumber
         return self._rows.rownumber
 
     @property
@@ -418,14 +440,14 @@ class Cursor(RawCursor):
         self._closed = True
         session = self._logical._session
         session.check_process()
-        alive = {physical.shard for physical in session.alive}
-        calls = {shard: raw.close for shard, raw in self._raws.items() if shard in alive}
         try:
             if self.name is None:
-                for call in calls.values():
-                    call()
-            elif calls:
+                for raw in self._raws.values():
+                    raw.close()
+                super().close()
+            elif shards := self._shards():
                 with session.taken():
+                    calls = {name: self._raw(name).close for name in shards}
                     session.run(calls, self.timeout)
         except DriverError as exc:
             self._fail(exc)

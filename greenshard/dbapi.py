@@ -41,7 +41,8 @@ def connect(  # noqa: PLR0917
     Args:
         shards: A connection string (one shard: a drop-in for ``psycopg2.connect``), a list of
             them or of psycopg2's open connections, or a mapping of names to these. Shards without
-            names are called s0, s1, ... With ``None``, `kwargs` tell of the one shard.
+            names are called s0, s1, ... With ``None``, `kwargs` and libpq's defaults tell of the
+            one shard.
         connection_factory: A class derived from psycopg2's connection, to be mixed in.
         cursor_factory: The class of `Connection.cursor`'s cursors.
         dsn: psycopg2's name for `shards`.
@@ -64,8 +65,6 @@ def connect(  # noqa: PLR0917
     if shards is not None and dsn is not None:
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
-    if shards is None and not kwargs:
-        raise TypeError("missing dsn and no parameters")
     if on_error not in {"raise", "partial"}:
         raise _unusable(f"on_error is {on_error!r}, not 'raise' or 'partial'")
     if kwargs.pop("async", 0) or kwargs.pop("async_", 0):

@@ -223,7 +223,7 @@ class Settings:
     def _waiting(self) -> bool:
         """Whether psycopg2's wait callback is asking, which knows this object as one connection."""
         session = self.__dict__.get("_session")
-        return session is None or session.running
+        return session is None or session.inside()
 
     def get_backend_pid(self) -> int:
         """The server process; over one shard."""

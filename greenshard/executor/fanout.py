@@ -107,6 +107,10 @@ class FanOut:
         for job in self.jobs:
             self._cancel(job)
 
+    def holds(self, greenlet: object) -> bool:
+        """Whether a call runs in `greenlet`."""
+        return any(job.greenlet is greenlet for job in self.jobs)
+
     def _work(self, job: Job) -> None:
         started = time.perf_counter()
         end = End.DONE

@@ -90,15 +90,17 @@ class Physical:
 
     def _learn_start(self) -> None:
         """Ask the server when its process started, outside of any transaction."""
-        autocommit = RawConnection.autocommit.__get__(self.raw)
-        RawConnection.autocommit.__set__(self.raw, True)
+        raw = self.raw
+        autocommit = RawConnection.autocommit.__get__(raw)
+        RawConnection.autocommit.__set__(raw, True)
         try:
-            cursor = RawCursor(self.raw)
+            cursor = RawCursor(raw)
             cursor.execute("SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid())")
             row = cursor.fetchone()
             self.started = row[0] if row else None
         finally:
-            RawConnection.autocommit.__set__(self.raw, autocommit)
+            if self.alive:
+                RawConnection.autocommit.__set__(raw, autocommit)
 
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""

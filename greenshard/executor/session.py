@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from greenshard import _green, errors
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
+
+#: How often, in seconds, a thread looks whether it is its turn.
+_TURN_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Session:
         self._buried: set[str] = set()
         self._pid = os.getpid()
         self._busy = _green.NativeLock()
+        self._queue: deque[object] = deque()
+        self._thread: int | None = None
         self._current: FanOut | None = None
 
     @property
@@ -69,6 +75,10 @@ class Session:
     def running(self) -> bool:
         """Whether something runs on the servers."""
         return self._current is not None
+
+    def inside(self) -> bool:
+        """Whether the caller is a greenlet of the session's own: psycopg2, calling back."""
+        return self._current is not None and self._current.holds(_green.current())
 
     def physical(self, shard: str) -> Physical:
         """The connection to a shard.
@@ -116,22 +126,38 @@ class Session:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Hold the session for several calls.
+        """Hold the session for several calls. Another thread waits for its turn, as in psycopg2.
 
         Raises:
-            errors.ProgrammingError: Another greenlet or thread is using it.
+            errors.ProgrammingError: Another greenlet of this thread is using it.
+
+        Switches: while another thread holds it.
         """
         self.check_process()
-        if not self._busy.acquire(False):
-            raise errors.ProgrammingError(
-                "the connection is busy in another greenlet or thread",
-                code="GS302",
-                hint="Give each greenlet a connection of its own, or let the first call end.",
-            )
+        if self._queue or not self._busy.acquire(False):
+            self._wait_turn()
+        self._thread = _green.thread_id()
         try:
             yield
         finally:
+            self._thread = None
             self._busy.release()
+
+    def _wait_turn(self) -> None:
+        """Wait until the session is free, first come, first served."""
+        if self._thread == _green.thread_id():
+            raise errors.ProgrammingError(
+                "the connection is busy in another greenlet",
+                code="GS302",
+                hint="Give each greenlet a connection of its own, or let the first call end.",
+            )
+        turn = object()
+        self._queue.append(turn)
+        try:
+            while self._queue[0] is not turn or not self._busy.acquire(False):
+                _green.sleep(_TURN_S)
+        finally:
+            self._queue.remove(turn)
 
     def run(
         self,

@@ -40,6 +40,11 @@ class Stream:
         """Rows of the last fetch, as psycopg2 counts them."""
         return self.raw.rowcount
 
+    @property
+    def page_rownumber(self) -> int:
+        """How many rows of the last fetch were given out: psycopg2's ``rownumber``."""
+        return self.raw.rownumber - len(self._ahead)
+
     def fetchone(self) -> Any:
         row = self._ahead.popleft() if self._ahead else self._run(self.raw.fetchone)
         self.rownumber += row is not None
