@@ -44,7 +44,7 @@ Exit codes:
   0  all is well
   1  a shard reported an error, or the statement is refused
   2  the command line is wrong
-  3  with --on-error partial: only some shards answered; their rows are printed
+  3  only some shards answered (--on-error partial); their rows are printed
   4  no answer within --timeout
   5  a shard could not be reached
 """
