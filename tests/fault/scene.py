@@ -1,0 +1,151 @@
+"""Shards of which one, s1, goes wrong; connections to them; and what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import time
+import warnings
+
+import gevent
+import psycopg2
+
+import greenshard
+
+VICTIM = "s1"
+SURVIVORS = ("s0", "s2")
+
+#: How each fault is made: which way the connections go, and what happens.
+ANSWERING = ("killed", "stopped", "reset")
+SILENT = ("frozen", "black hole")
+
+#: For what should happen at once, on a machine that does a lot else.
+SLACK_S = 4.0
+
+
+def eventually(condition, within_s=5.0):
+    """Wait until a condition holds, and return what it gave; fail at the deadline."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"did not come about: {condition}"
+        gevent.sleep(0.01)
+    return found
+
+
+@contextlib.contextmanager
+def bounded(seconds):
+    """The block ends within a time, with much slack."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds + SLACK_S
+
+
+def greenlets():
+    """How many greenlets run or are about to."""
+    return sum(1 for o in gc.get_objects() if isinstance(o, gevent.Greenlet) and bool(o))
+
+
+def descriptors():
+    return len(os.listdir("/dev/fd"))
+
+
+class Scene:
+    """Three shards, the way to s1 leading through a relay where a fault needs one."""
+
+    def __init__(self, shards, relay):
+        self.shards = shards
+        self.relay = relay
+        self.connections = []
+
+    @property
+    def relayed_dsn(self):
+        return f"host=127.0.0.1 port={self.relay.port} dbname=postgres user=postgres"
+
+    def dsns(self, fault="", order=("s0", "s1", "s2")):
+        dsns = {name: self.shards[name].dsn for name in order}
+        if fault not in {"killed", "stopped", "frozen"}:
+            dsns[VICTIM] = self.relayed_dsn
+        return dsns
+
+    def connect(self, fault="", order=("s0", "s1", "s2"), **options):
+        given = {"cancel_grace": 0.4, "application_name": "tested", **options}
+        conn = greenshard.connect(self.dsns(fault, order), **given)
+        self.connections.append(conn)
+        return conn
+
+    def inflict(self, fault):
+        victim = self.shards[VICTIM]
+        {
+            "killed": victim.kill,
+            "stopped": victim.stop,
+            "frozen": victim.pause,
+            "black hole": lambda: self.relay.tell("silence"),
+            "reset": lambda: self.relay.tell("reset"),
+        }[fault]()
+
+    def heal(self):
+        self.relay.tell("forward")
+        self.shards.start()
+
+    def inflict_during(self, fault, shards=("s0", "s1", "s2")):
+        """Let the fault happen as soon as a statement of ours runs on `shards`."""
+
+        def wait_and_inflict():
+            eventually(lambda: all(self.running(name) for name in shards))
+            self.inflict(fault)
+
+        return gevent.spawn(wait_and_inflict)
+
+    def ask(self, shard, statement, parameters=None):
+        """Ask a server, past everything."""
+        with contextlib.closing(
+            psycopg2.connect(self.shards[shard].dsn, application_name="asker")
+        ) as conn:
+            conn.autocommit = True
+            with conn.cursor() as cur:
+                cur.execute(statement, parameters)
+                return cur.fetchall() if cur.description else None
+
+    def running(self, shard):
+        """The statements of ours that the server is running."""
+        return self.ask(
+            shard,
+            "SELECT application_name, query FROM pg_stat_activity WHERE state = 'active'"
+            " AND application_name IN ('tested', 'greenshard cancel')",
+        )
+
+    def sessions(self, shard):
+        """The process ids of our sessions on the server, those that cancel included."""
+        return [
+            pid
+            for (pid,) in self.ask(
+                shard,
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE application_name IN ('tested', 'greenshard cancel') ORDER BY pid",
+            )
+        ]
+
+    def assert_idle(self, *shards, sessions=None):
+        """Nothing of ours runs on these servers, and they have this many sessions of ours."""
+        for shard in shards:
+            eventually(lambda s=shard: not self.running(s), 2.0)
+            if sessions is not None:
+                eventually(lambda s=shard: len(self.sessions(s)) == sessions, 2.0)
+
+    def assert_usable(self, conn, shards=SURVIVORS):
+        """After a rollback, the shards that survived answer."""
+        conn.rollback()
+        cur = conn.on(shards).cursor()
+        cur.execute("SELECT 1")
+        assert cur.fetchall() == [(1,)] * len(shards)
+        conn.rollback()
+
+    def rows(self, shard):
+        return [row[0] for row in self.ask(shard, "SELECT x FROM writes ORDER BY x")]
+
+    def close(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            while self.connections:
+                self.connections.pop().close()
