@@ -17,7 +17,7 @@ from greenshard._driver import (
     TimestampFromTicks,
 )
 from greenshard.connection import Connection
-from greenshard.cursor import Cursor, ShardTiming
+from greenshard.cursor import Cursor
 from greenshard.dbapi import apilevel, connect, paramstyle, threadsafety
 from greenshard.errors import (
     DatabaseError,
@@ -35,6 +35,7 @@ from greenshard.errors import (
     QueryTimeout,
     Warning,
 )
+from greenshard.executor.answer import ShardTiming
 
 __version__ = "0.1.0.dev0"
 

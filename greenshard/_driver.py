@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -31,6 +31,7 @@ DATETIME, ROWID = psycopg2.DATETIME, psycopg2.ROWID
 POLL_OK = ext.POLL_OK
 InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
 UNICODE = ext.UNICODE
+new_type, register_type = ext.new_type, ext.register_type
 global_typecasters: Mapping[int, Any] = ext.string_types
 QueryCanceled = psycopg2.errors.QueryCanceled
 
@@ -42,6 +43,17 @@ TRANSACTION_FAILED = ext.TRANSACTION_STATUS_INERROR
 TRANSACTION_UNKNOWN = ext.TRANSACTION_STATUS_UNKNOWN
 
 __all__ = ["Composable"]
+
+
+class Attribute:
+    """An attribute of a C class, past what a class derived from it has put over it."""
+
+    __slots__ = ("read", "write")
+
+    def __init__(self, owner: type, name: str) -> None:
+        descriptor: Any = getattr(owner, name)
+        self.read: Callable[[Any], Any] = descriptor.__get__
+        self.write: Callable[[Any, Any], None] = descriptor.__set__
 
 
 def make_cooperative() -> None:
@@ -56,7 +68,10 @@ def make_cooperative() -> None:
 class PasswordlessInfo(ext.ConnectionInfo):
     """psycopg2's ``ConnectionInfo`` without the password."""
 
-    password = None
+    @property
+    def password(self) -> Any:
+        """Empty, whatever the password is; None when the connection is closed."""
+        return None if super().password is None else ""
 
 
 class Dsn:
@@ -204,4 +219,7 @@ def merged_once(
 
 def _quoting(raw: ext.connection) -> tuple[str | None, str]:
     strings = RawConnection.get_parameter_status(raw, "standard_conforming_strings")
-    return strings, RawConnection.encoding.__get__(raw)
+    return strings, _encoding.read(raw)
+
+
+_encoding = Attribute(RawConnection, "encoding")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import gevent
 from gevent import monkey
@@ -15,7 +15,7 @@ from gevent.event import Event
 from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo
 from gevent.threadpool import ThreadPool
 
-Greenlet = gevent.Greenlet
+Greenlet: TypeAlias = "gevent.Greenlet[..., Any]"
 GreenletExit = gevent.GreenletExit
 sleep = gevent.sleep
 current = gevent.getcurrent

@@ -21,7 +21,7 @@ from greenshard._driver import (
 )
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.opening import close_all, failed_opening, open_all
-from greenshard.executor.physical import Physical
+from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
@@ -141,7 +141,7 @@ class Connection(Settings, RawConnection):
 
     # Cursors --------------------------------------------------------------------------------
 
-    def cursor(
+    def cursor(  # type: ignore[override]  # the overloads say no more than Any
         self,
         name: str | None = None,
         cursor_factory: Any = None,
@@ -157,7 +157,8 @@ class Connection(Settings, RawConnection):
             scrollable: Whether a server-side cursor can move backwards.
         """
         self._session.check()
-        factory = cursor_factory or self.cursor_factory or Cursor
+        default: Any = self.cursor_factory
+        factory = cursor_factory or default or Cursor
         cursor = cursor_class(factory)(self, name)
         if withhold:
             cursor.withhold = withhold
@@ -211,7 +212,8 @@ class Connection(Settings, RawConnection):
         session = self._session
         session.check()
         if session.inside():  # tpc_recover() ends its transaction so
-            return RawConnection.rollback(self)
+            RawConnection.rollback(self)
+            return
         with session.taken(), self._ours():
             self._wrote = False
             rollback_all(session, self.timeout)
@@ -230,7 +232,7 @@ class Connection(Settings, RawConnection):
                 RawConnection.__enter__(physical.raw)
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exc: Any) -> None:  # noqa: PYI036  # passed on to psycopg2
         # psycopg2's own exit calls this object's commit or rollback and ends the block.
         try:
             if self._home.raw is self:
@@ -248,11 +250,11 @@ class Connection(Settings, RawConnection):
     # Life -----------------------------------------------------------------------------------
 
     @property
-    def closed(self) -> int:
+    def closed(self) -> Any:
         """0 while open, 1 after `close`, 2 if the connection to a shard is gone."""
         session = self.__dict__.get("_session")
         if session is None:
-            return RawConnection.closed.__get__(self)
+            return closed.read(self)
         return 1 if session.closed else 2 if session.broken else 0
 
     def close(self) -> None:

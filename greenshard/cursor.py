@@ -6,7 +6,6 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,17 +17,17 @@ from greenshard._driver import (
     merged_once,
     python_encoding,
 )
+from greenshard.executor.answer import Answer, ShardTiming
 from greenshard.executor.columns import check_columns
+from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.streaming import Stream
-from greenshard.executor.typecasters import shard_typecasters
-from greenshard.merge.concatenation import Concatenation
-from greenshard.merge.status import merge_status
 from greenshard.planner import Statement, read_statement, redact
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
     from greenshard.connection import Connection
     from greenshard.executor.session import Outcome
+    from greenshard.merge.concatenation import Concatenation
     from greenshard.planner.target import Target
 
 logger = logging.getLogger("greenshard")
@@ -37,21 +36,6 @@ Calls = Mapping[str, Callable[[], object]]
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
-
-
-@dataclass(slots=True)
-class ShardTiming:
-    """How long one shard took.
-
-    Attributes:
-        first_result_s: Seconds until its answer to the statement was there.
-        total_s: Seconds in all, with what was fetched from its server afterwards.
-        rows: How many rows it gave, or changed.
-    """
-
-    first_result_s: float
-    total_s: float
-    rows: int
 
 
 class Cursor(RawCursor):
@@ -64,24 +48,18 @@ class Cursor(RawCursor):
         timeout: Seconds that each call may take; None for no limit.
         on_error: "raise", or "partial": a statement that only reads then gives the rows of the
             shards that answered.
-        failures: The error of each shard that did not answer the last statement.
-        timings: A `ShardTiming` for each shard that did.
     """
 
     def __init__(self, conn: Connection, name: str | None = None) -> None:
         super().__init__(conn._home.raw, name)
         self._logical = conn
         self._target: Target | None = None
-        self._raws: dict[str, RawCursor] = {}
-        self._asked: tuple[RawCursor, ...] = ()
-        self._answered: tuple[RawCursor, ...] = ()
-        self._rows = Concatenation(())
-        self._streams: list[Stream] = []
+        self._parts = Parts(self, conn._session, conn._home)
+        self._asked: RawCursor | None = None
+        self._answer = Answer({})
         self._closed = False
         self.timeout = conn.timeout
         self.on_error = conn.on_error
-        self.failures: Mapping[str, BaseException] = {}
-        self.timings: dict[str, ShardTiming] = {}
 
     def __repr__(self) -> str:
         shards = ", ".join((self._target or self._logical._target).shards)
@@ -123,7 +101,7 @@ class Cursor(RawCursor):
 
         self._fan_out(text, True, calls)
 
-    def callproc(self, procname: str, *parameters: Any) -> Any:
+    def callproc(self, procname: str | bytes, *parameters: Any) -> Any:
         """Call a stored function on every shard targeted; returns the parameters.
 
         Switches: yes.
@@ -139,14 +117,14 @@ class Cursor(RawCursor):
         """The statement as it would be sent to the first shard targeted."""
         self._logical._session.check()
         try:
-            return self._first_raw().mogrify(query, vars)
+            return self._quoting().mogrify(query, vars)
         except DriverError as exc:
             self._fail(exc)
 
     def _text(self, query: str | bytes | Composable) -> str | bytes:
         self._check()
         if isinstance(query, Composable):
-            return query.as_string(self._first_raw())
+            return query.as_string(self._quoting())
         return query
 
     def _fan_out(
@@ -155,15 +133,13 @@ class Cursor(RawCursor):
         has_parameters: bool,
         calls: Callable[[Mapping[str, RawCursor]], Calls],
     ) -> Outcome:
-        conn = self._logical
-        session = conn._session
-        target = self._target or conn._target
+        session = self._logical._session
+        target = self._target or self._logical._target
         with session.taken():
             try:
                 tolerant = self._admit(query, has_parameters, target)
-                raws = {name: self._raw(name) for name in target.shards if name in session.physicals}
-                self._begin(raws)
-                todo = {**dict.fromkeys(target.shards, _nothing), **calls(raws)}
+                cursors = self._begin(target)
+                todo = {**dict.fromkeys(target.shards, _nothing), **calls(cursors)}
                 started = time.perf_counter()
                 try:
                     outcome = session.run(todo, self.timeout, tolerant=tolerant)
@@ -172,7 +148,8 @@ class Cursor(RawCursor):
                 self._accept(outcome)
             except DriverError as exc:
                 self._fail(exc)
-        self._report(outcome)
+        if outcome.failures:
+            _warn(outcome.failures)
         return outcome
 
     def _admit(self, query: str | bytes, has_parameters: bool, target: Target) -> bool:
@@ -185,147 +162,107 @@ class Cursor(RawCursor):
         statement = read_statement(text, has_parameters)
         if len(target.shards) > 1 and not target.broadcast:
             refuse_insert(statement, target)
-        reads = (
-            isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
-        )
+        reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
         if not reads:
             conn._admit_write(text)
         return partial_wanted and reads
 
-    def _begin(self, raws: Mapping[str, RawCursor]) -> None:
-        """Forget the last statement."""
-        self._asked = tuple(raws.values())
-        self._answered = ()
-        self._rows = Concatenation(())
-        self.failures, self.timings = {}, {}
+    def _begin(self, target: Target) -> dict[str, RawCursor]:
+        """Forget the last statement; returns the cursors of the shards that are there."""
+        self._asked, self._answer = None, Answer({})
+        cursors = {shard: self._part(shard) for shard in target.shards if self._there(shard)}
+        self._asked = next(iter(cursors.values()), None)
+        return cursors
 
     def _accept(self, outcome: Outcome) -> None:
         """Take over the shards' answers."""
-        raws = {name: self._raws[name] for name in outcome.jobs}
+        cursors = {shard: self._parts.of(shard) for shard in outcome.jobs}
         if self.name is None:
-            check_columns(raws, self._logical._session, self.timeout)
-            self._rows = Concatenation(list(raws.values()))
+            check_columns(cursors, self._logical._session, self.timeout)
+            self._answer = Answer(cursors, (), outcome)
         else:
-            self._read_streams(raws)
-        self._answered = tuple(raws.values())
-        self.failures = dict(outcome.failures)
-        self.timings = {
-            name: ShardTiming(job.seconds, job.seconds, max(0, raws[name].rowcount))
-            for name, job in outcome.jobs.items()
-        }
+            self._answer = Answer(cursors, [self._stream(shard) for shard in cursors], outcome)
 
-    def _report(self, outcome: Outcome) -> None:
-        if not outcome.failures:
-            return
-        names = ", ".join(outcome.failures)
-        logger.warning("partial answer: no rows from %s", names)
-        warnings.warn(
-            f"partial answer: no rows from {names}; see cursor.failures",
-            errors.PartialResultWarning,
-            stacklevel=4,
-        )
+    # The shards' cursors --------------------------------------------------------------------
 
-    # One shard's cursor ---------------------------------------------------------------------
+    def _there(self, shard: str) -> bool:
+        return shard in self._logical._session.physicals
 
-    def _raw(self, shard: str) -> RawCursor:
-        """The shard's own cursor, with the settings that the user made on this one."""
-        raw = self._raws.get(shard)
-        physical = self._logical._session.physicals[shard]
-        if raw is None:
-            raw = self._raws[shard] = RawCursor(physical.raw, self.name)
-            if self.name is not None:
-                raw.withhold = self.withhold
-                raw.scrollable = self.scrollable
-            raw.tzinfo_factory = self.tzinfo_factory
-            self._bridge_rows(raw)
+    def _part(self, shard: str) -> RawCursor:
         registered = {**(self._logical.string_types or {}), **(self.string_types or {})}
-        if registered or self._logical.shards[1:]:
-            raw.string_types = shard_typecasters(
-                self._logical._session, self._logical._home, physical, registered, self.timeout
-            )
-        return raw
+        if registered or len(self._logical.shards) > 1:
+            self._parts.apply_typecasters(shard, registered, self.timeout)
+        return self._parts.of(shard)
 
-    def _first_raw(self) -> RawCursor:
-        """A cursor to quote with: that of the first shard targeted that is there."""
-        physicals = self._logical._session.physicals
-        usable = [physicals[name].raw for name in self._shards()]
-        return RawCursor(usable[0] if usable else self._logical._home.raw)
+    def _alive(self) -> list[str]:
+        """The shards targeted that can be talked to."""
+        target = self._target or self._logical._target
+        alive = {physical.shard for physical in self._logical._session.alive}
+        return [shard for shard in target.shards if shard in alive]
 
-    def _bridge_rows(self, raw: RawCursor) -> None:
-        """Let the shard's rows be made by this cursor's row factory, for this cursor."""
-        factory = RawCursor.row_factory.__get__(self)
-        raw.row_factory = None if factory is None else (lambda _: factory(self))
-
-    @property
-    def row_factory(self) -> Any:
-        """psycopg2's: makes the row object that the values are then put into."""
-        return RawCursor.row_factory.__get__(self)
-
-    @row_factory.setter
-    def row_factory(self, factory: Any) -> None:
-        RawCursor.row_factory.__set__(self, factory)
-        for raw in self._raws.values():
-            self._bridge_rows(raw)
-
-    @property
-    def tzinfo_factory(self) -> Any:
-        """psycopg2's: makes the time zone of a timestamp."""
-        return RawCursor.tzinfo_factory.__get__(self)
-
-    @tzinfo_factory.setter
-    def tzinfo_factory(self, factory: Any) -> None:
-        RawCursor.tzinfo_factory.__set__(self, factory)
-        for raw in self._raws.values():
-            raw.tzinfo_factory = factory
-
-    def _read_streams(self, shards: Iterable[str]) -> None:
-        self._streams = [self._stream(shard) for shard in shards]
-        self._rows = Concatenation(self._streams)
+    def _quoting(self) -> RawCursor:
+        """A cursor to adapt parameters with."""
+        alive = self._alive()
+        return RawCursor(
+            self._logical._session.physicals[alive[0]].raw if alive else self._logical._home.raw
+        )
 
     def _stream(self, shard: str) -> Stream:
         """The rows of a shard's named cursor."""
-        raw = self._raws[shard]
+        cursor = self._parts.of(shard)
 
         def run(call: Callable[[], Any]) -> Any:
             session = self._logical._session
-            first = raw.description is None
+            first = cursor.description is None
             with session.taken():
-                outcome = session.run({shard: call}, self.timeout)
+                job = session.run({shard: call}, self.timeout).jobs[shard]
                 if first:
-                    seen = {n: r for n, r in self._raws.items() if r.description is not None}
+                    made = self._parts.made()
+                    seen = {name: c for name, c in made.items() if c.description is not None}
                     check_columns(seen, session, self.timeout)
             timing = self.timings[shard]
-            timing.total_s += outcome.jobs[shard].seconds
-            timing.rows += max(0, raw.rowcount)
-            return outcome.jobs[shard].result
+            timing.total_s += job.seconds
+            timing.rows += max(0, cursor.rowcount)
+            return job.result
 
-        return Stream(raw, run, self.itersize)
+        return Stream(cursor, run, self.itersize)
+
+    @property
+    def row_factory(self) -> Any:
+        """What makes the row object that psycopg2 then puts the values into."""
+        return row_factory.read(self)
+
+    @row_factory.setter
+    def row_factory(self, factory: Any) -> None:
+        self._parts.set_row_factory(factory)
+
+    @property
+    def tzinfo_factory(self) -> Any:
+        """What makes the time zone of a timestamp."""
+        return tzinfo_factory.read(self)
+
+    @tzinfo_factory.setter
+    def tzinfo_factory(self, factory: Any) -> None:
+        self._parts.set_tzinfo_factory(factory)
 
     # Rows -----------------------------------------------------------------------------------
 
-    def _readable(self) -> Concatenation:
+    def _rows(self) -> Concatenation:
         """The rows; a named cursor may read those of a cursor that SQL has declared."""
-        if self.name is not None and not self._asked:
-            raws = {name: self._raw(name) for name in self._shards()}
-            self._asked = self._answered = tuple(raws.values())
-            self.timings = {name: ShardTiming(0.0, 0.0, 0) for name in raws}
-            self._read_streams(raws)
-        return self._rows
-
-    def _shards(self) -> tuple[str, ...]:
-        """The shards targeted whose connections are there."""
-        target = self._target or self._logical._target
-        alive = {physical.shard for physical in self._logical._session.alive}
-        return tuple(name for name in target.shards if name in alive)
+        self._logical._session.check_process()
+        if self.name is not None and self._asked is None:
+            cursors = {shard: self._part(shard) for shard in self._alive()}
+            self._asked = next(iter(cursors.values()), None)
+            self._answer = Answer(cursors, [self._stream(shard) for shard in cursors])
+        return self._answer.rows
 
     def fetchone(self) -> Any:
         """The next row of the first shard, then of the second, ...; None after the last.
 
         Switches: only on a named cursor.
         """
-        self._logical._session.check_process()
         try:
-            return self._readable().fetchone()
+            return self._rows().fetchone()
         except DriverError as exc:
             self._fail(exc)
 
@@ -334,9 +271,8 @@ class Cursor(RawCursor):
 
         Switches: only on a named cursor.
         """
-        self._logical._session.check_process()
         try:
-            return self._readable().fetchmany(self.arraysize if size is None else size)
+            return self._rows().fetchmany(self.arraysize if size is None else size)
         except DriverError as exc:
             self._fail(exc)
 
@@ -345,9 +281,8 @@ class Cursor(RawCursor):
 
         Switches: only on a named cursor.
         """
-        self._logical._session.check_process()
         try:
-            return self._readable().fetchall()
+            return self._rows().fetchall()
         except DriverError as exc:
             self._fail(exc)
 
@@ -355,9 +290,8 @@ class Cursor(RawCursor):
         return self
 
     def __next__(self) -> Any:
-        self._logical._session.check_process()
         try:
-            return next(self._readable())
+            return next(self._rows())
         except DriverError as exc:
             self._fail(exc)
 
@@ -367,14 +301,14 @@ class Cursor(RawCursor):
         Switches: only on a named cursor.
         """
         self._check()
-        if self.name is not None and len(self._answered) > 1:
+        if self.name is not None and self._answer.shard_count > 1:
             raise errors.NotSupportedError(
                 "a named cursor over several shards cannot be scrolled",
                 code="GS403",
                 hint="Fetch the rows to be passed over, or restrict the cursor with conn.on(...).",
             )
         try:
-            self._readable().scroll(value, mode)
+            self._rows().scroll(value, mode)
         except DriverError as exc:
             self._fail(exc)
 
@@ -383,44 +317,50 @@ class Cursor(RawCursor):
     @property
     def rowcount(self) -> int:
         """Rows of all shards together, -1 if not known."""
-        if self.name is not None and len(self._answered) > 1:
-            return -1
-        return self._rows.rowcount
+        return self._answer.rowcount
 
     @property
-    def rownumber(self) -> int | None:
+    def rownumber(self) -> Any:
         """How many rows have been fetched; on a named cursor over one shard, of the last page."""
-        if self.name is not None and len(self._streams) == 1:
-            return self._streams[0].page_rownumber
-        return self._rows.rownumber
+        return self._answer.rownumber
 
     @property
     def description(self) -> Any:
         """The columns; the type codes are those of the first shard that answered."""
-        return self._answered[0].description if self._answered else None
+        return self._answer.description
 
     @property
     def statusmessage(self) -> str | None:
         """The command tag, with the row counts of the shards added up."""
-        return merge_status([raw.statusmessage for raw in self._answered])
+        return self._answer.statusmessage
 
     @property
     def query(self) -> bytes | None:
         """The last statement as it was sent to the first shard."""
-        return self._asked[0].query if self._asked else None
+        return None if self._asked is None else self._asked.query
 
     @property
-    def lastrowid(self) -> int | None:
-        """The OID of the last row inserted, 0 if the table has none."""
-        return self._answered[0].lastrowid if self._answered else 0
+    def lastrowid(self) -> int:
+        """The OID of the last row inserted, 0 if there is none."""
+        return self._answer.lastrowid
 
     @property
     def pgresult_ptr(self) -> int | None:
         """libpq's result of the first shard that answered."""
-        return self._answered[0].pgresult_ptr if self._answered else None
+        return self._answer.pgresult_ptr
 
     @property
-    def connection(self) -> Any:
+    def failures(self) -> Mapping[str, BaseException]:
+        """The error of each shard that did not answer the last statement."""
+        return self._answer.failures
+
+    @property
+    def timings(self) -> dict[str, ShardTiming]:
+        """A `ShardTiming` for each shard that did."""
+        return self._answer.timings
+
+    @property
+    def connection(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
         """The connection that the cursor is of."""
         return self._logical
 
@@ -442,12 +382,12 @@ class Cursor(RawCursor):
         session.check_process()
         try:
             if self.name is None:
-                for raw in self._raws.values():
-                    raw.close()
+                for cursor in self._parts.made().values():
+                    cursor.close()
                 super().close()
-            elif shards := self._shards():
+            elif shards := self._alive():
                 with session.taken():
-                    calls = {name: self._raw(name).close for name in shards}
+                    calls = {shard: self._parts.of(shard).close for shard in shards}
                     session.run(calls, self.timeout)
         except DriverError as exc:
             self._fail(exc)
@@ -503,11 +443,12 @@ def cursor_class(factory: Any) -> Callable[..., Cursor]:
             f" not {factory!r}",
             code="GS104",
         )
-    return _mixed(factory)
+    hashable: Any = factory
+    return _mixed(hashable)
 
 
 @lru_cache(maxsize=256)
-def _mixed(factory: type) -> type[Cursor]:
+def _mixed(factory: Any) -> type[Cursor]:
     if issubclass(factory, Cursor) or issubclass(Cursor, factory):
         return factory if issubclass(factory, Cursor) else Cursor
     return type(factory.__name__, (factory, Cursor), {"__module__": factory.__module__})
@@ -521,6 +462,16 @@ def _log(query: object, target: Target, seconds: float) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         text = query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
         logger.debug("%s on %s: %.1f ms", redact(text), ", ".join(target.shards), seconds * 1e3)
+
+
+def _warn(failures: Mapping[str, BaseException]) -> None:
+    names = ", ".join(failures)
+    logger.warning("partial answer: no rows from %s", names)
+    warnings.warn(
+        f"partial answer: no rows from {names}; see cursor.failures",
+        errors.PartialResultWarning,
+        stacklevel=4,
+    )
 
 
 def _refuse_copy() -> NoReturn:

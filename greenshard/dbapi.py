@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import Dsn, RawConnection
+from greenshard._driver import Attribute, Dsn, RawConnection
 from greenshard.connection import (
     Connection,
     HomeUnreachable,
@@ -15,6 +15,9 @@ from greenshard.connection import (
     connection_class,
     refuse_async,
 )
+from greenshard.executor.physical import closed
+
+_async = Attribute(RawConnection, "async_")
 
 apilevel = "2.0"
 #: Threads may share the module, but not connections: a connection is used by one at a time.
@@ -22,7 +25,7 @@ threadsafety = 1
 paramstyle = "pyformat"
 
 
-def connect(  # noqa: PLR0917
+def connect(
     shards: Any = None,
     connection_factory: Any = None,
     cursor_factory: Any = None,
@@ -132,25 +135,22 @@ def _open_connection(
 ) -> RawConnection:
     if isinstance(connection, Connection):
         raise _unusable(f"shard {name} is a connection of greenshard; give its own shards instead")
-    if RawConnection.closed.__get__(connection):
+    if closed.read(connection):
         raise errors.InterfaceError(f"connection already closed: that of shard {name}", shard=name)
-    if RawConnection.async_.__get__(connection):
+    if _async.read(connection):
         refuse_async()
     if parameters:
         raise _unusable(f"shard {name} is open already: {', '.join(parameters)} cannot be applied")
     return connection
 
 
-def _connect_timeout_s(
-    given: float | None, sources: Iterable[Dsn | RawConnection]
-) -> float | None:
+def _connect_timeout_s(given: Any, sources: Iterable[Dsn | RawConnection]) -> float | None:
     """libpq's meaning: 0 and less is no limit."""
     if given is None:
         told = [s.connect_timeout_s for s in sources if isinstance(s, Dsn)]
-        given = max((seconds for seconds in told if seconds is not None), default=10.0)
-    elif not isinstance(given, (int, float)):
-        given = _number("connect_timeout", given)
-    return given if given > 0 else None
+        given = max((each for each in told if each is not None), default=10.0)
+    seconds = _number("connect_timeout", given)
+    return seconds if seconds > 0 else None
 
 
 def _seconds(name: str, value: Any) -> float | None:

@@ -11,7 +11,7 @@ documentation. This module takes psycopg2's exception classes as bases and nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import psycopg2
@@ -83,13 +83,13 @@ class Error(psycopg2.Error):
         self.code, self.shard, self.hint = code, shard, hint
 
     @property
-    def diag(self) -> Any:
+    def diag(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
         """The server's report in fields (psycopg2's ``Diagnostics``)."""
         cause = self.__cause__
         return cause.diag if isinstance(cause, psycopg2.Error) else super().diag
 
     @property
-    def cursor(self) -> Any:
+    def cursor(self) -> Any:  # type: ignore[override]  # likewise
         """The cursor that raised the error, or None."""
         return self.__dict__.get("_cursor")
 
@@ -166,8 +166,8 @@ _PEP249: tuple[type[Error], ...] = (
 )
 
 
-@lru_cache(maxsize=None)
-def _counterpart(origin: type[psycopg2.Error]) -> type[Error]:
+@cache
+def _counterpart(origin: Any) -> type[Error]:
     """The class of this module for a psycopg2 class: the most derived that fits."""
     return next(own for own in _PEP249 if issubclass(origin, own.__mro__[_base_at(own)]))
 
@@ -178,10 +178,11 @@ def _base_at(own: type[Error]) -> int:
     return names.index(("psycopg2", own.__name__))
 
 
-@lru_cache(maxsize=None)
-def _class_for(origin: type[psycopg2.Error], several: bool) -> type[Error]:
+@cache
+def _class_for(origin: Any, several: bool) -> type[Error]:
     """A class that is both our PEP 249 class and `origin` (and a `FanoutError`, if several)."""
-    wanted = ((FanoutError,) if several else ()) + (_counterpart(origin), origin)
+    wanted: list[type] = [FanoutError] if several else []
+    wanted += [_counterpart(origin), origin]
     bases = tuple(b for b in wanted if not any(b in w.__mro__[1:] for w in wanted))
     bases = tuple(dict.fromkeys(bases))
     if len(bases) == 1:
@@ -217,7 +218,7 @@ def _rebuild(
 
 def _set_sqlstate(error: psycopg2.Error, pgcode: str | None, pgerror: str | None) -> None:
     # The two are read-only members of psycopg2's error; its unpickling sets them.
-    error.__setstate__({"pgcode": pgcode, "pgerror": pgerror})  # type: ignore[attr-defined]
+    error.__setstate__({"pgcode": pgcode, "pgerror": pgerror})  # type: ignore[no-untyped-call]
 
 
 def from_driver(
@@ -235,7 +236,8 @@ def from_driver(
     args = error.args
     if name_shard and args and isinstance(args[0], str):
         args = (f"shard {shard}: {args[0]}", *args[1:])
-    cls = _class_for(type(error), False)
+    kind: Any = type(error)
+    cls = _class_for(kind, False)
     ours = cls.__new__(cls, *args)
     psycopg2.Error.__init__(ours, *args)
     _set_sqlstate(ours, error.pgcode, error.pgerror)
@@ -263,7 +265,8 @@ def from_shards(
     for error in failures.values():
         if not isinstance(error, psycopg2.Error):
             return error
-    cls = _class_for(_nearest_class([type(error) for error in failures.values()]), True)
+    kind: Any = _nearest_class([type(error) for error in failures.values()])
+    cls = _class_for(kind, True)
     lines = "".join(f"\n  {name}: {_one_line(error)}" for name, error in failures.items())
     ours = cls(f"{len(failures)} of {total} shards failed{doing} [{code}]:{lines}")
     codes = {getattr(error, "pgcode", None) for error in failures.values()}

@@ -19,15 +19,19 @@ from greenshard._driver import (
     TRANSACTION_IDLE,
     TRANSACTION_OPEN,
     TRANSACTION_UNKNOWN,
-    DriverError,
+    Attribute,
     PasswordlessInfo,
     RawConnection,
 )
+from greenshard.executor.physical import status
 
 if TYPE_CHECKING:
     from greenshard.executor.physical import Physical
     from greenshard.executor.session import Session
     from greenshard.planner.target import Target
+
+_server_version = Attribute(RawConnection, "server_version")
+_encoding = Attribute(RawConnection, "encoding")
 
 #: Of several transaction states, the first of these is the connection's.
 _GRAVEST = (
@@ -41,33 +45,33 @@ _GRAVEST = (
 
 def _of_home(name: str, doc: str) -> Any:
     """A read-only attribute of psycopg2's connection, taken from the home shard."""
-    get = getattr(RawConnection, name).__get__
-    return property(lambda self: get(self._home_raw()), doc=doc)
+    attribute = Attribute(RawConnection, name)
+    return property(lambda self: attribute.read(self._home_raw()), doc=doc)
 
 
 def _of_all(name: str, doc: str) -> Any:
     """An attribute of psycopg2's connection that is the same on every shard."""
-    descriptor = getattr(RawConnection, name)
+    attribute = Attribute(RawConnection, name)
 
     def read(self: Settings) -> Any:
         with self._ours():
-            return descriptor.__get__(self._home_raw())
+            return attribute.read(self._home_raw())
 
     def write(self: Settings, value: Any) -> None:
-        self._set(lambda raw: descriptor.__set__(raw, value))
+        self._set(lambda raw: attribute.write(raw, value))
 
     return property(read, write, doc=doc)
 
 
 def _collected(name: str, doc: str) -> Any:
     """A list to which every shard's connection appends."""
-    descriptor = getattr(RawConnection, name)
+    attribute = Attribute(RawConnection, name)
 
     def write(self: Settings, value: Any) -> None:
         for physical in self._session.physicals.values():
-            descriptor.__set__(physical.raw, value)
+            attribute.write(physical.raw, value)
 
-    return property(lambda self: descriptor.__get__(self._home_raw()), write, doc=doc)
+    return property(lambda self: attribute.read(self._home_raw()), write, doc=doc)
 
 
 def _own_exception(name: str) -> Any:
@@ -164,8 +168,8 @@ class Settings:
     @property
     def status(self) -> int:
         """psycopg2's status; `STATUS_READY` if no shard has a transaction."""
-        found = [RawConnection.status.__get__(p.raw) for p in self._session.alive]
-        return next((status for status in found if status != STATUS_READY), STATUS_READY)
+        found: list[int] = [status.read(physical.raw) for physical in self._session.alive]
+        return next((each for each in found if each != STATUS_READY), STATUS_READY)
 
     def get_transaction_status(self) -> int:
         """libpq's transaction status, the gravest of all shards."""
@@ -174,10 +178,9 @@ class Settings:
         return next(status for status in _GRAVEST if status in found)
 
     @property
-    def server_version(self) -> int:
+    def server_version(self) -> Any:
         """The lowest server version among the shards, as in 180003."""
-        get = RawConnection.server_version.__get__
-        return min(get(physical.raw) for physical in self._session.physicals.values())
+        return min(_server_version.read(p.raw) for p in self._session.physicals.values())
 
     @property
     def info(self) -> Any:
@@ -186,14 +189,14 @@ class Settings:
 
     @property
     def async_(self) -> int:
-        """0: asynchronous connections are not supported."""
+        """Always 0, since asynchronous connections are not supported."""
         return 0
 
-    def get_dsn_parameters(self) -> dict[str, str]:
+    def get_dsn_parameters(self) -> Any:
         """The home shard's connection parameters, without its password."""
         return self._at_home(RawConnection.get_dsn_parameters)
 
-    def get_parameter_status(self, parameter: str) -> str | None:
+    def get_parameter_status(self, parameter: str) -> Any:
         """A setting that the home shard's server reports."""
         return self._at_home(RawConnection.get_parameter_status, parameter)
 
@@ -205,7 +208,7 @@ class Settings:
     def poll(self) -> int:
         """Read what the servers have sent: notifications arrive so. Does not wait."""
         if self._waiting():
-            return RawConnection.poll(self)
+            return RawConnection.poll(self)  # type: ignore[arg-type]
         self._session.check()
         with self._session.taken(), self._ours():
             for physical in self._session.alive:
@@ -214,10 +217,10 @@ class Settings:
 
     # Over one shard -------------------------------------------------------------------------
 
-    def fileno(self) -> int:
+    def fileno(self) -> Any:
         """The socket, to wait for notifications on it; over one shard."""
         if self._waiting():
-            return RawConnection.fileno(self)
+            return RawConnection.fileno(self)  # type: ignore[arg-type]
         return self._over_one("fileno")
 
     def _waiting(self) -> bool:
@@ -225,7 +228,7 @@ class Settings:
         session = self.__dict__.get("_session")
         return session is None or session.inside()
 
-    def get_backend_pid(self) -> int:
+    def get_backend_pid(self) -> Any:
         """The server process; over one shard."""
         return self._over_one("get_backend_pid")
 
@@ -290,8 +293,7 @@ class Settings:
         self.notices = self.notices
         self.notifies = self.notifies
         encoding = self.encoding
-        get = RawConnection.encoding.__get__
-        differ = [p for p in self._session.alive if get(p.raw) != encoding]
+        differ = [p for p in self._session.alive if _encoding.read(p.raw) != encoding]
         if differ:
             calls = {
                 p.shard: partial(RawConnection.set_client_encoding, p.raw, encoding) for p in differ

@@ -31,7 +31,7 @@ def check_columns(
         if columns == expected:
             continue
         _check_names(first, expected or (), shard, columns or ())
-        _check_types(first, expected, shard, columns, session, timeout_s)
+        _check_types(first, expected or (), shard, columns or (), session, timeout_s)
 
 
 def _check_names(first: str, expected: Sequence[Any], shard: str, columns: Sequence[Any]) -> None:

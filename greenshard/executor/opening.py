@@ -13,9 +13,7 @@ from greenshard.executor.physical import Physical
 _START_S = 0.05
 
 
-def open_all(
-    physicals: Sequence[Physical], timeout_s: float | None
-) -> Mapping[str, BaseException]:
+def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[str, BaseException]:
     """Connect each of `physicals`; returns why those failed that did.
 
     A connection that is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill

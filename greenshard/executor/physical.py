@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenshard import _green
-from greenshard._driver import STATUS_READY, DriverError, Dsn, RawConnection, RawCursor
+from greenshard._driver import (
+    STATUS_READY,
+    Attribute,
+    DriverError,
+    Dsn,
+    RawConnection,
+    RawCursor,
+)
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
-_closed = RawConnection.closed.__get__
-_status = RawConnection.status.__get__
-_transaction_status = RawConnection.get_transaction_status
+closed = Attribute(RawConnection, "closed")
+status = Attribute(RawConnection, "status")
+autocommit = Attribute(RawConnection, "autocommit")
 
 
 @dataclass(slots=True, eq=False)
@@ -61,22 +68,23 @@ class Physical:
     @property
     def raw(self) -> RawConnection:
         """psycopg2's connection."""
-        return self._reference()
+        raw: RawConnection = self._reference()
+        return raw
 
     @property
     def alive(self) -> bool:
         """Whether the connection is open, as far as psycopg2 knows without asking the server."""
-        return _closed(self.raw) == 0
+        return bool(closed.read(self.raw) == 0)
 
     @property
     def in_transaction(self) -> bool:
         """Whether psycopg2 has begun a transaction that has not ended."""
-        return _status(self.raw) != STATUS_READY
+        return bool(status.read(self.raw) != STATUS_READY)
 
     @property
     def transaction_status(self) -> int:
         """libpq's state of the transaction."""
-        return _transaction_status(self.raw)
+        return RawConnection.get_transaction_status(self.raw)
 
     def open(self) -> None:
         """Connect, unless the user has.
@@ -91,8 +99,8 @@ class Physical:
     def _learn_start(self) -> None:
         """Ask the server when its process started, outside of any transaction."""
         raw = self.raw
-        autocommit = RawConnection.autocommit.__get__(raw)
-        RawConnection.autocommit.__set__(raw, True)
+        before = autocommit.read(raw)
+        autocommit.write(raw, True)
         try:
             cursor = RawCursor(raw)
             cursor.execute("SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid())")
@@ -100,7 +108,7 @@ class Physical:
             self.started = row[0] if row else None
         finally:
             if self.alive:
-                RawConnection.autocommit.__set__(raw, autocommit)
+                autocommit.write(raw, before)
 
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""

@@ -184,7 +184,9 @@ class Session:
             if name not in failures
         ]
         fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
-        if jobs:
+        if not jobs:
+            _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
+        else:
             self._current = fanout
             try:
                 fanout.run(timeout_s)
@@ -250,7 +252,8 @@ def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeou
     if lost:
         fate = f"the connection to {', '.join(lost)} was closed: no answer to the cancel either"
     return errors.QueryTimeout(
-        f"no answer from {names} within {timeout_s:g} s; {fate}" if timeout_s is not None
+        f"no answer from {names} within {timeout_s:g} s; {fate}"
+        if timeout_s is not None
         else f"no answer from {names}; {fate}",
         code="GS301",
         shard=late[0].shard if len(late) == 1 else None,

@@ -75,7 +75,7 @@ class Stream:
         self.rownumber += 1
         return self._ahead.popleft()
 
-    def scroll(self, value: int, mode: str) -> None:
+    def scroll(self, value: int, mode: Any) -> None:
         """Move the server's cursor, which is ahead by the rows that were not given out yet."""
         moved = value - len(self._ahead) if mode == "relative" else value
         self._run(lambda: self.raw.scroll(moved, mode))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import RawConnection, RawCursor
+from greenshard._driver import RawCursor
 from greenshard.executor.session import Session
 
 #: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
@@ -52,7 +52,9 @@ def _ask(
     session: Session, query: str, arguments: Mapping[str, list[Any]], timeout_s: float | None
 ) -> dict[str, dict[Any, Any]]:
     cursors = {
-        shard: RawCursor(session.physicals[shard].raw) for shard, asked in arguments.items() if asked
+        shard: RawCursor(session.physicals[shard].raw)
+        for shard, asked in arguments.items()
+        if asked
     }
     if not cursors:
         return {}

@@ -91,7 +91,8 @@ class Concatenation:
         """
         parts = self._readable()
         if len(parts) == 1:
-            return parts[0].scroll(value, mode)
+            parts[0].scroll(value, mode)
+            return
         if mode not in ("relative", "absolute"):
             raise errors.ProgrammingError(f"unrecognized scroll mode {mode!r}")
         to = value + (self.rownumber or 0 if mode == "relative" else 0)

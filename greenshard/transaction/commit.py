@@ -26,7 +26,6 @@ from functools import partial
 from greenshard import errors
 from greenshard._driver import (
     TRANSACTION_FAILED,
-    DriverError,
     InFailedSqlTransaction,
     RawConnection,
     RawCursor,
@@ -105,9 +104,7 @@ def refuse_commit(text: str) -> None:
         raise _cannot_commit([])
 
 
-def _check(
-    session: Session, opened: Sequence[Physical], timeout_s: float | None
-) -> list[Physical]:
+def _check(session: Session, opened: Sequence[Physical], timeout_s: float | None) -> list[Physical]:
     """Let fail what can; returns the shards that wrote."""
     cursors = {physical.shard: RawCursor(physical.raw) for physical in opened}
     try:

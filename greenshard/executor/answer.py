@@ -1,0 +1,100 @@
+"""What the shards gave to one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard._driver import RawCursor
+from greenshard.executor.session import Outcome
+from greenshard.executor.streaming import Stream
+from greenshard.merge.concatenation import Concatenation
+from greenshard.merge.status import merge_status
+
+
+@dataclass(slots=True)
+class ShardTiming:
+    """How long one shard took.
+
+    Attributes:
+        first_result_s: Seconds until its answer to the statement was there.
+        total_s: Seconds in all, with what was fetched from its server afterwards.
+        rows: How many rows it gave, or changed.
+    """
+
+    first_result_s: float
+    total_s: float
+    rows: int
+
+
+class Answer:
+    """The rows of the shards that answered, and what is known of the statement.
+
+    Args:
+        cursors: The cursor of each shard that answered, in shard order.
+        streams: For a named cursor, the rows of each.
+        outcome: How the calls ended; None if nothing was executed.
+
+    Attributes:
+        rows: The rows of all, one shard after the other.
+        failures: The error of each shard that did not answer.
+        timings: A `ShardTiming` for each shard that did.
+    """
+
+    def __init__(
+        self,
+        cursors: Mapping[str, RawCursor],
+        streams: Iterable[Stream] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        self._cursors: tuple[Any, ...] = tuple(cursors.values())
+        self._streams = tuple(streams)
+        sources: Sequence[Any] = self._streams or self._cursors
+        self.rows = Concatenation(sources)
+        self.failures: Mapping[str, BaseException] = {}
+        self.timings = {name: ShardTiming(0.0, 0.0, 0) for name in cursors}
+        if outcome is not None:
+            self.failures = dict(outcome.failures)
+            for name, job in outcome.jobs.items():
+                rows = max(0, cursors[name].rowcount)
+                self.timings[name] = ShardTiming(job.seconds, job.seconds, rows)
+
+    @property
+    def _first(self) -> RawCursor | None:
+        return self._cursors[0] if self._cursors else None
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards answered."""
+        return len(self._cursors)
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all shards together, -1 if not known."""
+        return -1 if len(self._streams) > 1 else self.rows.rowcount
+
+    @property
+    def rownumber(self) -> int | None:
+        """How many rows were fetched; of one stream, of its last page (as psycopg2 counts)."""
+        return self._streams[0].page_rownumber if len(self._streams) == 1 else self.rows.rownumber
+
+    @property
+    def description(self) -> Any:
+        """The columns, with the type codes of the first shard that answered."""
+        return None if self._first is None else self._first.description
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag, with the row counts of the shards added up."""
+        return merge_status([cursor.statusmessage for cursor in self._cursors])
+
+    @property
+    def lastrowid(self) -> int:
+        """The OID of the last row inserted, 0 if there is none."""
+        return 0 if self._first is None else self._first.lastrowid
+
+    @property
+    def pgresult_ptr(self) -> int | None:
+        """libpq's result of the first shard that answered."""
+        return None if self._first is None else self._first.pgresult_ptr
