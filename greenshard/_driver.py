@@ -56,6 +56,14 @@ class Attribute:
         self.write: Callable[[Any, Any], None] = descriptor.__set__
 
 
+def connect_async(dsn: str, connection_factory: Any, cursor_factory: Any) -> ext.connection:
+    """psycopg2's asynchronous connection."""
+    connection: ext.connection = psycopg2.connect(
+        dsn, connection_factory=connection_factory, cursor_factory=cursor_factory, async_=True
+    )
+    return connection
+
+
 def make_cooperative() -> None:
     """Let psycopg2's waits switch greenlets, unless a wait callback is installed already.
 

@@ -319,8 +319,8 @@ def refuse_async() -> NoReturn:
         errors.NotSupportedError: Always.
     """
     raise errors.NotSupportedError(
-        "asynchronous connections are not supported",
-        code="GS402",
+        "an asynchronous connection works over one shard only, named by its connection string",
+        code="GS403",
         hint="Every call waits cooperatively already: use greenlets instead of poll().",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import Attribute, Dsn, RawConnection
+from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
 from greenshard.connection import (
     Connection,
     HomeUnreachable,
@@ -36,7 +36,7 @@ def connect(
     on_error: str = "raise",
     cancel_grace: float = 5.0,
     **kwargs: Any,
-) -> Connection:
+) -> Any:
     """Connect to all shards, in parallel.
 
     psycopg2 is patched with psycogreen on first use, unless a wait callback is installed.
@@ -56,7 +56,11 @@ def connect(
             that answer, with a `PartialResultWarning`; one shard must be reachable.
         cancel_grace: Seconds that a server may take to answer a cancel request before its
             connection is closed.
-        kwargs: libpq's parameters, for all shards.
+        kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
+            gives psycopg2's own asynchronous connection.
+
+    Returns:
+        A `Connection`, of `connection_factory`'s class too.
 
     Raises:
         greenshard.OperationalError: A shard cannot be reached, or not in time.
@@ -70,9 +74,10 @@ def connect(
     shards = dsn if shards is None else shards
     if on_error not in {"raise", "partial"}:
         raise _unusable(f"on_error is {on_error!r}, not 'raise' or 'partial'")
-    if kwargs.pop("async", 0) or kwargs.pop("async_", 0):
-        refuse_async()
+    asynchronous = any([kwargs.pop("async", 0), kwargs.pop("async_", 0)])
     sources = _sources(shards, kwargs)
+    if asynchronous:
+        return _open_async(sources, connection_factory, cursor_factory)
     opening = Opening(
         sources,
         _connect_timeout_s(connect_timeout, sources.values()),
@@ -95,6 +100,16 @@ def _open(cls: type[Connection], opening: Opening) -> Connection:
         # Then it lives on the first shard that can be reached.
         return _open(cls, replace(opening, missing=unreachable.failures))
     return connection
+
+
+def _open_async(
+    sources: Mapping[str, Dsn | RawConnection], connection_factory: Any, cursor_factory: Any
+) -> RawConnection:
+    """psycopg2's asynchronous connection: its user polls it, so it never waits in a callback."""
+    source = next(iter(sources.values()))
+    if len(sources) > 1 or not isinstance(source, Dsn):
+        refuse_async()
+    return connect_async(source.text, connection_factory, cursor_factory)
 
 
 def _sources(shards: Any, parameters: Mapping[str, Any]) -> dict[str, Dsn | RawConnection]:

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 import greenshard
-from greenshard._driver import ext  # type: ignore[attr-defined]
+from greenshard._driver import global_typecasters, new_type, register_type
 from greenshard.cli.formats import Column, Row
 from greenshard.planner import Statement, read_statement
 
@@ -108,8 +108,8 @@ def is_streamable(request: Request) -> bool:
 def give_text(conn: greenshard.Connection) -> None:
     """Let a connection give PostgreSQL's own text of every value, and None for NULL."""
     # Types that psycopg2 does not know come as text anyway.
-    known = tuple(ext.string_types)
-    ext.register_type(ext.new_type(known, "TEXT", lambda value, _cursor: value), conn)
+    known = tuple(global_typecasters)
+    register_type(new_type(known, "TEXT", lambda value, _cursor: value), conn)
 
 
 @contextmanager
