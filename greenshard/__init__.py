@@ -36,6 +36,7 @@ from greenshard.errors import (
     Warning,
 )
 from greenshard.executor.answer import ShardTiming
+from greenshard.parallel import ParallelConnection
 
 __version__ = "0.1.0.dev0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "InternalError",
     "NotSupportedError",
     "OperationalError",
+    "ParallelConnection",
     "PartialCommitError",
     "PartialResultWarning",
     "ProgrammingError",
