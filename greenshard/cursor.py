@@ -110,7 +110,7 @@ class Cursor(RawCursor):
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             return {s: partial(raw.callproc, procname, *parameters) for s, raw in raws.items()}
 
-        outcome = self._fan_out(procname, False, calls)
+        outcome = self._fan_out(None, False, calls)
         return next(iter(outcome.jobs.values())).result
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
@@ -129,17 +129,20 @@ class Cursor(RawCursor):
 
     def _fan_out(
         self,
-        query: str | bytes,
+        query: str | bytes | None,
         has_parameters: bool,
         calls: Callable[[Mapping[str, RawCursor]], Calls],
     ) -> Outcome:
+        """Run a statement on the shards targeted; `query` is None if it is no text."""
         session = self._logical._session
         target = self._target or self._logical._target
         with session.taken():
             try:
                 tolerant = self._admit(query, has_parameters, target)
                 cursors = self._begin(target)
-                todo = {**dict.fromkeys(target.shards, _nothing), **calls(cursors)}
+                todo = calls(cursors)
+                if len(todo) < len(target.shards):
+                    todo = {shard: todo.get(shard, _nothing) for shard in target.shards}
                 started = time.perf_counter()
                 try:
                     outcome = session.run(todo, self.timeout, tolerant=tolerant)
@@ -152,11 +155,13 @@ class Cursor(RawCursor):
             _warn(outcome.failures)
         return outcome
 
-    def _admit(self, query: str | bytes, has_parameters: bool, target: Target) -> bool:
+    def _admit(self, query: str | bytes | None, has_parameters: bool, target: Target) -> bool:
         """Refuse what must not run; returns whether a shard may fail."""
         conn = self._logical
-        partial_wanted = self.on_error == "partial"
-        if len(conn.shards) == 1 or not isinstance(query, (str, bytes)):
+        if len(conn.shards) == 1:
+            return False
+        if not isinstance(query, (str, bytes)):
+            conn._admit_write("")
             return False
         text = query if isinstance(query, str) else query.decode(python_encoding(conn), "replace")
         statement = read_statement(text, has_parameters)
@@ -165,12 +170,14 @@ class Cursor(RawCursor):
         reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
         if not reads:
             conn._admit_write(text)
-        return partial_wanted and reads
+        return reads and self.on_error == "partial"
 
     def _begin(self, target: Target) -> dict[str, RawCursor]:
         """Forget the last statement; returns the cursors of the shards that are there."""
         self._asked, self._answer = None, Answer({})
-        cursors = {shard: self._part(shard) for shard in target.shards if self._there(shard)}
+        there = self._logical._session.physicals
+        cursors = {shard: self._parts.of(shard) for shard in target.shards if shard in there}
+        self._apply_typecasters(cursors)
         self._asked = next(iter(cursors.values()), None)
         return cursors
 
@@ -185,14 +192,9 @@ class Cursor(RawCursor):
 
     # The shards' cursors --------------------------------------------------------------------
 
-    def _there(self, shard: str) -> bool:
-        return shard in self._logical._session.physicals
-
-    def _part(self, shard: str) -> RawCursor:
+    def _apply_typecasters(self, shards: Iterable[str]) -> None:
         registered = {**(self._logical.string_types or {}), **(self.string_types or {})}
-        if registered or len(self._logical.shards) > 1:
-            self._parts.apply_typecasters(shard, registered, self.timeout)
-        return self._parts.of(shard)
+        self._parts.apply_typecasters(shards, registered, self.timeout)
 
     def _alive(self) -> list[str]:
         """The shards targeted that can be talked to."""
@@ -251,7 +253,8 @@ class Cursor(RawCursor):
         """The rows; a named cursor may read those of a cursor that SQL has declared."""
         self._logical._session.check_process()
         if self.name is not None and self._asked is None:
-            cursors = {shard: self._part(shard) for shard in self._alive()}
+            cursors = {shard: self._parts.of(shard) for shard in self._alive()}
+            self._apply_typecasters(cursors)
             self._asked = next(iter(cursors.values()), None)
             self._answer = Answer(cursors, [self._stream(shard) for shard in cursors])
         return self._answer.rows
@@ -458,9 +461,9 @@ def _nothing() -> None:
     """The call of a shard that is not there; it is never made."""
 
 
-def _log(query: object, target: Target, seconds: float) -> None:
+def _log(query: str | bytes | None, target: Target, seconds: float) -> None:
     if logger.isEnabledFor(logging.DEBUG):
-        text = query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+        text = query.decode("utf-8", "replace") if isinstance(query, bytes) else query or "a call"
         logger.debug("%s on %s: %.1f ms", redact(text), ", ".join(target.shards), seconds * 1e3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from greenshard._driver import RawCursor
@@ -39,7 +40,6 @@ class Answer:
     Attributes:
         rows: The rows of all, one shard after the other.
         failures: The error of each shard that did not answer.
-        timings: A `ShardTiming` for each shard that did.
     """
 
     def __init__(
@@ -52,13 +52,21 @@ class Answer:
         self._streams = tuple(streams)
         sources: Sequence[Any] = self._streams or self._cursors
         self.rows = Concatenation(sources)
-        self.failures: Mapping[str, BaseException] = {}
-        self.timings = {name: ShardTiming(0.0, 0.0, 0) for name in cursors}
-        if outcome is not None:
-            self.failures = dict(outcome.failures)
-            for name, job in outcome.jobs.items():
-                rows = max(0, cursors[name].rowcount)
-                self.timings[name] = ShardTiming(job.seconds, job.seconds, rows)
+        self.failures: Mapping[str, BaseException] = outcome.failures if outcome else {}
+        self._named, self._outcome = cursors, outcome
+
+    @cached_property
+    def timings(self) -> dict[str, ShardTiming]:
+        """A `ShardTiming` for each shard that answered."""
+        seconds = (
+            {name: job.seconds for name, job in self._outcome.jobs.items()} if self._outcome else {}
+        )
+        return {
+            name: ShardTiming(
+                seconds.get(name, 0.0), seconds.get(name, 0.0), max(0, cursor.rowcount)
+            )
+            for name, cursor in self._named.items()
+        }
 
     @property
     def _first(self) -> RawCursor | None:

@@ -76,6 +76,7 @@ class FanOut:
     _stopping: bool = False
     _closing: bool = False
     _cancels: dict[object, Job] = field(default_factory=dict)
+    _greenlets: set[object] = field(default_factory=set)
     _wake: _green.Event = field(default_factory=_green.Event)
 
     def run(self, timeout_s: float | None) -> None:
@@ -89,6 +90,7 @@ class FanOut:
         self._unfinished = len(self.jobs)
         for job in self.jobs:
             job.greenlet = _green.spawn(self._work, job)
+            self._greenlets.add(job.greenlet)
         arrived: BaseException | None = None
         try:
             self._wake.wait(timeout_s)
@@ -109,7 +111,7 @@ class FanOut:
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
-        return any(job.greenlet is greenlet for job in self.jobs)
+        return greenlet in self._greenlets
 
     def _work(self, job: Job) -> None:
         started = time.perf_counter()

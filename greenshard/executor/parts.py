@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from greenshard._driver import Attribute, RawCursor
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
-from greenshard.executor.typecasters import shard_typecasters
+from greenshard.executor.typecasters import has_user_typecasters, shard_typecasters
 
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
@@ -28,9 +28,7 @@ class Parts:
         self._session = session
         self._home = home
         self._cursors: dict[str, RawCursor] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._cursors)
+        self._typed = False
 
     def made(self) -> Mapping[str, RawCursor]:
         """Those that there are so far, by shard."""
@@ -54,16 +52,20 @@ class Parts:
         return cursor
 
     def apply_typecasters(
-        self, shard: str, registered: Mapping[int, Any], timeout_s: float | None
+        self, shards: Iterable[str], registered: Mapping[int, Any], timeout_s: float | None
     ) -> None:
-        """Give a shard's cursor the typecasters that were registered.
+        """Give the shards' cursors the typecasters that were registered.
 
         Switches: the first time that a user's type is registered.
         """
-        physical = self._session.physicals[shard]
-        self.of(shard).string_types = shard_typecasters(
-            self._session, self._home, physical, registered, timeout_s
-        )
+        self._typed = self._typed or bool(registered) or has_user_typecasters()
+        if not self._typed:
+            return
+        for shard in shards:
+            physical = self._session.physicals[shard]
+            self.of(shard).string_types = shard_typecasters(
+                self._session, self._home, physical, registered, timeout_s
+            )
 
     def set_row_factory(self, factory: Any) -> None:
         """Set psycopg2's ``row_factory``."""

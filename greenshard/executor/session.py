@@ -69,7 +69,8 @@ class Session:
     @property
     def broken(self) -> list[str]:
         """Names of the shards that cannot be used any more."""
-        return [name for name in self.shards if self._unusable(name)]
+        alive = {physical.shard for physical in self.alive}
+        return [name for name in self.shards if name not in alive]
 
     @property
     def running(self) -> bool:
@@ -86,9 +87,10 @@ class Session:
         Raises:
             errors.Error: It is gone, or could not be opened.
         """
-        if error := self._unusable(shard):
-            raise errors.from_shards({shard: error}, len(self.shards))
-        return self.physicals[shard]
+        physical = self.physicals.get(shard)
+        if physical is None or not physical.alive:
+            raise errors.from_shards({shard: self._gone(shard)}, len(self.shards))
+        return physical
 
     def check_process(self) -> None:
         """Refuse a connection that came here through a fork.
@@ -113,10 +115,8 @@ class Session:
     def check_alive(self) -> None:
         """Refuse if there is no shard left to talk to."""
         if not self.alive:
-            raise errors.from_shards(
-                {name: error for name in self.shards if (error := self._unusable(name))},
-                len(self.shards),
-            )
+            gone = {name: self._gone(name) for name in self.shards}
+            raise errors.from_shards(gone, len(self.shards))
 
     def bury(self) -> list[str]:
         """The shards whose connections broke in the transaction that ends now."""
@@ -175,14 +175,16 @@ class Session:
 
         Switches: yes.
         """
-        failures = {name: error for name in calls if (error := self._unusable(name))}
+        jobs: list[Job] = []
+        failures: dict[str, BaseException] = {}
+        for name, call in calls.items():
+            physical = self.physicals.get(name)
+            if physical is not None and physical.alive:
+                jobs.append(Job(name, call, physical))
+            else:
+                failures[name] = self._gone(name)
         if failures and not tolerant:
             raise errors.from_shards(failures, len(self.shards))
-        jobs = [
-            Job(name, call, self.physicals[name])
-            for name, call in calls.items()
-            if name not in failures
-        ]
         fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
@@ -221,12 +223,10 @@ class Session:
             return first
         return errors.from_shards(failures, len(self.shards))
 
-    def _unusable(self, name: str) -> BaseException | None:
-        physical = self.physicals.get(name)
-        if physical is None:
+    def _gone(self, name: str) -> BaseException:
+        """Why a shard cannot be used."""
+        if name in self.missing:
             return self.missing[name]
-        if physical.alive:
-            return None
         return errors.InterfaceError(
             f"connection already closed: the connection to shard {name} is gone",
             code="GS203",

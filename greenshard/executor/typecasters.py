@@ -47,6 +47,11 @@ def shard_typecasters(
     return {**builtin, **table}
 
 
+def has_user_typecasters() -> bool:
+    """Whether a typecaster for a user's type is registered globally."""
+    return bool(_user_typecasters(len(global_typecasters)))
+
+
 @lru_cache(maxsize=1)
 def _user_typecasters(_count: int) -> dict[int, Any]:
     """Of what is registered globally, the part for users' types; `_count` says when it grew."""
