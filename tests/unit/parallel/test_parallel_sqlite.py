@@ -52,7 +52,7 @@ class Pool:
 
 
 class HeldThread:
-    """A function of SQL, ``held()``, that does not return before `release`, nor when interrupted."""
+    """``held()`` in SQL does not return before `release`, nor when it is interrupted."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._released = threading.Event()
