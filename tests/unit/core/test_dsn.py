@@ -191,6 +191,16 @@ def test_name_that_is_not_found_is_an_operational_error_like_libpqs():
         Dsn(f"host=nowhere password={SECRET}").resolved()
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example"])
+def test_name_that_is_no_name_is_an_operational_error_too(host, monkeypatch):
+    def resolve(host):
+        raise UnicodeError("encoding with 'idna' codec failed (label empty or too long)")
+
+    monkeypatch.setattr(_green, "resolve", resolve)
+    with pytest.raises(errors.OperationalError, match="could not translate host name"):
+        Dsn(f"host={host}").resolved()
+
+
 def test_one_of_several_names_that_is_not_found_does_not_stop_the_others():
     # libpq tries the next host.
     found = resolved("host=nowhere,db port=1,2")
