@@ -20,7 +20,7 @@ from greenshard._driver import (
     make_cooperative,
 )
 from greenshard.cursor import Cursor, cursor_class
-from greenshard.executor.opening import close_all, failed_opening, open_all
+from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
 from greenshard.planner.target import Target, choose
@@ -102,10 +102,10 @@ class Connection(Settings, RawConnection):
         opened = [physical for physical in physicals if physical.shard not in failures]
         missing |= failures
         if failures and not (opened and opening.on_error == "partial"):
-            close_all(physicals)
+            close_opened(physicals)
             raise failed_opening(missing, len(opening.shards))
         if self._home.shard in failures:
-            close_all(physicals)
+            close_opened(physicals)
             raise HomeUnreachable(missing)
         self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
         self._share_settings()
@@ -268,7 +268,17 @@ class Connection(Settings, RawConnection):
             return
         with session.taken():
             session.closed = True
-            close_all(session.alive)
+            for physical in session.alive:
+                physical.discard()
+
+    def release(self) -> None:
+        """Like `close`, but leaves open the connections that were given open.
+
+        They keep the transactions that they have.
+        """
+        with self._session.taken():
+            self._session.closed = True
+            close_opened(self._session.alive)
 
     def cancel(self) -> None:
         """Cancel what another greenlet or thread executes here; its call then fails.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -211,23 +212,28 @@ class Cursor(RawCursor):
 
     def _stream(self, shard: str) -> Stream:
         """The rows of a shard's named cursor."""
-        cursor = self._parts.of(shard)
+        reference = weakref.ref(self)
 
         def run(call: Callable[[], Any]) -> Any:
-            session = self._logical._session
-            first = cursor.description is None
-            with session.taken():
-                job = session.run({shard: call}, self.timeout).jobs[shard]
-                if first:
-                    made = self._parts.made()
-                    seen = {name: c for name, c in made.items() if c.description is not None}
-                    check_columns(seen, session, self.timeout)
-            timing = self.timings[shard]
-            timing.total_s += job.seconds
-            timing.rows += max(0, cursor.rowcount)
-            return job.result
+            cursor = reference()
+            return None if cursor is None else cursor._fetch(shard, call)
 
-        return Stream(cursor, run, self.itersize)
+        return Stream(self._parts.of(shard), run, self.itersize)
+
+    def _fetch(self, shard: str, call: Callable[[], Any]) -> Any:
+        """Fetch from a shard's named cursor; its columns are known from the first time on."""
+        session, cursor = self._logical._session, self._parts.of(shard)
+        first = cursor.description is None
+        with session.taken():
+            job = session.run({shard: call}, self.timeout).jobs[shard]
+            if first:
+                made = self._parts.made()
+                seen = {name: c for name, c in made.items() if c.description is not None}
+                check_columns(seen, session, self.timeout)
+        timing = self.timings[shard]
+        timing.total_s += job.seconds
+        timing.rows += max(0, cursor.rowcount)
+        return job.result
 
     @property
     def row_factory(self) -> Any:
@@ -371,7 +377,7 @@ class Cursor(RawCursor):
 
     @property
     def closed(self) -> bool:
-        return self._closed or bool(self._logical.closed == 1)
+        return self._closed or self._logical._session.closed
 
     def close(self) -> None:
         """Close the cursor; a named one on its servers, too.

@@ -125,7 +125,11 @@ def _sources(shards: Any, parameters: Mapping[str, Any]) -> dict[str, Dsn | RawC
         ) from None
     if not named:
         raise _unusable("there are no shards")
-    return {name: _source(name, shard, parameters) for name, shard in named.items()}
+    sources = {name: _source(name, shard, parameters) for name, shard in named.items()}
+    given = [id(source) for source in sources.values() if isinstance(source, RawConnection)]
+    if len(set(given)) < len(given):
+        raise _unusable("the same open connection stands for several shards")
+    return sources
 
 
 def _numbered(shards: Iterable[Any]) -> dict[str, Any]:

@@ -53,20 +53,18 @@ class Answer:
         sources: Sequence[Any] = self._streams or self._cursors
         self.rows = Concatenation(sources)
         self.failures: Mapping[str, BaseException] = outcome.failures if outcome else {}
-        self._named, self._outcome = cursors, outcome
+        self._named = cursors
+        jobs = outcome.jobs if outcome else {}
+        self._seconds = {name: job.seconds for name, job in jobs.items()}
 
     @cached_property
     def timings(self) -> dict[str, ShardTiming]:
         """A `ShardTiming` for each shard that answered."""
-        seconds = (
-            {name: job.seconds for name, job in self._outcome.jobs.items()} if self._outcome else {}
-        )
-        return {
-            name: ShardTiming(
-                seconds.get(name, 0.0), seconds.get(name, 0.0), max(0, cursor.rowcount)
-            )
-            for name, cursor in self._named.items()
-        }
+        timings = {}
+        for name, cursor in self._named.items():
+            seconds = self._seconds.get(name, 0.0)
+            timings[name] = ShardTiming(seconds, seconds, max(0, cursor.rowcount))
+        return timings
 
     @property
     def _first(self) -> RawCursor | None:

@@ -147,7 +147,7 @@ class FanOut:
         self._closing = True
         for canceller in cancellers:
             canceller.kill(block=False)
-        for job in late:
+        for job in self.jobs:
             self._close(job)
         return _green.graver(arrived, self._wait(_LAST_WAIT_S))
 

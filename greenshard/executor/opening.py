@@ -17,7 +17,7 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
     """Connect each of `physicals`; returns why those failed that did.
 
     A connection that is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill
-    from outside all are closed.
+    from outside all that it opened are closed.
 
     Switches: yes.
     """
@@ -26,10 +26,10 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
     try:
         fanout.run(timeout_s)
     except BaseException:
-        close_all(physicals)
+        close_opened(physicals)
         raise
     failures: dict[str, BaseException] = {}
-    for job, physical in zip(jobs, physicals, strict=True):
+    for job in jobs:
         if job.end is End.LOST:
             failures[job.shard] = errors.OperationalError(
                 f"timeout expired: no connection to shard {job.shard} within {timeout_s:g} s",
@@ -39,15 +39,15 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
             )
         elif job.error is not None:
             failures[job.shard] = job.error
-        if job.end is not End.DONE:
-            physical.discard()
+    close_opened([physical for physical in physicals if physical.shard in failures])
     return failures
 
 
-def close_all(physicals: Sequence[Physical]) -> None:
-    """Close what is open of `physicals`."""
+def close_opened(physicals: Sequence[Physical]) -> None:
+    """Close `physicals`, but for those that the user opened."""
     for physical in physicals:
-        physical.discard()
+        if not physical.given:
+            physical.discard()
 
 
 def failed_opening(failures: Mapping[str, BaseException], total: int) -> BaseException:

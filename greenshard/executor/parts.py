@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,11 +25,16 @@ class Parts:
     """
 
     def __init__(self, logical: RawCursor, session: Session, home: Physical) -> None:
-        self._logical = logical
+        # Weak: a cycle would keep rows in memory until the garbage collector runs.
+        self._reference = weakref.ref(logical)
         self._session = session
         self._home = home
         self._cursors: dict[str, RawCursor] = {}
         self._typed = False
+
+    @property
+    def _logical(self) -> Any:
+        return self._reference()
 
     def made(self) -> Mapping[str, RawCursor]:
         """Those that there are so far, by shard."""
@@ -81,5 +87,5 @@ class Parts:
 
     def _bridge(self, cursor: RawCursor) -> None:
         """Let the shard's rows be made for the logical cursor, which knows all columns."""
-        logical, factory = self._logical, row_factory.read(self._logical)
-        row_factory.write(cursor, None if factory is None else lambda _: factory(logical))
+        reference, factory = self._reference, row_factory.read(self._logical)
+        row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))

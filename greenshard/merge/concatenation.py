@@ -59,7 +59,9 @@ class Concatenation:
                 return row
 
     def fetchmany(self, size: int) -> list[Any]:
-        """At most `size` rows, of as many parts as it takes."""
+        """At most `size` rows, of as many parts as it takes; all that are left if it is negative."""
+        if size < 0:
+            return self.fetchall()
         parts = self._readable()
         rows: list[Any] = parts[self._at].fetchmany(size)
         while len(rows) < size and self._advance():

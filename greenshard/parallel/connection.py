@@ -150,9 +150,7 @@ class ParallelConnection:
                     logical.rollback()
         finally:
             if logical is not None:
-                session = logical._session if isinstance(logical, Connection) else logical
-                with session.taken():
-                    session.closed = True
+                logical.release()
             self._end, self._last = "given back", None
 
     def _give_back(self, pools: Sequence[Any]) -> None:

@@ -70,6 +70,11 @@ class Threads:
         finally:
             self.closed = not self.running
 
+    def release(self) -> None:
+        """End the use of the connections, leaving them open."""
+        with self.taken():
+            self.closed = True
+
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Hold the connections for a call; see `Session.taken`."""

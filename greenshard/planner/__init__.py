@@ -7,7 +7,8 @@ it (`redact`).
 
 from __future__ import annotations
 
+from greenshard.planner.ending import commits
 from greenshard.planner.redaction import redact
 from greenshard.planner.statement import Statement, Unreadable, read_statement
 
-__all__ = ["Statement", "Unreadable", "read_statement", "redact"]
+__all__ = ["Statement", "Unreadable", "commits", "read_statement", "redact"]

@@ -19,7 +19,6 @@ Functions".
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -32,13 +31,13 @@ from greenshard._driver import (
 )
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
+from greenshard.planner import commits
 
 logger = logging.getLogger("greenshard")
 
 _CHECK = (
     "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 )
-_ENDS = re.compile(r"[\s;(]*(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE)
 
 
 def commit_all(session: Session, timeout_s: float | None, *, wrote: bool) -> None:
@@ -98,9 +97,9 @@ def refuse_commit(text: str) -> None:
     COMMIT would commit it on the others.
 
     Raises:
-        errors.InternalError: `text` begins with COMMIT, END or PREPARE TRANSACTION.
+        errors.InternalError: `text` would.
     """
-    if _ENDS.match(text):
+    if commits(text):
         raise _cannot_commit([])
 
 

@@ -15,6 +15,7 @@ class FakePhysical:
         self.shard = shard
         self._behaviour = behaviour
         self.is_open = False
+        self.given = False
 
     def open(self):
         if self._behaviour == "hangs":
