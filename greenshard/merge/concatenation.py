@@ -59,7 +59,7 @@ class Concatenation:
                 return row
 
     def fetchmany(self, size: int) -> list[Any]:
-        """At most `size` rows, of as many parts as it takes; all that are left if it is negative."""
+        """At most `size` rows, of as many parts as it takes; a negative `size` means all."""
         if size < 0:
             return self.fetchall()
         parts = self._readable()

@@ -16,7 +16,7 @@ _BETWEEN = {TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT}
 def commits(text: str) -> bool:
     """Whether running `text` would commit a transaction, or prepare it.
 
-    >>> commits("-- all done\\nCOMMIT"), commits("SELECT CASE WHEN a THEN b END")
+    >>> commits("/* all done */ COMMIT"), commits("SELECT CASE WHEN a THEN b END")
     (True, False)
     """
     try:
