@@ -69,7 +69,7 @@ def translate(sql: str, has_parameters: bool) -> Translation:
         has_parameters: Whether `execute` was given parameters, an empty sequence too. psycopg2
             leaves a text without parameters alone, `%%` included.
 
-    Cost: 0.2 us without a placeholder, 1.5 us for each.
+    Cost: 0.4 us without a placeholder, 3 us for each.
     """
     if not has_parameters or "%" not in sql:
         return Translation(sql)

@@ -41,7 +41,7 @@ class _Ambiguous(Exception):
 def redact(sql: str) -> str:
     """Return `sql` without its literals and comments, on one line, cut to `MAX_CHARACTERS`.
 
-    Cost: 10 us for a short statement, 50 ms for 1 MB.
+    Cost: 70 us for a statement of 40 tokens, 20 ms for 1 MB.
 
     >>> redact("SELECT * FROM users WHERE mail = 'ann@example.org' /* mine */ LIMIT %s")
     'SELECT * FROM users WHERE mail = ? LIMIT %s'
