@@ -141,10 +141,11 @@ def test_a_token_is_found_by_its_place() -> None:
     assert len(tokens) == 4
 
 
+@pytest.mark.parametrize("switch", [None, lambda _: None], ids=["absent", "without effect"])
 def test_without_the_switch_of_protobuf_deep_trees_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, switch: object
 ) -> None:
-    monkeypatch.setattr(_parser, "SetAllowOversizeProtos", None)
+    monkeypatch.setattr(_parser, "SetAllowOversizeProtos", switch)
 
     with pytest.raises(ParserError, match="nested too deeply"):
         _parser.parse("SELECT " + "+".join("1" * 100))
