@@ -22,7 +22,7 @@ from greenshard.executor.answer import Answer, ShardTiming
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.streaming import Stream
-from greenshard.planner import Statement, read_statement, redact
+from greenshard.planner import Statement, copies_with_client, read_statement, redact
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
@@ -124,9 +124,7 @@ class Cursor(RawCursor):
 
     def _text(self, query: str | bytes | Composable) -> str | bytes:
         self._check()
-        if isinstance(query, Composable):
-            return query.as_string(self._quoting())
-        return query
+        return query.as_string(self._quoting()) if isinstance(query, Composable) else query
 
     def _fan_out(
         self,
@@ -159,12 +157,14 @@ class Cursor(RawCursor):
     def _admit(self, query: str | bytes | None, has_parameters: bool, target: Target) -> bool:
         """Refuse what must not run; returns whether a shard may fail."""
         conn = self._logical
-        if len(conn.shards) == 1:
-            return False
         if not isinstance(query, (str, bytes)):
             conn._admit_write("")
             return False
         text = query if isinstance(query, str) else query.decode(python_encoding(conn), "replace")
+        if copies_with_client(text):
+            _refuse_copy()
+        if len(conn.shards) == 1:
+            return False
         statement = read_statement(text, has_parameters)
         if len(target.shards) > 1 and not target.broadcast:
             refuse_insert(statement, target)
@@ -258,6 +258,8 @@ class Cursor(RawCursor):
     def _rows(self) -> Concatenation:
         """The rows; a named cursor may read those of a cursor that SQL has declared."""
         self._logical._session.check_process()
+        if self._closed:
+            raise errors.InterfaceError("cursor already closed")
         if self.name is not None and self._asked is None:
             cursors = {shard: self._parts.of(shard) for shard in self._alive()}
             self._apply_typecasters(cursors)

@@ -63,7 +63,8 @@ class Answer:
         timings = {}
         for name, cursor in self._named.items():
             seconds = self._seconds.get(name, 0.0)
-            timings[name] = ShardTiming(seconds, seconds, max(0, cursor.rowcount))
+            rows = 0 if self._streams else max(0, cursor.rowcount)
+            timings[name] = ShardTiming(seconds, seconds, rows)
         return timings
 
     @property

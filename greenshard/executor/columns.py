@@ -16,8 +16,8 @@ def check_columns(
 ) -> None:
     """Compare the columns by name and type.
 
-    Types that users made have another OID in each database, so they are compared by their names,
-    which are asked for once.
+    The types that users made have their OIDs from each database, so they are compared by their
+    names, which are asked for once.
 
     Raises:
         errors.ProgrammingError: They differ; names the shard and the column.
@@ -27,8 +27,9 @@ def check_columns(
     if len(answers) < 2:
         return
     (first, expected), *others = ((shard, raw.description) for shard, raw in answers.items())
+    builtin = all(column.type_code < FIRST_USER_OID for column in expected or ())
     for shard, columns in others:
-        if columns == expected:
+        if columns == expected and builtin:
             continue
         _check_names(first, expected or (), shard, columns or ())
         _check_types(first, expected or (), shard, columns or (), session, timeout_s)
@@ -58,15 +59,14 @@ def _check_types(
     pairs = [
         (one.name, one.type_code, other.type_code)
         for one, other in zip(expected, columns, strict=True)
-        if one.type_code != other.type_code
+        if one.type_code != other.type_code or one.type_code >= FIRST_USER_OID
     ]
     if not pairs:
         return
     wanted = {first: {pair[1] for pair in pairs}, shard: {pair[2] for pair in pairs}}
     names = type_names(session, wanted, timeout_s)
     for column, one, other in pairs:
-        builtin = min(one, other) < FIRST_USER_OID
-        if builtin or names[first, one] != names[shard, other]:
+        if names[first, one] != names[shard, other]:
             raise _differ(
                 f"column {column!r} is of type {names[first, one]} on shard {first}"
                 f" and {names[shard, other]} on shard {shard}",

@@ -12,15 +12,14 @@ from greenshard.executor.session import Session
 #: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
 FIRST_USER_OID = 16384
 
-_NAMES = (
-    "SELECT t.oid, format('%%I.%%I', n.nspname, t.typname) FROM pg_catalog.pg_type t"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY(%s::oid[])"
+# Each session's schema for temporary objects has a number of its own.
+_TYPES = (
+    "(SELECT t.oid, format('%%I.%%I', CASE t.typnamespace WHEN pg_catalog.pg_my_temp_schema()"
+    " THEN 'pg_temp' ELSE n.nspname END, t.typname) AS name FROM pg_catalog.pg_type t"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace) AS types"
 )
-_OIDS = (
-    "SELECT format('%%I.%%I', n.nspname, t.typname), t.oid FROM pg_catalog.pg_type t"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace"
-    " WHERE format('%%I.%%I', n.nspname, t.typname) = ANY(%s)"
-)
+_NAMES = f"SELECT oid, name FROM {_TYPES} WHERE oid = ANY(%s::oid[])"
+_OIDS = f"SELECT name, oid FROM {_TYPES} WHERE name = ANY(%s)"
 
 
 def type_names(

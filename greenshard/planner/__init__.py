@@ -7,8 +7,8 @@ it (`redact`).
 
 from __future__ import annotations
 
-from greenshard.planner.ending import commits
+from greenshard.planner.commands import commits, copies_with_client
 from greenshard.planner.redaction import redact
 from greenshard.planner.statement import Statement, Unreadable, read_statement
 
-__all__ = ["Statement", "Unreadable", "commits", "read_statement", "redact"]
+__all__ = ["Statement", "Unreadable", "commits", "copies_with_client", "read_statement", "redact"]
