@@ -20,8 +20,8 @@ from greenshard.executor.physical import closed
 _async = Attribute(RawConnection, "async_")
 
 apilevel = "2.0"
-#: Threads may share the module, but not connections: a connection is used by one at a time.
-threadsafety = 1
+#: Threads may share the module and connections: a thread waits until it is its turn.
+threadsafety = 2
 paramstyle = "pyformat"
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 
 #: What each code means, in one line. The documentation has a section for each.
 CODES: Mapping[str, str] = {
