@@ -25,7 +25,7 @@ class End(Enum):
 
     DONE = "done"
     FAILED = "failed"
-    CANCELLED = "cancelled"  # by us, because another failed, or time was up
+    CANCELLED = "cancelled"  # by us, because another failed, or the caller's time was up
     LOST = "lost"  # did not end within the grace time; its connection was closed
 
 
@@ -75,9 +75,11 @@ class FanOut:
     _unfinished: int = 0
     _stopping: bool = False
     _closing: bool = False
-    _cancels: dict[object, Job] = field(default_factory=dict)
+    _asked_to_cancel: bool = False
+    _cancels: set[Job] = field(default_factory=set)
     _greenlets: set[object] = field(default_factory=set)
     _wake: _green.Event = field(default_factory=_green.Event)
+    _ended: _green.Event = field(default_factory=_green.Event)
 
     def run(self, timeout_s: float | None) -> None:
         """Run all calls until all have ended; each job then tells its own end.
@@ -96,18 +98,26 @@ class FanOut:
             self._wake.wait(timeout_s)
         except BaseException as exc:
             arrived = exc
-        if self._unfinished or self._cancels:
+        if self._unfinished:
             arrived = _green.graver(arrived, self._stop())
+        self._ended.set()
         if arrived is not None:
             raise arrived
 
     def cancel(self) -> None:
         """Cancel what is running, from another greenlet or thread; the calls then fail.
 
+        The greenlet that is in `run` does it, so that the grace time holds here too. What is not
+        cancellable goes on.
+
         Switches: yes, until the running calls have ended.
         """
-        for job in self.jobs:
-            self._cancel(job)
+        if self.cancellable:
+            self._asked_to_cancel = True
+            self._wake.set()
+            # With a limit, because a thread in which nothing else goes on could not wait for ever.
+            while not self._ended.wait(_LAST_WAIT_S):
+                pass
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
@@ -132,7 +142,7 @@ class FanOut:
     def _end_after(self, error: BaseException) -> End:
         if self._closing:
             return End.LOST
-        if self._stopping and isinstance(error, QueryCanceled):
+        if self._stopping and isinstance(error, QueryCanceled) and not self._asked_to_cancel:
             return End.CANCELLED
         return End.FAILED
 
@@ -155,7 +165,7 @@ class FanOut:
         if job.running and job.greenlet is not None:
             # psycopg2 closes a connection whose wait callback raises.
             job.greenlet.kill(block=False)
-        elif job in self._cancels.values() and job.physical is not None:
+        elif job in self._cancels and job.physical is not None:
             # The call ended, but a cancel is under way that could hit the next one.
             job.physical.discard()
 
@@ -171,14 +181,12 @@ class FanOut:
         return arrived
 
     def _cancel(self, job: Job) -> None:
-        # Registered before it looks whether the job runs: either the job's end is seen here, or
-        # the end of this is waited for there.
-        request = object()
-        self._cancels[request] = job
+        # Its job cannot end unseen: it is registered before it looks whether the job runs, and
+        # `_wait` waits for it.
+        self._cancels.add(job)
         try:
-            if job.physical is not None:
+            if job.physical is not None and job.running:
                 job.physical.cancel_while(lambda: job.running)
         finally:
-            del self._cancels[request]
-            if self._stopping or not self._unfinished:
-                self._wake.set()
+            self._cancels.remove(job)
+            self._wake.set()
