@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
+import sys
 
 import pytest
 
@@ -48,7 +50,10 @@ def scene(whole_scene, capfd):
         whole_scene.ask(shard.name, "TRUNCATE writes")
     gc.collect()
     before = greenlets(), descriptors()
+    # A test that freezes the process ends it.
+    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
     yield whole_scene
+    faulthandler.cancel_dump_traceback_later()
     whole_scene.close()
     gc.collect()
     eventually(lambda: (greenlets(), descriptors()) == before)

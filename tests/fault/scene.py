@@ -41,6 +41,14 @@ def bounded(seconds):
     assert time.monotonic() - started < seconds + SLACK_S
 
 
+def outcome(call, *args):
+    """What a call returns or raises; in a greenlet of its own, where gevent prints what is raised."""
+    try:
+        return call(*args)
+    except Exception as exc:
+        return exc
+
+
 def greenlets():
     """How many greenlets run or are about to."""
     return sum(1 for o in gc.get_objects() if isinstance(o, gevent.Greenlet) and bool(o))
@@ -64,7 +72,7 @@ class Scene:
 
     def dsns(self, fault="", order=("s0", "s1", "s2")):
         dsns = {name: self.shards[name].dsn for name in order}
-        if fault not in {"killed", "stopped", "frozen"}:
+        if VICTIM in dsns and fault not in {"killed", "stopped", "frozen"}:
             dsns[VICTIM] = self.relayed_dsn
         return dsns
 
