@@ -11,17 +11,20 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg2
 import psycopg2.extensions as ext
 from psycogreen.gevent import patch_psycopg
+from psycopg2._psycopg import ReplicationConnection, ReplicationCursor
 from psycopg2.sql import Composable
 
 from greenshard import _green, errors
 
 RawConnection = ext.connection
 RawCursor = ext.cursor
+Replication: tuple[type, ...] = (ReplicationConnection, ReplicationCursor)
 DriverError = psycopg2.Error
 Binary, Date, Time, Timestamp = psycopg2.Binary, psycopg2.Date, psycopg2.Time, psycopg2.Timestamp
 DateFromTicks, TimeFromTicks = psycopg2.DateFromTicks, psycopg2.TimeFromTicks
@@ -94,16 +97,17 @@ class Dsn:
             errors.ProgrammingError: It cannot be read. libpq's message would quote the text, and
                 with it the password, so it is not shown.
         """
-        try:
+        with suppress(psycopg2.Error):
             full = ext.make_dsn(text or None, **parameters)
             self._parameters: Mapping[str, str] = ext.parse_dsn(full) if full else {}
-        except psycopg2.Error:
-            raise errors.ProgrammingError(
-                "invalid dsn: the connection string cannot be read",
-                code="GS102",
-                hint="Write 'host=... dbname=... user=...' or 'postgresql://user@host/dbname', "
-                "with libpq's parameter names.",
-            ) from None
+            return
+        # Outside of the handler, so that libpq's message is not this error's context either.
+        raise errors.ProgrammingError(
+            "invalid dsn: the connection string cannot be read",
+            code="GS102",
+            hint="Write 'host=... dbname=... user=...' or 'postgresql://user@host/dbname', "
+            "with libpq's parameter names.",
+        )
 
     @classmethod
     def of(cls, raw: ext.connection) -> Dsn:
@@ -125,6 +129,13 @@ class Dsn:
     def public(self) -> dict[str, str]:
         """The parameters without secrets."""
         return {k: v for k, v in self._parameters.items() if "password" not in k}
+
+    @property
+    def server(self) -> str:
+        """Where the server is, in libpq's words."""
+        host = self._parameters.get("host") or self._parameters.get("hostaddr") or "the default"
+        port = self._parameters.get("port", "5432")
+        return f'server at "{host}", port {port}'
 
     @property
     def connect_timeout_s(self) -> float | None:

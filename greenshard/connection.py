@@ -19,7 +19,7 @@ from greenshard._driver import (
     RawCursor,
     make_cooperative,
 )
-from greenshard.cursor import Cursor, cursor_class
+from greenshard.cursor import Cursor, cursor_class, refuse_replication
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
@@ -311,6 +311,7 @@ def connection_class(factory: Any) -> type[Connection]:
     """
     if factory is None or factory is RawConnection:
         return Connection
+    refuse_replication(factory)
     if not isinstance(factory, type) or not issubclass(factory, RawConnection):
         raise errors.ProgrammingError(
             "connection_factory must be a class derived from psycopg2.extensions.connection,"

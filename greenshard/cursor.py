@@ -15,6 +15,7 @@ from greenshard._driver import (
     Composable,
     DriverError,
     RawCursor,
+    Replication,
     merged_once,
     python_encoding,
 )
@@ -448,6 +449,7 @@ def cursor_class(factory: Any) -> Callable[..., Cursor]:
     """
     if isinstance(factory, partial):
         return partial(cursor_class(factory.func), *factory.args, **factory.keywords)
+    refuse_replication(factory)
     if not isinstance(factory, type) or not issubclass(factory, RawCursor):
         raise errors.ProgrammingError(
             "cursor_factory must be a class derived from psycopg2.extensions.cursor,"
@@ -483,6 +485,20 @@ def _warn(failures: Mapping[str, BaseException]) -> None:
         errors.PartialResultWarning,
         stacklevel=4,
     )
+
+
+def refuse_replication(factory: Any) -> None:
+    """Refuse psycopg2's classes for the replication protocol.
+
+    Raises:
+        errors.NotSupportedError: `factory` is one of them.
+    """
+    if isinstance(factory, type) and issubclass(factory, Replication):
+        raise errors.NotSupportedError(
+            "replication is not possible with cooperative connections",
+            code="GS402",
+            hint="Use psycopg2 itself, in a process without a wait callback.",
+        )
 
 
 def _refuse_copy() -> NoReturn:

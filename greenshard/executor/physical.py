@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from greenshard import _green
+from greenshard import _green, errors
 from greenshard._driver import (
     STATUS_READY,
     Attribute,
@@ -92,9 +92,21 @@ class Physical:
         Switches: yes. Cost: the connection, and one round trip to learn `started`.
         """
         if not self.given:
-            RawConnection.__init__(self.raw, self.dsn.resolved())
+            self._connect()
         if not self.in_transaction:
             self._learn_start()
+
+    def _connect(self) -> None:
+        """Connect; green mode's messages do not say to which server."""
+        try:
+            RawConnection.__init__(self.raw, self.dsn.resolved())
+        except DriverError as exc:
+            message = str(exc)
+            if "connection to server" in message:
+                raise
+            raise errors.OperationalError(
+                f"connection to {self.dsn.server} failed: {message}"
+            ) from exc
 
     def _learn_start(self) -> None:
         """Ask the server when its process started, outside of any transaction."""
