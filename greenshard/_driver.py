@@ -26,6 +26,7 @@ RawConnection = ext.connection
 RawCursor = ext.cursor
 Replication: tuple[type, ...] = (ReplicationConnection, ReplicationCursor)
 DriverError = psycopg2.Error
+DriverOperationalError = psycopg2.OperationalError
 Binary, Date, Time, Timestamp = psycopg2.Binary, psycopg2.Date, psycopg2.Time, psycopg2.Timestamp
 DateFromTicks, TimeFromTicks = psycopg2.DateFromTicks, psycopg2.TimeFromTicks
 TimestampFromTicks = psycopg2.TimestampFromTicks
@@ -160,7 +161,7 @@ class Dsn:
         the password file. Names that only a service file knows are left to libpq.
 
         Raises:
-            errors.OperationalError: A name cannot be resolved.
+            DriverOperationalError: None of the names can be resolved.
 
         Switches: if there is a name to resolve.
         """
@@ -186,11 +187,14 @@ def _with_addresses(host: str, port: str | None) -> dict[str, str]:
         ports *= len(hosts)
     if len(ports) != len(hosts):
         return {}  # libpq explains what is wrong with it
+    unknown: list[psycopg2.Error] = []
     entries = [
         (name, address, number)
         for name, number in zip(hosts, ports, strict=True)
-        for address in (_addresses(name) if _is_name(name) else [""])
+        for address in _addresses(name, unknown)
     ]
+    if not entries:
+        raise unknown[0]
     names, addresses, numbers = (",".join(column) for column in zip(*entries, strict=True))
     found = {"host": names, "hostaddr": addresses}
     return {**found, "port": numbers} if numbers.strip(",") else found
@@ -207,13 +211,18 @@ def _is_name(host: str) -> bool:
     return False
 
 
-def _addresses(host: str) -> list[str]:
+def _addresses(host: str, unknown: list[psycopg2.Error]) -> list[str]:
+    """The addresses of a host, "" where libpq needs none; why there are none goes to `unknown`."""
+    if not _is_name(host):
+        return [""]
     try:
         return _green.resolve(host)
-    except OSError as exc:
-        raise errors.OperationalError(
-            f"could not translate host name {host!r} to address: {exc.strerror or exc}"
-        ) from exc
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        unknown.append(
+            DriverOperationalError(f"could not translate host name {host!r} to address: {reason}")
+        )
+        return []
 
 
 def python_encoding(raw: ext.connection) -> str:

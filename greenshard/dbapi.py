@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 from greenshard import errors
@@ -169,7 +171,7 @@ def _connect_timeout_s(given: Any, sources: Iterable[Dsn | RawConnection]) -> fl
         told = [s.connect_timeout_s for s in sources if isinstance(s, Dsn)]
         given = max((each for each in told if each is not None), default=10.0)
     seconds = _number("connect_timeout", given)
-    return seconds if seconds > 0 else None
+    return seconds if 0 < seconds < float("inf") else None
 
 
 def _seconds(name: str, value: Any) -> float | None:
@@ -182,10 +184,10 @@ def _seconds(name: str, value: Any) -> float | None:
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise _unusable(f"{name} is {value!r}, not a number of seconds") from None
+    with suppress(TypeError, ValueError):
+        if not isnan(number := float(value)):
+            return number
+    raise _unusable(f"{name} is {value!r}, not a number of seconds")
 
 
 def _unusable(message: str) -> errors.ProgrammingError:

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from greenshard import _green, errors
+from greenshard import _green
 from greenshard._driver import (
     STATUS_READY,
     Attribute,
     DriverError,
+    DriverOperationalError,
     Dsn,
     RawConnection,
     RawCursor,
@@ -104,7 +105,7 @@ class Physical:
             message = str(exc)
             if "connection to server" in message:
                 raise
-            raise errors.OperationalError(
+            raise DriverOperationalError(
                 f"connection to {self.dsn.server} failed: {message}"
             ) from exc
 

@@ -187,7 +187,7 @@ def test_wrong_number_of_ports_is_left_to_libpq(lookups):
 
 
 def test_name_that_is_not_found_is_an_operational_error_like_libpqs():
-    with pytest.raises(errors.OperationalError, match="could not translate host name 'nowhere'"):
+    with pytest.raises(psycopg2.OperationalError, match="could not translate host name 'nowhere'"):
         Dsn(f"host=nowhere password={SECRET}").resolved()
 
 
@@ -197,7 +197,7 @@ def test_name_that_is_no_name_is_an_operational_error_too(host, monkeypatch):
         raise UnicodeError("encoding with 'idna' codec failed (label empty or too long)")
 
     monkeypatch.setattr(_green, "resolve", resolve)
-    with pytest.raises(errors.OperationalError, match="could not translate host name"):
+    with pytest.raises(psycopg2.OperationalError, match="could not translate host name"):
         Dsn(f"host={host}").resolved()
 
 
