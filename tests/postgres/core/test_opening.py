@@ -254,9 +254,14 @@ def test_failed_opening_leaves_no_socket(dsns, silent):
     assert sockets() <= before
 
 
-def test_unknown_host_is_an_operational_error():
-    with pytest.raises(greenshard.OperationalError, match="could not translate host name"):
-        greenshard.connect(f"host=no.such.host.invalid password={SECRET}")
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "x" * 70 + ".invalid"])
+def test_unknown_host_is_an_operational_error_and_prints_nothing(dsns, host, capfd):
+    for shards in (f"host={host}", {**dsns, "s1": f"host={host} password={SECRET}"}):
+        with pytest.raises(greenshard.OperationalError, match="could not translate host") as caught:
+            greenshard.connect(shards)
+        assert SECRET not in whole(caught.value)
+    assert caught.value.shard == "s1"
+    assert capfd.readouterr().err == ""
 
 
 def test_repr_of_a_connection_that_was_never_opened():
