@@ -142,6 +142,29 @@ def test_open_connections_and_connection_strings_can_be_mixed(dsns, first):
     assert plain.closed
 
 
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+def test_transaction_of_an_open_connection_is_not_rolled_back(dsns, encoding):
+    with contextlib.ExitStack() as opened:
+        first, second = (
+            opened.enter_context(contextlib.closing(psycopg2.connect(dsns[name])))
+            for name in ("s0", "s1")
+        )
+        second.set_client_encoding(encoding)
+        second.cursor().execute("CREATE TEMP TABLE in_transaction ()")
+        # With another encoding it may be refused, which leaves the transaction, too.
+        with contextlib.suppress(greenshard.Error):
+            opened.enter_context(contextlib.closing(greenshard.connect([first, second])))
+        second.cursor().execute("SELECT FROM in_transaction")
+
+
+def test_same_open_connection_cannot_be_two_shards(dsns):
+    with contextlib.closing(psycopg2.connect(dsns["s0"])) as plain:
+        with pytest.raises(greenshard.ProgrammingError, match="same open connection"):
+            greenshard.connect([plain, plain])
+        with connected([dsns["s0"], dsns["s0"]]) as conn:
+            assert answers(conn) == [1, 1]
+
+
 def test_closed_or_foreign_connections_are_refused(dsns):
     plain = psycopg2.connect(dsns["s0"])
     plain.close()
