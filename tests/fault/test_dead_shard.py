@@ -84,9 +84,10 @@ def test_fault_during_a_statement_cancels_it_on_the_others(scene, fault, order, 
     timeout = 1.0 if fault in SILENT else 60.0
     conn = scene.connect(fault, order, timeout=timeout)
     inflicting = scene.inflict_during(fault)
-    with bounded(timeout + 2.0 if fault in SILENT else 2.0), pytest.raises(
-        greenshard.Error
-    ) as excinfo:
+    with (
+        bounded(timeout + 2.0 if fault in SILENT else 2.0),
+        pytest.raises(greenshard.Error) as excinfo,
+    ):
         conn.cursor().execute("SELECT pg_sleep(60)")
     inflicting.get()
     if fault in ANSWERING:

@@ -1,0 +1,184 @@
+"""What the shards hold after a commit that met a fault, and what the error says of it."""
+
+from __future__ import annotations
+
+import random
+
+import gevent
+import psycopg2
+import pytest
+
+import greenshard
+from tests.fault.scene import SURVIVORS, VICTIM, bounded, eventually, outcome
+
+PAIR = ("s0", "s2")
+
+
+def write(conn, x):
+    conn.broadcast().cursor().execute("INSERT INTO writes VALUES (%s)", (x,))
+
+
+def test_deferred_constraint_on_one_shard_commits_nothing_anywhere(scene):
+    scene.ask(VICTIM, "INSERT INTO writes VALUES (1)")
+    conn = scene.connect()
+    write(conn, 1)
+    with bounded(0), pytest.raises(psycopg2.errors.UniqueViolation) as excinfo:
+        conn.commit()
+    assert isinstance(excinfo.value, greenshard.IntegrityError)
+    assert excinfo.value.shard == VICTIM
+    assert [scene.rows(shard) for shard in conn.shards] == [[], [1], []]
+    scene.assert_usable(conn, conn.shards)
+
+
+def test_failed_transaction_on_one_shard_commits_nothing_anywhere(scene):
+    conn = scene.connect()
+    write(conn, 1)
+    with pytest.raises(psycopg2.errors.UndefinedTable):
+        conn.on(VICTIM).cursor().execute("SELECT * FROM missing")
+    with bounded(0), pytest.raises(greenshard.InternalError, match=VICTIM):
+        conn.commit()
+    assert [scene.rows(shard) for shard in conn.shards] == [[], [], []]
+    scene.assert_usable(conn, conn.shards)
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "reset"])
+def test_commit_that_does_not_reach_the_shard(scene, behaviour):
+    """The others have committed by then: no more can be done than to say so."""
+    conn = scene.connect(timeout=0.4)
+    write(conn, 1)
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(3 * 1.8), pytest.raises(greenshard.PartialCommitError) as excinfo:
+        conn.commit()
+    error = excinfo.value
+    assert error.committed == SURVIVORS
+    assert list(error.failures) == [VICTIM]
+    assert VICTIM in str(error)
+    assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
+    scene.assert_usable(conn)
+    conn.close()
+    scene.heal()
+    eventually(lambda: not scene.sessions(VICTIM))
+    assert scene.rows(VICTIM) == []
+
+
+@pytest.mark.parametrize("behaviour", ["silence-after", "reset-after"])
+def test_commit_whose_answer_is_lost_is_not_called_committed(scene, behaviour):
+    conn = scene.connect(timeout=0.4)
+    write(conn, 1)
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(3 * 1.8), pytest.raises(greenshard.PartialCommitError) as excinfo:
+        conn.commit()
+    assert excinfo.value.committed == SURVIVORS
+    assert list(excinfo.value.failures) == [VICTIM]
+    assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
+    # "Not known to be committed" is all that can be said: here it is.
+    eventually(lambda: scene.rows(VICTIM) == [1])
+    scene.assert_usable(conn)
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "reset"])
+def test_single_writers_failed_commit_rolls_back_the_others(scene, behaviour):
+    conn = scene.connect(timeout=0.4)
+    conn.cursor().execute("SELECT * FROM writes")
+    conn.on(VICTIM).cursor().execute("INSERT INTO writes VALUES (1)")
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(3 * 1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+        conn.commit()
+    assert not isinstance(excinfo.value, greenshard.PartialCommitError)
+    assert excinfo.value.shard == VICTIM
+    scene.assert_usable(conn)
+    conn.close()
+    scene.heal()
+    eventually(lambda: not scene.sessions(VICTIM))
+    assert scene.rows(VICTIM) == []
+
+
+def test_kill_during_the_wait_for_a_silent_shards_commit(scene):
+    conn = scene.connect()
+    write(conn, 1)
+    scene.relay.tell("silence", "COMMIT")
+    caller = gevent.spawn(conn.commit)
+    eventually(lambda: scene.rows("s0") == [1])
+    with bounded(2.0):
+        caller.kill()
+    assert isinstance(caller.value, gevent.GreenletExit)
+    # Those that could be asked have committed all the same: their commits were under way.
+    assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
+    scene.assert_usable(conn)
+
+
+def commit_and(conn, interrupt, delay):
+    """Commit, with an interruption after `delay` seconds; returns the error, if one."""
+    committing = gevent.spawn(outcome, conn.commit)
+    gevent.sleep(delay)
+    interrupt(committing)
+    committing.join()
+    return committing.value
+
+
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        pytest.param(lambda conn, committing: committing.kill(), id="kill"),
+        pytest.param(lambda conn, committing: conn.cancel(), id="cancel"),
+    ],
+)
+def test_interrupted_commit_is_whole_or_not_at_all(scene, interrupt):
+    conn = scene.connect(order=PAIR, cancel_grace=30.0)
+    chance = random.Random(5)
+    ends = {"committed": 0, "not": 0}
+    for x in range(100):
+        write(conn, x)
+        error = commit_and(conn, lambda c: interrupt(conn, c), chance.uniform(0, 0.008))
+        assert not isinstance(error, greenshard.PartialCommitError)
+        conn.rollback()
+        there = [x in scene.rows(s) for s in PAIR]
+        assert there[0] == there[1]
+        if error is None:
+            assert all(there)
+        ends["committed" if all(there) else "not"] += 1
+        assert not conn.closed
+    assert ends["committed"]
+
+
+def test_timed_out_commit_is_whole_or_not_at_all(scene):
+    conn = scene.connect(order=PAIR, cancel_grace=30.0)
+    chance = random.Random(6)
+    for x in range(100):
+        conn.timeout = None
+        write(conn, x)
+        conn.timeout = chance.uniform(0, 0.004)
+        error = outcome(conn.commit)
+        assert not isinstance(error, greenshard.PartialCommitError)
+        conn.timeout = None
+        conn.rollback()
+        there = [x in scene.rows(s) for s in PAIR]
+        assert there[0] == there[1]
+        if error is None:
+            assert all(there)
+        else:
+            assert isinstance(error, greenshard.QueryTimeout)
+        assert not conn.closed
+
+
+def test_shard_killed_during_commit_is_told_truthfully(scene):
+    """At any moment of the commit: whatever the error says is so on the shards."""
+    chance = random.Random(7)
+    for x in range(12):
+        conn = scene.connect("killed", options="-c synchronous_commit=on")
+        write(conn, x)
+        killing = gevent.spawn_later(chance.uniform(0, 0.01), scene.inflict, "killed")
+        error = outcome(conn.commit)
+        killing.get()
+        conn.rollback()
+        conn.close()
+        scene.heal()
+        there = {shard.name for shard in scene.shards if x in scene.rows(shard.name)}
+        if error is None:
+            assert there == {"s0", "s1", "s2"}
+        elif isinstance(error, greenshard.PartialCommitError):
+            assert set(error.committed) <= there
+            assert set(error.failures) == {VICTIM}
+        else:
+            assert isinstance(error, psycopg2.OperationalError)
+            assert there <= {VICTIM} or not there
