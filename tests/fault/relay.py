@@ -35,7 +35,7 @@ class Relay:
     def tell(self, command, word=""):
         """Give a command, and wait until it holds.
 
-        `forward`: as if nothing were there; connections made before in another mode are closed.
+        `forward`: as if nothing were there. What was connected is closed: it may have lost data.
         `silence`: accept connections, but drop what either side sends, without a word.
         `reset`: reset all connections, and new ones.
         With a word, what is commanded happens as soon as a client sends it; `...-after` lets the
@@ -119,18 +119,22 @@ class Switchboard:
             self._lines.discard(line)
 
 
+def say(what):
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
 async def main(unix_path):
     board = Switchboard(unix_path)
     server = await asyncio.start_server(board.accept, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    say(server.sockets[0].getsockname()[1])
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         command, _, word = line.decode().strip().partition(" ")
-        # "forward" resets what was broken: lines that lost data cannot be mended.
         board.obey(command, word)
-        print("done", flush=True)
+        say("done")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def bounded(seconds):
 
 
 def outcome(call, *args):
-    """What a call returns or raises; in a greenlet of its own, where gevent prints what is raised."""
+    """What a call returns or raises; for greenlets, where gevent prints what is raised."""
     try:
         return call(*args)
     except Exception as exc:

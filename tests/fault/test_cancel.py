@@ -1,4 +1,4 @@
-"""`Connection.cancel`, and that no cancel hits the statement after the one that it was meant for."""
+"""`Connection.cancel`, and that no cancel hits the statement after the one it was meant for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from tests.fault.scene import SILENT, VICTIM, bounded, eventually, outcome
+from tests.fault.scene import SILENT, bounded, eventually, outcome
 
 #: Statements end about when their cancel arrives, which takes a new session.
 LONGEST_S = 0.05

@@ -222,10 +222,15 @@ def test_rollback_after_the_fault_succeeds(scene, fault):
 @every_fault
 def test_with_block_over_the_fault_raises_the_statements_error(scene, fault, failing):
     conn = scene.connect(fault, timeout=TIMEOUT_S)
-    with bounded(2 * SILENT_S), pytest.raises(greenshard.Error) as excinfo, conn:
-        conn.broadcast().cursor().execute("INSERT INTO writes VALUES (1)")
-        scene.inflict(fault)
-        conn.cursor().execute("SELECT 1")
+
+    def block():
+        with conn:
+            conn.broadcast().cursor().execute("INSERT INTO writes VALUES (1)")
+            scene.inflict(fault)
+            conn.cursor().execute("SELECT 1")
+
+    with bounded(2 * SILENT_S), pytest.raises(greenshard.Error) as excinfo:
+        block()
     failing(excinfo, fault)
     assert [scene.rows(shard) for shard in SURVIVORS] == [[], []]
     scene.assert_usable(conn)

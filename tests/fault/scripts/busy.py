@@ -1,7 +1,8 @@
 """Call every entry point of a connection while another greenlet executes on it.
 
 Prints one line of JSON for each call, so that a freeze shows where it happened; a freeze ends the
-process. Arguments: "with" to try only that block, or "all" but that; the shards' connection strings.
+process. Arguments: "with" to try only that block, or "all" but that; the shards' connection
+strings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import faulthandler
 import json
 import signal
 import sys
+from functools import partial
 
 import gevent
 
@@ -120,7 +122,8 @@ def outcome(call):
 
 
 def say(**what):
-    print(json.dumps(what), flush=True)
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 #: Refused in a transaction for that reason.
@@ -145,7 +148,7 @@ for name, call in HARMLESS.items():
     say(starting=name)
     if "busy" in name:
         busy = conn.cursor()
-    running = gevent.spawn(outcome, lambda: busy.execute("SELECT 'mine' FROM pg_sleep(0.02)"))
+    running = gevent.spawn(outcome, partial(busy.execute, "SELECT 'mine' FROM pg_sleep(0.02)"))
     gevent.sleep(0.005)
     say(harmless=name, outcome=outcome(call))
     running.join()

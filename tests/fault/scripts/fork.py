@@ -89,11 +89,16 @@ def outcome(call):
     return "ok"
 
 
+def say(**what):
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
 child = os.fork()
 if not child:
     signal.alarm(20)
     for name, call in CALLS.items():
-        print(json.dumps({"call": name, "outcome": outcome(call)}), flush=True)
+        say(call=name, outcome=outcome(call))
     repr(conn), repr(cur), conn.closed, conn.shards
     del conn, one, cur, named, CALLS, call
     gc.collect()
@@ -107,4 +112,4 @@ conn.commit()
 assert [p.raw.info.backend_pid for p in conn._session.alive] == pids
 conn.close()
 one.close()
-print(json.dumps({"finished": True}), flush=True)
+say(finished=True)

@@ -14,7 +14,6 @@ if sys.argv[1] == "patched":
 
 import faulthandler
 import json
-import os
 import signal
 import threading
 import time
@@ -112,4 +111,4 @@ for _ in range(3):
     in_threads(lambda: with_errors_kept(lambda: use(conn)), 1)
     use(conn)
 conn.close()
-print(json.dumps({"failures": failures, "threads": threading.active_count(), "pid": os.getpid()}))
+sys.stdout.write(json.dumps({"failures": failures}))
