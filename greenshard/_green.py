@@ -40,9 +40,11 @@ def resolve(host: str) -> list[str]:
 
     Raises:
         OSError: The name cannot be resolved.
+        UnicodeError: It cannot be a name. (In a thread of the resolver this would be printed.)
 
     Switches: yes; gevent's resolver does the look-up.
     """
+    host.encode("idna")
     found = getaddrinfo(host, None, AF_UNSPEC, SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 

@@ -19,6 +19,7 @@ from greenshard._driver import (
     RawCursor,
     make_cooperative,
 )
+from greenshard.arguments import on_error_attribute, timeout_attribute
 from greenshard.cursor import Cursor, cursor_class, refuse_replication
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
@@ -73,12 +74,11 @@ class Connection(Settings, RawConnection):
     are psycopg2's plain ones. Given open connections, it lives on none of them, and those
     functions take its cursors only.
 
-    Attributes:
-        shards: The shards' names, in the order of their rows.
-        timeout: Seconds that each call may take; None for no limit. New cursors take it over.
-        on_error: "raise" or "partial"; new cursors take it over.
+    New cursors take over its `timeout` and `on_error`.
     """
 
+    timeout = timeout_attribute()
+    on_error = on_error_attribute()
     _opening: Opening | None = None
     _session: Session
     _home: Physical
@@ -108,7 +108,11 @@ class Connection(Settings, RawConnection):
             close_opened(physicals)
             raise HomeUnreachable(missing)
         self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
-        self._share_settings()
+        try:
+            self._share_settings()
+        except BaseException:
+            close_opened(physicals)
+            raise
 
     def _physicals(self, shards: Mapping[str, Dsn | RawConnection]) -> list[Physical]:
         """The connections to be opened; the first one's is this object, unless it is open."""
@@ -137,6 +141,7 @@ class Connection(Settings, RawConnection):
 
     @property
     def shards(self) -> tuple[str, ...]:
+        """The shards' names, in the order of their rows."""
         return self._session.shards
 
     # Cursors --------------------------------------------------------------------------------

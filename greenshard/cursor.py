@@ -19,6 +19,7 @@ from greenshard._driver import (
     merged_once,
     python_encoding,
 )
+from greenshard.arguments import on_error_attribute, timeout_attribute
 from greenshard.executor.answer import Answer, ShardTiming
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
@@ -46,11 +47,11 @@ class Cursor(RawCursor):
     Each shard's rows stay in a plain cursor of psycopg2. A ``cursor_factory`` is mixed in by
     `cursor_class`: its methods run once for each call and see this class as their base.
 
-    Attributes:
-        timeout: Seconds that each call may take; None for no limit.
-        on_error: "raise", or "partial": a statement that only reads then gives the rows of the
-            shards that answered.
+    `timeout` and `on_error` are the connection's until they are set.
     """
+
+    timeout = timeout_attribute()
+    on_error = on_error_attribute()
 
     def __init__(self, conn: Connection, name: str | None = None) -> None:
         super().__init__(conn._home.raw, name)
@@ -138,14 +139,15 @@ class Cursor(RawCursor):
         target = self._target or self._logical._target
         with session.taken():
             try:
-                tolerant = self._admit(query, has_parameters, target)
+                reads = self._admit(query, has_parameters, target)
                 cursors = self._begin(target)
                 todo = calls(cursors)
                 if len(todo) < len(target.shards):
                     todo = {shard: todo.get(shard, _nothing) for shard in target.shards}
                 started = time.perf_counter()
                 try:
-                    outcome = session.run(todo, self.timeout, tolerant=tolerant)
+                    tolerant = reads and self.on_error == "partial"
+                    outcome = session.run(todo, self.timeout, tolerant=tolerant, writes=not reads)
                 finally:
                     _log(query, target, time.perf_counter() - started)
                 self._accept(outcome)
@@ -156,7 +158,7 @@ class Cursor(RawCursor):
         return outcome
 
     def _admit(self, query: str | bytes | None, has_parameters: bool, target: Target) -> bool:
-        """Refuse what must not run; returns whether a shard may fail."""
+        """Refuse what must not run; returns whether it certainly only reads."""
         conn = self._logical
         if not isinstance(query, (str, bytes)):
             conn._admit_write("")
@@ -172,7 +174,7 @@ class Cursor(RawCursor):
         reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
         if not reads:
             conn._admit_write(text)
-        return reads and self.on_error == "partial"
+        return reads
 
     def _begin(self, target: Target) -> dict[str, RawCursor]:
         """Forget the last statement; returns the cursors of the shards that are there."""

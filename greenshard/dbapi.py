@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
-from math import isnan
 from typing import Any
 
-from greenshard import errors
+from greenshard import arguments, errors
 from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
+from greenshard.arguments import a_number, unusable
 from greenshard.connection import (
     Connection,
     HomeUnreachable,
@@ -51,7 +50,7 @@ def connect(
         connection_factory: A class derived from psycopg2's connection, to be mixed in.
         cursor_factory: The class of `Connection.cursor`'s cursors.
         dsn: psycopg2's name for `shards`.
-        timeout: Seconds that each call may take; None for no limit.
+        timeout: Seconds that each call may take, more than 0; None for no limit.
         connect_timeout: Seconds in which all shards must be connected; 0 for no limit. By default
             what the connection strings say, and 10 if they say nothing.
         on_error: "raise", or "partial": a statement that only reads gives the rows of the shards
@@ -74,8 +73,6 @@ def connect(
     if shards is not None and dsn is not None:
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
-    if on_error not in {"raise", "partial"}:
-        raise _unusable(f"on_error is {on_error!r}, not 'raise' or 'partial'")
     asynchronous = any([kwargs.pop("async", 0), kwargs.pop("async_", 0)])
     sources = _sources(shards, kwargs)
     if asynchronous:
@@ -83,9 +80,9 @@ def connect(
     opening = Opening(
         sources,
         _connect_timeout_s(connect_timeout, sources.values()),
-        _seconds("timeout", timeout),
-        on_error,
-        _seconds("cancel_grace", cancel_grace) or 0.0,
+        arguments.seconds("timeout", timeout),
+        arguments.on_error(on_error),
+        arguments.seconds("cancel_grace", cancel_grace, zero=True) or 0.0,
     )
     connection = _open(connection_class(connection_factory), opening)
     if cursor_factory is not None:
@@ -121,16 +118,16 @@ def _sources(shards: Any, parameters: Mapping[str, Any]) -> dict[str, Dsn | RawC
     try:
         named = dict(shards) if isinstance(shards, Mapping) else _numbered(shards)
     except TypeError:
-        raise _unusable(
+        raise unusable(
             "shards must be a connection string, a list, or a mapping of names,"
             f" not {type(shards).__name__}"
         ) from None
     if not named:
-        raise _unusable("there are no shards")
+        raise unusable("there are no shards")
     sources = {name: _source(name, shard, parameters) for name, shard in named.items()}
     given = [id(source) for source in sources.values() if isinstance(source, RawConnection)]
     if len(set(given)) < len(given):
-        raise _unusable("the same open connection stands for several shards")
+        raise unusable("the same open connection stands for several shards")
     return sources
 
 
@@ -140,11 +137,11 @@ def _numbered(shards: Iterable[Any]) -> dict[str, Any]:
 
 def _source(name: Any, shard: Any, parameters: Mapping[str, Any]) -> Dsn | RawConnection:
     if not isinstance(name, str) or not name:
-        raise _unusable(f"a shard's name must be a string, not {name!r}")
+        raise unusable(f"a shard's name must be a string, not {name!r}")
     if isinstance(shard, RawConnection):
         return _open_connection(name, shard, parameters)
     if shard is not None and not isinstance(shard, str):
-        raise _unusable(
+        raise unusable(
             f"shard {name} must be a connection string or an open connection of psycopg2,"
             f" not {type(shard).__name__}"
         )
@@ -155,13 +152,13 @@ def _open_connection(
     name: str, connection: RawConnection, parameters: Mapping[str, Any]
 ) -> RawConnection:
     if isinstance(connection, Connection):
-        raise _unusable(f"shard {name} is a connection of greenshard; give its own shards instead")
+        raise unusable(f"shard {name} is a connection of greenshard; give its own shards instead")
     if closed.read(connection):
         raise errors.InterfaceError(f"connection already closed: that of shard {name}", shard=name)
     if _async.read(connection):
         refuse_async()
     if parameters:
-        raise _unusable(f"shard {name} is open already: {', '.join(parameters)} cannot be applied")
+        raise unusable(f"shard {name} is open already: {', '.join(parameters)} cannot be applied")
     return connection
 
 
@@ -170,25 +167,5 @@ def _connect_timeout_s(given: Any, sources: Iterable[Dsn | RawConnection]) -> fl
     if given is None:
         told = [s.connect_timeout_s for s in sources if isinstance(s, Dsn)]
         given = max((each for each in told if each is not None), default=10.0)
-    seconds = _number("connect_timeout", given)
+    seconds = a_number("connect_timeout", given)
     return seconds if 0 < seconds < float("inf") else None
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    number = _number(name, value)
-    if not 0 <= number < float("inf"):
-        raise _unusable(f"{name} is {value!r}; it must be a number of seconds, 0 or more")
-    return number
-
-
-def _number(name: str, value: Any) -> float:
-    with suppress(TypeError, ValueError):
-        if not isnan(number := float(value)):
-            return number
-    raise _unusable(f"{name} is {value!r}, not a number of seconds")
-
-
-def _unusable(message: str) -> errors.ProgrammingError:
-    return errors.ProgrammingError(message, code="GS104")

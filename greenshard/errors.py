@@ -10,7 +10,7 @@ documentation. This module takes psycopg2's exception classes as bases and nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,12 +60,15 @@ class Error(psycopg2.Error):
         shard: The shard's name, or None.
         hint: What to do next, or None.
         failures: The error of each shard by its name; empty unless several were involved.
+        committed: Names of the shards where a write is committed although it failed elsewhere:
+            by a commit, or in autocommit mode.
     """
 
     code: str | None = None
     shard: str | None = None
     hint: str | None = None
     failures: Mapping[str, BaseException] = {}
+    committed: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -144,14 +147,7 @@ class QueryTimeout(OperationalError, psycopg2.errors.QueryCanceled):
 
 
 class PartialCommitError(OperationalError):
-    """A transaction was committed on some shards and not, or not known to be, on others.
-
-    Attributes:
-        committed: Names of the shards that have committed.
-        failures: The error of each other shard.
-    """
-
-    committed: tuple[str, ...] = ()
+    """A transaction was committed on some shards and not, or not known to be, on others."""
 
 
 _PEP249: tuple[type[Error], ...] = (
@@ -276,6 +272,17 @@ def from_shards(
     ours.code, ours.failures = code, dict(failures)
     ours.__cause__ = next(iter(failures.values()))
     return ours
+
+
+def note_committed(error: Error, shards: Sequence[str]) -> None:
+    """Tell with an error that a write is committed on some shards nevertheless."""
+    error.committed = tuple(shards)
+    error.hint = (
+        f"In autocommit mode it is done and committed on {', '.join(shards)}; "
+        "run it in a transaction to have it on all shards or on none."
+    )
+    text = str(error.args[0]).rstrip("\n") if error.args else ""
+    error.args = (f"{text}\nHINT:  {error.hint}", *error.args[1:])
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ is set on all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -76,6 +76,14 @@ def _collected(name: str, doc: str) -> Any:
 
 def _own_exception(name: str) -> Any:
     return property(lambda _: getattr(errors, name), doc=f"`greenshard.{name}` (PEP 249).")
+
+
+def _differ(name: str) -> errors.ProgrammingError:
+    return errors.ProgrammingError(
+        f"the open connections differ in {name}",
+        code="GS104",
+        hint="Give connections with the same settings.",
+    )
 
 
 class Settings:
@@ -289,16 +297,37 @@ class Settings:
         return self if home is None else home.raw
 
     def _share_settings(self) -> None:
-        """Let all shards' connections collect messages in one place and have one encoding."""
+        """Let all shards' connections have the same settings, and collect messages in one place.
+
+        Raises:
+            greenshard.ProgrammingError: Connections that were given open differ.
+        """
         self.notices = self.notices
         self.notifies = self.notifies
-        encoding = self.encoding
-        differ = [p for p in self._session.alive if _encoding.read(p.raw) != encoding]
-        if differ:
-            calls = {
-                p.shard: partial(RawConnection.set_client_encoding, p.raw, encoding) for p in differ
-            }
+        alive = self._session.alive
+        given = [physical for physical in alive if physical.given]
+        if given:
+            self._agree(given, [physical for physical in alive if not physical.given])
+        differ = [p for p in alive if _encoding.read(p.raw) != self.encoding]
+        if any(physical.in_transaction for physical in differ):
+            raise _differ("encoding")  # setting it would roll back
+        calls = {
+            p.shard: partial(RawConnection.set_client_encoding, p.raw, self.encoding)
+            for p in differ
+        }
+        if calls:
             self._session.run(calls, self.timeout)
+
+    def _agree(self, given: Sequence[Physical], new: Sequence[Physical]) -> None:
+        """Give the new connections what the open ones have."""
+        for name in ("autocommit", "isolation_level", "readonly", "deferrable"):
+            attribute = Attribute(RawConnection, name)
+            values = [attribute.read(physical.raw) for physical in given]
+            if len(set(values)) > 1:
+                raise _differ(name)
+            calls = {p.shard: partial(attribute.write, p.raw, values[0]) for p in new}
+            if calls:
+                self._session.run(calls, self.timeout)
 
     # What green mode cannot do --------------------------------------------------------------
 

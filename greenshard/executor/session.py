@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from greenshard import _green, errors
+from greenshard._driver import TRANSACTION_IDLE
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
 
@@ -166,8 +167,16 @@ class Session:
         *,
         tolerant: bool = False,
         cancellable: bool = True,
+        writes: bool = False,
     ) -> Outcome:
         """Run one call on each shard named, in parallel; the caller has `taken` the session.
+
+        Args:
+            calls: For each shard what to run.
+            timeout_s: Seconds for all of them; None for no limit.
+            tolerant: Whether it is enough that one shard answers.
+            cancellable: See `FanOut`.
+            writes: Whether an error shall tell where the call is committed already.
 
         Raises:
             errors.Error: A shard failed (of its own class), or several, or time is up.
@@ -194,16 +203,25 @@ class Session:
                 fanout.run(timeout_s)
             finally:
                 self._current = None
-        return self._outcome(jobs, failures, timeout_s, tolerant)
+        done = self._ends(jobs, failures, timeout_s, tolerant)
+        if failures and not (tolerant and done):
+            error = self._raised(failures)
+            committed = [name for name in done if self._is_idle(name)] if writes else []
+            if committed and isinstance(error, errors.Error):
+                errors.note_committed(error, committed)
+            raise error
+        return Outcome(done, failures)
 
-    def _outcome(
+    def _ends(
         self,
         jobs: Sequence[Job],
         failures: dict[str, BaseException],
         timeout_s: float | None,
         tolerant: bool,
-    ) -> Outcome:
-        done, late = {}, []
+    ) -> dict[str, Job]:
+        """The jobs that are done; why the others are not goes to `failures`."""
+        done: dict[str, Job] = {}
+        late = []
         for job in jobs:
             if job.end is End.DONE:
                 done[job.shard] = job
@@ -213,9 +231,10 @@ class Session:
                 late.append(job)
         if late and (tolerant or not failures):
             failures.update(dict.fromkeys((job.shard for job in late), _timeout(late, timeout_s)))
-        if failures and not (tolerant and done):
-            raise self._raised(failures)
-        return Outcome(done, failures)
+        return done
+
+    def _is_idle(self, name: str) -> bool:
+        return self.physicals[name].transaction_status == TRANSACTION_IDLE
 
     def _raised(self, failures: Mapping[str, BaseException]) -> BaseException:
         first = next(iter(failures.values()))

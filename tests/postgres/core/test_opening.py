@@ -122,7 +122,6 @@ def test_open_connections_can_be_shards(dsns):
     with contextlib.ExitStack() as opened:
         plain = [opened.enter_context(contextlib.closing(psycopg2.connect(d))) for d in
                  dsns.values()]  # fmt: skip
-        plain[1].autocommit = True
         for shards in (plain, dict(zip("abc", plain, strict=True)), plain[0]):
             conn = greenshard.connect(shards)
             expected = 1 if shards is plain[0] else 3
@@ -132,6 +131,27 @@ def test_open_connections_can_be_shards(dsns):
                 assert psycopg2.extensions.quote_ident("a", cur) == '"a"'
         assert conn.shards == ("s0",)
         assert isinstance(plain[0], plain_connection)
+
+
+def test_open_connections_with_other_settings_are_refused(dsns):
+    with contextlib.ExitStack() as opened:
+        plain = [opened.enter_context(contextlib.closing(psycopg2.connect(d))) for d in
+                 dsns.values()]  # fmt: skip
+        plain[1].autocommit = True
+        with pytest.raises(greenshard.ProgrammingError, match="differ in autocommit") as caught:
+            greenshard.connect(plain)
+        assert caught.value.code == "GS104"
+        assert not any(each.closed for each in plain)
+
+
+def test_new_connections_take_over_the_settings_of_open_ones(dsns):
+    plain = psycopg2.connect(dsns["s1"])
+    plain.set_session(isolation_level="SERIALIZABLE", readonly=True)
+    with connected([dsns["s0"], plain]) as conn, conn.cursor() as cur:
+        cur.execute("SHOW transaction_isolation")
+        assert cur.fetchall() == [("serializable",)] * 2
+        cur.execute("SHOW transaction_read_only")
+        assert cur.fetchall() == [("on",)] * 2
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -1,0 +1,84 @@
+"""What users may give for timeouts and modes; anything else is refused where it is given."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from math import inf, isnan
+from typing import Any
+
+from greenshard import errors
+
+
+def seconds(name: str, value: Any, *, zero: bool = False) -> float | None:
+    """Seconds, or None for no limit.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        zero: Whether 0 is allowed.
+
+    Raises:
+        errors.ProgrammingError: It is no number of seconds.
+    """
+    if value is None:
+        return None
+    number = a_number(name, value)
+    if not (0 < number < inf or (zero and number == 0)):
+        least = "0 or more" if zero else "more than 0"
+        raise unusable(f"{name} is {value!r}; it must be {least} seconds, or None for no limit")
+    return number
+
+
+def a_number(name: str, value: Any) -> float:
+    """A number of seconds of any size.
+
+    Raises:
+        errors.ProgrammingError: It is none.
+    """
+    with suppress(TypeError, ValueError):
+        if not isnan(number := float(value)):
+            return number
+    raise unusable(f"{name} is {value!r}, not a number of seconds")
+
+
+def on_error(value: Any) -> str:
+    """What to do when a shard fails.
+
+    Raises:
+        errors.ProgrammingError: It is neither "raise" nor "partial".
+    """
+    if value not in ("raise", "partial"):
+        raise unusable(f"on_error is {value!r}, not 'raise' or 'partial'")
+    return str(value)
+
+
+def unusable(message: str) -> errors.ProgrammingError:
+    """The error for an argument that cannot be used."""
+    return errors.ProgrammingError(message, code="GS104")
+
+
+class Checked:
+    """An attribute whose values go through `seconds` or `on_error` when they are set."""
+
+    def __init__(self, check: Any, doc: str) -> None:
+        self._check, self.__doc__ = check, doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name, self._slot = name, f"_{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance.__dict__[self._slot]
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self._slot] = self._check(value)
+
+
+def timeout_attribute() -> Any:
+    """The attribute ``timeout`` of connections and cursors."""
+    doc = "Seconds that each call may take; None for no limit."
+    return Checked(lambda value: seconds("timeout", value), doc)
+
+
+def on_error_attribute() -> Any:
+    """The attribute ``on_error`` of connections and cursors."""
+    return Checked(on_error, '"raise", or "partial": reads give what the shards that answer have.')

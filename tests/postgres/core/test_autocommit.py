@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+import greenshard
+
+# Fails on one shard, when the others have had the time to end.
+FAILS_ON_S1 = """
+    UPDATE autocommitted SET a = a + 1 / (SELECT CASE WHEN a = 1 THEN 0 ELSE 1 END)
+    FROM pg_sleep(CASE WHEN (SELECT a FROM autocommitted) = 1 THEN 0.5 ELSE 0 END)
+"""
+
+
+@pytest.fixture
+def autocommit(conn):
+    conn.autocommit = True
+    cur = conn.cursor()
+    cur.execute("CREATE TABLE autocommitted (a int)")
+    for number, shard in enumerate(conn.shards):
+        with conn.on(shard):
+            cur.execute("INSERT INTO autocommitted VALUES (%s)", (number,))
+    yield conn
+    cur.execute("DROP TABLE autocommitted")
+
+
+def rows(conn):
+    cur = conn.cursor()
+    cur.execute("SELECT a FROM autocommitted")
+    return [a for (a,) in cur]
+
+
+def test_error_of_a_write_tells_where_it_is_committed_already(autocommit):
+    with pytest.raises(psycopg2.errors.DivisionByZero) as caught:
+        autocommit.cursor().execute(FAILS_ON_S1)
+    assert caught.value.shard == "s1"
+    assert caught.value.committed == ("s0", "s2")
+    assert "committed on s0, s2" in str(caught.value)
+    assert rows(autocommit) == [1, 1, 3]
+
+
+def test_in_a_transaction_it_is_rolled_back_everywhere(autocommit):
+    autocommit.autocommit = False
+    with pytest.raises(psycopg2.errors.DivisionByZero) as caught, autocommit:
+        autocommit.cursor().execute(FAILS_ON_S1)
+    assert caught.value.committed == ()
+    assert rows(autocommit) == [0, 1, 2]
+    autocommit.rollback()
+    autocommit.autocommit = True
+
+
+def test_block_is_a_transaction_in_autocommit_mode_too_as_in_psycopg2(autocommit):
+    with pytest.raises(ZeroDivisionError), autocommit:
+        autocommit.cursor().execute("UPDATE autocommitted SET a = 9")
+        raise ZeroDivisionError
+    assert rows(autocommit) == [0, 1, 2]
+    with autocommit:
+        autocommit.cursor().execute("UPDATE autocommitted SET a = 9")
+    assert rows(autocommit) == [9, 9, 9]
+
+
+def test_error_of_a_read_says_nothing_of_commits(autocommit):
+    with pytest.raises(greenshard.DataError) as caught:
+        autocommit.cursor().execute("SELECT 1 / (1 - a), pg_sleep(0.1 * a) FROM autocommitted")
+    assert caught.value.committed == ()
