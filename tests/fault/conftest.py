@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import sys
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
-from tests.fault.scene import Scene, descriptors, eventually, greenlets
+from tests.fault.scene import VICTIM, Scene, descriptors, eventually, greenlets
 
 
 @pytest.fixture(scope="session")
@@ -40,21 +40,30 @@ def whole_scene(fault_shards, relay):
     # What is made once for each process is not a leak.
     scene.connect()
     scene.close()
-    return scene
+    # What is there now is no concern of the tests; looking through it takes them long.
+    gc.collect()
+    gc.freeze()
+    yield scene
+    gc.unfreeze()
+    for shard in scene.shards:
+        scene.forget_asker(shard.name)
 
 
 @pytest.fixture
-def scene(whole_scene, capfd):
+def scene(whole_scene, capfd, pytestconfig):
     """The shards, sound and empty; what a test leaves behind fails it."""
     for shard in whole_scene.shards:
         whole_scene.ask(shard.name, "TRUNCATE writes")
+    whole_scene.forget_asker(VICTIM)
     gc.collect()
     before = greenlets(), descriptors()
     # A test that freezes the process ends it.
-    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
+    told = pytestconfig.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(60, exit=True, file=told)
     yield whole_scene
     faulthandler.cancel_dump_traceback_later()
     whole_scene.close()
+    whole_scene.forget_asker(VICTIM)
     gc.collect()
     eventually(lambda: (greenlets(), descriptors()) == before)
     whole_scene.heal()

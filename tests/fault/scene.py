@@ -10,6 +10,7 @@ import warnings
 
 import gevent
 import psycopg2
+from gevent.lock import RLock
 
 import greenshard
 
@@ -65,6 +66,9 @@ class Scene:
         self.shards = shards
         self.relay = relay
         self.connections = []
+        self._askers = {}
+        # psycopg2 must not be asked by two greenlets at once.
+        self._asking = RLock()
 
     @property
     def relayed_dsn(self):
@@ -77,7 +81,7 @@ class Scene:
         return dsns
 
     def connect(self, fault="", order=("s0", "s1", "s2"), **options):
-        given = {"cancel_grace": 0.4, "application_name": "tested", **options}
+        given = {"cancel_grace": 0.25, "application_name": "tested", **options}
         conn = greenshard.connect(self.dsns(fault, order), **given)
         self.connections.append(conn)
         return conn
@@ -107,13 +111,22 @@ class Scene:
 
     def ask(self, shard, statement, parameters=None):
         """Ask a server, past everything."""
-        with contextlib.closing(
-            psycopg2.connect(self.shards[shard].dsn, application_name="asker")
-        ) as conn:
-            conn.autocommit = True
-            with conn.cursor() as cur:
-                cur.execute(statement, parameters)
-                return cur.fetchall() if cur.description else None
+        with self._asking, self._asker(shard).cursor() as cur:
+            cur.execute(statement, parameters)
+            return cur.fetchall() if cur.description else None
+
+    def _asker(self, shard):
+        """A session on the server; kept, unless the server may go."""
+        if shard == VICTIM:
+            self.forget_asker(VICTIM)
+        if shard not in self._askers:
+            self._askers[shard] = psycopg2.connect(self.shards[shard].dsn, application_name="asker")
+            self._askers[shard].autocommit = True
+        return self._askers[shard]
+
+    def forget_asker(self, shard):
+        if shard in self._askers:
+            self._askers.pop(shard).close()
 
     def running(self, shard):
         """The statements of ours that the server is running."""

@@ -11,14 +11,19 @@ import pytest
 import greenshard
 from tests.fault.scene import ANSWERING, SILENT, SURVIVORS, VICTIM, bounded, eventually
 
-TIMEOUT_S = 0.4
-GRACE_S = 0.4
+TIMEOUT_S = 0.25
+GRACE_S = 0.25
 #: A call that is not answered: its timeout, the grace for the cancel, the end of the greenlets.
 SILENT_S = TIMEOUT_S + GRACE_S + 1.0
 
 every_fault = pytest.mark.parametrize("fault", ANSWERING + SILENT)
-as_home_or_not = pytest.mark.parametrize(
-    "order", [("s1", "s0", "s2"), ("s0", "s2", "s1")], ids=["home", "last"]
+#: Every fault where the shard is not the one that the logical connection lives on; some where it is.
+every_fault_and_place = pytest.mark.parametrize(
+    ("fault", "order"),
+    [
+        *((fault, ("s0", "s2", "s1")) for fault in ANSWERING + SILENT),
+        *((fault, ("s1", "s0", "s2")) for fault in ("stopped", "black hole")),
+    ],
 )
 
 
@@ -38,8 +43,7 @@ def failing():
     return check
 
 
-@every_fault
-@as_home_or_not
+@every_fault_and_place
 def test_connect_names_the_shard_and_closes_the_others(scene, fault, order):
     scene.inflict(fault)
     with bounded(TIMEOUT_S), pytest.raises(greenshard.OperationalError) as excinfo:
@@ -50,8 +54,7 @@ def test_connect_names_the_shard_and_closes_the_others(scene, fault, order):
     scene.assert_idle(*SURVIVORS, sessions=0)
 
 
-@every_fault
-@as_home_or_not
+@every_fault_and_place
 def test_partial_connect_answers_without_the_shard(scene, fault, order):
     scene.inflict(fault)
     with bounded(TIMEOUT_S):
@@ -78,10 +81,9 @@ def test_statement_after_the_fault_fails(scene, fault, failing):
     scene.assert_usable(conn)
 
 
-@every_fault
-@as_home_or_not
+@every_fault_and_place
 def test_fault_during_a_statement_cancels_it_on_the_others(scene, fault, order, failing):
-    timeout = 1.0 if fault in SILENT else 60.0
+    timeout = 0.8 if fault in SILENT else 60.0
     conn = scene.connect(fault, order, timeout=timeout)
     inflicting = scene.inflict_during(fault)
     with (
@@ -117,7 +119,7 @@ def test_partial_answer_after_the_fault(scene, fault):
 
 @every_fault
 def test_partial_answer_when_the_fault_is_during_the_statement(scene, fault):
-    conn = scene.connect(fault, timeout=2.0, on_error="partial")
+    conn = scene.connect(fault, timeout=1.0, on_error="partial")
     conn.cursor().execute("CREATE TEMP TABLE long (s float)")
     conn.on(VICTIM).cursor().execute("INSERT INTO long VALUES (%s)", (60,))
     for shard in SURVIVORS:
@@ -125,7 +127,7 @@ def test_partial_answer_when_the_fault_is_during_the_statement(scene, fault):
     conn.commit()
     inflicting = scene.inflict_during(fault, [VICTIM])
     cur = conn.cursor()
-    with bounded(4.0), pytest.warns(greenshard.PartialResultWarning, match=VICTIM):
+    with bounded(3.0), pytest.warns(greenshard.PartialResultWarning, match=VICTIM):
         cur.execute("SELECT 1 FROM long WHERE pg_sleep(s) IS NOT NULL")
     inflicting.get()
     assert cur.fetchall() == [(1,), (1,)]

@@ -81,6 +81,7 @@ def connected(narrow_shards, hogs):
     deadline = time.monotonic() + 2
     while hogs.fill() < 4 and time.monotonic() < deadline:
         gevent.sleep(0.02)
+    assert hogs.fill() == 4
     with contextlib.closing(conn):
         yield conn
 
