@@ -92,7 +92,7 @@ setup(
     extras_require={"demo": DEMO, "test": TEST, "docs": DOCS, "lint": LINT},
     entry_points={
         "console_scripts": ["greenshard = greenshard.cli:main"],
-        "pytest11": ["greenshard = greenshard.testing.pytest_plugin"],
+        "pytest11": ["greenshard.testing.pytest_plugin = greenshard.testing.pytest_plugin"],
     },
     zip_safe=False,
 )
