@@ -17,6 +17,8 @@ from gevent.threadpool import ThreadPool
 
 Greenlet: TypeAlias = "gevent.Greenlet[..., Any]"
 GreenletExit = gevent.GreenletExit
+#: Start a function in a greenlet of the current hub. It must not raise.
+spawn = gevent.spawn
 sleep = gevent.sleep
 current = gevent.getcurrent
 
@@ -28,11 +30,6 @@ __all__ = ["Event", "Greenlet", "GreenletExit", "NativeLock", "ThreadPool"]
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
 #: ever tried, never waited for.
 NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
-
-
-def spawn(function: Callable[..., object], *args: object) -> Greenlet:
-    """Start `function` in a greenlet of the current hub. It must not raise."""
-    return gevent.spawn(function, *args)
 
 
 def resolve(host: str) -> list[str]:

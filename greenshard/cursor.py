@@ -20,7 +20,7 @@ from greenshard._driver import (
     python_encoding,
 )
 from greenshard.arguments import on_error_attribute, timeout_attribute
-from greenshard.executor.answer import Answer, ShardTiming
+from greenshard.executor.answer import NOTHING, Answer, ShardTiming
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.streaming import Stream
@@ -59,7 +59,7 @@ class Cursor(RawCursor):
         self._target: Target | None = None
         self._parts = Parts(self, conn._session, conn._home)
         self._asked: RawCursor | None = None
-        self._answer = Answer({})
+        self._answer = NOTHING
         self._closed = False
         self.timeout = conn.timeout
         self.on_error = conn.on_error
@@ -150,7 +150,7 @@ class Cursor(RawCursor):
                     outcome = session.run(todo, self.timeout, tolerant=tolerant, writes=not reads)
                 finally:
                     _log(query, target, time.perf_counter() - started)
-                self._accept(outcome)
+                self._accept(outcome, cursors)
             except DriverError as exc:
                 self._fail(exc)
         if outcome.failures:
@@ -178,16 +178,16 @@ class Cursor(RawCursor):
 
     def _begin(self, target: Target) -> dict[str, RawCursor]:
         """Forget the last statement; returns the cursors of the shards that are there."""
-        self._asked, self._answer = None, Answer({})
+        self._asked, self._answer = None, NOTHING
         there = self._logical._session.physicals
         cursors = {shard: self._parts.of(shard) for shard in target.shards if shard in there}
         self._apply_typecasters(cursors)
         self._asked = next(iter(cursors.values()), None)
         return cursors
 
-    def _accept(self, outcome: Outcome) -> None:
-        """Take over the shards' answers."""
-        cursors = {shard: self._parts.of(shard) for shard in outcome.jobs}
+    def _accept(self, outcome: Outcome, asked: Mapping[str, RawCursor]) -> None:
+        """Take over the answers of the shards that gave one."""
+        cursors = {shard: asked[shard] for shard in outcome.jobs} if outcome.failures else asked
         if self.name is None:
             check_columns(cursors, self._logical._session, self.timeout)
             self._answer = Answer(cursors, (), outcome)

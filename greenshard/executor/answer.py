@@ -105,3 +105,7 @@ class Answer:
     def pgresult_ptr(self) -> int | None:
         """libpq's result of the first shard that answered."""
         return None if self._first is None else self._first.pgresult_ptr
+
+
+#: The answer before there is one.
+NOTHING = Answer({})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenshard import _green, errors
@@ -28,6 +27,21 @@ class Outcome:
 
     jobs: Mapping[str, Job]
     failures: Mapping[str, BaseException]
+
+
+class _Turn:
+    """The session, held."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session._take()
+
+    def __exit__(self, *exc: object) -> None:
+        self._session._give_back()
 
 
 class Session:
@@ -125,8 +139,7 @@ class Session:
         self._buried.update(physical.shard for physical in broken)
         return [physical.shard for physical in broken if physical.in_transaction]
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self) -> _Turn:
         """Hold the session for several calls. Another thread waits for its turn, as in psycopg2.
 
         Raises:
@@ -134,15 +147,17 @@ class Session:
 
         Switches: while another thread holds it.
         """
+        return _Turn(self)
+
+    def _take(self) -> None:
         self.check_process()
         if self._queue or not self._busy.acquire(False):
             self._wait_turn()
         self._thread = _green.thread_id()
-        try:
-            yield
-        finally:
-            self._thread = None
-            self._busy.release()
+
+    def _give_back(self) -> None:
+        self._thread = None
+        self._busy.release()
 
     def _wait_turn(self) -> None:
         """Wait until the session is free, first come, first served."""
