@@ -46,6 +46,7 @@ class Physical:
     _reference: Callable[[], Any]
     given: bool = False
     started: str | None = None
+    _address: Dsn | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -100,7 +101,9 @@ class Physical:
     def _connect(self) -> None:
         """Connect; green mode's messages do not say to which server."""
         try:
-            RawConnection.__init__(self.raw, self.dsn.resolved())
+            address = self.dsn.resolved()
+            self._address = Dsn(address)
+            RawConnection.__init__(self.raw, address)
         except DriverError as exc:
             message = str(exc)
             if "connection to server" in message:
@@ -142,7 +145,12 @@ class Physical:
         """
         pause_s = _FIRST_PAUSE_S
         try:
-            with _Canceller(self) as cancel:
+            dsn = self._cancelling_dsn()
+        except DriverError:
+            # There may be no network; a request by key would then block the process for minutes.
+            return
+        try:
+            with _Canceller(self, dsn) as cancel:
                 while running():
                     cancel()
                     _green.sleep(pause_s)
@@ -154,6 +162,11 @@ class Physical:
                 self._cancel_by_key()
                 _green.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _cancelling_dsn(self) -> str:
+        """Where to cancel: at the address connected to, also if its name means nothing now."""
+        dsn = self._address or self.dsn
+        return dsn.with_parameters(application_name="greenshard cancel").resolved()
 
     def _cancel_by_key(self) -> None:
         """The protocol's own cancel request. It needs no session, but blocks the process meanwhile.
@@ -167,13 +180,13 @@ class Physical:
 class _Canceller:
     """A second session on the server of `physical`, called once for each request."""
 
-    def __init__(self, physical: Physical) -> None:
+    def __init__(self, physical: Physical, dsn: str) -> None:
         self._physical = physical
+        self._dsn = dsn
         self._pid = RawConnection.get_backend_pid(physical.raw)
 
     def __enter__(self) -> Callable[[], None]:
-        dsn = self._physical.dsn.with_parameters(application_name="greenshard cancel")
-        self._session = RawConnection(dsn.resolved())
+        self._session = RawConnection(self._dsn)
         self._session.autocommit = True
         self._cursor = RawCursor(self._session)
         return self._cancel
