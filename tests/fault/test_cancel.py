@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from greenshard import _green
 from tests.fault.scene import SILENT, bounded, eventually, outcome
 
 #: Statements end about when their cancel arrives, which takes a new session.
@@ -164,3 +165,34 @@ def test_cancel_of_a_silent_shard_ends_the_call_after_the_grace_time(scene, faul
         caller.kill()
     assert conn.closed == 2
     scene.assert_usable(conn)
+
+
+def no_name_is_known(host):
+    raise OSError("no answer from the name server")
+
+
+def test_cancel_without_name_resolution_uses_the_address_connected_to(scene, monkeypatch):
+    dsn = scene.relayed_dsn.replace("127.0.0.1", "localhost")
+    conn = greenshard.connect(dsn, application_name="tested", cancel_grace=30.0, timeout=0.3)
+    scene.connections.append(conn)
+    monkeypatch.setattr(_green, "resolve", no_name_is_known)
+    with bounded(0.3), pytest.raises(greenshard.QueryTimeout):
+        conn.cursor().execute("SELECT pg_sleep(20)")
+    assert not conn.closed
+    scene.assert_usable(conn, conn.shards)
+
+
+@pytest.mark.parametrize("opened_by", ["user", "greenshard"])
+def test_silent_shard_without_name_resolution_does_not_freeze_the_process(
+    scene, monkeypatch, opened_by
+):
+    """As when the network is gone: a request by psycopg2's own `cancel` would block it."""
+    dsn = scene.relayed_dsn.replace("127.0.0.1", "localhost")
+    shard = dsn if opened_by == "greenshard" else psycopg2.connect(dsn)
+    conn = greenshard.connect([shard], cancel_grace=0.25, timeout=0.25)
+    scene.connections.append(conn)
+    scene.relay.tell("silence")
+    monkeypatch.setattr(_green, "resolve", no_name_is_known)
+    with bounded(1.5), pytest.raises(greenshard.QueryTimeout):
+        conn.cursor().execute("SELECT 1")
+    assert conn.closed == 2

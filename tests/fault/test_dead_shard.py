@@ -17,7 +17,7 @@ GRACE_S = 0.25
 SILENT_S = TIMEOUT_S + GRACE_S + 1.0
 
 every_fault = pytest.mark.parametrize("fault", ANSWERING + SILENT)
-#: Every fault where the shard is not the one that the logical connection lives on; some where it is.
+#: Every fault where the connection does not live on the shard, and some where it does.
 every_fault_and_place = pytest.mark.parametrize(
     ("fault", "order"),
     [
