@@ -19,7 +19,7 @@ _AIMS = (
     ("100,000 rows", None, "by hand", 1.05),
 )
 _HEADINGS = (
-    "workload", "shards", "contestant", "median ms", "p99 ms", "x by hand", "x threads"
+    "workload", "shards", "contestant", "ms", "p99 ms", "x by hand", "x threads"
 )  # fmt: skip
 _LINES_SHOWN = 30
 
