@@ -23,7 +23,7 @@ from greenshard.arguments import on_error_attribute, timeout_attribute
 from greenshard.executor.answer import NOTHING, Answer, ShardTiming
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
-from greenshard.executor.streaming import Stream
+from greenshard.executor.streaming import Stream, streams
 from greenshard.planner import Statement, copies_with_client, read_statement, redact
 from greenshard.planner.union import refuse_insert
 
@@ -192,7 +192,7 @@ class Cursor(RawCursor):
             check_columns(cursors, self._logical._session, self.timeout)
             self._answer = Answer(cursors, (), outcome)
         else:
-            self._answer = Answer(cursors, [self._stream(shard) for shard in cursors], outcome)
+            self._answer = Answer(cursors, self._streams(cursors), outcome)
 
     # The shards' cursors --------------------------------------------------------------------
 
@@ -213,30 +213,29 @@ class Cursor(RawCursor):
             self._logical._session.physicals[alive[0]].raw if alive else self._logical._home.raw
         )
 
-    def _stream(self, shard: str) -> Stream:
-        """The rows of a shard's named cursor."""
+    def _streams(self, cursors: Mapping[str, RawCursor]) -> tuple[Stream, ...]:
+        """The rows of a named cursor."""
         reference = weakref.ref(self)
 
-        def run(call: Callable[[], Any]) -> Any:
+        def run(calls: Calls) -> Mapping[str, Any]:
             cursor = reference()
-            return None if cursor is None else cursor._fetch(shard, call)
+            return {} if cursor is None else cursor._fetch(calls)
 
-        return Stream(self._parts.of(shard), run, self.itersize)
+        return streams(cursors, run, self.itersize)
 
-    def _fetch(self, shard: str, call: Callable[[], Any]) -> Any:
-        """Fetch from a shard's named cursor; its columns are known from the first time on."""
-        session, cursor = self._logical._session, self._parts.of(shard)
-        first = cursor.description is None
+    def _fetch(self, calls: Calls) -> Mapping[str, Any]:
+        """Fetch from named cursors; their columns are known from the first time on."""
+        session, cursors = self._logical._session, self._parts.made()
+        first = any(cursors[shard].description is None for shard in calls)
         with session.taken():
-            job = session.run({shard: call}, self.timeout).jobs[shard]
+            jobs = session.run(calls, self.timeout).jobs
             if first:
-                made = self._parts.made()
-                seen = {name: c for name, c in made.items() if c.description is not None}
+                seen = {name: c for name, c in cursors.items() if c.description is not None}
                 check_columns(seen, session, self.timeout)
-        timing = self.timings[shard]
-        timing.total_s += job.seconds
-        timing.rows += max(0, cursor.rowcount)
-        return job.result
+        for shard, job in jobs.items():
+            self.timings[shard].total_s += job.seconds
+            self.timings[shard].rows += max(0, cursors[shard].rowcount)
+        return {shard: job.result for shard, job in jobs.items()}
 
     @property
     def row_factory(self) -> Any:
@@ -265,9 +264,10 @@ class Cursor(RawCursor):
             raise errors.InterfaceError("cursor already closed")
         if self.name is not None and self._asked is None:
             cursors = {shard: self._parts.of(shard) for shard in self._alive()}
-            self._apply_typecasters(cursors)
+            with self._logical._session.taken():
+                self._apply_typecasters(cursors)
             self._asked = next(iter(cursors.values()), None)
-            self._answer = Answer(cursors, [self._stream(shard) for shard in cursors])
+            self._answer = Answer(cursors, self._streams(cursors))
         return self._answer.rows
 
     def fetchone(self) -> Any:

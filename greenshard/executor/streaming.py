@@ -1,39 +1,70 @@
-"""The rows of one shard's server-side cursor, fetched as they are needed."""
+"""The rows of the shards' server-side cursors, fetched as they are needed.
+
+The rows of the shards follow one another, but their servers shall not: the first fetch goes to all
+of them at once, so that each server's time to its first row is spent in parallel. The pages of the
+later shards wait here; that bounds the memory by shards x page.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from greenshard._driver import RawCursor
 
-T = TypeVar("T")
+Calls = Mapping[str, Callable[[], Any]]
+
+
+def streams(
+    cursors: Mapping[str, RawCursor], run: Callable[[Calls], Mapping[str, Any]], itersize: int
+) -> tuple[Stream, ...]:
+    """The rows of a statement's named cursors.
+
+    Args:
+        cursors: psycopg2's named cursors by shard, executed.
+        run: Runs calls that talk to the servers, at once, under the timeout; gives their results.
+        itersize: How many rows iteration fetches from a shard at once.
+    """
+    made: tuple[Stream, ...] = ()
+    for shard, raw in reversed(list(cursors.items())):
+        made = (Stream(shard, raw, run, itersize, made), *made)
+    return made
 
 
 class Stream:
-    """A named cursor on one shard; holds at most ``itersize`` rows.
+    """The rows of one shard's named cursor.
 
     Args:
-        raw: psycopg2's named cursor, executed.
-        run: Runs a call that talks to the server, in a greenlet, under the timeout.
-        itersize: How many rows iteration fetches at once.
+        later: The streams of the shards after this one.
+
+    Attributes:
+        started: Whether rows were asked for.
+        rownumber: How many rows were given out.
     """
 
-    __slots__ = ("_ahead", "_itersize", "_run", "raw", "rownumber")
+    __slots__ = (
+        "_ahead", "_every", "_itersize", "_later", "_run", "raw", "rownumber", "shard", "started",
+    )  # fmt: skip
 
     def __init__(
         self,
+        shard: str,
         raw: RawCursor,
-        run: Callable[[Callable[[], Any]], Any],
+        run: Callable[[Calls], Mapping[str, Any]],
         itersize: int,
+        later: tuple[Stream, ...],
     ) -> None:
+        self.shard = shard
         self.raw = raw
+        self.started = False
+        self.rownumber = 0
         self._run = run
         self._itersize = itersize
+        self._later = later
         self._ahead: deque[Any] = deque()
-        #: How many rows were given out.
-        self.rownumber = 0
+        self._every = False  # whether all rows that are left are in _ahead
 
     @property
     def rowcount(self) -> int:
@@ -45,39 +76,64 @@ class Stream:
         """How many rows of the last fetch were given out: psycopg2's ``rownumber``."""
         return self.raw.rownumber - len(self._ahead)
 
+    def fetching(self, size: int | None) -> Callable[[], Any]:
+        """The call that fetches `size` rows, or all."""
+        self.started = True
+        return self.raw.fetchall if size is None else partial(self.raw.fetchmany, size)
+
+    def keep(self, rows: list[Any], *, every: bool) -> None:
+        """Take rows that were fetched ahead."""
+        self._ahead.extend(rows)
+        self._every = every
+
     def fetchone(self) -> Any:
-        row = self._ahead.popleft() if self._ahead else self._run(self.raw.fetchone)
-        self.rownumber += row is not None
-        return row
+        rows = self._take(1)
+        return rows[0] if rows else None
 
     def fetchmany(self, size: int) -> list[Any]:
-        rows = [self._ahead.popleft() for _ in range(min(size, len(self._ahead)))]
-        if len(rows) < size:
-            left = size - len(rows)
-            rows += self._run(lambda: self.raw.fetchmany(left))
-        self.rownumber += len(rows)
-        return rows
+        return self._take(size)
 
     def fetchall(self) -> list[Any]:
-        rows = [*self._ahead, *self._run(self.raw.fetchall)]
-        self._ahead.clear()
-        self.rownumber += len(rows)
-        return rows
+        return self._take(None)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
         if not self._ahead:
-            self._ahead.extend(self._run(lambda: self.raw.fetchmany(self._itersize)))
+            self._ahead.extend(self._fetch(self._itersize))
         if not self._ahead:
             raise StopIteration
         self.rownumber += 1
         return self._ahead.popleft()
 
+    def _take(self, size: int | None) -> list[Any]:
+        there = len(self._ahead) if size is None else min(size, len(self._ahead))
+        rows = [self._ahead.popleft() for _ in range(there)]
+        if size is None or there < size:
+            try:
+                rows += self._fetch(None if size is None else size - there)
+            except BaseException:
+                self._ahead.extendleft(reversed(rows))
+                raise
+        self.rownumber += len(rows)
+        return rows
+
+    def _fetch(self, size: int | None) -> list[Any]:
+        """Fetch `size` rows (None: all), and likewise of later shards that were not read yet."""
+        if self._every:
+            return []
+        later = [part for part in self._later if size is None or not part.started]
+        fetched = self._run({part.shard: part.fetching(size) for part in (self, *later)})
+        for part in later:
+            part.keep(fetched[part.shard], every=size is None)
+        rows: list[Any] = fetched[self.shard]
+        return rows
+
     def scroll(self, value: int, mode: Any) -> None:
         """Move the server's cursor, which is ahead by the rows that were not given out yet."""
         moved = value - len(self._ahead) if mode == "relative" else value
-        self._run(lambda: self.raw.scroll(moved, mode))
+        self._run({self.shard: partial(self.raw.scroll, moved, mode)})
         self._ahead.clear()
+        self.started, self._every = True, False
         self.rownumber = value + (self.rownumber if mode == "relative" else 0)

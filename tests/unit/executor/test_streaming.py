@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenshard import errors
-from greenshard.executor.streaming import Stream
+from greenshard.executor.streaming import streams
 
 
 class ServerSide:
@@ -39,7 +39,8 @@ class ServerSide:
 
 def stream(count, itersize=3):
     raw = ServerSide(count)
-    return Stream(raw, lambda call: call(), itersize), raw
+    (only,) = streams({"s0": raw}, lambda calls: {s: call() for s, call in calls.items()}, itersize)
+    return only, raw
 
 
 STEPS = st.lists(
@@ -99,3 +100,43 @@ def test_scrolling_that_fails_leaves_the_place():
     with pytest.raises(errors.ProgrammingError):
         rows.scroll(9, "relative")
     assert rows.fetchall() == [1, 2]
+
+
+def two_streams(itersize=3):
+    raws, batches = {"s0": ServerSide(5), "s1": ServerSide(5)}, []
+
+    def run(calls):
+        batches.append(list(calls))
+        return {shard: call() for shard, call in calls.items()}
+
+    return streams(raws, run, itersize), batches
+
+
+def test_first_fetch_goes_to_all_shards_at_once_and_the_next_to_the_one_read():
+    (first, second), batches = two_streams()
+    assert [*first, *second] == [0, 1, 2, 3, 4] * 2
+    assert batches[0] == ["s0", "s1"]
+    assert all(len(batch) == 1 for batch in batches[1:])
+
+
+def test_later_shard_holds_one_page():
+    (first, second), _ = two_streams()
+    next(first)
+    assert [len(first._ahead), len(second._ahead)] == [2, 3]
+    assert second.rownumber == 0
+
+
+def test_fetchall_goes_to_all_shards_at_once_and_only_once():
+    (first, second), batches = two_streams()
+    next(first)
+    assert first.fetchall() + second.fetchall() == [1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert batches == [["s0", "s1"], ["s0", "s1"]]
+
+
+def test_rows_taken_are_not_lost_when_the_fetch_of_the_rest_fails():
+    (first, _), _ = two_streams()
+    assert next(first) == 0
+    first.raw.fetchmany = lambda size: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        first.fetchmany(5)
+    assert first.fetchmany(2) == [1, 2]
