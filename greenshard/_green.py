@@ -5,12 +5,14 @@ Works with and without ``gevent.monkey.patch_all()``; in plain threads each thre
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import gevent
 from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo
 from gevent.threadpool import ThreadPool
@@ -30,6 +32,26 @@ __all__ = ["Event", "Greenlet", "GreenletExit", "NativeLock", "ThreadPool"]
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
 #: ever tried, never waited for.
 NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
+
+
+_of_thread: Any = monkey.get_original("_thread", "_local")()
+_MAIN_THREAD = threading.main_thread().ident
+
+
+class _Hub:
+    """A thread's hub, which ends with the thread; gevent would leave its descriptors open."""
+
+    def __init__(self) -> None:
+        self._hub = gevent.get_hub()
+
+    def __del__(self) -> None:
+        self._hub.destroy(destroy_loop=True)
+
+
+def enter_thread() -> None:
+    """Let a plain thread's hub end with the thread, unless the program made the hub itself."""
+    if get_hub_if_exists() is None and thread_id() != _MAIN_THREAD:
+        _of_thread.hub = _Hub()
 
 
 def resolve(host: str) -> list[str]:

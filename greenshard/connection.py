@@ -232,8 +232,8 @@ class Connection(Settings, RawConnection):
     def __enter__(self) -> Connection:
         """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""
         self._session.check()
-        for physical in self._session.alive:
-            with self._ours():
+        with self._session.taken(), self._ours():
+            for physical in self._session.alive:
                 RawConnection.__enter__(physical.raw)
         return self
 
@@ -247,10 +247,18 @@ class Connection(Settings, RawConnection):
             else:
                 self.rollback()
         finally:
+            self._leave_block(*exc)
+
+    def _leave_block(self, *exc: Any) -> None:
+        """End the block on the other shards, where nothing is open any more.
+
+        Were something open, psycopg2 would commit it; were it busy in another greenlet, psycopg2
+        would freeze the process.
+        """
+        with suppress(DriverError), self._session.taken():
             for physical in self._session.alive:
-                if physical.raw is not self:
-                    with suppress(DriverError):
-                        RawConnection.__exit__(physical.raw, *exc)
+                if physical.raw is not self and not physical.in_transaction:
+                    RawConnection.__exit__(physical.raw, *exc)
 
     # Life -----------------------------------------------------------------------------------
 

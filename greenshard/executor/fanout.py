@@ -113,6 +113,7 @@ class FanOut:
         Switches: yes, until the running calls have ended.
         """
         if self.cancellable:
+            _green.enter_thread()
             self._asked_to_cancel = True
             self._wake.set()
             # With a limit, because a thread in which nothing else goes on could not wait for ever.

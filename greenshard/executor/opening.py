@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from greenshard import errors
+from greenshard import _green, errors
 from greenshard._driver import DriverError
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
@@ -21,6 +21,7 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
 
     Switches: yes.
     """
+    _green.enter_thread()
     jobs = [Job(physical.shard, physical.open, physical) for physical in physicals]
     fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
     try:

@@ -151,6 +151,7 @@ class Session:
 
     def _take(self) -> None:
         self.check_process()
+        _green.enter_thread()
         if self._queue or not self._busy.acquire(False):
             self._wait_turn()
         self._thread = _green.thread_id()
