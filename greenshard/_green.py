@@ -19,8 +19,11 @@ from gevent.threadpool import ThreadPool
 
 Greenlet: TypeAlias = "gevent.Greenlet[..., Any]"
 GreenletExit = gevent.GreenletExit
-#: Start a function in a greenlet of the current hub. It must not raise.
+#: Start a function in a greenlet of the current hub. It must not raise. The raw kind is the cheaper
+#: one to make, and can only be killed with `kill`, which does not wait.
 spawn = gevent.spawn
+spawn_raw: Callable[..., Any] = gevent.spawn_raw
+kill: Callable[[Any], None] = gevent.kill
 sleep = gevent.sleep
 current = gevent.getcurrent
 
@@ -45,7 +48,8 @@ class _Hub:
         self._hub = gevent.get_hub()
 
     def __del__(self) -> None:
-        self._hub.destroy(destroy_loop=True)
+        if self._hub.loop is not None:  # else the program has destroyed it
+            self._hub.destroy(destroy_loop=True)
 
 
 def enter_thread() -> None:

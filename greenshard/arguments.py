@@ -58,19 +58,19 @@ def unusable(message: str) -> errors.ProgrammingError:
 
 
 class Checked:
-    """An attribute whose values go through `seconds` or `on_error` when they are set."""
+    """An attribute whose values go through `seconds` or `on_error` when they are set.
+
+    It has no ``__get__``, so reading costs nothing: Python takes the value from the instance.
+    """
 
     def __init__(self, check: Any, doc: str) -> None:
         self._check, self.__doc__ = check, doc
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name, self._slot = name, f"_{name}"
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance.__dict__[self._slot]
+        self._name = name
 
     def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self._slot] = self._check(value)
+        instance.__dict__[self._name] = self._check(value)
 
 
 def timeout_attribute() -> Any:

@@ -125,7 +125,8 @@ class Cursor(RawCursor):
             self._fail(exc)
 
     def _text(self, query: str | bytes | Composable) -> str | bytes:
-        self._check()
+        if self._closed or self._logical._session.closed:
+            self._check()
         return query.as_string(self._quoting()) if isinstance(query, Composable) else query
 
     def _fan_out(
@@ -197,7 +198,9 @@ class Cursor(RawCursor):
     # The shards' cursors --------------------------------------------------------------------
 
     def _apply_typecasters(self, shards: Iterable[str]) -> None:
-        registered = {**(self._logical.string_types or {}), **(self.string_types or {})}
+        registered = self._logical.string_types or {}
+        if self.string_types:
+            registered = {**registered, **self.string_types}
         self._parts.apply_typecasters(shards, registered, self.timeout)
 
     def _alive(self) -> list[str]:

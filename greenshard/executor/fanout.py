@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from greenshard import _green
 from greenshard._driver import QueryCanceled
@@ -18,6 +19,9 @@ from greenshard.executor.physical import Physical
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
 _LAST_WAIT_S = 1.0
+
+#: How often, in seconds, who cancels looks whether the calls have ended.
+_LOOK_S = 0.005
 
 
 class End(Enum):
@@ -49,7 +53,7 @@ class Job:
     error: BaseException | None = None
     end: End | None = None
     seconds: float = 0.0
-    greenlet: _green.Greenlet | None = None
+    greenlet: Any = None
 
     @property
     def running(self) -> bool:
@@ -76,10 +80,10 @@ class FanOut:
     _stopping: bool = False
     _closing: bool = False
     _asked_to_cancel: bool = False
+    _over: bool = False
     _cancels: set[Job] = field(default_factory=set)
     _greenlets: set[object] = field(default_factory=set)
     _wake: _green.Event = field(default_factory=_green.Event)
-    _ended: _green.Event = field(default_factory=_green.Event)
 
     def run(self, timeout_s: float | None) -> None:
         """Run all calls until all have ended; each job then tells its own end.
@@ -91,7 +95,7 @@ class FanOut:
         """
         self._unfinished = len(self.jobs)
         for job in self.jobs:
-            job.greenlet = _green.spawn(self._work, job)
+            job.greenlet = _green.spawn_raw(self._work, job)
             self._greenlets.add(job.greenlet)
         arrived: BaseException | None = None
         try:
@@ -100,7 +104,7 @@ class FanOut:
             arrived = exc
         if self._unfinished:
             arrived = _green.graver(arrived, self._stop())
-        self._ended.set()
+        self._over = True
         if arrived is not None:
             raise arrived
 
@@ -116,9 +120,8 @@ class FanOut:
             _green.enter_thread()
             self._asked_to_cancel = True
             self._wake.set()
-            # With a limit, because a thread in which nothing else goes on could not wait for ever.
-            while not self._ended.wait(_LAST_WAIT_S):
-                pass
+            while not self._over:
+                _green.sleep(_LOOK_S)
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
@@ -165,7 +168,7 @@ class FanOut:
     def _close(self, job: Job) -> None:
         if job.running and job.greenlet is not None:
             # psycopg2 closes a connection whose wait callback raises.
-            job.greenlet.kill(block=False)
+            _green.kill(job.greenlet)
         elif job in self._cancels and job.physical is not None:
             # The call ended, but a cancel is under way that could hit the next one.
             job.physical.discard()

@@ -30,7 +30,7 @@ class Parts:
         self._session = session
         self._home = home
         self._cursors: dict[str, RawCursor] = {}
-        self._typed = False
+        self._typed = self._tzinfo_set = self._rows_set = False
 
     @property
     def _logical(self) -> Any:
@@ -53,8 +53,10 @@ class Parts:
         if logical.name is not None:
             cursor.withhold = logical.withhold
             cursor.scrollable = logical.scrollable
-        tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
-        self._bridge(cursor)
+        if self._tzinfo_set:
+            tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
+        if self._rows_set:
+            self._bridge(cursor)
         return cursor
 
     def apply_typecasters(
@@ -75,12 +77,14 @@ class Parts:
 
     def set_row_factory(self, factory: Any) -> None:
         """Set psycopg2's ``row_factory``."""
+        self._rows_set = True
         row_factory.write(self._logical, factory)
         for cursor in self._cursors.values():
             self._bridge(cursor)
 
     def set_tzinfo_factory(self, factory: Any) -> None:
         """Set psycopg2's ``tzinfo_factory``."""
+        self._tzinfo_set = True
         tzinfo_factory.write(self._logical, factory)
         for cursor in self._cursors.values():
             tzinfo_factory.write(cursor, factory)

@@ -18,6 +18,8 @@ def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
         errors.NotSupportedError: It inserts.
         errors.ProgrammingError: It cannot be read.
     """
+    if isinstance(statement, Statement) and not statement.inserts:
+        return
     shards = ", ".join(target.shards)
     if isinstance(statement, Unreadable):
         at = "" if statement.position is None else f" at character {statement.position + 1}"
@@ -26,11 +28,10 @@ def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
             code="GS404",
             hint="Correct the statement, or run it on one shard with conn.on(...).",
         )
-    if statement.inserts:
-        raise errors.NotSupportedError(
-            f"{statement.construct} at character {(statement.position or 0) + 1} would put the "
-            f"same rows on each of {shards}",
-            code="GS401",
-            hint="Name the shard with conn.on('...'), or, for a table that every shard holds "
-            "whole, say so with conn.broadcast().",
-        )
+    raise errors.NotSupportedError(
+        f"{statement.construct} at character {(statement.position or 0) + 1} would put the "
+        f"same rows on each of {shards}",
+        code="GS401",
+        hint="Name the shard with conn.on('...'), or, for a table that every shard holds "
+        "whole, say so with conn.broadcast().",
+    )

@@ -9,6 +9,7 @@ import time
 import warnings
 
 import gevent
+import greenlet
 import psycopg2
 from gevent.lock import RLock
 
@@ -51,8 +52,15 @@ def outcome(call, *args):
 
 
 def greenlets():
-    """How many greenlets run or are about to."""
-    return sum(1 for o in gc.get_objects() if isinstance(o, gevent.Greenlet) and bool(o))
+    """How many greenlets run or are about to, but for the hub and the threads' own."""
+    return sum(
+        1
+        for o in gc.get_objects()
+        if isinstance(o, greenlet.greenlet)
+        and o.parent is not None
+        and not isinstance(o, gevent.hub.Hub)
+        and (bool(o) or (isinstance(o, gevent.Greenlet) and not o.ready()))
+    )
 
 
 def descriptors():

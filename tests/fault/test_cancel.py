@@ -96,16 +96,10 @@ def test_cancel_from_another_greenlet(scene):
     scene.assert_idle(*conn.shards, sessions=1)
 
 
-def cancel_in_thread(conn):
-    conn.cancel()
-    # gevent leaves a thread's hub, and its descriptors, to whoever ends the thread.
-    gevent.get_hub().destroy(destroy_loop=True)
-
-
 def test_cancel_from_another_thread(scene):
     conn = scene.connect(cancel_grace=30.0)
     for _ in range(10):
-        canceller = threading.Timer(0.1, cancel_in_thread, [conn])
+        canceller = threading.Timer(0.1, conn.cancel)
         canceller.start()
         with bounded(0), pytest.raises(psycopg2.errors.QueryCanceled):
             conn.cursor().execute("SELECT pg_sleep(20)")

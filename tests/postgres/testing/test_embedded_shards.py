@@ -94,8 +94,9 @@ def wait(conn):
 
 
 def test_start_works_after_somebody_else_killed_the_server(up):
-    os.kill(up[0].pid, signal.SIGKILL)
-    up[0]._process().wait()
+    process = up[0]._process()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
     up[0].start()
     assert fetch(up[0].dsn, "SELECT 1") == 1
 
