@@ -76,7 +76,9 @@ class Physical:
     @property
     def alive(self) -> bool:
         """Whether the connection is open, as far as psycopg2 knows without asking the server."""
-        return bool(closed.read(self.raw) == 0)
+        raw = self._reference()
+        # None when the logical connection that it is is being finalized.
+        return raw is not None and closed.read(raw) == 0
 
     @property
     def in_transaction(self) -> bool:
