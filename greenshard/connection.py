@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from greenshard import errors
 from greenshard._driver import (
@@ -20,10 +20,11 @@ from greenshard._driver import (
     make_cooperative,
 )
 from greenshard.arguments import on_error_attribute, timeout_attribute
-from greenshard.cursor import Cursor, cursor_class, refuse_replication
+from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
+from greenshard.limits import refuse_async, refuse_replication
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
 from greenshard.settings import Settings
@@ -334,19 +335,6 @@ def connection_class(factory: Any) -> type[Connection]:
     if issubclass(factory, Connection):
         return factory
     return type(factory.__name__, (factory, Connection), {"__module__": factory.__module__})
-
-
-def refuse_async() -> NoReturn:
-    """Refuse an asynchronous connection.
-
-    Raises:
-        errors.NotSupportedError: Always.
-    """
-    raise errors.NotSupportedError(
-        "an asynchronous connection works over one shard only, named by its connection string",
-        code="GS403",
-        hint="Every call waits cooperatively already: use greenlets instead of poll().",
-    )
 
 
 def _for_registration(frame: FrameType) -> bool:

@@ -15,15 +15,15 @@ from greenshard._driver import (
     Composable,
     DriverError,
     RawCursor,
-    Replication,
     merged_once,
     python_encoding,
 )
 from greenshard.arguments import on_error_attribute, timeout_attribute
-from greenshard.executor.answer import NOTHING, Answer, ShardTiming
+from greenshard.executor.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.streaming import Stream, streams
+from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement, redact
 from greenshard.planner.union import refuse_insert
 
@@ -41,7 +41,7 @@ Calls = Mapping[str, Callable[[], object]]
 _LONGEST_READ = 10_000
 
 
-class Cursor(RawCursor):
+class Cursor(AnswerView, RawCursor):
     """A cursor over the shards that its connection targets.
 
     Each shard's rows stay in a plain cursor of psycopg2. A ``cursor_factory`` is mixed in by
@@ -166,7 +166,7 @@ class Cursor(RawCursor):
             return False
         text = query if isinstance(query, str) else query.decode(python_encoding(conn), "replace")
         if copies_with_client(text):
-            _refuse_copy()
+            refuse_copy()
         if len(conn.shards) == 1:
             return False
         statement = read_statement(text, has_parameters)
@@ -332,49 +332,9 @@ class Cursor(RawCursor):
     # What is known of the last statement ----------------------------------------------------
 
     @property
-    def rowcount(self) -> int:
-        """Rows of all shards together, -1 if not known."""
-        return self._answer.rowcount
-
-    @property
-    def rownumber(self) -> Any:
-        """How many rows have been fetched; on a named cursor over one shard, of the last page."""
-        return self._answer.rownumber
-
-    @property
-    def description(self) -> Any:
-        """The columns; the type codes are those of the first shard that answered."""
-        return self._answer.description
-
-    @property
-    def statusmessage(self) -> str | None:
-        """The command tag, with the row counts of the shards added up."""
-        return self._answer.statusmessage
-
-    @property
     def query(self) -> bytes | None:
         """The last statement as it was sent to the first shard."""
         return None if self._asked is None else self._asked.query
-
-    @property
-    def lastrowid(self) -> int:
-        """The OID of the last row inserted, 0 if there is none."""
-        return self._answer.lastrowid
-
-    @property
-    def pgresult_ptr(self) -> int | None:
-        """libpq's result of the first shard that answered."""
-        return self._answer.pgresult_ptr
-
-    @property
-    def failures(self) -> Mapping[str, BaseException]:
-        """The error of each shard that did not answer the last statement."""
-        return self._answer.failures
-
-    @property
-    def timings(self) -> dict[str, ShardTiming]:
-        """A `ShardTiming` for each shard that did."""
-        return self._answer.timings
 
     @property
     def connection(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
@@ -431,11 +391,11 @@ class Cursor(RawCursor):
 
     def copy_from(self, *args: object, **kwargs: object) -> NoReturn:
         """Not supported: see `copy_expert`."""
-        _refuse_copy()
+        refuse_copy()
 
     def copy_to(self, *args: object, **kwargs: object) -> NoReturn:
         """Not supported: see `copy_expert`."""
-        _refuse_copy()
+        refuse_copy()
 
     def copy_expert(self, *args: object, **kwargs: object) -> NoReturn:
         """Not supported: psycopg2 cannot COPY with cooperative waits.
@@ -443,7 +403,7 @@ class Cursor(RawCursor):
         Raises:
             errors.NotSupportedError: Always.
         """
-        _refuse_copy()
+        refuse_copy()
 
 
 def cursor_class(factory: Any) -> Callable[..., Cursor]:
@@ -489,28 +449,4 @@ def _warn(failures: Mapping[str, BaseException]) -> None:
         f"partial answer: no rows from {names}; see cursor.failures",
         errors.PartialResultWarning,
         stacklevel=4,
-    )
-
-
-def refuse_replication(factory: Any) -> None:
-    """Refuse psycopg2's classes for the replication protocol.
-
-    Raises:
-        errors.NotSupportedError: `factory` is one of them.
-    """
-    if isinstance(factory, type) and issubclass(factory, Replication):
-        raise errors.NotSupportedError(
-            "replication is not possible with cooperative connections",
-            code="GS402",
-            hint="Use psycopg2 itself, in a process without a wait callback.",
-        )
-
-
-def _refuse_copy() -> NoReturn:
-    raise errors.NotSupportedError(
-        "COPY is not possible with cooperative connections",
-        code="GS402",
-        hint="Load with psycopg2.extras.execute_values, or COPY over a plain psycopg2 connection "
-        "to the shard in a process without a wait callback (psql's \\copy, say). "
-        "Read large results with a named cursor.",
     )

@@ -14,9 +14,9 @@ from greenshard.connection import (
     HomeUnreachable,
     Opening,
     connection_class,
-    refuse_async,
 )
 from greenshard.executor.physical import closed
+from greenshard.limits import refuse_async
 
 _async = Attribute(RawConnection, "async_")
 

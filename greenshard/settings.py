@@ -24,6 +24,7 @@ from greenshard._driver import (
     RawConnection,
 )
 from greenshard.executor.physical import status
+from greenshard.limits import refuse_large_objects
 
 if TYPE_CHECKING:
     from greenshard.executor.physical import Physical
@@ -337,8 +338,4 @@ class Settings:
         Raises:
             greenshard.NotSupportedError: Always.
         """
-        raise errors.NotSupportedError(
-            "large objects are not possible with cooperative connections",
-            code="GS402",
-            hint="Call the server's functions (lo_get, lo_put, lo_from_bytea), or use bytea.",
-        )
+        refuse_large_objects()

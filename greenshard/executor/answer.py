@@ -88,8 +88,12 @@ class Answer:
 
     @property
     def description(self) -> Any:
-        """The columns, with the type codes of the first shard that answered."""
-        return None if self._first is None else self._first.description
+        """The columns, with the type codes of the first shard that knows them.
+
+        Named cursors know them from their first fetch on, and the first to get there may be any.
+        """
+        known = (cursor.description for cursor in self._cursors)
+        return next((columns for columns in known if columns is not None), None)
 
     @property
     def statusmessage(self) -> str | None:
@@ -109,3 +113,49 @@ class Answer:
 
 #: The answer before there is one.
 NOTHING = Answer({})
+
+
+class AnswerView:
+    """What is known of a cursor's last statement, as its attributes."""
+
+    _answer: Answer
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all shards together, -1 if not known."""
+        return self._answer.rowcount
+
+    @property
+    def rownumber(self) -> Any:
+        """How many rows have been fetched; on a named cursor over one shard, of the last page."""
+        return self._answer.rownumber
+
+    @property
+    def description(self) -> Any:
+        """The columns; the type codes are those of the first shard that answered."""
+        return self._answer.description
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag, with the row counts of the shards added up."""
+        return self._answer.statusmessage
+
+    @property
+    def lastrowid(self) -> int:
+        """The OID of the last row inserted, 0 if there is none."""
+        return self._answer.lastrowid
+
+    @property
+    def pgresult_ptr(self) -> int | None:
+        """libpq's result of the first shard that answered."""
+        return self._answer.pgresult_ptr
+
+    @property
+    def failures(self) -> Mapping[str, BaseException]:
+        """The error of each shard that did not answer the last statement."""
+        return self._answer.failures
+
+    @property
+    def timings(self) -> dict[str, ShardTiming]:
+        """A `ShardTiming` for each shard that did."""
+        return self._answer.timings
