@@ -84,6 +84,7 @@ setup(
     install_requires=[
         "click>=8.1",
         "gevent>=24.2.1",
+        "greenlet>=3.0",
         "postgast>=0.2",
         "psycogreen>=1.0.2",
         "psycopg2-binary>=2.9.9",

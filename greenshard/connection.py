@@ -282,7 +282,7 @@ class Connection(Settings, RawConnection):
             return
         with session.taken():
             session.closed = True
-            for physical in session.alive:
+            for physical in session.physicals.values():
                 physical.discard()
 
     def release(self) -> None:
@@ -292,6 +292,8 @@ class Connection(Settings, RawConnection):
         """
         with self._session.taken():
             self._session.closed = True
+            for physical in self._session.physicals.values():
+                physical.worker = None
             close_opened(self._session.alive)
 
     def cancel(self) -> None:

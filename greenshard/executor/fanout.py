@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from greenshard import _green
 from greenshard._driver import QueryCanceled
@@ -53,7 +52,7 @@ class Job:
     error: BaseException | None = None
     end: End | None = None
     seconds: float = 0.0
-    greenlet: Any = None
+    greenlet: _green.Worker | None = None
 
     @property
     def running(self) -> bool:
@@ -95,8 +94,7 @@ class FanOut:
         """
         self._unfinished = len(self.jobs)
         for job in self.jobs:
-            job.greenlet = _green.spawn_raw(self._work, job)
-            self._greenlets.add(job.greenlet)
+            self._start(job)
         arrived: BaseException | None = None
         try:
             self._wake.wait(timeout_s)
@@ -107,6 +105,14 @@ class FanOut:
         self._over = True
         if arrived is not None:
             raise arrived
+
+    def _start(self, job: Job) -> None:
+        physical = job.physical
+        worker = _green.work(physical.worker if physical else None, self._work, job)
+        if physical is not None:
+            physical.worker = worker
+        job.greenlet = worker
+        self._greenlets.add(worker)
 
     def cancel(self) -> None:
         """Cancel what is running, from another greenlet or thread; the calls then fail.
@@ -168,7 +174,7 @@ class FanOut:
     def _close(self, job: Job) -> None:
         if job.running and job.greenlet is not None:
             # psycopg2 closes a connection whose wait callback raises.
-            _green.kill(job.greenlet)
+            job.greenlet.stop()
         elif job in self._cancels and job.physical is not None:
             # The call ended, but a cancel is under way that could hit the next one.
             job.physical.discard()

@@ -39,6 +39,7 @@ class Physical:
             identifies the process, so that no cancel can hit another one: behind a load balancer
             the second connection may reach another server, and behind a pooler the process id
             is made up. None if it could not be asked.
+        worker: The greenlet that its calls run in.
     """
 
     shard: str
@@ -46,6 +47,7 @@ class Physical:
     _reference: Callable[[], Any]
     given: bool = False
     started: str | None = None
+    worker: _green.Worker | None = None
     _address: Dsn | None = None
 
     @classmethod
@@ -130,8 +132,11 @@ class Physical:
 
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""
-        with suppress(DriverError):
-            RawConnection.close(self.raw)
+        self.worker = None
+        raw = self._reference()
+        if raw is not None:
+            with suppress(DriverError):
+                RawConnection.close(raw)
 
     def cancel_while(self, running: Callable[[], bool]) -> None:
         """Cancel what the server runs for this connection, until `running` says it ended.

@@ -59,6 +59,7 @@ def greenlets():
         if isinstance(o, greenlet.greenlet)
         and o.parent is not None
         and not isinstance(o, gevent.hub.Hub)
+        and not getattr(o, "parked", False)  # an open connection's own; they go with it
         and (bool(o) or (isinstance(o, gevent.Greenlet) and not o.ready()))
     )
 

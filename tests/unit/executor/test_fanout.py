@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -21,6 +23,8 @@ class FakeShard:
         deaf: Whether the server never answers a cancel request.
         slow_to_cancel: How long, in seconds, a cancel request is under way after it acted.
     """
+
+    worker = None
 
     def __init__(self, name, *, deaf=False, slow_to_cancel=0.0):
         self.name = name
@@ -74,7 +78,7 @@ def ends(fanout):
 def assert_nothing_left(fanout):
     assert not any(job.running for job in fanout.jobs)
     assert not fanout._cancels
-    assert all(job.greenlet.dead or job.greenlet.ready() for job in fanout.jobs)
+    assert all(job.greenlet.dead or job.greenlet.parked for job in fanout.jobs)
 
 
 @pytest.fixture
@@ -369,3 +373,33 @@ def test_whatever_happens_every_call_has_ended(kinds, outside, tolerant, cancell
     assert_nothing_left(fanout)
     for job, shard in zip(fanout.jobs, shards, strict=True):
         assert (job.end is End.LOST) <= (not shard.open)
+
+
+def test_shard_keeps_its_greenlet_from_one_statement_to_the_next(three):
+    greenlets = []
+    for _ in range(3):
+        fanout = FanOut([shard.job(gevent.getcurrent) for shard in three], LONG_S)
+        fanout.run(LONG_S)
+        greenlets.append([job.result for job in fanout.jobs])
+    assert greenlets[0] == greenlets[1] == greenlets[2]
+    assert len(set(greenlets[0])) == 3
+
+
+def test_greenlet_that_was_stopped_is_not_used_again():
+    shard = FakeShard("s0", deaf=True)
+    fan_out([shard], grace_s=0.02).run(0.01)
+    stopped = shard.worker
+    assert stopped.dead
+    job = shard.job(gevent.getcurrent)
+    FanOut([job], LONG_S).run(LONG_S)
+    assert job.end is End.DONE
+    assert job.result is not stopped
+
+
+def test_parked_greenlet_ends_with_its_last_reference(three):
+    FanOut([shard.job() for shard in three[:1]], 0.01).run(0.01)
+    parked = three[1]
+    FanOut([parked.job(gevent.getcurrent)], LONG_S).run(LONG_S)
+    gone = weakref.ref(parked.worker)
+    parked.worker = None
+    assert gone() is None

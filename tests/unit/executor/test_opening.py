@@ -11,6 +11,8 @@ from greenshard.executor.opening import failed_opening, open_all
 class FakePhysical:
     """A peer of `Physical` whose server does what `behaviour` says."""
 
+    worker = None
+
     def __init__(self, shard, behaviour=None):
         self.shard = shard
         self._behaviour = behaviour

@@ -14,6 +14,8 @@ from greenshard.executor.session import Session
 class FakePhysical:
     """A peer of `Physical` that has no server."""
 
+    worker = None
+
     def __init__(self, shard, *, in_transaction=False):
         self.shard = shard
         self.alive = True

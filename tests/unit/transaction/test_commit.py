@@ -16,6 +16,8 @@ from greenshard.transaction import commit
 class FakeShard:
     """A peer of `Physical`, of psycopg2's connection and of the server behind them."""
 
+    worker = None
+
     def __init__(self, shard, log, *, wrote=True, opened=True):
         self.shard = shard
         self.raw = self
