@@ -8,6 +8,10 @@ from greenshard import errors
 from greenshard._driver import Replication
 
 
+class NotCooperativeError(errors.NotSupportedError, errors.ProgrammingError):
+    """psycopg2 cannot do it with a wait callback; its own error for that is a ProgrammingError."""
+
+
 def refuse_copy() -> NoReturn:
     """Refuse COPY from or to the client.
 
@@ -60,7 +64,5 @@ def refuse_async() -> NoReturn:
     )
 
 
-def _not_cooperative(message: str, hint: str) -> errors.NotSupportedError:
-    return errors.NotSupportedError(
-        f"{message} with cooperative connections", code="GS402", hint=hint
-    )
+def _not_cooperative(message: str, hint: str) -> NotCooperativeError:
+    return NotCooperativeError(f"{message} with cooperative connections", code="GS402", hint=hint)
