@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import gevent
 import greenlet
@@ -18,7 +18,6 @@ from gevent.event import Event
 from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo
 from gevent.threadpool import ThreadPool
 
-Greenlet: TypeAlias = "gevent.Greenlet[..., Any]"
 GreenletExit = gevent.GreenletExit
 #: Start a function in a greenlet of the current hub. It must not raise.
 spawn = gevent.spawn
@@ -28,7 +27,7 @@ current = gevent.getcurrent
 #: The thread's id, also where gevent has patched ``threading``.
 thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
-__all__ = ["Event", "Greenlet", "GreenletExit", "NativeLock", "ThreadPool"]
+__all__ = ["Event", "GreenletExit", "NativeLock", "ThreadPool"]
 
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
 #: ever tried, never waited for.

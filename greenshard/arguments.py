@@ -52,6 +52,17 @@ def on_error(value: Any) -> str:
     return str(value)
 
 
+def derived_class(name: str, value: Any, base: type) -> None:
+    """A class derived from one of psycopg2's.
+
+    Raises:
+        errors.ProgrammingError: It is none.
+    """
+    if not isinstance(value, type) or not issubclass(value, base):
+        wanted = f"psycopg2.extensions.{base.__name__}"
+        raise unusable(f"{name} must be a class derived from {wanted}, not {value!r}")
+
+
 def unusable(message: str) -> errors.ProgrammingError:
     """The error for an argument that cannot be used."""
     return errors.ProgrammingError(message, code="GS104")

@@ -19,7 +19,7 @@ from greenshard._driver import (
     RawCursor,
     make_cooperative,
 )
-from greenshard.arguments import on_error_attribute, timeout_attribute
+from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
@@ -274,8 +274,11 @@ class Connection(Settings, RawConnection):
     def close(self) -> None:
         """Close the connections to all shards; what was not committed is rolled back.
 
-        Does not wait for the servers. In a process that inherited the connection through a fork,
-        the parent's sockets are left alone.
+        Does not wait for the servers.
+
+        Raises:
+            greenshard.InterfaceError: It is the parent process's; its sockets are left alone.
+            greenshard.ProgrammingError: Another greenlet is using it.
         """
         session = self.__dict__.get("_session")
         if session is None or session.closed:
@@ -328,14 +331,10 @@ def connection_class(factory: Any) -> type[Connection]:
     if factory is None or factory is RawConnection:
         return Connection
     refuse_replication(factory)
-    if not isinstance(factory, type) or not issubclass(factory, RawConnection):
-        raise errors.ProgrammingError(
-            "connection_factory must be a class derived from psycopg2.extensions.connection,"
-            f" not {factory!r}",
-            code="GS104",
-        )
+    derived_class("connection_factory", factory, RawConnection)
     if issubclass(factory, Connection):
-        return factory
+        cls: type[Connection] = factory
+        return cls
     return type(factory.__name__, (factory, Connection), {"__module__": factory.__module__})
 
 

@@ -18,7 +18,7 @@ from greenshard._driver import (
     merged_once,
     python_encoding,
 )
-from greenshard.arguments import on_error_attribute, timeout_attribute
+from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
 from greenshard.executor.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.columns import check_columns
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
@@ -415,12 +415,7 @@ def cursor_class(factory: Any) -> Callable[..., Cursor]:
     if isinstance(factory, partial):
         return partial(cursor_class(factory.func), *factory.args, **factory.keywords)
     refuse_replication(factory)
-    if not isinstance(factory, type) or not issubclass(factory, RawCursor):
-        raise errors.ProgrammingError(
-            "cursor_factory must be a class derived from psycopg2.extensions.cursor,"
-            f" not {factory!r}",
-            code="GS104",
-        )
+    derived_class("cursor_factory", factory, RawCursor)
     hashable: Any = factory
     return _mixed(hashable)
 
