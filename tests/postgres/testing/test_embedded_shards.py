@@ -190,7 +190,9 @@ def test_initdb_that_takes_too_long_is_killed():
 def test_server_that_is_not_ready_in_time_is_an_error(up, monkeypatch):
     up[0].stop()
     monkeypatch.setattr(up[0], "_timeout_s", -1)
-    with pytest.raises(ShardError, match=r"did not start within -1 s; the end of its log:\n(?s:.*)LOG"):
+    with pytest.raises(
+        ShardError, match=r"did not start within -1 s; the end of its log:\n(?s:.*)LOG"
+    ):
         up[0].start()
 
 

@@ -1,0 +1,99 @@
+"""What the planner knows of the databases: relations, functions, the default collation.
+
+A value, loaded from one shard by the executor and shared by the connections to a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a relation.
+
+    Attributes:
+        name: Its name.
+        type_name: ``pg_type.typname`` of its type; of a domain, that of the base type.
+        type_sql: Its type as a cast needs it, qualified, with the modifier (``format_type``).
+        collation: Qualified and quoted name of its collation, None for the database's default
+            or if its type has none.
+        deterministic: Whether equal strings are equal bytes.
+        is_array: Whether values are arrays (domains over arrays too).
+    """
+
+    name: str
+    type_name: str
+    type_sql: str
+    collation: str | None = None
+    deterministic: bool = True
+    is_array: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view, or anything else that FROM can name.
+
+    Attributes:
+        kind: ``pg_class.relkind``: "r" table, "p" partitioned table, "v" view, ...
+        primary_key: Its columns' names; empty if there is none.
+        definition: The query of a view, from ``pg_get_viewdef``.
+    """
+
+    schema: str
+    name: str
+    kind: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    definition: str | None = None
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What is known of the functions of one schema that share a name and these properties.
+
+    Attributes:
+        kind: ``pg_proc.prokind``: "f" function, "a" aggregate, "w" window function, "p" procedure.
+        volatility: ``pg_proc.provolatile``: "i", "s" or "v".
+    """
+
+    schema: str
+    kind: str
+    volatility: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The catalog of one shard, the same on all of them.
+
+    Attributes:
+        relations: By schema and name; those of ``pg_catalog`` and ``information_schema`` too, but
+            without their columns. No temporary ones.
+        functions: By name, in every schema.
+        c_collation: Whether the database's default collation sorts by code point.
+        server_version: As in 180003.
+    """
+
+    relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    functions: Mapping[str, frozenset[Function]] = field(default_factory=dict)
+    c_collation: bool = False
+    server_version: int = 0
+
+    def relation(self, schema: str | None, name: str, path: Sequence[str]) -> Relation | None:
+        """Find what a name in FROM means.
+
+        Args:
+            schema: The schema that was written, None if none was.
+            name: The name, folded as PostgreSQL does.
+            path: ``current_schemas(true)``.
+        """
+        for where in path if schema is None else (schema,):
+            found = self.relations.get((where, name))
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,342 @@
+"""Plans: what to run where, and how the rows become one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenshard.cluster import Placement
+
+
+class Now(Enum):
+    """Stands for the time at which the transaction began, where a parameter is looked up."""
+
+    NOW = "now"
+
+
+#: Where a value comes from: an index or name among the user's parameters, or the clock.
+Source = int | str | Now
+
+#: In the text of a combine query: where the partial rows are to be put, and the type of a column.
+PARTIAL = "gs$partial"
+TYPE_OF = "gs$type{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A text for the servers.
+
+    Attributes:
+        text: With psycopg2's placeholders.
+        binds: None for the user's own text, to be sent with the user's own parameters. Otherwise
+            the placeholders are ``%(name)s`` and this tells each name's value; if it is empty the
+            text goes without parameters, and a percent sign in it is not doubled.
+    """
+
+    text: str
+    binds: tuple[tuple[str, Source], ...] | None = None
+
+    def values(self, given: Any, now: object = None) -> Any:
+        """The parameters to send: the user's own, or None, or a mapping of names.
+
+        Args:
+            given: The user's parameters.
+            now: What stands for `Now`.
+        """
+        if self.binds is None:
+            return given
+        if not self.binds:
+            return None
+        return {name: now if isinstance(at, Now) else given[at] for name, at in self.binds}
+
+    @property
+    def needs_now(self) -> bool:
+        """Whether the time at which the transaction began must be asked for."""
+        return any(isinstance(at, Now) for _, at in self.binds or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that the text holds."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that the parameters hold.
+
+    Attributes:
+        source: The index or name.
+        several: Whether it is a list or tuple of values (``= ANY(%s)``, ``IN %s``).
+    """
+
+    source: int | str
+    several: bool = False
+
+
+Value = Constant | Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Rows of a sharded table that count: those whose key is one of some values.
+
+    Attributes:
+        placement: The table's.
+        type_name: The key column's type, as in `Column.type_name`.
+        values: The key's possible values.
+    """
+
+    placement: Placement
+    type_name: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One item of ORDER BY.
+
+    Attributes:
+        column: Index of the column to sort by in the rows; hidden columns, which stand at the end
+            and are cut off, have negative ones.
+        descending: The direction.
+        nulls_first: Where NULLs go, whatever the direction.
+        collation: Qualified and quoted name; None for the database's default.
+    """
+
+    column: int
+    descending: bool = False
+    nulls_first: bool = False
+    collation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """LIMIT and OFFSET; None where there is none."""
+
+    count: Value | None = None
+    offset: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A strategy's reason why it cannot plan a statement.
+
+    Attributes:
+        strategy: Its name.
+        reason: What it met, in words that go on after "because".
+        position: Where in the user's text, a character offset; None when it is unknown.
+    """
+
+    strategy: str
+    reason: str
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anywhere:
+    """Any one shard has the answer (strategy "reference").
+
+    Attributes:
+        first: Whether it must be the cluster's first shard: locks and sequences have to be in one
+            place for everybody.
+    """
+
+    sql: Sql
+    first: bool = False
+    strategy: str = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Every shard runs it: settings, DDL, savepoints (strategy "broadcast").
+
+    Attributes:
+        answer_of_one: Whether rows and row counts are those of the first shard only.
+        resets_catalog: Whether it may change what the catalog says.
+    """
+
+    sql: Sql
+    answer_of_one: bool = False
+    resets_catalog: bool = False
+    strategy: str = "broadcast"
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Each shard's rows are a part of the answer (strategies "concatenate" and "merge").
+
+    Attributes:
+        pins: Where the rows can be; None: on any shard. The targets are all shards that a pin
+            names.
+        sort: How the shards have sorted their rows, and how they are merged; empty: not at all.
+        slice: What is taken of the merged rows. The shards were told to give enough for it.
+        hidden: How many columns at the end are cut off.
+        writes: Whether rows are locked or changed.
+    """
+
+    sql: Sql
+    pins: tuple[Pin, ...] | None = None
+    sort: tuple[SortKey, ...] = ()
+    slice: Slice = Slice()
+    hidden: int = 0
+    writes: bool = False
+    strategy: str = "concatenate"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A combine query that is exact in Python too, for columns of some types.
+
+    Attributes:
+        keys: Indexes of the partial columns that are grouped by; none: one row in all.
+        outputs: For each column of the answer the function (see `REDUCERS`) and the index of the
+            partial column that it takes.
+        names: The answer's columns.
+        sort: The answer's order; indexes are those of the answer's columns.
+        slice: What is taken of it.
+    """
+
+    keys: tuple[int, ...]
+    outputs: tuple[tuple[str, int], ...]
+    names: tuple[str, ...]
+    sort: tuple[SortKey, ...] = ()
+    slice: Slice = Slice()
+
+
+#: What a `Reduction` does with the partial values of a group: "key" takes the first; the others
+#: leave out NULLs, and give NULL if nothing is left; "count" adds, and gives 0 then.
+REDUCERS = ("key", "count", "sum", "min", "max", "bool_and", "bool_or")
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """The shards' partial rows become the answer in one PostgreSQL (strategy "combine").
+
+    Attributes:
+        partial: What each shard runs; its columns are named c0, c1, ...
+        combine: What one shard then runs. In it `PARTIAL`, quoted, stands for the partial rows as
+            a table with those columns, and the type ``TYPE_OF.format(n)``, quoted, for that of
+            column n.
+        columns: How many partial columns there are.
+        averaged: Indexes of the partial sums that an average is made of. PostgreSQL averages
+            float4 in float8, which such a sum is not: the plan then gives way to `otherwise`.
+        reduction: The same in Python, if it can be.
+        otherwise: The plan if a partial column's type does not allow this one.
+    """
+
+    partial: Sql
+    combine: Sql
+    columns: int
+    pins: tuple[Pin, ...] | None = None
+    averaged: tuple[int, ...] = ()
+    reduction: Reduction | None = None
+    otherwise: Gather | Refused | None = None
+    strategy: str = "combine"
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredColumn:
+    """A column of a temporary table; the fields are those of `catalog.Column`."""
+
+    name: str
+    type_sql: str
+    collation: str | None = None
+    is_array: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredTable:
+    """Rows that are brought to one PostgreSQL.
+
+    Attributes:
+        name: The temporary table's name, not quoted.
+        relation: The table's qualified name, quoted, for messages.
+        columns: Its columns, at least one.
+        read: What each shard runs; it gives these columns in this order.
+        pins: As in `Scatter`.
+        reference: Whether it is a reference table: then any one shard has all of its rows, and so
+            has the gathering PostgreSQL itself, unless this transaction changed them.
+        primary_key: The columns' names, empty if they are not all there.
+    """
+
+    name: str
+    relation: str
+    columns: tuple[GatheredColumn, ...]
+    read: Sql
+    pins: tuple[Pin, ...] | None = None
+    reference: bool = False
+    primary_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The needed rows are brought to one PostgreSQL, which runs the query (strategy "gather").
+
+    Attributes:
+        tables: The sharded tables, and the reference tables beside them.
+        sql: The query: the user's own text wherever that is possible.
+    """
+
+    tables: tuple[GatheredTable, ...]
+    sql: Sql
+    strategy: str = "gather"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No strategy can plan the statement.
+
+    Attributes:
+        message: What cannot be done, and where; None: the refusals tell.
+        code: A key of `errors.CODES`.
+        hint: What to do instead.
+        programming: Whether the statement is wrong, not just unsupported.
+    """
+
+    message: str
+    code: str
+    hint: str | None = None
+    position: int | None = None
+    programming: bool = False
+    strategy: str = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """If all pins name the same shard, that shard has the answer (strategy "route").
+
+    If they name none, no row counts, and any one shard has the answer. If they name several, or a
+    key's value cannot be placed, `otherwise` is the plan.
+    """
+
+    sql: Sql
+    pins: tuple[Pin, ...]
+    otherwise: Step
+    writes: bool = False
+    strategy: str = "route"
+
+
+Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one statement text is run.
+
+    Attributes:
+        step: What to do.
+        refusals: Why cheaper strategies could not be taken.
+        reads: Whether the statement certainly only reads.
+        may_set: Whether it may change the session's settings.
+        tables: The declared tables that it names, qualified, for messages.
+    """
+
+    step: Step
+    refusals: tuple[Refusal, ...] = ()
+    reads: bool = True
+    may_set: bool = False
+    tables: tuple[str, ...] = ()
