@@ -14,8 +14,9 @@ import gc
 import json
 import sys
 import time
+import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 
@@ -23,6 +24,7 @@ import sampling
 
 Rows = list[tuple[Any, ...]]
 Ask = Callable[[str], Rows]
+Way = Callable[[list[str]], AbstractContextManager[Ask]]
 
 #: From this many calls in a block on, the first is dropped: it finds the processor's caches cold.
 _WARM_FROM = 5
@@ -124,9 +126,9 @@ def _answer(connection: Any, query: str) -> Rows:
 
 
 class Server:
-    """Answers the requests of `fanout.py`; one way to ask, over the shards opened last."""
+    """Answers the requests of a `workers.Worker`; one way to ask, over the shards opened last."""
 
-    def __init__(self, way: Callable[[list[str]], AbstractContextManager[Ask]]) -> None:
+    def __init__(self, way: Way) -> None:
         self._way = way
         self._opened = ExitStack()
         self._ask: Ask
@@ -159,12 +161,23 @@ class Server:
         return sampling.profile(lambda: self._ask(query), seconds)
 
 
-def main(name: str) -> None:
-    server = Server(WAYS[name])
+def serve(ways: Mapping[str, Way], name: str) -> None:
+    """Answer requests until the standard input ends.
+
+    Args:
+        ways: All ways to ask.
+        name: Which of them this process is.
+    """
+    server = Server(ways[name])
     for line in sys.stdin:
         method, *arguments = json.loads(line)
-        print(json.dumps(getattr(server, method)(*arguments)), flush=True)
+        try:
+            outcome = {"value": getattr(server, method)(*arguments)}
+        except Exception as error:
+            traceback.print_exc()
+            outcome = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(outcome), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(WAYS, sys.argv[1])
