@@ -110,10 +110,35 @@ class TokenKind(IntEnum):
     SEMICOLON = pg_query_pb2.ASCII_59
     OPENING_BRACKET = pg_query_pb2.ASCII_91
     CLOSING_BRACKET = pg_query_pb2.ASCII_93
+    PARAMETER = pg_query_pb2.PARAM
 
 
 INSERT_COMMAND: int = pg_query_pb2.CMD_INSERT
 """The `command_type` of an INSERT action of MERGE."""
+
+# Values of enumerations of the tree, by the names that PostgreSQL's parsenodes.h gives them.
+SETOP_NONE, SETOP_UNION = pg_query_pb2.SETOP_NONE, pg_query_pb2.SETOP_UNION
+SETOP_INTERSECT, SETOP_EXCEPT = pg_query_pb2.SETOP_INTERSECT, pg_query_pb2.SETOP_EXCEPT
+JOIN_INNER, JOIN_LEFT = pg_query_pb2.JOIN_INNER, pg_query_pb2.JOIN_LEFT
+JOIN_FULL, JOIN_RIGHT = pg_query_pb2.JOIN_FULL, pg_query_pb2.JOIN_RIGHT
+AEXPR_OP, AEXPR_OP_ANY = pg_query_pb2.AEXPR_OP, pg_query_pb2.AEXPR_OP_ANY
+AEXPR_IN = pg_query_pb2.AEXPR_IN
+AEXPR_NULLIF: int = pg_query_pb2.AEXPR_NULLIF
+AND_EXPR: int = pg_query_pb2.AND_EXPR
+EXISTS_SUBLINK, ANY_SUBLINK = pg_query_pb2.EXISTS_SUBLINK, pg_query_pb2.ANY_SUBLINK
+ARRAY_SUBLINK, EXPR_SUBLINK = pg_query_pb2.ARRAY_SUBLINK, pg_query_pb2.EXPR_SUBLINK
+SORTBY_ASC, SORTBY_DESC = pg_query_pb2.SORTBY_ASC, pg_query_pb2.SORTBY_DESC
+SORTBY_USING, SORTBY_DEFAULT = pg_query_pb2.SORTBY_USING, pg_query_pb2.SORTBY_DEFAULT
+NULLS_FIRST, NULLS_LAST = pg_query_pb2.SORTBY_NULLS_FIRST, pg_query_pb2.SORTBY_NULLS_LAST
+WITH_TIES: int = pg_query_pb2.LIMIT_OPTION_WITH_TIES
+IS_GREATEST: int = pg_query_pb2.IS_GREATEST
+VALUE_FUNCTIONS: dict[int, str] = {
+    number: name.removeprefix("SVFOP_").lower()
+    for name, number in pg_query_pb2.SQLValueFunctionOp.items()
+}
+XML_FUNCTIONS: dict[int, str] = {
+    number: name.removeprefix("IS_").lower() for name, number in pg_query_pb2.XmlExprOp.items()
+}
 
 
 class Token(NamedTuple):
@@ -144,6 +169,26 @@ def parse(text: str) -> list[Message]:
         raise ParserError("the statement is nested too deeply", None)
     try:
         return list(_parse_tree(text).stmts)
+    except postgast.PgQueryError as error:
+        raise _parser_error(error) from None
+
+
+def deparse(statement: Message) -> str:
+    """Write a statement of a tree as text again, with the placeholders `$1`, `$2`, ...
+
+    Args:
+        statement: What `parse` returned, or the `Node` of a statement.
+
+    Raises:
+        ParserError: The tree cannot be written.
+    """
+    tree = pg_query_pb2.ParseResult()
+    if type_name(statement) == "RawStmt":
+        tree.stmts.add().CopyFrom(statement)
+    else:
+        tree.stmts.add().stmt.CopyFrom(statement)
+    try:
+        return str(postgast.deparse(tree))
     except postgast.PgQueryError as error:
         raise _parser_error(error) from None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import count
 
 # Each `%` must be read with what follows it, so that `%%s` is `%` and an `s`. A name with a
 # bracket or a percent sign in it is an error to psycopg2.
@@ -41,11 +42,13 @@ class Translation:
         text: The text for the parser.
         parameters: What `$1`, `$2`, ... stand for: an index into the sequence of parameters,
             or a name. A name used twice is one parameter.
+        bracketed: The numbers of those that stand for a list with its own brackets (`IN %s`).
         edits: The placeholders, in order.
     """
 
     text: str
     parameters: tuple[int | str, ...] = ()
+    bracketed: frozenset[int] = frozenset()
     edits: tuple[Edit, ...] = ()
 
     def old_position(self, position: int) -> int:
@@ -81,7 +84,8 @@ class _Translator:
         self._sql = sql
         self._pieces: list[str] = []
         self._length = 0
-        self._numbers: dict[int | str, int] = {}
+        self._numbers: dict[tuple[int | str, bool], int] = {}
+        self._positional = count()
         self._edits: list[Edit] = []
 
     def run(self) -> Translation:
@@ -93,7 +97,12 @@ class _Translator:
             self._edits.append(Edit(start, self._length, match.start(), match.end()))
             done = match.end()
         self._append(self._sql[done:])
-        return Translation("".join(self._pieces), tuple(self._numbers), tuple(self._edits))
+        return Translation(
+            "".join(self._pieces),
+            tuple(key for key, _ in self._numbers),
+            frozenset(number for (_, listed), number in self._numbers.items() if listed),
+            tuple(self._edits),
+        )
 
     def _append(self, piece: str) -> None:
         self._pieces.append(piece)
@@ -103,10 +112,11 @@ class _Translator:
         if match.group() == "%%":
             return "%"
         name: str | None = match["name"]
-        key = len(self._numbers) if name is None else name
-        number = self._numbers.setdefault(key, len(self._numbers) + 1)
+        key = next(self._positional) if name is None else name
         before = self._sql[max(0, match.start() - _LIST_REACH) : match.start()]
-        if _LIST_BEFORE.search(before):
+        listed = _LIST_BEFORE.search(before) is not None
+        number = self._numbers.setdefault((key, listed), len(self._numbers) + 1)
+        if listed:
             return f"(${number})"
         left = " " if _glues(before[-1:]) else ""
         right = " " if _glues(self._sql[match.end() : match.end() + 1]) else ""

@@ -1,0 +1,112 @@
+"""What the functions that a statement calls mean for where it can run.
+
+- A function of the user's own that is not IMMUTABLE may read tables, and would see one shard's.
+- A function that tells of the server it runs on (`pg_backend_pid`), or of a table's size there,
+  gives another answer on each shard.
+- A sequence, an advisory lock, a notification must be in one place for everybody: on the first
+  shard.
+
+What PostgreSQL's own functions read otherwise is their arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner.catalog import Catalog, Function
+from greenshard.planner.tree import names_of
+
+#: Of PostgreSQL's own: what differs from shard to shard though the rows do not.
+_PLACE_BOUND = re.compile(
+    r"""
+      pg_backend_pid | inet_(?:server|client)_(?:addr|port) | current_database
+    | pg_postmaster_start_time | pg_conf_load_time | pg_(?:total_)?relation_size | pg_table_size
+    | pg_indexes_size | pg_database_size | pg_tablespace_size | pg_relation_filenode
+    | pg_relation_filepath | txid_\w+ | pg_current_(?:xact|snapshot|wal)\w* | pg_snapshot_\w+
+    | pg_xact_status | pg_visible_in_snapshot | pg_is_in_recovery | pg_last_\w+ | pg_stat_\w+
+    | pg_get_\w+ | pg_control_\w+ | pg_ls_\w+ | pg_read_\w+ | currval | lastval
+    | query_to_xml\w* | table_to_xml\w* | schema_to_xml\w* | database_to_xml\w* | cursor_to_xml\w*
+    """,
+    re.VERBOSE,
+)
+
+#: Likewise, but sizes: a wrong answer even where no table is read.
+_SIZES = re.compile(r"pg_(?:total_)?relation_size|pg_table_size|pg_indexes_size|\w+_to_xml\w*")
+
+#: Volatile, but as good on one server as on another.
+_HARMLESS = frozenset(
+    {
+        "random", "random_normal", "setseed", "gen_random_uuid", "uuidv4", "uuidv7",
+        "clock_timestamp", "timeofday", "pg_sleep", "pg_sleep_for", "pg_sleep_until",
+    }
+)  # fmt: skip
+
+
+class Functions:
+    """Questions about calls, by the functions' names.
+
+    A name that several functions share counts as the most awkward of them.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._known = catalog.functions
+
+    def of(self, call: Any) -> frozenset[Function]:
+        """What is known of the functions that a call may mean."""
+        names = names_of(call.funcname) or ("",)
+        found = self._known.get(names[-1], frozenset())
+        if len(names) > 1:
+            found = frozenset(each for each in found if each.schema == names[-2])
+        return found
+
+    def is_aggregate(self, call: Any) -> bool:
+        """Whether a call aggregates the rows of its query, and is not a window function's."""
+        return not call.HasField("over") and any(each.kind == "a" for each in self.of(call))
+
+    def is_own(self, call: Any) -> bool:
+        """Whether only functions of PostgreSQL's own can be meant."""
+        found = self.of(call)
+        return bool(found) and all(each.schema == "pg_catalog" for each in found)
+
+    def is_immutable(self, call: Any) -> bool:
+        found = self.of(call)
+        return bool(found) and all(each.volatility == "i" for each in found)
+
+    def is_volatile(self, call: Any) -> bool:
+        return any(each.volatility == "v" for each in self.of(call)) or not self.of(call)
+
+    def may_read_tables(self, call: Any) -> bool:
+        """Whether a function of the user's own may be called that is not IMMUTABLE."""
+        found = self.of(call)
+        return any(each.schema != "pg_catalog" and each.volatility != "i" for each in found)
+
+
+def name_of(call: Any) -> str:
+    """The function's name, without its schema."""
+    names = names_of(call.funcname)
+    return names[-1] if names else ""
+
+
+def calls(root: Message) -> Iterator[Any]:
+    """Every function call at any depth."""
+    for message in walk(root):
+        if type_name(message) == "FuncCall":
+            yield message
+
+
+def is_place_bound(call: Any) -> bool:
+    """Whether the answer is another one on each shard."""
+    return _PLACE_BOUND.fullmatch(name_of(call)) is not None
+
+
+def measures_tables(call: Any) -> bool:
+    """Whether it tells the size of a table's part on one shard, or shows the rows there."""
+    return _SIZES.fullmatch(name_of(call)) is not None
+
+
+def is_harmless(call: Any) -> bool:
+    """Whether a volatile function may as well run on several servers as on one."""
+    return name_of(call) in _HARMLESS

@@ -1,0 +1,323 @@
+"""A statement's queries with their names resolved: what the rules of the planner look at.
+
+Expressions stay messages of the parser's tree; a `Level` says what a column reference means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenshard.cluster import Placement
+from greenshard.planner._parser import Message
+from greenshard.planner.catalog import Column, Relation
+from greenshard.planner.tree import names_of, unwrap
+
+ColumnId = tuple[int, int]
+"""A column of a source: the source's number, and the column's place in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundColumn:
+    """A column that FROM gives.
+
+    Attributes:
+        name: Its name there.
+        id: Which one it is.
+        column: What the catalog says of it; None for what is computed.
+    """
+
+    name: str
+    id: ColumnId
+    column: Column | None = None
+
+    @property
+    def family(self) -> str | None:
+        """The type, if equal values of it hash alike; types of one family do so together."""
+        column = self.column
+        if column is None or not column.deterministic:
+            return None
+        return _FAMILIES.get(column.type_name)
+
+
+_FAMILIES = {
+    **dict.fromkeys(("int2", "int4", "int8"), "int"),
+    **dict.fromkeys(("text", "varchar"), "text"),
+    **{name: name for name in ("bpchar", "uuid", "bytea", "bool", "oid")},
+    **{name: name for name in ("date", "timestamp", "timestamptz")},
+}
+
+
+@dataclass(slots=True)
+class Source:
+    """What a name in FROM stands for.
+
+    Attributes:
+        alias: The name by which columns are qualified.
+        columns: None if they are not known.
+        schema: With which the alias may be qualified again, if it is a table's own name.
+    """
+
+    alias: str
+    columns: tuple[BoundColumn, ...] | None
+    schema: str | None = None
+
+
+@dataclass(slots=True)
+class Level:
+    """What the names in an expression can mean.
+
+    Attributes:
+        sources: For qualified names.
+        columns: For names alone; None if they are not all known.
+        parent: The level around it.
+    """
+
+    sources: tuple[Source, ...]
+    columns: tuple[BoundColumn, ...] | None
+    parent: Level | None = None
+
+    def resolve(self, node: Message) -> BoundColumn | None:
+        """The column that an expression is; None if it is none, or that is not known."""
+        if not node.HasField("column_ref"):
+            return None
+        return self.named(names_of(node.column_ref.fields))
+
+    def named(self, names: tuple[str, ...] | None) -> BoundColumn | None:
+        """The column that a name, qualified or not, means."""
+        level: Level | None = self
+        while level is not None and names:
+            found = level._alone(names[0]) if len(names) == 1 else level._qualified(names)
+            if found is not None:
+                return found[0]
+            level = level.parent
+        return None
+
+    def _alone(self, name: str) -> tuple[BoundColumn | None] | None:
+        """The column of that name here; None if the level around it is to be asked."""
+        if self.columns is None:
+            return (None,)
+        found = [column for column in self.columns if column.name == name]
+        if found:
+            return (found[0] if len(found) == 1 else None,)
+        return (None,) if any(source.alias == name for source in self.sources) else None
+
+    def _qualified(self, names: tuple[str, ...]) -> tuple[BoundColumn | None] | None:
+        *schema, alias, name = names
+        for source in self.sources:
+            if source.alias == alias and schema in ([], [source.schema]):
+                return (_only(name, source.columns),)
+        return None
+
+    def expand(self, node: Message) -> tuple[BoundColumn, ...] | None:
+        """The columns of ``*`` or ``t.*``; None if they are not known."""
+        fields = node.column_ref.fields
+        if len(fields) == 1:
+            return self.columns
+        names = names_of(fields[:-1])
+        level: Level | None = self
+        while level is not None and names:
+            for source in level.sources:
+                if source.alias == names[-1]:
+                    return source.columns
+            level = level.parent
+        return None
+
+
+def _only(name: str, columns: tuple[BoundColumn, ...] | None) -> BoundColumn | None:
+    found = [column for column in columns or () if column.name == name]
+    return found[0] if len(found) == 1 else None
+
+
+@dataclass(slots=True)
+class Condition:
+    """A conjunct, and what its names mean."""
+
+    node: Message
+    level: Level
+
+
+@dataclass(slots=True)
+class Item:
+    """Something in FROM.
+
+    Attributes:
+        sources: For qualified names of its columns.
+        columns: In the order of ``*``; None if they are not known.
+    """
+
+    sources: tuple[Source, ...]
+    columns: tuple[BoundColumn, ...] | None
+
+
+@dataclass(slots=True)
+class Table(Item):
+    """A relation.
+
+    Attributes:
+        node: Its `RangeVar`.
+        relation: What the catalog says.
+        sharded: Whether it is a sharded table; if not, every shard has all of it.
+        system: Whether it belongs to PostgreSQL.
+        placement, key: Of a sharded table.
+        exact: Whether it is read without ONLY and TABLESAMPLE.
+    """
+
+    node: Any
+    relation: Relation
+    sharded: bool = False
+    system: bool = False
+    placement: Placement | None = None
+    key: BoundColumn | None = None
+    exact: bool = True
+
+
+@dataclass(slots=True)
+class Derived(Item):
+    """A query in FROM, or a view's."""
+
+    query: Query
+    lateral: bool = False
+    view: Any = None  # the RangeVar that names the view
+    definition: Any = None  # and its query, a SelectStmt
+
+
+@dataclass(slots=True)
+class CteScan(Item):
+    """A WITH query, named in FROM."""
+
+    cte: Cte
+
+
+@dataclass(slots=True)
+class FunctionScan(Item):
+    """A function, or anything else that is computed, in FROM."""
+
+    node: Message
+    sublinks: list[Sublink]
+
+
+@dataclass(slots=True)
+class Join(Item):
+    """A JOIN; a right join is written as a left one.
+
+    Attributes:
+        kind: "inner", "left" or "full".
+        on: Its conditions.
+        using: The pairs of columns that USING or NATURAL equates.
+        merged: For a full join the columns that USING made of the pairs.
+    """
+
+    kind: str
+    left: Item
+    right: Item
+    on: list[Condition] = field(default_factory=list)
+    using: list[tuple[BoundColumn, BoundColumn]] = field(default_factory=list)
+    merged: list[BoundColumn] = field(default_factory=list)
+    sublinks: list[Sublink] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Cte:
+    """A WITH query.
+
+    Attributes:
+        name: Its name.
+        query: None for a recursive query's reference to itself, or if it does not read.
+        recursive: Whether it refers to itself.
+        columns: The names of its columns; None if not known.
+    """
+
+    name: str
+    node: Any
+    query: Query | None
+    recursive: bool = False
+
+
+@dataclass(slots=True)
+class Sublink:
+    """A query in an expression.
+
+    Attributes:
+        node: The `SubLink`.
+        level: What the names around it mean.
+        matched: For ``x IN (SELECT ...)`` as a conjunct of WHERE the columns to the left, None for
+            what is no column; for any other sublink empty.
+        in_join: Whether it stands in the condition of an outer join.
+    """
+
+    node: Any
+    query: Query
+    level: Level
+    matched: tuple[BoundColumn | None, ...] = ()
+    in_join: bool = False
+
+
+@dataclass(slots=True)
+class Query:
+    """A SELECT, VALUES, or set operation.
+
+    Attributes:
+        node: Its `SelectStmt`.
+        ctes: Its WITH queries.
+        level: What the names in its expressions mean.
+        items: FROM.
+        where: The conjuncts of WHERE.
+        sublinks: All queries in its expressions, WHERE's included, FROM's not.
+        outputs: Its columns, with the ids of the columns of FROM that they show, and ids of their
+            own where they are computed; None if they are not known.
+        branches: The two sides of a set operation; FROM and the like are then empty.
+    """
+
+    node: Any
+    level: Level
+    ctes: list[Cte] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    where: list[Condition] = field(default_factory=list)
+    sublinks: list[Sublink] = field(default_factory=list)
+    outputs: tuple[BoundColumn, ...] | None = None
+    branches: tuple[Query, Query] | None = None
+
+
+def tables(query: Query) -> Iterator[Table]:
+    """Every table that a query reads, at any depth."""
+    for item in _items(query):
+        if isinstance(item, Table):
+            yield item
+
+
+def queries(query: Query) -> Iterator[Query]:
+    """The query and every one within it."""
+    pending = [query]
+    while pending:
+        one = pending.pop()
+        yield one
+        pending.extend(one.branches or ())
+        pending.extend(cte.query for cte in one.ctes if cte.query is not None)
+        pending.extend(sublink.query for sublink in one.sublinks)
+        for item in _nested(one.items):
+            if isinstance(item, Derived):
+                pending.append(item.query)
+            elif isinstance(item, (FunctionScan, Join)):
+                pending.extend(sublink.query for sublink in item.sublinks)
+
+
+def _items(query: Query) -> Iterator[Item]:
+    for one in queries(query):
+        yield from _nested(one.items)
+
+
+def _nested(items: list[Item]) -> Iterator[Item]:
+    pending = list(items)
+    while pending:
+        item = pending.pop()
+        yield item
+        if isinstance(item, Join):
+            pending += [item.left, item.right]
+
+
+def is_star(node: Message) -> bool:
+    """Whether an expression is ``*`` or ``t.*``."""
+    kind, inner = unwrap(node)
+    return kind == "column_ref" and inner.fields[-1].HasField("a_star")

@@ -1,0 +1,122 @@
+"""What a SELECT does with the rows of FROM and WHERE: grouping, windows, DISTINCT.
+
+Source: findTargetlistEntrySQL92 in PostgreSQL's parse_clause.c has the rules for names and numbers
+in GROUP BY (columns of FROM before those of the answer) and ORDER BY (the other way round).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name
+from greenshard.planner.functions import Functions
+from greenshard.planner.naming import column_name
+from greenshard.planner.query import BoundColumn, Level
+from greenshard.planner.tree import names_of, unwrap, walk_level
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """PARTITION BY of a window.
+
+    Attributes:
+        columns: What it is by; None for what is no column.
+        offset: Where it stands.
+    """
+
+    columns: tuple[BoundColumn | None, ...]
+    offset: int | None
+
+
+def is_grouped(select: Any, functions: Functions) -> bool:
+    """Whether a SELECT groups its rows, all into one group maybe."""
+    if select.group_clause or select.HasField("having_clause"):
+        return True
+    return any(True for _ in aggregates(select, functions))
+
+
+def aggregates(select: Any, functions: Functions) -> Iterator[Any]:
+    """The aggregates that a SELECT computes, without those of its sublinks."""
+    roots = [*select.target_list, *select.sort_clause, *select.distinct_clause]
+    roots += select.window_clause
+    if select.HasField("having_clause"):
+        roots.append(select.having_clause)
+    for root in roots:
+        for message in walk_level(root):
+            if type_name(message) == "FuncCall" and functions.is_aggregate(message):
+                yield message
+
+
+def grouping_columns(select: Any, level: Level) -> list[BoundColumn | None]:
+    """What GROUP BY is by; None for what is no column, and for grouping sets."""
+    return [level.resolve(grouping_expression(node, select, level)) for node in select.group_clause]
+
+
+def grouping_expression(node: Message, select: Any, level: Level) -> Message:
+    """What an item of GROUP BY means: itself, or the column of the answer that it names."""
+    target = _by_number(node, select)
+    if target is None and level.resolve(node) is None:
+        target = _by_name(node, select)
+    return node if target is None else target
+
+
+def sort_expression(node: Message, select: Any) -> Message:
+    """What an item of ORDER BY or DISTINCT ON means."""
+    target = _by_number(node, select) or _by_name(node, select)
+    return node if target is None else target
+
+
+def distinct_on_columns(select: Any, level: Level) -> list[BoundColumn | None]:
+    """What DISTINCT ON is by; None for what is no column."""
+    return [level.resolve(sort_expression(node, select)) for node in select.distinct_clause]
+
+
+def is_distinct(select: Any) -> bool:
+    """Whether a SELECT has DISTINCT or DISTINCT ON."""
+    return len(select.distinct_clause) > 0
+
+
+def window_partitions(select: Any, level: Level) -> Iterator[Partition]:
+    """The partition of each window function."""
+    named = {node.window_def.name: node.window_def for node in select.window_clause}
+    for root in (*select.target_list, *select.sort_clause):
+        for message in walk_level(root):
+            if type_name(message) == "FuncCall" and message.HasField("over"):
+                over = message.over
+                base = named.get(over.name or over.refname)
+                while base is not None and not base.partition_clause and base.refname:
+                    base = named.get(base.refname)
+                clause = over.partition_clause or (base.partition_clause if base else ())
+                yield Partition(tuple(map(level.resolve, clause)), message.location)
+
+
+def _by_number(node: Message, select: Any) -> Message | None:
+    kind, inner = unwrap(node)
+    if kind != "a_const" or not inner.HasField("ival"):
+        return None
+    at = inner.ival.ival - 1
+    targets = select.target_list
+    stars = any(_is_star(each.res_target.val) for each in targets)
+    if stars or not 0 <= at < len(targets):
+        return None
+    value: Message = targets[at].res_target.val
+    return value
+
+
+def _by_name(node: Message, select: Any) -> Message | None:
+    names = names_of(node.column_ref.fields) if node.HasField("column_ref") else None
+    if names is None or len(names) != 1:
+        return None
+    found = [
+        each.res_target.val
+        for each in select.target_list
+        if not _is_star(each.res_target.val) and column_name(each.res_target) == names[0]
+    ]
+    return found[0] if found else None
+
+
+def _is_star(node: Message) -> bool:
+    kind, inner = unwrap(node)
+    return kind == "column_ref" and inner.fields[-1].HasField("a_star")
