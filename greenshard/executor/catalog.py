@@ -1,0 +1,231 @@
+"""The catalog of a shard, as the planner needs it, and where its session looks for names.
+
+Both are read outside of any transaction if none is open: reading them begins none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from greenshard._driver import TRANSACTION_IDLE, RawCursor
+from greenshard.executor.physical import Physical, autocommit
+from greenshard.executor.session import Session
+from greenshard.planner.catalog import Catalog, Column, Function, Relation
+
+#: Whatever the session has set, for as long as the catalog is read: then every name outside of
+#: pg_catalog comes qualified, and constants in a view's definition mean the same everywhere.
+#: The compiler would take longer than the query.
+_SETTINGS = """
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL DateStyle = ISO;
+SET LOCAL IntervalStyle = postgres;
+SET LOCAL extra_float_digits = 1;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL standard_conforming_strings = on;
+SET LOCAL jit = off;
+"""
+
+#: One row of one bytea: JSON in UTF-8, so that no client encoding stands in the way of a name.
+#: The database's row is read through JSON too: its columns differ from version to version.
+_CATALOG = """
+WITH RECURSIVE space AS (
+    SELECT oid, nspname, nspname IN ('pg_catalog', 'information_schema') AS system
+    FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp_)'
+), relation AS (
+    SELECT c.oid, s.nspname, s.system, c.relname, c.relkind
+    FROM pg_class c JOIN space s ON s.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+), domain AS (
+    SELECT oid, typbasetype AS base FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT d.oid, t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.base AND t.typtype = 'd'
+), base AS (
+    SELECT d.oid, t.typname, t.typcategory FROM domain d JOIN pg_type t ON t.oid = d.base
+    WHERE t.typtype <> 'd'
+    UNION ALL
+    SELECT oid, typname, typcategory FROM pg_type WHERE typtype <> 'd'
+), columns AS (
+    SELECT a.attrelid, json_agg(json_build_array(
+        a.attname, b.typname, format_type(a.atttypid, a.atttypmod),
+        quote_ident(s.nspname) || '.' || quote_ident(c.collname),
+        coalesce(c.collisdeterministic, true), b.typcategory = 'A') ORDER BY a.attnum) AS list
+    FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
+    JOIN base b ON b.oid = a.atttypid
+    LEFT JOIN pg_collation c ON c.oid = nullif(a.attcollation, 'pg_catalog."default"'::regcollation)
+    LEFT JOIN pg_namespace s ON s.oid = c.collnamespace
+    WHERE NOT r.system AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+), key AS (
+    SELECT i.indrelid, json_agg(a.attname ORDER BY k.number) AS list
+    FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indisprimary AND k.number <= i.indnkeyatts
+    GROUP BY i.indrelid
+)
+SELECT convert_to(json_build_object(
+    'version', current_setting('server_version_num')::int,
+    'database', (
+        SELECT to_jsonb(d) || jsonb_build_object('encoding', pg_encoding_to_char(d.encoding))
+        FROM pg_database d WHERE d.datname = current_database()),
+    'system', (
+        SELECT json_agg(g) FROM (
+            SELECT nspname AS schema, relkind AS kind, array_agg(relname) AS names
+            FROM relation WHERE system GROUP BY nspname, relkind) g),
+    'relations', (
+        SELECT json_agg(json_build_array(
+            r.nspname, r.relname, r.relkind, c.list, k.list,
+            CASE r.relkind WHEN 'v' THEN pg_get_viewdef(r.oid) END))
+        FROM relation r LEFT JOIN columns c ON c.attrelid = r.oid
+        LEFT JOIN key k ON k.indrelid = r.oid
+        WHERE NOT r.system),
+    'functions', (
+        SELECT json_agg(g) FROM (
+            SELECT s.nspname AS schema, p.prokind AS kind, p.provolatile AS volatility,
+                array_agg(DISTINCT p.proname) AS names
+            FROM pg_proc p JOIN space s ON s.oid = p.pronamespace
+            GROUP BY s.nspname, p.prokind, p.provolatile) g)
+)::text, 'UTF8')
+"""
+
+_PATH = """
+SELECT pg_catalog.convert_to(
+    pg_catalog.to_json(pg_catalog.current_schemas(true))::pg_catalog.text, 'UTF8')
+"""
+
+#: The types that SQL has words for; they mean pg_catalog's, whatever the search_path.
+_STANDARD = re.compile(
+    r"(bigint|bit varying|bit\(|boolean|character|double precision|integer|interval|numeric|real"
+    r"|smallint|time|timestamp)\b"
+)
+
+
+def load_catalog(session: Session, shard: str, timeout_s: float | None) -> Catalog:
+    """Read the catalog of one shard; the caller has `taken` the session.
+
+    In view definitions, names without a schema are those of ``pg_catalog``. Reading a definition
+    waits while a relation that the view names is locked in ACCESS EXCLUSIVE mode.
+
+    Raises:
+        errors.Error: The shard failed, or time is up.
+
+    Switches: yes.
+    Cost: one round trip, two in an open transaction; 15 ms if the schema is small.
+    """
+    return _catalog(_run(session, shard, _read_settled, _CATALOG, timeout_s))
+
+
+def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple[str, ...]:
+    """The schemas in which a session looks for names, in order; the caller has `taken` it.
+
+    With ``pg_catalog``, and with the session's own ``pg_temp_N`` if it has one.
+
+    Raises:
+        errors.Error: The shard failed, or time is up.
+
+    Switches: yes.
+    Cost: one round trip.
+    """
+    return tuple(_run(session, shard, _read, _PATH, timeout_s))
+
+
+def _run(
+    session: Session,
+    shard: str,
+    read: Callable[[Physical, str], bytes],
+    query: str,
+    timeout_s: float | None,
+) -> Any:
+    physical = session.physical(shard)
+    outcome = session.run({shard: partial(_outside, physical, read, query)}, timeout_s)
+    found: Any = outcome.jobs[shard].result
+    return json.loads(found)
+
+
+def _outside(physical: Physical, read: Callable[[Physical, str], bytes], query: str) -> bytes:
+    """Read without beginning a transaction."""
+    if physical.in_transaction or autocommit.read(physical.raw):
+        return read(physical, query)
+    autocommit.write(physical.raw, True)
+    try:
+        return read(physical, query)
+    finally:
+        if physical.alive:
+            autocommit.write(physical.raw, False)
+
+
+def _read_settled(physical: Physical, query: str) -> bytes:
+    """Read under `_SETTINGS`, of which nothing is left afterwards, also if it fails.
+
+    Statements that are sent together are a transaction of their own, if none is open.
+    """
+    if physical.transaction_status == TRANSACTION_IDLE:
+        return _read(physical, _SETTINGS + query)
+    found = _read(physical, f"SAVEPOINT greenshard_catalog; {_SETTINGS} {query}")
+    RawCursor(physical.raw).execute(
+        "ROLLBACK TO SAVEPOINT greenshard_catalog; RELEASE SAVEPOINT greenshard_catalog"
+    )
+    return found
+
+
+def _read(physical: Physical, query: str) -> bytes:
+    cursor = RawCursor(physical.raw)
+    cursor.execute(query)
+    ((found,),) = cursor.fetchall()
+    return bytes(found)
+
+
+def _catalog(found: Mapping[str, Any]) -> Catalog:
+    relations = {
+        (group["schema"], name): Relation(group["schema"], name, group["kind"], ())
+        for group in found["system"]
+        for name in group["names"]
+    }
+    for schema, name, kind, columns, key, definition in found["relations"] or ():
+        relations[schema, name] = Relation(
+            schema,
+            name,
+            kind,
+            tuple([_column(*column) for column in columns or ()]),
+            tuple(key or ()),
+            definition and definition.rstrip(";"),
+        )
+    return Catalog(
+        relations, _functions(found["functions"]), _is_c(found["database"]), found["version"]
+    )
+
+
+def _column(name: str, type_name: str, type_sql: str, *properties: Any) -> Column:
+    if "." not in type_sql and not _STANDARD.match(type_sql):
+        type_sql = f"pg_catalog.{type_sql}"
+    return Column(name, type_name, type_sql, *properties)
+
+
+def _functions(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Function]]:
+    functions: defaultdict[str, list[Function]] = defaultdict(list)
+    for group in groups:
+        function = Function(group["schema"], group["kind"], group["volatility"])
+        for name in group["names"]:
+            functions[name].append(function)
+    # Most names have the same few sets of properties.
+    known: dict[tuple[Function, ...], frozenset[Function]] = {}
+    return {
+        name: known.setdefault(tuple(found), frozenset(found)) for name, found in functions.items()
+    }
+
+
+def _is_c(database: Mapping[str, Any]) -> bool:
+    """Whether the database sorts text by code point unless told otherwise.
+
+    Source: PostgreSQL manual, 23.2 "Collation Support"; before version 15 there was only libc.
+    """
+    if database["encoding"] not in {"UTF8", "SQL_ASCII"}:
+        return False
+    provider = database.get("datlocprovider", "c")
+    if provider == "b":
+        return database["datlocale"] in {"C", "C.UTF-8", "PG_UNICODE_FAST"}
+    return provider == "c" and database["datcollate"] in {"C", "POSIX"}
