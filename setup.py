@@ -89,6 +89,7 @@ setup(
         "psycogreen>=1.0.2",
         "psycopg2-binary>=2.9.9",
         "rich>=13.7",
+        'tomli>=2; python_version < "3.11"',
     ],
     extras_require={"demo": DEMO, "test": TEST, "docs": DOCS, "lint": LINT},
     entry_points={

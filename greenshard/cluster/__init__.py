@@ -1,0 +1,28 @@
+"""The declaration of a cluster: its shards, its tables, and how the rows are placed. Pure."""
+
+from __future__ import annotations
+
+from greenshard.cluster.hashing import HASHED_TYPES, types_alike
+from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table
+from greenshard.cluster.names import TableName
+from greenshard.cluster.placement import Placement
+from greenshard.cluster.rules import Function, Unknown
+from greenshard.cluster.slots import Hash
+from greenshard.cluster.values import List, Range
+
+__all__ = [
+    "HASHED_TYPES",
+    "Cluster",
+    "Function",
+    "Hash",
+    "List",
+    "Placement",
+    "Range",
+    "Reference",
+    "Shard",
+    "Sharded",
+    "Table",
+    "TableName",
+    "Unknown",
+    "types_alike",
+]

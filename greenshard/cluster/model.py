@@ -1,0 +1,257 @@
+"""The declaration of a cluster: shards, tables, placement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+from greenshard.cluster.mistakes import Mistakes, kind, place
+from greenshard.cluster.names import BadName, TableName, column_name
+from greenshard.cluster.placement import Placement
+from greenshard.cluster.slots import Hash
+from greenshard.cluster.toml import read_document, read_file
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One PostgreSQL database that holds a part of the rows.
+
+    Attributes:
+        name: Its name.
+        primary: The connection string of its primary server.
+        replicas: Those of its replicas.
+    """
+
+    name: str
+    # Never shown: they may hold passwords.
+    primary: str = field(repr=False)
+    replicas: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """A table whose rows are split over the shards.
+
+    Attributes:
+        shard_key: The column that decides a row's shard, as it is written in SQL.
+        placement: None for the cluster's.
+    """
+
+    shard_key: str
+    placement: Placement | None = None
+
+    @property
+    def column(self) -> str:
+        """The shard key's name in the catalog: folded, without quotes."""
+        return column_name(self.shard_key)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A table of which every shard holds all rows."""
+
+
+Table = Sharded | Reference
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Cluster:
+    """What is where: the shards, and how each table's rows lie on them.
+
+    Args:
+        shards: By name, in shard order: a connection string, a `Shard`, or
+            ``{"primary": ..., "replicas": [...]}``.
+        tables: `Sharded` or `Reference` by name, written as in SQL: "orders", "sales.orders",
+            '"Orders"'. A name without a schema stands for such a table in any schema.
+        placement: Of every sharded table that has none of its own.
+
+    Attributes:
+        shards: Each `Shard` by its name.
+        tables: `Sharded` or `Reference` by the table's name.
+        placement: The placement of sharded tables that have none of their own.
+
+    Raises:
+        greenshard.ProgrammingError: Mistakes; the message has all of them, each with its place.
+
+    >>> cluster = Cluster({"s0": "dbname=a", "s1": "dbname=b"}, {"orders": Sharded("id")})
+    >>> cluster.names, cluster.table("public", "orders")
+    (('s0', 's1'), Sharded(shard_key='id', placement=None))
+    """
+
+    shards: Mapping[str, Shard]
+    tables: Mapping[str, Table]
+    placement: Placement
+    _declared: Mapping[tuple[str | None, str], Table] = field(repr=False)
+
+    def __init__(
+        self,
+        shards: Mapping[str, Any],
+        tables: Mapping[str, Table] | None = None,
+        placement: Placement | None = None,
+    ) -> None:
+        mistakes = Mistakes()
+        self._declare(shards, {} if tables is None else tables, placement, mistakes)
+        mistakes.raise_any()
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str]) -> Cluster:
+        """Read a cluster from a TOML file.
+
+        Raises:
+            greenshard.ProgrammingError: The file cannot be read (GS106), or has mistakes (GS105).
+        """
+        mistakes = Mistakes(str(path))
+        document = read_document(read_file(path), mistakes)
+        tables = {
+            name: Reference() if table is None else Sharded(*table)
+            for name, table in document.tables.items()
+        }
+        cluster = cls.__new__(cls)
+        cluster._declare(document.shards, tables, document.placement, mistakes)
+        mistakes.raise_any()
+        return cluster
+
+    def _declare(
+        self, shards: Any, tables: Any, placement: Placement | None, mistakes: Mistakes
+    ) -> None:
+        placement = Hash() if placement is None else placement
+        read = read_shards(shards, mistakes)
+        named = read_tables(tables, mistakes)
+        check_placements(placement, tables, tuple(read), mistakes)
+        declared = {(name.schema, name.name): table for name, table in named.items()}
+        for attribute, value in {
+            "shards": read,
+            "tables": {str(name): table for name, table in named.items()},
+            "placement": placement,
+            "_declared": declared,
+        }.items():
+            object.__setattr__(self, attribute, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The shards' names, in shard order."""
+        return tuple(self.shards)
+
+    def table(self, schema: str | None, name: str) -> Table | None:
+        """What is declared of a table; None if nothing is.
+
+        Args:
+            schema: Its schema; with None, only a declaration without a schema is found.
+            name: Its name in the catalog, without quotes.
+        """
+        found = self._declared.get((schema, name))
+        return self._declared.get((None, name)) if found is None else found
+
+    def placement_of(self, sharded: Sharded) -> Placement:
+        """A sharded table's placement: its own, or the cluster's."""
+        return self.placement if sharded.placement is None else sharded.placement
+
+
+def read_shards(given: Any, mistakes: Mistakes) -> dict[str, Shard]:
+    """The shards of a declaration, as far as they can be read."""
+    if not isinstance(given, Mapping):
+        mistakes.add("shards", f"must be a mapping of names, not {kind(given)}")
+        return {}
+    if not given:
+        mistakes.add("shards", "there are none")
+    shards = {name: _shard(name, shard, mistakes) for name, shard in given.items()}
+    by_dsn: dict[str, str] = {}
+    for name, shard in shards.items():
+        first = by_dsn.setdefault(shard.primary, name)
+        if shard.primary and first != name:
+            mistakes.add(place("shards", name), f"is the same database as shard {first}")
+    return shards
+
+
+def _shard(name: Any, given: Any, mistakes: Mistakes) -> Shard:
+    at = place("shards", name)
+    if not isinstance(name, str) or not name:
+        mistakes.add("shards", f"a shard's name must be text, not {name!r}")
+    if isinstance(given, Shard) and given.name != name:
+        mistakes.add(at, f"has the name {given.name} of its own")
+    primary: Any
+    replicas: Any
+    if isinstance(given, Shard):
+        primary, replicas = given.primary, given.replicas
+    elif isinstance(given, Mapping):
+        for key in given.keys() - {"primary", "replicas"}:
+            mistakes.add(place("shards", name, key), "a shard has primary and replicas only")
+        primary, replicas = given.get("primary"), given.get("replicas", ())
+        at = place("shards", name, "primary")
+    else:
+        primary, replicas = given, ()
+    if not _is_dsn(primary):
+        mistakes.add(at, f"must be a connection string, not {_shape(primary)}")
+        primary = ""
+    return Shard(name, primary, _replicas(place("shards", name, "replicas"), replicas, mistakes))
+
+
+def _replicas(at: str, given: Any, mistakes: Mistakes) -> tuple[str, ...]:
+    if not isinstance(given, (list, tuple)):
+        mistakes.add(at, f"must be a list of connection strings, not {kind(given)}")
+        return ()
+    for number, replica in enumerate(given):
+        if not _is_dsn(replica):
+            mistakes.add(f"{at}[{number}]", f"must be a connection string, not {_shape(replica)}")
+    return tuple(given)
+
+
+def _is_dsn(given: object) -> bool:
+    return isinstance(given, str) and bool(given.strip())
+
+
+def _shape(given: object) -> str:
+    return "empty" if isinstance(given, str) else kind(given)
+
+
+def read_tables(given: Any, mistakes: Mistakes) -> dict[TableName, Table]:
+    """The tables of a declaration, as far as they can be read."""
+    if not isinstance(given, Mapping):
+        mistakes.add("tables", f"must be a mapping of names, not {kind(given)}")
+        return {}
+    tables: dict[TableName, Table] = {}
+    for text, table in given.items():
+        at = place("tables", text)
+        if isinstance(table, Sharded):
+            _check_shard_key(at, table, mistakes)
+        elif not isinstance(table, Reference):
+            mistakes.add(at, f"must be Sharded(...) or Reference(), not {kind(table)}")
+        try:
+            name = TableName.read(str(text))
+        except BadName as error:
+            mistakes.add(at, str(error))
+            continue
+        if name in tables:
+            mistakes.add(at, f"the table {name} is declared twice")
+        tables[name] = table
+    return tables
+
+
+def _check_shard_key(at: str, table: Sharded, mistakes: Mistakes) -> None:
+    try:
+        if not isinstance(table.shard_key, str):
+            raise BadName(f"must be the name of a column, not {kind(table.shard_key)}")
+        column_name(table.shard_key)
+    except BadName as error:
+        mistakes.add(f"{at}.shard_key", str(error))
+
+
+def check_placements(
+    placement: Any, tables: Any, shards: tuple[str, ...], mistakes: Mistakes
+) -> None:
+    """Note what is wrong with the cluster's placement and the tables' own."""
+    placements = {"placement": placement}
+    if isinstance(tables, Mapping):
+        placements |= {
+            place("tables", name, "placement"): table.placement
+            for name, table in tables.items()
+            if isinstance(table, Sharded) and table.placement is not None
+        }
+    for at, each in placements.items():
+        if not isinstance(each, Placement):
+            mistakes.add(at, f"must be a placement, as Hash() is, not {kind(each)}")
+            continue
+        for where, what in each.mistakes(shards):
+            mistakes.add(f"{at}.{where}" if where else at, what)

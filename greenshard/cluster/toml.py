@@ -1,0 +1,227 @@
+"""A cluster's declaration as TOML.
+
+::
+
+    [shards]
+    s0 = "postgresql://app@db0/app"
+    s1 = { primary = "postgresql://app@db1/app", replicas = ["postgresql://app@db1r/app"] }
+    [tables]
+    orders = { shard_key = "o_orderkey" }
+    nation = { reference = true }
+    archive.orders = { shard_key = "year", placement = { method = "unknown" } }
+    [placement]
+    slots = 256
+
+Only what TOML adds is checked here: that the keys exist and have the right shape.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from greenshard import errors
+from greenshard.cluster.mistakes import Mistakes, kind, place
+from greenshard.cluster.placement import Placement
+from greenshard.cluster.rules import Function, Unknown
+from greenshard.cluster.slots import Hash, is_int
+from greenshard.cluster.values import List, Range
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file declares.
+
+    Attributes:
+        shards: As written.
+        tables: Of each sharded table its shard key and its own placement, or None; None for a
+            reference table.
+        placement: The cluster's; None if there is none.
+    """
+
+    shards: Any
+    tables: Mapping[str, tuple[Any, Placement | None] | None]
+    placement: Placement | None
+
+
+def read_file(path: str | PathLike[str]) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        errors.ProgrammingError: It cannot be read, or is not TOML.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise errors.ProgrammingError(f"{path} cannot be read: {why}", code="GS106") from error
+    except ValueError as error:  # a TOMLDecodeError, or bytes that are not UTF-8
+        raise errors.ProgrammingError(f"{path} is not TOML: {error}", code="GS106") from error
+    return document
+
+
+def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
+    """Read a parsed file; what cannot be read is noted and left out."""
+    _check_keys((), document, {"shards", "tables", "placement"}, mistakes)
+    tables = {}
+    for name, at, entry in _entries(document.get("tables", {}), mistakes):
+        try:
+            tables[name] = _table(at, entry, mistakes)
+        except _Unreadable as error:
+            mistakes.add(error.at, error.what)
+    placement = None
+    if "placement" in document:
+        placement = _placement(("placement",), document["placement"], mistakes)
+    return Document(document.get("shards"), tables, placement)
+
+
+_Path = tuple[object, ...]
+
+
+class _Unreadable(Exception):
+    """A part of the document that cannot be read at all."""
+
+    def __init__(self, path: _Path, what: str) -> None:
+        super().__init__(what)
+        self.at, self.what = place(*path), what
+
+
+def _check_keys(path: _Path, found: Mapping[str, Any], known: set[str], mistakes: Mistakes) -> None:
+    for key in found:
+        if key not in known:
+            mistakes.add(place(*path, key), f"no such setting; there are {_list(known)}")
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _entries(tables: Any, mistakes: Mistakes) -> Iterator[tuple[str, _Path, Mapping[str, Any]]]:
+    """Each table's name, its place, and what is written there.
+
+    ``sales.orders = {...}`` is a table in a schema: to TOML, one inside the other.
+    """
+    if not isinstance(tables, Mapping):
+        mistakes.add("tables", f"must be a table, not {kind(tables)}")
+        return
+    for name, entry in tables.items():
+        if not isinstance(entry, Mapping):
+            mistakes.add(place("tables", name), f"must be a table, not {kind(entry)}")
+        elif entry and all(isinstance(inner, Mapping) for inner in entry.values()):
+            for inner_name, inner in entry.items():
+                yield f"{name}.{inner_name}", ("tables", f"{name}.{inner_name}"), inner
+        else:
+            yield name, ("tables", name), entry
+
+
+def _table(
+    path: _Path, entry: Mapping[str, Any], mistakes: Mistakes
+) -> tuple[Any, Placement | None] | None:
+    _check_keys(path, entry, {"shard_key", "reference", "placement"}, mistakes)
+    reference = entry.get("reference", False)
+    if not isinstance(reference, bool):
+        raise _Unreadable((*path, "reference"), f"must be true or false, not {kind(reference)}")
+    if reference == ("shard_key" in entry):
+        raise _Unreadable(path, "must have either shard_key or reference = true")
+    if reference:
+        if "placement" in entry:
+            mistakes.add(place(*path, "placement"), "a reference table has none")
+        return None
+    placement = None
+    if "placement" in entry:
+        placement = _placement((*path, "placement"), entry["placement"], mistakes)
+    return entry["shard_key"], placement
+
+
+def _placement(path: _Path, entry: Any, mistakes: Mistakes) -> Placement | None:
+    if not isinstance(entry, Mapping):
+        mistakes.add(place(*path), f"must be a table, not {kind(entry)}")
+        return None
+    method = entry.get("method", "hash")
+    if isinstance(method, str) and ":" in method:
+        _check_keys(path, entry, {"method"}, mistakes)
+        return Function(method)
+    if not isinstance(method, str) or method not in _METHODS:
+        known = f"one of {_list(set(_METHODS))}, or package.module:function"
+        mistakes.add(place(*path, "method"), f"must be {known}")
+        return None
+    make, settings = _METHODS[method]
+    _check_keys(path, entry, {"method", *settings}, mistakes)
+    try:
+        return make(path, entry)
+    except _Unreadable as error:
+        mistakes.add(error.at, error.what)
+        return None
+
+
+def _hash(path: _Path, entry: Mapping[str, Any]) -> Hash:
+    assignment = None
+    if "assignment" in entry:
+        assignment = _by_value((*path, "assignment"), entry["assignment"], _slots)
+    return Hash(entry.get("slots", Hash.slots), assignment)
+
+
+def _slots(path: _Path, written: Any) -> Iterator[int]:
+    """Slots as numbers, or as texts like "0-127"."""
+    if is_int(written):
+        yield written
+        return
+    first, _, last = str(written).partition("-")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise _Unreadable(path, f'must be a slot, or slots as in "0-127", not {written!r}')
+    yield from range(int(first), int(last) + 1)
+
+
+def _list_placement(path: _Path, entry: Mapping[str, Any]) -> List:
+    values = _by_value((*path, "values"), entry.get("values"), lambda _path, value: iter([value]))
+    return List(values, entry.get("default"))
+
+
+def _by_value(
+    path: _Path, written: Any, expand: Callable[[_Path, Any], Iterator[Any]]
+) -> dict[Any, str]:
+    """Turn ``{ s0 = [1, 2], s1 = [3] }`` into the shard of each value."""
+    if not isinstance(written, Mapping):
+        raise _Unreadable(path, "must be a table with a list of values for each shard")
+    shard_of: dict[Any, str] = {}
+    for shard, listed in written.items():
+        if not isinstance(listed, list):
+            raise _Unreadable((*path, shard), f"must be a list, not {kind(listed)}")
+        for each in listed:
+            if isinstance(each, (list, dict)):
+                raise _Unreadable((*path, shard), f"must be a list of values, not of {kind(each)}s")
+            for value in expand((*path, shard), each):
+                if shard_of.setdefault(value, shard) != shard:
+                    other = shard_of[value]
+                    raise _Unreadable((*path, shard), f"{value!r} is on shard {other} already")
+    return shard_of
+
+
+def _range(path: _Path, entry: Mapping[str, Any]) -> Range:
+    written = entry.get("ranges")
+    if not isinstance(written, list):
+        raise _Unreadable((*path, "ranges"), 'must be a list of { below = ..., shard = "..." }')
+    bounds = []
+    for number, each in enumerate(written):
+        if not isinstance(each, Mapping) or each.keys() != {"below", "shard"}:
+            at = (*path, f"ranges[{number}]")
+            raise _Unreadable(at, 'must be { below = ..., shard = "..." }')
+        bounds.append((each["below"], each["shard"]))
+    return Range(bounds, entry.get("default"))
+
+
+_METHODS: Mapping[str, tuple[Callable[[_Path, Mapping[str, Any]], Placement], set[str]]] = {
+    "hash": (_hash, {"slots", "assignment"}),
+    "list": (_list_placement, {"values", "default"}),
+    "range": (_range, {"ranges", "default"}),
+    "unknown": (lambda _path, entry: Unknown(entry.get("name", "")), {"name"}),
+}
