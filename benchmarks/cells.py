@@ -44,6 +44,11 @@ class Cell:
         """The median of `ratios`: what loads the machine for some rounds does not change it."""
         return median(self.ratios(name, to))
 
+    def quartiles(self, name: str, to: str) -> tuple[float, float]:
+        """The lower and the upper quartile of `ratios`."""
+        ratios = self.ratios(name, to)
+        return percentile(ratios, 0.25), percentile(ratios, 0.75)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "workload": self.workload,
@@ -52,14 +57,13 @@ class Cell:
         }
 
     def _figures(self, name: str) -> dict[str, Any]:
-        by_hand = self.ratios(name, "by hand")
+        others = [other for other in self.turns if other != name]
         return {
             "calls": len(self.times(name)),
             "median_ms": self.median_s(name) * 1e3,
             "p99_ms": self.p99_s(name) * 1e3,
-            "ratio_to_by_hand": median(by_hand),
-            "ratio_to_by_hand_quartiles": [percentile(by_hand, 0.25), percentile(by_hand, 0.75)],
-            "ratio_to_threads": self.ratio(name, "threads"),
+            "ratios": {other: self.ratio(name, other) for other in others},
+            "ratio_quartiles": {other: self.quartiles(name, other) for other in others},
         }
 
 

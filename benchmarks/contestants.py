@@ -45,7 +45,7 @@ def by_hand(dsns: list[str]) -> Iterator[Ask]:
     from psycogreen.gevent import patch_psycopg  # noqa: PLC0415
 
     patch_psycopg()
-    with _connections(dsns) as connections:
+    with open_all(dsns) as connections:
 
         def ask(query: str) -> Rows:
             greenlets = [gevent.spawn(_answer, connection, query) for connection in connections]
@@ -62,7 +62,7 @@ def by_hand(dsns: list[str]) -> Iterator[Ask]:
 def with_threads(dsns: list[str]) -> Iterator[Ask]:
     import threading  # noqa: PLC0415
 
-    with _connections(dsns) as connections:
+    with open_all(dsns) as connections:
 
         def ask(query: str) -> Rows:
             answers: dict[int, Rows] = {}
@@ -85,7 +85,7 @@ def with_threads(dsns: list[str]) -> Iterator[Ask]:
 
 @contextmanager
 def one_by_one(dsns: list[str]) -> Iterator[Ask]:
-    with _connections(dsns) as connections:
+    with open_all(dsns) as connections:
 
         def ask(query: str) -> Rows:
             rows: Rows = []
@@ -105,7 +105,7 @@ WAYS = {
 
 
 @contextmanager
-def _connections(dsns: list[str]) -> Iterator[list[Any]]:
+def open_all(dsns: list[str]) -> Iterator[list[Any]]:
     import psycopg2  # noqa: PLC0415
 
     connections = [psycopg2.connect(dsn) for dsn in dsns]
@@ -174,8 +174,9 @@ def serve(ways: Mapping[str, Way], name: str) -> None:
         try:
             outcome = {"value": getattr(server, method)(*arguments)}
         except Exception as error:
-            traceback.print_exc()
-            outcome = {"error": f"{type(error).__name__}: {error}"}
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error}".strip()
+            outcome = {"error": f"{said} ({place.filename}:{place.lineno})"}
         print(json.dumps(outcome), flush=True)
 
 

@@ -60,14 +60,15 @@ def run(
     return cells
 
 
-def profile(counts: Sequence[int], seconds: float) -> dict[int, dict[str, Any]]:
+def profile(counts: Sequence[int], seconds: float) -> dict[str, dict[str, Any]]:
     """For each number of shards, the samples of greenshard and of the hand-written loop."""
     with databases() as dsns, workers(SCRIPT, ["greenshard", "by hand"]) as staff:
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for shards in counts:
             for worker in staff:
                 worker.call("open", dsns[:shards])
-            found[shards] = {w.name: w.call("profile", "SELECT 1", seconds) for w in staff}
+            profiles = {w.name: w.call("profile", "SELECT 1", seconds) for w in staff}
+            found[f"SELECT 1 over {shards}"] = profiles
         return found
 
 

@@ -34,22 +34,54 @@ def print_cells(cells: Sequence[Cell], environment: Mapping[str, str], form: str
         figures = {"environment": environment, "cells": [cell.as_json() for cell in cells]}
         print(json.dumps(figures, indent=2))
         return
-    facts = ", ".join(f"{name} {value}" for name, value in environment.items())
+    groups = [list(_rows(cell)) for cell in cells]
+    aims = [said for cell in cells for said in _aims(cell)]
+    title = "What a fan-out costs"
+    print_groups(title, _HEADINGS, groups, [*aims, facts(environment)], form, texts=3)
+
+
+def facts(environment: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in environment.items())
+
+
+def aim(what: str, ratio: float, other: str, most: float) -> str:
+    """Say whether a ratio is what it is to be."""
+    ratio = round(ratio, 2)
+    said = "reached" if ratio <= most else "missed"
+    return f"{what}: {ratio:.2f} x {other}, aim {most:.2f}: {said}"
+
+
+def print_groups(
+    title: str,
+    headings: Sequence[str],
+    groups: Sequence[Sequence[Sequence[str]]],
+    notes: Sequence[str],
+    form: str,
+    texts: int,
+) -> None:
+    """Print a table, and notes under it.
+
+    Args:
+        title: What stands above it.
+        headings: Those of the columns.
+        groups: Rows of cells, with a line between two groups.
+        notes: One on a line.
+        form: "table" or "rst".
+        texts: How many columns, the first ones, are text, and not figures.
+    """
     if form == "rst":
-        aims = (f"- {aim}" for cell in cells for aim in _aims(cell))
-        print("\n".join(_rst(cells)), "\n".join(aims), f"{facts}.", sep="\n\n")
+        rows = [row for group in groups for row in group]
+        print("\n".join(_rst(headings, rows)), "\n".join(f"- {n}" for n in notes), sep="\n\n")
         return
-    table = _table("What a fan-out costs", _HEADINGS, texts=3)
-    for cell in cells:
-        for row in _rows(cell):
-            table.add_row(*row, style="bold" if row[2] == "greenshard" else None)
+    table = _table(title, headings, texts)
+    for group in groups:
+        for row in group:
+            table.add_row(*row, style="bold" if "greenshard" in row else None)
         table.add_section()
     console = Console(highlight=False)
     console.print(table)
-    for cell in cells:
-        for aim in _aims(cell):
-            console.print(aim, style=None if aim.endswith("reached") else "yellow")
-    console.print(facts, style="dim")
+    for note in notes:
+        console.print(note, style="yellow" if note.endswith("missed") else None, markup=False)
 
 
 def _rows(cell: Cell) -> Iterator[list[str]]:
@@ -69,28 +101,27 @@ def _aims(cell: Cell) -> Iterator[str]:
     """What greenshard is to reach in this cell, and whether it does."""
     for workload, shards, other, most in _AIMS:
         if workload == cell.workload and shards in (None, cell.shards):
-            ratio = round(cell.ratio("greenshard", other), 2)
-            said = "reached" if ratio <= most else "missed"
-            yield f"{workload}, {cell.shards} shards: {ratio:.2f} x {other}, aim {most:.2f}: {said}"
+            ratio = cell.ratio("greenshard", other)
+            yield aim(f"{workload}, {cell.shards} shards", ratio, other, most)
 
 
-def _rst(cells: Sequence[Cell]) -> Iterator[str]:
+def _rst(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ".. list-table::"
     yield "   :header-rows: 1"
     yield ""
-    for row in (_HEADINGS, *(row for cell in cells for row in _rows(cell))):
+    for row in (headings, *rows):
         for at, text in enumerate(row):
             yield f"   {' ' if at else '*'} - {text}"
 
 
-def print_profile(found: Mapping[int, Mapping[str, Any]], as_json: bool) -> None:
-    """Print, for greenshard and the hand-written loop, where processor time goes."""
+def print_profile(found: Mapping[str, Mapping[str, Any]], as_json: bool) -> None:
+    """Print, by what was asked, where processor time goes in greenshard and in code by hand."""
     if as_json:
         print(json.dumps(found, indent=2))
         return
     console = Console()
-    for shards, profiles in found.items():
-        title = f"SELECT 1 over {shards}: processor time of one call"
+    for asked, profiles in found.items():
+        title = f"{asked}: processor time of one call"
         console.print(_files(title, profiles), _lines(profiles["greenshard"]), sep="\n")
 
 
