@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, RawCursor
+from greenshard._driver import TRANSACTION_IDLE, DriverError, RawCursor
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
 from greenshard.planner.catalog import Catalog, Column, Function, Relation
 
 #: Whatever the session has set, for as long as the catalog is read: then every name outside of
 #: pg_catalog comes qualified, and constants in a view's definition mean the same everywhere.
-#: The compiler would take longer than the query.
+#: The compiler would take longer than the query. The lock timeout is below ``deadlock_timeout``'s
+#: default, so that it is not the migration which holds the lock that PostgreSQL would cancel.
 _SETTINGS = """
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL DateStyle = ISO;
@@ -28,6 +29,7 @@ SET LOCAL extra_float_digits = 1;
 SET LOCAL quote_all_identifiers = off;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL jit = off;
+SET LOCAL lock_timeout = '500ms';
 """
 
 #: One row of one bytea: JSON in UTF-8, so that no client encoding stands in the way of a name.
@@ -60,6 +62,12 @@ WITH RECURSIVE space AS (
     LEFT JOIN pg_namespace s ON s.oid = c.collnamespace
     WHERE NOT r.system AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
+), locked AS (
+    SELECT w.ev_class AS oid
+    FROM pg_locks l JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
+        AND d.refobjid = l.relation AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite w ON w.oid = d.objid
+    WHERE %(skips)s AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), key AS (
     SELECT i.indrelid, json_agg(a.attname ORDER BY k.number) AS list
     FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
@@ -79,7 +87,8 @@ SELECT convert_to(json_build_object(
     'relations', (
         SELECT json_agg(json_build_array(
             r.nspname, r.relname, r.relkind, c.list, k.list,
-            CASE r.relkind WHEN 'v' THEN pg_get_viewdef(r.oid) END))
+            CASE WHEN r.relkind = 'v' AND r.oid NOT IN (SELECT oid FROM locked)
+                THEN pg_get_viewdef(r.oid) END))
         FROM relation r LEFT JOIN columns c ON c.attrelid = r.oid
         LEFT JOIN key k ON k.indrelid = r.oid
         WHERE NOT r.system),
@@ -97,6 +106,8 @@ SELECT pg_catalog.convert_to(
     pg_catalog.to_json(pg_catalog.current_schemas(true))::pg_catalog.text, 'UTF8')
 """
 
+_LOCK_NOT_AVAILABLE = "55P03"
+
 #: The types that SQL has words for; they mean pg_catalog's, whatever the search_path.
 _STANDARD = re.compile(
     r"(bigint|bit varying|bit\(|boolean|character|double precision|integer|interval|numeric|real"
@@ -107,16 +118,17 @@ _STANDARD = re.compile(
 def load_catalog(session: Session, shard: str, timeout_s: float | None) -> Catalog:
     """Read the catalog of one shard; the caller has `taken` the session.
 
-    In view definitions, names without a schema are those of ``pg_catalog``. Reading a definition
-    waits while a relation that the view names is locked in ACCESS EXCLUSIVE mode.
+    In view definitions, names without a schema are those of ``pg_catalog``. A view has none while
+    a relation that it names is locked in ACCESS EXCLUSIVE mode (reading it would wait for that).
 
     Raises:
         errors.Error: The shard failed, or time is up.
 
     Switches: yes.
-    Cost: one round trip, two in an open transaction; 15 ms if the schema is small.
+    Cost: one round trip, two in an open transaction; 8 ms if the schema is small, 90 ms with
+        500 tables of 20 columns; half a second more if there is such a lock.
     """
-    return _catalog(_run(session, shard, _read_settled, _CATALOG, timeout_s))
+    return _catalog(_run(session, shard, _read_catalog, timeout_s))
 
 
 def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple[str, ...]:
@@ -130,49 +142,55 @@ def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple
     Switches: yes.
     Cost: one round trip.
     """
-    return tuple(_run(session, shard, _read, _PATH, timeout_s))
+    return tuple(_run(session, shard, _read_path, timeout_s))
 
 
 def _run(
-    session: Session,
-    shard: str,
-    read: Callable[[Physical, str], bytes],
-    query: str,
-    timeout_s: float | None,
+    session: Session, shard: str, read: Callable[[Physical], bytes], timeout_s: float | None
 ) -> Any:
     physical = session.physical(shard)
-    outcome = session.run({shard: partial(_outside, physical, read, query)}, timeout_s)
+    outcome = session.run({shard: partial(_read_outside, physical, read)}, timeout_s)
     found: Any = outcome.jobs[shard].result
     return json.loads(found)
 
 
-def _outside(physical: Physical, read: Callable[[Physical, str], bytes], query: str) -> bytes:
+def _read_outside(physical: Physical, read: Callable[[Physical], bytes]) -> bytes:
     """Read without beginning a transaction."""
     if physical.in_transaction or autocommit.read(physical.raw):
-        return read(physical, query)
+        return read(physical)
     autocommit.write(physical.raw, True)
     try:
-        return read(physical, query)
+        return read(physical)
     finally:
         if physical.alive:
             autocommit.write(physical.raw, False)
 
 
-def _read_settled(physical: Physical, query: str) -> bytes:
+def _read_path(physical: Physical) -> bytes:
+    return _value(physical, _PATH)
+
+
+def _read_catalog(physical: Physical) -> bytes:
     """Read under `_SETTINGS`, of which nothing is left afterwards, also if it fails.
 
     Statements that are sent together are a transaction of their own, if none is open.
     """
-    if physical.transaction_status == TRANSACTION_IDLE:
-        return _read(physical, _SETTINGS + query)
-    found = _read(physical, f"SAVEPOINT greenshard_catalog; {_SETTINGS} {query}")
-    RawCursor(physical.raw).execute(
-        "ROLLBACK TO SAVEPOINT greenshard_catalog; RELEASE SAVEPOINT greenshard_catalog"
-    )
+    begin, end = "", ""
+    if physical.transaction_status != TRANSACTION_IDLE:
+        begin, end = "SAVEPOINT greenshard_catalog;", "ROLLBACK TO SAVEPOINT greenshard_catalog;"
+    try:
+        found = _value(physical, begin + _SETTINGS + _CATALOG % {"skips": "false"})
+    except DriverError as exc:
+        if exc.pgcode != _LOCK_NOT_AVAILABLE:
+            raise
+        found = _value(physical, end + _SETTINGS + _CATALOG % {"skips": "true"})
+    if end:
+        # The locks that reading took go with it.
+        RawCursor(physical.raw).execute(f"{end} RELEASE SAVEPOINT greenshard_catalog")
     return found
 
 
-def _read(physical: Physical, query: str) -> bytes:
+def _value(physical: Physical, query: str) -> bytes:
     cursor = RawCursor(physical.raw)
     cursor.execute(query)
     ((found,),) = cursor.fetchall()

@@ -8,7 +8,6 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard import errors
 from greenshard._driver import Dsn, make_cooperative
 from greenshard.executor.catalog import current_path, load_catalog
 from greenshard.executor.physical import Physical
@@ -323,16 +322,30 @@ def test_loading_works_in_a_read_only_transaction(session, cur):
     assert load(session).relations
 
 
-def test_loading_that_fails_leaves_the_session_as_it_was(session, cur, dsn):
-    cur.execute("SET search_path = other")
-    session.physical("s0").raw.commit()
+@pytest.mark.parametrize("begin", [None, "SELECT 1"])
+def test_view_of_a_locked_table_has_no_definition_and_the_lock_is_not_waited_for(
+    session, cur, dsn, begin
+):
+    if begin:
+        cur.execute(begin)
     with contextlib.closing(psycopg2.connect(dsn)) as other:
-        # A view's definition cannot be read while its table is locked.
         other.cursor().execute("LOCK TABLE other.t IN ACCESS EXCLUSIVE MODE")
-        with session.taken(), pytest.raises(errors.QueryTimeout):
-            load_catalog(session, "s0", 0.3)
-    assert path(session) == ("pg_catalog", "other")
+        found = load(session).relations
+    assert found["other", "v"].definition is None
+    assert found["other", "v"].columns
+    assert found["Sales dept", "v"].definition is not None
+    assert session.physical("s0").in_transaction is bool(begin)
+    assert path(session) == ("pg_catalog", "public")
+
+
+def test_loading_that_fails_leaves_the_session_as_it_was(session, cur):
+    cur.execute("SET search_path = other; SET statement_timeout = 1")
+    session.physical("s0").raw.commit()
+    with pytest.raises(psycopg2.errors.QueryCanceled):
+        load(session)
     assert not session.physical("s0").in_transaction
+    cur.execute("SET statement_timeout = 0")
+    assert path(session) == ("pg_catalog", "other")
     assert load(session).relations
 
 
