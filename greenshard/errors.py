@@ -36,6 +36,11 @@ CODES: Mapping[str, str] = {
     "GS402": "not possible with cooperative connections",
     "GS403": "only possible over one shard",
     "GS404": "the statement cannot be read",
+    "GS408": "a relation does not exist",
+    "GS409": "a table is not declared in the cluster",
+    "GS410": "the statement cannot be run over several shards",
+    "GS411": "several statements in one string",
+    "GS412": "the write cannot be placed",
     "GS501": "a failed transaction cannot be committed",
     "GS502": "a transaction was committed on some shards only",
 }
@@ -65,6 +70,7 @@ class Error(psycopg2.Error):
         failures: The error of each shard by its name; empty unless several were involved.
         committed: Names of the shards where a write is committed although it failed elsewhere:
             by a commit, or in autocommit mode.
+        refusals: Why each strategy could not plan the statement (`greenshard.planner.plan`).
     """
 
     code: str | None = None
@@ -72,6 +78,7 @@ class Error(psycopg2.Error):
     hint: str | None = None
     failures: Mapping[str, BaseException] = {}
     committed: tuple[str, ...] = ()
+    refusals: tuple[Any, ...] = ()
 
     def __init__(
         self,
@@ -275,6 +282,25 @@ def from_shards(
     ours.code, ours.failures = code, dict(failures)
     ours.__cause__ = next(iter(failures.values()))
     return ours
+
+
+def refused(
+    message: str, *, code: str, hint: str | None = None, pgcode: str | None = None
+) -> Error:
+    """The error for a statement that cannot be run, before anything was sent.
+
+    Args:
+        pgcode: What PostgreSQL's code for it is, if the statement is wrong: the error is then also
+            of psycopg2's class for that code. None: it is a `NotSupportedError`.
+    """
+    cls: type[Error] = NotSupportedError
+    if pgcode is not None:
+        origin: Any = psycopg2.errors.lookup(pgcode)
+        cls = _class_for(origin, False)
+    error = cls(message, code=code, hint=hint)
+    if pgcode is not None:
+        _set_sqlstate(error, pgcode, None)
+    return error
 
 
 def note_committed(error: Error, shards: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -51,16 +51,20 @@ def _shards_of(value: Value, pin: Pin, shards: tuple[str, ...], given: Any) -> I
 
 
 def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
-    """The shard of a key's value; none for NULL, which is equal to nothing."""
+    """The shard of a key's value; none for NULL, unless it is inserted."""
     if value is None:
-        return ()
+        return (_placed(None, pin, shards),) if pin.inserts else ()
     convert = _CONVERSIONS.get(pin.type_name)
     if convert is None:
         raise _Unplaceable
-    shard = pin.placement.shards_for(convert(value), pin.type_name, shards)
+    return (_placed(convert(value), pin, shards),)
+
+
+def _placed(value: Any, pin: Pin, shards: tuple[str, ...]) -> str:
+    shard = pin.placement.shards_for(value, pin.type_name, shards)
     if shard is None:
         raise _Unplaceable
-    return (shard,)
+    return shard
 
 
 def _integer(value: Any) -> int:
@@ -92,13 +96,13 @@ def _bytes(value: Any) -> bytes:
     return bytes(value)
 
 
-def _date(value: Any) -> datetime.date:
+def _date(value: Any) -> dt.date:
     if type(value) is str and _DATE.fullmatch(value):
         try:
-            return datetime.date.fromisoformat(value)
+            return dt.date.fromisoformat(value)
         except ValueError:
             raise _Unplaceable from None
-    if type(value) is not datetime.date:
+    if type(value) is not dt.date:
         raise _Unplaceable
     return value
 
@@ -109,11 +113,11 @@ def _bool(value: Any) -> bool:
     return value
 
 
-def _moment(aware: bool) -> Callable[[Any], datetime.datetime]:
+def _moment(aware: bool) -> Callable[[Any], dt.datetime]:
     """A timestamp, with or without a time zone as the key has it: else the session's counts."""
 
-    def convert(value: Any) -> datetime.datetime:
-        if type(value) is not datetime.datetime or (value.tzinfo is not None) is not aware:
+    def convert(value: Any) -> dt.datetime:
+        if type(value) is not dt.datetime or (value.tzinfo is not None) is not aware:
             raise _Unplaceable
         return value
 

@@ -20,8 +20,8 @@ class Now(Enum):
 Source = int | str | Now
 
 #: In the text of a combine query: where the partial rows are to be put, and the type of a column.
-PARTIAL = "gs$partial"
-TYPE_OF = "gs$type{}"
+PARTIAL = "greenshard partial rows"
+TYPE_OF = "greenshard type of {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,14 @@ class Pin:
         placement: The table's.
         type_name: The key column's type, as in `Column.type_name`.
         values: The key's possible values.
+        inserts: Whether rows with this key are inserted: then NULL has its place, too. Otherwise
+            NULL is equal to no row's key.
     """
 
     placement: Placement
     type_name: str
     values: tuple[Value, ...]
+    inserts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,14 +297,17 @@ class Refused:
         message: What cannot be done, and where; None: the refusals tell.
         code: A key of `errors.CODES`.
         hint: What to do instead.
-        programming: Whether the statement is wrong, not just unsupported.
+        pgcode: The server's code for it, if the statement is wrong and not just unsupported.
+        unreadable: Whether the text may be readable with its values in it, as `date %s` is; the
+            plan of that text is then to be taken.
     """
 
     message: str
     code: str
     hint: str | None = None
     position: int | None = None
-    programming: bool = False
+    pgcode: str | None = None
+    unreadable: bool = False
     strategy: str = "refused"
 
 

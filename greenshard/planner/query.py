@@ -282,13 +282,14 @@ class Query:
 
 def tables(query: Query) -> Iterator[Table]:
     """Every table that a query reads, at any depth."""
-    for item in _items(query):
-        if isinstance(item, Table):
-            yield item
+    for one in queries(query):
+        for item in nested(one.items):
+            if isinstance(item, Table):
+                yield item
 
 
-def queries(query: Query) -> Iterator[Query]:
-    """The query and every one within it."""
+def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
+    """The query and every one within it, those of views too."""
     pending = [query]
     while pending:
         one = pending.pop()
@@ -296,19 +297,16 @@ def queries(query: Query) -> Iterator[Query]:
         pending.extend(one.branches or ())
         pending.extend(cte.query for cte in one.ctes if cte.query is not None)
         pending.extend(sublink.query for sublink in one.sublinks)
-        for item in _nested(one.items):
+        for item in nested(one.items):
             if isinstance(item, Derived):
-                pending.append(item.query)
+                if into_views or item.view is None:
+                    pending.append(item.query)
             elif isinstance(item, (FunctionScan, Join)):
                 pending.extend(sublink.query for sublink in item.sublinks)
 
 
-def _items(query: Query) -> Iterator[Item]:
-    for one in queries(query):
-        yield from _nested(one.items)
-
-
-def _nested(items: list[Item]) -> Iterator[Item]:
+def nested(items: list[Item]) -> Iterator[Item]:
+    """The items of FROM, joins and what they join."""
     pending = list(items)
     while pending:
         item = pending.pop()

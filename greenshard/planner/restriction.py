@@ -237,7 +237,7 @@ class Restrictions:
         if sides is not None:
             for one, other in (sides, sides[::-1]):
                 column = condition.level.resolve(one)
-                value = self._value(other, column)
+                value = self.value(other, column)
                 if column is not None and value is not None:
                     return column.id, (value,)
             return None
@@ -262,12 +262,12 @@ class Restrictions:
             return None if source is None else (Parameter(source, several=True),)
         else:
             return None
-        values = [self._value(node, column) for node in nodes]
+        values = [self.value(node, column) for node in nodes]
         if any(value is None for value in values):
             return None
         return tuple(value for value in values if value is not None)
 
-    def _value(self, node: Message, column: BoundColumn | None) -> Value | None:
+    def value(self, node: Message, column: BoundColumn | None) -> Value | None:
         """A constant or parameter, for comparison with a column."""
         if column is None or column.family is None:
             return None

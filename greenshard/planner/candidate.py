@@ -1,0 +1,151 @@
+"""A query that the strategies try to plan, with all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from greenshard.planner._parser import char_offset, type_name, walk
+from greenshard.planner.catalog import Catalog
+from greenshard.planner.functions import Functions
+from greenshard.planner.locality import Analysis, Crosses, Locality
+from greenshard.planner.nodes import as_statement
+from greenshard.planner.placeholders import Translation
+from greenshard.planner.plan import Constant, Parameter, Pin, Refusal, Sql, Value
+from greenshard.planner.query import Query, Table, queries, tables
+from greenshard.planner.restriction import Restriction, Restrictions
+from greenshard.planner.tree import unwrap
+from greenshard.planner.writing import write
+
+
+class Unplannable(Exception):
+    """A strategy cannot plan the query.
+
+    Args:
+        reason: Why.
+        offset: Where, in bytes of the parsed text; None if it is not known.
+    """
+
+    def __init__(self, reason: str, offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A SELECT.
+
+    Attributes:
+        text: The user's text.
+        translation: The same in the parser's placeholders.
+        query: Its tree with the names resolved. In it the time at which the transaction began is
+            a placeholder.
+        uses_now: Whether it is, so that the user's own text cannot go to several servers.
+        bind: Resolves the names of a copy of the tree.
+    """
+
+    text: str
+    translation: Translation
+    query: Query
+    catalog: Catalog
+    functions: Functions
+    uses_now: bool
+    bind: Callable[[Any], Query]
+
+    @property
+    def select(self) -> Any:
+        """The tree: a `SelectStmt`."""
+        return self.query.node
+
+    @cached_property
+    def tables(self) -> Sequence[Table]:
+        return list(tables(self.query))
+
+    @cached_property
+    def sharded(self) -> Sequence[Table]:
+        return [table for table in self.tables if table.sharded]
+
+    @cached_property
+    def restrictions(self) -> Sequence[Restriction]:
+        """For each table in the text the rows that can matter."""
+        restrictions = Restrictions(self.functions, self.translation)
+        restrictions.visit(self.query)
+        return restrictions.found
+
+    @cached_property
+    def pins(self) -> tuple[Pin, ...] | None:
+        """The shards that have rows that matter; None: any may."""
+        found = [each.pin for each in self.restrictions if each.table.sharded]
+        return None if None in found else tuple(pin for pin in found if pin is not None)
+
+    @cached_property
+    def _analysis(self) -> Analysis | Crosses:
+        try:
+            return Locality(self.functions).analyse(self.query)
+        except Crosses as crosses:
+            return crosses
+
+    @property
+    def analysis(self) -> Analysis:
+        """Where the rows of the query come about.
+
+        Raises:
+            Unplannable: Those of its FROM and WHERE need several shards at once.
+        """
+        if isinstance(self._analysis, Crosses):
+            raise Unplannable(self._analysis.reason, self._analysis.offset)
+        return self._analysis
+
+    @cached_property
+    def has_collations(self) -> bool:
+        """Whether anything but the default collation may decide the order of a text."""
+        if any(
+            column.collation is not None
+            for table in self.tables
+            for column in table.relation.columns
+        ):
+            return True
+        return any(
+            type_name(message) == "CollateClause"
+            for query in queries(self.query)
+            for message in walk(query.node)
+        )
+
+    @property
+    def own_sql(self) -> Sql:
+        """The user's own text, or what must be sent to several servers in its place."""
+        return self.write(self.select) if self.uses_now else Sql(self.text)
+
+    def write(self, select: Any) -> Sql:
+        """The text of a `SelectStmt`."""
+        return write(as_statement(select), self.translation)
+
+    def refusal(self, strategy: str, reason: str, offset: int | None = None) -> Refusal:
+        return Refusal(strategy, reason, self.position(offset))
+
+    def position(self, offset: int | None) -> int | None:
+        """Where a byte of the parsed text came from in the user's."""
+        if offset is None:
+            return None
+        return self.translation.old_position(char_offset(self.translation.text, offset))
+
+    def bound(self, name: str) -> Value | None:
+        """The value of LIMIT or OFFSET; None if there is none.
+
+        Raises:
+            Unplannable: It must be computed.
+        """
+        if not self.select.HasField(name):
+            return None
+        node = getattr(self.select, name)
+        kind, inner = unwrap(node)
+        if kind == "a_const" and inner.isnull:
+            return None
+        if kind == "a_const" and inner.HasField("ival"):
+            return Constant(inner.ival.ival)
+        if kind == "param_ref" and 0 < inner.number <= len(self.translation.parameters):
+            return Parameter(self.translation.parameters[inner.number - 1])
+        raise Unplannable("LIMIT or OFFSET is computed")

@@ -1,0 +1,79 @@
+"""What no strategy over several shards gets round: what a shard answers for itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner.binding import Problem
+from greenshard.planner.functions import (
+    Functions,
+    calls,
+    is_harmless,
+    is_place_bound,
+    measures_tables,
+    name_of,
+)
+
+_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_ON_ONE = "Run it on one shard with conn.on('...')."
+
+
+def objections(
+    roots: Iterable[Message], functions: Functions, *, sharded: bool
+) -> Iterator[Problem]:
+    """What stands in a statement that cannot be answered by shards.
+
+    Args:
+        roots: The statement's tree, and those of the views in it.
+        sharded: Whether it reads or writes a sharded table.
+    """
+    for root in roots:
+        for call in calls(root):
+            yield from _of_call(call, functions, sharded)
+
+
+def scattered_objection(roots: Iterable[Message]) -> Problem | None:
+    """What would have another value on each shard, in a statement over several."""
+    for root in roots:
+        for message in walk(root):
+            if type_name(message) == "FuncCall" and is_place_bound(message):
+                name = name_of(message)
+                return Problem(
+                    f"{name}() has another answer on each shard", message.location, "GS410", _ON_ONE
+                )
+            if type_name(message) == "ColumnRef" and _names_system_column(message):
+                return Problem(
+                    "a system column has values of its own on each shard",
+                    message.location,
+                    "GS410",
+                    _ON_ONE,
+                )
+    return None
+
+
+def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem]:
+    name = name_of(call)
+    if functions.may_read_tables(call):
+        yield Problem(
+            f"function {name}() may read tables, of which each shard has a part only",
+            call.location,
+            "GS410",
+            "If it does not, declare it IMMUTABLE on the servers; or run the statement on one "
+            "shard with conn.on('...').",
+        )
+    elif measures_tables(call):
+        yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)
+    elif sharded and functions.is_volatile(call) and not is_harmless(call) and functions.of(call):
+        yield Problem(
+            f"{name}() changes something on one server, and the statement may run on several",
+            call.location,
+            "GS410",
+            "Call it in a statement of its own, which runs on the first shard.",
+        )
+
+
+def _names_system_column(message: Any) -> bool:
+    last = message.fields[-1]
+    return last.HasField("string") and last.string.sval in _SYSTEM_COLUMNS

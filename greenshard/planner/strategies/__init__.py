@@ -1,0 +1,27 @@
+"""One strategy a file, from the cheapest to the one that can do everything that reads.
+
+A strategy takes a candidate and gives a step, or a refusal that says why it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from greenshard.planner.candidate import Candidate
+from greenshard.planner.plan import Refusal, Step
+from greenshard.planner.strategies.combine import plan_combine
+from greenshard.planner.strategies.concatenate import plan_concatenate
+from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.merge import plan_merge
+from greenshard.planner.strategies.reference import plan_reference
+
+Strategy = Callable[[Candidate], Step | Refusal]
+
+#: Tried in this order. Routing comes before them all: see `route`.
+STRATEGIES: tuple[Strategy, ...] = (
+    plan_reference,
+    plan_concatenate,
+    plan_merge,
+    plan_combine,
+    plan_gather,
+)

@@ -1,0 +1,361 @@
+"""Goal: let each shard aggregate its rows, and PostgreSQL aggregate what they give.
+
+    SELECT o_orderpriority, avg(o_totalprice) FROM orders
+    GROUP BY 1 HAVING count(*) > 10 ORDER BY 2 LIMIT 5
+
+1. Each shard runs
+       SELECT o_orderpriority AS c0, sum(o_totalprice) AS c1, count(o_totalprice) AS c2,
+              count(*) AS c3
+       FROM orders GROUP BY 1
+2. One PostgreSQL runs, over the rows that they give,
+       SELECT gs.c0 AS o_orderpriority, sum(gs.c1) / sum(gs.c2) AS avg
+       FROM (...) gs GROUP BY gs.c0
+       HAVING coalesce(sum(gs.c3), 0)::int8 > 10 ORDER BY 2 LIMIT 5
+
+So every number, collation, HAVING and window over groups is PostgreSQL's own. If the answer's
+columns are but groups and simple aggregates, it is reduced in Python, without the second step.
+
+DISTINCT and UNION are likewise done once more over the shards' rows.
+
+Refuses what crosses shards before grouping, aggregates that cannot be computed from parts,
+grouping sets, and subqueries beside aggregates.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner.aggregates import split
+from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.locality import Where
+from greenshard.planner.naming import column_name
+from greenshard.planner.nodes import (
+    ROWS,
+    add_target,
+    clear,
+    copy,
+    expression,
+    partial_column,
+    quoted,
+)
+from greenshard.planner.nodes import (
+    select as parse_select,
+)
+from greenshard.planner.ordering import direction, read_order
+from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
+from greenshard.planner.query import BoundColumn, Level, Table, is_star
+from greenshard.planner.strategies.merge import read_slice
+from greenshard.planner.targets import grouping_expression
+from greenshard.planner.tree import names_of, same_text, unwrap
+
+STRATEGY = "combine"
+_AFTER_GROUPING = (
+    "target_list", "distinct_clause", "having_clause", "sort_clause", "limit_count",
+    "limit_offset", "window_clause", "locking_clause", "limit_option", "group_clause",
+    "group_distinct",
+)  # fmt: skip
+
+
+def plan_combine(candidate: Candidate) -> Combine | Refusal:
+    """Aggregate in two steps."""
+    try:
+        crossing = candidate.analysis.crossing
+        if candidate.analysis.rows.where is not Where.SPLIT:
+            raise Unplannable("no sharded rows are aggregated")
+        if candidate.select.locking_clause:
+            raise Unplannable("rows are locked")
+        if candidate.has_collations:
+            raise Unplannable("a column or expression has a collation of its own")
+        if "group" in crossing:
+            return _Grouping(candidate).plan()
+        if crossing.keys() <= {"distinct", "limit"} and "distinct" in crossing:
+            return _plan_distinct(candidate)
+        for crosses in crossing.values():
+            raise Unplannable(crosses.reason, crosses.offset)
+        raise Unplannable("nothing is aggregated over shards")
+    except Unplannable as unplannable:
+        return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+
+
+class _Grouping:
+    """Plans one SELECT whose groups cross shards."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+        self._select = candidate.select
+        self._level = candidate.query.level
+        self._columns: list[Message] = []
+        self._groups: dict[bytes, int] = {}
+        self._partials: dict[bytes, int] = {}
+        self._reducers: dict[bytes, tuple[str, int]] = {}
+        self._averaged: list[int] = []
+
+    def plan(self) -> Combine:
+        self._add_groups()
+        combine = self._combine()
+        if not self._columns:
+            raise Unplannable("HAVING without a group or an aggregate")
+        partial = self._partial()
+        candidate = self._candidate
+        return Combine(
+            candidate.write(partial),
+            candidate.write(combine),
+            len(self._columns),
+            candidate.pins,
+            tuple(self._averaged),
+            self._reduction(),
+        )
+
+    # The partial query ----------------------------------------------------------------------
+
+    def _add_groups(self) -> None:
+        for item in self._select.group_clause:
+            node = grouping_expression(item, self._select, self._level)
+            kind, inner = unwrap(node)
+            if kind == "grouping_set":
+                raise Unplannable("grouping sets", inner.location)
+            if kind == "row_expr" or (kind == "a_const" and node is item):
+                raise Unplannable("GROUP BY something else than columns and expressions")
+            self._add_group(node)
+
+    def _add_group(self, node: Message) -> int:
+        wanted = canonical(node, self._level)
+        if wanted not in self._groups:
+            self._groups[wanted] = len(self._columns)
+            self._columns.append(node)
+        return self._groups[wanted]
+
+    def _add_partial(self, node: Message) -> int:
+        wanted = canonical(node, self._level)
+        if wanted not in self._partials:
+            self._partials[wanted] = len(self._columns)
+            self._columns.append(node)
+        return self._partials[wanted]
+
+    def _partial(self) -> Any:
+        made = copy(self._select)
+        clear(made, *_AFTER_GROUPING)
+        made.limit_option = parse_select("SELECT").limit_option
+        for number, node in enumerate(self._columns):
+            add_target(made, node, f"c{number}")
+        for number in sorted(self._groups.values()):
+            made.group_clause.add().CopyFrom(expression(str(number + 1)))
+        return made
+
+    # The combine query ----------------------------------------------------------------------
+
+    def _combine(self) -> Any:
+        made = copy(self._select)
+        clear(made, "from_clause", "where_clause", "group_clause", "with_clause")
+        self._name_targets(made)
+        outputs = {column_name(target.res_target) for target in made.target_list}
+        for target in made.target_list:
+            self._rewrite(target.res_target.val)
+        for clause in (made.sort_clause, made.distinct_clause):
+            for item in clause:
+                node = item.sort_by.node if item.HasField("sort_by") else item
+                if not _names_output(node, outputs):
+                    self._rewrite(node)
+        if made.HasField("having_clause"):
+            self._rewrite(made.having_clause)
+        for window in made.window_clause:
+            self._rewrite_below(window)
+        made.from_clause.add().CopyFrom(
+            parse_select(f"SELECT FROM {quoted(PARTIAL)} {ROWS}").from_clause[0]
+        )
+        for number in sorted(self._groups.values()):
+            made.group_clause.add().CopyFrom(expression(partial_column(number)))
+        return made
+
+    def _name_targets(self, made: Any) -> None:
+        """Columns keep the names that they have of the expressions that are replaced now."""
+        for target in made.target_list:
+            if is_star(target.res_target.val):
+                raise Unplannable("* beside aggregates", target.res_target.location)
+            target.res_target.name = column_name(target.res_target)
+
+    def _rewrite(self, node: Message) -> None:
+        """Put partial columns in the place of groups and aggregates."""
+        kind, inner = unwrap(node)
+        group = self._groups.get(canonical(node, self._level))
+        if group is not None:
+            node.CopyFrom(expression(partial_column(group)))
+        elif kind == "func_call" and self._candidate.functions.is_aggregate(inner):
+            self._rewrite_aggregate(node, inner)
+        elif kind == "column_ref":
+            node.CopyFrom(expression(partial_column(self._dependent(node))))
+        elif kind in ("sub_link", "grouping_func"):
+            raise Unplannable("a subquery or GROUPING beside aggregates", inner.location)
+        elif inner is not None:
+            self._rewrite_below(inner)
+
+    def _rewrite_below(self, message: Any) -> None:
+        for field, value in message.ListFields():
+            if field.message_type is None:
+                continue
+            for each in [value] if hasattr(value, "DESCRIPTOR") else list(value):
+                if type_name(each) == "Node":
+                    self._rewrite(each)
+                else:
+                    self._rewrite_below(each)
+
+    def _rewrite_aggregate(self, node: Any, call: Any) -> None:
+        wanted = canonical(node, self._level)
+        made = split(copy(call), self._candidate.functions, self._add_partial)
+        if made.reducer is not None:
+            self._reducers[wanted] = made.reducer
+        if made.averaged is not None and made.averaged not in self._averaged:
+            self._averaged.append(made.averaged)
+        node.CopyFrom(made.combined)
+
+    def _dependent(self, node: Message) -> int:
+        """The group of a column that is not grouped by, but depends on a primary key that is.
+
+        Source: PostgreSQL manual, "GROUP BY Clause": functional dependency.
+        """
+        column = self._level.resolve(node)
+        for table in self._candidate.tables if column is not None else ():
+            keys = _key_columns(table) if column in (table.columns or ()) else []
+            if keys and all(_identity(key.id) in self._groups for key in keys):
+                return self._add_group(copy(node))
+        raise Unplannable("a column is neither grouped by nor aggregated", node.column_ref.location)
+
+    # In Python ------------------------------------------------------------------------------
+
+    def _reduction(self) -> Reduction | None:
+        """The same without PostgreSQL, if the columns are plain groups and aggregates."""
+        select = self._select
+        if (
+            select.HasField("having_clause")
+            or select.distinct_clause
+            or select.window_clause
+            or self._averaged
+        ):
+            return None
+        targets = [target.res_target for target in select.target_list]
+        outputs = [self._reduced(target.val) for target in targets]
+        try:
+            sort = [self._sort_key(item.sort_by) for item in select.sort_clause]
+            slice_ = read_slice(self._candidate)
+        except Unplannable:
+            return None
+        if None in outputs or None in sort:
+            return None
+        return Reduction(
+            tuple(sorted(self._groups.values())),
+            tuple(output for output in outputs if output is not None),
+            tuple(map(column_name, targets)),
+            tuple(key for key in sort if key is not None),
+            slice_,
+        )
+
+    def _reduced(self, node: Message) -> tuple[str, int] | None:
+        wanted = canonical(node, self._level)
+        if wanted in self._groups:
+            return "key", self._groups[wanted]
+        return self._reducers.get(wanted)
+
+    def _sort_key(self, item: Any) -> SortKey | None:
+        """A key of ORDER BY that is a column of the answer; None for any other."""
+        targets = [target.res_target for target in self._select.target_list]
+        kind, inner = unwrap(item.node)
+        names = names_of(inner.fields) if kind == "column_ref" else None
+        shown = [column_name(target) for target in targets]
+        if kind == "a_const" and inner.HasField("ival"):
+            at = inner.ival.ival - 1
+        elif names and len(names) == 1 and names[0] in shown:
+            at = shown.index(names[0])
+        else:
+            wanted = canonical(item.node, self._level)
+            same = [canonical(target.val, self._level) == wanted for target in targets]
+            at = same.index(True) if True in same else -1
+        if not 0 <= at < len(targets):
+            return None
+        return SortKey(at, *direction(item))
+
+
+def _plan_distinct(candidate: Candidate) -> Combine:
+    """DISTINCT, or UNION, over the distinct rows of each shard."""
+    select, outputs = candidate.select, candidate.query.outputs
+    if outputs is None:
+        raise Unplannable("the columns that are to be distinct are not known")
+    if select.distinct_clause and select.distinct_clause[0].WhichOneof("node"):
+        raise Unplannable("DISTINCT ON takes one row of several shards'")
+    partial = copy(select)
+    clear(partial, "sort_clause", "limit_count", "limit_offset", "limit_option")
+    partial.limit_option = parse_select("SELECT").limit_option
+    names = [f"c{at}" for at in range(len(outputs))]
+    wrapped = parse_select(f"SELECT * FROM (SELECT) {ROWS}({', '.join(names)})")
+    wrapped.from_clause[0].range_subselect.subquery.select_stmt.CopyFrom(partial)
+    shown = ", ".join(
+        f"{partial_column(at)} AS {quoted(column.name)}" for at, column in enumerate(outputs)
+    )
+    combine = parse_select(f"SELECT DISTINCT {shown} FROM {quoted(PARTIAL)} {ROWS}")
+    keys = [_place(item.sort_by, candidate) for item in select.sort_clause]
+    for item, key in zip(select.sort_clause, keys, strict=True):
+        made = combine.sort_clause.add()
+        made.CopyFrom(item)
+        made.sort_by.node.CopyFrom(expression(str(key.column + 1)))
+    for name in ("limit_count", "limit_offset"):
+        if select.HasField(name):
+            getattr(combine, name).CopyFrom(getattr(select, name))
+    combine.limit_option = select.limit_option
+    every = tuple(range(len(outputs)))
+    reduction = _distinct_reduction(candidate, keys)
+    return Combine(
+        candidate.write(wrapped), candidate.write(combine), len(every), candidate.pins,
+        reduction=reduction,
+    )  # fmt: skip
+
+
+def _distinct_reduction(candidate: Candidate, keys: list[SortKey]) -> Reduction | None:
+    outputs = candidate.query.outputs or ()
+    every = tuple(range(len(outputs)))
+    try:
+        slice_ = read_slice(candidate)
+    except Unplannable:
+        return None
+    shown = tuple(column.name for column in outputs)
+    return Reduction(every, tuple(("key", at) for at in every), shown, tuple(keys), slice_)
+
+
+def _place(item: Any, candidate: Candidate) -> SortKey:
+    """The column of the answer that an item of ORDER BY is."""
+    order = read_order(candidate)
+    at = [each.sort_by == item for each in candidate.select.sort_clause].index(True)
+    return order.keys[at]
+
+
+def _names_output(node: Message, outputs: set[str]) -> bool:
+    """Whether an item of ORDER BY is a number or the name of a column of the answer."""
+    kind, inner = unwrap(node)
+    if kind == "a_const":
+        return True
+    names = names_of(inner.fields) if kind == "column_ref" else None
+    return names is not None and len(names) == 1 and names[0] in outputs
+
+
+def canonical(node: Message, level: Level) -> bytes:
+    """Bytes that are equal for expressions that mean the same: `t.a` and `a`, say."""
+    made = copy(node)
+    for message in list(walk(made)):
+        if type_name(message) == "ColumnRef":
+            column = level.named(names_of(message.fields))
+            if column is not None:
+                message.ClearField("fields")
+                message.fields.add().string.sval = f"\1{column.id}"
+    return same_text(made)
+
+
+def _identity(column: object) -> bytes:
+    node = expression("x")
+    node.column_ref.fields[0].string.sval = f"\1{column}"
+    return same_text(node)
+
+
+def _key_columns(table: Table) -> list[BoundColumn]:
+    """The columns of a table's primary key."""
+    names = table.relation.primary_key
+    columns = table.columns or ()
+    return [each for each in columns if each.column is not None and each.column.name in names]

@@ -1,0 +1,68 @@
+"""Goal: put the shards' rows one after the other.
+
+    SELECT o_orderkey, count(*) FROM orders JOIN lineitem ON l_orderkey = o_orderkey
+    GROUP BY o_orderkey
+
+1. The join is by the shard key, so no row needs rows of two shards (`locality`).
+2. The groups are by the key, so no group has rows on two shards.
+3. The user's own text runs on each shard, and the answer is what all of them give.
+
+Refuses what crosses shards, and ORDER BY, which `merge` does.
+"""
+
+from __future__ import annotations
+
+from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.plan import Refusal, Scatter
+from greenshard.planner.query import Table
+
+STRATEGY = "concatenate"
+
+
+def plan_concatenate(candidate: Candidate) -> Scatter | Refusal:
+    """Run the user's own text everywhere."""
+    try:
+        check_local(candidate)
+    except Unplannable as unplannable:
+        return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+    if candidate.select.sort_clause:
+        return candidate.refusal(STRATEGY, "the rows are to be in order")
+    if candidate.analysis.crossing:
+        return candidate.refusal(STRATEGY, "LIMIT counts the rows of all shards")
+    return Scatter(candidate.own_sql, candidate.pins, writes=locks_rows(candidate))
+
+
+def check_local(candidate: Candidate) -> None:
+    """Make sure that all but LIMIT is done where the rows are.
+
+    Raises:
+        Unplannable: Something else crosses shards.
+    """
+    for step, crosses in candidate.analysis.crossing.items():
+        if step != "limit":
+            raise Unplannable(crosses.reason, crosses.offset)
+    if locks_rows(candidate):
+        _check_locks(candidate)
+
+
+def locks_rows(candidate: Candidate) -> bool:
+    """Whether a SELECT ends with FOR UPDATE or the like."""
+    return len(candidate.select.locking_clause) > 0
+
+
+def _check_locks(candidate: Candidate) -> None:
+    """Rows of reference tables are locked on the first shard only: see `reference`."""
+    names = {
+        relation.range_var.relname
+        for clause in candidate.select.locking_clause
+        for relation in clause.locking_clause.locked_rels
+    }
+    for item in candidate.query.items:
+        table = item if isinstance(item, Table) else None
+        if table is None:
+            raise Unplannable("row locks in a query with joins")
+        if not table.sharded and (not names or table.sources[0].alias in names):
+            raise Unplannable(
+                f"rows of reference table {table.relation.name} are locked beside sharded ones",
+                table.node.location,
+            )

@@ -1,0 +1,225 @@
+"""Goal: bring the rows that matter to one PostgreSQL, and run the query there.
+
+    SELECT c_custkey, count(o_orderkey) FROM customer
+    LEFT JOIN orders ON o_custkey = c_custkey AND o_comment NOT LIKE '%%x%%'
+    GROUP BY c_custkey
+
+1. Of `orders`, the columns o_custkey, o_orderkey and o_comment are named.
+2. What the text says of its rows alone is said to the shards:
+       SELECT o_orderkey, o_custkey, o_comment FROM orders WHERE o_comment NOT LIKE '%%x%%'
+3. Their rows go into a temporary table called orders, which PostgreSQL finds before any other of
+   that name, and the user's own text runs beside it.
+
+Where a name is qualified, or is that of a view, or two tables have the same one, the text is
+written anew.
+
+Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.catalog import Relation
+from greenshard.planner.columns import Mentions, has_column_aliases, starred
+from greenshard.planner.nodes import copy, expression, quoted
+from greenshard.planner.nodes import select as parse_select
+from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
+from greenshard.planner.query import Condition, Derived, Query, Table, nested, queries, tables
+from greenshard.planner.restriction import Restriction
+from greenshard.planner.tree import names_of
+
+STRATEGY = "gather"
+_LONGEST_NAME = 63
+
+
+def plan_gather(candidate: Candidate) -> Gather | Refusal:
+    """Run the query in one place."""
+    try:
+        return _Gathering(candidate).plan()
+    except Unplannable as unplannable:
+        return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+
+
+class _Gathering:
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+        self._views = [
+            item
+            for query in queries(candidate.query)
+            for item in nested(query.items)
+            if isinstance(item, Derived) and item.view is not None
+        ]
+        self._mentions = Mentions([candidate.select, *(view.definition for view in self._views)])
+        self._starred = starred(candidate.query)
+
+    def plan(self) -> Gather:
+        candidate = self._candidate
+        for query in queries(candidate.query):
+            if query.node.locking_clause:
+                raise Unplannable("rows are locked")
+        for table in candidate.tables:
+            if not table.exact:
+                raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
+        relations = {
+            (each.table.relation.schema, each.table.relation.name): each.table.relation
+            for each in candidate.restrictions
+            if not each.table.system
+        }
+        names = _temporary_names(list(relations.values()))
+        gathered = tuple(
+            self._table(relation, names[where]) for where, relation in relations.items()
+        )
+        return Gather(gathered, self._sql(names))
+
+    def _table(self, relation: Relation, name: str) -> GatheredTable:
+        places = [each for each in self._candidate.restrictions if each.table.relation is relation]
+        table = places[0].table
+        columns = self._columns(relation, [each.table for each in places])
+        shown = ", ".join(quoted(column.name) for column in columns)
+        qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
+        read = parse_select(f"SELECT {shown} FROM {qualified}")
+        if table.sharded:
+            _filter(read, places)
+        pins = [each.pin for each in places]
+        known = {column.name for column in columns}
+        return GatheredTable(
+            name,
+            qualified,
+            columns,
+            self._candidate.write(read),
+            None if None in pins else tuple(pin for pin in pins if pin is not None),
+            not table.sharded,
+            relation.primary_key if known.issuperset(relation.primary_key) else (),
+        )
+
+    def _columns(self, relation: Relation, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
+        """The columns that the text can mean; one at least, for the rows are to be counted."""
+        numbers = {column.id[0] for table in places for column in table.columns or ()}
+        every = (
+            self._mentions.needs_all()
+            or -1 in self._starred
+            or not numbers.isdisjoint(self._starred)
+            or any(map(has_column_aliases, places))
+        )
+        needed = [column for column in relation.columns if every or column.name in self._mentions]
+        return tuple(
+            GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
+            for column in needed or relation.columns[:1]
+        )
+
+    # The text -------------------------------------------------------------------------------
+
+    def _sql(self, names: dict[tuple[str, str], str]) -> Sql:
+        """The user's own text, if its names mean the temporary tables."""
+        plain = all(
+            not table.node.schemaname and names[_where(table.relation)] == table.node.relname
+            for table in self._candidate.tables
+            if not table.system
+        )
+        if plain and not self._views:
+            return self._candidate.own_sql
+        return self._candidate.write(self._renamed(names))
+
+    def _renamed(self, names: dict[tuple[str, str], str]) -> Any:
+        """The query with the temporary tables' names, and views as their queries."""
+        made = copy(self._candidate.select)
+        query = self._candidate.bind(made)
+        for table in tables(query):
+            if table.system:
+                continue
+            node = table.node
+            if not node.alias.aliasname:
+                node.alias.aliasname = node.relname
+            node.relname = names[_where(table.relation)]
+            node.ClearField("schemaname")
+        _put_views(made, query)
+        for message in list(walk(made)):
+            if type_name(message) == "ColumnRef" and len(message.fields) > 2:
+                del message.fields[: len(message.fields) - 2]
+        return made
+
+
+def _where(relation: Relation) -> tuple[str, str]:
+    return relation.schema, relation.name
+
+
+def _temporary_names(relations: Sequence[Relation]) -> dict[tuple[str, str], str]:
+    """A name for each table: its own, if no other has the same."""
+    names: dict[tuple[str, str], str] = {}
+    for number, relation in enumerate(relations):
+        name = relation.name
+        if name in names.values():
+            name = f"gs{number} {relation.name}"[:_LONGEST_NAME]
+        names[_where(relation)] = name
+    return names
+
+
+def _filter(read: Any, places: Sequence[Restriction]) -> None:
+    """Leave out the rows that matter at none of the places where the table is named."""
+    if not all(each.filters for each in places):
+        return
+    texts = [_all_of(each) for each in places]
+    node = texts[0]
+    for other in texts[1:]:
+        joined = expression("a OR b")
+        joined.bool_expr.args[0].CopyFrom(node)
+        joined.bool_expr.args[1].CopyFrom(other)
+        node = joined
+    read.where_clause.CopyFrom(node)
+
+
+def _all_of(restriction: Restriction) -> Any:
+    made: Any = None
+    for condition in restriction.filters:
+        node = _own_names(condition)
+        if made is None:
+            made = node
+            continue
+        joined = expression("a AND b")
+        joined.bool_expr.args[0].CopyFrom(made)
+        joined.bool_expr.args[1].CopyFrom(node)
+        made = joined
+    return made
+
+
+def _own_names(condition: Condition) -> Any:
+    """A condition with the columns' names in the table itself."""
+    made = copy(condition.node)
+    for message in list(walk(made)):
+        if type_name(message) == "ColumnRef":
+            column = condition.level.named(names_of(message.fields))
+            if column is None or column.column is None:
+                raise Unplannable("a condition is on something else than columns")
+            message.ClearField("fields")
+            message.fields.add().string.sval = column.column.name
+    return made
+
+
+def _put_views(root: Any, query: Query) -> None:
+    """Put the queries of views in the place of their names."""
+    views = {}
+    for one in queries(query, into_views=False):
+        for item in nested(one.items):
+            if isinstance(item, Derived) and item.view is not None:
+                _put_views(item.definition, item.query)
+                views[item.view.location] = item
+    for message in list(walk(root)) if views else ():
+        if type_name(message) == "Node" and message.HasField("range_var"):
+            view = views.get(message.range_var.location)
+            if view is not None:
+                message.CopyFrom(_subquery(view))
+
+
+def _subquery(view: Derived) -> Message:
+    made = copy(parse_select("SELECT FROM (SELECT) a").from_clause[0])
+    inner = made.range_subselect
+    inner.subquery.select_stmt.CopyFrom(view.definition)
+    inner.alias.aliasname = view.sources[0].alias
+    for column in view.columns or ():
+        inner.alias.colnames.add().string.sval = column.name
+    made_node: Message = made
+    return made_node

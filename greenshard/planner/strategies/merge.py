@@ -1,0 +1,75 @@
+"""Goal: let the shards sort and cut their rows, and merge what they give.
+
+    SELECT o_orderkey FROM orders ORDER BY o_totalprice DESC LIMIT 10 OFFSET 5
+
+1. Each shard runs
+       SELECT o_orderkey, o_totalprice AS "gs k0" FROM orders
+       ORDER BY o_totalprice DESC LIMIT 10 + 5
+2. The rows are merged by the last column, the first five left out, the next ten taken, and the
+   last column is cut off.
+
+Refuses what crosses shards but for LIMIT; FETCH FIRST ... WITH TIES; ORDER BY USING; row locks with
+LIMIT, since more rows would be locked than are given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner._parser import WITH_TIES
+from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.nodes import add_target, copy, expression
+from greenshard.planner.ordering import Order, read_order
+from greenshard.planner.plan import Refusal, Scatter, Slice
+from greenshard.planner.strategies.concatenate import check_local, locks_rows
+
+STRATEGY = "merge"
+
+
+def plan_merge(candidate: Candidate) -> Scatter | Refusal:
+    """Merge rows that the shards have sorted."""
+    try:
+        check_local(candidate)
+        order = read_order(candidate)
+        slice_ = read_slice(candidate)
+    except Unplannable as unplannable:
+        return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+    if candidate.analysis.crossing and locks_rows(candidate):
+        return candidate.refusal(STRATEGY, "more rows would be locked than LIMIT lets through")
+    sql = candidate.own_sql
+    if order.hidden or slice_.offset is not None:
+        sql = candidate.write(_for_shards(candidate.select, order))
+    return Scatter(
+        sql,
+        candidate.pins,
+        order.keys,
+        slice_,
+        len(order.hidden),
+        writes=locks_rows(candidate),
+        strategy=STRATEGY,
+    )
+
+
+def read_slice(candidate: Candidate) -> Slice:
+    """LIMIT and OFFSET.
+
+    Raises:
+        Unplannable: They are computed, or rows that tie with the last one are wanted.
+    """
+    if candidate.select.limit_option == WITH_TIES:
+        raise Unplannable("FETCH FIRST ... WITH TIES")
+    return Slice(candidate.bound("limit_count"), candidate.bound("limit_offset"))
+
+
+def _for_shards(select: Any, order: Order) -> Any:
+    """What each shard runs: with the sort keys, and all rows that may be among the first."""
+    made = copy(select)
+    for number, node in enumerate(order.hidden):
+        add_target(made, node, f"gs k{number}")
+    if made.HasField("limit_offset") and made.HasField("limit_count"):
+        total = expression("(1)::pg_catalog.int8 + (2)::pg_catalog.int8")
+        total.a_expr.lexpr.type_cast.arg.CopyFrom(select.limit_count)
+        total.a_expr.rexpr.type_cast.arg.CopyFrom(select.limit_offset)
+        made.limit_count.CopyFrom(total)
+    made.ClearField("limit_offset")
+    return made

@@ -1,0 +1,34 @@
+"""Goal: run on one shard what every shard can answer.
+
+    SELECT n_name FROM nation JOIN region ON n_regionkey = r_regionkey
+    SELECT 1
+
+Refuses if a sharded table is read. Row locks are taken on the first shard, for everybody.
+"""
+
+from __future__ import annotations
+
+from greenshard.planner.candidate import Candidate
+from greenshard.planner.functions import calls, is_harmless
+from greenshard.planner.plan import Anywhere, Refusal, Sql
+from greenshard.planner.query import queries
+
+
+def plan_reference(candidate: Candidate) -> Anywhere | Refusal:
+    """Run the user's own text on any one shard."""
+    if candidate.sharded:
+        table = candidate.sharded[0]
+        return candidate.refusal(
+            "reference", f"{table.relation.name} is sharded", table.node.location
+        )
+    return Anywhere(Sql(candidate.text), first=_must_be_first(candidate))
+
+
+def _must_be_first(candidate: Candidate) -> bool:
+    """Whether the statement changes something beside rows: a lock, a sequence."""
+    if any(query.node.locking_clause for query in queries(candidate.query)):
+        return True
+    return any(
+        candidate.functions.is_volatile(call) and not is_harmless(call)
+        for call in calls(candidate.select)
+    )
