@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pickle
+import traceback
+
+import pytest
+
+from greenshard import errors
+from greenshard.cluster import Cluster, Hash, Reference, Shard, Sharded, TableName, Unknown
+
+SECRET = "s3cr3t"
+SHARDS = {"s0": "dbname=a", "s1": f"postgresql://app:{SECRET}@db1/app"}
+
+
+def mistakes_of(*args, **kwargs):
+    with pytest.raises(errors.ProgrammingError) as caught:
+        Cluster(*args, **kwargs)
+    assert caught.value.code == "GS105"
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    lines = str(caught.value).removesuffix(" [GS105]").splitlines()
+    return [line.strip() for line in lines[1:]]
+
+
+def test_shards_keep_their_order():
+    cluster = Cluster({"b": "dbname=b", "a": "dbname=a"})
+    assert cluster.names == ("b", "a")
+    assert cluster.shards["b"] == Shard("b", "dbname=b")
+
+
+def test_a_shard_may_have_replicas():
+    shard = {"primary": "dbname=a", "replicas": ["host=r dbname=a"]}
+    for given in (shard, Shard("s0", "dbname=a", ("host=r dbname=a",))):
+        cluster = Cluster({"s0": given})
+        assert cluster.shards["s0"] == Shard("s0", "dbname=a", ("host=r dbname=a",))
+
+
+def test_no_connection_string_is_shown():
+    shards = {**SHARDS, "s2": {"primary": "dbname=c", "replicas": [f"password={SECRET}"]}}
+    cluster = Cluster(shards, {"orders": Sharded("id")})
+    assert SECRET not in repr(cluster) + str(cluster) + repr(cluster.shards)
+    assert "Shard(name='s1')" in repr(cluster)
+
+
+def test_a_table_is_found_by_its_name_in_the_catalog():
+    cluster = Cluster(SHARDS, {"Orders": Sharded("id"), '"Nation"': Reference()})
+    assert cluster.table("public", "orders") == Sharded("id")
+    assert cluster.table(None, "orders") == Sharded("id")
+    assert cluster.table("public", "Nation") == Reference()
+    assert cluster.table("public", "Orders") is None
+    assert cluster.table("public", "nation") is None
+
+
+def test_a_declaration_with_a_schema_wins():
+    cluster = Cluster(SHARDS, {"orders": Sharded("id"), "sales.orders": Reference()})
+    assert cluster.table("sales", "orders") == Reference()
+    assert cluster.table("public", "orders") == Sharded("id")
+    assert cluster.table(None, "orders") == Sharded("id")
+
+
+def test_a_table_declared_with_a_schema_is_found_in_no_other():
+    cluster = Cluster(SHARDS, {"sales.orders": Reference()})
+    assert cluster.table("public", "orders") is None
+    assert cluster.table(None, "orders") is None
+
+
+def test_the_names_of_a_clusters_tables_declare_the_same_again():
+    cluster = Cluster(SHARDS, {'Sales."Orders"': Reference(), 'O."a.""b"': Reference()})
+    assert list(cluster.tables) == ['sales."Orders"', 'o."a.""b"']
+    assert Cluster(SHARDS, cluster.tables).tables == cluster.tables
+
+
+def test_a_sharded_table_has_the_clusters_placement_or_its_own():
+    own = Sharded("id", Unknown("tenant"))
+    cluster = Cluster(SHARDS, {"a": Sharded("id"), "b": own}, Hash(slots=8))
+    assert cluster.placement_of(Sharded("id")) == Hash(slots=8)
+    assert cluster.placement_of(own) == Unknown("tenant")
+    assert Cluster(SHARDS).placement == Hash(slots=256)
+
+
+def test_a_shard_key_is_folded_as_the_server_folds_it():
+    assert Sharded("O_OrderKey").column == "o_orderkey"
+    assert Sharded('"O_OrderKey"').column == "O_OrderKey"
+    assert Sharded("ÄÖ").column == "ÄÖ"
+
+
+def test_a_cluster_survives_pickling():
+    cluster = Cluster(SHARDS, {"orders": Sharded("id"), "nation": Reference()})
+    again = pickle.loads(pickle.dumps(cluster))
+    assert (again.shards, again.tables, again.placement) == (
+        cluster.shards, cluster.tables, cluster.placement,
+    )  # fmt: skip
+    assert again.table("public", "orders") == Sharded("id")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("orders", TableName(None, "orders")),
+        (' "or""ders" ', TableName(None, 'or"ders')),
+        ('sales . "a.b"', TableName("sales", "a.b")),
+        ("_x$1", TableName(None, "_x$1")),
+    ],
+)
+def test_names_are_read_as_in_sql(text, name):
+    assert TableName.read(text) == name
+    assert TableName.read(str(name)) == name
+
+
+@pytest.mark.parametrize("text", ["", "1a", "a b", "a.b.c", '""', '"a', "a;b", "x" * 64])
+def test_other_texts_are_no_names(text):
+    (told,) = mistakes_of(SHARDS, {text: Reference()})
+    assert told.endswith(("is not a table's name, nor a schema's and a table's with a dot between",
+                          "is longer than 63 bytes"))  # fmt: skip
+
+
+def test_every_mistake_is_told_at_once_with_its_place():
+    shards = {
+        "s0": "dbname=a",
+        "s1": " ",
+        "s2": 5,
+        "s3": {"primary": "dbname=d", "replicas": "dbname=r", "replica": "x"},
+        "s4": {"replicas": ["dbname=e", ""]},
+        "s5": Shard("other", "dbname=f"),
+        "s6": f"password={SECRET}",
+        "s7": {"primary": f"password={SECRET}"},
+        "": "dbname=g",
+    }
+    tables = {
+        "orders": Sharded("no column"),
+        "Orders": Sharded(5),
+        "a.b.c": Reference(),
+        "x": "sharded",
+        "y": Sharded("id", Hash(1)),
+        "z": Sharded("id", "hash"),
+    }
+    assert mistakes_of(shards, tables, Hash(slots=0)) == [
+        "shards.s1: must be a connection string, not empty",
+        "shards.s2: must be a connection string, not int",
+        "shards.s3.replica: a shard has primary and replicas only",
+        "shards.s3.replicas: must be a list of connection strings, not str",
+        "shards.s4.primary: must be a connection string, not nothing",
+        "shards.s4.replicas[1]: must be a connection string, not empty",
+        "shards.s5: has the name other of its own",
+        "shards: a shard's name must be text, not ''",
+        "shards.s7: is the same database as shard s6",
+        "tables.orders.shard_key: is not the name of a column",
+        "tables.Orders.shard_key: must be the name of a column, not int",
+        "tables.Orders: the table orders is declared twice",
+        "tables.\"a.b.c\": is not a table's name, nor a schema's and a table's with a dot between",
+        "tables.x: must be Sharded(...) or Reference(), not str",
+        "placement.slots: must be from 1 to 2147483647, not 0",
+        "tables.y.placement.slots: 1 slots leave some of the 9 shards without any",
+        "tables.z.placement: must be a placement, as Hash() is, not str",
+    ]
+
+
+def test_things_of_the_wrong_shape_are_told():
+    assert mistakes_of(["dbname=a"], ["orders"], "hash") == [
+        "shards: must be a mapping of names, not list",
+        "tables: must be a mapping of names, not list",
+        "placement: must be a placement, as Hash() is, not str",
+    ]
+    assert mistakes_of({}) == ["shards: there are none"]
+
+
+def test_one_mistake_is_not_several():
+    with pytest.raises(errors.ProgrammingError, match="the cluster has a mistake:"):
+        Cluster({})

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from greenshard import errors
+from greenshard.cluster import Cluster, Function, Hash, List, Range, Reference, Sharded, Unknown
+
+SHARDS = '[shards]\ns0 = "dbname=a"\ns1 = "dbname=b"\n'
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        path = tmp_path / "cluster.toml"
+        path.write_text(text, encoding="utf-8")
+        return Cluster.from_toml(path)
+
+    return read
+
+
+def mistakes_of(read, text):
+    with pytest.raises(errors.ProgrammingError, match=r"cluster\.toml has .*mistake") as caught:
+        read(text)
+    assert caught.value.code == "GS105"
+    lines = str(caught.value).removesuffix(" [GS105]").splitlines()
+    return [line.strip() for line in lines[1:]]
+
+
+def test_a_whole_file_is_read(read):
+    cluster = read("""
+        [shards]
+        s0 = "postgresql://app@db0/app"
+        s1 = { primary = "postgresql://app@db1/app", replicas = ["postgresql://app@db1r/app"] }
+        [tables]
+        orders   = { shard_key = "o_orderkey" }
+        lineitem = { shard_key = "l_orderkey", placement = { method = "unknown", name = "x" } }
+        nation   = { reference = true }
+        archive.orders = { shard_key = "Year" }
+        "Sales.\\"Orders\\"" = { reference = true }
+        [tables.other.nation]
+        reference = true
+        [placement]
+        slots = 64
+    """)
+    assert cluster.names == ("s0", "s1")
+    assert cluster.shards["s1"].replicas == ("postgresql://app@db1r/app",)
+    assert cluster.tables == {
+        "orders": Sharded("o_orderkey"),
+        "lineitem": Sharded("l_orderkey", Unknown("x")),
+        "nation": Reference(),
+        "archive.orders": Sharded("Year"),
+        'sales."Orders"': Reference(),
+        "other.nation": Reference(),
+    }
+    assert cluster.placement == Hash(slots=64)
+
+
+def test_shards_are_enough(read):
+    cluster = read(SHARDS)
+    assert (cluster.tables, cluster.placement) == ({}, Hash())
+
+
+@pytest.mark.parametrize(
+    ("text", "placement"),
+    [
+        ("", Hash()),
+        ('method = "hash"', Hash()),
+        ('slots = 4\nassignment = { s0 = [0, "2-3"], s1 = [1] }',
+         Hash(4, {0: "s0", 1: "s1", 2: "s0", 3: "s0"})),
+        ('method = "list"\nvalues = { s0 = ["de", "at"], s1 = ["fr"] }\ndefault = "s1"',
+         List({"de": "s0", "at": "s0", "fr": "s1"}, "s1")),
+        ('method = "range"\nranges = [{ below = 2020-01-01, shard = "s0" }]\ndefault = "s1"',
+         Range([(date(2020, 1, 1), "s0")], "s1")),
+        ('method = "unknown"', Unknown()),
+        ('method = "unknown"\nname = "tenant"', Unknown("tenant")),
+        ('method = "os.path:join"', Function("os.path:join")),
+    ],
+)  # fmt: skip
+def test_placements_are_read(read, text, placement):
+    assert read(f"{SHARDS}[placement]\n{text}").placement == placement
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("placement = 5", "placement: must be a table, not int"),
+        ('placement.method = "hush"',
+         "placement.method: must be one of hash, list, range, unknown, or package.module:function"),
+        ("placement.method = 5",
+         "placement.method: must be one of hash, list, range, unknown, or package.module:function"),
+        ('placement = { method = "unknown", slots = 5 }',
+         "placement.slots: no such setting; there are method, name"),
+        ('placement = { method = "os.path:join", slots = 5 }',
+         "placement.slots: no such setting; there are method"),
+        ('placement.slots = "many"', "placement.slots: must be a number, not str"),
+        ("placement = { slots = 2, assignment = [0] }",
+         "placement.assignment: must be a table with a list of values for each shard"),
+        ("placement = { slots = 2, assignment = { s0 = 0 } }",
+         "placement.assignment.s0: must be a list, not int"),
+        ('placement = { slots = 2, assignment = { s0 = ["1-0"] } }',
+         "placement.assignment.s0: must be a slot, or slots as in \"0-127\", not '1-0'"),
+        ('placement = { slots = 2, assignment = { s0 = [0, 1], s1 = ["0-0"] } }',
+         "placement.assignment.s1: 0 is on shard s0 already"),
+        ('placement.method = "list"',
+         "placement.values: must be a table with a list of values for each shard"),
+        ('placement = { method = "list", values = { s0 = [[1]] } }',
+         "placement.values.s0: must be a list of values, not of lists"),
+        ('placement.method = "range"',
+         'placement.ranges: must be a list of { below = ..., shard = "..." }'),
+        ('placement = { method = "range", ranges = [{ below = 1 }] }',
+         'placement."ranges[0]": must be { below = ..., shard = "..." }'),
+        ("tables = 5", "tables: must be a table, not int"),
+        ('tables.orders = "id"', "tables.orders: must be a table, not str"),
+        ("tables.orders = {}", "tables.orders: must have either shard_key or reference = true"),
+        ('tables.orders = { shard_key = "id", reference = true }',
+         "tables.orders: must have either shard_key or reference = true"),
+        ('tables.orders = { reference = "yes" }',
+         "tables.orders.reference: must be true or false, not str"),
+        ("tables.orders.shard_key = 5",
+         "tables.orders.shard_key: must be the name of a column, not int"),
+        ('tables.orders = { shard_key = "id", key = "id" }',
+         "tables.orders.key: no such setting; there are placement, reference, shard_key"),
+        ("tables.nation = { reference = true, placement = {} }",
+         "tables.nation.placement: a reference table has none"),
+        ('tables.orders = { shard_key = "id", placement = { slots = 1 } }',
+         "tables.orders.placement.slots: 1 slots leave some of the 2 shards without any"),
+        ('table.orders = { shard_key = "id" }',
+         "table: no such setting; there are placement, shards, tables"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_place(read, text, told):
+    assert mistakes_of(read, f"{text}\n{SHARDS}") == [told]
+
+
+def test_every_mistake_is_told_at_once(read):
+    text = """
+        [tables]
+        orders = { shard_key = "" }
+        nation = { references = true }
+        sales.x = { reference = 1 }
+        [placement]
+        method = "list"
+        values = { s0 = [1] }
+    """
+    assert mistakes_of(read, text) == [
+        "tables.nation.references: no such setting; there are placement, reference, shard_key",
+        "tables.nation: must have either shard_key or reference = true",
+        'tables."sales.x".reference: must be true or false, not int',
+        "shards: must be a mapping of names, not nothing",
+        "tables.orders.shard_key: is not the name of a column",
+        "placement: there is no shard s0",
+    ]
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(errors.ProgrammingError, match=r"no\.toml cannot be read: No") as caught:
+        Cluster.from_toml(tmp_path / "no.toml")
+    assert caught.value.code == "GS106"
+
+
+@pytest.mark.parametrize("content", [b"[shards]\ns0 = password=s3cr3t", b"a = '\xff'"])
+def test_a_file_that_is_not_toml_is_told_and_not_quoted(tmp_path, content):
+    path = tmp_path / "cluster.toml"
+    path.write_bytes(content)
+    with pytest.raises(errors.ProgrammingError, match=r"cluster.toml is not TOML: ") as caught:
+        Cluster.from_toml(path)
+    assert caught.value.code == "GS106"
+    assert "s3cr3t" not in str(caught.value)
