@@ -16,6 +16,7 @@ from greenshard._driver import (
     Timestamp,
     TimestampFromTicks,
 )
+from greenshard.cluster import Cluster, Reference, Sharded
 from greenshard.connection import Connection
 from greenshard.cursor import Cursor
 from greenshard.dbapi import apilevel, connect, paramstyle, threadsafety
@@ -47,6 +48,7 @@ __all__ = [
     "ROWID",
     "STRING",
     "Binary",
+    "Cluster",
     "Connection",
     "Cursor",
     "DataError",
@@ -65,7 +67,9 @@ __all__ = [
     "PartialResultWarning",
     "ProgrammingError",
     "QueryTimeout",
+    "Reference",
     "ShardTiming",
+    "Sharded",
     "Time",
     "TimeFromTicks",
     "Timestamp",

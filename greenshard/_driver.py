@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions as ext
 from psycogreen.gevent import patch_psycopg
-from psycopg2._psycopg import ReplicationConnection, ReplicationCursor
+from psycopg2._psycopg import DATETIMETZ, ReplicationConnection, ReplicationCursor
 from psycopg2.sql import Composable
 
 from greenshard import _green, errors
@@ -36,7 +36,23 @@ POLL_OK = ext.POLL_OK
 InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
 UNICODE = ext.UNICODE
 new_type, register_type = ext.new_type, ext.register_type
+quote_ident = ext.quote_ident
 global_typecasters: Mapping[int, Any] = ext.string_types
+#: psycopg2's own typecasters of some types, for who wonders whether the program has put others in.
+own_typecasters: Mapping[int, tuple[Any, ...]] = {
+    16: (ext.BOOLEAN,),
+    17: (psycopg2.BINARY,),
+    **dict.fromkeys((19, 25, 1043), (psycopg2.STRING, ext.UNICODE)),
+    20: (ext.LONGINTEGER,),
+    **dict.fromkeys((21, 23), (ext.INTEGER,)),
+    26: (psycopg2.ROWID,),
+    **dict.fromkeys((700, 701), (ext.FLOAT,)),
+    1082: (ext.DATE, ext.PYDATE),
+    1114: (psycopg2.DATETIME, ext.PYDATETIME),
+    1184: (DATETIMETZ, ext.PYDATETIMETZ),
+    1700: (ext.DECIMAL,),
+}
+Column = ext.Column
 QueryCanceled = psycopg2.errors.QueryCanceled
 
 STATUS_READY, STATUS_PREPARED = ext.STATUS_READY, ext.STATUS_PREPARED

@@ -52,6 +52,28 @@ def on_error(value: Any) -> str:
     return str(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Yes or no.
+
+    Raises:
+        errors.ProgrammingError: It is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise unusable(f"{name} is {value!r}, not True or False")
+    return value
+
+
+def row_count(name: str, value: Any) -> int:
+    """How many rows there may be.
+
+    Raises:
+        errors.ProgrammingError: It is no number of rows.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise unusable(f"{name} is {value!r}, not a number of rows")
+    return value
+
+
 def derived_class(name: str, value: Any, base: type) -> None:
     """A class derived from one of psycopg2's.
 
@@ -69,7 +91,7 @@ def unusable(message: str) -> errors.ProgrammingError:
 
 
 class Checked:
-    """An attribute whose values go through `seconds` or `on_error` when they are set.
+    """An attribute whose values are checked when they are set.
 
     It has no ``__get__``, so reading costs nothing: Python takes the value from the instance.
     """
@@ -88,6 +110,16 @@ def timeout_attribute() -> Any:
     """The attribute ``timeout`` of connections and cursors."""
     doc = "Seconds that each call may take; None for no limit."
     return Checked(lambda value: seconds("timeout", value), doc)
+
+
+def flag_attribute(name: str, doc: str) -> Any:
+    """An attribute that is True or False."""
+    return Checked(lambda value: flag(name, value), doc)
+
+
+def row_count_attribute(name: str, doc: str) -> Any:
+    """An attribute that is a number of rows."""
+    return Checked(lambda value: row_count(name, value), doc)
 
 
 def on_error_attribute() -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenshard import errors
 from greenshard._driver import (
@@ -19,8 +19,15 @@ from greenshard._driver import (
     RawCursor,
     make_cooperative,
 )
-from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
+from greenshard.arguments import (
+    derived_class,
+    flag_attribute,
+    on_error_attribute,
+    row_count_attribute,
+    timeout_attribute,
+)
 from greenshard.cursor import Cursor, cursor_class
+from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
@@ -29,6 +36,15 @@ from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
 from greenshard.settings import Settings
 from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
+
+if TYPE_CHECKING:
+    from greenshard.cluster import Cluster
+
+#: How many rows a statement may bring to one server, unless the connection says otherwise.
+GATHER_LIMIT = 1_000_000
+
+#: Stands for no key: None is one.
+_NO_KEY: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,8 @@ class Opening:
         on_error: "raise" or "partial".
         grace_s: Seconds that a server may take to answer a cancel.
         missing: Why shards are left out (with "partial").
+        cluster: The declaration that the shards are of, if there is one.
+        limits: `allow_scatter`, `allow_gather` and `gather_limit`.
     """
 
     shards: Mapping[str, Dsn | RawConnection]
@@ -50,6 +68,8 @@ class Opening:
     on_error: str = "raise"
     grace_s: float = 5.0
     missing: Mapping[str, BaseException] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def home_text(self) -> str:
@@ -75,11 +95,21 @@ class Connection(Settings, RawConnection):
     are psycopg2's plain ones. Given open connections, it lives on none of them, and those
     functions take its cursors only.
 
-    New cursors take over its `timeout` and `on_error`.
+    New cursors take over its `timeout` and `on_error`. Over a declared cluster, `allow_scatter`,
+    `allow_gather` and `gather_limit` say what a statement may cost.
     """
 
     timeout = timeout_attribute()
     on_error = on_error_attribute()
+    allow_scatter = flag_attribute(
+        "allow_scatter", "Whether a statement that reads or changes rows may run on several shards."
+    )
+    allow_gather = flag_attribute(
+        "allow_gather", "Whether rows may be brought to one server, for what needs that."
+    )
+    gather_limit = row_count_attribute(
+        "gather_limit", "How many rows a statement may bring to one server."
+    )
     _opening: Opening | None = None
     _session: Session
     _home: Physical
@@ -91,10 +121,19 @@ class Connection(Settings, RawConnection):
         self._opening = None
         self.timeout = opening.timeout_s
         self.on_error = opening.on_error
+        self.allow_scatter = opening.limits.get("allow_scatter", True)
+        self.allow_gather = opening.limits.get("allow_gather", True)
+        self.gather_limit = opening.limits.get("gather_limit", GATHER_LIMIT)
         self._wrote = False
         make_cooperative()
         self._open(opening)
-        self._target = Target(self._session.shards)
+        self._whole = self._target = Target(self._session.shards)
+        self.cluster = opening.cluster
+        self._database: OneDatabase | None = None
+        if opening.cluster is not None:
+            self._database = OneDatabase(
+                opening.cluster, self._session, self._home, opening.connect_timeout_s
+            )
 
     def _open(self, opening: Opening) -> None:
         missing = dict(opening.missing)
@@ -173,14 +212,78 @@ class Connection(Settings, RawConnection):
             cursor._target = Target((self._home.shard,))
         return cursor
 
-    def on(self, shards: str | Iterable[str]) -> Scope:
+    def on(
+        self,
+        shards: str | Iterable[str] | None = None,
+        *,
+        key: Any = _NO_KEY,
+        table: str | None = None,
+    ) -> Scope:
         """Restrict to some shards: ``with conn.on("s1"): ...``, or ``conn.on("s1").cursor()``.
 
+        Args:
+            shards: A shard's name, or several.
+            key: Instead of it, a value of the shard key: the shard that its rows are on. Of a
+                declared cluster.
+            table: Whose key, where tables are placed by different rules.
+
         Raises:
-            greenshard.ProgrammingError: No shard has that name.
+            greenshard.ProgrammingError: No shard has that name, or the key cannot be placed.
         """
         self._session.check()
-        return Scope(self, choose(shards, self.shards))
+        if (shards is None) is (key is _NO_KEY) or (shards is not None and table is not None):
+            raise TypeError("on() takes either shards, or a key and maybe its table")
+        named = self._shard_of(key, table) if shards is None else shards
+        return Scope(self, choose(named, self.shards))
+
+    def _shard_of(self, key: Any, table: str | None) -> str:
+        database = self._declared("conn.on(key=...)")
+        with self._session.taken(), self._ours():
+            return database.shard_of(key, table, self.timeout)
+
+    def explain(self, sql: Any, args: Any = None, verbose: bool = False) -> str:
+        """How a statement would be run, as text; nothing is run.
+
+        Args:
+            sql: The statement, as for `Cursor.execute`.
+            args: Its parameters.
+            verbose: Tell too why cheaper ways could not be taken.
+
+        Raises:
+            greenshard.ProgrammingError: There is no declared cluster.
+
+        Switches: if the catalog must be asked for.
+        """
+        self._session.check()
+        database = self._declared("conn.explain")
+        with self._session.taken(), self._ours():
+            cursor = Cursor(self)
+            text = cursor._decoded(cursor._text(sql))
+            cursor.mogrify(text, args)
+            plan = database.plan(text, args is not None, self.timeout)
+            return database.explain(plan, args, verbose=verbose)
+
+    def _declared(self, what: str) -> OneDatabase:
+        """What is known of the cluster.
+
+        Raises:
+            errors.ProgrammingError: None is declared.
+        """
+        if self._database is None:
+            raise errors.ProgrammingError(
+                f"{what} needs a declared cluster",
+                code="GS104",
+                hint="Connect to a greenshard.Cluster, or to the path of its TOML file.",
+            )
+        return self._database
+
+    @property
+    def plan_stats(self) -> dict[str, int]:
+        """How many plans were found in the cache, and how many were made.
+
+        Of all connections to the cluster together, since its catalog was last found changed.
+        """
+        return {} if self._database is None else self._database.plan_stats
 
     def broadcast(self) -> Scope:
         """Let an INSERT put the same rows on every shard targeted; used like `on`."""
@@ -208,7 +311,7 @@ class Connection(Settings, RawConnection):
             try:
                 commit_all(session, self.timeout, wrote=self._wrote)
             finally:
-                self._wrote = False
+                self._ended()
 
     def rollback(self) -> None:
         """Roll back on every shard. A shard whose connection is gone has rolled back already.
@@ -221,8 +324,16 @@ class Connection(Settings, RawConnection):
             RawConnection.rollback(self)
             return
         with session.taken(), self._ours():
-            self._wrote = False
-            rollback_all(session, self.timeout)
+            try:
+                rollback_all(session, self.timeout)
+            finally:
+                self._ended()
+
+    def _ended(self) -> None:
+        """Forget what held for the transaction."""
+        self._wrote = False
+        if self._database is not None:
+            self._database.ended()
 
     def _admit_write(self, text: str) -> None:
         """Note that the transaction may write; refuse to end a failed one by SQL."""
@@ -285,7 +396,7 @@ class Connection(Settings, RawConnection):
             return
         with session.taken():
             session.closed = True
-            for physical in session.physicals.values():
+            for physical in session.every:
                 physical.discard()
 
     def release(self) -> None:
@@ -295,9 +406,9 @@ class Connection(Settings, RawConnection):
         """
         with self._session.taken():
             self._session.closed = True
-            for physical in self._session.physicals.values():
+            for physical in self._session.every:
                 physical.worker = None
-            close_opened(self._session.alive)
+            close_opened([physical for physical in self._session.every if physical.alive])
 
     def cancel(self) -> None:
         """Cancel what another greenlet or thread executes here; its call then fails.

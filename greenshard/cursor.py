@@ -21,7 +21,12 @@ from greenshard._driver import (
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
 from greenshard.executor.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.columns import check_columns
+from greenshard.executor.deadline import Deadline
+from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
+from greenshard.executor.planned import Planned
+from greenshard.executor.repeating import calling, run_many
+from greenshard.executor.strategies import run_plan
 from greenshard.executor.streaming import Stream, streams
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement, redact
@@ -29,13 +34,11 @@ from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
     from greenshard.connection import Connection
-    from greenshard.executor.session import Outcome
-    from greenshard.merge.concatenation import Concatenation
+    from greenshard.executor.one_database import OneDatabase
+    from greenshard.merge.concatenation import Concatenation, Rows
     from greenshard.planner.target import Target
 
 logger = logging.getLogger("greenshard")
-
-Calls = Mapping[str, Callable[[], object]]
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
@@ -58,8 +61,8 @@ class Cursor(AnswerView, RawCursor):
         self._logical = conn
         self._target: Target | None = None
         self._parts = Parts(self, conn._session, conn._home)
-        self._asked: RawCursor | None = None
         self._answer = NOTHING
+        self._sent: bytes | None = None
         self._closed = False
         self.timeout = conn.timeout
         self.on_error = conn.on_error
@@ -75,46 +78,59 @@ class Cursor(AnswerView, RawCursor):
     # Statements -----------------------------------------------------------------------------
 
     def execute(self, query: str | bytes | Composable, vars: Any = None) -> None:
-        """Run a statement on every shard targeted, and wait for all of them.
+        """Run a statement, and wait for all shards that it runs on.
+
+        Over declared tables the shards are those that the statement needs; without, or with a
+        target chosen (`Connection.on`), all that are targeted.
 
         Raises:
             greenshard.Error: A shard failed, also of psycopg2's class for it; `FanoutError` if
-                several did; `QueryTimeout`; `NotSupportedError` for an INSERT over several shards.
+                several did; `QueryTimeout`; `NotSupportedError` for what cannot be done right.
 
         Switches: yes. When it raises, nothing is left running on any server.
         """
         text = self._text(query)
+        if (database := self._planning()) is not None:
+            self._take_answer(lambda: self._planned(database, text, vars))
+            return
 
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             sent = merged_once(text, vars, list(raws.values()))
             return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
 
-        self._fan_out(text, vars is not None, calls)
+        self._take_answer(lambda: self._union(text, vars is not None, calls))
 
     def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
-        """Run a statement once for each set of parameters, on every shard targeted.
+        """Run a statement once for each set of parameters; the row counts are added up.
 
         Switches: yes.
         """
         text = self._text(query)
         every = vars_list if isinstance(vars_list, (list, tuple)) else list(vars_list)
+        if (database := self._planning()) is not None:
+            self._take_answer(lambda: self._planned(database, text, every, many=True))
+            return
 
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             return {shard: partial(raw.executemany, text, every) for shard, raw in raws.items()}
 
-        self._fan_out(text, True, calls)
+        self._take_answer(lambda: self._union(text, True, calls))
 
     def callproc(self, procname: str | bytes, *parameters: Any) -> Any:
-        """Call a stored function on every shard targeted; returns the parameters.
+        """Call a stored function; returns the parameters.
 
         Switches: yes.
         """
+        if (database := self._planning()) is not None:
+            text, given = calling(self._quoting(), procname, *parameters)
+            self._take_answer(lambda: self._planned(database, text, given))
+        else:
 
-        def calls(raws: Mapping[str, RawCursor]) -> Calls:
-            return {s: partial(raw.callproc, procname, *parameters) for s, raw in raws.items()}
+            def calls(raws: Mapping[str, RawCursor]) -> Calls:
+                return {s: partial(raw.callproc, procname, *parameters) for s, raw in raws.items()}
 
-        outcome = self._fan_out(None, False, calls)
-        return next(iter(outcome.jobs.values())).result
+            self._take_answer(lambda: self._union(None, False, calls))
+        return parameters[0] if parameters else None
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
         """The statement as it would be sent to the first shard targeted."""
@@ -129,34 +145,81 @@ class Cursor(AnswerView, RawCursor):
             self._check()
         return query.as_string(self._quoting()) if isinstance(query, Composable) else query
 
-    def _fan_out(
+    def _planning(self) -> OneDatabase | None:
+        """What plans the statement; None if it goes to the shards targeted as it is."""
+        conn = self._logical
+        chosen = self._target is not None or conn._target is not conn._whole
+        return None if chosen or len(conn.shards) == 1 else conn._database
+
+    def _take_answer(self, run: Callable[[], Answer]) -> None:
+        """Run a statement, and let the cursor have its answer."""
+        with self._logical._session.taken():
+            self._parts.asked, self._sent, self._answer = None, None, NOTHING
+            try:
+                self._answer = run()
+            except DriverError as exc:
+                self._fail(exc)
+        if self._answer.failures:
+            _warn(self._answer.failures)
+
+    def _union(
         self,
         query: str | bytes | None,
         has_parameters: bool,
         calls: Callable[[Mapping[str, RawCursor]], Calls],
-    ) -> Outcome:
+    ) -> Answer:
         """Run a statement on the shards targeted; `query` is None if it is no text."""
-        session = self._logical._session
-        target = self._target or self._logical._target
-        with session.taken():
-            try:
-                reads = self._admit(query, has_parameters, target)
-                cursors = self._begin(target)
-                todo = calls(cursors)
-                if len(todo) < len(target.shards):
-                    todo = {shard: todo.get(shard, _nothing) for shard in target.shards}
-                started = time.perf_counter()
-                try:
-                    tolerant = reads and self.on_error == "partial"
-                    outcome = session.run(todo, self.timeout, tolerant=tolerant, writes=not reads)
-                finally:
-                    _log(query, target, time.perf_counter() - started)
-                self._accept(outcome, cursors)
-            except DriverError as exc:
-                self._fail(exc)
-        if outcome.failures:
-            _warn(outcome.failures)
-        return outcome
+        conn = self._logical
+        target = self._target or conn._target
+        reads = self._admit(query, has_parameters, target)
+        execution = Execution(
+            conn._session,
+            self._parts,
+            self.timeout,
+            reads,
+            reads and self.on_error == "partial",
+            None if self.name is None else self._streams,
+        )
+        started = time.perf_counter()
+        try:
+            return execution.fan_out(target.shards, calls)
+        finally:
+            _log(query, execution, time.perf_counter() - started)
+            if conn._database is not None and not reads:
+                conn._database.note_unplanned(self._decoded(query or ""), self._parts.asked)
+
+    def _planned(
+        self, database: OneDatabase, query: str | bytes, given: Any, *, many: bool = False
+    ) -> Answer:
+        """Run a statement by its plan; with `many`, once for each of the parameters given."""
+        conn, text = self._logical, self._decoded(query)
+        timeout = None if self.timeout is None else Deadline(self.timeout)
+        plan = database.plan(text, given is not None, timeout)
+        if not plan.reads:
+            conn._admit_write(text)
+        execution = Planned(
+            conn._session,
+            self._parts,
+            timeout,
+            plan.reads,
+            plan.reads and self.on_error == "partial",
+            None if self.name is None else self._streams,
+            database=database,
+            plan=plan,
+            text=text,
+            given=given,
+            limits=conn,
+            wrote=conn._wrote,
+        )
+        started = time.perf_counter()
+        try:
+            return run_many(execution) if many else run_plan(execution)
+        finally:
+            self._sent = execution.query
+            _log(text, execution, time.perf_counter() - started)
+
+    def _decoded(self, query: str | bytes) -> str:
+        return query if isinstance(query, str) else query.decode(python_encoding(self._logical))
 
     def _admit(self, query: str | bytes | None, has_parameters: bool, target: Target) -> bool:
         """Refuse what must not run; returns whether it certainly only reads."""
@@ -177,31 +240,7 @@ class Cursor(AnswerView, RawCursor):
             conn._admit_write(text)
         return reads
 
-    def _begin(self, target: Target) -> dict[str, RawCursor]:
-        """Forget the last statement; returns the cursors of the shards that are there."""
-        self._asked, self._answer = None, NOTHING
-        there = self._logical._session.physicals
-        cursors = {shard: self._parts.of(shard) for shard in target.shards if shard in there}
-        self._apply_typecasters(cursors)
-        self._asked = next(iter(cursors.values()), None)
-        return cursors
-
-    def _accept(self, outcome: Outcome, asked: Mapping[str, RawCursor]) -> None:
-        """Take over the answers of the shards that gave one."""
-        cursors = {shard: asked[shard] for shard in outcome.jobs} if outcome.failures else asked
-        if self.name is None:
-            check_columns(cursors, self._logical._session, self.timeout)
-            self._answer = Answer(cursors, (), outcome)
-        else:
-            self._answer = Answer(cursors, self._streams(cursors), outcome)
-
     # The shards' cursors --------------------------------------------------------------------
-
-    def _apply_typecasters(self, shards: Iterable[str]) -> None:
-        registered = self._logical.string_types or {}
-        if self.string_types:
-            registered = {**registered, **self.string_types}
-        self._parts.apply_typecasters(shards, registered, self.timeout)
 
     def _alive(self) -> list[str]:
         """The shards targeted that can be talked to."""
@@ -260,16 +299,14 @@ class Cursor(AnswerView, RawCursor):
 
     # Rows -----------------------------------------------------------------------------------
 
-    def _rows(self) -> Concatenation:
+    def _rows(self) -> Concatenation | Rows:
         """The rows; a named cursor may read those of a cursor that SQL has declared."""
         self._logical._session.check_process()
         if self._closed:
             raise errors.InterfaceError("cursor already closed")
-        if self.name is not None and self._asked is None:
-            cursors = {shard: self._parts.of(shard) for shard in self._alive()}
+        if self.name is not None and self._parts.asked is None:
             with self._logical._session.taken():
-                self._apply_typecasters(cursors)
-            self._asked = next(iter(cursors.values()), None)
+                cursors = self._parts.ready(self._alive(), self.timeout)
             self._answer = Answer(cursors, self._streams(cursors))
         return self._answer.rows
 
@@ -334,7 +371,8 @@ class Cursor(AnswerView, RawCursor):
     @property
     def query(self) -> bytes | None:
         """The last statement as it was sent to the first shard."""
-        return None if self._asked is None else self._asked.query
+        asked = self._parts.asked
+        return self._sent or (None if asked is None else asked.query)
 
     @property
     def connection(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
@@ -427,14 +465,13 @@ def _mixed(factory: Any) -> type[Cursor]:
     return type(factory.__name__, (factory, Cursor), {"__module__": factory.__module__})
 
 
-def _nothing() -> None:
-    """The call of a shard that is not there; it is never made."""
-
-
-def _log(query: str | bytes | None, target: Target, seconds: float) -> None:
+def _log(query: str | bytes | None, execution: Execution, seconds: float) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         text = query.decode("utf-8", "replace") if isinstance(query, bytes) else query or "a call"
-        logger.debug("%s on %s: %.1f ms", redact(text), ", ".join(target.shards), seconds * 1e3)
+        shards = ", ".join(execution.shards) or "no shard"
+        logger.debug(
+            "%s on %s (%s): %.1f ms", redact(text), shards, execution.strategy, seconds * 1e3
+        )
 
 
 def _warn(failures: Mapping[str, BaseException]) -> None:

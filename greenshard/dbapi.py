@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from greenshard import arguments, errors
 from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
 from greenshard.arguments import a_number, unusable
+from greenshard.cluster import Cluster
 from greenshard.connection import (
+    GATHER_LIMIT,
     Connection,
     HomeUnreachable,
     Opening,
@@ -36,6 +39,9 @@ def connect(
     connect_timeout: float | None = None,
     on_error: str = "raise",
     cancel_grace: float = 5.0,
+    allow_scatter: bool = True,
+    allow_gather: bool = True,
+    gather_limit: int = GATHER_LIMIT,
     **kwargs: Any,
 ) -> Any:
     """Connect to all shards, in parallel.
@@ -45,8 +51,10 @@ def connect(
     Args:
         shards: A connection string (one shard: a drop-in for ``psycopg2.connect``), a list of
             them or of psycopg2's open connections, or a mapping of names to these. Shards without
-            names are called s0, s1, ... With ``None``, `kwargs` and libpq's defaults tell of the
-            one shard.
+            names are called s0, s1, ... Or a `Cluster`, or the path of its TOML file (a
+            ``pathlib.Path``, or text that ends in ".toml"): then the shards are one database,
+            and connections to the same `Cluster` object share what they know of it. With ``None``,
+            `kwargs` and libpq's defaults tell of the one shard.
         connection_factory: A class derived from psycopg2's connection, to be mixed in.
         cursor_factory: The class of `Connection.cursor`'s cursors.
         dsn: psycopg2's name for `shards`.
@@ -57,6 +65,11 @@ def connect(
             that answer, with a `PartialResultWarning`; one shard must be reachable.
         cancel_grace: Seconds that a server may take to answer a cancel request before its
             connection is closed.
+        allow_scatter: Over a cluster: whether a statement may run on several shards, if it is
+            not one for all of them (settings, DDL).
+        allow_gather: Over a cluster: whether rows may be brought to one server, for statements
+            that nothing else can answer.
+        gather_limit: How many rows a statement may bring there.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
 
@@ -73,6 +86,9 @@ def connect(
     if shards is not None and dsn is not None:
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
+    cluster = _cluster(shards)
+    if cluster is not None:
+        shards = {name: shard.primary for name, shard in cluster.shards.items()}
     asynchronous = any([kwargs.pop("async", 0), kwargs.pop("async_", 0)])
     sources = _sources(shards, kwargs)
     if asynchronous:
@@ -83,6 +99,12 @@ def connect(
         arguments.seconds("timeout", timeout),
         arguments.on_error(on_error),
         arguments.seconds("cancel_grace", cancel_grace, zero=True) or 0.0,
+        cluster=cluster,
+        limits={
+            "allow_scatter": arguments.flag("allow_scatter", allow_scatter),
+            "allow_gather": arguments.flag("allow_gather", allow_gather),
+            "gather_limit": arguments.row_count("gather_limit", gather_limit),
+        },
     )
     connection = _open(connection_class(connection_factory), opening)
     if cursor_factory is not None:
@@ -99,6 +121,15 @@ def _open(cls: type[Connection], opening: Opening) -> Connection:
         # Then it lives on the first shard that can be reached.
         return _open(cls, replace(opening, missing=unreachable.failures))
     return connection
+
+
+def _cluster(shards: Any) -> Cluster | None:
+    """The cluster that was given, or whose file was; None for anything else."""
+    if isinstance(shards, Cluster):
+        return shards
+    if isinstance(shards, os.PathLike) or (isinstance(shards, str) and shards.endswith(".toml")):
+        return Cluster.from_toml(shards)
+    return None
 
 
 def _open_async(

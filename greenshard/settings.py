@@ -27,6 +27,7 @@ from greenshard.executor.physical import status
 from greenshard.limits import refuse_large_objects
 
 if TYPE_CHECKING:
+    from greenshard.executor.one_database import OneDatabase
     from greenshard.executor.physical import Physical
     from greenshard.executor.session import Session
     from greenshard.planner.target import Target
@@ -94,6 +95,7 @@ class Settings:
     _session: Session
     _home: Physical
     _target: Target
+    _database: OneDatabase | None
     _ours: Callable[[], Any]
 
     Warning = _own_exception("Warning")
@@ -171,6 +173,8 @@ class Settings:
         calls = {p.shard: partial(call, p.raw) for p in self._session.alive}
         with self._session.taken(), self._ours():
             self._session.run(calls, self.timeout)
+            if self._database is not None:
+                self._database.note_session_change()
 
     # State ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 from greenshard._driver import RawCursor
 from greenshard.executor.session import Outcome
 from greenshard.executor.streaming import Stream
-from greenshard.merge.concatenation import Concatenation
+from greenshard.merge.concatenation import Concatenation, Rows
 from greenshard.merge.status import merge_status
 
 
@@ -29,6 +29,30 @@ class ShardTiming:
     rows: int
 
 
+class Stages:
+    """What the stages before the last one took, where a statement has several.
+
+    Attributes:
+        timings: A `ShardTiming` for each shard that answered.
+        failures: The error of each shard that did not.
+    """
+
+    __slots__ = ("failures", "timings")
+
+    def __init__(self) -> None:
+        self.timings: dict[str, ShardTiming] = {}
+        self.failures: dict[str, BaseException] = {}
+
+    def add(self, outcome: Outcome, rows: Mapping[str, int]) -> None:
+        """Add what a stage took; `rows` tells how many rows each shard gave."""
+        self.failures.update(outcome.failures)
+        for shard, job in outcome.jobs.items():
+            timing = self.timings.setdefault(shard, ShardTiming(0.0, 0.0, 0))
+            timing.first_result_s += job.seconds
+            timing.total_s += job.seconds
+            timing.rows += rows.get(shard, 0)
+
+
 class Answer:
     """The rows of the shards that answered, and what is known of the statement.
 
@@ -36,30 +60,45 @@ class Answer:
         cursors: The cursor of each shard that answered, in shard order.
         streams: For a named cursor, the rows of each.
         outcome: How the calls ended; None if nothing was executed.
+        stages: What went before, if the rows are those of a last stage on one shard.
 
     Attributes:
         rows: The rows of all, one shard after the other.
         failures: The error of each shard that did not answer.
     """
 
+    rows: Concatenation | Rows
+    failures: Mapping[str, BaseException]
+
     def __init__(
         self,
         cursors: Mapping[str, RawCursor],
         streams: Iterable[Stream] = (),
         outcome: Outcome | None = None,
+        stages: Stages | None = None,
     ) -> None:
         self._cursors: tuple[Any, ...] = tuple(cursors.values())
         self._streams = tuple(streams)
         sources: Sequence[Any] = self._streams or self._cursors
         self.rows = Concatenation(sources)
-        self.failures: Mapping[str, BaseException] = outcome.failures if outcome else {}
+        self._stages = stages
+        self.failures = stages.failures if stages else outcome.failures if outcome else {}
         self._named = cursors
         jobs = outcome.jobs if outcome else {}
         self._seconds = {name: job.seconds for name, job in jobs.items()}
 
+    def of_first(self) -> Answer:
+        """The same with the rows and counts of the first shard only."""
+        first = dict(list(self._named.items())[:1])
+        stages = Stages()
+        stages.timings, stages.failures = self.timings, dict(self.failures)
+        return Answer(first, self._streams[:1], None, stages)
+
     @cached_property
     def timings(self) -> dict[str, ShardTiming]:
         """A `ShardTiming` for each shard that answered."""
+        if self._stages is not None:
+            return self._stages.timings
         timings = {}
         for name, cursor in self._named.items():
             seconds = self._seconds.get(name, 0.0)
@@ -109,6 +148,29 @@ class Answer:
     def pgresult_ptr(self) -> int | None:
         """libpq's result of the first shard that answered."""
         return None if self._first is None else self._first.pgresult_ptr
+
+
+class CountedAnswer(Answer):
+    """The answer to statements whose rows nobody wants.
+
+    Args:
+        count: How many rows they gave, or changed.
+        status: The last one's command tag.
+    """
+
+    def __init__(self, count: int, status: str | None) -> None:
+        super().__init__({})
+        self._count, self._status = count, status
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all statements together."""
+        return self._count
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag."""
+        return self._status
 
 
 #: The answer before there is one.

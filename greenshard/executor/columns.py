@@ -7,13 +7,12 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import RawCursor
+from greenshard.executor.deadline import Timeout
 from greenshard.executor.session import Session
 from greenshard.executor.types import FIRST_USER_OID, type_names
 
 
-def check_columns(
-    answers: Mapping[str, RawCursor], session: Session, timeout_s: float | None
-) -> None:
+def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: Timeout) -> None:
     """Compare the columns by name and type.
 
     The types that users made have their OIDs from each database, so they are compared by their
@@ -32,7 +31,7 @@ def check_columns(
         if columns == expected and builtin:
             continue
         _check_names(first, expected or (), shard, columns or ())
-        _check_types(first, expected or (), shard, columns or (), session, timeout_s)
+        _check_types(first, expected or (), shard, columns or (), session, timeout)
 
 
 def _check_names(first: str, expected: Sequence[Any], shard: str, columns: Sequence[Any]) -> None:
@@ -54,7 +53,7 @@ def _check_types(
     shard: str,
     columns: Sequence[Any],
     session: Session,
-    timeout_s: float | None,
+    timeout: Timeout,
 ) -> None:
     pairs = [
         (one.name, one.type_code, other.type_code)
@@ -64,7 +63,7 @@ def _check_types(
     if not pairs:
         return
     wanted = {first: {pair[1] for pair in pairs}, shard: {pair[2] for pair in pairs}}
-    names = type_names(session, wanted, timeout_s)
+    names = type_names(session, wanted, timeout)
     for column, one, other in pairs:
         if names[first, one] != names[shard, other]:
             raise _differ(

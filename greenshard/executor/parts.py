@@ -6,13 +6,15 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenshard._driver import Attribute, RawCursor
+from greenshard._driver import Attribute, RawConnection, RawCursor
+from greenshard.executor.deadline import Timeout
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import has_user_typecasters, shard_typecasters
 
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
+_string_types = Attribute(RawConnection, "string_types")
 
 
 class Parts:
@@ -22,6 +24,9 @@ class Parts:
         logical: The cursor whose settings they share; itself never executed.
         session: Where the shards' connections are.
         home: The connection on which typecasters are registered.
+
+    Attributes:
+        asked: The first of the cursors that the last statement ran on; None before one did.
     """
 
     def __init__(self, logical: RawCursor, session: Session, home: Physical) -> None:
@@ -31,6 +36,7 @@ class Parts:
         self._home = home
         self._cursors: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False
+        self.asked: RawCursor | None = None
 
     @property
     def _logical(self) -> Any:
@@ -44,36 +50,91 @@ class Parts:
         """The cursor of a shard whose connection there is."""
         cursor = self._cursors.get(shard)
         if cursor is None:
-            cursor = self._cursors[shard] = self._make(self._session.physicals[shard])
+            physical = self._session.physicals[shard]
+            cursor = self._cursors[shard] = self._make(physical, self._logical.name)
+            if self._rows_set:
+                self._bridge(cursor)
         return cursor
 
-    def _make(self, physical: Physical) -> RawCursor:
+    def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """The cursors for a statement, of the shards whose connections there are.
+
+        Switches: the first time that a user's type is registered.
+        """
+        there = self._session.physicals
+        cursors = {shard: self.of(shard) for shard in shards if shard in there}
+        self._apply_typecasters(cursors, timeout)
+        self.asked = next(iter(cursors.values()), None)
+        return cursors
+
+    def plain(
+        self, shards: Iterable[str], timeout: Timeout, *, named: bool = False
+    ) -> dict[str, RawCursor]:
+        """Like `ready`, but new cursors, which give rows as tuples whatever the row factory.
+
+        Switches: the first time that a user's type is registered.
+        """
+        there = self._session.physicals
+        name = self._logical.name if named else None
+        cursors = {shard: self._make(there[shard], name) for shard in shards if shard in there}
+        self._apply_typecasters(cursors, timeout)
+        return cursors
+
+    def last(self, name: str, timeout: Timeout) -> RawCursor:
+        """The cursor for a last stage on one connection: unnamed, whose rows are the answer.
+
+        Args:
+            name: A shard, or a connection beside those of the shards.
+            timeout: For what must be asked.
+
+        Switches: the first time that a user's type is registered.
+        """
+        cursor = self._make(self._session.connection(name), None)
+        if self._rows_set:
+            self._bridge(cursor)
+        self._apply_typecasters({name: cursor}, timeout)
+        self.asked = cursor
+        return cursor
+
+    @property
+    def own_time_zones(self) -> bool:
+        """Whether the user has set what makes the time zone of a timestamp."""
+        return self._tzinfo_set
+
+    def _make(self, physical: Physical, name: str | None) -> RawCursor:
         logical = self._logical
-        cursor = RawCursor(physical.raw, logical.name)
-        if logical.name is not None:
+        cursor = RawCursor(physical.raw, name)
+        if name is not None:
             cursor.withhold = logical.withhold
             cursor.scrollable = logical.scrollable
         if self._tzinfo_set:
             tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
-        if self._rows_set:
-            self._bridge(cursor)
         return cursor
 
-    def apply_typecasters(
-        self, shards: Iterable[str], registered: Mapping[int, Any], timeout_s: float | None
-    ) -> None:
-        """Give the shards' cursors the typecasters that were registered.
-
-        Switches: the first time that a user's type is registered.
-        """
+    def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
+        """Give the shards' cursors the typecasters that were registered."""
+        registered = _string_types.read(self._home.raw) or {}
+        if own := self._logical.string_types:
+            registered = {**registered, **own}
         self._typed = self._typed or bool(registered) or has_user_typecasters()
         if not self._typed:
             return
-        for shard in shards:
-            physical = self._session.physicals[shard]
-            self.of(shard).string_types = shard_typecasters(
-                self._session, self._home, physical, registered, timeout_s
+        for name, cursor in cursors.items():
+            physical = self._session.connection(name)
+            cursor.string_types = shard_typecasters(
+                self._session, self._home, physical, registered, timeout
             )
+
+    def shaped(self, values: tuple[Any, ...]) -> Any:
+        """A row of these values, as psycopg2 makes it with the logical cursor's row factory."""
+        logical = self._logical
+        factory = row_factory.read(logical)
+        if factory is None:
+            return values
+        row = factory(logical)
+        for at, value in enumerate(values):
+            row[at] = value
+        return row
 
     def set_row_factory(self, factory: Any) -> None:
         """Set psycopg2's ``row_factory``."""

@@ -40,6 +40,8 @@ class Physical:
             the second connection may reach another server, and behind a pooler the process id
             is made up. None if it could not be asked.
         worker: The greenlet that its calls run in.
+        beside: For a connection that is not the shard's own but a second one to its database, the
+            shard's name; `shard` is then a name that no shard has.
     """
 
     shard: str
@@ -48,6 +50,7 @@ class Physical:
     given: bool = False
     started: str | None = None
     worker: _green.Worker | None = None
+    beside: str | None = None
     _address: Dsn | None = None
 
     @classmethod
@@ -55,6 +58,13 @@ class Physical:
         """A connection to be opened."""
         raw = RawConnection.__new__(RawConnection)
         return cls(shard, dsn, lambda: raw)
+
+    @classmethod
+    def second(cls, name: str, shard: Physical) -> Physical:
+        """Another connection to a shard's database, to be opened."""
+        second = cls.new(name, shard.dsn)
+        second.beside = shard.shard
+        return second
 
     @classmethod
     def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:

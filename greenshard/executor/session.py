@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from greenshard import _green, errors
 from greenshard._driver import TRANSACTION_IDLE
+from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
 
@@ -66,6 +67,8 @@ class Session:
         self.shards = tuple(shards)
         self.physicals = {physical.shard: physical for physical in physicals}
         self.missing = dict(missing)
+        #: Connections beside those of the shards, by names that no shard has.
+        self.beside: dict[str, Physical] = {}
         self.grace_s = grace_s
         self.closed = False
         self.type_names: dict[tuple[str, int], str] = {}
@@ -80,6 +83,11 @@ class Session:
     @property
     def alive(self) -> list[Physical]:
         return [physical for physical in self.physicals.values() if physical.alive]
+
+    @property
+    def every(self) -> list[Physical]:
+        """The connections to all shards, and those beside them."""
+        return [*self.physicals.values(), *self.beside.values()]
 
     @property
     def broken(self) -> list[str]:
@@ -106,6 +114,10 @@ class Session:
         if physical is None or not physical.alive:
             raise errors.from_shards({shard: self._gone(shard)}, len(self.shards))
         return physical
+
+    def connection(self, name: str) -> Physical:
+        """The connection to a shard, or one beside those, by its name."""
+        return self.physicals.get(name) or self.beside[name]
 
     def check_process(self) -> None:
         """Refuse a connection that came here through a fork.
@@ -179,7 +191,7 @@ class Session:
     def run(
         self,
         calls: Mapping[str, Callable[[], object]],
-        timeout_s: float | None,
+        timeout: Timeout,
         *,
         tolerant: bool = False,
         cancellable: bool = True,
@@ -189,7 +201,7 @@ class Session:
 
         Args:
             calls: For each shard what to run.
-            timeout_s: Seconds for all of them; None for no limit.
+            timeout: Seconds for all of them; None for no limit.
             tolerant: Whether it is enough that one shard answers.
             cancellable: See `FanOut`.
             writes: Whether an error shall tell where the call is committed already.
@@ -203,7 +215,7 @@ class Session:
         jobs: list[Job] = []
         failures: dict[str, BaseException] = {}
         for name, call in calls.items():
-            physical = self.physicals.get(name)
+            physical = self.physicals.get(name) or self.beside.get(name)
             if physical is not None and physical.alive:
                 jobs.append(Job(name, call, physical))
             else:
@@ -216,10 +228,10 @@ class Session:
         else:
             self._current = fanout
             try:
-                fanout.run(timeout_s)
+                fanout.run(seconds_left(timeout))
             finally:
                 self._current = None
-        done = self._ends(jobs, failures, timeout_s, tolerant)
+        done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
         if failures and not (tolerant and done):
             error = self._raised(failures)
             committed = [name for name in done if self._is_idle(name)] if writes else []

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from greenshard._driver import UNICODE, global_typecasters
+from greenshard.executor.deadline import Timeout
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.executor.types import FIRST_USER_OID, type_names, type_oids
@@ -22,17 +23,19 @@ def shard_typecasters(
     home: Physical,
     physical: Physical,
     casters: Mapping[int, Any],
-    timeout_s: float | None,
+    timeout: Timeout,
 ) -> dict[int, Any] | None:
     """The typecasters of one shard's cursor; None where there are none to add.
 
     Args:
         home: The connection on which OIDs were looked up.
-        physical: The shard's connection.
+        physical: The shard's connection, or another one to its database.
         casters: What was registered for the connection and the cursor, by OID on `home`.
 
     Switches: the first time that a user's type is registered.
     """
+    if physical.beside is not None:
+        physical = session.physicals[physical.beside]
     if physical is home:
         return dict(casters) or None
     everywhere = _user_typecasters(len(global_typecasters))
@@ -40,7 +43,7 @@ def shard_typecasters(
     builtin = {oid: caster for oid, caster in casters.items() if oid < FIRST_USER_OID}
     if not own:
         return builtin or None
-    there = _oids_there(session, home.shard, physical.shard, frozenset(own), timeout_s)
+    there = _oids_there(session, home.shard, physical.shard, frozenset(own), timeout)
     # A type for which nothing is registered is text, whatever has its OID at home.
     table = dict.fromkeys(everywhere, UNICODE)
     table.update({there[oid]: caster for oid, caster in own.items() if oid in there})
@@ -59,13 +62,13 @@ def _user_typecasters(_count: int) -> dict[int, Any]:
 
 
 def _oids_there(
-    session: Session, home: str, shard: str, oids: frozenset[int], timeout_s: float | None
+    session: Session, home: str, shard: str, oids: frozenset[int], timeout: Timeout
 ) -> Mapping[int, int]:
     """The OIDs on `shard` of the types that have `oids` on `home`."""
     known = session.oids_there.get(shard)
     if known is None or known[0] != oids:
-        names = type_names(session, {home: oids}, timeout_s)
-        found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout_s)
+        names = type_names(session, {home: oids}, timeout)
+        found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout)
         there = {oid: found[names[home, oid]] for oid in oids if names[home, oid] in found}
         known = session.oids_there[shard] = (oids, there)
     return known[1]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from greenshard._driver import RawCursor
+from greenshard.executor.deadline import Timeout
 from greenshard.executor.session import Session
 
 #: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
@@ -23,7 +24,7 @@ _OIDS = f"SELECT name, oid FROM {_TYPES} WHERE name = ANY(%s)"
 
 
 def type_names(
-    session: Session, wanted: Mapping[str, Iterable[int]], timeout_s: float | None
+    session: Session, wanted: Mapping[str, Iterable[int]], timeout: Timeout
 ) -> Mapping[tuple[str, int], str]:
     """The qualified names of types, by shard and OID; remembered for the connection's life.
 
@@ -31,24 +32,24 @@ def type_names(
     """
     known = session.type_names
     unknown = {s: [o for o in oids if (s, o) not in known] for s, oids in wanted.items()}
-    for shard, found in _ask(session, _NAMES, unknown, timeout_s).items():
+    for shard, found in _ask(session, _NAMES, unknown, timeout).items():
         known.update({(shard, oid): name for oid, name in found.items()})
         known.update({(shard, oid): f"OID {oid}" for oid in unknown[shard] if oid not in found})
     return known
 
 
 def type_oids(
-    session: Session, shard: str, names: Iterable[str], timeout_s: float | None
+    session: Session, shard: str, names: Iterable[str], timeout: Timeout
 ) -> Mapping[str, int]:
     """The OIDs of types on one shard, by qualified name.
 
     Switches: yes.
     """
-    return _ask(session, _OIDS, {shard: list(names)}, timeout_s).get(shard, {})
+    return _ask(session, _OIDS, {shard: list(names)}, timeout).get(shard, {})
 
 
 def _ask(
-    session: Session, query: str, arguments: Mapping[str, list[Any]], timeout_s: float | None
+    session: Session, query: str, arguments: Mapping[str, list[Any]], timeout: Timeout
 ) -> dict[str, dict[Any, Any]]:
     cursors = {
         shard: RawCursor(session.physicals[shard].raw)
@@ -58,5 +59,5 @@ def _ask(
     if not cursors:
         return {}
     calls = {s: partial(c.execute, query, (arguments[s],)) for s, c in cursors.items()}
-    session.run(calls, timeout_s)
+    session.run(calls, timeout)
     return {shard: dict(cursor.fetchall()) for shard, cursor in cursors.items()}

@@ -1,0 +1,121 @@
+"""Values as text now, and as what the user's typecasters make of them later.
+
+To order rows, or to send them to PostgreSQL again, a value is needed as the server wrote it, or as
+psycopg2's own typecaster reads it. The program may have put another in its place (decimals as
+floats), and for some types psycopg2's own loses something (an interval of a month).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+from greenshard._driver import (
+    UNICODE,
+    Attribute,
+    RawConnection,
+    RawCursor,
+    global_typecasters,
+    own_typecasters,
+)
+from greenshard.merge.ordering import comparable
+
+_TIMESTAMPTZ = 1184
+_TEXT = 25
+
+_string_types = Attribute(RawConnection, "string_types")
+
+
+class Casting:
+    """The typecasters of one shard's cursor, put aside.
+
+    Args:
+        cursor: With the typecasters that the user wants; before it is executed.
+        everything: Whether all values are fetched as text; else only those that Python could not
+            compare as psycopg2's own typecasters give them.
+        own_time_zones: Whether the user has set ``tzinfo_factory``.
+    """
+
+    __slots__ = ("_cursor", "_put_aside")
+
+    def __init__(self, cursor: RawCursor, everything: bool, own_time_zones: bool) -> None:
+        self._cursor = cursor
+        registered = _registered(cursor)
+        if registered:
+            casters = {**global_typecasters, **registered}
+            self._put_aside = _put_aside(casters, everything, own_time_zones)
+        else:
+            self._put_aside = _put_aside_globally(
+                len(global_typecasters), everything, own_time_zones
+            )
+        kept = {o: c for o, c in (registered or {}).items() if o not in self._put_aside}
+        cursor.string_types = {**kept, **dict.fromkeys(self._put_aside, UNICODE)}
+
+    def is_text(self, type_oid: int) -> bool:
+        """Whether values of a type come as the server writes them."""
+        return type_oid in self._put_aside or type_oid not in own_typecasters
+
+    def is_own(self, type_oid: int) -> bool:
+        """Whether the user would get what psycopg2's own typecaster gives."""
+        caster = self._put_aside.get(type_oid)
+        return caster is None or _is_own(type_oid, caster)
+
+    def cast(self, type_oid: int, text: str | None) -> Any:
+        """What the user's typecaster makes of a value that was fetched as text."""
+        caster = self._put_aside.get(type_oid)
+        return text if caster is None else caster(text, self._cursor)
+
+    def casting(
+        self, type_oids: Iterable[int]
+    ) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
+        """What makes of a row fetched as text what the user's typecasters would; None: nothing.
+
+        Args:
+            type_oids: The columns' types.
+        """
+        found: list[tuple[int, Any]] = [
+            (at, self._put_aside.get(oid)) for at, oid in enumerate(type_oids)
+        ]
+        casters = [(at, caster) for at, caster in found if not _gives_text(caster)]
+        if not casters:
+            return None
+        cursor = self._cursor
+
+        def cast(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            values = list(row)
+            for at, caster in casters:
+                values[at] = caster(values[at], cursor)
+            return tuple(values)
+
+        return cast
+
+
+def _gives_text(caster: Any) -> bool:
+    # psycopg2's typecasters are equal to some numbers, and cannot be compared with other things.
+    return caster is None or any(caster is text for text in own_typecasters[_TEXT])
+
+
+def _registered(cursor: RawCursor) -> dict[int, Any] | None:
+    of_connection = _string_types.read(cursor.connection)
+    of_cursor = cursor.string_types
+    if of_connection and of_cursor:
+        return {**of_connection, **of_cursor}
+    return of_cursor or of_connection or None
+
+
+def _is_own(type_oid: int, caster: Any) -> bool:
+    return any(caster is own for own in own_typecasters.get(type_oid, ()))
+
+
+def _put_aside(casters: dict[int, Any], everything: bool, own_time_zones: bool) -> dict[int, Any]:
+    def keeps(oid: int, caster: Any) -> bool:
+        zones = oid == _TIMESTAMPTZ and own_time_zones
+        return comparable(oid, True) and _is_own(oid, caster) and not zones
+
+    return {o: c for o, c in casters.items() if everything or not keeps(o, c)}
+
+
+@lru_cache(maxsize=4)
+def _put_aside_globally(_count: int, everything: bool, own_time_zones: bool) -> dict[int, Any]:
+    return _put_aside(dict(global_typecasters), everything, own_time_zones)

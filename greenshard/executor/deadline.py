@@ -1,0 +1,49 @@
+"""One timeout over several stages."""
+
+from __future__ import annotations
+
+import time
+
+
+class Deadline:
+    """The end of what a call may take.
+
+    Args:
+        timeout_s: Seconds from now; None for no limit.
+
+    Attributes:
+        timeout_s: What was allowed in all, for messages.
+    """
+
+    __slots__ = ("_end", "timeout_s")
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self.timeout_s = timeout_s
+        self._end = None if timeout_s is None else time.monotonic() + timeout_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left, 0 if time is up; None for no limit."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def part(self, share: float) -> Deadline:
+        """An earlier deadline, when a share (0 to 1) of the time that is left will have passed."""
+        earlier = Deadline(self.timeout_s)
+        if self._end is not None:
+            now = time.monotonic()
+            earlier._end = now + share * max(0.0, self._end - now)
+        return earlier
+
+
+#: What calls may take: seconds, None for no limit, or what is left until a deadline.
+Timeout = float | Deadline | None
+
+
+def seconds_left(timeout: Timeout) -> float | None:
+    """Seconds that a call may take from now on."""
+    return timeout.left_s if isinstance(timeout, Deadline) else timeout
+
+
+def seconds_allowed(timeout: Timeout) -> float | None:
+    """Seconds that were allowed at the beginning."""
+    return timeout.timeout_s if isinstance(timeout, Deadline) else timeout

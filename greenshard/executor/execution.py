@@ -1,0 +1,76 @@
+"""One statement on its way to the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from greenshard._driver import RawCursor
+from greenshard.executor.answer import Answer
+from greenshard.executor.columns import check_columns
+from greenshard.executor.deadline import Timeout
+from greenshard.executor.parts import Parts
+from greenshard.executor.session import Outcome, Session
+from greenshard.executor.streaming import Stream
+
+Calls = Mapping[str, Callable[[], object]]
+Streaming = Callable[[Mapping[str, RawCursor]], tuple[Stream, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """What every way of running a statement needs.
+
+    Attributes:
+        session: The connections; held by the caller.
+        parts: The shards' cursors.
+        timeout: What the statement may take.
+        reads: Whether it certainly only reads.
+        tolerant: Whether the answer of some shards is good enough.
+        streaming: What makes the rows of a named cursor; None for other cursors.
+        shards: Those that it was sent to first, for the log.
+        strategy: How, for the log.
+    """
+
+    session: Session
+    parts: Parts
+    timeout: Timeout
+    reads: bool
+    tolerant: bool
+    streaming: Streaming | None
+    shards: Sequence[str] = ()
+    strategy: str = "union"
+
+    def fan_out(
+        self, shards: Sequence[str], calls_on: Callable[[Mapping[str, RawCursor]], Calls]
+    ) -> Answer:
+        """Run a statement on some shards; the answer is the rows of all.
+
+        Args:
+            shards: Their names.
+            calls_on: What to run, for the cursors of those that there are.
+
+        Switches: yes.
+        """
+        self.shards = shards
+        cursors = self.parts.ready(shards, self.timeout)
+        outcome = self.run(shards, calls_on(cursors), self.timeout)
+        if outcome.failures:
+            cursors = {shard: cursors[shard] for shard in outcome.jobs}
+        if self.streaming is not None:
+            return Answer(cursors, self.streaming(cursors), outcome)
+        check_columns(cursors, self.session, self.timeout)
+        return Answer(cursors, (), outcome)
+
+    def run(self, shards: Sequence[str], calls: Calls, timeout: Timeout) -> Outcome:
+        """Run calls, and take note of the shards that there is no call for: they are gone.
+
+        Switches: yes.
+        """
+        if len(calls) < len(shards):
+            calls = {shard: calls.get(shard, _nothing) for shard in shards}
+        return self.session.run(calls, timeout, tolerant=self.tolerant, writes=not self.reads)
+
+
+def _nothing() -> None:
+    """The call of a shard that is not there; it is never made."""

@@ -1,0 +1,85 @@
+"""The connection that gathers: a second one to a shard's database, opened when first needed.
+
+It is not the shard's own, because a transaction that touched a temporary table cannot be prepared,
+and because its transaction ends with each statement. In between it has none and holds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from greenshard._driver import TRANSACTION_IDLE, Attribute, DriverError, RawConnection, RawCursor
+from greenshard.executor.deadline import Timeout, seconds_left
+from greenshard.executor.opening import failed_opening, open_all
+from greenshard.executor.physical import Physical, autocommit
+from greenshard.executor.session import Session
+
+_encoding = Attribute(RawConnection, "encoding")
+
+
+def gatherer(
+    session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
+) -> Physical:
+    """The connection that gathers at a shard; it is closed with the session.
+
+    Raises:
+        errors.Error: It cannot be opened.
+
+    Switches: if it must be opened, or the session's encoding has changed.
+    """
+    own = session.physical(shard)
+    name = f"{shard} (gathering)"
+    physical = session.beside.get(name)
+    if physical is None or not physical.alive:
+        physical = Physical.second(name, own)
+        _open(physical, connect_timeout_s, seconds_left(timeout))
+        session.beside[name] = physical
+    encoding = _encoding.read(own.raw)
+    if _encoding.read(physical.raw) != encoding:
+        call = partial(RawConnection.set_client_encoding, physical.raw, encoding)
+        session.run({name: call}, timeout)
+    return physical
+
+
+def _open(physical: Physical, *timeouts: float | None) -> None:
+    limits = [seconds for seconds in timeouts if seconds is not None]
+    failures = open_all([physical], min(limits, default=None))
+    if failures:
+        raise failed_opening(failures, 2)
+    autocommit.write(physical.raw, True)
+
+
+def execute(
+    session: Session, physical: Physical, call: Callable[[RawCursor], Any], timeout: Timeout
+) -> Any:
+    """Run statements on it; returns what the call does.
+
+    Switches: yes.
+    """
+    cursor = RawCursor(physical.raw)
+    outcome = session.run({physical.shard: partial(call, cursor)}, timeout)
+    return outcome.jobs[physical.shard].result
+
+
+def end(session: Session, physical: Physical, *, at_once: bool) -> None:
+    """End its transaction, and with it all that was gathered.
+
+    Args:
+        session: Its session.
+        physical: The connection.
+        at_once: Without waiting for the server: then it is closed.
+
+    Switches: unless `at_once`.
+    """
+    if not physical.alive or physical.transaction_status == TRANSACTION_IDLE:
+        return
+    try:
+        if not at_once:
+            execute(session, physical, lambda cursor: cursor.execute("ROLLBACK"), session.grace_s)
+    except DriverError:
+        at_once = True
+    finally:
+        if at_once or physical.transaction_status != TRANSACTION_IDLE:
+            physical.discard()

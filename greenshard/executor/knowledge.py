@@ -1,0 +1,118 @@
+"""What the connections to a cluster know of it together: its catalog, and the plans made with it.
+
+The catalog is loaded when it is first needed, and again when it is a minute old or a connection of
+this process has changed it. While one loads, the others go on with the old one if it was just old.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
+
+from greenshard import _green
+from greenshard.planner.catalog import Catalog
+from greenshard.planner.one_database import Planner
+
+if TYPE_CHECKING:
+    from greenshard.cluster import Cluster
+
+#: How old a catalog may be, in seconds: another process may have changed the tables.
+_OLDEST_S = 60.0
+
+#: How long, in seconds, others wait for one that loads the catalog, or go on with an old one.
+_PATIENCE_S = 5.0
+
+_LOOK_S = 0.002
+
+
+class Known(NamedTuple):
+    """A catalog, and the planner that plans with it."""
+
+    catalog: Catalog
+    planner: Planner
+
+    @classmethod
+    def of(cls, cluster: Cluster, catalog: Catalog) -> Known:
+        return cls(catalog, Planner(cluster, catalog))
+
+
+class Knowledge:
+    """What is known of one cluster; used by greenlets and threads at once.
+
+    Attributes:
+        known: None before the first catalog was loaded, and after a change.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = weakref.ref(cluster)
+        self.known: Known | None = None
+        self._loaded_at = 0.0
+        self._expires = 0.0
+        self._loading_until = 0.0
+        self._changes = 0
+
+    def current(self) -> Known | None:
+        """What is known, unless it is too old."""
+        known = self.known
+        return known if time.monotonic() < self._expires else None
+
+    def wait_for_others(self) -> Known | None:
+        """What another greenlet or thread is loading now; None if the caller must.
+
+        Switches: while another one loads the catalog.
+        """
+        while (now := time.monotonic()) < self._loading_until:
+            if self.known is not None and now < self._expires:
+                return self.known
+            _green.sleep(_LOOK_S)
+        return None
+
+    def begin(self) -> int:
+        """Say that the caller loads the catalog now; returns what to give to `keep`."""
+        now = time.monotonic()
+        self._loading_until = self._expires = now + _PATIENCE_S
+        if self.known is None:
+            self._expires = 0.0
+        return self._changes
+
+    def keep(self, catalog: Catalog, changes: int) -> Known:
+        """Take a catalog that was loaded; not for others if it changed meanwhile."""
+        cluster = self._cluster()
+        assert cluster is not None  # noqa: S101  # the connection that loads holds it
+        known = self.known
+        if known is None or known.catalog != catalog:
+            known = Known.of(cluster, catalog)
+        if changes == self._changes:
+            self.known = known
+            self._loaded_at = time.monotonic()
+            self._expires = self._loaded_at + _OLDEST_S
+        self._loading_until = 0.0
+        return known
+
+    def give_up(self) -> None:
+        """Say that loading has failed."""
+        self._loading_until = 0.0
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether the catalog was loaded more than some seconds ago."""
+        return time.monotonic() > self._loaded_at + seconds
+
+    def expire(self) -> None:
+        """Let the next one who needs it load the catalog anew."""
+        self._expires = 0.0
+
+    def drop(self) -> None:
+        """Forget the catalog: it has changed."""
+        self._changes += 1
+        self.known = None
+        self._expires = self._loading_until = 0.0
+
+
+_known: weakref.WeakKeyDictionary[Cluster, Knowledge] = weakref.WeakKeyDictionary()
+
+
+def knowledge_of(cluster: Cluster) -> Knowledge:
+    """What is known of a cluster, the same for all connections to it."""
+    found = _known.get(cluster)
+    return _known.setdefault(cluster, Knowledge(cluster)) if found is None else found

@@ -1,0 +1,186 @@
+"""Run plans: one database over several shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from greenshard import errors
+from greenshard._driver import TRANSACTION_FAILED, RawCursor, merged_once
+from greenshard.executor.answer import Answer, Stages
+from greenshard.executor.deadline import Deadline, Timeout
+from greenshard.executor.execution import Calls, Execution
+from greenshard.executor.one_database import OneDatabase
+from greenshard.executor.session import Outcome
+from greenshard.planner.pins import named_shards
+from greenshard.planner.plan import Pin, Plan, Sql
+
+#: In a statement of several stages whose first may lack shards: the share of the time that it gets,
+#: so that there is time left to make an answer of what there is.
+_FIRST_SHARE = 0.75
+
+
+class Limits(Protocol):
+    """What the connection allows."""
+
+    allow_scatter: bool
+    allow_gather: bool
+    gather_limit: int
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Planned(Execution):
+    """An execution that follows a plan.
+
+    Attributes:
+        database: What the connection knows.
+        plan: The plan.
+        text: The user's statement.
+        given: The user's parameters.
+        limits: What the connection allows.
+        wrote: Whether the transaction may have written.
+        stages: What the stages before the last one took.
+        query: The user's statement as psycopg2 would have sent it, where another was sent.
+    """
+
+    database: OneDatabase
+    plan: Plan
+    text: str
+    given: Any
+    limits: Limits
+    wrote: bool
+    stages: Stages | None = None
+    query: bytes | None = None
+
+    # The user's parameters ------------------------------------------------------------------
+
+    def check_parameters(self) -> None:
+        """Let psycopg2 refuse wrong parameters as it does, before another text is sent."""
+        if self.query is None:
+            home = self.session.physicals[self.any_shard()].raw
+            self.query = RawCursor(home).mogrify(self.text, self.given)
+
+    def named(self, pins: Sequence[Pin] | None) -> frozenset[str] | None:
+        """The shards that pins name; None if any may be meant."""
+        if pins is None:
+            return None
+        try:
+            return named_shards(pins, self.database.cluster.names, self.given)
+        except (LookupError, TypeError):
+            self.check_parameters()
+            return None
+
+    def calls(self, sql: Sql, cursors: Mapping[str, RawCursor]) -> Calls:
+        """What sends a text to the shards of some cursors.
+
+        Switches: if the time at which the transaction began must be asked for.
+        """
+        sent = merged_once(sql.text, self.parameters(sql), list(cursors.values()))
+        return {shard: partial(raw.execute, *sent) for shard, raw in cursors.items()}
+
+    def parameters(self, sql: Sql) -> Any:
+        """The parameters to send with a text.
+
+        Switches: if the time at which the transaction began must be asked for.
+        """
+        return sql.values(self.given, self.database.now(self._ask) if sql.needs_now else None)
+
+    def _ask(self, shard: str, call: Callable[[], object]) -> None:
+        self.session.run({shard: call}, self.timeout)
+
+    # Where ----------------------------------------------------------------------------------
+
+    def any_shard(self) -> str:
+        """A shard that is in a transaction already, else the home, else one that is there."""
+        self.session.check_alive()
+        alive = self.session.alive
+        able = [p for p in alive if p.in_transaction] or alive
+        home = self.database.home
+        return home if any(p.shard == home for p in able) else able[0].shard
+
+    def targets(self, pins: Sequence[Pin] | None) -> tuple[str, ...]:
+        """The shards that rows with these pins can be on, at least one.
+
+        Raises:
+            errors.NotSupportedError: There are several, and that is not allowed.
+        """
+        named = self.named(pins)
+        if named is None:
+            shards = self.session.shards
+        elif not named:
+            return (self.any_shard(),)
+        else:
+            shards = tuple(shard for shard in self.session.shards if shard in named)
+        if len(shards) > 1 and not self.limits.allow_scatter:
+            raise errors.NotSupportedError(
+                f"the statement would run on {', '.join(shards)}, and allow_scatter is off",
+                code="GS406",
+                hint="Compare the shard key with a value, or set allow_scatter.",
+            )
+        return shards
+
+    @property
+    def failed(self) -> str | None:
+        """A shard on which the transaction has failed: nothing but its end can be run."""
+        if self.tolerant:
+            return None
+        failed = (p for p in self.session.alive if p.transaction_status == TRANSACTION_FAILED)
+        return next((physical.shard for physical in failed), None)
+
+    @property
+    def gathers_references(self) -> bool:
+        """Whether another session may not see what this transaction sees in reference tables."""
+        if self.wrote and self.database.in_transaction:
+            return True
+        # Also if the default has been set to such a level.
+        return self.database.may_have_set or self.database.isolated
+
+    # Stages ---------------------------------------------------------------------------------
+
+    def first_stage(
+        self, shards: Sequence[str], calls: Calls, cursors: Mapping[str, RawCursor] | None = None
+    ) -> Outcome:
+        """Run a stage after which others come.
+
+        Args:
+            shards: Where.
+            calls: What.
+            cursors: Those that the calls execute, for the number of rows.
+
+        Switches: yes.
+        """
+        self.shards = shards
+        timeout: Timeout = self.timeout
+        if self.tolerant and isinstance(timeout, Deadline):
+            timeout = timeout.part(_FIRST_SHARE)
+        outcome = self.run(shards, calls, timeout)
+        self.stages = self.stages or Stages()
+        counts = {shard: max(0, cursor.rowcount) for shard, cursor in (cursors or {}).items()}
+        self.stages.add(outcome, counts)
+        return outcome
+
+    def count(self, shard: str, rows: int) -> None:
+        """Add rows to those that a shard has given."""
+        if self.stages is not None:
+            self.stages.timings[shard].rows += rows
+
+    def last_stage(self, shard: str, text: str, parameters: Any, name: str | None = None) -> Answer:
+        """Run the statement whose rows are the answer.
+
+        Args:
+            shard: Where.
+            text: What, with psycopg2's placeholders.
+            parameters: Their values; None if the text has no placeholders.
+            name: The connection, if it is not the shard's own.
+
+        Switches: yes.
+        """
+        connection = name or shard
+        cursor = self.parts.last(connection, self.timeout)
+        sent = (text,) if parameters is None else (text, parameters)
+        outcome = self.session.run({connection: partial(cursor.execute, *sent)}, self.timeout)
+        self.stages = self.stages or Stages()
+        self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})
+        return Answer({shard: cursor}, (), outcome, self.stages)

@@ -1,0 +1,74 @@
+"""Statements that psycopg2 makes of others: executemany and callproc."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from greenshard._driver import RawCursor, quote_ident
+from greenshard.executor.answer import Answer, CountedAnswer
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies import run_plan
+from greenshard.planner.plan import Routed
+
+
+def run_many(e: Planned) -> Answer:
+    """Run the statement once for each set of parameters; they are the list ``e.given``.
+
+    If each set goes to one shard, each shard runs its own at the same time as the others.
+
+    Switches: yes.
+    """
+    split = _split(e)
+    if split is not None and isinstance(e.plan.step, Routed):
+        text, shards = e.plan.step.sql.text, [s for s in e.session.shards if s in split]
+        e.strategy = e.plan.step.strategy
+
+        def calls(raws: Mapping[str, RawCursor]) -> dict[str, Any]:
+            return {s: partial(raw.executemany, text, split[s]) for s, raw in raws.items()}
+
+        return e.fan_out(shards, calls)
+    count, status = 0, None
+    for given in e.given:
+        one = replace(e, given=given, stages=None, query=None)
+        answer = run_plan(one)
+        e.query, e.shards, e.strategy = one.query, one.shards, one.strategy
+        count += max(0, answer.rowcount)
+        status = answer.statusmessage
+    return CountedAnswer(count, status)
+
+
+def _split(e: Planned) -> dict[str, list[Any]] | None:
+    """The parameters by shard; None if one of them is for none, or for several."""
+    step = e.plan.step
+    if not isinstance(step, Routed) or step.sql.binds is not None or e.failed is not None:
+        return None
+    split: dict[str, list[Any]] = {}
+    for given in e.given:
+        named = replace(e, given=given).named(step.pins)
+        if named is None or len(named) != 1:
+            return None
+        split.setdefault(next(iter(named)), []).append(given)
+    return split or None
+
+
+def calling(
+    cursor: RawCursor, procname: str | bytes, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> tuple[str, Any]:
+    """The statement, and its parameters, that psycopg2's ``callproc`` executes.
+
+    Args:
+        cursor: To quote names with.
+        procname: The function's name; goes into the text as it is.
+        parameters: By position or by name.
+    """
+    name = procname.decode() if isinstance(procname, bytes) else procname
+    if isinstance(parameters, Mapping):
+        names = [quote_ident(each, cursor).replace("%", "%%") for each in parameters]
+        arguments, values = [f"{each}:=%s" for each in names], list(parameters.values())
+    else:
+        values = list(parameters or ())
+        arguments = ["%s"] * len(values)
+    return f"SELECT * FROM {name.replace('%', '%%')}({','.join(arguments)})", values

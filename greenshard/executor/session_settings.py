@@ -1,0 +1,61 @@
+"""What one session has set, for another one that shall behave alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from greenshard._driver import UNICODE, RawCursor
+
+#: Settings of a transaction, and those that psycopg2 looks after itself.
+_NOT_COPIED = (
+    "transaction_isolation", "transaction_read_only", "transaction_deferrable",
+    "default_transaction_isolation", "default_transaction_read_only",
+    "default_transaction_deferrable", "client_encoding",
+)  # fmt: skip
+
+#: pg_settings does not show settings that an application has made up, nor who the session acts as.
+_READ = """
+SELECT pg_catalog.json_agg(pg_catalog.json_build_array(name, setting) ORDER BY number)::text
+FROM (
+    SELECT 1 AS number, name, setting FROM pg_catalog.pg_settings
+    WHERE source = 'session' AND name <> ALL (%(not_copied)s)
+    UNION ALL
+    SELECT 2, name, pg_catalog.current_setting(name, true)
+    FROM pg_catalog.unnest(%(made_up)s::text[]) AS name
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL
+    UNION ALL
+    SELECT 3, 'session_authorization', SESSION_USER::text
+    UNION ALL
+    SELECT 4, 'role', pg_catalog.current_setting('role')
+) AS settings
+"""
+_TEXT_OID = 25
+
+Settings = tuple[tuple[str, str], ...]
+
+
+def read_settings(cursor: RawCursor, made_up: Iterable[str]) -> Settings:
+    """What the session of `cursor` has set, SET LOCAL included; in the order to apply it.
+
+    Args:
+        cursor: A new one.
+        made_up: Names of settings that PostgreSQL does not know (``app.tenant``).
+
+    Switches: yes; call it in a greenlet of the session's.
+    """
+    cursor.string_types = {_TEXT_OID: UNICODE}
+    cursor.execute(_READ, {"not_copied": list(_NOT_COPIED), "made_up": list(made_up)})
+    row: Any = cursor.fetchone()
+    return tuple((name, value) for name, value in json.loads(row[0]))
+
+
+def applying(settings: Settings) -> tuple[str, list[str]]:
+    """A statement that gives a transaction these settings, and its parameters.
+
+    >>> applying((("work_mem", "64"),))
+    ('SELECT pg_catalog.set_config(%s, %s, true)', ['work_mem', '64'])
+    """
+    calls = ["pg_catalog.set_config(%s, %s, true)"] * len(settings)
+    return f"SELECT {', '.join(calls)}", [text for setting in settings for text in setting]

@@ -1,0 +1,71 @@
+"""The shard of a key that the program names itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard import errors
+from greenshard.cluster import Cluster, Sharded, TableName
+from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.pins import named_shards
+from greenshard.planner.plan import Parameter, Pin
+
+
+def shard_of_key(
+    key: Any, table: str | None, cluster: Cluster, catalog: Catalog, path: Sequence[str]
+) -> str:
+    """The shard that has the rows of a key.
+
+    Args:
+        key: A value of the shard key's type.
+        table: Whose key, as it is written in SQL; None if that makes no difference.
+        cluster: The declaration.
+        catalog: The tables that there are.
+        path: ``current_schemas(true)``.
+
+    Raises:
+        errors.ProgrammingError: It cannot be told, or is not the same for all tables.
+    """
+    found = set()
+    for relation in _relations(table, cluster, catalog, path):
+        found.add(_shard(key, relation, cluster))
+    if len(found) == 1 and (shard := found.pop()) is not None:
+        return shard
+    whose = "" if table is None else f" of {table}"
+    raise errors.ProgrammingError(
+        f"the shard of key {key!r}{whose} cannot be told",
+        code="GS103",
+        hint="Give a value of the key's type, and the table if the tables differ: "
+        "conn.on(key=..., table='...').",
+    )
+
+
+def _relations(
+    table: str | None, cluster: Cluster, catalog: Catalog, path: Sequence[str]
+) -> list[Relation]:
+    if table is None:
+        return [
+            relation
+            for (schema, name), relation in catalog.relations.items()
+            if isinstance(cluster.table(schema, name), Sharded)
+        ]
+    try:
+        name = TableName.read(table)
+    except ValueError as error:
+        raise errors.ProgrammingError(f"{table!r} {error}", code="GS104") from None
+    relation = catalog.relation(name.schema, name.name, path)
+    if relation is None or not isinstance(cluster.table(relation.schema, relation.name), Sharded):
+        raise errors.ProgrammingError(f"{table} is no sharded table", code="GS104")
+    return [relation]
+
+
+def _shard(key: Any, relation: Relation, cluster: Cluster) -> str | None:
+    sharded = cluster.table(relation.schema, relation.name)
+    assert isinstance(sharded, Sharded)  # noqa: S101  # `_relations` gives no other
+    column = relation.column(sharded.column)
+    if column is None:
+        return None
+    pin = Pin(cluster.placement_of(sharded), column.type_name, (Parameter(0),))
+    named = named_shards([pin], cluster.names, (key,))
+    return next(iter(named)) if named else None
