@@ -37,6 +37,7 @@ TEST = [
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "readme-renderer>=43",
+    "tpchgen-cli>=4",
 ]
 
 DOCS = ["furo>=2024.8.6", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"]

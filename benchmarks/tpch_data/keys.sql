@@ -1,4 +1,4 @@
--- The primary keys of TPC-H, and what the planner knows of the rows; after loading, that is faster.
+-- The primary keys of TPC-H; after loading, that is faster.
 ALTER TABLE region ADD PRIMARY KEY (r_regionkey);
 ALTER TABLE nation ADD PRIMARY KEY (n_nationkey);
 ALTER TABLE supplier ADD PRIMARY KEY (s_suppkey);
@@ -7,4 +7,3 @@ ALTER TABLE part ADD PRIMARY KEY (p_partkey);
 ALTER TABLE partsupp ADD PRIMARY KEY (ps_partkey, ps_suppkey);
 ALTER TABLE orders ADD PRIMARY KEY (o_orderkey);
 ALTER TABLE lineitem ADD PRIMARY KEY (l_orderkey, l_linenumber);
-VACUUM (ANALYZE);
