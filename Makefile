@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint docs bench compat clean
+.PHONY: help demo test coverage lint docs bench bench-small bench-tpch compat clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -18,7 +18,7 @@ help:
 	@echo "make coverage the tests, and the lines and branches that they did not reach"
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
-	@echo "make bench    the fan-out benchmark"
+	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make clean    remove .venv and everything built"
 
@@ -51,6 +51,14 @@ docs: $(VENV)/.has-test $(VENV)/.has-docs
 bench: $(VENV)/.has-test
 	@echo "==> bench: greenshard, a hand-written gevent loop, threads and a sequential loop, side by side"
 	@$(BIN)/python benchmarks/fanout.py $(ARGS)
+
+bench-small: $(VENV)/.has-test
+	@echo "==> bench-small: small statements, greenshard and hand-written code, side by side"
+	@$(BIN)/python benchmarks/small.py $(ARGS)
+
+bench-tpch: $(VENV)/.has-test
+	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
+	@$(BIN)/python benchmarks/tpch.py $(ARGS)
 
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"
