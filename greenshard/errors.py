@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg2
 import psycopg2.errors
+import psycopg2.pool
 
 #: What each code means, in one line. The documentation has a section for each.
 CODES: Mapping[str, str] = {
@@ -46,6 +47,10 @@ CODES: Mapping[str, str] = {
     "GS412": "the write cannot be placed",
     "GS501": "a failed transaction cannot be committed",
     "GS502": "a transaction was committed on some shards only",
+    "GS601": "no connection of the pool became free in time",
+    "GS602": "too many wait for a connection of the pool",
+    "GS603": "the pool is closed",
+    "GS604": "a shard is down",
 }
 
 
@@ -161,6 +166,22 @@ class QueryTimeout(OperationalError, psycopg2.errors.QueryCanceled):
 
 class PartialCommitError(OperationalError):
     """A transaction was committed on some shards and not, or not known to be, on others."""
+
+
+class PoolTimeout(OperationalError, psycopg2.pool.PoolError):
+    """No connection of the pool became free in time; the message says who holds them."""
+
+
+class PoolFull(OperationalError, psycopg2.pool.PoolError):
+    """So many wait for a connection of the pool already that no more may."""
+
+
+class PoolClosed(InterfaceError, psycopg2.pool.PoolError):
+    """The pool is closed, or was closed while this waited for a connection."""
+
+
+class ShardUnavailable(OperationalError):
+    """A shard cannot be connected to; until a probe succeeds, nobody waits for it."""
 
 
 _PEP249: tuple[type[Error], ...] = (
