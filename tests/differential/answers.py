@@ -1,0 +1,121 @@
+"""What a connection answers to a statement, and how two answers differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import psycopg2
+
+from tests.differential.draft import Statement
+
+#: The first OID of a type that a database has made.
+_FIRST_OWN_TYPE = 16384
+_SHOWN = 12
+
+Rows = list[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows and what they are, or an error.
+
+    Attributes:
+        rows: The rows in their order.
+        columns: For each column its name and its type: the OID, or the name of an own type.
+        modifiers: For each column the size, precision and scale that it declares.
+        error: What was raised instead.
+    """
+
+    rows: Rows
+    columns: list[tuple[str, object]]
+    modifiers: list[tuple[object, ...]]
+    error: psycopg2.Error | None = None
+
+    @property
+    def sqlstate(self) -> str | None:
+        return self.error and self.error.pgcode
+
+
+def answer(
+    conn: Any, statement: Statement, types: Mapping[int, str], name: str | None = None
+) -> Answer:
+    """Run a statement.
+
+    Args:
+        conn: A connection, of psycopg2 or of greenshard.
+        statement: What to run.
+        types: The names of own types, by OID.
+        name: Of a cursor on the server.
+    """
+    with conn.cursor(name) as cur:
+        if name:
+            cur.itersize = 7
+        try:
+            cur.execute(statement.text, statement.args)
+            rows = [tuple(map(_plain, row)) for row in cur]
+        except psycopg2.Error as exc:
+            return Answer([], [], [], exc)
+        columns = [(column.name, _type(column.type_code, types)) for column in cur.description]
+        modifiers = [tuple(column[3:6]) for column in cur.description]
+        return Answer(rows, columns, modifiers)
+
+
+def _plain(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _type(oid: int, types: Mapping[int, str]) -> object:
+    return oid if oid < _FIRST_OWN_TYPE else types.get(oid, oid)
+
+
+def difference(expected: Answer, got: Answer, statement: Statement) -> str | None:
+    """In what the answer differs from the one that is right; None if in nothing."""
+    if expected.columns != got.columns:
+        return f"columns: {got.columns} instead of {expected.columns}"
+    value = by_value if statement.by_value else repr
+    right, ours = ([tuple(map(value, row)) for row in rows] for rows in (expected.rows, got.rows))
+    if Counter(right) != Counter(ours):
+        return _rows_differ(right, ours)
+    if statement.order == "total" and right != ours:
+        return f"order: {_first_difference(right, ours)}"
+    if isinstance(statement.order, tuple):
+        first, second = (_columns(rows, statement.order) for rows in (expected.rows, got.rows))
+        if first != second:
+            return f"order of columns {statement.order}: {_first_difference(first, second)}"
+    return None
+
+
+def _columns(rows: Rows, places: Sequence[int]) -> Rows:
+    return [tuple(by_value(row[place]) for place in places) for row in rows]
+
+
+def _rows_differ(right: Rows, ours: Rows) -> str:
+    missing, extra = Counter(right) - Counter(ours), Counter(ours) - Counter(right)
+    lines = [f"rows: {len(ours)} instead of {len(right)}"]
+    for mark, rows in [("-", missing), ("+", extra)]:
+        lines += [f"  {mark} {row}" for row in list(rows.elements())[:_SHOWN]]
+    return "\n".join(lines)
+
+
+def _first_difference(right: Rows, ours: Rows) -> str:
+    place = next(i for i, (a, b) in enumerate(zip(right, ours, strict=True)) if a != b)
+    return f"row {place} is {ours[place]} instead of {right[place]}"
+
+
+def by_value(value: object) -> object:
+    """The same for all values that PostgreSQL holds for equal."""
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return str(value)
+        return f"{value.normalize():f}" if value else "0"
+    if isinstance(value, list):
+        return tuple(by_value(item) for item in value)
+    if isinstance(value, dict):
+        return tuple(sorted((key, by_value(item)) for key, item in value.items()))
+    if isinstance(value, float) and value.is_integer():
+        return repr(int(value))
+    return repr(value)

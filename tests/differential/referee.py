@@ -1,0 +1,181 @@
+"""Runs statements on one database and on shards, and judges the answers."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import psycopg2
+from psycopg2 import extras
+
+import greenshard
+from tests.differential.answers import Answer, answer, difference
+from tests.differential.databases import Databases
+from tests.differential.draft import Statement
+from tests.differential.statements import statement
+
+#: How many statements are tried until one gives rows.
+TRIES = 3
+NAMED_SHARE = 0.15
+#: Classes of errors that a statement may raise or not, as PostgreSQL's plan has it.
+_DATA_ERRORS = ("22", "21")
+_SLOW = "57014"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the shards did on one statement.
+
+    Attributes:
+        outcome: "equal", "refused", "error" (on both sides), "skipped" (too slow on the one
+            database), or "wrong".
+        shards: The number of shards.
+        reason: Of a refusal; or what is wrong.
+        strategy: Of the plan.
+        loose: Whether the columns declare other sizes, precisions or scales.
+    """
+
+    outcome: str
+    shards: int
+    reason: str = ""
+    strategy: str = ""
+    loose: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A statement with its verdicts."""
+
+    label: str
+    statement: Statement
+    expected: Answer
+    verdicts: Sequence[Verdict] = field(default=())
+
+
+class Referee:
+    """Connections to the one database and to the clusters.
+
+    Attributes:
+        seed: Of the statements.
+        one: The one database.
+        clusters: The clusters, by their number of shards.
+        types: The names of types, by OID.
+    """
+
+    def __init__(
+        self, seed: object, one: Any, clusters: Mapping[int, Any], types: Mapping[int, str]
+    ) -> None:
+        self.seed = seed
+        self.one = one
+        self.clusters = clusters
+        self.types = types
+
+    def case(self, number: int) -> Case:
+        """Make the statement of a number, run it everywhere and judge."""
+        label, made, expected = self._choose(number)
+        named = Random(f"{label}/named").random() < NAMED_SHARE
+        return self.judge(label, made, expected, "named" if named else None)
+
+    def _choose(self, number: int) -> tuple[str, Statement, Answer]:
+        """A statement with rows, mostly: one without tells less."""
+        for turn in range(TRIES):
+            label = f"{self.seed}/{number}/{turn}"
+            made = statement(label)
+            expected = self._expect(made)
+            if expected.rows or expected.error:
+                break
+        return label, made, expected
+
+    def judge(
+        self,
+        label: str,
+        made: Statement,
+        expected: Answer | None = None,
+        name: str | None = None,
+    ) -> Case:
+        """Run a statement on the clusters, and compare."""
+        expected = expected or self._expect(made)
+        if expected.sqlstate == _SLOW:
+            return Case(label, made, expected, [Verdict("skipped", 0)])
+        verdicts = [
+            self._verdict(count, conn, made, expected, name)
+            for count, conn in self.clusters.items()
+        ]
+        return Case(label, made, expected, verdicts)
+
+    def _expect(self, made: Statement) -> Answer:
+        expected = answer(self.one, made, self.types)
+        if expected.error:
+            self.one.rollback()
+        return expected
+
+    def _verdict(
+        self, count: int, conn: Any, made: Statement, expected: Answer, name: str | None
+    ) -> Verdict:
+        strategy = self.strategy(conn, made)
+        got = answer(conn, made, self.types, name)
+        if got.error:
+            conn.rollback()
+            return Verdict(*_failed(made, expected, got.error, count), strategy)
+        if expected.error:
+            if made.risky and str(expected.sqlstate).startswith(_DATA_ERRORS):
+                return Verdict("error", count, "", strategy)
+            return Verdict("wrong", count, f"rows instead of the error {expected.error}", strategy)
+        wrong = difference(expected, got, made)
+        if wrong:
+            return Verdict("wrong", count, wrong, strategy)
+        loose = expected.modifiers != got.modifiers
+        return Verdict("equal", count, "", strategy, loose)
+
+    def strategy(self, conn: Any, made: Statement) -> str:
+        """The name of the strategy that the plan of a statement has."""
+        if isinstance(conn, psycopg2.extensions.connection) and not hasattr(conn, "explain"):
+            return ""
+        try:
+            first = conn.explain(made.text, made.args).partition("\n")[0]
+        except psycopg2.Error:
+            return "none"
+        return str(first.partition(":")[2].strip() or first)
+
+    def rollback(self) -> None:
+        for conn in (self.one, *self.clusters.values()):
+            conn.rollback()
+
+
+def _failed(
+    made: Statement, expected: Answer, error: psycopg2.Error, count: int
+) -> tuple[str, int, str]:
+    """The outcome of an error of the shards."""
+    if isinstance(error, psycopg2.NotSupportedError) and not error.pgcode:
+        return "refused", count, reason(error)
+    if expected.error and error.pgcode == expected.sqlstate:
+        return "error", count, ""
+    if made.risky and str(error.pgcode).startswith(_DATA_ERRORS):
+        return "error", count, ""
+    instead = f"the error {expected.error}" if expected.error else "rows"
+    return "wrong", count, f"{type(error).__name__} {error} instead of {instead}"
+
+
+def reason(error: psycopg2.Error) -> str:
+    """Why a statement is refused, without what belongs to this statement only."""
+    first = str(error).strip().partition("\n")[0]
+    return re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"..."', first))[:120]
+
+
+@contextlib.contextmanager
+def referee(databases: Databases, seed: object, counts: Sequence[int]) -> Iterator[Referee]:
+    """A referee over clusters of these numbers of shards."""
+    extras.register_uuid()
+    with contextlib.ExitStack() as opened:
+        one = opened.enter_context(contextlib.closing(psycopg2.connect(databases.one)))
+        clusters = {
+            count: opened.enter_context(
+                contextlib.closing(greenshard.connect(databases.clusters[count], timeout=60.0))
+            )
+            for count in counts
+        }
+        yield Referee(seed, one, clusters, databases.types)
