@@ -246,6 +246,19 @@ def python_encoding(raw: ext.connection) -> str:
     return ext.encodings[raw.encoding]
 
 
+_OWN = {oid: casters[0] for oid, casters in own_typecasters.items()}
+
+
+def own_cursor(raw: ext.connection) -> ext.cursor:
+    """A cursor for our own queries: it reads basic types as psycopg2 does by itself.
+
+    The program may have registered other typecasters, globally or for the connection.
+    """
+    cursor = RawCursor(raw)
+    cursor.string_types = _OWN
+    return cursor
+
+
 def merged_once(
     query: str | bytes, parameters: Any, cursors: Sequence[ext.cursor]
 ) -> tuple[Any, ...]:

@@ -400,12 +400,17 @@ class Cursor(AnswerView, RawCursor):
                 for cursor in self._parts.made().values():
                     cursor.close()
                 super().close()
-            elif shards := self._alive():
+            elif shards := self._opened():
                 with session.taken():
                     calls = {shard: self._parts.of(shard).close for shard in shards}
                     session.run(calls, self.timeout)
         except DriverError as exc:
             self._fail(exc)
+
+    def _opened(self) -> list[str]:
+        """The shards that may have the named cursor: all, if SQL may have declared it."""
+        made = self._parts.made()
+        return [s for s in self._alive() if self._planning() is None or s in made]
 
     def __enter__(self) -> Cursor:
         self._check()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, DriverError, RawCursor
+from greenshard._driver import TRANSACTION_IDLE, DriverError, own_cursor
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
 from greenshard.planner.catalog import Catalog, Column, Function, Relation
@@ -186,12 +186,12 @@ def _read_catalog(physical: Physical) -> bytes:
         found = _value(physical, end + _SETTINGS + _CATALOG % {"skips": "true"})
     if end:
         # The locks that reading took go with it.
-        RawCursor(physical.raw).execute(f"{end} RELEASE SAVEPOINT greenshard_catalog")
+        own_cursor(physical.raw).execute(f"{end} RELEASE SAVEPOINT greenshard_catalog")
     return found
 
 
 def _value(physical: Physical, query: str) -> bytes:
-    cursor = RawCursor(physical.raw)
+    cursor = own_cursor(physical.raw)
     cursor.execute(query)
     ((found,),) = cursor.fetchall()
     return bytes(found)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import UNICODE, RawCursor
+from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Answer
 from greenshard.executor.gatherer import end, execute, gatherer
 from greenshard.executor.physical import Physical
@@ -28,7 +28,6 @@ from greenshard.executor.planned import Planned
 from greenshard.executor.session_settings import Settings, applying, read_settings
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable
 
-_TEXT_OID = 25
 _AS_TEXT = "::pg_catalog.text"
 _GROUPING_ERROR = "42803"
 
@@ -99,7 +98,7 @@ def _settings(e: Planned, home: str) -> Settings:
     """What the home's session has set, and the gathering one has not."""
     if not e.database.may_have_set:
         return ()
-    cursor = RawCursor(e.session.physical(home).raw)
+    cursor = own_cursor(e.session.physical(home).raw)
     call = partial(read_settings, cursor, e.database.made_up_settings)
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
     return tuple(found)
@@ -130,14 +129,14 @@ def _read(e: Planned, tables: Sequence[GatheredTable]) -> dict[str, list[Chunk]]
     shards = tuple(shard for shard in e.session.shards if shard in wanted)
     reads = {table.name: (_reading(table), e.parameters(table.read) or {}) for table in tables}
     calls = {
-        shard: partial(
+        physical.shard: partial(
             _read_tables,
-            RawCursor(e.session.physicals[shard].raw),
-            {table.name: reads[table.name] for table in wanted[shard]},
+            own_cursor(physical.raw),
+            {table.name: reads[table.name] for table in wanted[physical.shard]},
             budget,
         )
-        for shard in shards
-        if shard in e.session.physicals
+        for physical in e.session.alive
+        if physical.shard in wanted
     }
     outcome = e.first_stage(shards, calls)
     if one in outcome.failures and any(table.reference for table in wanted[one]):
@@ -157,7 +156,6 @@ def _read_tables(
     cursor: RawCursor, reads: Mapping[str, tuple[str, Mapping[str, Any]]], budget: _Budget
 ) -> dict[str, list[Chunk]]:
     """Read tables on one shard, one after the other; in a greenlet of the session's."""
-    cursor.string_types = {_TEXT_OID: UNICODE}
     chunks = {}
     for name, (text, parameters) in reads.items():
         if budget.left < 0:

@@ -21,6 +21,7 @@ from greenshard._driver import (
     Attribute,
     RawConnection,
     RawCursor,
+    own_cursor,
 )
 from greenshard.executor.catalog import current_path, load_catalog
 from greenshard.executor.deadline import Timeout, seconds_left
@@ -91,7 +92,8 @@ class OneDatabase:
         self._changed = False
         self._own: Known | None = None
         self._path: tuple[str, ...] | None = None
-        self._path_known = self._path_moves = False
+        self._path_known = False
+        self._path_moves = False  # whether the end of the transaction may change it
         self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
@@ -242,15 +244,10 @@ class OneDatabase:
         """Take note that the transaction has ended."""
         self._now = None
         if self._path_moves:
-            self._path_known = False
+            self._path_known = self._path_moves = False
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()
-
-    def note_session_change(self) -> None:
-        """Take note of a call that ended the transaction, or changed the session's settings."""
-        self.ended()
-        self._path_known = False
 
     def mistrust(self) -> None:
         """Take note that a server does not know a name: the catalog may be too old."""
@@ -271,7 +268,7 @@ class OneDatabase:
         if home is None:
             return "now"  # a failed transaction: the statement fails, whatever it says
         if self._now is None or home.transaction_status == TRANSACTION_IDLE:
-            cursor = RawCursor(home.raw)
+            cursor = own_cursor(home.raw)
             run(home.shard, lambda: cursor.execute(_NOW))
             row: Any = cursor.fetchone()
             self._now = row[0]

@@ -35,6 +35,7 @@ class Parts:
         self._session = session
         self._home = home
         self._cursors: dict[str, RawCursor] = {}
+        self._lasts: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False
         self.asked: RawCursor | None = None
 
@@ -48,21 +49,14 @@ class Parts:
 
     def of(self, shard: str) -> RawCursor:
         """The cursor of a shard whose connection there is."""
-        cursor = self._cursors.get(shard)
-        if cursor is None:
-            physical = self._session.physicals[shard]
-            cursor = self._cursors[shard] = self._make(physical, self._logical.name)
-            if self._rows_set:
-                self._bridge(cursor)
-        return cursor
+        return self._of(self._cursors, shard, self._logical.name)
 
     def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
         """The cursors for a statement, of the shards whose connections there are.
 
         Switches: the first time that a user's type is registered.
         """
-        there = self._session.physicals
-        cursors = {shard: self.of(shard) for shard in shards if shard in there}
+        cursors = {shard: self.of(shard) for shard in self._there(shards)}
         self._apply_typecasters(cursors, timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
@@ -72,28 +66,46 @@ class Parts:
     ) -> dict[str, RawCursor]:
         """Like `ready`, but new cursors, which give rows as tuples whatever the row factory.
 
+        Args:
+            shards: Their names.
+            timeout: For what must be asked.
+            named: Whether the cursors are on the servers, if the logical one is.
+
         Switches: the first time that a user's type is registered.
         """
-        there = self._session.physicals
         name = self._logical.name if named else None
-        cursors = {shard: self._make(there[shard], name) for shard in shards if shard in there}
+        cursors = {
+            shard: self._make(self._session.physicals[shard], name) for shard in self._there(shards)
+        }
         self._apply_typecasters(cursors, timeout)
+        self.asked = next(iter(cursors.values()), None)
         return cursors
 
-    def last(self, name: str, timeout: Timeout) -> RawCursor:
-        """The cursor for a last stage on one connection: unnamed, whose rows are the answer.
+    def last(self, connection: str, timeout: Timeout) -> RawCursor:
+        """The cursor for a last stage on one connection, unnamed; its rows are the answer.
 
         Args:
-            name: A shard, or a connection beside those of the shards.
+            connection: A shard's name, or that of a connection beside those of the shards.
             timeout: For what must be asked.
 
         Switches: the first time that a user's type is registered.
         """
-        cursor = self._make(self._session.connection(name), None)
-        if self._rows_set:
-            self._bridge(cursor)
-        self._apply_typecasters({name: cursor}, timeout)
+        cursor = self._of(self._lasts, connection, None)
+        self._apply_typecasters({connection: cursor}, timeout)
         self.asked = cursor
+        return cursor
+
+    def _there(self, shards: Iterable[str]) -> list[str]:
+        alive = {physical.shard for physical in self._session.alive}
+        return [shard for shard in shards if shard in alive]
+
+    def _of(self, made: dict[str, RawCursor], connection: str, name: str | None) -> RawCursor:
+        physical = self._session.connection(connection)
+        cursor = made.get(connection)
+        if cursor is None or cursor.connection is not physical.raw:
+            cursor = made[connection] = self._make(physical, name)
+            if self._rows_set:
+                self._bridge(cursor)
         return cursor
 
     @property
@@ -140,14 +152,14 @@ class Parts:
         """Set psycopg2's ``row_factory``."""
         self._rows_set = True
         row_factory.write(self._logical, factory)
-        for cursor in self._cursors.values():
+        for cursor in (*self._cursors.values(), *self._lasts.values()):
             self._bridge(cursor)
 
     def set_tzinfo_factory(self, factory: Any) -> None:
         """Set psycopg2's ``tzinfo_factory``."""
         self._tzinfo_set = True
         tzinfo_factory.write(self._logical, factory)
-        for cursor in self._cursors.values():
+        for cursor in (*self._cursors.values(), *self._lasts.values()):
             tzinfo_factory.write(cursor, factory)
 
     def _bridge(self, cursor: RawCursor) -> None:

@@ -17,6 +17,7 @@ from greenshard._driver import (
     Dsn,
     RawConnection,
     RawCursor,
+    own_cursor,
 )
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
@@ -132,7 +133,7 @@ class Physical:
         before = autocommit.read(raw)
         autocommit.write(raw, True)
         try:
-            cursor = RawCursor(raw)
+            cursor = own_cursor(raw)
             cursor.execute("SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid())")
             row = cursor.fetchone()
             self.started = row[0] if row else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import UNICODE, RawCursor
+from greenshard._driver import own_cursor
 from greenshard.executor.planned import Planned
 from greenshard.executor.types import type_names
 from greenshard.merge.arrays import array_text, integers
@@ -16,7 +16,6 @@ _RANK = (
     "SELECT n, pg_catalog.dense_rank() OVER (ORDER BY {value}) AS r"
     " FROM pg_catalog.unnest(%(values)s::pg_catalog.text[]) WITH ORDINALITY AS u (v, n)) AS ranked"
 )
-_TEXT_OID = 25
 
 
 def rank(
@@ -48,8 +47,7 @@ def rank(
             hint="Sort by its fields, or by a value of a named type.",
         )
     value = f"(v::{name})" if collation is None else f"(v::{name}) COLLATE {collation}"
-    cursor = RawCursor(e.session.physicals[shard].raw)
-    cursor.string_types = {_TEXT_OID: UNICODE}
+    cursor = own_cursor(e.session.physicals[shard].raw)
     query = _RANK.format(value=value.replace("%", "%%"))
     parameters = {"values": array_text(listed)}
     e.session.run({shard: lambda: cursor.execute(query, parameters)}, e.timeout)

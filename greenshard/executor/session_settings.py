@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from greenshard._driver import UNICODE, RawCursor
+from greenshard._driver import RawCursor
 
 #: Settings of a transaction, and those that psycopg2 looks after itself.
 _NOT_COPIED = (
@@ -31,8 +31,6 @@ FROM (
     SELECT 4, 'role', pg_catalog.current_setting('role')
 ) AS settings
 """
-_TEXT_OID = 25
-
 Settings = tuple[tuple[str, str], ...]
 
 
@@ -40,12 +38,11 @@ def read_settings(cursor: RawCursor, made_up: Iterable[str]) -> Settings:
     """What the session of `cursor` has set, SET LOCAL included; in the order to apply it.
 
     Args:
-        cursor: A new one.
+        cursor: One for our own queries.
         made_up: Names of settings that PostgreSQL does not know (``app.tenant``).
 
     Switches: yes; call it in a greenlet of the session's.
     """
-    cursor.string_types = {_TEXT_OID: UNICODE}
     cursor.execute(_READ, {"not_copied": list(_NOT_COPIED), "made_up": list(made_up)})
     row: Any = cursor.fetchone()
     return tuple((name, value) for name, value in json.loads(row[0]))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import RawCursor
+from greenshard._driver import own_cursor
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.session import Session
 
@@ -52,7 +52,7 @@ def _ask(
     session: Session, query: str, arguments: Mapping[str, list[Any]], timeout: Timeout
 ) -> dict[str, dict[Any, Any]]:
     cursors = {
-        shard: RawCursor(session.physicals[shard].raw)
+        shard: own_cursor(session.physicals[shard].raw)
         for shard, asked in arguments.items()
         if asked
     }
