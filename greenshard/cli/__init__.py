@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import greenshard
+from greenshard.cli.check import check
 from greenshard.cli.demo import demo
 from greenshard.cli.query import query
 
@@ -17,5 +18,6 @@ def main() -> None:
     """Query many PostgreSQL shards as if they were one."""
 
 
+main.add_command(check)
 main.add_command(demo)
 main.add_command(query)

@@ -88,10 +88,16 @@ class Range(Placement):
         if value is None:
             return self.default
         try:
-            at = bisect_right(self._uppers, _comparable(value, type_name))
+            at = self._position(value, type_name)
         except TypeError:
             return None
         return self.bounds[at][1] if at < len(self.bounds) else self.default
+
+    def _position(self, value: Any, type_name: str) -> int:
+        """Which range a value is in."""
+        if type_name in _ENDLESS and value in _INFINITIES:
+            return _INFINITIES.index(value) * len(self.bounds)
+        return bisect_right(self._uppers, _comparable(value, type_name))
 
     def mistakes(self, shards: Sequence[str]) -> Iterator[Mistake]:
         bounds: Any = self.bounds
@@ -116,6 +122,10 @@ def unknown_default(default: object, shards: Sequence[str]) -> Iterator[Mistake]
     """The mistake of a default that is no shard."""
     if default is not None:
         yield from unknown_shards("default", [default], shards)
+
+
+_ENDLESS = ("date", "timestamp", "timestamptz")
+_INFINITIES = ("-infinity", "infinity")
 
 
 def _is_pair(bound: object) -> bool:

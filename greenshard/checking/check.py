@@ -1,0 +1,184 @@
+"""The whole check: servers, tables, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from greenshard import errors
+from greenshard._driver import quote_ident
+from greenshard.checking.findings import Finding, Report, TableReport, counted
+from greenshard.checking.references import compare_contents, read_contents
+from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
+from greenshard.checking.servers import compare_servers, minor_versions, read_servers
+from greenshard.checking.session import is_about_the_table, reason
+from greenshard.checking.tables import (
+    Relation,
+    check_shard_key,
+    compare_relation,
+    declared_relations,
+    label,
+    missing_tables,
+    read_relations,
+    undeclared,
+)
+from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
+from greenshard.connection import Connection
+
+_Read = TypeVar("_Read")
+
+
+def check(
+    conn: Connection,
+    cluster: Cluster,
+    *,
+    rows: bool = True,
+    on_table: Callable[[str], None] = lambda _table: None,
+) -> Report:
+    """Compare a cluster's declaration with its shards.
+
+    Args:
+        conn: A connection to all shards as a union, by their names; not in a transaction.
+        cluster: The declaration.
+        rows: Whether rows are read, too.
+        on_table: Called with the name of each table before its rows are read.
+
+    Raises:
+        errors.OperationalError: A shard cannot be asked any more.
+
+    Switches: yes.
+
+    Cost: reads every declared table once. Rows that are written meanwhile may be found wrong.
+    """
+    report = Report(conn.shards)
+    servers = read_servers(conn)
+    report.servers = {shard: str(server) for shard, server in servers.items()}
+    report.findings += compare_servers(servers)
+    relations = read_relations(conn)
+    report.findings += missing_tables(cluster, relations)
+    encodings = {shard: server.encoding for shard, server in servers.items()}
+    checker = _Checker(conn, cluster, encodings, report, on_table if rows else None)
+    for name, found in declared_relations(cluster, relations).items():
+        checker.check(name, found)
+    notes = (minor_versions(servers), undeclared(relations, cluster))
+    report.notes += [note for note in notes if note is not None]
+    return report
+
+
+class _Checker:
+    """Checks one table after the other, and puts what it finds into the report."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        cluster: Cluster,
+        encodings: Mapping[str, str],
+        report: Report,
+        on_table: Callable[[str], None] | None,
+    ) -> None:
+        self._conn, self._cluster, self._encodings = conn, cluster, encodings
+        self._report = report
+        self._on_table = on_table
+
+    def check(self, name: TableName, found: Mapping[str, Relation]) -> None:
+        """Check one table.
+
+        Args:
+            name: Its name.
+            found: What each shard has under this name.
+        """
+        declared = self._cluster.table(name.schema, name.name)
+        table = label(name)
+        self._report.findings += compare_relation(table, found, self._report.shards)
+        tables = {shard: relation for shard, relation in found.items() if relation.is_table}
+        rows = None
+        if isinstance(declared, Sharded):
+            words = f"sharded by {declared.column}, {described(self._placement(declared))}"
+            rows = self._check_sharded(name, declared, tables)
+        else:
+            words = "reference"
+            rows = self._check_reference(name, tables)
+        self._report.tables.append(TableReport(table, words, rows))
+
+    def _placement(self, declared: Sharded) -> Placement:
+        return self._cluster.placement_of(declared)
+
+    def _check_sharded(
+        self, name: TableName, declared: Sharded, tables: Mapping[str, Relation]
+    ) -> dict[str, int] | None:
+        """Check the shard key, and where the rows are on the shards that have it as it must be."""
+        table = label(name)
+        wrong = list(check_shard_key(self._cluster, table, declared, tables, self._encodings))
+        self._report.findings += wrong
+        if self._on_table is None:
+            return None
+        if isinstance(self._placement(declared), Unknown):
+            self._report.notes.append(f"{table}: its rows are not checked, their rule is unknown")
+            return None
+        unfit = {shard for finding in wrong for shard in finding.shards}
+        by_type: dict[str, list[str]] = {}
+        for shard, relation in tables.items():
+            column = relation.column(declared.column)
+            if column is not None and shard not in unfit:
+                by_type.setdefault(column.base, []).append(shard)
+        rows: dict[str, int] = {}
+        for type_name, shards in by_type.items():
+            rows |= self._check_rows(name, declared, type_name, shards)
+        return rows or None
+
+    def _check_rows(
+        self, name: TableName, declared: Sharded, type_name: str, shards: Sequence[str]
+    ) -> dict[str, int]:
+        key = Key(self._sql(name), quote_ident(declared.column, self._conn), type_name)
+        placement, names = self._placement(declared), self._cluster.names
+        shares = self._read(
+            label(name), lambda: read_shares(self._conn, key, placement, shards, names)
+        )
+        if shares is None:
+            return {}
+        self._report.findings += misplaced(label(name), declared.column, shares)
+        return rows_by_shard(shares, shards)
+
+    def _check_reference(
+        self, name: TableName, tables: Mapping[str, Relation]
+    ) -> dict[str, int] | None:
+        """Check that all shards have the same rows; not where the columns differ anyway."""
+        types = {tuple((c.name, c.type) for c in relation.columns) for relation in tables.values()}
+        if self._on_table is None or len(types) != 1:
+            return None
+        contents = self._read(
+            label(name), lambda: read_contents(self._conn, self._sql(name), list(tables))
+        )
+        if contents is None:
+            return None
+        self._report.findings += compare_contents(label(name), contents)
+        return {shard: content.rows for shard, content in contents.items()}
+
+    def _sql(self, name: TableName) -> str:
+        parts = (part for part in (name.schema, name.name) if part is not None)
+        return ".".join(quote_ident(part, self._conn) for part in parts)
+
+    def _read(self, table: str, read: Callable[[], _Read]) -> _Read | None:
+        """Read the rows of a table; if that cannot be, say so and go on with the next table."""
+        if self._on_table is not None:
+            self._on_table(table)
+        try:
+            return read()
+        except errors.DatabaseError as error:
+            if not is_about_the_table(error):
+                raise
+            self._unchecked(table, reason(error))
+        except (ValueError, OverflowError) as error:
+            # A key that Python has no value for, as a date before Christ.
+            self._unchecked(table, str(error))
+        return None
+
+    def _unchecked(self, table: str, why: str) -> None:
+        self._report.findings.append(Finding("unchecked", f"cannot be read: {why}", table))
+
+
+def described(placement: Placement) -> str:
+    """A placement in words."""
+    if isinstance(placement, Hash):
+        return f"hash with {counted(placement.slots, 'slot')}"
+    return type(placement).__name__.lower()

@@ -1,0 +1,91 @@
+"""What a check of a cluster finds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as declared, or not the same on all shards.
+
+    Attributes:
+        check: What was looked at: "servers", "tables", "columns", "shard key", "rows" or
+            "reference"; "unchecked" if it could not be.
+        message: What was found.
+        table: The table, or None.
+        shards: The shards it was found on; empty if it is of the cluster as a whole.
+    """
+
+    check: str
+    message: str
+    table: str | None = None
+    shards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """A declared table that some shard has.
+
+    Attributes:
+        table: Its name, with its schema unless that is public.
+        declared: How it is declared, in words.
+        rows: How many rows each shard has; None if they were not read.
+    """
+
+    table: str
+    declared: str
+    rows: Mapping[str, int] | None = None
+
+
+@dataclass
+class Report:
+    """All that a check has found.
+
+    Attributes:
+        shards: The shards, in shard order.
+        servers: Of each shard, its server in words.
+        tables: The declared tables.
+        findings: What is wrong; empty if all is well.
+        notes: What is worth knowing, and not wrong.
+    """
+
+    shards: tuple[str, ...]
+    servers: dict[str, str] = field(default_factory=dict)
+    tables: list[TableReport] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+
+def differing(values: Mapping[str, str]) -> str | None:
+    """Say which shards have which value, or None if all have the same.
+
+    >>> differing({"s0": "UTF8", "s1": "LATIN1", "s2": "UTF8"})
+    'UTF8 on s0, s2; LATIN1 on s1'
+    """
+    shards_of: dict[str, list[str]] = {}
+    for shard, value in values.items():
+        shards_of.setdefault(value, []).append(shard)
+    if len(shards_of) < 2:
+        return None
+    return "; ".join(f"{value} on {listed(shards)}" for value, shards in shards_of.items())
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names after each other, with commas."""
+    return ", ".join(names)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,75 @@
+"""Transactions in which the shards answer the same statement, each with its own name.
+
+A statement runs on all shards at once, and ``current_setting('greenshard.shard')`` in it is the
+name of the shard that answers. What such a transaction does is rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from greenshard import errors
+from greenshard.connection import Connection
+
+SHARD = "current_setting('greenshard.shard')"
+"""SQL for the name of the shard that answers."""
+
+# With these a value has one text, and a type one name, whatever the server is set to.
+_SETTINGS: Mapping[str, str] = {
+    "search_path": "pg_catalog",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+}
+
+
+@contextmanager
+def transaction(
+    conn: Connection,
+    shards: Sequence[str],
+    *,
+    name: str | None = None,
+    settings: Mapping[str, str] = _SETTINGS,
+) -> Iterator[Any]:
+    """A transaction on some shards, rolled back at the end.
+
+    Args:
+        conn: A connection to the shards, not in a transaction.
+        shards: On which ones.
+        name: Of a server-side cursor.
+        settings: What is set for the transaction.
+
+    Yields:
+        A cursor over these shards.
+
+    Switches: yes.
+    """
+    try:
+        for shard in shards:
+            of_shard = {"greenshard.shard": shard, **settings}
+            calls = ", ".join(["set_config(%s, %s, true)"] * len(of_shard))
+            with conn.on(shard).cursor() as cursor:
+                cursor.execute(
+                    f"SELECT {calls}", [word for pair in of_shard.items() for word in pair]
+                )
+        with conn.on(shards).cursor(name) as cursor:
+            yield cursor
+    finally:
+        conn.rollback()
+
+
+def is_about_the_table(error: errors.DatabaseError) -> bool:
+    """Whether an error is of one table, so that the check of the others can go on."""
+    return not isinstance(error, errors.OperationalError)
+
+
+def reason(error: errors.Error) -> str:
+    """The line of an error that says what happened; of the first shard, if several failed."""
+    first = next(iter(error.failures.values()), error)
+    lines = str(first).strip().splitlines()
+    return lines[0] if lines else type(first).__name__

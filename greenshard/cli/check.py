@@ -1,0 +1,82 @@
+"""``greenshard check``: whether the shards are as the cluster is declared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import click
+from rich.console import Console
+
+import greenshard
+from greenshard import checking, errors
+from greenshard.cli.declaration import read_cluster
+from greenshard.cli.failures import ExitCode, from_error
+from greenshard.cli.report import json_lines, text_lines
+from greenshard.cli.writing import write_lines
+from greenshard.cluster import Cluster
+
+EPILOG = """\
+What is compared: the servers' versions, encodings, collations and settings; that every declared
+table is on every shard, with the same columns; that its shard key can be placed; that each row is
+on the shard that its key belongs on; that a reference table has the same rows on all shards. Views
+are not compared.
+
+Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
+written meanwhile may be found wrong: check again. Nothing is changed on any shard.
+
+\b
+Exit codes:
+  0  all is as declared
+  1  something is not, or could not be checked
+  2  the command line or the declaration is wrong
+  5  a shard could not be reached
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--no-rows", is_flag=True, help="Compare servers and tables only, and read no rows.")
+@click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up connecting after this long.",
+)
+@click.argument("cluster", type=click.Path(dir_okay=False))
+def check(*, as_json: bool, no_rows: bool, connect_timeout: float, cluster: str) -> None:
+    """Compare the declaration of a cluster with its shards.
+
+    CLUSTER is the TOML file that declares it.
+    """
+    declared = read_cluster(cluster)
+    with _connected(declared, connect_timeout) as conn, _progress() as on_table:
+        try:
+            report = checking.check(conn, declared, rows=not no_rows, on_table=on_table)
+        except errors.Error as error:
+            raise from_error(error) from error
+    write_lines(json_lines(report) if as_json else text_lines(cluster, report))
+    sys.exit(ExitCode.OK if report.ok else ExitCode.DATABASE_ERROR)
+
+
+@contextmanager
+def _connected(cluster: Cluster, connect_timeout: float) -> Iterator[greenshard.Connection]:
+    """Connect to the shards as a union: what differs among them must show."""
+    dsns = {name: shard.primary for name, shard in cluster.shards.items()}
+    try:
+        conn = greenshard.connect(dsns, connect_timeout=connect_timeout)
+    except errors.Error as error:
+        raise from_error(error, connecting=True) from error
+    with closing(conn):
+        yield conn
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show on a terminal which table is read."""
+    console = Console(stderr=True)
+    with console.status("connected") as status:
+        yield lambda table: status.update(f"reading {table}")
