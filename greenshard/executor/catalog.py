@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, DriverError, own_cursor
+from greenshard._driver import TRANSACTION_IDLE, DriverError, RawConnection, own_cursor
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
 from greenshard.planner.catalog import Catalog, Column, Function, Relation
@@ -155,15 +155,25 @@ def _run(
 
 
 def _read_outside(physical: Physical, read: Callable[[Physical], bytes]) -> bytes:
-    """Read without beginning a transaction."""
-    if physical.in_transaction or autocommit.read(physical.raw):
+    """Read, and leave no transaction behind if there is none."""
+    if physical.in_transaction:
         return read(physical)
-    autocommit.write(physical.raw, True)
+    before = autocommit.read(physical.raw)
     try:
+        if not before:
+            autocommit.write(physical.raw, True)
         return read(physical)
     finally:
         if physical.alive:
-            autocommit.write(physical.raw, False)
+            _end_block(physical)
+            if not before:
+                autocommit.write(physical.raw, False)
+
+
+def _end_block(physical: Physical) -> None:
+    """End the transaction that psycopg2 begins in a with block, even in autocommit mode."""
+    if physical.in_transaction:
+        RawConnection.rollback(physical.raw)
 
 
 def _read_path(physical: Physical) -> bytes:
@@ -183,6 +193,8 @@ def _read_catalog(physical: Physical) -> bytes:
     except DriverError as exc:
         if exc.pgcode != _LOCK_NOT_AVAILABLE:
             raise
+        if not end:
+            _end_block(physical)
         found = _value(physical, end + _SETTINGS + _CATALOG % {"skips": "true"})
     if end:
         # The locks that reading took go with it.

@@ -20,13 +20,13 @@ READS = {
     "concatenate": ("SELECT id, note, tags, both_of FROM orders WHERE customer = %s", (3,)),
     "merge": ("SELECT id, note, tags, span FROM orders ORDER BY total DESC, id LIMIT %s", (9,)),
     "combine": (
-        "SELECT customer, count(*), sum(total), avg(total), min(note) FROM orders"
-        " WHERE id > %s GROUP BY customer ORDER BY customer",
+        """SELECT customer, count(*), sum(total), avg(total), min(note) FROM orders
+        WHERE id > %s GROUP BY customer ORDER BY customer""",
         (3,),
     ),
     "gather": (
-        "SELECT a.id, b.note, b.tags FROM orders a JOIN orders b ON a.customer = b.id"
-        " WHERE a.id > %s ORDER BY a.id",
+        """SELECT a.id, b.note, b.tags FROM orders a JOIN orders b ON a.customer = b.id
+        WHERE a.id > %s ORDER BY a.id""",
         (5,),
     ),
 }

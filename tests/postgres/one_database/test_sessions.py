@@ -1,0 +1,352 @@
+"""What a connection to a cluster remembers from one statement to the next, and when it forgets."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+
+import gevent
+import psycopg2
+import pytest
+from psycopg2.extensions import (
+    ISOLATION_LEVEL_REPEATABLE_READ,
+    TRANSACTION_STATUS_IDLE,
+    TRANSACTION_STATUS_INERROR,
+)
+
+import greenshard
+
+GATHERED = "SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.id"
+
+
+@pytest.fixture
+def cur(conn):
+    return conn.cursor()
+
+
+@pytest.fixture
+def name(shop):
+    """The name of a table that is dropped afterwards."""
+    made = f"t_{uuid.uuid4().hex[:8]}"
+    yield made
+    for dsn in shop.dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute(f"DROP TABLE IF EXISTS {made}")
+
+
+def of_gatherer(cur, expression):
+    """What an expression is on the connection that gathers."""
+    cur.execute(f"SELECT {expression}, count(*) FROM orders a JOIN orders b ON a.customer = b.id")
+    return cur.fetchone()[0]
+
+
+def test_planning_leaves_no_transaction_on_shards_that_are_not_asked(shop):
+    with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
+        conn.cursor().execute("SELECT * FROM orders WHERE id = 1")
+        busy = [p.shard for p in conn._session.alive if p.transaction_status]
+        assert busy == [shop.shard_of(1)]
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_first_statement_may_stand_in_a_with_block(shop, autocommit):
+    cluster = greenshard.Cluster(shop.dsns, shop.cluster.tables)
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        conn.autocommit = autocommit
+        with conn:
+            cur = conn.cursor()
+            cur.execute("UPDATE orders SET note = 'w' WHERE id = 1")
+            cur.execute("SELECT note FROM orders WHERE id = 1")
+            assert cur.fetchall() == [("w",)]
+            conn.rollback()
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        cur.execute("SELECT count(*) FROM orders WHERE note = 'w'")
+        assert cur.fetchone() == (0,)
+
+
+def test_tables_made_in_a_transaction_are_its_own_until_it_commits(shop, name, conn):
+    cluster = greenshard.Cluster(shop.dsns, {name: greenshard.Sharded("id")})
+    with (
+        contextlib.closing(greenshard.connect(cluster)) as one,
+        contextlib.closing(greenshard.connect(cluster)) as other,
+    ):
+        cur, others = one.cursor(), other.cursor()
+        others.execute("SELECT 1")
+        cur.execute(f"CREATE TABLE {name} (id int, x int)")
+        cur.execute(f"SELECT count(*) FROM {name}")
+        assert cur.fetchall() == [(0,)]
+        with pytest.raises(psycopg2.errors.UndefinedTable):
+            others.execute(f"SELECT count(*) FROM {name}")
+        other.rollback()
+        one.commit()
+        others.execute(f"SELECT count(*) FROM {name}")
+        assert others.fetchall() == [(0,)]
+        other.rollback()
+        cur.execute(f"ALTER TABLE {name} ADD y int")
+        cur.execute(f"SELECT y FROM {name} ORDER BY 1")
+        assert cur.fetchall() == []
+        one.rollback()
+        with pytest.raises(psycopg2.errors.UndefinedColumn):
+            cur.execute(f"SELECT y FROM {name} ORDER BY 1")
+
+
+def test_tables_that_another_process_made_are_found(shop, name, plain):
+    cluster = greenshard.Cluster(shop.dsns, {name: greenshard.Sharded("id")})
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        conn.autocommit = True
+        cur = conn.cursor()
+        cur.execute("SELECT 1")
+        gevent.sleep(1.1)
+        for connection in plain.values():
+            connection.cursor().execute(f"CREATE TABLE {name} (id int)")
+        cur.execute(f"SELECT count(*) FROM {name}")
+        assert cur.fetchall() == [(0,)]
+
+
+def test_ddl_in_autocommit_mode_is_known_to_all_connections_at_once(shop, name):
+    cluster = greenshard.Cluster(shop.dsns, {name: greenshard.Sharded("id")})
+    with (
+        contextlib.closing(greenshard.connect(cluster)) as one,
+        contextlib.closing(greenshard.connect(cluster)) as other,
+    ):
+        one.autocommit = other.autocommit = True
+        other.cursor().execute("SELECT 1")
+        one.cursor().execute(f"CREATE TABLE {name} (id int)")
+        cur = other.cursor()
+        cur.execute(f"SELECT count(*) FROM {name}")
+        assert cur.fetchall() == [(0,)]
+
+
+def test_ddl_on_chosen_shards_is_noticed(shop, name):
+    cluster = greenshard.Cluster(shop.dsns, {name: greenshard.Sharded("id")})
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        conn.cursor().execute("SELECT 1")
+        with conn.on(conn.shards):
+            conn.cursor().execute(f"CREATE TABLE {name} (id int)")
+        cur = conn.cursor()
+        cur.execute(f"SELECT count(*) FROM {name}")
+        assert cur.fetchall() == [(0,)]
+
+
+@pytest.fixture
+def elsewhere(shop):
+    """A schema that has an orders table of its own."""
+    for dsn in (*shop.dsns.values(),):
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.orders (id int, far int)")
+    yield
+    for dsn in (*shop.dsns.values(),):
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute("DROP SCHEMA elsewhere CASCADE")
+
+
+def test_search_path_is_followed_through_set_rollback_and_reset(shop, elsewhere):
+    cluster = greenshard.Cluster(shop.dsns, shop.cluster.tables)
+    query = "SELECT * FROM orders ORDER BY id LIMIT 1"
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        cur = conn.cursor()
+
+        def columns():
+            cur.execute(query)
+            return len(cur.description)
+
+        usual = columns()
+        cur.execute("SET search_path = elsewhere")
+        assert columns() == 2
+        conn.rollback()
+        assert columns() == usual
+        cur.execute("SELECT set_config('search_path', %s, true)", ("elsewhere",))
+        assert columns() == 2
+        conn.commit()
+        assert columns() == usual
+        cur.execute("SAVEPOINT a")
+        cur.execute("SET search_path = elsewhere")
+        assert columns() == 2
+        cur.execute("ROLLBACK TO a")
+        assert columns() == usual
+        cur.execute("SET search_path = elsewhere")
+        conn.commit()
+        assert columns() == 2
+        conn.reset()
+        assert columns() == usual
+        with conn.on(conn.shards):
+            conn.cursor().execute("SET search_path = elsewhere")
+        assert columns() == 2
+
+
+def test_failed_transaction_is_failed_for_every_strategy(conn, cur):
+    cur.execute("SELECT 1")
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        cur.execute("SELECT 1 / (id - 5) FROM orders WHERE id = 5")
+    for query in (
+        "SELECT 1",
+        "SELECT * FROM orders WHERE id = 4",
+        "SELECT id FROM orders",
+        "SELECT count(*) FROM orders",
+        GATHERED,
+        "SET work_mem = '5MB'",
+    ):
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            cur.execute(query)
+    conn.rollback()
+    cur.execute("SELECT count(*) FROM orders")
+    assert cur.fetchall() == [(60,)]
+
+
+def test_savepoints_reach_over_all_shards(conn, cur):
+    cur.execute("SAVEPOINT a")
+    cur.execute("UPDATE orders SET note = 'gone'")
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        cur.execute("SELECT 1 / (id - 5) FROM orders WHERE id = 5")
+    assert conn.get_transaction_status() == TRANSACTION_STATUS_INERROR
+    cur.execute("ROLLBACK TO a")
+    cur.execute("SELECT count(*) FROM orders WHERE note = 'gone'")
+    assert cur.fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expression", "value"),
+    [
+        ("SET TimeZone = 'Asia/Tokyo'", "current_setting('TimeZone')", "Asia/Tokyo"),
+        ("SET LOCAL work_mem = '7MB'", "current_setting('work_mem')", "7MB"),
+        ("SET app.tenant = 'it''s'", "current_setting('app.tenant')", "it's"),
+        ("SELECT set_config('app.other', '%', false)", "current_setting('app.other')", "%"),
+        ("SET DateStyle = 'SQL, DMY'", "date '2020-02-01'::text", "01/02/2020"),
+        ("SET search_path = pg_temp, public", "current_schema()", None),
+    ],
+)
+def test_settings_of_the_session_hold_where_rows_are_gathered(cur, statement, expression, value):
+    before = of_gatherer(cur, expression.replace("')", "', true)"))
+    cur.execute(statement)
+    if value is not None:
+        assert of_gatherer(cur, expression) == value
+    cur.connection.rollback()
+    assert of_gatherer(cur, expression.replace("')", "', true)")) in (before, "")
+
+
+def test_role_of_the_session_holds_where_rows_are_gathered(conn, cur, plain):
+    role = f"clerk_{uuid.uuid4().hex[:8]}"
+    for name in ("s0", "s1"):  # s2 is on the server of s0
+        plain[name].cursor().execute(f"CREATE ROLE {role}")
+    try:
+        for connection in plain.values():
+            connection.cursor().execute(f"GRANT SELECT ON orders TO {role}")
+        conn.commit()
+        cur.execute(f"SET ROLE {role}")
+        assert of_gatherer(cur, "current_user") == role
+        conn.rollback()
+        assert of_gatherer(cur, "current_user") != role
+        conn.rollback()
+    finally:
+        for connection in plain.values():
+            connection.cursor().execute(f"DROP OWNED BY {role}")
+        for name in ("s0", "s1"):
+            plain[name].cursor().execute(f"DROP ROLE {role}")
+
+
+def test_temporary_tables_are_found_first_wherever_the_path_has_them(cur):
+    cur.execute(GATHERED)
+    expected = cur.fetchall()
+    cur.execute("SET search_path = public, pg_temp")
+    cur.execute(GATHERED)
+    assert cur.fetchall() == expected
+
+
+def test_gathering_sees_what_the_transactions_snapshot_sees(shop, plain):
+    with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
+        conn.isolation_level = ISOLATION_LEVEL_REPEATABLE_READ
+        cur = conn.cursor()
+        cur.execute("SELECT count(*) FROM orders")
+        cur.execute("SELECT count(*) FROM nation")
+        for connection in plain.values():
+            connection.cursor().execute("INSERT INTO nation VALUES (9, 'new')")
+        try:
+            cur.execute(
+                "SELECT count(*) FROM nation n, orders a JOIN orders b ON a.customer = b.id"
+                " WHERE n.id = 9"
+            )
+            assert cur.fetchall() == [(0,)]
+            conn.commit()
+            cur.execute(
+                "SELECT count(*) > 0 FROM nation n, orders a JOIN orders b ON a.customer = b.id"
+                " WHERE n.id = 9"
+            )
+            assert cur.fetchall() == [(True,)]
+        finally:
+            conn.rollback()
+            for connection in plain.values():
+                connection.cursor().execute("DELETE FROM nation WHERE id = 9")
+
+
+def test_client_encoding_holds_where_rows_are_gathered(conn, cur):
+    query = "SELECT max(a.note) FROM orders a JOIN orders b ON a.customer = b.id"
+    cur.execute(query)
+    expected = cur.fetchall()
+    conn.set_client_encoding("LATIN1")
+    cur.execute(query)
+    assert cur.fetchall() == expected
+    assert cur.query.decode() == query
+
+
+def test_threads_and_greenlets_share_what_is_known(shop):
+    cluster = greenshard.Cluster(shop.dsns, shop.cluster.tables)
+    answers = []
+
+    def work():
+        with contextlib.closing(greenshard.connect(cluster)) as conn:
+            cur = conn.cursor()
+            for _ in range(5):
+                cur.execute("SELECT count(*) FROM orders")
+                answers.append(cur.fetchone()[0])
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    gevent.joinall([gevent.spawn(work) for _ in range(3)], raise_error=True)
+    for thread in threads:
+        thread.join()
+    assert answers == [60] * 30
+
+
+def test_key_names_its_shard(conn, shop):
+    for key in range(5):
+        with conn.on(key=key):
+            cur = conn.cursor()
+            cur.execute("SELECT 1")
+            assert list(cur.timings) == [shop.shard_of(key)]
+        assert conn.on(key=key, table="orders").target.shards == (shop.shard_of(key),)
+    for wrong in (None, "x", 1.5):
+        with pytest.raises(greenshard.ProgrammingError, match="cannot be told"):
+            conn.on(key=wrong)
+    with pytest.raises(greenshard.ProgrammingError, match="no sharded table"):
+        conn.on(key=1, table="nation")
+    with pytest.raises(TypeError):
+        conn.on()
+    with pytest.raises(TypeError):
+        conn.on("s0", key=1)
+    with (
+        contextlib.closing(greenshard.connect(shop.dsns)) as union,
+        pytest.raises(greenshard.ProgrammingError, match="declared cluster"),
+    ):
+        union.on(key=1)
+
+
+def test_cluster_may_be_a_file(shop, tmp_path):
+    lines = ["[shards]", *(f'{name} = "{dsn}"' for name, dsn in shop.dsns.items())]
+    lines += ["[tables]", 'orders = { shard_key = "id" }']
+    path = tmp_path / "shop.toml"
+    path.write_text("\n".join(lines))
+    for given in (path, str(path)):
+        with contextlib.closing(greenshard.connect(given)) as conn:
+            cur = conn.cursor()
+            cur.execute("SELECT count(*) FROM orders")
+            assert cur.fetchall() == [(60,)]
+            assert conn.cluster.names == ("s0", "s1", "s2")
+
+
+def test_plans_can_be_read(conn):
+    assert "strategy: combine" in conn.explain("SELECT count(*) FROM orders")
+    assert "shards: " in conn.explain("SELECT * FROM orders WHERE id = %s", (1,))
+    assert "why not" in conn.explain(GATHERED, verbose=True)
+    with pytest.raises(IndexError):
+        conn.explain("SELECT * FROM orders WHERE id = %s", ())
