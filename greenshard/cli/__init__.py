@@ -7,6 +7,7 @@ import click
 import greenshard
 from greenshard.cli.check import check
 from greenshard.cli.demo import demo
+from greenshard.cli.explain import explain
 from greenshard.cli.query import query
 
 __all__ = ["main"]
@@ -20,4 +21,5 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(demo)
+main.add_command(explain)
 main.add_command(query)

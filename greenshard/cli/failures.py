@@ -60,14 +60,22 @@ def from_error(error: errors.Error, *, connecting: bool = False) -> CommandFaile
 
 
 def message_lines(error: BaseException) -> Iterator[str]:
-    """Give what happened: one line, and one more for each shard if several failed."""
+    """Give what happened: one line, and one more for each shard if several failed.
+
+    Of greenshard's own errors, all lines: a refusal tells in several what is in the way.
+    """
     if isinstance(error, errors.Error) and error.failures:
         yield first_line(error).rstrip(":")
         for shard, failure in error.failures.items():
             yield f"  shard {shard}: {first_line(failure)}"
         return
-    name, text = getattr(error, "shard", None), first_line(error)
-    yield text if name is None or f"shard {name}" in text else f"shard {name}: {text}"
+    if isinstance(error, errors.Error) and error.code is not None:
+        first, *more = str(error).split(HINT_MARK)[0].strip().splitlines()
+    else:
+        first, more = first_line(error), []
+    name = getattr(error, "shard", None)
+    yield first if name is None or f"shard {name}" in first else f"shard {name}: {first}"
+    yield from more
 
 
 def first_line(error: BaseException) -> str:

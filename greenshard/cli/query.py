@@ -1,39 +1,45 @@
-"""``greenshard query``: one statement on all shards, for people and for scripts."""
+"""``greenshard query``: one statement over the shards, for people and for scripts."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Any
 
 import click
 
 import greenshard
 from greenshard import errors
 from greenshard.cli.answer import Answer, Request, answered
+from greenshard.cli.connecting import (
+    CLUSTER_VARIABLE,
+    check_parameters,
+    connected,
+    shard_names,
+    source_of,
+)
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
 from greenshard.cli.formats import FORMATS, SameName
-from greenshard.cli.shards import VARIABLE, BadShards, shards_of, split_variable
+from greenshard.cli.shards import VARIABLE
 from greenshard.cli.writing import write_lines
 
-EPILOG = f"""\
+EPILOG = """\
 \b
 Examples:
-  greenshard query -s dbname=a -s dbname=b "SELECT * FROM flights LIMIT 3"
-  greenshard query -s west=postgresql://db1/app -s east=postgresql://db2/app \\
-      -p HNL --format csv "SELECT * FROM flights WHERE dest = %s" > hnl.csv
-  export {VARIABLE}="postgresql://db1/app postgresql://db2/app"
+  greenshard query -c cluster.toml "SELECT count(*) FROM flights"
+  greenshard query -c cluster.toml -p HNL --format csv \\
+      "SELECT * FROM flights WHERE dest = %s" > hnl.csv
+  greenshard query -s dbname=a -s west=postgresql://db2/app "SELECT version()"
   greenshard query - < report.sql
 
-Rows come in shard order, as each shard gave them. CSV and JSON stream: a statement that only reads
-runs through a server-side cursor, and its rows are printed as they come, so that an error may
-follow rows. A table, and what a statement returns that writes, is held in memory first. Output is
-UTF-8. CSV is what COPY reads back; JSON is an array with one object per line, and keeps as strings
-what JSON has no type for: numeric, dates, bytea, NaN.
+Over a cluster, whose tables are declared, the answer is what one PostgreSQL with every row would
+give; "greenshard explain" tells how it is found. Over shards that are just named it is the union:
+the rows come in shard order, as each shard gave them.
+
+CSV and JSON stream: a statement that only reads runs through server-side cursors, and its rows are
+printed as they come, so that an error may follow rows. A table, and what a statement returns that
+writes, is held in memory first. Output is UTF-8. CSV is what COPY reads back; JSON is an array with
+one object per line, and keeps as strings what JSON has no type for: numeric, dates, bytea, NaN.
 
 A statement that writes is committed at the end if no shard failed, first on one shard and then on
 the next; otherwise it is rolled back on all of them. --autocommit is for statements that cannot
@@ -43,7 +49,7 @@ run in a transaction, such as VACUUM: then each shard commits by itself.
 Exit codes:
   0  all is well
   1  a shard reported an error, or the statement is refused
-  2  the command line is wrong
+  2  the command line or the cluster's file is wrong
   3  only some shards answered (--on-error partial); their rows are printed
   4  no answer within --timeout
   5  a shard could not be reached
@@ -52,13 +58,19 @@ Exit codes:
 
 @click.command(epilog=EPILOG)
 @click.option(
+    "-c",
+    "--cluster",
+    metavar="FILE",
+    help=f"The TOML file that declares shards and tables. Default: ${CLUSTER_VARIABLE}.",
+)
+@click.option(
     "-s",
     "--shard",
     "dsns",
     multiple=True,
     metavar="[NAME=]DSN",
-    help=f"A shard; repeat it. Unnamed ones are called s0, s1, ... Default: ${VARIABLE}, one a "
-    "line or URLs between spaces.",
+    help="Without a cluster: a shard; repeat it. Unnamed ones are called s0, s1, ... Default: "
+    f"${VARIABLE}, one a line or URLs between spaces.",
 )
 @click.option(
     "-p",
@@ -105,6 +117,7 @@ Exit codes:
 @click.argument("sql")
 def query(
     *,
+    cluster: str | None,
     dsns: tuple[str, ...],
     parameters: tuple[str, ...],
     format_name: str,
@@ -117,7 +130,7 @@ def query(
     autocommit: bool,
     sql: str,
 ) -> None:
-    """Run SQL on all shards at once and print the union of their rows.
+    """Run SQL over the shards and print the rows.
 
     SQL is one statement; "-" reads it from standard input.
     """
@@ -126,10 +139,12 @@ def query(
     # A server-side cursor ends with its shard, and cannot go on without it.
     stream = format_name != "table" and on_error == "raise"
     request = Request(text, parameters, on, broadcast, stream, autocommit)
-    shards = _shards(dsns, on)
-    with _connected(
-        shards, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error
+    source = source_of(dsns, cluster)
+    _check_on(on, shard_names(source))
+    with connected(
+        source, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error
     ) as conn:
+        check_parameters(conn, text, parameters)
         sys.exit(_run(conn, request, format_name, null))
 
 
@@ -140,32 +155,14 @@ def _check_null(null: str) -> None:
         )
 
 
-def _shards(dsns: tuple[str, ...], on: tuple[str, ...]) -> dict[str, str]:
-    """Find the shards; the names of ``--on`` are checked here, so that nothing is opened."""
-    texts = list(dsns) or split_variable(os.environ.get(VARIABLE, ""))
-    if not texts:
-        raise click.UsageError(f"No shards. Name them with -s DSN, or in ${VARIABLE}.")
-    try:
-        shards = shards_of(texts)
-    except BadShards as error:
-        raise click.UsageError(f"{error}.") from error
-    unknown = [name for name in on if name not in shards]
+def _check_on(on: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Check the names of ``--on`` before anything is opened."""
+    unknown = [name for name in on if name not in names]
     if unknown:
         raise click.BadParameter(
-            f"no shard is called {', '.join(unknown)}; there are {', '.join(shards)}",
+            f"no shard is called {', '.join(unknown)}; there are {', '.join(names)}",
             param_hint="--on",
         )
-    return shards
-
-
-@contextmanager
-def _connected(shards: Mapping[str, str], **options: Any) -> Iterator[greenshard.Connection]:
-    try:
-        conn = greenshard.connect(shards, **options)
-    except errors.Error as error:
-        raise from_error(error, connecting=True) from error
-    with closing(conn):
-        yield conn
 
 
 def _run(conn: greenshard.Connection, request: Request, format_name: str, null: str) -> ExitCode:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -147,12 +148,19 @@ def test_percent_signs_stand_for_themselves_without_parameters(dsns: dict[str, s
     assert run(dsns, "-f", "csv", "SELECT id FROM t WHERE name LIKE '%2'").stdout == "id\n2\n"
 
 
-@pytest.mark.parametrize("values", [[], ["1", "2"]])
-def test_wrong_number_of_parameters_is_an_error(dsns: dict[str, str], values: list[str]) -> None:
+@pytest.mark.parametrize("values", [["1"], ["1", "2", "3"]])
+def test_wrong_number_of_parameters_is_a_usage_error(
+    dsns: dict[str, str], values: list[str]
+) -> None:
     options = [word for value in values for word in ("-p", value)]
-    result = run(dsns, *options, "SELECT id FROM t WHERE id = %s")
-    assert result.exit_code in (1, 2)
-    assert result.stdout == ""
+    result = run(dsns, *options, "SELECT id FROM t WHERE id IN (%s, %s)")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "-p" in result.stderr
+
+
+def test_without_parameters_a_placeholder_is_a_syntax_error(dsns: dict[str, str]) -> None:
+    result = run(dsns, "SELECT id FROM t WHERE id = %s")
+    assert (result.exit_code, result.stdout) == (1, "")
 
 
 def test_sql_comes_from_standard_input(dsns: dict[str, str]) -> None:
@@ -271,6 +279,76 @@ def test_unknown_shard_is_a_usage_error(dsns: dict[str, str]) -> None:
     result = run(dsns, "--on", "s9", "SELECT 1")
     assert result.exit_code == 2
     assert "s0, s1" in result.stderr
+
+
+def run_cluster(path: str, *args: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["query", "-c", path, *args], input=stdin)
+
+
+@pytest.mark.parametrize("format_name", ["csv", "table", "json"])
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT amount FROM orders WHERE id = 7", [["7.50"]]),
+        ("SELECT city FROM customers WHERE name = 'é'", [["Évry"]]),
+        ("SELECT city FROM orders JOIN customers ON customer = name WHERE id = 8 OR false",
+         [["Évry"]]),
+        ("SELECT id FROM orders ORDER BY amount DESC LIMIT 3", [["12"], ["11"], ["10"]]),
+        ("SELECT customer, id FROM orders ORDER BY 1 DESC, 2 LIMIT 2", [["é", "2"], ["é", "5"]]),
+        ("SELECT count(*), sum(id), avg(amount), max(amount) FROM orders",
+         [["12", "78", "7.0000000000000000", "12.50"]]),
+        ("SELECT customer, count(*) FROM orders GROUP BY 1 HAVING count(*) > 3 ORDER BY sum(id)",
+         [["b", "4"], ["é", "4"], ["a", "4"]]),
+        ("SELECT count(DISTINCT customer), '1 mon'::interval AS m FROM orders", [["3", "1 mon"]]),
+    ],
+)  # fmt: skip
+def test_a_cluster_answers_as_one_database(
+    cluster_file: str, sql: str, rows: list[list[str]], format_name: str
+) -> None:
+    result = run_cluster(cluster_file, "-f", format_name, sql)
+    assert result.exit_code == 0, result.stderr
+    assert printed_rows(result.stdout, format_name) == rows
+
+
+def printed_rows(output: str, format_name: str) -> list[list[str]]:
+    if format_name == "json":
+        return [[str(value) for value in row.values()] for row in json.loads(output)]
+    if format_name == "csv":
+        return [line.split(",") for line in output.splitlines()[1:]]
+    return [[cell.strip() for cell in line.split("|")] for line in output.splitlines()[2:-1]]
+
+
+def test_the_cluster_comes_from_the_environment(cluster_file: str) -> None:
+    env = {"GREENSHARD_CLUSTER": cluster_file}
+    args = ["query", "-f", "csv", "SELECT count(*) FROM orders"]
+    assert CliRunner().invoke(main, args, env=env).stdout == "count\n12\n"
+
+
+def test_an_insert_over_a_cluster_finds_its_shard(cluster_file: str) -> None:
+    args = ["-p", "99", "-p", "a", "-p", "1.00", "INSERT INTO orders VALUES (%s, %s, %s)"]
+    assert run_cluster(cluster_file, *args).stdout == "INSERT 0 1\n"
+    count = "SELECT count(*) FROM orders WHERE id = 99"
+    assert run_cluster(cluster_file, "-f", "csv", count).stdout == "count\n1\n"
+
+
+def test_a_write_to_a_reference_table_is_counted_once(cluster_file: str) -> None:
+    assert run_cluster(cluster_file, "UPDATE customers SET city = 'x'").stdout == "UPDATE 3\n"
+
+
+def test_a_refusal_prints_what_is_in_the_way_and_a_way_out(cluster_file: str) -> None:
+    result = run_cluster(cluster_file, "UPDATE orders SET id = id + 1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the shard key id is changed" in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_mistakes_of_a_cluster_file_are_all_printed(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text('[shards]\ns0 = 7\n[tables]\nt = { shard_key = "id", reference = true }\n')
+    result = run_cluster(str(path), "SELECT 1")
+    assert result.exit_code == 2
+    assert "shards.s0" in result.stderr
+    assert "tables.t" in result.stderr
 
 
 def program(dsns: Mapping[str, str], *args: str) -> list[str]:

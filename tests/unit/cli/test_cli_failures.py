@@ -30,6 +30,16 @@ def test_message_of_several_lines_prints_its_first(capsys: pytest.CaptureFixture
     assert shown(from_error(error), capsys) == ['greenshard: shard s1: relation "x" does not exist']
 
 
+def test_refusal_of_several_lines_prints_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    error = errors.NotSupportedError("it cannot:\nmerge: no\ngather: no", code="GS410", hint="Try.")
+    assert shown(from_error(error), capsys) == [
+        "greenshard: it cannot:",
+        "merge: no",
+        "gather: no [GS410]",
+        "  hint: Try.",
+    ]
+
+
 def test_several_failures_print_a_line_each() -> None:
     failures = {"s0": psycopg2.DataError("bad\nCONTEXT: x"), "s1": psycopg2.DataError("worse")}
     error = errors.from_shards(failures, 4)

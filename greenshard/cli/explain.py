@@ -1,0 +1,93 @@
+"""``greenshard explain``: how a statement would be run over a declared cluster."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from greenshard import errors
+from greenshard.cli.connecting import check_parameters, connected
+from greenshard.cli.declaration import read_cluster
+from greenshard.cli.failures import ExitCode, from_error
+from greenshard.cli.writing import write_lines
+
+REFUSED = "strategy: refused"
+
+EPILOG = """\
+\b
+Examples:
+  greenshard explain cluster.toml "SELECT count(*) FROM orders"
+  greenshard explain cluster.toml -p 7 "SELECT * FROM orders WHERE id = %s"
+  greenshard explain cluster.toml --verbose - < report.sql
+
+The plan goes to standard output. Nothing is run: a shard is only asked which tables and columns
+there are. If the SQL has %s in it, give values with -p: they decide which shards are meant.
+
+Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
+them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
+of aggregates), gather (the rows are brought to one server). "broadcast" is for statements that run
+on all shards, such as SET and DDL.
+
+\b
+Exit codes:
+  0  there is a plan
+  1  the statement is refused, or a shard reported an error
+  2  the command line or the cluster's file is wrong
+  4  no answer within --timeout
+  5  a shard could not be reached
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("cluster", type=click.Path(dir_okay=False))
+@click.argument("sql")
+@click.option(
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="VALUE",
+    help="The value of the next %s; with one of these, write %% for a percent sign.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Tell why cheaper strategies could not be taken."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give up asking the shards after this long.",
+)
+@click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up connecting after this long.",
+)
+def explain(
+    *,
+    cluster: str,
+    sql: str,
+    parameters: tuple[str, ...],
+    verbose: bool,
+    timeout: float | None,
+    connect_timeout: float,
+) -> None:
+    """Print how a statement would be run over the shards of a cluster.
+
+    CLUSTER is the TOML file that declares them. SQL is one statement; "-" reads it from standard
+    input.
+    """
+    text = sys.stdin.read() if sql == "-" else sql
+    declared = read_cluster(cluster)
+    with connected(declared, timeout=timeout, connect_timeout=connect_timeout) as conn:
+        check_parameters(conn, text, parameters)
+        try:
+            plan = conn.explain(text, parameters or None, verbose)
+        except errors.Error as error:
+            raise from_error(error) from error
+    write_lines(plan.splitlines())
+    sys.exit(ExitCode.DATABASE_ERROR if plan.startswith(REFUSED) else ExitCode.OK)
