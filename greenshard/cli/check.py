@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import click
 from rich.console import Console
 
-import greenshard
 from greenshard import checking, errors
+from greenshard.cli.connecting import connected
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.report import json_lines, text_lines
 from greenshard.cli.writing import write_lines
-from greenshard.cluster import Cluster
 
 EPILOG = """\
 What is compared: the servers' versions, encodings, collations and settings; that every declared
@@ -53,25 +52,15 @@ def check(*, as_json: bool, no_rows: bool, connect_timeout: float, cluster: str)
     CLUSTER is the TOML file that declares it.
     """
     declared = read_cluster(cluster)
-    with _connected(declared, connect_timeout) as conn, _progress() as on_table:
+    # As a union, and not as one database: what differs among the shards must show.
+    dsns = {name: shard.primary for name, shard in declared.shards.items()}
+    with connected(dsns, connect_timeout=connect_timeout) as conn, _progress() as on_table:
         try:
             report = checking.check(conn, declared, rows=not no_rows, on_table=on_table)
         except errors.Error as error:
             raise from_error(error) from error
     write_lines(json_lines(report) if as_json else text_lines(cluster, report))
     sys.exit(ExitCode.OK if report.ok else ExitCode.DATABASE_ERROR)
-
-
-@contextmanager
-def _connected(cluster: Cluster, connect_timeout: float) -> Iterator[greenshard.Connection]:
-    """Connect to the shards as a union: what differs among them must show."""
-    dsns = {name: shard.primary for name, shard in cluster.shards.items()}
-    try:
-        conn = greenshard.connect(dsns, connect_timeout=connect_timeout)
-    except errors.Error as error:
-        raise from_error(error, connecting=True) from error
-    with closing(conn):
-        yield conn
 
 
 @contextmanager
