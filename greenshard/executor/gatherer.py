@@ -18,6 +18,9 @@ from greenshard.executor.session import Session
 
 _encoding = Attribute(RawConnection, "encoding")
 
+#: The rows that are gathered are held in memory up to this, instead of being written to a file.
+_TEMP_BUFFERS = "SET temp_buffers = '64MB'"
+
 
 def gatherer(
     session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
@@ -36,6 +39,7 @@ def gatherer(
         physical = Physical.second(name, own)
         _open(physical, connect_timeout_s, seconds_left(timeout))
         session.beside[name] = physical
+        execute(session, physical, lambda cursor: cursor.execute(_TEMP_BUFFERS), timeout)
     encoding = _encoding.read(own.raw)
     if _encoding.read(physical.raw) != encoding:
         call = partial(RawConnection.set_client_encoding, physical.raw, encoding)

@@ -7,13 +7,14 @@ On each shard, for each table::
 and then on a connection of its own to the home's database, in a transaction that is rolled back::
 
     CREATE TEMP TABLE orders (id bigint, note text)
-    INSERT INTO orders SELECT x0, x1 FROM unnest(%s::bigint[], %s::text[]) AS u (x0, x1)
+    INSERT INTO orders SELECT unnest(%s::bigint[]), unnest(%s::text[])
 
 No value of a cell is made in Python: each column of a shard's rows is one text.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +34,19 @@ _GROUPING_ERROR = "42803"
 
 #: Statements are sent together as long as their parameters have no more characters than this.
 _BATCH_CHARACTERS = 1_000_000
-#: A temporary table of so many rows is analyzed before the query.
+#: A temporary table of so many rows is analyzed before the query, a sample of 3,000 of them.
 _ANALYZED_ROWS = 1_000
+_SAMPLE = "SET LOCAL default_statistics_target = 10"
+#: So much of the columns goes into one value, before the server's limit of 1 GB is near: text may
+#: be some times as long as what it stands for, and as what it is compressed to.
+_CHUNK_BYTES = 16 * 1024 * 1024
+#: Types whose values are small, whatever is in them.
+_SMALL = re.compile(
+    r"(bigint|integer|smallint|numeric|real|double precision|boolean|date|time|interval"
+    r"|pg_catalog\.(uuid|date))\b"
+)
+#: Types whose values say how long they are even where they are stored compressed.
+_MEASURED = re.compile(r"((pg_catalog\.)?(text|bytea)|character varying|character)(\(\d+\))?$")
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 #: Temporary tables are found first, unless somebody has said otherwise.
@@ -56,9 +68,9 @@ def gather(e: Planned, step: Gather) -> Answer:
     Switches: yes.
     """
     e.check_parameters()
-    home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     tables = [table for table in step.tables if not table.reference or e.gathers_references]
     brought = _read(e, tables)
+    home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = _settings(e, home)
     physical = gatherer(e.session, home, e.database.connect_timeout_s, e.timeout)
     at_once = True
@@ -171,17 +183,30 @@ def _rows(chunks: Sequence[Chunk]) -> int:
 
 
 def _reading(table: GatheredTable) -> str:
-    """The text that reads a table's rows on a shard."""
-    names = _numbered("c", table)
-    arrays = [
+    """The text that reads a table's rows on a shard, in chunks if values may be large."""
+    names = [f"c{n}" for n in range(len(table.columns))]
+    columns = list(zip(names, table.columns, strict=True))
+    arrays = ", ".join(
         f"pg_catalog.array_agg({name}{_AS_TEXT if column.is_array else ''}){_AS_TEXT}"
-        for name, column in zip(names, table.columns, strict=True)
-    ]
-    read = table.read.text if table.read.binds else table.read.text.replace("%", "%%")
-    return (
-        f"SELECT pg_catalog.count(*){_AS_TEXT}, {', '.join(arrays)}"
-        f" FROM (SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s) AS g ({', '.join(names)})"
+        for name, column in columns
     )
+    read = table.read.text if table.read.binds else table.read.text.replace("%", "%%")
+    rows = f"(SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s) AS g ({', '.join(names)})"
+    sizes = [size for name, column in columns if (size := _size(name, column)) is not None]
+    text = f"SELECT pg_catalog.count(*){_AS_TEXT}, {arrays} FROM "
+    if not sizes:
+        return text + rows
+    before = f"pg_catalog.sum({' + '.join(sizes)}) OVER (ROWS UNBOUNDED PRECEDING)"
+    chunk = f"SELECT *, {before} / {_CHUNK_BYTES} AS chunk FROM {rows}"
+    return f"{text} ({chunk}) AS g GROUP BY chunk"
+
+
+def _size(name: str, column: GatheredColumn) -> str | None:
+    """How large a column's value is; None for types of small values."""
+    if column.is_array or not _SMALL.match(column.type_sql):
+        function = "octet_length" if _MEASURED.match(column.type_sql) else "pg_column_size"
+        return f"COALESCE(pg_catalog.{function}({name}), 0)"
+    return None
 
 
 def _too_many(
@@ -234,8 +259,10 @@ def _filling(
         batch.add(f"CREATE TEMP TABLE {_quoted(table.name)} ({columns})")
         for _, *arrays in chunks[table.name]:
             batch.add(_insertion(table), arrays)
-        if _rows(chunks[table.name]) >= _ANALYZED_ROWS:
-            batch.add(f"ANALYZE pg_temp.{_quoted(table.name)}")
+    large = [table for table in tables if _rows(chunks[table.name]) >= _ANALYZED_ROWS]
+    if large:
+        batch.add(_SAMPLE)
+        batch.add(f"ANALYZE {', '.join('pg_temp.' + _quoted(table.name) for table in large)}")
     batch.add(_FIND_THEM_FIRST)
     batch.add("SAVEPOINT gathered")
     return batch
@@ -247,22 +274,19 @@ def _declared(column: GatheredColumn) -> str:
 
 
 def _insertion(table: GatheredTable) -> str:
-    """The text that puts a chunk of rows into a table; arrays go as text, one by one."""
-    arrays, values = [], []
-    for n, column in enumerate(table.columns):
-        type_sql = column.type_sql.replace("%", "%%")
-        arrays.append(
-            f"pg_catalog.unnest(%s::{'pg_catalog.text' if column.is_array else type_sql}[])"
-        )
-        values.append(f"x{n}::{type_sql}" if column.is_array else f"x{n}")
-    return (
-        f"INSERT INTO pg_temp.{_quoted(table.name)} SELECT {', '.join(values)}"
-        f" FROM ROWS FROM ({', '.join(arrays)}) AS u ({', '.join(_numbered('x', table))})"
-    )
+    """The text that puts a chunk of rows into a table.
+
+    Not in FROM, where a composite value would be unnested into its fields.
+    """
+    values = ", ".join(map(_unnested, table.columns))
+    return f"INSERT INTO pg_temp.{_quoted(table.name)} SELECT {values}"
 
 
-def _numbered(letter: str, table: GatheredTable) -> list[str]:
-    return [f"{letter}{n}" for n in range(len(table.columns))]
+def _unnested(column: GatheredColumn) -> str:
+    type_sql = column.type_sql.replace("%", "%%")
+    if column.is_array:  # its values came as text, for they need not have the same dimensions
+        return f"pg_catalog.unnest(%s{_AS_TEXT}[])::{type_sql}"
+    return f"pg_catalog.unnest(%s::{type_sql}[])"
 
 
 def _quoted(name: str) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 from greenshard._driver import RawCursor
 
-#: Settings of a transaction, and those that psycopg2 looks after itself.
+#: Settings of a transaction, those that psycopg2 looks after itself, and one that cannot be changed
+#: after its first use.
 _NOT_COPIED = (
     "transaction_isolation", "transaction_read_only", "transaction_deferrable",
     "default_transaction_isolation", "default_transaction_read_only",
     "default_transaction_deferrable", "client_encoding",
+    "temp_buffers",
 )  # fmt: skip
 
 #: pg_settings does not show settings that an application has made up, nor who the session acts as.
