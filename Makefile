@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint docs bench bench-small bench-tpch compat clean
+.PHONY: help demo test coverage lint docs bench bench-small bench-tpch compat differential clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -20,6 +20,7 @@ help:
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
+	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
 
 demo: $(VENV)/.has-demo
@@ -63,6 +64,10 @@ bench-tpch: $(VENV)/.has-test
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"
 	@$(BIN)/python tests/compat/run.py $(ARGS)
+
+differential: $(VENV)/.has-test
+	@echo "==> differential: random statements over 1, 2 and 4 shards, against one server"
+	@$(BIN)/python -m tests.differential.nightly $(ARGS)
 
 clean:
 	@echo "==> clean: remove .venv and everything built"

@@ -32,7 +32,7 @@ def where(
     if draft.budget > 0 and draft.chance(0.3):
         texts.append(draft.pick.choice(SUBQUERIES)(draft, scope, 1))
     for _ in range(draft.pick.choice([0, 0, 0, 0, 1, 1, 2])):
-        texts.append(expression(draft, scope, "bool"))
+        texts.append(expression(draft, scope, "bool", draft.pick.choice([2, 2, 2, 3, 4])))
     return f" WHERE {' AND '.join(texts)}" if texts else ""
 
 

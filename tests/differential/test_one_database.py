@@ -15,7 +15,6 @@ import psycopg2
 import pytest
 from psycopg2 import extras
 
-import greenshard
 from tests.differential import databases, golden, report, writes
 from tests.differential.referee import Referee, referee
 
@@ -25,10 +24,6 @@ CHECKED = 400
 BLOCKS = 6
 #: Of so few statements a few more may be refused than of many.
 REFUSED_SHARE = 0.03
-
-needs_clusters = pytest.mark.skipif(
-    not hasattr(greenshard, "Cluster"), reason="greenshard.connect takes no cluster yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +61,6 @@ def test_statements_have_one_answer_only(made):
         other.close()
 
 
-@needs_clusters
 def test_shards_answer_as_one_server(judge):
     outcomes = Counter()
     for number in range(STATEMENTS):
@@ -80,7 +74,6 @@ def test_shards_answer_as_one_server(judge):
     assert outcomes["refused"] <= REFUSED_SHARE * outcomes.total(), outcomes
 
 
-@needs_clusters
 @pytest.mark.parametrize("finding", golden.findings(), ids=lambda finding: finding.title)
 def test_past_findings_stay_right(judge, finding):
     case = judge.judge(finding.title, finding.statement)
@@ -90,7 +83,6 @@ def test_past_findings_stay_right(judge, finding):
         assert verdict.outcome != "wrong", report.told(case, judge)
 
 
-@needs_clusters
 @pytest.mark.parametrize("count", databases.SHARD_COUNTS)
 def test_own_writes_are_seen(judge, count):
     for number in range(BLOCKS):

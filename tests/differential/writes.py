@@ -18,7 +18,7 @@ STATEMENTS = 8
 _NEW_KEYS = {
     "account": {"id": [9001, 9002]},
     "entry": {"account_id": [1, 9001], "no": [9001, 9002]},
-    "visit": {"id": [9001, 9002], "account_id": [None, 9001]},
+    "visit": {"id": [9001, 9002], "account_id": [2, 9001]},
     "device": {"serial": ["new 1", "new 2"]},
     "region": {"id": [9001, 9002]},
     "stock.currency": {"code": ["N1", "N2"]},
