@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenshard.cluster.hashing import HASHED_TYPES, types_alike
+from greenshard.cluster.hashing import HASHED_TYPES
 from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table
 from greenshard.cluster.names import TableName
 from greenshard.cluster.placement import Placement
@@ -24,5 +24,4 @@ __all__ = [
     "Table",
     "TableName",
     "Unknown",
-    "types_alike",
 ]

@@ -215,14 +215,3 @@ _HASHERS: Mapping[str, Callable[[Any], int | None]] = {
 
 #: The `pg_type.typname` of the types that `row_hash` can hash.
 HASHED_TYPES = frozenset(_HASHERS)
-
-_ALIKE = (frozenset({"int2", "int4", "int8"}), frozenset({"text", "varchar"}))
-
-
-def types_alike(one: str, other: str) -> bool:
-    """Whether equal keys of two types are placed alike.
-
-    >>> types_alike("int4", "int8"), types_alike("text", "bpchar")
-    (True, False)
-    """
-    return one == other or any(one in alike and other in alike for alike in _ALIKE)

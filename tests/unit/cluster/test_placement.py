@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from greenshard import errors
-from greenshard.cluster import Function, Hash, List, Range, Unknown, types_alike
+from greenshard.cluster import Function, Hash, List, Range, Unknown
 from greenshard.cluster.hashing import row_hash
 
 SHARDS = ("s0", "s1", "s2")
@@ -93,14 +93,6 @@ def test_a_moment_is_placed_alike_in_every_time_zone():
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     elsewhere = moment.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert row_hash(moment, "timestamptz") == row_hash(elsewhere, "timestamptz")
-
-
-def test_types_that_hash_alike():
-    assert types_alike("int2", "int8")
-    assert types_alike("varchar", "text")
-    assert types_alike("numeric", "numeric")
-    assert not types_alike("int4", "oid")
-    assert not types_alike("text", "bpchar")
 
 
 @pytest.mark.parametrize(
