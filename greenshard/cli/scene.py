@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from greenshard.cli.cases import Case, Measurement, ShardPart
+from greenshard.cli.cases import Case
+from greenshard.cli.measuring import Measurement, ShardPart
 from greenshard.cli.picture import bar, milliseconds, right_aligned
 from greenshard.cli.table import table_lines
 
 ACCENT = "green"
 INDENT = "    "
+WIDTH = 80
 BAR_WIDTH = 20
-PREVIEW_ROWS = 8
-CELL_WIDTH = 17
+PREVIEW_ROWS = 6
+CELL_WIDTH = 20
 BUSY_LOAD = 0.5
 KEYWORD = r"(?<!')\b[A-Z]{2,}\b"
 RULE_OF_MEASURING = """\
-Times are medians on open connections, all rows fetched; the shards' bars are
-of the median fan-out run. "One by one" is conn.on(shard) for each shard in
-turn: in answers of a millisecond or two it pays the cost of a call once per
-shard, which says more about the client than about the shards."""
+Beside each shard are the rows that it gave (of the answer, or of what the
+answer is made of) and its time. Times are medians on open connections, with
+all rows fetched; the shards' bars are of the median run. The one server has
+the same settings, and PostgreSQL may use its own parallel workers on both."""
 
 
 class Scene:
@@ -48,23 +51,35 @@ class Scene:
         done.append(f"{what:<54}", "not bold").append(f"{seconds:>9.1f} s", "not bold dim")
         self.console.print(done, soft_wrap=True)
 
-    def split(self, shards: Sequence[str], rows: Sequence[int]) -> None:
-        """Print how many rows each shard holds."""
-        for shard, count, text in zip(
-            shards, rows, right_aligned(f"{n:,}" for n in rows), strict=True
-        ):
-            self._bars(shard, self._bar(count, max(rows), 40) + f" {text}")
+    def rows(self, rows: Mapping[str, int]) -> None:
+        """Print how many rows each server holds."""
+        counts = right_aligned(f"{count:,}" for count in rows.values())
+        for (name, count), text in zip(rows.items(), counts, strict=True):
+            self._bars(name, self._bar(count, max(rows.values()), 40) + f" {text}", width=12)
+
+    def declared(self, declaration: str) -> None:
+        """Print what is declared of the tables."""
+        self.console.print(Text("  declared", "bold"), soft_wrap=True)
+        _, _, tables = declaration.partition("[tables]\n")
+        self.line(INDENT + "[tables]")
+        for line in tables.partition("[placement]")[0].splitlines():
+            self.line(INDENT + line)
 
     def case(self, number: int, case: Case, measured: Measurement) -> None:
         """Print a question, its answer, and what each shard did for it."""
         self.line()
         self.console.rule(style="dim", characters="-" if self.ascii_only else "─")
-        self.line(f"{number}  {case.title}", f"bold {ACCENT}")
-        self.line(f"   {case.remark}", "dim")
+        head = Text(f"{number}  {case.title}", f"bold {ACCENT}")
+        space = WIDTH - len(head) - len(measured.strategy)
+        head.append(" " * space + measured.strategy)
+        self.console.print(head, soft_wrap=True)
+        for line in case.remark.splitlines():
+            self.line(f"   {line}", "dim")
         self.line()
         self._sql(case.sql)
         self.line()
         self._rows(measured)
+        self._equal(measured, ordered=case.ordered)
         self.line()
         self._parts(measured.parts)
         self.line()
@@ -93,23 +108,28 @@ class Scene:
                 "bold",
             )
 
-    def connect_help(self, dsns: Mapping[str, str], psql: str) -> None:
-        """Print how to reach the servers from another terminal."""
+    def connect_help(self, cluster: Path, dsns: Mapping[str, str], psql: str) -> None:
+        """Print how to reach the servers from another terminal.
+
+        Args:
+            cluster: the file that declares the shards.
+            dsns: the servers; that with all rows is the last.
+            psql: the program.
+        """
+        first, *_, single = dsns.items()
         self.line()
-        self.line("The shards stay up until Ctrl-C. In another terminal:", f"bold {ACCENT}")
+        self.line("The servers stay up until Ctrl-C. In another terminal:", f"bold {ACCENT}")
         self.line()
-        self.line("export GREENSHARD_SHARDS='" + "\n".join(dsns.values()) + "'")
-        self.line('greenshard query "SELECT count(*) FROM flights"')
-        self.line()
-        self.line("or with psql, one shard:")
-        self.line(f"{psql} {shlex.quote(next(iter(dsns.values())))}")
+        self.line(f"export GREENSHARD_CLUSTER={shlex.quote(str(cluster))}")
+        self.line('greenshard query "SELECT origin, avg(dep_delay) FROM flights GROUP BY origin"')
+        self.line('greenshard explain "$GREENSHARD_CLUSTER" -v "SELECT count(*) FROM flights"')
+        self.line('greenshard check "$GREENSHARD_CLUSTER"')
+        for name, dsn in (first, single):
+            self.line(f"{psql} {shlex.quote(dsn)}  # {name}")
         self.line()
         self.line("or in Python:")
         self.line("import greenshard")
-        self.line("conn = greenshard.connect({")
-        for name, dsn in dsns.items():
-            self.line(f"    {name!r}: {dsn!r},")
-        self.line("})")
+        self.line(f"conn = greenshard.connect({str(cluster)!r})")
 
     def _sql(self, sql: str) -> None:
         for line in sql.splitlines():
@@ -118,78 +138,66 @@ class Scene:
             self.console.print(text, soft_wrap=True)
 
     def _rows(self, measured: Measurement) -> None:
-        shown = preview(measured.parts, PREVIEW_ROWS)
+        shown = measured.rows[:PREVIEW_ROWS]
         mark = ".." if self.ascii_only else "…"
-        cells = [[name, *(_clipped(v, mark) for v in measured.rows[at])] for name, at in shown]
-        right = [False, *map(_is_number, measured.rows[0] if measured.rows else measured.columns)]
-        lines = table_lines(
-            ["", *measured.columns], cells, right=right, gap="  ", **self._table_rule()
-        )
+        cells = [[_clipped(value, mark) for value in row] for row in shown]
+        right = [_is_number(value) for value in (shown or [measured.columns])[0]]
+        lines = table_lines(measured.columns, cells, right=right, gap="  ", **self._table_rule())
         for number, line in enumerate(lines):
             self.line(INDENT + line, ("bold", "dim", "")[min(number, 2)])
-        total = len(measured.rows)
-        if len(shown) < total:
-            self.line(f"{INDENT}{len(shown)} of {total:,} rows, the first of each shard", "dim")
-        else:
-            self.line(f"{INDENT}all {total:,} rows, in shard order", "dim")
+        left = len(measured.rows) - len(shown)
+        if left:
+            self.line(f"{INDENT}{mark} and {left:,} more", "dim")
+
+    def _equal(self, measured: Measurement, *, ordered: bool) -> None:
+        count = _rows_text(len(measured.rows)).rstrip()
+        text = Text(f"{INDENT}equal to one PostgreSQL: {count}", f"bold {ACCENT}")
+        order = " in this order" if ordered else "; no order is asked for"
+        text.append(order, f"not bold {ACCENT}")
+        self.console.print(text, soft_wrap=True)
 
     def _table_rule(self) -> dict[str, str]:
         return {"rule": "-", "cross": "  "} if self.ascii_only else {"rule": "─", "cross": "──"}
 
     def _parts(self, parts: Sequence[ShardPart]) -> None:
-        counts = right_aligned(_rows_text(part.rows) for part in parts)
-        times = right_aligned(milliseconds(part.total_s) for part in parts)
-        most, slowest = max(p.rows for p in parts), max(p.total_s for p in parts)
-        for part, count, took in zip(parts, counts, times, strict=True):
-            rows = f"{self._bar(part.rows, most, BAR_WIDTH)} {count}"
-            self._bars(part.shard, f"{rows}   {self._bar(part.total_s, slowest, BAR_WIDTH)} {took}")
+        asked = [(part, part.total_s) for part in parts if part.total_s is not None]
+        most, slowest = max(part.rows for part, _ in asked), max(s for _, s in asked)
+        counts = right_aligned(_rows_text(part.rows) for part, _ in asked)
+        times = right_aligned(milliseconds(seconds) for _, seconds in asked)
+        texts = {
+            part.shard: f"{self._bar(part.rows, most, BAR_WIDTH)} {count}   "
+            f"{self._bar(seconds, slowest, BAR_WIDTH)} {took}"
+            for (part, seconds), count, took in zip(asked, counts, times, strict=True)
+        }
+        for part in parts:
+            self._bars(part.shard, texts.get(part.shard, "not asked"))
 
     def _times(self, measured: Measurement) -> None:
-        seconds = [measured.sequential_s, measured.fanout_s]
+        seconds = [measured.single_s, measured.shards_s]
         took = right_aligned(map(milliseconds, seconds))
         bars = [f"{self._bar(s, max(seconds), 40)} {t}" for s, t in zip(seconds, took, strict=True)]
-        self._bars("one by one", bars[0], width=12)
-        self._bars("fan-out", bars[1], width=12)
-        low, median, high = quartiles(measured.ratios)
-        text = Text(f"{INDENT}{'':<12}").append(f"{median:.1f}x", "bold")
-        text.append(
-            f" as fast; half of {len(measured.ratios)} runs: {low:.1f}x to {high:.1f}x", "dim"
-        )
-        self.console.print(text, soft_wrap=True)
+        self._bars("one server", bars[0], width=12)
+        self._bars(f"{len(measured.parts)} shards", bars[1], width=12)
+        self.console.print(_comparison(measured.ratios), soft_wrap=True)
 
     def _bar(self, value: float, largest: float, width: int) -> str:
         return bar(value, largest, width, ascii_only=self.ascii_only)
 
     def _bars(self, name: str, bars: str, width: int = 5) -> None:
         line = Text(f"{INDENT}{name:<{width}}").append(bars, ACCENT)
-        line.highlight_regex(r"[\d,.]+ ?(ms|s|rows)?$", "default")
+        line.highlight_regex(r"[\d,.]+ ?(ms|s|rows)?$|not asked$", "default")
         self.console.print(line, soft_wrap=True)
 
 
-def preview(parts: Sequence[ShardPart], limit: int) -> list[tuple[str, int]]:
-    """Choose which rows to show: the first ones of each shard, as many from each as fit.
-
-    Args:
-        parts: the shards' parts, in shard order.
-        limit: how many rows to show.
-
-    Returns:
-        Pairs of a shard and the index of a row in the merged answer.
-
-    >>> preview([ShardPart("s0", 5, 0.1), ShardPart("s1", 0, 0.1), ShardPart("s2", 1, 0.1)], 4)
-    [('s0', 0), ('s0', 1), ('s0', 2), ('s2', 5)]
-    """
-    takes = [0] * len(parts)
-    while sum(takes) < limit:
-        open_parts = [i for i, part in enumerate(parts) if takes[i] < part.rows]
-        if not open_parts:
-            break
-        takes[min(open_parts, key=lambda i: takes[i])] += 1
-    shown, start = [], 0
-    for part, take in zip(parts, takes, strict=True):
-        shown += [(part.shard, start + offset) for offset in range(take)]
-        start += part.rows
-    return shown
+def _comparison(ratios: Sequence[float]) -> Text:
+    """Say how many times as fast or as slow the shards were, with the spread."""
+    low, median, high = quartiles(ratios)
+    what = "as fast as one server"
+    if median < 1:
+        low, median, high = 1 / high, 1 / median, 1 / low
+        what = "as long as one server"
+    text = Text(f"{INDENT}{'':<12}").append(f"{median:.1f}x", "bold")
+    return text.append(f" {what}; half of {len(ratios)} runs: {low:.1f}x to {high:.1f}x", "dim")
 
 
 def quartiles(ordered: Sequence[float]) -> tuple[float, float, float]:

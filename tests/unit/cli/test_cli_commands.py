@@ -90,8 +90,8 @@ def test_null_text_that_csv_cannot_hold_is_a_usage_error() -> None:
     assert result.exit_code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("count", ["0", "17", "four"])
-def test_demo_takes_one_to_sixteen_shards(count: str) -> None:
+@pytest.mark.parametrize("count", ["1", "17", "four"])
+def test_demo_takes_two_to_sixteen_shards(count: str) -> None:
     assert CliRunner().invoke(main, ["demo", "--shards", count]).exit_code == ExitCode.USAGE
 
 

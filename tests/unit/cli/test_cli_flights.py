@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from greenshard.cli import flights
+from greenshard.cluster import Cluster, Hash, Reference, Sharded
 
 HEAD = (
     "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,"
@@ -49,8 +50,26 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         flights.data_directory()
 
 
+def test_declaration_is_of_a_cluster_that_splits_as_the_partitions_do(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    dsns = {"s0": 'dbname="é"', "s1": "dbname=b\\c", "s2": "dbname=d"}
+    path.write_text(flights.declaration(dsns), encoding="utf-8")
+    cluster = Cluster.from_toml(path)
+    assert {name: shard.primary for name, shard in cluster.shards.items()} == dsns
+    assert cluster.tables["flights"] == Sharded("tailnum")
+    references = {name for name, table in cluster.tables.items() if table == Reference()}
+    assert references == set(flights.REFERENCE_TABLES)
+    assert cluster.placement == Hash(slots=3)
+
+
+def test_script_of_the_one_server_has_no_partitions() -> None:
+    script = flights.whole_script(Path("/here"))
+    assert "CREATE TABLE flights" in script
+    assert "PARTITION" not in script
+
+
 def test_script_makes_one_partition_and_copies_each_reference_table() -> None:
-    script = flights.schema_script(Path("/it's here"), 2, 4)
+    script = flights.shard_script(Path("/it's here"), 2, 4)
     assert "FOR VALUES WITH (MODULUS 4, REMAINDER 2)" in script
     for table in flights.REFERENCE_TABLES:
         assert f"\\copy {table} from '/it''s here/{table}.csv'" in script

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
-import pytest
 from rich.console import Console
 
-from greenshard.cli.cases import CASES, Measurement, ShardPart
-from greenshard.cli.scene import Scene, preview
+from greenshard.cli import flights
+from greenshard.cli.cases import CASES, Case
+from greenshard.cli.measuring import Measurement, ShardPart
+from greenshard.cli.scene import Scene
 
 ANSWER = Measurement(
+    strategy="merge",
     columns=("tailnum", "miles", "destination"),
     rows=[
         ("N1", 1200, "Hartsfield Jackson Atlanta Intl"),
@@ -16,14 +20,20 @@ ANSWER = Measurement(
         ("N3", 7, "Tampa"),
     ],
     parts=(ShardPart("s0", 2, 0.012), ShardPart("s1", 0, 0.0005), ShardPart("s2", 1, 0.003)),
-    fanout_s=0.013,
-    sequential_s=0.026,
+    shards_s=0.013,
+    single_s=0.026,
     ratios=(1.1, 1.5, 2.0, 2.6, 9.0),
 )
+DECLARATION = flights.declaration({"s0": "dbname=a"})
+CASE = next(case for case in CASES if case.ordered)
 
 
 def printed(
-    encoding: str = "utf-8", terminal: bool = False, answer: Measurement = ANSWER, load: float = 0.1
+    encoding: str = "utf-8",
+    terminal: bool = False,
+    answer: Measurement = ANSWER,
+    load: float = 0.1,
+    case: Case = CASE,
 ) -> str:
     buffer = io.BytesIO()
     file = io.TextIOWrapper(buffer, encoding)
@@ -33,10 +43,12 @@ def printed(
     )
     scene = Scene(console)
     scene.stage("servers", "three of PostgreSQL", 1.25)
-    scene.split(["s0", "s1", "s2"], [2, 0, 1])
-    scene.case(1, CASES[0], answer)
+    scene.rows({"s0": 2, "s1": 0, "s2": 1, "one server": 3})
+    scene.declared(DECLARATION)
+    scene.case(1, case, answer)
     scene.closing(3, 2, load)
-    scene.connect_help({"s0": "host=/tmp/it's here dbname=x", "s1": "dbname=y"}, "psql")
+    dsns = {"s0": "host=/tmp/it's here dbname=x", "s1": "dbname=y", "one server": "dbname=z"}
+    scene.connect_help(Path("/tmp/it's/cluster.toml"), dsns, "psql")
     file.flush()
     return buffer.getvalue().decode(encoding)
 
@@ -53,8 +65,43 @@ def test_scene_shows_each_shard_with_rows_and_milliseconds() -> None:
     assert any("1 row " in line for line in lines)
 
 
+def test_scene_says_which_shards_were_not_asked() -> None:
+    parts = (ShardPart("s0", 0, None), ShardPart("s1", 3, 0.001), ShardPart("s2", 0, None))
+    lines = printed(answer=replace(ANSWER, parts=parts)).splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("not asked")] == ["s0", "s2"]
+
+
 def test_scene_shows_the_ratio_with_its_spread() -> None:
-    assert "2.0x as fast; half of 5 runs: 1.5x to 2.6x" in printed()
+    assert "2.0x as fast as one server; half of 5 runs: 1.5x to 2.6x" in printed()
+
+
+def test_scene_says_so_when_the_shards_took_longer() -> None:
+    slower = replace(ANSWER, ratios=(0.25, 0.4, 0.5, 0.8, 1.0))
+    assert "2.0x as long as one server; half of 5 runs: 1.2x to 2.5x" in printed(answer=slower)
+
+
+def test_scene_says_that_the_answer_is_one_servers() -> None:
+    assert "    equal to one PostgreSQL: 3 rows in this order\n" in printed()
+    unordered = next(case for case in CASES if not case.ordered)
+    assert "equal to one PostgreSQL: 3 rows; no order is asked for\n" in printed(case=unordered)
+
+
+def test_scene_shows_the_strategy_at_the_right_edge() -> None:
+    (head,) = (line for line in printed().splitlines() if line.startswith(f"1  {CASE.title}"))
+    assert len(head) == 80
+    assert head.endswith(" merge")
+
+
+def test_scene_shows_what_is_declared_of_tables() -> None:
+    assert '    flights  = { shard_key = "tailnum" }\n' in printed()
+    assert "slots" not in printed()
+
+
+def test_scene_shows_the_first_rows_and_how_many_more_there_are() -> None:
+    many = replace(ANSWER, rows=[(f"N{number}", number, "x") for number in range(1_100)])
+    lines = printed(answer=many).splitlines()
+    assert "    … and 1,094 more" in lines
+    assert sum(line.startswith("    N") for line in lines) == 6
 
 
 def test_scene_says_when_the_machine_was_busy() -> None:
@@ -79,31 +126,16 @@ def test_scene_takes_no_value_for_markup() -> None:
 
 
 def test_scene_clips_long_cells() -> None:
-    assert "Hartsfield Jacks…" in printed()
+    assert "Hartsfield Jackson…" in printed()
 
 
 def test_scene_prints_an_answer_without_rows() -> None:
     nobody = tuple(ShardPart(part.shard, 0, 0.001) for part in ANSWER.parts)
-    empty = Measurement(ANSWER.columns, [], nobody, 0.001, 0.002, (2.0,))
-    assert "all 0 rows" in printed(answer=empty)
+    empty = replace(ANSWER, rows=[], parts=nobody)
+    assert "equal to one PostgreSQL: 0 rows" in printed(answer=empty)
 
 
 def test_connect_help_quotes_for_the_shell() -> None:
+    assert """export GREENSHARD_CLUSTER='/tmp/it'"'"'s/cluster.toml'""" in printed()
+    assert "psql dbname=z  # one server" in printed()
     assert """psql 'host=/tmp/it'"'"'s here dbname=x'""" in printed()
-
-
-@pytest.mark.parametrize(
-    ("rows", "limit", "shown"),
-    [
-        ([0, 0], 8, []),
-        ([3, 3], 4, [0, 1, 3, 4]),
-        ([1, 9, 0, 9], 5, [0, 1, 2, 10, 11]),
-        ([100], 3, [0, 1, 2]),
-        ([1] * 16, 8, list(range(8))),
-    ],
-)
-def test_preview_takes_the_first_rows_of_each_shard(
-    rows: list[int], limit: int, shown: list[int]
-) -> None:
-    parts = [ShardPart(f"s{number}", count, 0.0) for number, count in enumerate(rows)]
-    assert [at for _, at in preview(parts, limit)] == shown
