@@ -27,7 +27,7 @@ from greenshard.executor.gatherer import end, execute, gatherer
 from greenshard.executor.physical import Physical
 from greenshard.executor.planned import Planned
 from greenshard.executor.session_settings import Settings, applying, read_settings
-from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable
+from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Sql
 
 _AS_TEXT = "::pg_catalog.text"
 _GROUPING_ERROR = "42803"
@@ -68,7 +68,8 @@ def gather(e: Planned, step: Gather) -> Answer:
     Switches: yes.
     """
     e.check_parameters()
-    tables = [table for table in step.tables if not table.reference or e.gathers_references]
+    every = e.gathers_references
+    tables = [table for table in step.tables if every or not table.reference]
     brought = _read(e, tables)
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = _settings(e, home)
@@ -77,7 +78,7 @@ def gather(e: Planned, step: Gather) -> Answer:
     try:
         batch = _filling(tables, brought, settings)
         execute(e.session, physical, batch.send, e.timeout)
-        answer = _answer(e, step, home, physical)
+        answer = _answer(e, step.complete if every else step.sql, tables, home, physical)
         at_once = False
     except errors.Error as error:
         at_once = False
@@ -89,12 +90,14 @@ def gather(e: Planned, step: Gather) -> Answer:
     return answer
 
 
-def _answer(e: Planned, step: Gather, home: str, physical: Physical) -> Answer:
-    parameters = e.parameters(step.sql)
+def _answer(
+    e: Planned, sql: Sql, tables: Sequence[GatheredTable], home: str, physical: Physical
+) -> Answer:
+    parameters = e.parameters(sql)
     try:
-        return e.last_stage(home, step.sql.text, parameters, physical.shard)
+        return e.last_stage(home, sql.text, parameters, physical.shard)
     except errors.Error as error:
-        keys = [table for table in step.tables if table.primary_key]
+        keys = [table for table in tables if table.primary_key]
         if error.pgcode != _GROUPING_ERROR or not keys:
             raise
     # A column that is not grouped by, of a table whose primary key is.
@@ -103,7 +106,7 @@ def _answer(e: Planned, step: Gather, home: str, physical: Physical) -> Answer:
         columns = ", ".join(map(_quoted, table.primary_key))
         batch.add(f"ALTER TABLE pg_temp.{_quoted(table.name)} ADD PRIMARY KEY ({columns})")
     execute(e.session, physical, batch.send, e.timeout)
-    return e.last_stage(home, step.sql.text, parameters, physical.shard)
+    return e.last_stage(home, sql.text, parameters, physical.shard)
 
 
 def _settings(e: Planned, home: str) -> Settings:

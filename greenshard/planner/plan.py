@@ -281,11 +281,13 @@ class Gather:
 
     Attributes:
         tables: The sharded tables, and the reference tables beside them.
-        sql: The query: the user's own text wherever that is possible.
+        sql: The query with the sharded tables gathered: the user's own text where that is possible.
+        complete: The query with the reference tables gathered, too.
     """
 
     tables: tuple[GatheredTable, ...]
     sql: Sql
+    complete: Sql
     strategy: str = "gather"
 
 

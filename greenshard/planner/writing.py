@@ -5,13 +5,32 @@
 
 psycopg2 writes a value where the placeholder is, so it gets brackets: `(-1)::int2` is not
 `-1::int2`.
+
+libpg_query leaves out brackets that are needed around conditions: it writes `(NOT a) IS NULL` as
+`NOT a IS NULL`. Such a condition is put into COALESCE, which gives its only argument back. And
+whatever it wrote is parsed again: a text that means another tree is never sent.
 """
 
 from __future__ import annotations
 
-from greenshard.planner._parser import Message, ParserError, TokenKind, deparse, scan
+from typing import Any
+
+from greenshard.planner._parser import (
+    AEXPR_DISTINCT,
+    AEXPR_NOT_DISTINCT,
+    Message,
+    ParserError,
+    TokenKind,
+    deparse,
+    parse,
+    scan,
+    type_name,
+    walk,
+)
+from greenshard.planner.nodes import copy, expression
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Now, Source, Sql
+from greenshard.planner.tree import same_text, unwrap
 
 
 class Unwritable(Exception):
@@ -30,10 +49,10 @@ def write(statement: Message, translation: Translation) -> Sql:
         Unwritable: The tree cannot be written, or a placeholder stands for nothing.
     """
     try:
-        text = deparse(statement)
+        text = _faithful(statement)
         tokens = [token for token in scan(text) if token.kind == TokenKind.PARAMETER]
     except ParserError as error:
-        raise Unwritable(error.message) from None
+        raise Unwritable(f"libpg_query cannot write it: {error.message}") from None
     if not tokens:
         return Sql(text, ())
     source = text.encode()
@@ -54,6 +73,35 @@ def write(statement: Message, translation: Translation) -> Sql:
         done = end
     pieces.append(source[done:].decode().replace("%", "%%"))
     return Sql("".join(pieces), tuple(binds.items()))
+
+
+def _faithful(statement: Message) -> str:
+    """The text that is parsed as `statement` is."""
+    made = copy(statement)
+    for message in reversed(list(walk(made))):  # what stands inside first
+        for node in _operands(message):
+            if unwrap(node)[0] in _CONDITIONS:
+                wrapped = expression("COALESCE(1)")
+                wrapped.coalesce_expr.args[0].CopyFrom(node)
+                node.CopyFrom(wrapped)
+    text = deparse(made)
+    (again,) = parse(text)
+    if same_text(again.stmt) != same_text(made.stmt):
+        raise Unwritable("libpg_query does not write it as it is")
+    return text
+
+
+_CONDITIONS = frozenset({"bool_expr", "null_test", "boolean_test", "a_expr"})
+
+
+def _operands(message: Any) -> list[Any]:
+    """The parts of a condition around which brackets get lost."""
+    kind = type_name(message)
+    if kind in ("NullTest", "BooleanTest"):
+        return [message.arg]
+    if kind == "A_Expr" and message.kind in (AEXPR_DISTINCT, AEXPR_NOT_DISTINCT):
+        return [message.lexpr, message.rexpr]
+    return []
 
 
 def _bind(number: int, translation: Translation) -> tuple[str, Source]:

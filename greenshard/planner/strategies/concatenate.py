@@ -13,6 +13,7 @@ Refuses what crosses shards, and ORDER BY, which `merge` does.
 from __future__ import annotations
 
 from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.locality import Where
 from greenshard.planner.plan import Refusal, Scatter
 from greenshard.planner.query import Table
 
@@ -38,6 +39,8 @@ def check_local(candidate: Candidate) -> None:
     Raises:
         Unplannable: Something else crosses shards.
     """
+    if candidate.analysis.rows.where is not Where.SPLIT:
+        raise Unplannable("every shard would give the same rows")
     for step, crosses in candidate.analysis.crossing.items():
         if step != "limit":
             raise Unplannable(crosses.reason, crosses.offset)

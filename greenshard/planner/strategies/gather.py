@@ -19,6 +19,7 @@ Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
@@ -62,18 +63,42 @@ class _Gathering:
             if query.node.locking_clause:
                 raise Unplannable("rows are locked")
         for table in candidate.tables:
-            if not table.exact:
+            if table.only or table.sampled:
                 raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
-        relations = {
-            (each.table.relation.schema, each.table.relation.name): each.table.relation
-            for each in candidate.restrictions
-            if not each.table.system
-        }
-        names = _temporary_names(list(relations.values()))
+        relations = {_where(each): each for each in self._relations()}
+        names = self._names(list(relations.values()))
         gathered = tuple(
             self._table(relation, names[where]) for where, relation in relations.items()
         )
-        return Gather(gathered, self._sql(names))
+        return Gather(gathered, self._sql(names, every=False), self._sql(names, every=True))
+
+    def _relations(self) -> list[Relation]:
+        return [table.relation for table in self._candidate.tables if not table.system]
+
+    def _names(self, relations: Sequence[Relation]) -> dict[tuple[str, str], str]:
+        """A name for each table: its own, if that names nothing else in the text."""
+        taken = (
+            set()
+            if self._is_plain
+            else {cte.name for query in queries(self._candidate.query) for cte in query.ctes}
+        )
+        names: dict[tuple[str, str], str] = {}
+        for number, relation in enumerate(relations):
+            name = relation.name
+            if name in taken:
+                name = f"gs{number} {relation.name}"[:_LONGEST_NAME]
+            taken.add(name)
+            names[_where(relation)] = name
+        return names
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether the user's own text means the temporary tables."""
+        unqualified = all(
+            not table.node.schemaname for table in self._candidate.tables if not table.system
+        )
+        names = {(_where(each), each.name) for each in self._relations()}
+        return unqualified and not self._views and len({name for _, name in names}) == len(names)
 
     def _table(self, relation: Relation, name: str) -> GatheredTable:
         places = [each for each in self._candidate.restrictions if each.table.relation is relation]
@@ -113,18 +138,18 @@ class _Gathering:
 
     # The text -------------------------------------------------------------------------------
 
-    def _sql(self, names: dict[tuple[str, str], str]) -> Sql:
-        """The user's own text, if its names mean the temporary tables."""
-        plain = all(
-            not table.node.schemaname and names[_where(table.relation)] == table.node.relname
-            for table in self._candidate.tables
-            if not table.system
-        )
-        if plain and not self._views:
-            return self._candidate.own_sql
-        return self._candidate.write(self._renamed(names))
+    def _sql(self, names: dict[tuple[str, str], str], *, every: bool) -> Sql:
+        """The query over the temporary tables.
 
-    def _renamed(self, names: dict[tuple[str, str], str]) -> Any:
+        Args:
+            names: Theirs.
+            every: Whether reference tables are among them.
+        """
+        if self._is_plain:
+            return self._candidate.own_sql
+        return self._candidate.write(self._renamed(names, every))
+
+    def _renamed(self, names: dict[tuple[str, str], str], every: bool) -> Any:
         """The query with the temporary tables' names, and views as their queries."""
         made = copy(self._candidate.select)
         query = self._candidate.bind(made)
@@ -134,8 +159,9 @@ class _Gathering:
             node = table.node
             if not node.alias.aliasname:
                 node.alias.aliasname = node.relname
-            node.relname = names[_where(table.relation)]
-            node.ClearField("schemaname")
+            if table.sharded or every:
+                node.relname = names[_where(table.relation)]
+                node.ClearField("schemaname")
         _put_views(made, query)
         for message in list(walk(made)):
             if type_name(message) == "ColumnRef" and len(message.fields) > 2:
@@ -145,17 +171,6 @@ class _Gathering:
 
 def _where(relation: Relation) -> tuple[str, str]:
     return relation.schema, relation.name
-
-
-def _temporary_names(relations: Sequence[Relation]) -> dict[tuple[str, str], str]:
-    """A name for each table: its own, if no other has the same."""
-    names: dict[tuple[str, str], str] = {}
-    for number, relation in enumerate(relations):
-        name = relation.name
-        if name in names.values():
-            name = f"gs{number} {relation.name}"[:_LONGEST_NAME]
-        names[_where(relation)] = name
-    return names
 
 
 def _filter(read: Any, places: Sequence[Restriction]) -> None:

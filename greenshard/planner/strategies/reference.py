@@ -3,25 +3,36 @@
     SELECT n_name FROM nation JOIN region ON n_regionkey = r_regionkey
     SELECT 1
 
+A sharded table may stand in the text if none of its rows count, as in a WITH query that nothing
+refers to.
+
 Refuses if a sharded table is read. Row locks are taken on the first shard, for everybody.
 """
 
 from __future__ import annotations
 
-from greenshard.planner.candidate import Candidate
+from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.functions import calls, is_harmless
+from greenshard.planner.locality import Where
 from greenshard.planner.plan import Anywhere, Refusal, Sql
 from greenshard.planner.query import queries
 
 
 def plan_reference(candidate: Candidate) -> Anywhere | Refusal:
     """Run the user's own text on any one shard."""
-    if candidate.sharded:
+    if candidate.sharded and not _is_everywhere(candidate):
         table = candidate.sharded[0]
         return candidate.refusal(
             "reference", f"{table.relation.name} is sharded", table.node.location
         )
     return Anywhere(Sql(candidate.text), first=_must_be_first(candidate))
+
+
+def _is_everywhere(candidate: Candidate) -> bool:
+    try:
+        return candidate.analysis.rows.where is Where.EVERYWHERE
+    except Unplannable:
+        return False
 
 
 def _must_be_first(candidate: Candidate) -> bool:
