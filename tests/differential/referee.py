@@ -154,10 +154,17 @@ def _failed(
         return "refused", count, reason(error)
     if expected.error and error.pgcode == expected.sqlstate:
         return "error", count, ""
-    if made.risky and str(error.pgcode).startswith(_DATA_ERRORS):
+    codes = {getattr(each, "pgcode", None) for each in _single(error)}
+    if made.risky and all(str(code).startswith(_DATA_ERRORS) for code in codes):
         return "error", count, ""
     instead = f"the error {expected.error}" if expected.error else "rows"
     return "wrong", count, f"{type(error).__name__} {error} instead of {instead}"
+
+
+def _single(error: psycopg2.Error) -> list[BaseException]:
+    """The error, or those of the shards that it is made of."""
+    failures: Mapping[str, BaseException] = getattr(error, "failures", {})
+    return [*failures.values()] or [error]
 
 
 def reason(error: psycopg2.Error) -> str:
