@@ -7,7 +7,8 @@ floats), and for some types psycopg2's own loses something (an interval of a mon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +22,22 @@ from greenshard._driver import (
 )
 from greenshard.merge.ordering import comparable
 
+#: date, timestamp, timestamptz.
+DATES = frozenset({1082, 1114, 1184})
 _TIMESTAMPTZ = 1184
 _TEXT = 25
 
 _string_types = Attribute(RawConnection, "string_types")
+
+
+class AsText(Enum):
+    """Which values are fetched as text."""
+
+    #: Those that Python does not compare as PostgreSQL does, once psycopg2 has read them.
+    INCOMPARABLE = "incomparable"
+    #: And dates and timestamps, which may be infinite.
+    DATES = "dates"
+    ALL = "all"
 
 
 class Casting:
@@ -32,23 +45,20 @@ class Casting:
 
     Args:
         cursor: With the typecasters that the user wants; before it is executed.
-        everything: Whether all values are fetched as text; else only those that Python could not
-            compare as psycopg2's own typecasters give them.
+        as_text: Which values are fetched as text.
         own_time_zones: Whether the user has set ``tzinfo_factory``.
     """
 
     __slots__ = ("_cursor", "_put_aside")
 
-    def __init__(self, cursor: RawCursor, everything: bool, own_time_zones: bool) -> None:
+    def __init__(self, cursor: RawCursor, as_text: AsText, own_time_zones: bool) -> None:
         self._cursor = cursor
         registered = _registered(cursor)
         if registered:
             casters = {**global_typecasters, **registered}
-            self._put_aside = _put_aside(casters, everything, own_time_zones)
+            self._put_aside = _put_aside(casters, as_text, own_time_zones)
         else:
-            self._put_aside = _put_aside_globally(
-                len(global_typecasters), everything, own_time_zones
-            )
+            self._put_aside = _put_aside_globally(len(global_typecasters), as_text, own_time_zones)
         kept = {o: c for o, c in (registered or {}).items() if o not in self._put_aside}
         cursor.string_types = {**kept, **dict.fromkeys(self._put_aside, UNICODE)}
 
@@ -65,6 +75,10 @@ class Casting:
         """What the user's typecaster makes of a value that was fetched as text."""
         caster = self._put_aside.get(type_oid)
         return text if caster is None else caster(text, self._cursor)
+
+    def own(self, type_oid: int, text: str) -> Any:
+        """What psycopg2's own typecaster makes of a value."""
+        return own_typecasters[type_oid][0](text, self._cursor)
 
     def casting(
         self, type_oids: Iterable[int]
@@ -108,14 +122,17 @@ def _is_own(type_oid: int, caster: Any) -> bool:
     return any(caster is own for own in own_typecasters.get(type_oid, ()))
 
 
-def _put_aside(casters: dict[int, Any], everything: bool, own_time_zones: bool) -> dict[int, Any]:
+def _put_aside(casters: Mapping[int, Any], as_text: AsText, own_time_zones: bool) -> dict[int, Any]:
     def keeps(oid: int, caster: Any) -> bool:
-        zones = oid == _TIMESTAMPTZ and own_time_zones
-        return comparable(oid, True) and _is_own(oid, caster) and not zones
+        if as_text is AsText.ALL or not comparable(oid, True) or not _is_own(oid, caster):
+            return False
+        if oid in DATES:
+            return as_text is AsText.INCOMPARABLE and not (oid == _TIMESTAMPTZ and own_time_zones)
+        return True
 
-    return {o: c for o, c in casters.items() if everything or not keeps(o, c)}
+    return {oid: caster for oid, caster in casters.items() if not keeps(oid, caster)}
 
 
-@lru_cache(maxsize=4)
-def _put_aside_globally(_count: int, everything: bool, own_time_zones: bool) -> dict[int, Any]:
-    return _put_aside(dict(global_typecasters), everything, own_time_zones)
+@lru_cache(maxsize=8)
+def _put_aside_globally(_count: int, as_text: AsText, own_time_zones: bool) -> dict[int, Any]:
+    return _put_aside(global_typecasters, as_text, own_time_zones)

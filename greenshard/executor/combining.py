@@ -17,10 +17,10 @@ from typing import Any
 from greenshard._driver import Column
 from greenshard.executor.answer import Answer
 from greenshard.executor.buffered import BufferedAnswer, Row
-from greenshard.executor.casting import Casting
+from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.columns import check_columns
-from greenshard.executor.merging import buffered, limit
-from greenshard.executor.planned import Planned
+from greenshard.executor.merging import buffered
+from greenshard.executor.planned import Planned, limit
 from greenshard.executor.ranking import UNNAMED
 from greenshard.executor.types import type_names
 from greenshard.merge.arrays import array_text
@@ -41,7 +41,7 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
     e.check_parameters()
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
-    castings = {shard: Casting(cursor, True, zones) for shard, cursor in cursors.items()}
+    castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
     outcome = e.first_stage(shards, e.calls(step.partial, cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)

@@ -37,6 +37,7 @@ class Parts:
         self._cursors: dict[str, RawCursor] = {}
         self._lasts: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False
+        self._shapes = True
         self.asked: RawCursor | None = None
 
     @property
@@ -61,24 +62,26 @@ class Parts:
         self.asked = next(iter(cursors.values()), None)
         return cursors
 
-    def plain(
-        self, shards: Iterable[str], timeout: Timeout, *, named: bool = False
-    ) -> dict[str, RawCursor]:
-        """Like `ready`, but new cursors, which give rows as tuples whatever the row factory.
-
-        Args:
-            shards: Their names.
-            timeout: For what must be asked.
-            named: Whether the cursors are on the servers, if the logical one is.
+    def plain(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """Like `ready`, but new cursors, unnamed; their rows are tuples, whatever the row factory.
 
         Switches: the first time that a user's type is registered.
         """
-        name = self._logical.name if named else None
-        cursors = {
-            shard: self._make(self._session.physicals[shard], name) for shard in self._there(shards)
-        }
+        physicals = self._session.physicals
+        cursors = {shard: self._make(physicals[shard], None) for shard in self._there(shards)}
         self._apply_typecasters(cursors, timeout)
         self.asked = next(iter(cursors.values()), None)
+        return cursors
+
+    def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """Like `ready`, but the rows are tuples, whatever the row factory, from now on.
+
+        Switches: the first time that a user's type is registered.
+        """
+        self._shapes = False
+        cursors = self.ready(shards, timeout)
+        for cursor in cursors.values():
+            row_factory.write(cursor, None)
         return cursors
 
     def last(self, connection: str, timeout: Timeout) -> RawCursor:
@@ -164,5 +167,7 @@ class Parts:
 
     def _bridge(self, cursor: RawCursor) -> None:
         """Let the shard's rows be made for the logical cursor, which knows all columns."""
+        if not self._shapes:
+            return
         reference, factory = self._reference, row_factory.read(self._logical)
         row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))

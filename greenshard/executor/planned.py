@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.session import Outcome
 from greenshard.planner.pins import named_shards
-from greenshard.planner.plan import Pin, Plan, Sql
+from greenshard.planner.plan import Constant, Pin, Plan, Sql, Value
 
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
 #: so that there is time left to make an answer of what there is.
@@ -137,6 +138,11 @@ class Planned(Execution):
         # Also if the default has been set to such a level.
         return self.database.may_have_set or self.database.isolated
 
+    def restart(self) -> None:
+        """Let the timeout begin anew, for a later fetch."""
+        if isinstance(self.timeout, Deadline):
+            self.timeout = Deadline(self.timeout.timeout_s)
+
     # Stages ---------------------------------------------------------------------------------
 
     def first_stage(
@@ -184,3 +190,13 @@ class Planned(Execution):
         self.stages = self.stages or Stages()
         self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})
         return Answer({shard: cursor}, (), outcome, self.stages)
+
+
+def limit(value: Value | None, given: Any) -> int | None:
+    """What LIMIT or OFFSET says, as PostgreSQL reads it; None for none."""
+    if value is None:
+        return None
+    said = value.value if isinstance(value, Constant) else given[value.source]
+    if said is None or isinstance(said, int):
+        return said
+    return int(Decimal(str(said)).to_integral_value(ROUND_HALF_UP))

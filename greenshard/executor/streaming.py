@@ -8,7 +8,7 @@ later shards wait here; that bounds the memory by shards x page.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,18 @@ def streams(
     return made
 
 
+def fetch_together(streams: Sequence[Stream], *, every: bool) -> None:
+    """Fetch a page of each stream, or all rows, at the same time.
+
+    Switches: yes.
+    """
+    if streams:
+        size = None if every else streams[0].itersize
+        fetched = streams[0].run({stream.shard: stream.fetching(size) for stream in streams})
+        for stream in streams:
+            stream.keep(fetched[stream.shard], every=every)
+
+
 class Stream:
     """The rows of one shard's named cursor.
 
@@ -40,12 +52,14 @@ class Stream:
         later: The streams of the shards after this one.
 
     Attributes:
+        run: Runs calls that talk to the servers.
+        itersize: How many rows iteration fetches at once.
         started: Whether rows were asked for.
         rownumber: How many rows were given out.
     """
 
     __slots__ = (
-        "_ahead", "_every", "_itersize", "_later", "_run", "raw", "rownumber", "shard", "started",
+        "_ahead", "_every", "_later", "itersize", "raw", "rownumber", "run", "shard", "started",
     )  # fmt: skip
 
     def __init__(
@@ -60,8 +74,8 @@ class Stream:
         self.raw = raw
         self.started = False
         self.rownumber = 0
-        self._run = run
-        self._itersize = itersize
+        self.run = run
+        self.itersize = itersize
         self._later = later
         self._ahead: deque[Any] = deque()
         self._every = False  # whether all rows that are left are in _ahead
@@ -101,7 +115,7 @@ class Stream:
 
     def __next__(self) -> Any:
         if not self._ahead:
-            self._ahead.extend(self._fetch(self._itersize))
+            self._ahead.extend(self._fetch(self.itersize))
         if not self._ahead:
             raise StopIteration
         self.rownumber += 1
@@ -124,7 +138,7 @@ class Stream:
         if self._every:
             return []
         later = [part for part in self._later if size is None or not part.started]
-        fetched = self._run({part.shard: part.fetching(size) for part in (self, *later)})
+        fetched = self.run({part.shard: part.fetching(size) for part in (self, *later)})
         for part in later:
             part.keep(fetched[part.shard], every=size is None)
         rows: list[Any] = fetched[self.shard]
@@ -133,7 +147,7 @@ class Stream:
     def scroll(self, value: int, mode: Any) -> None:
         """Move the server's cursor, which is ahead by the rows that were not given out yet."""
         moved = value - len(self._ahead) if mode == "relative" else value
-        self._run({self.shard: partial(self.raw.scroll, moved, mode)})
+        self.run({self.shard: partial(self.raw.scroll, moved, mode)})
         self._ahead.clear()
         self.started, self._every = True, False
         self.rownumber = value + (self.rownumber if mode == "relative" else 0)
