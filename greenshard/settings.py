@@ -174,7 +174,7 @@ class Settings:
         with self._session.taken(), self._ours():
             self._session.run(calls, self.timeout)
             if self._database is not None:
-                self._database.note_session_change()
+                self._database.ended()
 
     # State ----------------------------------------------------------------------------------
 
