@@ -10,12 +10,13 @@ from typing import Any
 from greenshard.planner._parser import char_offset, type_name, walk
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.functions import Functions
-from greenshard.planner.locality import Analysis, Crosses, Locality
+from greenshard.planner.locality import Locality
 from greenshard.planner.nodes import as_statement
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Constant, Parameter, Pin, Refusal, Sql, Value
 from greenshard.planner.query import Query, Table, queries, tables
 from greenshard.planner.restriction import Restriction, Restrictions
+from greenshard.planner.shape import Analysis, Crosses
 from greenshard.planner.tree import unwrap
 from greenshard.planner.writing import write
 

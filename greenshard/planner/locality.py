@@ -22,22 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
-from greenshard.cluster import Placement
-from greenshard.planner._parser import (
-    SETOP_EXCEPT,
-    SETOP_INTERSECT,
-    SETOP_UNION,
-    type_name,
-    walk,
-)
+from greenshard.planner._parser import EXISTS_SUBLINK, type_name, walk
+from greenshard.planner.chance import first_choice
 from greenshard.planner.equality import Classes, Pair, pairs, using_pairs
-from greenshard.planner.functions import Functions
+from greenshard.planner.functions import Functions, calls, name_of
 from greenshard.planner.query import (
     BoundColumn,
-    ColumnId,
     Cte,
     CteScan,
     Derived,
@@ -48,7 +40,22 @@ from greenshard.planner.query import (
     Query,
     Sublink,
     Table,
+    is_correlated,
     queries,
+)
+from greenshard.planner.shape import (
+    NOTHING_AROUND,
+    Analysis,
+    Around,
+    Crosses,
+    Shape,
+    Where,
+    anchored,
+    connected,
+    full_join,
+    left_join,
+    of_branches,
+    table_names,
 )
 from greenshard.planner.targets import (
     aggregates,
@@ -61,87 +68,15 @@ from greenshard.planner.targets import (
 from greenshard.planner.tree import location_of, names_of
 
 
-class Where(Enum):
-    """Where a query's rows come about."""
-
-    EVERYWHERE = "everywhere"  # all of them on each shard
-    SPLIT = "split"  # each on one shard, by a key
-    TIED = "tied"  # those that count for a row of the query around it on that row's shard
-
-
-class Crosses(Exception):
-    """A query needs rows of several shards at once.
-
-    Args:
-        reason: Why.
-        offset: Where in the text, in bytes; None if it is not known.
-    """
-
-    def __init__(self, reason: str, offset: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.offset = offset
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Where rows come about, and what is known of them.
-
-    Attributes:
-        keys: Of split rows the columns that hold the key.
-        placement: How that key is placed.
-        equal: Columns that are equal in every row.
-        tables: What is split, for messages.
-    """
-
-    where: Where
-    keys: frozenset[ColumnId] = frozenset()
-    placement: Placement | None = None
-    equal: tuple[Pair, ...] = ()
-    tables: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What is known of the rows around a query: they are on the shard where it runs.
-
-    Attributes:
-        groups: Keys of split rows, each with their placement.
-        equal: Columns that are equal in those rows.
-    """
-
-    groups: tuple[tuple[frozenset[ColumnId], Placement | None], ...] = ()
-    equal: tuple[Pair, ...] = ()
-
-    def with_rows(self, shape: Shape) -> Around:
-        """The same inside of rows of `shape`."""
-        groups = self.groups
-        if shape.keys:
-            groups = (*groups, (shape.keys, shape.placement))
-        return Around(groups, (*self.equal, *shape.equal))
-
-
-@dataclass(slots=True)
-class Analysis:
-    """Where the rows of a query come about, step by step.
-
-    Attributes:
-        rows: The rows of FROM and WHERE, or of a set operation.
-        crossing: The later steps that cross shards: "group", "window", "distinct", "limit".
-    """
-
-    rows: Shape
-    crossing: dict[str, Crosses] = field(default_factory=dict)
-
-
 class Locality:
     """Analyses the queries of one statement."""
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
         self._ctes: dict[int, tuple[Cte, Around]] = {}
+        self._cte_shapes: dict[int, Shape] = {}
 
-    def shape(self, query: Query, around: Around = Around()) -> Shape:
+    def shape(self, query: Query, around: Around = NOTHING_AROUND) -> Shape:
         """Where a query's rows come about.
 
         Raises:
@@ -159,7 +94,7 @@ class Locality:
         )
         return replace(rows, keys=shown)
 
-    def analyse(self, query: Query, around: Around = Around()) -> Analysis:
+    def analyse(self, query: Query, around: Around = NOTHING_AROUND) -> Analysis:
         """The steps of a query.
 
         Raises:
@@ -181,13 +116,7 @@ class Locality:
             analysis.crossing["limit"] = Crosses(
                 "LIMIT counts the rows of all shards", location_of(limit)
             )
-        self._check_ctes(query)
         return analysis
-
-    def _check_ctes(self, query: Query) -> None:
-        for cte in query.ctes:
-            if cte.query is None:
-                raise Crosses(f"WITH query {cte.name} writes", cte.node.location)
 
     # FROM and WHERE -------------------------------------------------------------------------
 
@@ -197,10 +126,7 @@ class Locality:
             self._add(chain, item, around)
         equal = pairs(query.where)
         shape = self._joined(chain, equal, around)
-        inside = around.with_rows(shape)
-        for sublink in [*chain.sublinks, *query.sublinks]:
-            self._check_sublink(sublink, inside)
-        return shape
+        return self._with_sublinks(shape, [*chain.sublinks, *query.sublinks], around)
 
     def _add(self, chain: _Chain, item: Item, around: Around) -> None:
         """Add what an item of FROM joins; inner joins are taken apart."""
@@ -225,23 +151,41 @@ class Locality:
             around: What other queries see.
         """
         if isinstance(item, Table):
+            if item.sampled and not item.sharded:
+                raise Crosses("TABLESAMPLE may choose otherwise on each shard", item.node.location)
             return _of_table(item)
         if isinstance(item, Derived):
-            return self.shape(item.query, beside if item.lateral else around)
+            return self._same_everywhere(item.query, beside if item.lateral else around)
         if isinstance(item, CteScan):
             return self._scan(item)
         if isinstance(item, Join):
             return self._outer_join(item, beside, around)
         if isinstance(item, FunctionScan):
-            for sublink in item.sublinks:
-                self._check_sublink(sublink, beside)
-        return Shape(Where.EVERYWHERE)
+            self._check_calls(item)
+            return self._with_sublinks(Shape(Where.EVERYWHERE), item.sublinks, beside)
+        raise TypeError(f"{type(item).__name__} is no item of FROM")
+
+    def _same_everywhere(self, query: Query, around: Around, *, exists: bool = False) -> Shape:
+        """Where a query's rows come about; those that come about everywhere are the same there."""
+        shape = self.shape(query, around)
+        if shape.where is Where.EVERYWHERE and not is_correlated(query):
+            choice = first_choice(query, self._functions, exists=exists)
+            if choice is not None:
+                raise Crosses(f"{choice.what} may choose otherwise on each shard", choice.offset)
+        return shape
+
+    def _check_calls(self, item: FunctionScan) -> None:
+        for call in calls(item.node):
+            if self._functions.is_volatile(call):
+                raise Crosses(
+                    f"{name_of(call)}() may choose otherwise on each shard", call.location
+                )
 
     def _scan(self, scan: CteScan) -> Shape:
         cte, around = self._ctes.get(id(scan.cte), (scan.cte, Around()))
-        if cte.query is None:
-            raise Crosses(f"WITH query {cte.name} writes", cte.node.location)
-        shape = self.shape(cte.query, around)
+        shape = self._cte_shapes.get(id(cte))
+        if shape is None:
+            shape = self._cte_shapes[id(cte)] = self._same_everywhere(cte.query, around)
         if cte.recursive and shape.where is Where.SPLIT:
             raise Crosses(
                 f"recursive query {cte.name} follows rows from shard to shard", cte.node.location
@@ -258,12 +202,12 @@ class Locality:
         if not parts:
             tied = any(shape.where is Where.TIED for shape in chain.shapes)
             return Shape(Where.TIED if tied else Where.EVERYWHERE, equal=known)
-        groups = _connected(parts, classes)
+        groups = connected(parts, classes)
         tables = tuple(table for shape in parts for table in shape.tables)
-        if all(_anchored(group, around, classes) for group in groups):
+        if all(anchored(group, around, classes) for group in groups):
             return Shape(Where.TIED, equal=known, tables=tables)
         if len(groups) > 1:
-            names = " and ".join(", ".join(_tables(group)) for group in groups)
+            names = " and ".join(", ".join(table_names(group)) for group in groups)
             raise Crosses(f"{names} are not joined by their shard keys")
         keys = frozenset(key for shape in parts for key in shape.keys)
         return Shape(Where.SPLIT, keys, parts[0].placement, known, tables)
@@ -279,8 +223,8 @@ class Locality:
                     sublink.node.location,
                 )
         if join.kind == "full":
-            return _full_join(join, left, right, on)
-        return _left_join(
+            return full_join(join, left, right, on)
+        return left_join(
             left, right, Classes((*left.equal, *right.equal, *on, *beside.equal)), beside
         )
 
@@ -289,22 +233,33 @@ class Locality:
         if isinstance(item, Join) and item.kind == "inner":
             self._add(chain, item, around)
             shape = self._joined(chain, (), around)
-            inside = around.with_rows(shape)
-            for sublink in chain.sublinks:
-                self._check_sublink(sublink, inside)
-            return shape
+            return self._with_sublinks(shape, chain.sublinks, around)
         return self._item(item, beside, around)
 
     # Sublinks -------------------------------------------------------------------------------
 
-    def _check_sublink(self, sublink: Sublink, inside: Around) -> None:
+    def _with_sublinks(self, shape: Shape, sublinks: Iterable[Sublink], around: Around) -> Shape:
+        """Rows with the sublinks that are for them: tied to a shard if one of these is."""
+        inside = around.with_rows(shape)
+        tied = [self._check_sublink(sublink, inside) is Where.TIED for sublink in sublinks]
+        if shape.where is Where.EVERYWHERE and any(tied):
+            return replace(shape, where=Where.TIED)
+        return shape
+
+    def _check_sublink(self, sublink: Sublink, inside: Around) -> Where:
+        """Where the rows of a sublink come about.
+
+        Raises:
+            Crosses: On other shards than the rows that it is for.
+        """
         for query in queries(sublink.query):
             for call in aggregates(query.node, self._functions):
                 if _is_of_outer_query(call, query.level):
                     raise Crosses("a subquery aggregates the rows around it", call.location)
-        shape = self.shape(sublink.query, inside)
+        exists = sublink.node.sub_link_type == EXISTS_SUBLINK
+        shape = self._same_everywhere(sublink.query, inside, exists=exists)
         if shape.where is not Where.SPLIT or _matches_key(sublink, shape, inside):
-            return
+            return shape.where
         raise Crosses(
             f"a subquery reads rows of {', '.join(shape.tables)} that may be on other shards than "
             "the row it is for",
@@ -321,13 +276,12 @@ class Locality:
             return any(c is not None and classes.meet([c.id], rows.keys) for c in columns)
 
         if is_grouped(node, self._functions) and not by_key(grouping_columns(node, level)):
-            analysis.crossing["group"] = Crosses(
-                "groups have rows on several shards"
+            analysis.crossing["group"] = (
+                Crosses("groups have rows on several shards", _first_offset(node.group_clause))
                 if node.group_clause
-                else "an aggregate takes the rows of all shards",
-                _first_offset(node.group_clause) or location_of(node.target_list[0])
-                if node.target_list or node.group_clause
-                else None,
+                else Crosses(
+                    "an aggregate takes the rows of all shards", _first_offset(node.target_list)
+                )
             )
         for partition in window_partitions(node, level):
             if not by_key(partition.columns):
@@ -346,13 +300,13 @@ class Locality:
 
     def _set_operation(self, query: Query, around: Around) -> Analysis:
         left, right = (self.shape(branch, around) for branch in query.branches or ())
-        for sublink in query.sublinks:
+        for sublink in query.sublinks:  # of LIMIT
             self._check_sublink(sublink, around)
         kinds = {left.where, right.where}
         if Where.SPLIT not in kinds:
             where = Where.TIED if Where.TIED in kinds else Where.EVERYWHERE
             return Analysis(Shape(where))
-        rows = _of_branches(query, left, right)
+        rows = of_branches(query, left, right)
         analysis = Analysis(rows)
         if not query.node.all and not rows.keys:
             analysis.crossing["distinct"] = Crosses(
@@ -378,108 +332,6 @@ def _of_table(table: Table) -> Shape:
     return Shape(Where.SPLIT, keys, table.placement, (), (table.relation.name,))
 
 
-def _connected(parts: Sequence[Shape], classes: Classes) -> list[list[Shape]]:
-    """Put together the shapes whose keys are equal."""
-    groups: list[list[Shape]] = []
-    for shape in parts:
-        joined = [
-            group for group in groups if any(_colocated(shape, other, classes) for other in group)
-        ]
-        groups = [group for group in groups if group not in joined]
-        groups.append([shape, *(other for group in joined for other in group)])
-    return groups
-
-
-def _colocated(one: Shape, other: Shape, classes: Classes) -> bool:
-    return one.placement == other.placement and classes.meet(one.keys, other.keys)
-
-
-def _anchored(group: Sequence[Shape], around: Around, classes: Classes) -> bool:
-    """Whether rows are on the shard of the rows around them."""
-    return any(
-        shape.placement == placement and classes.meet(shape.keys, keys)
-        for shape in group
-        for keys, placement in around.groups
-    )
-
-
-def _tables(group: Iterable[Shape]) -> list[str]:
-    return sorted({table for shape in group for table in shape.tables})
-
-
-def _left_join(left: Shape, right: Shape, classes: Classes, beside: Around) -> Shape:
-    tables = (*left.tables, *right.tables)
-    if right.where is Where.SPLIT:
-        together = left.where is Where.SPLIT and _colocated(left, right, classes)
-        if not together and not _anchored([right], beside, classes):
-            if left.where is Where.EVERYWHERE:
-                raise Crosses(
-                    f"an outer join keeps rows that every shard has, beside {_tables([right])[0]}"
-                )
-            raise Crosses(
-                f"{' and '.join(_tables([left, right]))} are not joined by their shard keys"
-            )
-        if together:
-            return replace(left, tables=tables)
-        right = replace(right, where=Where.TIED)
-    if right.where is Where.TIED and left.where is Where.EVERYWHERE:
-        return replace(left, where=Where.TIED, tables=tables)
-    return replace(left, tables=tables)
-
-
-def _full_join(join: Join, left: Shape, right: Shape, on: Sequence[Pair]) -> Shape:
-    tables = (*left.tables, *right.tables)
-    kinds = {left.where, right.where}
-    if Where.SPLIT not in kinds:
-        return Shape(Where.TIED if Where.TIED in kinds else Where.EVERYWHERE)
-    classes = Classes((*left.equal, *right.equal, *on))
-    if kinds != {Where.SPLIT} or not _colocated(left, right, classes):
-        raise Crosses(f"a full join of {' and '.join(tables)} is not by their shard keys")
-    keys = frozenset(
-        merged.id
-        for merged, (one, other) in zip(join.merged, join.using, strict=False)
-        if one.id in left.keys and other.id in right.keys and merged.family is not None
-    )
-    return Shape(Where.SPLIT, keys, left.placement, (), tables)
-
-
-def _of_branches(query: Query, left: Shape, right: Shape) -> Shape:
-    """The rows of a set operation, at least one side of which is split."""
-    first, second = query.branches or (query, query)
-    op = query.node.op
-    tables = (*left.tables, *right.tables)
-    if left.where is not right.where:
-        split_first = left.where is Where.SPLIT
-        whole = Where.EVERYWHERE in (left.where, right.where)
-        usable = op == SETOP_INTERSECT or (op == SETOP_EXCEPT and split_first)
-        if not (usable and whole):
-            raise Crosses("a branch of a set operation is the same on every shard, the other not")
-        one, shape = (first, left) if split_first else (second, right)
-        keys = _positions(one, shape)
-        if not keys:
-            raise Crosses("the branches of a set operation have equal rows on several shards")
-        return Shape(Where.SPLIT, _ids(query, keys), shape.placement, (), tables)
-    if left.placement != right.placement:
-        raise Crosses(f"{' and '.join(tables)} are placed by different rules")
-    keys = _positions(first, left) & _positions(second, right)
-    if op != SETOP_UNION and not keys:
-        raise Crosses("the branches of a set operation have equal rows on several shards")
-    return Shape(Where.SPLIT, _ids(query, keys), left.placement, (), tables)
-
-
-def _positions(branch: Query, shape: Shape) -> set[int]:
-    return {at for at, column in enumerate(branch.outputs or ()) if column.id in shape.keys}
-
-
-def _ids(query: Query, positions: set[int]) -> frozenset[ColumnId]:
-    """The columns of a set operation at `positions`, where both sides hash alike."""
-    return frozenset(
-        column.id
-        for at, column in enumerate(query.outputs or ())
-        if at in positions and column.family is not None
-    )
-
-
 def _matches_key(sublink: Sublink, shape: Shape, inside: Around) -> bool:
     """Whether ``key IN (SELECT key ...)`` finds all it looks for on the shard of its row."""
     classes = Classes(inside.equal)
@@ -497,10 +349,12 @@ def _is_of_outer_query(call: Any, level: Level) -> bool:
 
     Source: check_agg_arguments in PostgreSQL's parse_agg.c.
     """
-    own = {column.id for column in level.columns or ()}
-    names = [message for message in walk(call) if type_name(message) == "ColumnRef"]
+    messages = list(walk(call))
+    if any(type_name(message) == "SubLink" for message in messages):
+        return True  # it may be
+    names = [message for message in messages if type_name(message) == "ColumnRef"]
     columns = [level.named(names_of(message.fields)) for message in names]
-    return bool(names) and not any(column and column.id in own for column in columns)
+    return bool(names) and not any(column and level.owns(column) for column in columns)
 
 
 def _first_offset(nodes: Any) -> int | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
-from greenshard.planner.binding import Problem
 from greenshard.planner.functions import (
     Functions,
     calls,
@@ -15,6 +14,7 @@ from greenshard.planner.functions import (
     measures_tables,
     name_of,
 )
+from greenshard.planner.problem import Problem
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _ON_ONE = "Run it on one shard with conn.on('...')."

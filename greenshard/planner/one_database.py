@@ -8,7 +8,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner._parser import Message, ParserError, TokenKind, parse, scan, type_name, walk
-from greenshard.planner.binding import Binder, Problem
+from greenshard.planner.binding import Binder
 from greenshard.planner.candidate import Candidate
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.functions import Functions, calls, name_of
@@ -27,6 +27,7 @@ from greenshard.planner.plan import (
     Sql,
     Step,
 )
+from greenshard.planner.problem import Problem
 from greenshard.planner.query import Derived, Query, nested, queries
 from greenshard.planner.reading import only_reads
 from greenshard.planner.refusing import reasons

@@ -6,13 +6,13 @@ Expressions stay messages of the parser's tree; a `Level` says what a column ref
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenshard.cluster import Placement
-from greenshard.planner._parser import Message
+from greenshard.planner._parser import Message, type_name
 from greenshard.planner.catalog import Column, Relation
-from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.tree import names_of, unwrap, walk_level
 
 ColumnId = tuple[int, int]
 """A column of a source: the source's number, and the column's place in it."""
@@ -41,6 +41,9 @@ class BoundColumn:
         return _FAMILIES.get(column.type_name)
 
 
+Columns = tuple[BoundColumn, ...] | None
+"""Columns in their order; None if they are not known."""
+
 _FAMILIES = {
     **dict.fromkeys(("int2", "int4", "int8"), "int"),
     **dict.fromkeys(("text", "varchar"), "text"),
@@ -60,7 +63,7 @@ class Source:
     """
 
     alias: str
-    columns: tuple[BoundColumn, ...] | None
+    columns: Columns
     schema: str | None = None
 
 
@@ -75,7 +78,7 @@ class Level:
     """
 
     sources: tuple[Source, ...]
-    columns: tuple[BoundColumn, ...] | None
+    columns: Columns
     parent: Level | None = None
 
     def resolve(self, node: Message) -> BoundColumn | None:
@@ -83,6 +86,15 @@ class Level:
         if not node.HasField("column_ref"):
             return None
         return self.named(names_of(node.column_ref.fields))
+
+    def resolve_here(self, node: Message) -> BoundColumn | None:
+        """Likewise, but not of the levels around."""
+        return replace(self, parent=None).resolve(node)
+
+    def owns(self, column: BoundColumn) -> bool:
+        """Whether a column is one of this level's, and not of those around."""
+        known = [self.columns, *(source.columns for source in self.sources)]
+        return any(column.id == own.id for columns in known for own in columns or ())
 
     def named(self, names: tuple[str, ...] | None) -> BoundColumn | None:
         """The column that a name, qualified or not, means."""
@@ -110,22 +122,22 @@ class Level:
                 return (_only(name, source.columns),)
         return None
 
-    def expand(self, node: Message) -> tuple[BoundColumn, ...] | None:
+    def expand(self, node: Message) -> Columns:
         """The columns of ``*`` or ``t.*``; None if they are not known."""
         fields = node.column_ref.fields
         if len(fields) == 1:
             return self.columns
-        names = names_of(fields[:-1])
+        *schema, alias = names_of(fields[:-1]) or ("",)
         level: Level | None = self
-        while level is not None and names:
+        while level is not None:
             for source in level.sources:
-                if source.alias == names[-1]:
+                if source.alias == alias and schema in ([], [source.schema]):
                     return source.columns
             level = level.parent
         return None
 
 
-def _only(name: str, columns: tuple[BoundColumn, ...] | None) -> BoundColumn | None:
+def _only(name: str, columns: Columns) -> BoundColumn | None:
     found = [column for column in columns or () if column.name == name]
     return found[0] if len(found) == 1 else None
 
@@ -148,7 +160,7 @@ class Item:
     """
 
     sources: tuple[Source, ...]
-    columns: tuple[BoundColumn, ...] | None
+    columns: Columns
 
 
 @dataclass(slots=True)
@@ -161,7 +173,8 @@ class Table(Item):
         sharded: Whether it is a sharded table; if not, every shard has all of it.
         system: Whether it belongs to PostgreSQL.
         placement, key: Of a sharded table.
-        exact: Whether it is read without ONLY and TABLESAMPLE.
+        only: Whether it is read without the tables that inherit from it.
+        sampled: Whether TABLESAMPLE takes some of its rows.
     """
 
     node: Any
@@ -170,7 +183,8 @@ class Table(Item):
     system: bool = False
     placement: Placement | None = None
     key: BoundColumn | None = None
-    exact: bool = True
+    only: bool = False
+    sampled: bool = False
 
 
 @dataclass(slots=True)
@@ -196,6 +210,7 @@ class FunctionScan(Item):
 
     node: Message
     sublinks: list[Sublink]
+    level: Level
 
 
 @dataclass(slots=True)
@@ -224,14 +239,14 @@ class Cte:
 
     Attributes:
         name: Its name.
-        query: None for a recursive query's reference to itself, or if it does not read.
+        node: Its `CommonTableExpr`.
+        query: For a recursive query's reference to itself one that reads nothing.
         recursive: Whether it refers to itself.
-        columns: The names of its columns; None if not known.
     """
 
     name: str
     node: Any
-    query: Query | None
+    query: Query
     recursive: bool = False
 
 
@@ -276,7 +291,7 @@ class Query:
     items: list[Item] = field(default_factory=list)
     where: list[Condition] = field(default_factory=list)
     sublinks: list[Sublink] = field(default_factory=list)
-    outputs: tuple[BoundColumn, ...] | None = None
+    outputs: Columns = None
     branches: tuple[Query, Query] | None = None
 
 
@@ -295,7 +310,7 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
         one = pending.pop()
         yield one
         pending.extend(one.branches or ())
-        pending.extend(cte.query for cte in one.ctes if cte.query is not None)
+        pending.extend(cte.query for cte in one.ctes)
         pending.extend(sublink.query for sublink in one.sublinks)
         for item in nested(one.items):
             if isinstance(item, Derived):
@@ -303,6 +318,57 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
                     pending.append(item.query)
             elif isinstance(item, (FunctionScan, Join)):
                 pending.extend(sublink.query for sublink in item.sublinks)
+
+
+def expressions(query: Query) -> Iterator[tuple[Message, Level]]:
+    """The expressions of a query, with what their names mean; sublinks belong to them."""
+    for clause in clauses(query.node):
+        yield clause, query.level
+    for condition in query.where:
+        yield condition.node, condition.level
+    for item in nested(query.items):
+        if isinstance(item, Join):
+            for condition in item.on:
+                yield condition.node, condition.level
+        elif isinstance(item, FunctionScan):
+            yield item.node, item.level
+
+
+def clauses(select: Any) -> list[Message]:
+    """The parts of a SELECT, beside FROM and WHERE, that hold expressions."""
+    found = [
+        *select.target_list,
+        *select.distinct_clause,
+        *select.group_clause,
+        *select.window_clause,
+        *select.sort_clause,
+        *select.values_lists,
+    ]
+    found += [
+        getattr(select, name)
+        for name in ("having_clause", "limit_count", "limit_offset")
+        if select.HasField(name)
+    ]
+    return found
+
+
+def is_correlated(query: Query) -> bool:
+    """Whether a query names a column of those around it."""
+    around: set[ColumnId] = set()
+    level = query.level.parent
+    while level is not None:
+        for source in level.sources:
+            around |= {column.id for column in source.columns or ()}
+        around |= {column.id for column in level.columns or ()}
+        level = level.parent
+    return any(
+        column is not None and column.id in around
+        for one in queries(query)
+        for root, level in expressions(one)
+        for message in walk_level(root)
+        if type_name(message) == "ColumnRef"
+        for column in [level.named(names_of(message.fields))]
+    )
 
 
 def nested(items: list[Item]) -> Iterator[Item]:
@@ -319,3 +385,11 @@ def is_star(node: Message) -> bool:
     """Whether an expression is ``*`` or ``t.*``."""
     kind, inner = unwrap(node)
     return kind == "column_ref" and inner.fields[-1].HasField("a_star")
+
+
+def is_several(node: Message) -> bool:
+    """Whether an expression stands for several columns of an answer: a star, or ``(row).*``."""
+    kind, inner = unwrap(node)
+    if kind == "a_indirection":
+        return bool(inner.indirection[-1].HasField("a_star"))
+    return is_star(node)

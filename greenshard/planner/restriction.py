@@ -27,7 +27,7 @@ from greenshard.planner._parser import (
     type_name,
     walk,
 )
-from greenshard.planner.equality import Classes, Pair, pairs, using_pairs
+from greenshard.planner.equality import Classes, Pair, alike, pairs, using_pairs
 from greenshard.planner.functions import Functions
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Constant, Parameter, Pin, Value
@@ -116,15 +116,11 @@ class Restrictions:
             outside: Conditions that its rows must meet.
         """
         for cte in query.ctes:
-            if cte.query is not None:
-                own = cte.query.outputs or ()
-                self.visit(cte.query, around.without(own))
-        if query.branches is not None:
-            for branch in query.branches:
-                same = zip(query.outputs or (), branch.outputs or (), strict=False)
-                through = Facts(tuple((mine.id, theirs.id) for mine, theirs in same))
-                self.visit(branch, around.and_(through))
-            return
+            self.visit(cte.query, around.without(cte.query.outputs or ()))
+        for branch in query.branches or ():
+            same = zip(query.outputs or (), branch.outputs or (), strict=False)
+            through = Facts(tuple((mine.id, theirs.id) for mine, theirs in same))
+            self.visit(branch, around.and_(through))
         facts = around.and_(self._facts(query.where)).and_(self._joined(query.items))
         conditions = [*outside, *query.where]
         for item in query.items:
@@ -182,7 +178,7 @@ class Restrictions:
         inside = around if sublink.in_join else facts
         if sublink.matched and _is_transparent(sublink.query):
             sides = zip(sublink.matched, sublink.query.outputs or (), strict=False)
-            same = ((one.id, other.id) for one, other in sides if one is not None)
+            same = ((one.id, other.id) for one, other in sides if one and alike(one, other))
             inside = inside.and_(Facts(tuple(same)))
         self.visit(sublink.query, inside)
 

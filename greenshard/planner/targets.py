@@ -13,8 +13,10 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.functions import Functions
 from greenshard.planner.naming import column_name
-from greenshard.planner.query import BoundColumn, Level
+from greenshard.planner.query import BoundColumn, Level, is_several
 from greenshard.planner.tree import names_of, unwrap, walk_level
+
+_WINDOWED = frozenset({"FuncCall", "JsonAggConstructor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,21 @@ def is_grouped(select: Any, functions: Functions) -> bool:
 
 
 def aggregates(select: Any, functions: Functions) -> Iterator[Any]:
-    """The aggregates that a SELECT computes, without those of its sublinks."""
+    """The aggregates that a SELECT computes, without those of its sublinks.
+
+    They are `FuncCall`s, and what JSON_ARRAYAGG and JSON_OBJECTAGG have in common.
+    """
     roots = [*select.target_list, *select.sort_clause, *select.distinct_clause]
     roots += select.window_clause
     if select.HasField("having_clause"):
         roots.append(select.having_clause)
     for root in roots:
         for message in walk_level(root):
-            if type_name(message) == "FuncCall" and functions.is_aggregate(message):
+            kind = type_name(message)
+            if kind == "FuncCall":
+                if functions.is_aggregate(message):
+                    yield message
+            elif kind == "JsonAggConstructor" and not message.HasField("over"):
                 yield message
 
 
@@ -57,7 +66,7 @@ def grouping_columns(select: Any, level: Level) -> list[BoundColumn | None]:
 def grouping_expression(node: Message, select: Any, level: Level) -> Message:
     """What an item of GROUP BY means: itself, or the column of the answer that it names."""
     target = _by_number(node, select)
-    if target is None and level.resolve(node) is None:
+    if target is None and level.resolve_here(node) is None:
         target = _by_name(node, select)
     return node if target is None else target
 
@@ -80,16 +89,31 @@ def is_distinct(select: Any) -> bool:
 
 def window_partitions(select: Any, level: Level) -> Iterator[Partition]:
     """The partition of each window function."""
-    named = {node.window_def.name: node.window_def for node in select.window_clause}
-    for root in (*select.target_list, *select.sort_clause):
+    for root in (*select.target_list, *select.sort_clause, *select.distinct_clause):
         for message in walk_level(root):
-            if type_name(message) == "FuncCall" and message.HasField("over"):
-                over = message.over
-                base = named.get(over.name or over.refname)
-                while base is not None and not base.partition_clause and base.refname:
-                    base = named.get(base.refname)
-                clause = over.partition_clause or (base.partition_clause if base else ())
+            if type_name(message) in _WINDOWED and message.HasField("over"):
+                clause: Any = ()
+                for window in _windows(message.over, select):
+                    clause = clause or window.partition_clause
                 yield Partition(tuple(map(level.resolve, clause)), message.location)
+
+
+def order_of_window(call: Any, select: Any) -> list[Message]:
+    """What the rows of a window function are sorted by."""
+    for window in _windows(call.over, select):
+        if window.order_clause:
+            return [item.sort_by.node for item in window.order_clause]
+    return []
+
+
+def _windows(window: Any, select: Any) -> Iterator[Any]:
+    """A window, the one that it is made from, and so on."""
+    named = {node.window_def.name: node.window_def for node in select.window_clause}
+    base = window
+    while base is not None:
+        yield base
+        # OVER w has it as its name, OVER (w ORDER BY x) as the name that it refers to.
+        base = named.get(base.refname or (base.name if base is window else ""))
 
 
 def _by_number(node: Message, select: Any) -> Message | None:
@@ -98,7 +122,7 @@ def _by_number(node: Message, select: Any) -> Message | None:
         return None
     at = inner.ival.ival - 1
     targets = select.target_list
-    stars = any(_is_star(each.res_target.val) for each in targets)
+    stars = any(is_several(each.res_target.val) for each in targets)
     if stars or not 0 <= at < len(targets):
         return None
     value: Message = targets[at].res_target.val
@@ -112,11 +136,6 @@ def _by_name(node: Message, select: Any) -> Message | None:
     found = [
         each.res_target.val
         for each in select.target_list
-        if not _is_star(each.res_target.val) and column_name(each.res_target) == names[0]
+        if not is_several(each.res_target.val) and column_name(each.res_target) == names[0]
     ]
     return found[0] if found else None
-
-
-def _is_star(node: Message) -> bool:
-    kind, inner = unwrap(node)
-    return kind == "column_ref" and inner.fields[-1].HasField("a_star")

@@ -28,7 +28,6 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.aggregates import split
 from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.locality import Where
 from greenshard.planner.naming import column_name
 from greenshard.planner.nodes import (
     ROWS,
@@ -45,6 +44,7 @@ from greenshard.planner.nodes import (
 from greenshard.planner.ordering import direction, read_order
 from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
 from greenshard.planner.query import BoundColumn, Level, Table, is_star
+from greenshard.planner.shape import Where
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.targets import grouping_expression
 from greenshard.planner.tree import names_of, same_text, unwrap

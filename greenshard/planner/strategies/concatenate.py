@@ -13,9 +13,9 @@ Refuses what crosses shards, and ORDER BY, which `merge` does.
 from __future__ import annotations
 
 from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.locality import Where
 from greenshard.planner.plan import Refusal, Scatter
 from greenshard.planner.query import Table
+from greenshard.planner.shape import Where
 
 STRATEGY = "concatenate"
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.functions import calls, is_harmless
-from greenshard.planner.locality import Where
 from greenshard.planner.plan import Anywhere, Refusal, Sql
 from greenshard.planner.query import queries
+from greenshard.planner.shape import Where
 
 
 def plan_reference(candidate: Candidate) -> Anywhere | Refusal:
