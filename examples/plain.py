@@ -1,8 +1,8 @@
-"""A plain script: the flights of one aircraft, and which aircraft fly most, over all shards.
+"""A plain script: the flights of one aircraft, and which airlines are late, as from one database.
 
 Run it against the demo's shards:
 
-    greenshard demo --keep        # prints the line that sets GREENSHARD_SHARDS
+    greenshard demo --keep        # prints the line that sets GREENSHARD_CLUSTER
     python examples/plain.py N725MQ
 """
 
@@ -14,25 +14,42 @@ from contextlib import closing
 
 import greenshard
 
+ONE_AIRCRAFT = "SELECT count(*), sum(distance) FROM flights WHERE tailnum = %s"
+
+BUSIEST = """
+SELECT tailnum, count(*) AS flights
+FROM flights
+WHERE tailnum IS NOT NULL
+GROUP BY tailnum
+ORDER BY flights DESC, tailnum
+LIMIT 3
+"""
+
+LATEST_AIRLINES = """
+SELECT a.name, round(avg(f.arr_delay), 1) AS mean_delay
+FROM flights f JOIN airlines a USING (carrier)
+GROUP BY a.name
+ORDER BY mean_delay DESC NULLS LAST, a.name
+LIMIT 3
+"""
+
 
 def main(tailnum: str) -> None:
-    dsns = os.environ["GREENSHARD_SHARDS"].splitlines()
-    with closing(greenshard.connect(dsns, timeout=10.0)) as conn, conn.cursor() as cur:
-        # The rows of one aircraft share a shard: the others answer with none.
-        cur.execute("SELECT dest, distance FROM flights WHERE tailnum = %s", (tailnum,))
-        miles = sum(distance for _, distance in cur)
-        print(f"{tailnum}: {cur.rowcount} flights, {miles:,} miles")
+    # A TOML file declares the shards, and that flights is split by tailnum.
+    cluster = os.environ["GREENSHARD_CLUSTER"]
+    with closing(greenshard.connect(cluster, timeout=10.0)) as conn, conn.cursor() as cur:
+        cur.execute(ONE_AIRCRAFT, (tailnum,))  # the rows of one aircraft share a shard
+        flights, miles = cur.fetchone()
+        print(f"{tailnum}: {flights} flights, {miles or 0:,} miles (from {', '.join(cur.timings)})")
 
-        # A group is whole on its shard, so the union of the groups is exact. Their order is each
-        # shard's own: what needs an order over all shards is sorted here.
-        cur.execute(
-            "SELECT tailnum, count(*) FROM flights WHERE tailnum IS NOT NULL GROUP BY tailnum"
-        )
-        busiest = sorted(cur, key=lambda row: -row[1])[:3]
-        print("most flights:", ", ".join(f"{name} ({count})" for name, count in busiest))
+        cur.execute(BUSIEST)
+        print("most flights:", ", ".join(f"{name} ({count})" for name, count in cur))
 
+        cur.execute(LATEST_AIRLINES)
+        print("latest:", ", ".join(f"{name} ({delay} min)" for name, delay in cur))
         for shard, timing in cur.timings.items():
-            print(f"  {shard}: {timing.rows:5,} rows in {timing.total_s * 1000:5.1f} ms")
+            print(f"  {shard}: {timing.rows:3} rows in {timing.total_s * 1000:5.1f} ms")
+        print(conn.explain(LATEST_AIRLINES))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -21,40 +21,71 @@ from urllib.request import urlopen
 import psycopg2
 import pytest
 
+import greenshard
+from greenshard.cluster import Cluster, Sharded
+
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
+SCHEMA = """
+CREATE TABLE flights (tailnum text, carrier text, dest text, distance int, arr_delay int);
+CREATE TABLE airlines (carrier text PRIMARY KEY, name text)
+"""
+TABLES = """
+[tables]
+flights = { shard_key = "tailnum" }
+airlines = { reference = true }
+"""
+AIRLINES = [("HA", "Hawaiian"), ("DL", "Delta")]
 FLIGHTS = [
-    # (tailnum, dest, distance, arr_delay); the aircraft decides the shard.
-    [
-        ("N1", "HNL", 4983, 30),
-        ("N1", "HNL", 4983, 11),
-        ("N1", "ANC", 3370, 5),
-        (None, "X", 1, None),
-    ],
-    [("N2", "HNL", 4963, -4), ("N2", "BOS", 200, None)],
+    # N1 and N2 are on different shards.
+    ("N1", "HA", "HNL", 4983, 30),
+    ("N1", "HA", "HNL", 4983, 11),
+    ("N1", "HA", "ANC", 3370, 5),
+    (None, "DL", "X", 1, None),
+    ("N2", "DL", "HNL", 4963, -4),
+    ("N2", "DL", "BOS", 200, None),
 ]
 
 
 @pytest.fixture
-def dsns(greenshard_dsns: dict[str, str]) -> dict[str, str]:
-    """Two shards with a few flights."""
-    for dsn, rows in zip(greenshard_dsns.values(), FLIGHTS, strict=True):
+def cluster_file(greenshard_dsns: dict[str, str], tmp_path: Path) -> Path:
+    """A cluster of two shards with a few flights."""
+    for dsn in greenshard_dsns.values():
         conn = psycopg2.connect(dsn)
         with conn, conn.cursor() as cursor:
-            cursor.execute(
-                "CREATE TABLE flights (tailnum text, dest text, distance int, arr_delay int)"
-            )
-            cursor.executemany("INSERT INTO flights VALUES (%s, %s, %s, %s)", rows)
+            cursor.execute(SCHEMA)
         conn.close()
-    return greenshard_dsns
+    path = tmp_path / "cluster.toml"
+    path.write_text(declaration(greenshard_dsns))
+    with greenshard.connect(path) as conn:
+        cursor = conn.cursor()
+        cursor.executemany("INSERT INTO flights VALUES (%s, %s, %s, %s, %s)", FLIGHTS)
+        cursor.executemany("INSERT INTO airlines VALUES (%s, %s)", AIRLINES)
+    conn.close()
+    return path
+
+
+def declaration(dsns: Mapping[str, str]) -> str:
+    shards = "".join(f"{name} = {json.dumps(dsn)}\n" for name, dsn in dsns.items())
+    return f"[shards]\n{shards}{TABLES}"
 
 
 @pytest.fixture
-def environment(dsns: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "GREENSHARD_SHARDS": "\n".join(dsns.values())}
+def environment(cluster_file: Path) -> dict[str, str]:
+    return {**os.environ, "GREENSHARD_CLUSTER": str(cluster_file)}
 
 
-def test_plain_script_prints_flights_of_all_shards(environment: dict[str, str]) -> None:
+@pytest.mark.usefixtures("cluster_file")
+def test_the_flights_are_on_both_shards(greenshard_dsns: dict[str, str]) -> None:
+    for dsn in greenshard_dsns.values():
+        conn = psycopg2.connect(dsn)
+        with conn, conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) > 0 FROM flights")
+            assert cursor.fetchall() == [(True,)]
+        conn.close()
+
+
+def test_plain_script_prints_what_one_database_would_say(environment: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / "plain.py"), "N1"],
         env=environment,
@@ -63,41 +94,56 @@ def test_plain_script_prints_flights_of_all_shards(environment: dict[str, str]) 
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[0] == "N1: 3 flights, 13,336 miles"
+    assert lines[0].startswith("N1: 3 flights, 13,336 miles (from s")
     assert lines[1] == "most flights: N1 (3), N2 (2)"
-    assert [line.split()[:2] for line in lines[2:]] == [["s0:", "1"], ["s1:", "1"]]
+    assert lines[2] == "latest: Hawaiian (15.3 min), Delta (-4.0 min)"
+    assert [line.split()[0] for line in lines[3:5]] == ["s0:", "s1:"]
+    assert lines[5] == "strategy: combine"
 
 
 @pytest.fixture
-def flask_view(dsns: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def flask_view(cluster_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("GREENSHARD_CLUSTER", str(cluster_file))
     module = importlib.import_module("flask_view")
-    monkeypatch.setitem(module.app.config, "SHARDS", list(dsns.values()))
+    monkeypatch.setitem(module.app.config, "CLUSTER", Cluster.from_toml(cluster_file))
     return module
 
 
-def test_view_merges_and_sorts_the_groups_of_all_shards(flask_view: Any) -> None:
-    response = flask_view.app.test_client().get("/airports/HNL/delays")
+def test_view_of_an_aircraft_reaches_one_shard(flask_view: Any) -> None:
+    response = flask_view.app.test_client().get("/aircraft/N1")
     assert response.get_json() == [
-        {"tailnum": "N1", "flights": 2, "mean_delay": 20.5},
-        {"tailnum": "N2", "flights": 1, "mean_delay": -4.0},
+        {"dest": "HNL", "flights": 2, "miles": 9966},
+        {"dest": "ANC", "flights": 1, "miles": 3370},
     ]
 
 
-def test_view_without_flights_is_not_found(flask_view: Any) -> None:
-    assert flask_view.app.test_client().get("/airports/ZZZ/delays").status_code == 404
+def test_view_of_an_airport_averages_over_all_shards(flask_view: Any) -> None:
+    response = flask_view.app.test_client().get("/airports/HNL/airlines")
+    assert response.get_json() == [
+        {"airline": "Hawaiian", "flights": 2, "mean_delay": 20.5},
+        {"airline": "Delta", "flights": 1, "mean_delay": -4.0},
+    ]
+
+
+@pytest.mark.parametrize("path", ["/aircraft/N9", "/airports/ZZZ/airlines"])
+def test_view_without_flights_is_not_found(flask_view: Any, path: str) -> None:
+    assert flask_view.app.test_client().get(path).status_code == 404
 
 
 def test_view_shows_each_shard(flask_view: Any) -> None:
     answer = flask_view.app.test_client().get("/shards").get_json()
-    assert {name: part["flights"] for name, part in answer.items()} == {"s0": 4, "s1": 2}
+    assert answer["flights"] == len(FLIGHTS)
+    assert list(answer["milliseconds"]) == ["s0", "s1"]
 
 
-def test_view_closes_its_connection_after_each_request(flask_view: Any, dsns: Any) -> None:
+def test_view_closes_its_connection_after_each_request(
+    flask_view: Any, greenshard_dsns: dict[str, str]
+) -> None:
     client = flask_view.app.test_client()
     for _ in range(3):
         assert client.get("/shards").status_code == 200
-    assert backends(dsns["s0"]) == 0
+    assert backends(greenshard_dsns["s0"]) == 0
 
 
 def backends(dsn: str) -> int:
@@ -120,8 +166,13 @@ def backends(dsn: str) -> int:
         conn.close()
 
 
-def test_view_answers_503_when_a_shard_is_down(flask_view: Any, dsns: Any) -> None:
-    flask_view.app.config["SHARDS"] = [dsns["s0"], "host=/nonexistent dbname=x"]
+def test_view_answers_503_when_a_shard_is_down(
+    flask_view: Any, greenshard_dsns: dict[str, str]
+) -> None:
+    flask_view.app.config["CLUSTER"] = Cluster(
+        {"s0": greenshard_dsns["s0"], "s1": "host=/nonexistent dbname=x"},
+        {"flights": Sharded("tailnum")},
+    )
     assert flask_view.app.test_client().get("/shards").status_code == 503
 
 
@@ -166,9 +217,13 @@ def get(url: str) -> Any:
         return json.load(response)
 
 
-def test_gunicorn_serves_many_clients_at_once(gunicorn: str, dsns: dict[str, str]) -> None:
+def test_gunicorn_serves_many_clients_at_once(
+    gunicorn: str, greenshard_dsns: dict[str, str]
+) -> None:
+    urls = [f"{gunicorn}/airports/HNL/airlines", f"{gunicorn}/aircraft/N2"] * 20
     with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(get, [f"{gunicorn}/airports/HNL/delays"] * 40))
-    assert {row["tailnum"] for answer in answers for row in answer} == {"N1", "N2"}
-    assert all(len(answer) == 2 for answer in answers)
-    assert [backends(dsn) for dsn in dsns.values()] == [0, 0]
+        answers = list(clients.map(get, urls))
+    assert [row["flights"] for row in answers[0]] == [2, 1]
+    assert [row["dest"] for row in answers[1]] == ["BOS", "HNL"]
+    assert all(answer == answers[number % 2] for number, answer in enumerate(answers))
+    assert [backends(dsn) for dsn in greenshard_dsns.values()] == [0, 0]
