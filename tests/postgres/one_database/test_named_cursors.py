@@ -129,6 +129,7 @@ def test_named_cursor_is_closed_where_it_was_opened(conn, shop):
 @pytest.mark.parametrize("make", [named, greenshard.Connection.cursor])
 def test_dropped_cursor_is_freed_at_once(conn, make, statement):
     statement = statement.replace("%(n)s", "3").replace("%s", "3")
+    conn.explain(statement)
     gc.disable()
     try:
         cur = make(conn)
