@@ -59,6 +59,9 @@ def answer(
             rows = [tuple(map(_plain, row)) for row in cur]
         except psycopg2.Error as exc:
             return Answer([], [], [], exc)
+        except Exception as exc:
+            # A bug of ours must not end the run.
+            return Answer([], [], [], psycopg2.InternalError(f"{type(exc).__name__}: {exc}"))
         columns = [(column.name, _type(column.type_code, types)) for column in cur.description]
         modifiers = [tuple(column[3:6]) for column in cur.description]
         return Answer(rows, columns, modifiers)

@@ -139,6 +139,8 @@ class Referee:
             first = conn.explain(made.text, made.args).partition("\n")[0]
         except psycopg2.Error:
             return "none"
+        except Exception as exc:
+            return type(exc).__name__
         return str(first.partition(":")[2].strip() or first)
 
     def rollback(self) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
-
 from tests.differential.referee import Case, Referee
 
 _WIDTH = 2000
@@ -43,8 +41,8 @@ def _explained(referee: Referee | None, shards: int, case: Case) -> Iterator[str
     conn = referee.clusters[shards]
     try:
         yield str(conn.explain(case.statement.text, case.statement.args, verbose=True))
-    except psycopg2.Error as error:
-        yield f"explain: {error}"
+    except Exception as error:
+        yield f"explain: {type(error).__name__}: {error}"
 
 
 @dataclass
