@@ -89,7 +89,8 @@ def _average(call: Any, add: Callable[[Message], int]) -> Split:
     for name in ("sum", "count"):
         partial = copy(call)
         partial.ClearField("funcname")
-        partial.funcname.add().string.sval = name
+        for part in ("pg_catalog", name):
+            partial.funcname.add().string.sval = part
         numbers.append(add(_node(partial)))
     total, count = map(partial_column, numbers)
     made = expression(f"pg_catalog.sum({total}) / pg_catalog.sum({count})")

@@ -9,16 +9,19 @@ from typing import Any
 
 from greenshard.planner._parser import char_offset, type_name, walk
 from greenshard.planner.catalog import Catalog
+from greenshard.planner.columns import Mentions
 from greenshard.planner.functions import Functions
 from greenshard.planner.locality import Locality
 from greenshard.planner.nodes import as_statement
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Constant, Parameter, Pin, Refusal, Sql, Value
-from greenshard.planner.query import Query, Table, queries, tables
+from greenshard.planner.query import Derived, Query, Table, nested, queries, tables
 from greenshard.planner.restriction import Restriction, Restrictions
 from greenshard.planner.shape import Analysis, Crosses
-from greenshard.planner.tree import unwrap
+from greenshard.planner.tree import names_of, unwrap
 from greenshard.planner.writing import write
+
+_INTEGERS = frozenset({"int2", "int4", "int8"})
 
 
 class Unplannable(Exception):
@@ -101,18 +104,33 @@ class Candidate:
         return self._analysis
 
     @cached_property
+    def views(self) -> Sequence[Derived]:
+        """The views in the text, and those within them."""
+        return [
+            item
+            for query in queries(self.query)
+            for item in nested(query.items)
+            if isinstance(item, Derived) and item.view is not None
+        ]
+
+    @cached_property
+    def roots(self) -> Sequence[Any]:
+        """The tree, and those of the views."""
+        return [self.select, *(view.definition for view in self.views)]
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        return Mentions(self.query, self.roots)
+
+    @cached_property
     def has_collations(self) -> bool:
         """Whether anything but the default collation may decide the order of a text."""
-        if any(
-            column.collation is not None
-            for table in self.tables
-            for column in table.relation.columns
-        ):
+        if any(type_name(each) == "CollateClause" for root in self.roots for each in walk(root)):
             return True
         return any(
-            type_name(message) == "CollateClause"
-            for query in queries(self.query)
-            for message in walk(query.node)
+            column.collation is not None and column.name in self.mentions.of(table)
+            for table in self.tables
+            for column in table.relation.columns
         )
 
     @property
@@ -141,8 +159,9 @@ class Candidate:
         """
         if not self.select.HasField(name):
             return None
-        node = getattr(self.select, name)
-        kind, inner = unwrap(node)
+        kind, inner = unwrap(getattr(self.select, name))
+        if kind == "type_cast" and (names_of(inner.type_name.names) or ("",))[-1] in _INTEGERS:
+            kind, inner = unwrap(inner.arg)
         if kind == "a_const" and inner.isnull:
             return None
         if kind == "a_const" and inner.HasField("ival"):

@@ -2,13 +2,14 @@
 
 A column whose name stands nowhere in the text, in no USING, and behind no star, can be left out of
 a table without any name meaning something else. So the rule goes by names, over the whole text.
-What names a whole row (`t`, `t.*` beside EXISTS, NATURAL JOIN, a list of column aliases) needs all
-columns.
+What names a whole row (`t`, a star within an expression, NATURAL JOIN, a list of column aliases)
+needs all columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from greenshard.planner._parser import EXISTS_SUBLINK, Message, type_name, walk
@@ -20,28 +21,36 @@ class Mentions:
     """The names that stand in a statement.
 
     Args:
+        query: The statement.
         roots: Its tree, and the definitions of the views in it.
     """
 
-    def __init__(self, roots: Iterable[Message]) -> None:
+    def __init__(self, query: Query, roots: Iterable[Message]) -> None:
+        self._starred = _starred(query)
         self._names: set[str] = set()
         self._aliases: set[str] = set()
         self._lone: set[str] = set()
         self._all = False
-        ignored: set[int] = set()
+        self._stars = 0  # those within expressions
         for root in roots:
             for message in walk(root):
-                self._read(message, ignored)
+                self._read(message)
 
-    def _read(self, message: Any, ignored: set[int]) -> None:
+    def _read(self, message: Any) -> None:
         kind = type_name(message)
         if kind == "ColumnRef":
             self._read_column(message)
         elif kind == "JoinExpr":
-            self._all = self._all or message.is_natural
+            self._all = self._all or message.is_natural or len(message.alias.colnames) > 0
             self._names.update(names_of(message.using_clause) or ())
         elif kind == "RangeVar":
             self._aliases.add(message.alias.aliasname or message.relname)
+        elif kind == "Alias":
+            self._aliases.add(message.aliasname)
+        elif kind == "A_Star":
+            self._stars += 1
+        elif kind == "ResTarget":
+            self._stars -= is_star(message.val)
         elif kind in ("FuncCall", "A_Indirection"):
             # name(t) is another way to write t.name.
             nodes = message.funcname if kind == "FuncCall" else message.indirection
@@ -53,15 +62,27 @@ class Mentions:
         if len(names) == 1 and len(message.fields) == 1:
             self._lone.add(names[0])
 
-    def needs_all(self) -> bool:
+    @cached_property
+    def _every(self) -> bool:
         """Whether some expression takes whole rows."""
-        return self._all or not self._lone.isdisjoint(self._aliases)
+        return (
+            self._all
+            or self._stars > 0
+            or -1 in self._starred
+            or not self._lone.isdisjoint(self._aliases)
+        )
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
+    def of(self, table: Table) -> set[str]:
+        """The names of a table's columns that the statement can mean at one place."""
+        columns = [column.name for column in table.relation.columns]
+        numbers = {column.id[0] for column in table.columns or ()}
+        renamed = len(table.node.alias.colnames) > 0
+        if self._every or renamed or not numbers.isdisjoint(self._starred):
+            return set(columns)
+        return self._names.intersection(columns)
 
 
-def starred(query: Query) -> set[int]:
+def _starred(query: Query) -> set[int]:
     """The sources of which a star shows the columns, by number; -1 stands for all.
 
     The star of ``EXISTS (SELECT * ...)`` shows none.
@@ -71,7 +92,7 @@ def starred(query: Query) -> set[int]:
         id(sublink.query)
         for one in queries(query)
         for sublink in one.sublinks
-        if sublink.node.sub_link_type == EXISTS_SUBLINK
+        if sublink.node.sub_link_type == EXISTS_SUBLINK and not sublink.query.node.sort_clause
     }
     for one in queries(query):
         targets = [target.res_target.val for target in one.node.target_list]
@@ -79,21 +100,4 @@ def starred(query: Query) -> set[int]:
             if is_star(node):
                 columns = one.level.expand(node)
                 found |= {column.id[0] for column in columns} if columns is not None else {-1}
-        if _has_inner_star(targets):
-            found.add(-1)
     return found
-
-
-def _has_inner_star(targets: Iterable[Message]) -> bool:
-    """Whether a star stands within an expression, as in ``row(t.*)``."""
-    return any(
-        type_name(message) == "A_Star"
-        for node in targets
-        if not is_star(node)
-        for message in walk(node)
-    )
-
-
-def has_column_aliases(table: Table) -> bool:
-    """Whether the text renames a table's columns by their place."""
-    return len(table.node.alias.colnames) > 0

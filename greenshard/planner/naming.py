@@ -36,6 +36,20 @@ def column_name(target: Message) -> str:
     return found[0] if found else UNNAMED
 
 
+def is_named_by_value(target: Message) -> bool:
+    """Whether a column's name is that of what a placeholder stands for.
+
+    psycopg2 writes a date as ``'2024-01-01'::date``, and the column is then called date.
+    """
+    if target.name:
+        return False
+    node = target.val
+    while (found := unwrap(node))[0] in _TRANSPARENT:
+        kind, inner = found
+        node = getattr(inner, _TRANSPARENT[kind])
+    return found[0] == "param_ref"
+
+
 def _figure(node: Message) -> _Found:
     kind, inner = unwrap(node)
     if kind in _FIXED:
@@ -97,6 +111,11 @@ def _xml(inner: Any) -> _Found:
     name = XML_FUNCTIONS[inner.op]
     return None if name == "document" else (name, _STRONG)
 
+
+#: Expressions that may be called as what they hold in this field.
+_TRANSPARENT = {
+    "a_indirection": "arg", "collate_clause": "arg", "type_cast": "arg", "case_expr": "defresult",
+}  # fmt: skip
 
 _RULES: dict[str, Callable[[Any], _Found]] = {
     "column_ref": lambda inner: _last_string(inner.fields),

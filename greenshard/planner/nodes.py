@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from greenshard.planner._parser import Message, parse
+from greenshard.planner._parser import Message, parse, type_name, walk
 
 #: The alias of the partial rows in a combine query.
 ROWS = "gs"
@@ -25,6 +26,17 @@ def expression(text: str) -> Message:
     """The node of an expression."""
     node: Message = select(f"SELECT {text}").target_list[0].res_target.val
     return node
+
+
+def with_names(text: str, names: Mapping[str, Message]) -> Message:
+    """The node of an expression in which some names stand for other nodes."""
+    made = expression(text)
+    for message in list(walk(made)):
+        if type_name(message) == "Node" and message.HasField("column_ref"):
+            name = message.column_ref.fields[0].string.sval
+            if name in names:
+                message.CopyFrom(names[name])
+    return made
 
 
 def partial_column(number: int) -> str:

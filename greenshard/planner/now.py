@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard.planner._parser import VALUE_FUNCTIONS, Message, type_name, walk
-from greenshard.planner.naming import UNNAMED, column_name
+from greenshard.planner.naming import UNNAMED, column_name, is_named_by_value
 from greenshard.planner.nodes import expression
 from greenshard.planner.tree import names_of
 
-_FUNCTIONS = frozenset({"now", "transaction_timestamp", "statement_timestamp"})
+_FUNCTIONS = frozenset({"now", "transaction_timestamp"})
+_WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
 _TYPES = {
     "current_date": "date",
     "current_time": "timetz",
@@ -46,7 +47,7 @@ def replace_now(root: Message, number: int) -> bool:
     if not wanted:
         return False
     for message in list(walk(root)):
-        if type_name(message) == "SelectStmt":
+        if type_name(message) in _WITH_COLUMNS:
             _name_columns(message)
     for message in list(walk(root)):
         if type_name(message) == "Node":
@@ -69,11 +70,16 @@ def _type_of(message: Any) -> str | None:
     return "timestamptz" if known else None
 
 
-def _name_columns(select: Any) -> None:
+def _name_columns(statement: Any) -> None:
     """Write down the names that columns have of the functions they are made of."""
-    for target in select.target_list:
+    kind = type_name(statement)
+    targets = statement.target_list if kind == "SelectStmt" else statement.returning_clause.exprs
+    for target in targets:
         named = target.res_target
-        if not named.name and (name := column_name(named)) != UNNAMED and _tells_time(named):
+        if named.name or is_named_by_value(named) or not _tells_time(named):
+            continue
+        name = column_name(named)
+        if name != UNNAMED:
             named.name = name
 
 

@@ -28,7 +28,7 @@ from greenshard.planner.plan import (
     Step,
 )
 from greenshard.planner.problem import Problem
-from greenshard.planner.query import Derived, Query, nested, queries
+from greenshard.planner.query import Query
 from greenshard.planner.reading import only_reads
 from greenshard.planner.refusing import reasons
 from greenshard.planner.strategies import STRATEGIES
@@ -171,10 +171,9 @@ class _OneStatement:
                 {f"{t.relation.schema}.{t.relation.name}" for t in candidate.tables if not t.system}
             )
         )
-        roots = [select, *_views(query)]
         found = [
             *binder.problems,
-            *objections(roots, self._functions, sharded=bool(candidate.sharded)),
+            *objections(candidate.roots, self._functions, sharded=bool(candidate.sharded)),
         ]
         if candidate.sharded and any(table.system for table in candidate.tables):
             found.append(
@@ -200,7 +199,7 @@ class _OneStatement:
     def _several(self, candidate: Candidate, refusals: list[Refusal]) -> Step:
         """The first strategy that can do it over several shards."""
         if candidate.sharded:
-            objection = scattered_objection([candidate.select, *_views(candidate.query)])
+            objection = scattered_objection(candidate.roots)
             if objection is not None:
                 return self._refused(objection)
         for strategy in STRATEGIES:
@@ -272,15 +271,6 @@ class _OneStatement:
             return plan_write(candidate, kind, inner, text)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _ON)
-
-
-def _views(query: Query) -> list[Any]:
-    return [
-        item.definition
-        for one in queries(query)
-        for item in nested(one.items)
-        if isinstance(item, Derived) and item.view is not None
-    ]
 
 
 def _plan_several(text: str, statements: Sequence[Any]) -> Step:

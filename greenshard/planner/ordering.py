@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.naming import column_name
 from greenshard.planner.nodes import quoted
 from greenshard.planner.plan import SortKey
-from greenshard.planner.query import Level, Query, is_star
+from greenshard.planner.query import Query, is_several, is_star
 from greenshard.planner.tree import location_of, names_of, same_text, unwrap
 
 
@@ -72,64 +71,84 @@ def direction(item: Any) -> tuple[bool, bool]:
 
 def _key(item: Any, at: int, candidate: Candidate) -> SortKey:
     descending, nulls_first = direction(item)
-    collation = None
-    if candidate.has_collations:
-        node = item.node
-        if at >= 0:
-            node = _shown(at, candidate)
-        collation = _collation(node, candidate.query.level)
+    collation = _collation(item.node, at, candidate.query) if candidate.has_collations else None
     return SortKey(at, descending, nulls_first, collation)
 
 
-def _shown(at: int, candidate: Candidate) -> Message:
-    targets = candidate.select.target_list
-    if candidate.query.branches or at >= len(targets) or _has_star(targets):
-        raise Unplannable("the collation of a column of the answer is not known")
-    node: Message = targets[at].res_target.val
-    return node
-
-
-def _collation(node: Message, level: Level) -> str | None:
-    """The collation that an expression is compared by; None for the default.
+def _collation(node: Message, at: int, query: Query) -> str | None:
+    """The collation that a key is compared by; None for the default.
 
     Raises:
         Unplannable: It is not known.
     """
+    column = None
+    if at < 0:
+        column = query.level.resolve(node)
+    elif query.outputs is not None and at < len(query.outputs):
+        column = query.outputs[at]
+        node = dict(_targets(query)).get(at, node)
     kind, inner = unwrap(node)
     if kind == "collate_clause":
         names = names_of(inner.collname) or ()
         return ".".join(quoted(name) for name in names)
-    column = level.resolve(node)
-    if column is None or column.column is None:
+    if column is None or column.column is None or query.branches:
         raise Unplannable("the collation of a sort key is not known", location_of(node))
     return column.column.collation
 
 
 def _place(node: Message, query: Query) -> int | None:
-    """Which column of the answer a sort key is; None if it is none, or that is not known."""
+    """Which column of the answer a sort key is; None if it is none.
+
+    Raises:
+        Unplannable: That is not known.
+    """
     kind, inner = unwrap(node)
     if kind == "a_const" and inner.HasField("ival"):
         return int(inner.ival.ival) - 1
     leftmost = query
     while leftmost.branches:
         leftmost = leftmost.branches[0]
-    targets = leftmost.node.target_list
-    if _has_star(targets):
-        return None
     names = names_of(node.column_ref.fields) if kind == "column_ref" else None
     if names is not None and len(names) == 1:
-        shown = [column_name(target.res_target) for target in targets]
-        if leftmost.node.values_lists:
-            shown = [column.name for column in leftmost.outputs or ()]
-        if names[0] in shown:
-            return shown.index(names[0])
+        at = _named(names[0], leftmost)
+        if at is not None:
+            return at
     if query.branches:
         return None
     wanted = same_text(node)
-    return next(
-        (at for at, each in enumerate(targets) if same_text(each.res_target.val) == wanted), None
-    )
+    return next((at for at, each in _targets(query) if same_text(each) == wanted), None)
 
 
-def _has_star(targets: Sequence[Any]) -> bool:
-    return any(is_star(target.res_target.val) for target in targets)
+def _named(name: str, query: Query) -> int | None:
+    """The column of the answer that has a name.
+
+    Raises:
+        Unplannable: It is not known where that is.
+    """
+    if query.outputs is not None:
+        shown = [column.name for column in query.outputs]
+        return shown.index(name) if name in shown else None
+    targets = [target.res_target for target in query.node.target_list]
+    if any(not is_several(target.val) and column_name(target) == name for target in targets):
+        raise Unplannable(f"it is not known which column of the answer {name} is")
+    return None
+
+
+def _targets(query: Query) -> list[tuple[int, Message]]:
+    """The expressions of an answer's columns, by their places; those of stars not.
+
+    Only those before the first star of which the columns are not known.
+    """
+    found: list[tuple[int, Message]] = []
+    at = 0
+    for target in query.node.target_list:
+        node = target.res_target.val
+        if not is_several(node):
+            found.append((at, node))
+            at += 1
+            continue
+        columns = query.level.expand(node) if is_star(node) else None
+        if columns is None:
+            break
+        at += len(columns)
+    return found

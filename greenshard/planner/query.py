@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from greenshard.cluster import Placement
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.catalog import Column, Relation
 from greenshard.planner.tree import names_of, unwrap, walk_level
+
+_Item = TypeVar("_Item", bound="Item")
 
 ColumnId = tuple[int, int]
 """A column of a source: the source's number, and the column's place in it."""
@@ -293,6 +295,10 @@ class Query:
     sublinks: list[Sublink] = field(default_factory=list)
     outputs: Columns = None
     branches: tuple[Query, Query] | None = None
+
+    def items_of(self, kind: type[_Item]) -> Iterator[_Item]:
+        """What FROM names of a kind, also in joins."""
+        return (item for item in nested(self.items) if isinstance(item, kind))
 
 
 def tables(query: Query) -> Iterator[Table]:

@@ -136,10 +136,11 @@ def left_join(left: Shape, right: Shape, classes: Classes, beside: Around) -> Sh
         if left.where is Where.SPLIT and colocated(left, right, classes):
             return replace(left, tables=tables)
         if not anchored([right], beside, classes):
+            if left.where is Where.EVERYWHERE:
+                kept = "an outer join keeps rows that every shard has"
+                raise Crosses(f"{kept}, beside {right.tables[0]}")
             raise Crosses(
-                f"an outer join keeps rows that every shard has, beside {right.tables[0]}"
-                if left.where is Where.EVERYWHERE
-                else f"{' and '.join(table_names([left, right]))} are not joined by their shard keys"
+                f"{' and '.join(table_names([left, right]))} are not joined by their shard keys"
             )
         right = replace(right, where=Where.TIED)
     if right.where is Where.TIED and left.where is Where.EVERYWHERE:

@@ -28,7 +28,7 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.aggregates import split
 from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.naming import column_name
+from greenshard.planner.naming import column_name, is_named_by_value
 from greenshard.planner.nodes import (
     ROWS,
     add_target,
@@ -43,11 +43,11 @@ from greenshard.planner.nodes import (
 )
 from greenshard.planner.ordering import direction, read_order
 from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
-from greenshard.planner.query import BoundColumn, Level, Table, is_star
+from greenshard.planner.query import BoundColumn, Level, Table, is_several
 from greenshard.planner.shape import Where
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.targets import grouping_expression
-from greenshard.planner.tree import names_of, same_text, unwrap
+from greenshard.planner.tree import location_of, names_of, same_text, unwrap
 
 STRATEGY = "combine"
 _AFTER_GROUPING = (
@@ -55,6 +55,11 @@ _AFTER_GROUPING = (
     "limit_offset", "window_clause", "locking_clause", "limit_option", "group_clause",
     "group_distinct",
 )  # fmt: skip
+
+#: Types without equality: values of them cannot be grouped by.
+_NOT_COMPARED = frozenset(
+    {"json", "xml", "jsonpath", "point", "line", "lseg", "box", "path", "polygon", "circle"}
+)
 
 
 def plan_combine(candidate: Candidate) -> Combine | Refusal:
@@ -67,6 +72,8 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
             raise Unplannable("rows are locked")
         if candidate.has_collations:
             raise Unplannable("a column or expression has a collation of its own")
+        if any(_has_sublink(candidate.select, name) for name in ("limit_count", "limit_offset")):
+            raise Unplannable("LIMIT or OFFSET holds a subquery")
         if "group" in crossing:
             return _Grouping(candidate).plan()
         if crossing.keys() <= {"distinct", "limit"} and "distinct" in crossing:
@@ -170,10 +177,14 @@ class _Grouping:
 
     def _name_targets(self, made: Any) -> None:
         """Columns keep the names that they have of the expressions that are replaced now."""
-        for target in made.target_list:
-            if is_star(target.res_target.val):
-                raise Unplannable("* beside aggregates", target.res_target.location)
-            target.res_target.name = column_name(target.res_target)
+        for each in made.target_list:
+            target = each.res_target
+            if is_several(target.val):
+                raise Unplannable("* beside aggregates", target.location)
+            if not is_named_by_value(target):
+                target.name = column_name(target)
+            elif canonical(target.val, self._level) in self._groups:
+                raise Unplannable("a column has the name of a parameter's value", target.location)
 
     def _rewrite(self, node: Message) -> None:
         """Put partial columns in the place of groups and aggregates."""
@@ -197,7 +208,7 @@ class _Grouping:
             for each in [value] if hasattr(value, "DESCRIPTOR") else list(value):
                 if type_name(each) == "Node":
                     self._rewrite(each)
-                else:
+                elif type_name(each) != "TypeName":  # numeric(10,2) has constants of its own
                     self._rewrite_below(each)
 
     def _rewrite_aggregate(self, node: Any, call: Any) -> None:
@@ -215,11 +226,16 @@ class _Grouping:
         Source: PostgreSQL manual, "GROUP BY Clause": functional dependency.
         """
         column = self._level.resolve(node)
-        for table in self._candidate.tables if column is not None else ():
+        for table in self._candidate.query.items_of(Table) if column is not None else ():
             keys = _key_columns(table) if column in (table.columns or ()) else []
             if keys and all(_identity(key.id) in self._groups for key in keys):
-                return self._add_group(copy(node))
+                return self._add_dependent(copy(node), column)
         raise Unplannable("a column is neither grouped by nor aggregated", node.column_ref.location)
+
+    def _add_dependent(self, node: Message, column: BoundColumn | None) -> int:
+        if column is None or column.column is None or column.column.type_name in _NOT_COMPARED:
+            raise Unplannable("a column is of a type that has no equality", location_of(node))
+        return self._add_group(node)
 
     # In Python ------------------------------------------------------------------------------
 
@@ -282,6 +298,8 @@ def _plan_distinct(candidate: Candidate) -> Combine:
         raise Unplannable("the columns that are to be distinct are not known")
     if select.distinct_clause and select.distinct_clause[0].WhichOneof("node"):
         raise Unplannable("DISTINCT ON takes one row of several shards'")
+    if any(map(is_named_by_value, _first_targets(select))):
+        raise Unplannable("a column has the name of a parameter's value")
     partial = copy(select)
     clear(partial, "sort_clause", "limit_count", "limit_offset", "limit_option")
     partial.limit_option = parse_select("SELECT").limit_option
@@ -309,6 +327,13 @@ def _plan_distinct(candidate: Candidate) -> Combine:
     )  # fmt: skip
 
 
+def _first_targets(select: Any) -> list[Any]:
+    """The columns that a query has its columns' names of."""
+    while select.HasField("larg"):
+        select = select.larg
+    return [target.res_target for target in select.target_list]
+
+
 def _distinct_reduction(candidate: Candidate, keys: list[SortKey]) -> Reduction | None:
     outputs = candidate.query.outputs or ()
     every = tuple(range(len(outputs)))
@@ -327,6 +352,13 @@ def _place(item: Any, candidate: Candidate) -> SortKey:
     return order.keys[at]
 
 
+def _has_sublink(select: Any, name: str) -> bool:
+    """Whether a clause holds a subquery, which may name a WITH query."""
+    if not select.HasField(name):
+        return False
+    return any(type_name(message) == "SubLink" for message in walk(getattr(select, name)))
+
+
 def _names_output(node: Message, outputs: set[str]) -> bool:
     """Whether an item of ORDER BY is a number or the name of a column of the answer."""
     kind, inner = unwrap(node)
@@ -339,7 +371,10 @@ def _names_output(node: Message, outputs: set[str]) -> bool:
 def canonical(node: Message, level: Level) -> bytes:
     """Bytes that are equal for expressions that mean the same: `t.a` and `a`, say."""
     made = copy(node)
-    for message in list(walk(made)):
+    messages = list(walk(made))
+    if any(type_name(message) == "SubLink" for message in messages):
+        return same_text(made)  # the names in it mean something else
+    for message in messages:
         if type_name(message) == "ColumnRef":
             column = level.named(names_of(message.fields))
             if column is not None:

@@ -25,7 +25,6 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Relation
-from greenshard.planner.columns import Mentions, has_column_aliases, starred
 from greenshard.planner.nodes import copy, expression, quoted
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
@@ -48,14 +47,6 @@ def plan_gather(candidate: Candidate) -> Gather | Refusal:
 class _Gathering:
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
-        self._views = [
-            item
-            for query in queries(candidate.query)
-            for item in nested(query.items)
-            if isinstance(item, Derived) and item.view is not None
-        ]
-        self._mentions = Mentions([candidate.select, *(view.definition for view in self._views)])
-        self._starred = starred(candidate.query)
 
     def plan(self) -> Gather:
         candidate = self._candidate
@@ -98,7 +89,11 @@ class _Gathering:
             not table.node.schemaname for table in self._candidate.tables if not table.system
         )
         names = {(_where(each), each.name) for each in self._relations()}
-        return unqualified and not self._views and len({name for _, name in names}) == len(names)
+        return (
+            unqualified
+            and not self._candidate.views
+            and len({name for _, name in names}) == len(names)
+        )
 
     def _table(self, relation: Relation, name: str) -> GatheredTable:
         places = [each for each in self._candidate.restrictions if each.table.relation is relation]
@@ -123,14 +118,8 @@ class _Gathering:
 
     def _columns(self, relation: Relation, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
         """The columns that the text can mean; one at least, for the rows are to be counted."""
-        numbers = {column.id[0] for table in places for column in table.columns or ()}
-        every = (
-            self._mentions.needs_all()
-            or -1 in self._starred
-            or not numbers.isdisjoint(self._starred)
-            or any(map(has_column_aliases, places))
-        )
-        needed = [column for column in relation.columns if every or column.name in self._mentions]
+        names = set().union(*map(self._candidate.mentions.of, places))
+        needed = [column for column in relation.columns if column.name in names]
         return tuple(
             GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
             for column in needed or relation.columns[:1]

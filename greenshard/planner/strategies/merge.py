@@ -4,7 +4,7 @@
 
 1. Each shard runs
        SELECT o_orderkey, o_totalprice AS "gs k0" FROM orders
-       ORDER BY o_totalprice DESC LIMIT 10 + 5
+       ORDER BY o_totalprice DESC LIMIT 15
 2. The rows are merged by the last column, the first five left out, the next ten taken, and the
    last column is cut off.
 
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenshard.planner._parser import WITH_TIES
+from greenshard.planner._parser import WITH_TIES, Message
 from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.nodes import add_target, copy, expression
+from greenshard.planner.nodes import add_target, copy, expression, with_names
 from greenshard.planner.ordering import Order, read_order
 from greenshard.planner.plan import Refusal, Scatter, Slice
 from greenshard.planner.strategies.concatenate import check_local, locks_rows
@@ -66,10 +66,39 @@ def _for_shards(select: Any, order: Order) -> Any:
     made = copy(select)
     for number, node in enumerate(order.hidden):
         add_target(made, node, f"gs k{number}")
-    if made.HasField("limit_offset") and made.HasField("limit_count"):
-        total = expression("(1)::pg_catalog.int8 + (2)::pg_catalog.int8")
-        total.a_expr.lexpr.type_cast.arg.CopyFrom(select.limit_count)
-        total.a_expr.rexpr.type_cast.arg.CopyFrom(select.limit_offset)
-        made.limit_count.CopyFrom(total)
-    made.ClearField("limit_offset")
+    if made.HasField("limit_offset"):
+        _widen(made)
+    return made
+
+
+def _widen(made: Any) -> None:
+    """Let LIMIT give the rows that OFFSET leaves out, too.
+
+    A negative number is still the server's to refuse.
+    """
+    count, offset = (_constant(getattr(made, name)) for name in ("limit_count", "limit_offset"))
+    if count is not None and offset is not None:
+        made.limit_count.CopyFrom(expression(str(count + offset)))
+        made.ClearField("limit_offset")
+        return
+    names = {"a": _integer(made.limit_count), "b": _integer(made.limit_offset)}
+    if made.HasField("limit_count"):
+        made.limit_count.CopyFrom(with_names(_SUM, names))
+    made.limit_offset.CopyFrom(with_names("LEAST(b, 0)", names))
+
+
+_SUM = f"CASE WHEN a < 0 THEN a ELSE LEAST(a + b::numeric, {2**63 - 1}) END"
+
+
+def _constant(node: Message) -> int | None:
+    """The value of LIMIT or OFFSET, if it stands in the text."""
+    number = node.a_const if node.HasField("a_const") else None
+    if number is None or not number.HasField("ival") or number.ival.ival < 0:
+        return None
+    return int(number.ival.ival)
+
+
+def _integer(node: Message) -> Message:
+    made = expression("a::pg_catalog.int8")
+    made.type_cast.arg.CopyFrom(node)
     return made
