@@ -125,13 +125,13 @@ class PoolState:
         return Todo()
 
     def give_back(self, lease: Lease, now: float, *, keep: bool = True) -> Todo:
-        """End a lease, unless it has ended.
+        """End a lease, unless it has ended, or was the parent process's.
 
         Args:
             keep: The slot's connections are as good as new; else they are closed.
         """
         todo = Todo()
-        if lease.ended:
+        if lease not in self.leases and lease not in self.chores:
             return todo
         slot = lease.slot
         keep = self._end(lease, now) and keep

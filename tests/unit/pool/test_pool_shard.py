@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from greenshard.pool.policy import Policy
+from greenshard.pool.shard import Down, Step
+from tests.unit.pool.shell import Shell
+
+POLICY = Policy(max_size=3, check_after_s=30.0, first_pause_s=1.0, patience_s=2.0)
+
+
+def shell_of():
+    return Shell(POLICY, ["s0", "s1"], lambda: 0.0)
+
+
+def fail(shell, lease, shard):
+    assert shell.reach(lease, shard) is Step.OPEN
+    shell.end_opening(shell.of(lease, shard), "failed")
+
+
+def test_a_connection_is_opened_when_the_shard_is_first_used():
+    shell = shell_of()
+    lease = shell.take()
+    assert not shell.connections
+    shell.open(lease, "s1")
+    assert shell.reach(lease, "s1") is Step.USE
+    assert [each.shard for each in shell.connections] == ["s1"]
+
+
+def test_a_connection_is_used_again_by_the_next():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    assert shell.reach(shell.take(), "s0") is Step.USE
+
+
+def test_a_connection_that_was_idle_is_checked_before_its_first_use():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    shell.now = 30.0
+    lease = shell.take()
+    assert shell.reach(lease, "s0") is Step.CHECK
+    shell.state.shards["s0"].checked(lease, shell.now)
+    shell.now = 90.0
+    assert shell.reach(lease, "s0") is Step.USE
+
+
+def test_use_counts_like_a_check():
+    shell = shell_of()
+    for shell.now in (0.0, 20.0, 40.0):
+        lease = shell.take()
+        if not shell.connections:
+            shell.open(lease, "s0")
+        assert shell.reach(lease, "s0") is Step.USE
+        shell.give_back(lease)
+
+
+def test_a_connection_that_its_holder_did_not_use_is_not_younger_afterwards():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    shell.now = 20.0
+    shell.give_back(shell.take())
+    shell.now = 30.0
+    assert shell.reach(shell.take(), "s0") is Step.CHECK
+
+
+def test_a_broken_connection_is_replaced_alone():
+    shell = shell_of()
+    lease = shell.take()
+    for shard in ("s0", "s1"):
+        shell.open(lease, shard)
+    shell.lose(lease, "s0")
+    assert shell.reach(lease, "s0") is Step.OPEN
+    assert shell.reach(lease, "s1") is Step.USE
+
+
+def test_a_broken_connection_casts_doubt_on_the_others_to_its_shard():
+    shell = shell_of()
+    first, second, third = shell.take(), shell.take(), shell.take()
+    for lease in (first, second, third):
+        for shard in ("s0", "s1"):
+            shell.open(lease, shard)
+    shell.give_back(first)
+    shell.now = 1.0
+    shell.lose(second, "s0")
+    shell.now = 2.0
+    shell.give_back(third)  # used before that moment only
+    for lease in (shell.take(), shell.take()):
+        assert shell.reach(lease, "s0") is Step.CHECK
+        assert shell.reach(lease, "s1") is Step.USE
+
+
+def test_a_shard_that_went_down_casts_doubt_on_its_connections():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    shell.now = 1.0
+    other, lease = shell.take(), shell.take()
+    fail(shell, lease, "s0")
+    assert shell.reach(other, "s0") is Step.CHECK
+
+
+def test_a_shard_that_is_down_fails_fast_and_others_go_on():
+    shell = shell_of()
+    fail(shell, shell.take(), "s0")
+    shell.now = 0.5
+    lease = shell.take()
+    assert shell.reach(lease, "s0") == Down("s0", 0.0, "connection refused", 1.0)
+    shell.open(lease, "s1")
+
+
+def test_a_request_is_the_probe_when_one_is_due():
+    shell = shell_of()
+    fail(shell, shell.take(), "s0")
+    shell.now = 1.0
+    lease = shell.take()
+    assert shell.reach(lease, "s0") is Step.OPEN
+    assert shell.reach(shell.take(), "s0") == Down("s0", 0.0, "connection refused", None)
+    shell.end_opening(shell.of(lease, "s0"), "opened")
+    assert shell.reach(shell.leases[-1], "s0") is Step.OPEN
+
+
+def test_a_probe_whose_holder_goes_lets_another_follow():
+    shell = shell_of()
+    fail(shell, shell.take(), "s0")
+    shell.now = 1.0
+    lease = shell.take()
+    assert shell.reach(lease, "s0") is Step.OPEN
+    shell.give_back(lease)
+    assert shell.reach(shell.take(), "s0") is Step.OPEN
+
+
+def test_a_shard_that_does_not_answer_is_noticed_by_the_next_tick():
+    shell = shell_of()
+    shell.reach(shell.take(), "s0")
+    shell.now = 2.0
+    assert not shell.state.shards["s0"].breaker.down
+    shell.tick()
+    assert shell.state.shards["s0"].breaker.down
+
+
+def test_a_connection_that_opens_after_its_lease_ended_is_not_kept():
+    shell = shell_of()
+    lease = shell.take()
+    shell.reach(lease, "s0")
+    connection = shell.of(lease, "s0")
+    shell.give_back(lease)
+    shell.end_opening(connection, "opened")
+    assert not shell.connections
+
+
+def test_a_loss_that_is_told_late_is_not_the_next_holders():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    later = shell.take()
+    shell.state.shards["s0"].lost(lease, shell.now)
+    assert later.slot.proven.keys() == {"s0"}
