@@ -115,8 +115,8 @@ def _gather(e: Planned, step: Gather) -> Answer:
     return gather(e, step)
 
 
-def _refused(e: Planned, _: Refused) -> Answer:
-    raise refusal_error(e.plan)
+def _refused(e: Planned, step: Refused) -> Answer:
+    raise refusal_error(step, e.plan.refusals)
 
 
 _STRATEGIES: dict[type, Callable[[Planned, Any], Answer]] = {

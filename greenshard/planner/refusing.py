@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from greenshard import errors
-from greenshard.planner.plan import Plan, Refusal, Refused
+from greenshard.planner.plan import Refusal, Refused
 
 
-def refusal_error(plan: Plan) -> errors.Error:
-    """The error for a plan that refuses its statement."""
-    step = plan.step
-    if not isinstance(step, Refused):
-        raise TypeError(f"{step.strategy} is no refusal")
+def refusal_error(step: Refused, refusals: tuple[Refusal, ...]) -> errors.Error:
+    """The error for a statement that is refused.
+
+    Args:
+        step: The refusal.
+        refusals: Why no strategy could do it.
+    """
     at = "" if step.position is None else f" at character {step.position + 1}"
     error = errors.refused(
         f"{step.message}{at}", code=step.code, hint=step.hint, pgcode=step.pgcode
     )
-    error.refusals = plan.refusals
+    error.refusals = refusals
     return error
 
 

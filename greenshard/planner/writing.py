@@ -6,9 +6,10 @@
 psycopg2 writes a value where the placeholder is, so it gets brackets: `(-1)::int2` is not
 `-1::int2`.
 
-libpg_query leaves out brackets that are needed around conditions: it writes `(NOT a) IS NULL` as
-`NOT a IS NULL`. Such a condition is put into COALESCE, which gives its only argument back. And
-whatever it wrote is parsed again: a text that means another tree is never sent.
+libpg_query leaves out brackets that are needed: it writes `(NOT a) IS NULL` as `NOT a IS NULL`, and
+`(ARRAY(...))[1]` as `ARRAY(...)[1]`. Such a condition is put into COALESCE, which gives its only
+argument back, and such an array into a query of its own. And whatever it wrote is parsed again: a
+text that means another tree is never sent.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ def _faithful(statement: Message) -> str:
                 wrapped = expression("COALESCE(1)")
                 wrapped.coalesce_expr.args[0].CopyFrom(node)
                 node.CopyFrom(wrapped)
+        if type_name(message) == "A_Indirection" and _loses_brackets(message.arg):
+            wrapped = expression("(SELECT 1)")
+            target = wrapped.sub_link.subselect.select_stmt.target_list[0]
+            target.res_target.val.CopyFrom(message.arg)
+            message.arg.CopyFrom(wrapped)
     text = deparse(made)
     (again,) = parse(text)
     if same_text(again.stmt) != same_text(made.stmt):
@@ -91,6 +97,17 @@ def _faithful(statement: Message) -> str:
     return text
 
 
+def _loses_brackets(array: Message) -> bool:
+    """Whether what is subscripted needs brackets, and may stand in a query of its own.
+
+    An aggregate may not: it would be that query's.
+    """
+    return unwrap(array)[0] in _BARE and not any(
+        type_name(message) == "FuncCall" for message in walk(array)
+    )
+
+
+_BARE = frozenset({"coalesce_expr", "case_expr", "min_max_expr", "sub_link", "a_array_expr"})
 _CONDITIONS = frozenset({"bool_expr", "null_test", "boolean_test", "a_expr"})
 
 
