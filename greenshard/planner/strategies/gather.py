@@ -22,15 +22,16 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner._parser import type_name, walk
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Relation
 from greenshard.planner.nodes import copy, expression, quoted
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
-from greenshard.planner.query import Condition, Derived, Query, Table, nested, queries, tables
+from greenshard.planner.query import Condition, Table, queries, tables
 from greenshard.planner.restriction import Restriction
-from greenshard.planner.tree import names_of
+from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.views import put_views, unqualify_columns
 
 STRATEGY = "gather"
 _LONGEST_NAME = 63
@@ -151,10 +152,8 @@ class _Gathering:
             if table.sharded or every:
                 node.relname = names[_where(table.relation)]
                 node.ClearField("schemaname")
-        _put_views(made, query)
-        for message in list(walk(made)):
-            if type_name(message) == "ColumnRef" and len(message.fields) > 2:
-                del message.fields[: len(message.fields) - 2]
+        put_views(made, query)
+        unqualify_columns(made)
         return made
 
 
@@ -166,27 +165,24 @@ def _filter(read: Any, places: Sequence[Restriction]) -> None:
     """Leave out the rows that matter at none of the places where the table is named."""
     if not all(each.filters for each in places):
         return
-    texts = [_all_of(each) for each in places]
-    node = texts[0]
-    for other in texts[1:]:
-        joined = expression("a OR b")
-        joined.bool_expr.args[0].CopyFrom(node)
-        joined.bool_expr.args[1].CopyFrom(other)
-        node = joined
-    read.where_clause.CopyFrom(node)
+    read.where_clause.CopyFrom(_joined("a OR b", [_all_of(each) for each in places]))
 
 
 def _all_of(restriction: Restriction) -> Any:
-    made: Any = None
-    for condition in restriction.filters:
-        node = _own_names(condition)
-        if made is None:
-            made = node
-            continue
-        joined = expression("a AND b")
-        joined.bool_expr.args[0].CopyFrom(made)
-        joined.bool_expr.args[1].CopyFrom(node)
-        made = joined
+    return _joined("a AND b", [_own_names(each) for each in restriction.filters])
+
+
+def _joined(pattern: str, nodes: Sequence[Any]) -> Any:
+    """Join conditions; those that are joined so themselves are taken apart, as the parser does."""
+    if len(nodes) == 1:
+        return nodes[0]
+    made = expression(pattern)
+    joined = made.bool_expr
+    del joined.args[:]
+    for node in nodes:
+        kind, inner = unwrap(node)
+        same = kind == "bool_expr" and inner.boolop == joined.boolop
+        joined.args.extend(inner.args if same else [node])
     return made
 
 
@@ -201,29 +197,3 @@ def _own_names(condition: Condition) -> Any:
             message.ClearField("fields")
             message.fields.add().string.sval = column.column.name
     return made
-
-
-def _put_views(root: Any, query: Query) -> None:
-    """Put the queries of views in the place of their names."""
-    views = {}
-    for one in queries(query, into_views=False):
-        for item in nested(one.items):
-            if isinstance(item, Derived) and item.view is not None:
-                _put_views(item.definition, item.query)
-                views[item.view.location] = item
-    for message in list(walk(root)) if views else ():
-        if type_name(message) == "Node" and message.HasField("range_var"):
-            view = views.get(message.range_var.location)
-            if view is not None:
-                message.CopyFrom(_subquery(view))
-
-
-def _subquery(view: Derived) -> Message:
-    made = copy(parse_select("SELECT FROM (SELECT) a").from_clause[0])
-    inner = made.range_subselect
-    inner.subquery.select_stmt.CopyFrom(view.definition)
-    inner.alias.aliasname = view.sources[0].alias
-    for column in view.columns or ():
-        inner.alias.colnames.add().string.sval = column.name
-    made_node: Message = made
-    return made_node
