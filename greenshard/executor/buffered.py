@@ -16,14 +16,16 @@ class BufferedRows:
 
     Args:
         rows: The values.
-        made: What makes of them what the user gets.
+        shaping: Gives what makes of a row what the user wants now; None if that is the row.
     """
 
-    __slots__ = ("_made", "_rows", "rownumber")
+    __slots__ = ("_rows", "_shaping", "rownumber")
 
-    def __init__(self, rows: Sequence[Row], made: Callable[[Row], Any]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], shaping: Callable[[], Callable[[Row], Any] | None]
+    ) -> None:
         self._rows = rows
-        self._made = made
+        self._shaping = shaping
         self.rownumber = 0
 
     @property
@@ -35,9 +37,10 @@ class BufferedRows:
 
     def fetchmany(self, size: int) -> list[Any]:
         end = len(self._rows) if size < 0 else min(self.rownumber + size, len(self._rows))
-        made = [self._made(row) for row in self._rows[self.rownumber : end]]
+        rows, shape = self._rows[self.rownumber : end], self._shaping()
+        shaped = list(rows if shape is None else map(shape, rows))
         self.rownumber = end
-        return made
+        return shaped
 
     def fetchall(self) -> list[Any]:
         return self.fetchmany(-1)
@@ -48,9 +51,10 @@ class BufferedRows:
     def __next__(self) -> Any:
         if self.rownumber >= len(self._rows):
             raise StopIteration
-        made = self._made(self._rows[self.rownumber])
+        row, shape = self._rows[self.rownumber], self._shaping()
+        shaped = row if shape is None else shape(row)
         self.rownumber += 1
-        return made
+        return shaped
 
     def scroll(self, value: int, mode: str = "relative") -> None:
         """Move to a row.

@@ -55,12 +55,15 @@ class Casting:
         self._cursor = cursor
         registered = _registered(cursor)
         if registered:
-            casters = {**global_typecasters, **registered}
-            self._put_aside = _put_aside(casters, as_text, own_time_zones)
+            self._put_aside = _put_aside(
+                {**global_typecasters, **registered}, as_text, own_time_zones
+            )
+            kept = {oid: c for oid, c in registered.items() if oid not in self._put_aside}
+            cursor.string_types = {**kept, **dict.fromkeys(self._put_aside, UNICODE)}
         else:
-            self._put_aside = _put_aside_globally(len(global_typecasters), as_text, own_time_zones)
-        kept = {o: c for o, c in (registered or {}).items() if o not in self._put_aside}
-        cursor.string_types = {**kept, **dict.fromkeys(self._put_aside, UNICODE)}
+            self._put_aside, cursor.string_types = _put_aside_globally(
+                len(global_typecasters), as_text, own_time_zones
+            )
 
     def is_text(self, type_oid: int) -> bool:
         """Whether values of a type come as the server writes them."""
@@ -134,5 +137,9 @@ def _put_aside(casters: Mapping[int, Any], as_text: AsText, own_time_zones: bool
 
 
 @lru_cache(maxsize=8)
-def _put_aside_globally(_count: int, as_text: AsText, own_time_zones: bool) -> dict[int, Any]:
-    return _put_aside(global_typecasters, as_text, own_time_zones)
+def _put_aside_globally(
+    _count: int, as_text: AsText, own_time_zones: bool
+) -> tuple[dict[int, Any], dict[int, Any]]:
+    """What is put aside where nothing is registered but globally, and what takes its place."""
+    put_aside = _put_aside(global_typecasters, as_text, own_time_zones)
+    return put_aside, dict.fromkeys(put_aside, UNICODE)

@@ -9,9 +9,11 @@ the servers. ``"gs$partial"`` in the combine query becomes::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from greenshard._driver import Column
@@ -68,8 +70,8 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
 def _combined(
     e: Planned, sql: Sql, names: Sequence[str], parts: Sequence[Sequence[Row]], shard: str
 ) -> Answer:
-    rows = [row for part in parts for row in part]
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    rows = list(chain.from_iterable(parts))
+    columns = [list(map(itemgetter(at), rows)) for at in range(len(names))]
     arrays = {f"gs${at}": array_text(column) for at, column in enumerate(columns)}
     text = sql.text if sql.binds else sql.text.replace("%", "%%")
     for at, name in enumerate(names):
@@ -104,7 +106,7 @@ def _reduced(
         return None
     try:
         readers = [_python(casting, oid) for oid in oids]
-        rows = [_read(part, readers) if part else [] for part in parts]
+        rows = [list(_read(part, readers)) for part in parts]
     except (ValueError, OverflowError):
         return None  # a date beyond Python's
     count, offset = (limit(v, e.given) for v in (reduction.slice.count, reduction.slice.offset))
@@ -125,12 +127,19 @@ def _python(casting: Casting, type_oid: int) -> Callable[[str], Any] | None:
     return _READERS.get(type_oid) or partial(casting.cast, type_oid)
 
 
-def _read(part: Sequence[Row], readers: Sequence[Callable[[str], Any] | None]) -> list[Row]:
-    columns = [
-        column if read is None else [None if v is None else read(v) for v in column]
-        for column, read in zip(zip(*part, strict=True), readers, strict=True)
-    ]
-    return list(zip(*columns, strict=True))
+def _read(part: Sequence[Row], readers: Sequence[Callable[[str], Any] | None]) -> Iterable[Row]:
+    """The rows of a part, their values read from text."""
+    columns: list[Iterable[Any]] = []
+    for at, read in enumerate(readers):
+        texts = list(map(itemgetter(at), part))
+        columns.append(texts if read is None else _each(read, texts))
+    return zip(*columns, strict=True)
+
+
+def _each(read: Callable[[str], Any], texts: list[str | None]) -> Iterable[Any]:
+    if None in texts:
+        return [None if text is None else read(text) for text in texts]
+    return map(read, texts)  # type: ignore[arg-type]  # there is no None
 
 
 def _renamed(column: Any, name: str) -> Any:

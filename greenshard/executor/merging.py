@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from greenshard import errors
@@ -76,6 +77,5 @@ def buffered(
     cast: Callable[[Row], Row] | None = None,
 ) -> BufferedAnswer:
     """An answer of rows that are cast, and made for the user's cursor, when they are fetched."""
-    shaped = e.parts.shaped
-    made = shaped if cast is None else lambda row: shaped(cast(row))
-    return BufferedAnswer(BufferedRows(rows, made), description, e.stages or Stages())
+    shaping = partial(e.parts.shaping, cast)
+    return BufferedAnswer(BufferedRows(rows, shaping), description, e.stages or Stages())

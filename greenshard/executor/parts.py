@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
@@ -14,6 +14,8 @@ from greenshard.executor.typecasters import has_user_typecasters, shard_typecast
 
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
+Row = tuple[Any, ...]
+
 _string_types = Attribute(RawConnection, "string_types")
 
 
@@ -98,6 +100,11 @@ class Parts:
         self.asked = cursor
         return cursor
 
+    def quoting(self) -> RawConnection:
+        """A connection that can quote: the home, or another one that is there."""
+        home = self._home if self._home.alive else None
+        return (home or self._session.alive[0]).raw
+
     def _there(self, shards: Iterable[str]) -> list[str]:
         alive = {physical.shard for physical in self._session.alive}
         return [shard for shard in shards if shard in alive]
@@ -140,16 +147,27 @@ class Parts:
                 self._session, self._home, physical, registered, timeout
             )
 
-    def shaped(self, values: tuple[Any, ...]) -> Any:
-        """A row of these values, as psycopg2 makes it with the logical cursor's row factory."""
+    def shaping(self, cast: Callable[[Row], Row] | None) -> Callable[[Row], Any] | None:
+        """What makes of values a row as psycopg2 does with the logical cursor's row factory.
+
+        Args:
+            cast: What is done with the values first.
+
+        Returns:
+            None if the row is just the values.
+        """
         logical = self._logical
         factory = row_factory.read(logical)
         if factory is None:
-            return values
-        row = factory(logical)
-        for at, value in enumerate(values):
-            row[at] = value
-        return row
+            return cast
+
+        def shape(values: Row) -> Any:
+            row = factory(logical)
+            for at, value in enumerate(values if cast is None else cast(values)):
+                row[at] = value
+            return row
+
+        return shape
 
     def set_row_factory(self, factory: Any) -> None:
         """Set psycopg2's ``row_factory``."""

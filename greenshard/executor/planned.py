@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from greenshard import errors
-from greenshard._driver import TRANSACTION_FAILED, RawCursor, merged_once
+from greenshard._driver import RawCursor, merged_once, python_encoding
 from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.execution import Calls, Execution
@@ -43,6 +43,7 @@ class Planned(Execution):
         limits: What the connection allows.
         wrote: Whether the transaction may have written.
         stages: What the stages before the last one took.
+        now: The time at which the transaction began, once it is known.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
     """
 
@@ -53,6 +54,7 @@ class Planned(Execution):
     limits: Limits
     wrote: bool
     stages: Stages | None = None
+    now: str | None = None
     query: bytes | None = None
 
     # The user's parameters ------------------------------------------------------------------
@@ -60,8 +62,11 @@ class Planned(Execution):
     def check_parameters(self) -> None:
         """Let psycopg2 refuse wrong parameters as it does, before another text is sent."""
         if self.query is None:
-            home = self.session.physicals[self.any_shard()].raw
-            self.query = RawCursor(home).mogrify(self.text, self.given)
+            raw = self.parts.quoting()
+            if self.given is None:
+                self.query = self.text.encode(python_encoding(raw))
+            else:
+                self.query = RawCursor(raw).mogrify(self.text, self.given)
 
     def named(self, pins: Sequence[Pin] | None) -> frozenset[str] | None:
         """The shards that pins name; None if any may be meant."""
@@ -86,7 +91,9 @@ class Planned(Execution):
 
         Switches: if the time at which the transaction began must be asked for.
         """
-        return sql.values(self.given, self.database.now(self._ask) if sql.needs_now else None)
+        if sql.needs_now and self.now is None:
+            self.now = self.database.now(self._ask)
+        return sql.values(self.given, self.now)
 
     def _ask(self, shard: str, call: Callable[[], object]) -> None:
         self.session.run({shard: call}, self.timeout)
@@ -95,8 +102,9 @@ class Planned(Execution):
 
     def any_shard(self) -> str:
         """A shard that is in a transaction already, else the home, else one that is there."""
-        self.session.check_alive()
         alive = self.session.alive
+        if not alive:
+            self.session.check_alive()
         able = [p for p in alive if p.in_transaction] or alive
         home = self.database.home
         return home if any(p.shard == home for p in able) else able[0].shard
@@ -125,10 +133,7 @@ class Planned(Execution):
     @property
     def failed(self) -> str | None:
         """A shard on which the transaction has failed: nothing but its end can be run."""
-        if self.tolerant:
-            return None
-        failed = (p for p in self.session.alive if p.transaction_status == TRANSACTION_FAILED)
-        return next((physical.shard for physical in failed), None)
+        return None if self.tolerant else self.session.failed
 
     @property
     def gathers_references(self) -> bool:

@@ -32,7 +32,7 @@ def run_many(e: Planned) -> Answer:
         return e.fan_out(shards, calls)
     count, status = 0, None
     for given in e.given:
-        one = replace(e, given=given, stages=None, query=None)
+        one = replace(e, given=given, stages=None, now=None, query=None)
         answer = run_plan(one)
         e.query, e.shards, e.strategy = one.query, one.shards, one.strategy
         count += max(0, answer.rowcount)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenshard import _green, errors
-from greenshard._driver import TRANSACTION_IDLE
+from greenshard._driver import TRANSACTION_FAILED, TRANSACTION_IDLE
 from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
@@ -94,6 +94,14 @@ class Session:
         """Names of the shards that cannot be used any more."""
         alive = {physical.shard for physical in self.alive}
         return [name for name in self.shards if name not in alive]
+
+    @property
+    def failed(self) -> str | None:
+        """A shard on which the transaction has failed: nothing but its end can be run."""
+        for name, physical in self.physicals.items():
+            if physical.transaction_status == TRANSACTION_FAILED:
+                return name
+        return None
 
     @property
     def running(self) -> bool:

@@ -159,8 +159,8 @@ class _Merging:
         width = len(description) - step.hidden
         cast = casting.casting(column.type_code for column in description[:width])
         for row in islice(ordered, offset or 0, end):
-            visible = row[:width]
-            yield e.parts.shaped(visible if cast is None else cast(visible))
+            shape = e.parts.shaping(cast)
+            yield row[:width] if shape is None else shape(row[:width])
 
     def _ordered(self, comparison: Comparison) -> Iterator[Row]:
         keys = self.step.sort

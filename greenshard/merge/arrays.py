@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 _SPECIAL = re.compile(r'["\\]')
 
 
-def array_text(values: Iterable[str | None]) -> str:
+def array_text(values: Sequence[str | None]) -> str:
     r"""An array of texts, as its input function reads it.
 
-    Cost: 0.3 us a value.
+    Cost: 0.03 us a value if none is NULL and none must be escaped; else 0.3 us.
 
     >>> print(array_text(["a", None, 'say "b\\c"']))
     {"a",NULL,"say \"b\\c\""}
     """
+    if not values:
+        return "{}"
+    try:
+        joined = '","'.join(values)  # type: ignore[arg-type]  # raises TypeError for None
+    except TypeError:
+        joined = "\\"
+    if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+        return f'{{"{joined}"}}'
     return "{" + ",".join(["NULL" if v is None else _quoted(v) for v in values]) + "}"
 
 
