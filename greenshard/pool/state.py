@@ -8,10 +8,11 @@ Invariants:
 - Each slot is held by one lease, does one chore, is idle, or is being closed. There is no other
   place where it could be, or be lost.
 - Requests are served in the order in which they came. While one waits, no slot is idle and none
-  could be added; what the pool does for itself is called off.
+  could be added, so that the pool begins nothing for itself; what it does already is called off.
 - Only who holds no slot waits for one. Who holds one never waits for another's: whether it may use
   or open a connection to a shard is answered at once (`ShardState.admit`). Hence no deadlock: some
-  holder can always go on, and gives its slot back.
+  holder can always go on, and gives its slot back. (A request that takes a second connection while
+  it holds one breaks this rule; its deadline ends its wait.)
 
 Calls must not overlap: among threads, under a lock. No call lets another greenlet run.
 """
@@ -141,14 +142,14 @@ class PoolState:
             self._rest(lease, now)
         else:
             self._retire(slot, todo)
-        self._settle(now, todo)
+        self._assign(now, todo)
         return todo
 
     def gone(self, slot: Slot, now: float) -> Todo:
         """The connections of a slot are closed, also on the servers as far as that can be seen."""
         todo = Todo()
         self.closing.discard(slot)
-        self._settle(now, todo)
+        self._assign(now, todo)
         return todo
 
     # Life -----------------------------------------------------------------------------------
@@ -159,8 +160,8 @@ class PoolState:
         for shard in self.shards.values():
             shard.breaker.look(now)
         self._expire(now, todo)
-        self._settle(now, todo)
-        if not self.is_closed and not self.waiting:
+        self._assign(now, todo)
+        if not self.is_closed:
             self._probe(now, todo)
             self._warm(now, todo)
         self._find_leaks(now, todo)
@@ -216,10 +217,6 @@ class PoolState:
                 self.leases[ticket.lease] = None
                 self.counts.waits.observe(now - ticket.since)
             todo.decided.append(ticket)
-
-    def _settle(self, now: float, todo: Todo) -> None:
-        self._assign(now, todo)
-        self._recall(len(self.waiting), todo)
 
     def _queue(self, ticket: Ticket, now: float, todo: Todo) -> None:
         """Let a request wait, if it may."""

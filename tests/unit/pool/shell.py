@@ -51,6 +51,7 @@ class Shell:
         for chore in todo.recall:
             assert chore.recalled
             assert chore in self.chores
+        self.check()
 
     def _decide(self, ticket):
         before = self.tickets[: self.tickets.index(ticket)]
@@ -202,5 +203,5 @@ class Shell:
         if any(ticket.deadline >= self.now for ticket in self.tickets):
             assert not state.idle
             assert state.size == state.policy.max_size
-            called_off = sum(chore.recalled for chore in self.chores)
-            assert called_off >= min(len(self.chores), len(self.tickets))
+            soon_free = sum(chore.recalled for chore in self.chores) + len(self.closing)
+            assert soon_free >= min(len(self.chores), len(self.tickets))
