@@ -21,6 +21,7 @@ from greenshard.executor.answer import Answer
 from greenshard.executor.buffered import BufferedAnswer, Row
 from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.columns import check_columns
+from greenshard.executor.exactness import check_types
 from greenshard.executor.merging import buffered
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.ranking import UNNAMED
@@ -61,6 +62,7 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
     names = [known[first, oid] for oid in oids]
     if not UNNAMED.isdisjoint(names):
         return None
+    check_types(e, oids)
     return _combined(e, step.combine, names, parts, first)
 
 

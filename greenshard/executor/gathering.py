@@ -23,6 +23,7 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Answer
+from greenshard.executor.exactness import check_type_names
 from greenshard.executor.gatherer import end, execute, gatherer
 from greenshard.executor.physical import Physical
 from greenshard.executor.planned import Planned
@@ -70,6 +71,7 @@ def gather(e: Planned, step: Gather) -> Answer:
     e.check_parameters()
     every = e.gathers_references
     tables = [table for table in step.tables if every or not table.reference]
+    check_type_names(e, [column.type_sql for table in tables for column in table.columns])
     brought = _read(e, tables)
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = _settings(e, home)

@@ -5,7 +5,7 @@ Three things are remembered from one statement to the next, until they may have 
 - the planner, shared with the other connections to the cluster (`knowledge`). From a statement
   that changes tables until the transaction ends, the connection has a planner of its own: others
   do not see the change yet. When it has ended, the shared one is made anew;
-- the search path. A SET may change it, and a rollback may undo the SET;
+- the search path, and how floats are written. A SET may change them, a rollback may undo it;
 - the time at which the transaction began, which is the same for all its statements.
 """
 
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
 _isolation_level = Attribute(RawConnection, "isolation_level")
 
-#: Statements without any of these words leave the search path as it is.
-_MOVES_PATH = re.compile(
-    r"search_path|schema|role|authorization|discard|reset|set_config|rollback|temp|drop",
+#: Statements without any of these words leave the search path and the digits of floats alone.
+_MOVES = re.compile(
+    r"search_path|schema|role|authorization|discard|reset|set_config|rollback|temp|drop"
+    r"|float_digits",
     re.IGNORECASE | re.ASCII,
 )
 _SETS = re.compile(r"set|discard", re.IGNORECASE | re.ASCII)
@@ -93,7 +94,8 @@ class OneDatabase:
         self._own: Known | None = None
         self._path: tuple[str, ...] | None = None
         self._path_known = False
-        self._path_moves = False  # whether the end of the transaction may change it
+        self._moves = False  # whether the end of the transaction may change the path or the digits
+        self._digits: int | None = None
         self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
@@ -216,8 +218,9 @@ class OneDatabase:
             self.made_up_settings.update(_MADE_UP.findall(text))
         if _ISOLATES.search(text):
             self._may_isolate = True
-        if _MOVES_PATH.search(text):
-            self._path_known, self._path_moves = False, True
+        if _MOVES.search(text):
+            self._forget_settings()
+            self._moves = True
         if changes:
             self._changed, self._own = True, None
         if not self.in_transaction:
@@ -243,18 +246,40 @@ class OneDatabase:
     def ended(self) -> None:
         """Take note that the transaction has ended."""
         self._now = None
-        if self._path_moves:
-            self._path_known = self._path_moves = False
+        if self._moves:
+            self._forget_settings()
+            self._moves = False
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()
+
+    def _forget_settings(self) -> None:
+        self._path_known, self._digits = False, None
 
     def mistrust(self) -> None:
         """Take note that a server does not know a name: the catalog may be too old."""
         if not self._changed:
             self._knowledge.expire()
 
-    # Time -----------------------------------------------------------------------------------
+    # Asked for when needed ------------------------------------------------------------------
+
+    def float_digits(self, run: Callable[[str, Callable[[], object]], object]) -> int:
+        """The session's ``extra_float_digits``.
+
+        Args:
+            run: Runs a call on a shard.
+
+        Switches: if it is not known.
+        """
+        if self._digits is None:
+            home = self._informant()
+            if home is None:
+                return 1  # a failed transaction: the statement fails, whatever it would give
+            cursor = own_cursor(home.raw)
+            run(home.shard, lambda: cursor.execute("SHOW extra_float_digits"))
+            row: Any = cursor.fetchone()
+            self._digits = int(row[0])
+        return self._digits
 
     def now(self, run: Callable[[str, Callable[[], object]], object]) -> str:
         """The time at which the transaction began, at the home; of the statement in autocommit.

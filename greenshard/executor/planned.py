@@ -92,10 +92,14 @@ class Planned(Execution):
         Switches: if the time at which the transaction began must be asked for.
         """
         if sql.needs_now and self.now is None:
-            self.now = self.database.now(self._ask)
+            self.now = self.database.now(self.ask)
         return sql.values(self.given, self.now)
 
-    def _ask(self, shard: str, call: Callable[[], object]) -> None:
+    def ask(self, shard: str, call: Callable[[], object]) -> None:
+        """Run a call that is not the statement's own.
+
+        Switches: yes.
+        """
         self.session.run({shard: call}, self.timeout)
 
     # Where ----------------------------------------------------------------------------------

@@ -350,3 +350,33 @@ def test_plans_can_be_read(conn):
     assert "why not" in conn.explain(GATHERED, verbose=True)
     with pytest.raises(IndexError):
         conn.explain("SELECT * FROM orders WHERE id = %s", ())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT sum(price) FROM items",
+        "SELECT a.price FROM items a JOIN items b ON a.n = b.order_id",
+        "SELECT max(both_of), avg(id) FROM orders",
+    ],
+)
+def test_floats_are_not_rounded_on_their_way(conn, cur, query):
+    cur.execute(query)
+    expected = cur.fetchall()
+    cur.execute("SET extra_float_digits = 0")
+    with pytest.raises(greenshard.NotSupportedError, match="extra_float_digits is 0"):
+        cur.execute(query)
+    cur.execute("SELECT count(*) FROM items a JOIN items b ON a.n = b.order_id")
+    conn.rollback()
+    cur.execute(query)
+    assert cur.fetchall() == expected
+
+
+def test_timestamps_are_not_read_in_another_zone(conn, cur):
+    query = "SELECT max(z), avg(n) FROM (SELECT now() AS z, n FROM items) i"
+    cur.execute(query)
+    cur.execute("SET DateStyle = 'SQL, MDY'")
+    with pytest.raises(greenshard.NotSupportedError, match="DateStyle is SQL"):
+        cur.execute(query)
+    conn.rollback()
+    cur.execute(query)
