@@ -55,7 +55,7 @@ from greenshard.planner.query import (
 )
 from greenshard.planner.relations import SYSTEM_SCHEMAS, Relations, named_as, renamed
 from greenshard.planner.rowsets import function_alias, function_columns
-from greenshard.planner.tree import conjuncts, names_of, unwrap, walk_level
+from greenshard.planner.tree import conjuncts, names_of, place, unwrap, walk_level
 
 Ctes = Mapping[str, Cte]
 
@@ -261,9 +261,10 @@ class Binder:
             self._relations.note_unreadable(node, relation)
             return self._unbound(alias)
         definition = statement.stmt.select_stmt
+        place(definition, node.location)
         before = len(self.problems)
         query = self.bind(definition)
-        self._relations.blame_view(before, node, relation)
+        self._relations.blame_view(before, relation)
         columns = named_as(query.outputs, [column.name for column in relation.columns])
         columns = renamed(columns, node.alias.colnames)
         schema = None if node.alias.aliasname else relation.schema

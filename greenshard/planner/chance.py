@@ -22,6 +22,7 @@ from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.functions import Functions, name_of
 from greenshard.planner.query import (
     BoundColumn,
+    ColumnId,
     Item,
     Join,
     Level,
@@ -141,7 +142,7 @@ def _is_total(query: Query, keys: Iterable[Message], functions: Functions) -> bo
     return all(_is_fixed(item, fixed) for item in nested(query.items))
 
 
-def _is_fixed(item: Item, fixed: set[tuple[int, int]]) -> bool:
+def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
     if isinstance(item, Join):
         return True
     if not isinstance(item, Table):
@@ -151,22 +152,51 @@ def _is_fixed(item: Item, fixed: set[tuple[int, int]]) -> bool:
     return bool(names) and all(own[name] in fixed for name in names)
 
 
+def matches_once(query: Query) -> bool:
+    """Whether each row of the first table in FROM is joined with one row of each other at most."""
+    first, *others = query.items
+    known = {column.id for column in first.columns or ()}
+    left = [item for item in others if isinstance(item, Table)]
+    if len(left) < len(others):
+        return False
+    while left:
+        found = next((table for table in left if _is_found(table, query, known)), None)
+        if found is None:
+            return False
+        left.remove(found)
+        known |= {column.id for column in found.columns or ()}
+    return True
+
+
+def _is_found(table: Table, query: Query, known: set[ColumnId]) -> bool:
+    """Whether WHERE compares the primary key of a table with what is known."""
+    fixed = set()
+    for condition in query.where:
+        sides = equated(condition.node)
+        for one, other in (sides, sides[::-1]) if sides is not None else ():
+            column = condition.level.resolve(one)
+            if column is not None and _names_only(other, condition.level, known):
+                fixed.add(column.id)
+    return _is_fixed(table, fixed)
+
+
+def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:
+    """Whether an expression is the same for all rows in which some columns are."""
+    for message in walk(node):
+        if type_name(message) in ("FuncCall", "SubLink"):
+            return False
+        if type_name(message) == "ColumnRef":
+            column = level.named(names_of(message.fields))
+            if column is None or (level.owns(column) and column.id not in known):
+                return False
+    return True
+
+
 def _compared_with_values(query: Query) -> Iterator[BoundColumn]:
     """The columns that WHERE says are equal to something that is the same for all rows."""
     for condition in query.where:
         sides = equated(condition.node)
         for one, other in (sides, sides[::-1]) if sides is not None else ():
             column = condition.level.resolve(one)
-            if column is not None and _is_constant(other, condition.level):
+            if column is not None and _names_only(other, condition.level, set()):
                 yield column
-
-
-def _is_constant(node: Message, level: Level) -> bool:
-    for message in walk(node):
-        if type_name(message) in ("FuncCall", "SubLink"):
-            return False
-        if type_name(message) == "ColumnRef":
-            column = level.named(names_of(message.fields))
-            if column is None or level.owns(column):
-                return False
-    return True

@@ -22,7 +22,7 @@ from greenshard.planner.tree import names_of
 #: Of PostgreSQL's own: what differs from shard to shard though the rows do not.
 _PLACE_BOUND = re.compile(
     r"""
-      pg_backend_pid | inet_(?:server|client)_(?:addr|port) | current_database
+      statement_timestamp | pg_backend_pid | inet_(?:server|client)_(?:addr|port) | current_database
     | pg_postmaster_start_time | pg_conf_load_time | pg_(?:total_)?relation_size | pg_table_size
     | pg_indexes_size | pg_database_size | pg_tablespace_size | pg_relation_filenode
     | pg_relation_filepath | txid_\w+ | pg_current_(?:xact|snapshot|wal)\w* | pg_snapshot_\w+

@@ -4,9 +4,10 @@
     SELECT count(*) FROM orders WHERE o_orderdate > ($1::timestamptz)::date
 
 The time at which the transaction began is another one on each server. So it is asked for once,
-and put in the place of the functions that tell it. Columns keep their names.
+and put in the place of what tells it: `now()`, CURRENT_DATE and its kin, `age()` of one argument,
+and `'today'::date`. Columns keep their names.
 
-Source: PostgreSQL manual, 9.9.5 "Current Date/Time".
+Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 from greenshard.planner._parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.planner.naming import UNNAMED, column_name, is_named_by_value
-from greenshard.planner.nodes import expression
-from greenshard.planner.tree import names_of
+from greenshard.planner.nodes import expression, with_names
+from greenshard.planner.tree import names_of, unwrap
 
 _FUNCTIONS = frozenset({"now", "transaction_timestamp"})
 _WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
@@ -31,43 +32,87 @@ _TYPES = {
     "localtimestamp": "timestamp",
     "localtimestamp_n": "timestamp({})",
 }
+#: Special values of dates and times, of the time of the transaction.
+_WORDS = {
+    "now": "t",
+    "today": "t::pg_catalog.date",
+    "tomorrow": "t::pg_catalog.date + 1",
+    "yesterday": "t::pg_catalog.date - 1",
+}
+_OF_DAYS = frozenset({"date", "timestamp", "timestamptz"})
+_OF_TIMES = frozenset({*_OF_DAYS, "time", "timetz"})
+
+
+def tells_time(root: Message) -> bool:
+    """Whether the time at which the transaction began stands in a tree."""
+    return any(_replacement(message) is not None for message in walk(root))
 
 
 def replace_now(root: Message, number: int) -> bool:
-    """Put placeholder `number` in the place of the functions that tell the time.
+    """Put placeholder `number` in the place of what tells the time.
 
     Args:
         root: A statement's tree; it is changed.
         number: The placeholder's number.
 
     Returns:
-        Whether there are such functions.
+        Whether there is such a thing.
     """
-    wanted = [message for message in walk(root) if _type_of(message) is not None]
+    messages = list(walk(root))
+    wanted = [message for message in messages if _replacement(message) is not None]
     if not wanted:
         return False
-    for message in list(walk(root)):
+    for message in messages:
         if type_name(message) in _WITH_COLUMNS:
             _name_columns(message)
-    for message in list(walk(root)):
-        if type_name(message) == "Node":
-            kind = message.WhichOneof("node")
-            made = _type_of(getattr(message, kind)) if kind else None
-            if made is not None:
-                message.CopyFrom(expression(f"(${number}::pg_catalog.timestamptz)::{made}"))
+    now = expression(f"${number}::pg_catalog.timestamptz")
+    for message in reversed(wanted):  # what stands within others first
+        made = _replacement(message)
+        if made is not None:
+            message.CopyFrom(with_names(made[0], {"t": now, **made[1]}))
     return True
 
 
-def _type_of(message: Any) -> str | None:
-    """The type of the time that a call tells; None if it tells none."""
-    if type_name(message) == "SQLValueFunction":
-        made = _TYPES.get(VALUE_FUNCTIONS[message.op])
-        return made.format(message.typmod) if made else None
-    if type_name(message) != "FuncCall" or message.args:
+def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
+    """The expression to be put in the place of a `Node`, in which `t` is the time.
+
+    Returns:
+        The text, and what other names in it stand for; None if the node tells no time.
+    """
+    kind, inner = unwrap(message) if type_name(message) == "Node" else ("", None)
+    rule = _RULES.get(kind)
+    return rule(inner) if rule else None
+
+
+def _of_value_function(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    made = _TYPES.get(VALUE_FUNCTIONS[inner.op])
+    return (f"t::{made.format(inner.typmod)}", {}) if made else None
+
+
+def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    *schema, name = names_of(inner.funcname) or ("",)
+    if schema not in ([], ["pg_catalog"]):
         return None
-    names = names_of(message.funcname) or ("",)
-    known = names[-1] in _FUNCTIONS and names[:-1] in ((), ("pg_catalog",))
-    return "timestamptz" if known else None
+    if name in _FUNCTIONS and not inner.args:
+        return "t::timestamptz", {}
+    if name == "age" and len(inner.args) == 1:
+        return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
+    return None
+
+
+def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    """Of ``'today'::date`` and ``timestamp 'now'``."""
+    target = (names_of(inner.type_name.names) or ("",))[-1]
+    plain = not inner.type_name.array_bounds and not inner.type_name.typmods
+    if not plain or not inner.arg.HasField("a_const") or target not in _OF_TIMES:
+        return None
+    word = inner.arg.a_const.sval.sval.strip().lower()
+    if word not in _WORDS or (word != "now" and target not in _OF_DAYS):
+        return None
+    return f"({_WORDS[word]})::pg_catalog.{target}", {}
+
+
+_RULES = {"sqlvalue_function": _of_value_function, "func_call": _of_call, "type_cast": _of_cast}
 
 
 def _name_columns(statement: Any) -> None:
@@ -76,12 +121,8 @@ def _name_columns(statement: Any) -> None:
     targets = statement.target_list if kind == "SelectStmt" else statement.returning_clause.exprs
     for target in targets:
         named = target.res_target
-        if named.name or is_named_by_value(named) or not _tells_time(named):
+        if named.name or is_named_by_value(named) or not tells_time(named):
             continue
         name = column_name(named)
         if name != UNNAMED:
             named.name = name
-
-
-def _tells_time(target: Any) -> bool:
-    return any(_type_of(message) is not None for message in walk(target))

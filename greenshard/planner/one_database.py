@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner._parser import Message, ParserError, TokenKind, parse, scan, type_name, walk
 from greenshard.planner.binding import Binder
-from greenshard.planner.candidate import Candidate
+from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.functions import Functions, calls, name_of
 from greenshard.planner.nodes import copy
-from greenshard.planner.now import replace_now
+from greenshard.planner.now import replace_now, tells_time
 from greenshard.planner.objections import objections, scattered_objection
 from greenshard.planner.placeholders import Translation, translate
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Combine,
+    Gather,
     Plan,
     Refusal,
     Refused,
@@ -31,17 +33,19 @@ from greenshard.planner.problem import Problem
 from greenshard.planner.query import Query
 from greenshard.planner.reading import only_reads
 from greenshard.planner.refusing import reasons
-from greenshard.planner.strategies import STRATEGIES
+from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.tree import unwrap
 from greenshard.planner.utilities import may_set, plan_utility
+from greenshard.planner.views import put_views, unqualify_columns
 from greenshard.planner.writes import as_select, plan_write
 from greenshard.planner.writing import Unwritable, now_number, write
 
 CACHED_PLANS = 1000
 """How many plans are kept."""
 
+_TOO_DEEP = "the statement is nested too deeply"
 _ON = "Run it on one shard with conn.on('...')."
 
 
@@ -94,7 +98,10 @@ class Planner:
         if len(statements) != 1:
             return Plan(_plan_several(text, statements), reads=reads, may_set=not reads)
         one = _OneStatement(self._cluster, self._catalog, self._functions, text, translation, path)
-        return one.plan(statements[0], reads)
+        try:
+            return one.plan(statements[0], reads)
+        except RecursionError:
+            return Plan(Refused(_TOO_DEEP, "GS410", _ON), reads=reads)
 
 
 class _OneStatement:
@@ -157,22 +164,19 @@ class _OneStatement:
         return Broadcast(Sql(self._text), answer_of_one=True)
 
     def _bind(self, select: Any, changed: bool) -> tuple[Candidate, Problem | None]:
-        binder = Binder(self._cluster, self._catalog, self._path)
-        query = binder.bind(select)
-
-        def bind(tree: Any) -> Query:
-            return Binder(self._cluster, self._catalog, self._path).bind(tree)
-
-        candidate = Candidate(
-            self._text, self._translation, query, self._catalog, self._functions, changed, bind
-        )
+        candidate, problems = self._candidate(select, changed)
+        if any(tells_time(view.definition) for view in candidate.views):
+            put_views(select, candidate.query)
+            unqualify_columns(select)
+            replace_now(select, now_number(self._translation))
+            candidate, problems = self._candidate(select, True)
         self._tables = tuple(
             sorted(
                 {f"{t.relation.schema}.{t.relation.name}" for t in candidate.tables if not t.system}
             )
         )
         found = [
-            *binder.problems,
+            *problems,
             *objections(candidate.roots, self._functions, sharded=bool(candidate.sharded)),
         ]
         if candidate.sharded and any(table.system for table in candidate.tables):
@@ -186,6 +190,18 @@ class _OneStatement:
                 )
             )
         return candidate, found[0] if found else None
+
+    def _candidate(self, select: Any, uses_now: bool) -> tuple[Candidate, list[Problem]]:
+        binder = Binder(self._cluster, self._catalog, self._path)
+        query = binder.bind(select)
+
+        def bind(tree: Any) -> Query:
+            return Binder(self._cluster, self._catalog, self._path).bind(tree)
+
+        candidate = Candidate(
+            self._text, self._translation, query, self._catalog, self._functions, uses_now, bind
+        )
+        return candidate, binder.problems
 
     def _choose(self, candidate: Candidate) -> Step:
         refusals: list[Refusal] = []
@@ -203,31 +219,15 @@ class _OneStatement:
             if objection is not None:
                 return self._refused(objection)
         for strategy in STRATEGIES:
-            try:
-                found = strategy(candidate)
-            except Unwritable as unwritable:
-                found = candidate.refusal(strategy.__name__.removeprefix("plan_"), str(unwritable))
+            found = _attempt(strategy, candidate)
             if not isinstance(found, Refusal):
-                return self._with_fallback(found, candidate)
+                return _with_fallback(found, candidate)
             refusals.append(found)
         return Refused(
             "the statement cannot be run over several shards:\n" + reasons(refusals[1:]),
             "GS410",
             "Restrict it to one shard key, or run it on one shard with conn.on('...').",
         )
-
-    def _with_fallback(self, step: Step, candidate: Candidate) -> Step:
-        if not isinstance(step, Combine):
-            return step
-        other = plan_gather(candidate)
-        if isinstance(other, Refusal):
-            other_step: Any = Refused(other.reason, "GS410", _ON, other.position)
-        else:
-            other_step = other
-        return Combine(
-            step.partial, step.combine, step.columns, step.pins, step.averaged, step.reduction,
-            other_step,
-        )  # fmt: skip
 
     def _refused(self, problem: Problem) -> Refused:
         at = problem.offset
@@ -244,7 +244,7 @@ class _OneStatement:
             return Refused("EXPLAIN of this statement over several shards", "GS410", _ON)
         step = self._select(copy(inner), False)
         if isinstance(step, Anywhere):
-            return Anywhere(Sql(self._text))
+            return Anywhere(Sql(self._text), step.first)
         if isinstance(step, Routed):
             hint = "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: "
             return Routed(
@@ -265,12 +265,39 @@ class _OneStatement:
             return self._refused(problem)
 
         def text() -> Sql:
+            """The statement for several servers."""
+            objection = scattered_objection(candidate.roots)
+            if objection is not None:
+                raise Unplannable(objection.reason, objection.offset)
+            if candidate.uses_now and not changed:
+                raise Unplannable("a view tells the time, which is another one on each shard")
             return write(raw, self._translation) if changed else Sql(self._text)
 
         try:
             return plan_write(candidate, kind, inner, text)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _ON)
+
+
+def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
+    name = strategy.__name__.removeprefix("plan_")
+    try:
+        return strategy(candidate)
+    except Unwritable as unwritable:
+        return candidate.refusal(name, str(unwritable))
+    except RecursionError:
+        return candidate.refusal(name, _TOO_DEEP)
+
+
+def _with_fallback(step: Step, candidate: Candidate) -> Step:
+    """The step, with another one if its partial columns' types do not allow it."""
+    if not isinstance(step, Combine):
+        return step
+    other = _attempt(plan_gather, candidate)
+    if isinstance(other, Refusal):
+        other = Refused(other.reason, "GS410", _ON, other.position)
+    assert isinstance(other, (Gather, Refused))  # noqa: S101  # `plan_gather` gives no other
+    return replace(step, otherwise=other)
 
 
 def _plan_several(text: str, statements: Sequence[Any]) -> Step:

@@ -43,11 +43,19 @@ def _shards_of(value: Value, pin: Pin, shards: tuple[str, ...], given: Any) -> I
     if isinstance(value, Constant):
         return _shard_of(value.value, pin, shards)
     argument = given[value.source]
-    if not value.several:
+    if not value.several and value.item is None:
         return _shard_of(argument, pin, shards)
     if type(argument) not in (list, tuple):
         raise _Unplaceable
+    if value.item is not None:
+        return _shard_of(_item(argument, value.item), pin, shards)
     return [shard for each in argument for shard in _shard_of(each, pin, shards)]
+
+
+def _item(argument: Sequence[Any], at: int) -> Any:
+    if at >= len(argument):
+        raise _Unplaceable  # the server says that a value is missing
+    return argument[at]
 
 
 def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
@@ -55,9 +63,19 @@ def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
     if value is None:
         return (_placed(None, pin, shards),) if pin.inserts else ()
     convert = _CONVERSIONS.get(pin.type_name)
-    if convert is None:
+    if convert is None or (pin.inserts and _is_changed(value, pin.type_name)):
         raise _Unplaceable
     return (_placed(convert(value), pin, shards),)
+
+
+def _is_changed(value: Any, type_name: str) -> bool:
+    """Whether a column may store less than it is given.
+
+    varchar(3) cuts blanks off that are too many, timestamp(0) rounds.
+    """
+    if type_name == "varchar":
+        return isinstance(value, str) and value.endswith(" ")
+    return isinstance(value, dt.datetime) and value.microsecond > 0
 
 
 def _placed(value: Any, pin: Pin, shards: tuple[str, ...]) -> str:

@@ -71,10 +71,12 @@ class Parameter:
     Attributes:
         source: The index or name.
         several: Whether it is a list or tuple of values (``= ANY(%s)``, ``IN %s``).
+        item: Which one of a tuple's it is (``VALUES %s``); None if it is no tuple.
     """
 
     source: int | str
     several: bool = False
+    item: int | None = None
 
 
 Value = Constant | Parameter

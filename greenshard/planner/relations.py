@@ -127,14 +127,12 @@ class Relations:
             )
         )
 
-    def blame_view(self, before: int, node: Any, relation: Relation) -> None:
-        """Say of the problems since `before` in which view they are, and where that is named."""
+    def blame_view(self, before: int, relation: Relation) -> None:
+        """Say of the problems since `before` in which view they are."""
         for at in range(before, len(self.problems)):
-            self.problems[at] = replace(
-                self.problems[at],
-                reason=f"{self.problems[at].reason} (in view {relation.name})",
-                offset=node.location,
-            )
+            problem = self.problems[at]
+            reason = f"{problem.reason} (in view {relation.name})"
+            self.problems[at] = replace(problem, reason=reason)
 
 
 def renamed(columns: Columns, aliases: Iterable[Any]) -> Columns:

@@ -88,6 +88,13 @@ def location_of(root: Message) -> int | None:
     return min(found) if found else None
 
 
+def place(root: Message, offset: int) -> None:
+    """Let everything below `root` stand at one place: where a view is named, say."""
+    for message in walk(root):
+        if "location" in message.DESCRIPTOR.fields_by_name:
+            setattr(message, "location", offset)  # noqa: B010  # a `Message` has any field
+
+
 def same_text(node: Message) -> bytes:
     """Bytes that are equal for expressions that are written alike, wherever they stand."""
     copy: Any = type(node)()

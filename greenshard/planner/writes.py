@@ -7,7 +7,7 @@
     UPDATE nation SET n_name = 'x' WHERE n_nationkey = 1          every shard, counted once
 
 An UPDATE or DELETE is looked at as the SELECT that finds its rows. On a reference table it must do
-the same everywhere, so nothing volatile may stand in it.
+the same everywhere, so there may be nothing in it that a server chooses (`chance`).
 
 Refused are changes of a shard key, rows whose shard is not known, INSERT of rows of several shards
 at once, INSERT ... SELECT, and an INSERT into a reference table that leaves a column to its
@@ -21,11 +21,12 @@ from typing import Any
 
 from greenshard.planner._parser import Message
 from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.functions import calls
+from greenshard.planner.chance import first_choice, matches_once
 from greenshard.planner.nodes import add_target
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import (
     Broadcast,
+    Parameter,
     Pin,
     Refused,
     Routed,
@@ -66,8 +67,11 @@ def _add_insert(made: Any, inner: Any) -> None:
         for item in row.list.items:
             if unwrap(item)[0] != "set_to_default":
                 add_target(made, item, "value")
-    for target in inner.on_conflict_clause.target_list:
+    conflict = inner.on_conflict_clause
+    for target in conflict.target_list:
         add_target(made, target.res_target.val, "set")
+    if conflict.HasField("where_clause"):
+        add_target(made, conflict.where_clause, "where")
 
 
 def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], Sql]) -> Step:
@@ -91,6 +95,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         if first.sharded:
             return _plan_sharded(candidate, write)
         _check_reference(candidate)
+        if kind == "update_stmt" and not matches_once(candidate.query):
+            raise Unplannable("a row may match several, and each shard take another one of them")
         return Broadcast(write(), answer_of_one=True)
     except Unplannable as unplannable:
         return Refused(
@@ -150,6 +156,10 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
 
 
 def _value(row: Sequence[Message], at: int, candidate: Candidate, table: Table) -> Value:
+    if len(row) == 1 and row[0].HasField("param_ref"):
+        number = row[0].param_ref.number
+        if number in candidate.translation.bracketed:  # VALUES %s
+            return Parameter(candidate.translation.parameters[number - 1], item=at)
     if at >= len(row):
         raise Unplannable("a row to be inserted has too few values")
     reader = Restrictions(candidate.functions, candidate.translation)
@@ -193,11 +203,9 @@ def _check_reference(candidate: Candidate) -> None:
             f"a reference table is written by what {table.relation.name} holds on each shard",
             table.node.location,
         )
-    for call in calls(candidate.select):
-        if candidate.functions.is_volatile(call):
-            raise Unplannable(
-                "a volatile function would write other values on each shard", call.location
-            )
+    choice = first_choice(candidate.query, candidate.functions)
+    if choice is not None:
+        raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
 
 
 def _position(candidate: Candidate, inner: Any) -> int | None:

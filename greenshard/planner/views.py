@@ -1,0 +1,55 @@
+"""Goal: put the queries of views in the place of their names.
+
+    SELECT count(*) FROM big_orders b
+    SELECT count(*) FROM (SELECT ... FROM public.orders WHERE ...) b (o_orderkey, o_custkey, price)
+
+A view that tells the time would tell each shard's; and a view over tables that are gathered is not
+over the gathered ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner._parser import Message, type_name, walk
+from greenshard.planner.nodes import copy
+from greenshard.planner.nodes import select as parse_select
+from greenshard.planner.query import Derived, Query, nested, queries
+
+
+def put_views(root: Any, query: Query) -> None:
+    """Put the queries of views, and of views within them, in the place of their names.
+
+    Args:
+        root: A tree; it is changed.
+        query: The same tree with its names resolved.
+    """
+    views = {}
+    for one in queries(query, into_views=False):
+        for item in nested(one.items):
+            if isinstance(item, Derived) and item.view is not None:
+                put_views(item.definition, item.query)
+                views[id(item.view)] = item
+    for message in list(walk(root)) if views else ():
+        if type_name(message) == "Node" and message.HasField("range_var"):
+            view = views.get(id(message.range_var))
+            if view is not None:
+                message.CopyFrom(_subquery(view))
+
+
+def unqualify_columns(root: Message) -> None:
+    """Leave out the schemas of columns: what they stood for has an alias now."""
+    for message in walk(root):
+        if type_name(message) == "ColumnRef" and len(message.fields) > 2:
+            del message.fields[: len(message.fields) - 2]
+
+
+def _subquery(view: Derived) -> Message:
+    made: Any = copy(parse_select("SELECT FROM (SELECT) a").from_clause[0])
+    inner = made.range_subselect
+    inner.subquery.select_stmt.CopyFrom(view.definition)
+    inner.alias.aliasname = view.sources[0].alias
+    for column in view.columns or ():
+        inner.alias.colnames.add().string.sval = column.name
+    node: Message = made
+    return node
