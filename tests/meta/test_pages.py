@@ -4,12 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 from readme_renderer import rst
 
+import greenshard
+from greenshard.cluster import Cluster, Reference, Sharded
 from tests.meta.pages import PAGES, README, ROOT, python_blocks
 
 if TYPE_CHECKING:
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
 BLOCKS = [(page, block) for page in PAGES for block in python_blocks(page)]
 SCHEMA = """
     CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL, amount int NOT NULL);
-    CREATE TABLE currencies (code text PRIMARY KEY);
+    CREATE TABLE items (order_id int, product text, quantity int NOT NULL);
+    CREATE TABLE products (code text PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE notes (text text NOT NULL);
 """
-ROWS = {"shop_0": "(1, 'ada', 10), (2, 'bob', 20)", "shop_1": "(3, 'ada', 30), (4, 'eve', 40)"}
+TABLES = {"orders": Sharded("id"), "items": Sharded("order_id"), "products": Reference()}
+ORDERS = [(1, "ada", 10), (2, "bob", 20), (3, "ada", 30), (4, "eve", 40)]
 
 
 @pytest.fixture
@@ -31,23 +37,26 @@ def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
     """An environment in which the README's ``dbname=shop_0`` and ``dbname=shop_1`` exist."""
     server = greenshard_shards[0]
     place = psycopg2.extensions.parse_dsn(server.dsn)
+    databases = ("shop_0", "shop_1")
     conn = psycopg2.connect(server.dsn)
     conn.autocommit = True
     with conn.cursor() as cur:
-        for database, rows in ROWS.items():
+        for database in databases:
             cur.execute(f"CREATE DATABASE {database}")
-            fill(f"{server.dsn} dbname={database}", rows)
+        fill(Cluster({name: f"{server.dsn} dbname={name}" for name in databases}, TABLES))
         yield {"PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"]}
-        for database in ROWS:
+        for database in databases:
             cur.execute(f"DROP DATABASE {database} WITH (FORCE)")
     conn.close()
 
 
-def fill(dsn: str, rows: str) -> None:
-    conn = psycopg2.connect(dsn)
-    with conn, conn.cursor() as cur:
-        cur.execute(f"{SCHEMA} INSERT INTO orders VALUES {rows}")
-    conn.close()
+def fill(cluster: Cluster) -> None:
+    with closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
+        cur.execute(SCHEMA)
+        cur.executemany("INSERT INTO orders VALUES (%s, %s, %s)", ORDERS)
+        cur.execute("INSERT INTO items VALUES (1, 'a', 5)")
+        cur.execute("INSERT INTO products VALUES ('a', 'apple')")
+        conn.commit()
 
 
 def test_readme_renders_as_pypi_renders_it() -> None:
@@ -81,7 +90,10 @@ def test_readme_runs_as_written(shop: dict[str, str], tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stderr, done.returncode) == ("", 0)
-    assert done.stdout.splitlines()[:2] == ["1 10", "3 30"]
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["ada 2 20.0000000000000000", "bob 1 20.0000000000000000"]
+    assert lines[3:5] == ["[('apple', 5)]", "strategy: merge"]
+    assert any(line.startswith("GS412 ") for line in lines)
 
 
 def test_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
