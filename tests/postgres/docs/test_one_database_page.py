@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import greenshard
 from greenshard.cli import main
+from greenshard.cluster import Cluster
 from tests.postgres.docs.conftest import ORDERS, Shop
 from tests.postgres.docs.kinds import KINDS
 from tests.postgres.docs.page import PAGE, blocks
@@ -36,6 +37,33 @@ def test_the_page_has_a_plan_of_each_strategy_under_its_title() -> None:
         (name.capitalize(), name)
         for name in ("route", "reference", "concatenate", "merge", "combine", "gather")
     ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "args"),
+    [
+        ("SELECT * FROM (SELECT * FROM orders) AS o WHERE id = %s", (7,)),
+        ("SELECT quantity FROM items JOIN orders ON id = order_id WHERE id = %s", (7,)),
+        ("SELECT max(quantity) FROM items WHERE order_id IN (%s, %s)", (7, 7)),
+        ("SELECT * FROM orders WHERE id = ANY(%s)", ([7],)),
+        ("SELECT * FROM products WHERE code = (SELECT min(product) FROM items WHERE order_id = %s)",
+         (7,)),
+    ],
+)  # fmt: skip
+def test_a_key_is_found_where_the_page_says(conn: Any, sql: str, args: Any) -> None:
+    assert conn.explain(sql, args).startswith("strategy: route\nshards: s1\n")
+
+
+def test_several_keys_name_their_shards_only(greenshard_dsns: dict[str, str], shop: Shop) -> None:
+    third = {**{name: shard.primary for name, shard in shop.cluster.shards.items()},
+             "s2": greenshard_dsns["s0"]}  # fmt: skip
+    with closing(greenshard.connect(Cluster(third, shop.cluster.tables))) as conn:
+        for number in range(1, 100):
+            shards = {f"s{number}" for number in range(3)}
+            keys = (number, number + 1)
+            plan = conn.explain("SELECT count(*) FROM orders WHERE id IN (%s, %s)", keys)
+            named = set(plan.splitlines()[1].removeprefix("shards: ").split(", "))
+            assert named < shards
 
 
 def test_a_temporary_table_of_one_shard_is_there_on_that_shard(conn: Any) -> None:
