@@ -171,8 +171,9 @@ def _single(error: psycopg2.Error) -> list[BaseException]:
 
 def reason(error: psycopg2.Error) -> str:
     """Why a statement is refused, without what belongs to this statement only."""
-    first = str(error).strip().partition("\n")[0]
-    return re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"..."', first))[:120]
+    refusals: Sequence[Any] = getattr(error, "refusals", ())
+    text = refusals[-1].reason if refusals else str(error).strip().partition("\n")[0]
+    return re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"..."', text))[:120]
 
 
 @contextlib.contextmanager
