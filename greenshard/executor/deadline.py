@@ -34,6 +34,13 @@ class Deadline:
             earlier._end = now + share * max(0.0, self._end - now)
         return earlier
 
+    def later(self, seconds: float) -> Deadline:
+        """The deadline so much later."""
+        later = Deadline(self.timeout_s)
+        if self._end is not None:
+            later._end = self._end + seconds
+        return later
+
 
 #: What calls may take: seconds, None for no limit, or what is left until a deadline.
 Timeout = float | Deadline | None

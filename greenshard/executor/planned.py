@@ -171,6 +171,9 @@ class Planned(Execution):
         if self.tolerant and isinstance(timeout, Deadline):
             timeout = timeout.part(_FIRST_SHARE)
         outcome = self.run(shards, calls, timeout)
+        if outcome.failures and isinstance(self.timeout, Deadline):
+            # A shard that did not answer its cancel either has used up the grace time, too.
+            self.timeout = self.timeout.later(self.session.grace_s)
         self.stages = self.stages or Stages()
         counts = {shard: max(0, cursor.rowcount) for shard, cursor in (cursors or {}).items()}
         self.stages.add(outcome, counts)

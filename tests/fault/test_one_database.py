@@ -88,14 +88,14 @@ def test_fault_before_the_shards_read(scene, connect, fault, strategy):
 @every_fault
 @pytest.mark.parametrize("strategy", READING)
 def test_partial_answer_of_the_survivors(scene, connect, fault, strategy):
-    conn = connect(fault, on_error="partial", timeout=1.0)
+    conn = connect(fault, on_error="partial", timeout=2.0)
     cur = conn.cursor()
     query = READING[strategy].replace("1)", "0.001)")
     cur.execute(query)
     whole = cur.fetchall()
     conn.rollback()
     scene.inflict(fault)
-    with bounded(1.0 + 3 * GRACE_S), pytest.warns(greenshard.PartialResultWarning, match=VICTIM):
+    with bounded(2.0 + 3 * GRACE_S), pytest.warns(greenshard.PartialResultWarning, match=VICTIM):
         cur.execute(query)
     assert list(cur.failures) == [VICTIM]
     assert cur.fetchall() != whole or strategy == "merge"
