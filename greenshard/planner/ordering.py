@@ -16,7 +16,7 @@ from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.naming import column_name
 from greenshard.planner.nodes import quoted
 from greenshard.planner.plan import SortKey
-from greenshard.planner.query import Query, is_several, is_star
+from greenshard.planner.query import Query, Table, is_several, is_star
 from greenshard.planner.tree import location_of, names_of, same_text, unwrap
 
 
@@ -44,9 +44,11 @@ def read_order(candidate: Candidate) -> Order:
     hidden = [item.node for item, place in zip(items, places, strict=True) if place is None]
     if hidden and (candidate.query.branches or candidate.select.distinct_clause):
         raise Unplannable("ORDER BY names no column of the answer", location_of(hidden[0]))
+    shown = dict(_targets(candidate.query))
     keys = []
     for item, place in zip(items, places, strict=True):
         at = place
+        _check_comparable(item.node if at is None else shown.get(at, item.node), candidate.query)
         if at is None:
             at = next(number for number, node in enumerate(hidden) if node is item.node)
             at -= len(hidden)
@@ -73,6 +75,24 @@ def _key(item: Any, at: int, candidate: Candidate) -> SortKey:
     descending, nulls_first = direction(item)
     collation = _collation(item.node, at, candidate.query) if candidate.has_collations else None
     return SortKey(at, descending, nulls_first, collation)
+
+
+def _check_comparable(node: Message, query: Query) -> None:
+    """Refuse to sort by rows: values of a type without a name cannot be sent back as text.
+
+    Raises:
+        Unplannable: The key is a row.
+    """
+    names = names_of(node.column_ref.fields) if node.HasField("column_ref") else None
+    rows = {
+        source.alias
+        for each in query.items
+        if not isinstance(each, Table)
+        for source in each.sources
+    }
+    is_row = names is not None and names[-1] in rows and query.level.resolve(node) is None
+    if is_row or node.HasField("row_expr"):
+        raise Unplannable("rows are sorted by a whole row", location_of(node))
 
 
 def _collation(node: Message, at: int, query: Query) -> str | None:

@@ -32,6 +32,7 @@ from greenshard.planner.query import Condition, Table, queries, tables
 from greenshard.planner.restriction import Restriction
 from greenshard.planner.tree import names_of, unwrap
 from greenshard.planner.views import put_views, unqualify_columns
+from greenshard.planner.whole_rows import telling_row
 
 STRATEGY = "gather"
 _LONGEST_NAME = 63
@@ -57,6 +58,9 @@ class _Gathering:
         for table in candidate.tables:
             if table.only or table.sampled:
                 raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
+        row = telling_row(candidate.query)
+        if row is not None:
+            raise Unplannable("a whole row would be of the gathered table's type", row)
         relations = {_where(each): each for each in self._relations()}
         names = self._names(list(relations.values()))
         gathered = tuple(
