@@ -19,7 +19,7 @@ from tests.differential import databases, golden, report, writes
 from tests.differential.referee import Referee, referee
 
 SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
-STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 240)
+STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 200)
 CHECKED = 400
 BLOCKS = 6
 #: Of so few statements a few more may be refused than of many.
