@@ -62,11 +62,11 @@ class Knowledge:
 
         Switches: while another one loads the catalog.
         """
-        while (now := time.monotonic()) < self._loading_until:
-            if self.known is not None and now < self._expires:
-                return self.known
+        while time.monotonic() < self._loading_until:
+            if (known := self.current()) is not None:
+                return known
             _green.sleep(_LOOK_S)
-        return None
+        return self.current()
 
     def begin(self) -> int:
         """Say that the caller loads the catalog now; returns what to give to `keep`."""
