@@ -249,7 +249,9 @@ class _Batch:
     def send(self, cursor: RawCursor) -> None:
         """Send all; in a greenlet of the session's."""
         for texts, values in self._sendings:
-            cursor.execute("; ".join(texts), values)
+            text = "; ".join(texts)
+            # psycopg2 leaves a text alone in which there is no placeholder.
+            cursor.execute(*(text, values) if values else (text.replace("%%", "%"),))
 
 
 def _filling(
@@ -275,7 +277,7 @@ def _filling(
 
 def _declared(column: GatheredColumn) -> str:
     collation = f" COLLATE {column.collation}" if column.collation else ""
-    return f"{_quoted(column.name)} {column.type_sql}{collation}".replace("%", "%%")
+    return f"{_quoted(column.name)} " + f"{column.type_sql}{collation}".replace("%", "%%")
 
 
 def _insertion(table: GatheredTable) -> str:
