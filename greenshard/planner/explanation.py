@@ -135,7 +135,7 @@ def _named(pins: Sequence[Pin], shards: tuple[str, ...], given: Any) -> list[str
 
 def _keys(keys: Iterable[SortKey]) -> str:
     return ", ".join(
-        f"column {key.column + 1 if key.column >= 0 else f'{key.column} from the end'}"
+        f"column {key.column + 1 if key.column >= 0 else f'{-key.column} from the end'}"
         + (" descending" if key.descending else "")
         + (" nulls first" if key.nulls_first else "")
         for key in keys
