@@ -265,6 +265,7 @@ def test_one_shard_takes_statements_as_they_are(shop):
         cur.execute("SELECT count(DISTINCT customer) FROM orders")
         assert cur.fetchall() == [(7,)]
         assert conn.cluster is cluster
+        assert "shards: only" in conn.explain("SELECT count(DISTINCT customer) FROM orders")
 
 
 def test_chosen_shards_take_statements_as_they_are(conn):
