@@ -35,8 +35,6 @@ from greenshard.planner.joining import JOIN_KINDS, joined, use
 from greenshard.planner.naming import column_name
 from greenshard.planner.problem import Problem
 from greenshard.planner.query import (
-    BoundColumn,
-    Columns,
     Condition,
     Cte,
     CteScan,
@@ -44,9 +42,7 @@ from greenshard.planner.query import (
     FunctionScan,
     Item,
     Join,
-    Level,
     Query,
-    Source,
     Sublink,
     Table,
     clauses,
@@ -55,6 +51,7 @@ from greenshard.planner.query import (
 )
 from greenshard.planner.relations import SYSTEM_SCHEMAS, Relations, named_as, renamed
 from greenshard.planner.rowsets import function_alias, function_columns
+from greenshard.planner.scope import BoundColumn, Columns, Level, Source
 from greenshard.planner.tree import conjuncts, names_of, place, unwrap, walk_level
 
 Ctes = Mapping[str, Cte]

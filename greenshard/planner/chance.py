@@ -20,18 +20,8 @@ from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.functions import Functions, name_of
-from greenshard.planner.query import (
-    BoundColumn,
-    ColumnId,
-    Item,
-    Join,
-    Level,
-    Query,
-    Table,
-    expressions,
-    nested,
-    queries,
-)
+from greenshard.planner.query import Item, Join, Query, Table, expressions, nested, queries
+from greenshard.planner.scope import BoundColumn, ColumnId, Level
 from greenshard.planner.targets import (
     grouping_columns,
     is_grouped,

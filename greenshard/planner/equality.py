@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from greenshard.planner.query import BoundColumn, ColumnId, Condition, Join
+from greenshard.planner.query import Condition, Join
+from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.tree import equated
 
 Pair = tuple[ColumnId, ColumnId]

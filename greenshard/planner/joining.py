@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from greenshard.planner._parser import JOIN_FULL, JOIN_INNER, JOIN_LEFT, JOIN_RIGHT
-from greenshard.planner.query import BoundColumn, Columns, Join
+from greenshard.planner.query import Join
+from greenshard.planner.scope import BoundColumn, Columns
 
 #: How a `Join` names the kinds; a right join is turned round.
 JOIN_KINDS = {JOIN_INNER: "inner", JOIN_LEFT: "left", JOIN_RIGHT: "left", JOIN_FULL: "full"}

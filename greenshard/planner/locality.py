@@ -29,20 +29,19 @@ from greenshard.planner.chance import first_choice
 from greenshard.planner.equality import Classes, Pair, pairs, using_pairs
 from greenshard.planner.functions import Functions, calls, name_of
 from greenshard.planner.query import (
-    BoundColumn,
     Cte,
     CteScan,
     Derived,
     FunctionScan,
     Item,
     Join,
-    Level,
     Query,
     Sublink,
     Table,
     is_correlated,
     queries,
 )
+from greenshard.planner.scope import BoundColumn, Level
 from greenshard.planner.shape import (
     NOTHING_AROUND,
     Analysis,

@@ -129,6 +129,8 @@ class _OneStatement:
         kind, _ = unwrap(raw.stmt)
         step = plan_utility(self._text, raw.stmt)
         sets = may_set(raw.stmt)
+        if step is None and (unknown := self._unknown_parameter(raw)) is not None:
+            step = self._refused(unknown)
         if step is None:
             changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
@@ -140,6 +142,15 @@ class _OneStatement:
             else:
                 step = self._write(kind, inner, raw, changed)
         return Plan(step, self._refusals, reads, sets, self._tables)
+
+    def _unknown_parameter(self, raw: Any) -> Problem | None:
+        """A placeholder of the server's own: there is nothing that it could stand for."""
+        known = len(self._translation.parameters)
+        for message in walk(raw.stmt) if "$" in self._text else ():
+            if type_name(message) == "ParamRef" and message.number > known:
+                reason = f"there is no parameter ${message.number}"
+                return Problem(reason, message.location, "GS404", "Write %s.", "42P02")
+        return None
 
     # SELECT ---------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from typing import Any
 from greenshard.cluster import Cluster, Sharded
 from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.problem import Problem
-from greenshard.planner.query import BoundColumn, Columns, Source, Table
+from greenshard.planner.query import Table
+from greenshard.planner.scope import BoundColumn, Columns, Source
 
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 

@@ -32,8 +32,6 @@ from greenshard.planner.functions import Functions
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Constant, Parameter, Pin, Value
 from greenshard.planner.query import (
-    BoundColumn,
-    ColumnId,
     Condition,
     Derived,
     FunctionScan,
@@ -43,6 +41,7 @@ from greenshard.planner.query import (
     Sublink,
     Table,
 )
+from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.targets import window_partitions
 from greenshard.planner.tree import equated, names_of, unwrap
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name
-from greenshard.planner.query import BoundColumn, Columns, Level
 from greenshard.planner.relations import renamed
+from greenshard.planner.scope import BoundColumn, Columns, Level
 from greenshard.planner.tree import names_of, unwrap
 
 _PAIR = ("key", "value")

@@ -9,7 +9,8 @@ from enum import Enum
 from greenshard.cluster import Placement
 from greenshard.planner._parser import SETOP_EXCEPT, SETOP_INTERSECT, SETOP_UNION
 from greenshard.planner.equality import Classes, Pair
-from greenshard.planner.query import ColumnId, Join, Query
+from greenshard.planner.query import Join, Query
+from greenshard.planner.scope import ColumnId
 
 
 class Where(Enum):

@@ -13,7 +13,8 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.functions import Functions
 from greenshard.planner.naming import column_name
-from greenshard.planner.query import BoundColumn, Level, is_several
+from greenshard.planner.query import is_several
+from greenshard.planner.scope import BoundColumn, Level
 from greenshard.planner.tree import names_of, unwrap, walk_level
 
 _WINDOWED = frozenset({"FuncCall", "JsonAggConstructor"})

@@ -14,7 +14,8 @@ from typing import Any
 
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.functions import name_of
-from greenshard.planner.query import Level, Query, Table, expressions, is_star, nested, queries
+from greenshard.planner.query import Query, Table, expressions, is_star, nested, queries
+from greenshard.planner.scope import Level
 from greenshard.planner.tree import names_of, walk_level
 
 #: What takes a row and gives something of another type, whatever the row's type is called.

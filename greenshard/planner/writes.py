@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from greenshard.cluster import Unknown
 from greenshard.planner._parser import Message
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.chance import first_choice, matches_once
@@ -151,6 +152,8 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     )
     if table.placement is None or table.key is None or table.key.column is None:
         raise Unplannable("the placement is not known")
+    if isinstance(table.placement, Unknown):
+        raise Unplannable(f"the placement of {table.relation.name} does not tell the rows' shard")
     pin = Pin(table.placement, table.key.column.type_name, tuple(values), inserts=True)
     return Routed(Sql(candidate.text), (pin,), otherwise, writes=True)
 

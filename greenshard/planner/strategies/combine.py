@@ -43,8 +43,10 @@ from greenshard.planner.nodes import (
 )
 from greenshard.planner.ordering import direction, read_order
 from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
-from greenshard.planner.query import BoundColumn, Level, Table, is_several
+from greenshard.planner.query import Table, is_several
+from greenshard.planner.scope import BoundColumn, Level
 from greenshard.planner.shape import Where
+from greenshard.planner.strategies.concatenate import check_inner_locks
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.targets import grouping_expression
 from greenshard.planner.tree import location_of, names_of, same_text, unwrap
@@ -70,6 +72,7 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
             raise Unplannable("no sharded rows are aggregated")
         if candidate.select.locking_clause:
             raise Unplannable("rows are locked")
+        check_inner_locks(candidate)
         if candidate.has_collations:
             raise Unplannable("a column or expression has a collation of its own")
         if any(_has_sublink(candidate.select, name) for name in ("limit_count", "limit_offset")):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.plan import Refusal, Scatter
-from greenshard.planner.query import Table
+from greenshard.planner.query import Table, queries
 from greenshard.planner.shape import Where
 
 STRATEGY = "concatenate"
@@ -44,8 +44,26 @@ def check_local(candidate: Candidate) -> None:
     for step, crosses in candidate.analysis.crossing.items():
         if step != "limit":
             raise Unplannable(crosses.reason, crosses.offset)
+    check_inner_locks(candidate)
     if locks_rows(candidate):
         _check_locks(candidate)
+
+
+def check_inner_locks(candidate: Candidate) -> None:
+    """Rows of reference tables are locked on the first shard only: see `reference`.
+
+    Raises:
+        Unplannable: A subquery would lock each shard's.
+    """
+    for query in queries(candidate.query):
+        if query is candidate.query or not query.node.locking_clause:
+            continue
+        for table in query.items_of(Table):
+            if not table.sharded:
+                raise Unplannable(
+                    f"rows of reference table {table.relation.name} are locked beside sharded ones",
+                    table.node.location,
+                )
 
 
 def locks_rows(candidate: Candidate) -> bool:
@@ -54,7 +72,6 @@ def locks_rows(candidate: Candidate) -> bool:
 
 
 def _check_locks(candidate: Candidate) -> None:
-    """Rows of reference tables are locked on the first shard only: see `reference`."""
     names = {
         relation.range_var.relname
         for clause in candidate.select.locking_clause

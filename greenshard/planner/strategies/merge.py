@@ -19,6 +19,7 @@ from typing import Any
 from greenshard.planner._parser import WITH_TIES, Message
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.nodes import add_target, copy, expression, with_names
+from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.ordering import Order, read_order
 from greenshard.planner.plan import Refusal, Scatter, Slice
 from greenshard.planner.strategies.concatenate import check_local, locks_rows
@@ -77,12 +78,16 @@ def _widen(made: Any) -> None:
     A negative number is still the server's to refuse.
     """
     count, offset = (_constant(getattr(made, name)) for name in ("limit_count", "limit_offset"))
-    if count is not None and offset is not None:
-        made.limit_count.CopyFrom(expression(str(count + offset)))
+    has_limit = made.HasField("limit_count")
+    if offset is not None and (count is not None or not has_limit):
         made.ClearField("limit_offset")
+        if count is None:
+            made.limit_option = parse_select("SELECT").limit_option
+        else:
+            made.limit_count.CopyFrom(expression(str(count + offset)))
         return
     names = {"a": _integer(made.limit_count), "b": _integer(made.limit_offset)}
-    if made.HasField("limit_count"):
+    if has_limit:
         made.limit_count.CopyFrom(with_names(_SUM, names))
     made.limit_offset.CopyFrom(with_names("LEAST(b, 0)", names))
 

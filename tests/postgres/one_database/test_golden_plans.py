@@ -1,0 +1,177 @@
+"""The statements of tests/golden/plans/ give over four shards what one PostgreSQL gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import uuid
+from random import Random
+
+import psycopg2
+import pytest
+from psycopg2 import extras
+
+import greenshard
+from greenshard.cluster import Sharded, TableName
+from tests.differential.answers import answer, difference
+from tests.differential.draft import Statement
+from tests.unit.planner import scene
+from tests.unit.planner.plan_cases import plan_cases
+
+SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+ROWS = {"orders": 60, "lineitem": 150, "nation": 9, "region": 4, "customer": 13}
+FEW = 25
+WORDS = ["", "a", "A", "b", "Zed", "é", "100%", "it's", "back\\slash", "x y", "late", "now"]
+TEXTS = {"text", "varchar"}
+#: Their answers differ from one run to the next.
+BY_CHANCE = {
+    "combine.txt: parameters of their own in groups": False,
+    "gather.txt: a choice among reference rows": True,
+    "gather.txt: a choice among reference rows, in FROM": True,
+    "now.txt: now() of nothing": True,
+    "now.txt: now() on one shard": True,
+    "reference.txt: a sequence is the first shard's": True,
+}
+#: psycopg2 raises an error of Python's.
+NOT_SQL = {"parameters.txt: what psycopg2 refuses to format"}
+
+
+def value(pick: Random, column: scene.Column) -> object:
+    if pick.random() < 0.15:
+        return None
+    kind = column.type_name
+    if kind in TEXTS:
+        return pick.choice(WORDS)
+    return VALUES[kind](pick)
+
+
+VALUES = {
+    "int4": lambda pick: pick.randint(0, 12),
+    "int8": lambda pick: pick.randint(0, 12),
+    "numeric": lambda pick: pick.choice(["1.00", "2.5", "10", "0", "-3.75", "999.99", "501"]),
+    "float4": lambda pick: pick.choice([0.5, -2.0, 3.0, 0.0]),
+    "float8": lambda pick: pick.choice([0.5, 1.25, -2.0, 0.0, 100.0]),
+    "bpchar": lambda pick: pick.choice("OFP"),
+    "date": lambda pick: dt.date(2024, 1, 1) + dt.timedelta(pick.randint(0, 40)),
+    "timestamp": lambda pick: dt.datetime(2024, 1, 1) + dt.timedelta(hours=pick.randint(0, 3)),  # noqa: DTZ001
+    "timestamptz": lambda pick: dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc),
+    "uuid": lambda pick: uuid.UUID(int=pick.getrandbits(128)),
+    "bytea": lambda pick: pick.randbytes(1),
+    "bool": lambda pick: pick.random() < 0.5,
+    "json": lambda pick: pick.choice(['{"a": 1}', "{}", '{"x": null}']),
+    "jsonb": lambda pick: pick.choice(['{"a": 1, "b": [1, 2]}', "{}", '{"a": 2}']),
+    "_text": lambda pick: pick.choice([["a", "b"], [], ["x", None]]),
+}
+#: Columns without NULL whose values are the number of the row, or refer to other tables.
+NUMBERED = {"o_orderkey", "c_custkey", "n_nationkey", "r_regionkey", "l_linenumber", "Order Id"}
+REFERRING = {"l_orderkey", "i_orderkey"}
+
+
+def row(pick: Random, relation: scene.Relation, number: int) -> list[object]:
+    made = []
+    for column in relation.columns:
+        if column.name in NUMBERED or (column.name == "id" and column.type_name == "int8"):
+            made.append(number)
+        elif column.name in REFERRING:
+            made.append(pick.randint(1, 70))
+        elif column.name in relation.primary_key and column.type_name in TEXTS:
+            made.append(f"u{number}@x")
+        elif column.name in relation.primary_key and column.type_name == "bytea":
+            made.append(bytes([number]))
+        elif column.name in relation.primary_key:
+            made.append(VALUES[column.type_name](pick))
+        else:
+            made.append(value(pick, column))
+    return made
+
+
+def home(table: scene.Table, relation: scene.Relation, made: list[object]) -> str | None:
+    """The shard of a row; None for every one."""
+    if not isinstance(table.declared, Sharded):
+        return None
+    names = [column.name for column in relation.columns]
+    at = names.index(table.declared.column)
+    placement = scene.cluster().placement_of(table.declared)
+    shard = placement.shards_for(made[at], relation.columns[at].type_name, scene.SHARDS)
+    # An unknown placement is ours to choose; equal keys share a shard.
+    return shard or scene.SHARDS[sum(str(made[at]).lower().encode()) % len(scene.SHARDS)]
+
+
+@pytest.fixture(scope="module")
+def databases(greenshard_shards):
+    """The connection strings of one database with all rows, and of the shards."""
+    dsns = {name: greenshard_shards[0].dsn_of(f"gold_{name}") for name in ("one", *scene.SHARDS)}
+    admin = psycopg2.connect(greenshard_shards[0].dsn)
+    admin.autocommit = True
+    with admin.cursor() as cur:
+        for name in dsns:
+            cur.execute(f"CREATE DATABASE gold_{name} TEMPLATE template0 LOCALE 'C'")
+        cur.execute("SELECT count(*) > 0 FROM pg_collation WHERE collname = 'en-x-icu'")
+        ((has_icu,),) = cur.fetchall()
+    extras.register_uuid()
+    catalog = scene.catalog().relations
+    connections = {name: psycopg2.connect(dsn) for name, dsn in dsns.items()}
+    for connection in connections.values():
+        connection.cursor().execute(scene.ddl(has_icu=has_icu))
+    for table in scene.TABLES:
+        pick = Random(f"{SEED}/{table.name}")
+        name = TableName.read(table.name)
+        relation = catalog[name.schema or "public", name.name]
+        for number in range(ROWS.get(table.name, FEW)):
+            made = row(pick, relation, number)
+            shard = home(table, relation, made)
+            values = ", ".join(["%s"] * len(made))
+            holds = f"INSERT INTO {table.name} VALUES ({values})"
+            for each in ("one", *((shard,) if shard else scene.SHARDS)):
+                connections[each].cursor().execute(f"{holds} ON CONFLICT DO NOTHING", made)
+    for connection in connections.values():
+        connection.commit()
+        connection.close()
+    yield dsns
+    with admin.cursor() as cur:
+        for name in dsns:
+            cur.execute(f"DROP DATABASE gold_{name} WITH (FORCE)")
+    admin.close()
+
+
+@pytest.fixture(scope="module")
+def one(databases):
+    connection = psycopg2.connect(databases["one"])
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def many(databases):
+    cluster = scene.cluster({name: databases[name] for name in scene.SHARDS})
+    with greenshard.connect(cluster, timeout=30.0) as connection:
+        yield connection
+
+
+CASES = {
+    title: case
+    for title, case in plan_cases().items()
+    if not title.startswith(("writes", "utilities"))
+    and title not in NOT_SQL
+    and not (case.has_parameters and case.given is None)
+}
+
+
+@pytest.mark.parametrize("title", CASES)
+def test_shards_answer_as_one_server(title, one, many):
+    case = CASES[title]
+    statement = Statement(case.sql, case.given if case.has_parameters else None, order=None)
+    expected = answer(one, statement, {})
+    one.rollback()
+    try:
+        got = answer(many, statement, {})
+    finally:
+        many.rollback()
+    if got.error is not None:
+        refused = isinstance(got.error, psycopg2.NotSupportedError) and not got.error.pgcode
+        assert refused == case.plan.startswith("strategy: refused"), got.error
+        assert refused or (expected.error and expected.error.pgcode == got.error.pgcode), got.error
+    elif not BY_CHANCE.get(title):
+        assert expected.error is None, f"rows instead of {expected.error}"
+        assert difference(expected, got, statement) is None, f"seed {SEED}"
