@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import (
@@ -29,12 +30,12 @@ from greenshard.executor.knowledge import Known, knowledge_of
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key
+from greenshard.planner.plan import Plan, Refused
 
 if TYPE_CHECKING:
     from greenshard.cluster import Cluster
     from greenshard.executor.physical import Physical
     from greenshard.executor.session import Session
-    from greenshard.planner.plan import Plan
 
 _isolation_level = Attribute(RawConnection, "isolation_level")
 
@@ -55,6 +56,11 @@ _HARMLESS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _MOST_TEXTS = 1_000
 #: Where PostgreSQL looks by default.
 _USUAL_PATH = ("pg_catalog", "public")
+
+_TEMPORARY = (
+    "SELECT relname FROM pg_catalog.pg_class"
+    " WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'"
+)
 
 #: In ISO form, whatever the session has set.
 _NOW = (
@@ -93,6 +99,8 @@ class OneDatabase:
         self._changed = False
         self._own: Known | None = None
         self._path: tuple[str, ...] | None = None
+        self._may_hide = False
+        self._temporary: frozenset[str] = frozenset()
         self._path_known = False
         self._moves = False  # whether the end of the transaction may change the path or the digits
         self._digits: int | None = None
@@ -107,7 +115,10 @@ class OneDatabase:
         Cost: a few us for a text seen before.
         """
         known = self._known(timeout)
-        return known.planner.plan(text, has_parameters, self._path or _USUAL_PATH)
+        plan = known.planner.plan(text, has_parameters, self._path or _USUAL_PATH)
+        if self._temporary and (hidden := self._temporary.intersection(map(_bare, plan.tables))):
+            return Plan(_hiding(min(hidden)), tables=plan.tables)
+        return plan
 
     def _known(self, timeout: Timeout) -> Known:
         """Make sure of the catalog and the search path."""
@@ -147,9 +158,20 @@ class OneDatabase:
 
     def _ask_path(self, timeout: Timeout) -> None:
         informant = self._informant()
-        if informant is not None:
-            self._path = current_path(self._session, informant.shard, seconds_left(timeout))
-            self._path_known = True
+        if informant is None:
+            return
+        self._path = current_path(self._session, informant.shard, seconds_left(timeout))
+        if self._may_hide:
+            self._temporary = self._ask_temporary(timeout)
+        self._path_known = True
+
+    def _ask_temporary(self, timeout: Timeout) -> frozenset[str]:
+        """The names of the temporary tables of the sessions on all shards."""
+        able = [p for p in self._session.alive if p.transaction_status != TRANSACTION_FAILED]
+        cursors = {physical.shard: RawCursor(physical.raw) for physical in able}
+        calls = {shard: partial(cursor.execute, _TEMPORARY) for shard, cursor in cursors.items()}
+        self._session.run(calls, timeout)
+        return frozenset(name for cursor in cursors.values() for (name,) in cursor.fetchall())
 
     def _informant(self) -> Physical | None:
         """A shard that can be asked, the home if possible; None if all transactions failed."""
@@ -223,6 +245,7 @@ class OneDatabase:
         if _MOVES.search(text):
             self._forget_settings()
             self._moves = True
+            self._may_hide = self._may_hide or "temp" in text.lower()
         if changes:
             self._changed, self._own = True, None
         if not self.in_transaction:
@@ -300,3 +323,16 @@ class OneDatabase:
             row: Any = cursor.fetchone()
             self._now = row[0]
         return str(self._now)
+
+
+def _bare(table: str) -> str:
+    """A qualified name without the schema."""
+    return table.partition(".")[2]
+
+
+def _hiding(name: str) -> Refused:
+    return Refused(
+        f"a temporary table of this session hides {name} on a shard",
+        "GS410",
+        "Drop it, or give it another name.",
+    )

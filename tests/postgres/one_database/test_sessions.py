@@ -380,3 +380,20 @@ def test_timestamps_are_not_read_in_another_zone(conn, cur):
         cur.execute(query)
     conn.rollback()
     cur.execute(query)
+
+
+def test_temporary_table_that_hides_a_declared_one_is_not_read(conn):
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM orders")
+        before = cursor.fetchone()
+    conn.commit()
+    with conn.on("s1").cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE orders (id int)")
+    with conn.cursor() as cursor:
+        with pytest.raises(greenshard.NotSupportedError, match="hides orders"):
+            cursor.execute("SELECT count(*) FROM orders")
+        cursor.execute("SELECT count(*) FROM items")
+    conn.rollback()
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM orders")
+        assert cursor.fetchone() == before
