@@ -138,6 +138,9 @@ VALUE_FUNCTIONS: dict[int, str] = {
     number: name.removeprefix("SVFOP_").lower()
     for name, number in pg_query_pb2.SQLValueFunctionOp.items()
 }
+JSON_FUNCTIONS: dict[int, str] = {
+    number: name.removesuffix("_OP").lower() for name, number in pg_query_pb2.JsonExprOp.items()
+}
 XML_FUNCTIONS: dict[int, str] = {
     number: name.removeprefix("IS_").lower() for name, number in pg_query_pb2.XmlExprOp.items()
 }

@@ -14,6 +14,7 @@ from greenshard.planner._parser import (
     EXISTS_SUBLINK,
     EXPR_SUBLINK,
     IS_GREATEST,
+    JSON_FUNCTIONS,
     VALUE_FUNCTIONS,
     XML_FUNCTIONS,
     Message,
@@ -132,6 +133,7 @@ _RULES: dict[str, Callable[[Any], _Found]] = {
     ),
     "sqlvalue_function": _value_function,
     "xml_expr": _xml,
+    "json_func_expr": lambda inner: (JSON_FUNCTIONS[inner.op], _STRONG),
 }
 
 _FIXED = {
