@@ -14,11 +14,13 @@ text that means another tree is never sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from greenshard.planner._parser import (
     AEXPR_DISTINCT,
     AEXPR_NOT_DISTINCT,
+    AEXPR_OP,
     Message,
     ParserError,
     TokenKind,
@@ -78,9 +80,25 @@ def write(statement: Message, translation: Translation) -> Sql:
 
 def _faithful(statement: Message) -> str:
     """The text that is parsed as `statement` is."""
-    made = copy(statement)
+    try:
+        return _checked(_with_brackets(statement, _operands_of_tests))
+    except (ParserError, Unwritable):
+        return _checked(_with_brackets(statement, _operands))
+
+
+def _checked(statement: Message) -> str:
+    text = deparse(statement)
+    (again,) = parse(text)
+    if same_text(again.stmt) != same_text(statement.stmt):
+        raise Unwritable("libpg_query does not write it as it is")
+    return text
+
+
+def _with_brackets(statement: Message, operands: Callable[[Any], Sequence[Any]]) -> Message:
+    """The same with brackets that libpg_query does not leave out."""
+    made: Message = copy(statement)
     for message in reversed(list(walk(made))):  # what stands inside first
-        for node in _operands(message):
+        for node in operands(message):
             if unwrap(node)[0] in _CONDITIONS:
                 wrapped = expression("COALESCE(1)")
                 wrapped.coalesce_expr.args[0].CopyFrom(node)
@@ -90,11 +108,7 @@ def _faithful(statement: Message) -> str:
             target = wrapped.sub_link.subselect.select_stmt.target_list[0]
             target.res_target.val.CopyFrom(message.arg)
             message.arg.CopyFrom(wrapped)
-    text = deparse(made)
-    (again,) = parse(text)
-    if same_text(again.stmt) != same_text(made.stmt):
-        raise Unwritable("libpg_query does not write it as it is")
-    return text
+    return made
 
 
 def _loses_brackets(array: Message) -> bool:
@@ -111,7 +125,7 @@ _BARE = frozenset({"coalesce_expr", "case_expr", "min_max_expr", "sub_link", "a_
 _CONDITIONS = frozenset({"bool_expr", "null_test", "boolean_test", "a_expr"})
 
 
-def _operands(message: Any) -> list[Any]:
+def _operands_of_tests(message: Any) -> Sequence[Any]:
     """The parts of a condition around which brackets get lost."""
     kind = type_name(message)
     if kind in ("NullTest", "BooleanTest"):
@@ -119,6 +133,16 @@ def _operands(message: Any) -> list[Any]:
     if kind == "A_Expr" and message.kind in (AEXPR_DISTINCT, AEXPR_NOT_DISTINCT):
         return [message.lexpr, message.rexpr]
     return []
+
+
+def _operands(message: Any) -> Sequence[Any]:
+    """All parts around which brackets may get lost, those around which they seldom do too."""
+    kind = type_name(message)
+    if kind == "A_Expr" and message.kind != AEXPR_OP:  # LIKE, BETWEEN, IN, ANY
+        return [message.lexpr, message.rexpr, *message.rexpr.list.items]
+    if kind == "FuncCall" and message.funcname[-1].string.sval == "timezone":
+        return list(message.args)
+    return _operands_of_tests(message)
 
 
 def _bind(number: int, translation: Translation) -> tuple[str, Source]:
