@@ -266,6 +266,8 @@ class GatheredTable:
         reference: Whether it is a reference table: then any one shard has all of its rows, and so
             has the gathering PostgreSQL itself, unless this transaction changed them.
         primary_key: The columns' names, empty if they are not all there.
+        sought: For each subquery that is run for each row around it, the columns by which it finds
+            its rows.
     """
 
     name: str
@@ -275,6 +277,7 @@ class GatheredTable:
     pins: tuple[Pin, ...] | None = None
     reference: bool = False
     primary_key: tuple[str, ...] = ()
+    sought: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from greenshard.planner._parser import type_name, walk
+from greenshard.planner._parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Relation
 from greenshard.planner.nodes import copy, expression, quoted
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
-from greenshard.planner.query import Condition, Table, queries, tables
+from greenshard.planner.query import Condition, Query, Table, queries, tables
 from greenshard.planner.restriction import Restriction
-from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.tree import equated, names_of, unwrap
 from greenshard.planner.views import put_views, unqualify_columns
 from greenshard.planner.whole_rows import telling_row
 
@@ -119,6 +119,7 @@ class _Gathering:
             None if None in pins else tuple(pin for pin in pins if pin is not None),
             not table.sharded,
             relation.primary_key if known.issuperset(relation.primary_key) else (),
+            tuple(sorted(_sought(self._candidate.query, [each.table for each in places]))),
         )
 
     def _columns(self, relation: Relation, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
@@ -159,6 +160,35 @@ class _Gathering:
         put_views(made, query)
         unqualify_columns(made)
         return made
+
+
+def _sought(query: Query, places: Sequence[Table]) -> set[tuple[str, ...]]:
+    """The columns by which scalar subqueries find a table's rows for a row around them.
+
+    EXISTS and IN become joins, which PostgreSQL does without an index.
+    """
+    numbers = {column.id[0] for table in places for column in table.columns or ()}
+    scalar = (
+        sublink.query
+        for one in queries(query)
+        for sublink in one.sublinks
+        if sublink.node.sub_link_type in (EXPR_SUBLINK, ARRAY_SUBLINK)
+    )
+    found = {tuple(sorted(_compared(one, numbers))) for one in scalar}
+    return {columns for columns in found if columns}
+
+
+def _compared(query: Query, numbers: set[int]) -> set[str]:
+    """The columns of some sources that WHERE compares with one of the rows around a query."""
+    own = {column.id for column in query.level.columns or ()}
+    found = set()
+    for condition in query.where:
+        sides = [condition.level.resolve(side) for side in equated(condition.node) or ()]
+        columns = [column for column in sides if column is not None and column.family is not None]
+        inner = [column for column in columns if column.id in own and column.id[0] in numbers]
+        if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
+            found.add(inner[0].column.name)
+    return found
 
 
 def _where(relation: Relation) -> tuple[str, str]:
