@@ -184,7 +184,9 @@ class Planned(Execution):
         if self.stages is not None:
             self.stages.timings[shard].rows += rows
 
-    def last_stage(self, shard: str, text: str, parameters: Any, name: str | None = None) -> Answer:
+    def last_stage(
+        self, shard: str, text: str | bytes, parameters: Any, name: str | None = None
+    ) -> Answer:
         """Run the statement whose rows are the answer.
 
         Args:
@@ -197,7 +199,7 @@ class Planned(Execution):
         """
         connection = name or shard
         cursor = self.parts.last(connection, self.timeout)
-        sent = (text,) if parameters is None else (text, parameters)
+        sent: tuple[Any, ...] = (text,) if parameters is None else (text, parameters)
         outcome = self.session.run({connection: partial(cursor.execute, *sent)}, self.timeout)
         self.stages = self.stages or Stages()
         self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})

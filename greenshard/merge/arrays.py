@@ -41,3 +41,18 @@ def integers(text: str) -> list[int]:
     """
     inner = text[1:-1]
     return [int(each) for each in inner.split(",")] if inner else []
+
+
+def joined_arrays(pieces: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """For each column one array of all its elements; none of the arrays is empty.
+
+    Args:
+        pieces: At least one: for each column an array, whose elements are separated by commas.
+
+    >>> joined_arrays([("{1,2}", "{a,b}"), ("{3}", "{c}")])
+    ('{1,2,3}', '{a,b,c}')
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = zip(*pieces, strict=True)
+    return tuple("{" + ",".join([array[1:-1] for array in column]) + "}" for column in columns)

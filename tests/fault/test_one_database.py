@@ -7,6 +7,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from greenshard.executor import filling
 from tests.fault.scene import ANSWERING, SILENT, SURVIVORS, VICTIM, bounded, eventually, outcome
 
 TIMEOUT_S = 0.25
@@ -38,6 +39,13 @@ def grains(whole_scene):
     yield
     for name in cluster.names:
         whole_scene.ask(name, "DROP TABLE grains")
+
+
+@pytest.fixture(params=["in the text", "as tables"])
+def way(request, monkeypatch):
+    """How gathered rows go to the server."""
+    if request.param == "as tables":
+        monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
 
 
 @pytest.fixture
@@ -103,6 +111,7 @@ def test_partial_answer_of_the_survivors(scene, connect, fault, strategy):
 
 
 @every_fault
+@pytest.mark.usefixtures("way")
 def test_fault_where_the_rows_are_gathered(scene, connect, fault):
     conn = connect(fault, HOME, timeout=5.0 if fault in ANSWERING else 1.0)
     cur = conn.cursor()
@@ -129,6 +138,7 @@ def test_fault_where_the_rows_are_gathered(scene, connect, fault):
         assert cur.fetchall() == expected
 
 
+@pytest.mark.usefixtures("way")
 def test_second_kill_does_not_leave_a_transaction_where_rows_are_gathered(scene, connect):
     conn = connect()
     cur = conn.cursor()

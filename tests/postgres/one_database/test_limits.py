@@ -13,6 +13,7 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
+from greenshard.executor import filling
 
 GATHERED = "SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.id"
 
@@ -26,7 +27,6 @@ SLOW = {
     "gather, reading": GATHERED,  # waits for a lock
     "gather, gathered": f"SELECT pg_sleep(60) FROM ({GATHERED}) x",
 }
-every_slow = pytest.mark.parametrize("stage", SLOW)
 
 
 @pytest.fixture
@@ -57,6 +57,13 @@ def left(plain, tag):
         return found
 
     return look
+
+
+@pytest.fixture(params=["in the text", "as tables"])
+def way(request, monkeypatch):
+    """How gathered rows go to the server."""
+    if request.param == "as tables":
+        monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
 
 
 def nothing_runs(left):
@@ -107,19 +114,23 @@ def by_cancel(conn, call):
     canceller.get()
 
 
-@every_slow
-@pytest.mark.parametrize("way", [by_timeout, by_gevent_timeout, by_kill, by_cancel])
-def test_every_stage_ends_when_the_caller_does(conn, plain, left, stage, way):
+@pytest.mark.parametrize(
+    ("stage", "tables"), [*((stage, False) for stage in SLOW), ("gather, gathered", True)]
+)
+@pytest.mark.parametrize("end", [by_timeout, by_gevent_timeout, by_kill, by_cancel])
+def test_every_stage_ends_when_the_caller_does(conn, plain, left, monkeypatch, stage, tables, end):
+    if tables:
+        monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
     assert f"strategy: {stage.partition(',')[0]}" in conn.explain(SLOW[stage])
     conn.cursor().execute(GATHERED)
     conn.commit()
     cur = conn.cursor()
-    if way is by_timeout:
+    if end is by_timeout:
         cur.timeout = 0.3
     if stage == "gather, reading":
         plain["s1"].autocommit = False
         plain["s1"].cursor().execute("LOCK orders IN ACCESS EXCLUSIVE MODE")
-    way(conn, lambda: cur.execute(SLOW[stage]))
+    end(conn, lambda: cur.execute(SLOW[stage]))
     plain["s1"].rollback()
     plain["s1"].autocommit = True
     nothing_runs(left)
@@ -140,6 +151,7 @@ def test_stages_share_one_timeout(conn):
         cur.execute(query)
 
 
+@pytest.mark.usefixtures("way")
 def test_error_where_rows_are_gathered_leaves_the_transaction_as_it_is(conn, plain, left):
     cur = conn.cursor()
     cur.execute("UPDATE orders SET note = 'kept' WHERE id = 1")
@@ -153,6 +165,7 @@ def test_error_where_rows_are_gathered_leaves_the_transaction_as_it_is(conn, pla
     assert cur.fetchall() == [("kept",)]
 
 
+@pytest.mark.usefixtures("way")
 def test_connection_that_gathers_is_opened_again_when_it_is_lost(conn, plain):
     cur = conn.cursor()
     cur.execute(GATHERED)

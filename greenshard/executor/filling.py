@@ -1,0 +1,162 @@
+"""Rows that were read, put before a query: as temporary tables, or in its own text.
+
+A few rows go with the query, whose text then begins so::
+
+    WITH orders (id, note) AS (SELECT unnest(%s::bigint[]), unnest(%s::text[])) SELECT ...
+
+More go into temporary tables first, which can be analyzed, and whose transaction is rolled back::
+
+    CREATE TEMP TABLE orders (id bigint, note text)
+    INSERT INTO orders SELECT unnest(%s::bigint[]), unnest(%s::text[])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from greenshard._driver import RawCursor
+from greenshard.executor.reading import AS_TEXT, Rows
+from greenshard.executor.session_settings import Settings, applying
+from greenshard.planner.plan import GatheredColumn
+
+#: Statements are sent together as long as their parameters have no more characters than this.
+_BATCH_CHARACTERS = 1_000_000
+#: A temporary table of so many rows is analyzed before the query, a sample of 3,000 of them.
+_ANALYZED_ROWS = 1_000
+_SAMPLE = "SET LOCAL default_statistics_target = 10"
+#: As many pieces of a table go with a query.
+_MOST_PIECES = 16
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+#: Temporary tables are found first, unless somebody has said otherwise.
+_FIND_THEM_FIRST = (
+    "SELECT pg_catalog.set_config('search_path', 'pg_temp, ' || path, true)"
+    " FROM pg_catalog.current_setting('search_path') AS path WHERE path ~ 'pg_temp'"
+)
+#: How a query begins: comments, and then a word before which, or after which, WITH can be put.
+_QUERY = re.compile(
+    rb"(?P<before>(?:\s|--[^\n]*\n|/\*(?:(?!/\*|\*/).)*\*/)*)"
+    rb"(?:(?P<with>with\s+(?P<recursive>recursive\s+)?)|(?=select\b|values\b|table\b|\())",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Batch:
+    """Statements that are sent together, as far as they are not too large."""
+
+    def __init__(self, first: str) -> None:
+        self._sendings: list[tuple[list[str], list[str]]] = [([first], [])]
+        self._characters = 0
+
+    def add(self, text: str, parameters: Sequence[str] = ()) -> None:
+        """Add a statement with psycopg2's placeholders."""
+        self._characters += sum(map(len, parameters))
+        if self._characters > _BATCH_CHARACTERS:
+            self._sendings.append(([], []))
+            self._characters = 0
+        texts, values = self._sendings[-1]
+        texts.append(text)
+        values.extend(parameters)
+
+    def send(self, cursor: RawCursor) -> None:
+        """Send all; in a greenlet of the session's."""
+        for texts, values in self._sendings:
+            text = "; ".join(texts)
+            # psycopg2 leaves a text alone in which there is no placeholder.
+            cursor.execute(*(text, values) if values else (text.replace("%%", "%"),))
+
+
+def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
+    """What begins a transaction, makes the temporary tables, and fills them."""
+    batch = Batch(BEGIN)
+    if settings:
+        batch.add(*applying(settings))
+    for each in rows:
+        table, name = each.table, quoted(each.table.name)
+        columns = ", ".join(map(_declared, table.columns))
+        batch.add(f"CREATE TEMP TABLE {name} ({columns})")
+        for piece in each.pieces:
+            # Not in FROM, where a composite value would be unnested into its fields.
+            values = ", ".join(map(_unnested, table.columns))
+            batch.add(f"INSERT INTO pg_temp.{name} SELECT {values}", piece)
+    large = [each.table for each in rows if each.count >= _ANALYZED_ROWS]
+    if large:
+        batch.add(_SAMPLE)
+        batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
+    batch.add(_FIND_THEM_FIRST)
+    batch.add("SAVEPOINT gathered")
+    return batch
+
+
+def keying(rows: Sequence[Rows]) -> Batch | None:
+    """What adds the primary keys, after a query that failed; None if there are none."""
+    batch = None
+    for each in rows:
+        if each.table.primary_key:
+            batch = batch or Batch("ROLLBACK TO SAVEPOINT gathered")
+            columns = ", ".join(map(quoted, each.table.primary_key))
+            batch.add(f"ALTER TABLE pg_temp.{quoted(each.table.name)} ADD PRIMARY KEY ({columns})")
+    return batch
+
+
+def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | None:
+    """A query with the rows in its text; None if they are too many, or it begins strangely.
+
+    Args:
+        query: Without placeholders.
+        rows: Of each table.
+        cursor: To quote with.
+    """
+    if sum(each.characters for each in rows) > _BATCH_CHARACTERS:
+        return None
+    if any(len(each.pieces) > _MOST_PIECES for each in rows):
+        return None
+    begins = _QUERY.match(query)
+    if begins is None:
+        return None
+    tables = ", ".join(map(_common_table, rows))
+    recursive = "RECURSIVE " if begins["recursive"] else ""
+    text = f"WITH {recursive}{tables}{',' if begins['with'] else ''} "
+    arrays = [array for each in rows for piece in each.pieces for array in piece]
+    put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
+    return begins["before"] + put + query[begins.end() :]
+
+
+def _common_table(rows: Rows) -> str:
+    columns = rows.table.columns
+    names = ", ".join(quoted(column.name) for column in columns)
+    values = ", ".join(_typed(column, _unnested(column)) for column in columns)
+    pieces = ["SELECT " + values] * len(rows.pieces)
+    if not pieces:
+        nothing = ", ".join(_typed(column, "NULL") for column in columns)
+        pieces = [f"SELECT {nothing} WHERE false"]
+    return f"{quoted(rows.table.name)} ({names}) AS ({' UNION ALL '.join(pieces)})"
+
+
+def _typed(column: GatheredColumn, value: str) -> str:
+    """A value with the column's whole type, its precision and its collation."""
+    return f"{value}::{_type(column)}{_collation(column)}"
+
+
+def _declared(column: GatheredColumn) -> str:
+    return f"{quoted(column.name)} {_type(column)}{_collation(column)}"
+
+
+def _unnested(column: GatheredColumn) -> str:
+    if column.is_array:  # its values came as text, for they need not have the same dimensions
+        return f"pg_catalog.unnest(%s{AS_TEXT}[])::{_type(column)}"
+    return f"pg_catalog.unnest(%s::{_type(column)}[])"
+
+
+def _type(column: GatheredColumn) -> str:
+    return column.type_sql.replace("%", "%%")
+
+
+def _collation(column: GatheredColumn) -> str:
+    return f" COLLATE {column.collation}".replace("%", "%%") if column.collation else ""
+
+
+def quoted(name: str) -> str:
+    """An identifier, in a text with psycopg2's placeholders."""
+    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
