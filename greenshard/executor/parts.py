@@ -52,7 +52,12 @@ class Parts:
 
     def of(self, shard: str) -> RawCursor:
         """The cursor of a shard whose connection there is."""
-        return self._of(self._cursors, shard, self._logical.name)
+        cursor = self._cursors.get(shard)
+        if cursor is None:
+            physical = self._session.physicals[shard]
+            cursor = self._cursors[shard] = self._make(physical, self._logical.name)
+            self._bridge(cursor)
+        return cursor
 
     def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
         """The cursors for a statement, of the shards whose connections there are.
@@ -95,7 +100,11 @@ class Parts:
 
         Switches: the first time that a user's type is registered.
         """
-        cursor = self._of(self._lasts, connection, None)
+        physical = self._session.connection(connection)
+        cursor = self._lasts.get(connection)
+        if cursor is None or cursor.connection is not physical.raw:
+            cursor = self._lasts[connection] = self._make(physical, None)
+            self._bridge(cursor)
         self._apply_typecasters({connection: cursor}, timeout)
         self.asked = cursor
         return cursor
@@ -106,17 +115,8 @@ class Parts:
         return (home or self._session.alive[0]).raw
 
     def _there(self, shards: Iterable[str]) -> list[str]:
-        alive = {physical.shard for physical in self._session.alive}
-        return [shard for shard in shards if shard in alive]
-
-    def _of(self, made: dict[str, RawCursor], connection: str, name: str | None) -> RawCursor:
-        physical = self._session.connection(connection)
-        cursor = made.get(connection)
-        if cursor is None or cursor.connection is not physical.raw:
-            cursor = made[connection] = self._make(physical, name)
-            if self._rows_set:
-                self._bridge(cursor)
-        return cursor
+        physicals = self._session.physicals
+        return [s for s in shards if (found := physicals.get(s)) is not None and found.alive]
 
     @property
     def own_time_zones(self) -> bool:
@@ -185,7 +185,7 @@ class Parts:
 
     def _bridge(self, cursor: RawCursor) -> None:
         """Let the shard's rows be made for the logical cursor, which knows all columns."""
-        if not self._shapes:
+        if not (self._rows_set and self._shapes):
             return
         reference, factory = self._reference, row_factory.read(self._logical)
         row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))
