@@ -1,0 +1,170 @@
+"""Key values to shards when a statement runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import uuid
+from typing import Any
+
+import pytest
+
+from greenshard.cluster import Hash, List, Placement, Unknown
+from greenshard.planner.pins import named_shards
+from greenshard.planner.plan import Constant, Parameter, Pin
+
+SHARDS = ("s0", "s1", "s2", "s3")
+UTC = dt.timezone.utc
+MOMENT = dt.datetime(2024, 1, 1, 5)  # noqa: DTZ001
+
+
+class Place(Placement):
+    """Says which value it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
+        self.asked.append(value)
+        return "s0"
+
+
+class Number(enum.IntEnum):
+    SEVEN = 7
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def placed(value: Any, type_name: str, *, inserts: bool = False) -> Any:
+    """What a placement is asked for; None if it is not asked, because the value is not sure."""
+    place = Place()
+    named = named_shards([Pin(place, type_name, (Parameter(0),), inserts)], SHARDS, (value,))
+    assert (named is None) == (not place.asked)
+    return None if named is None else place.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value", "key"),
+    [
+        ("int4", 7, 7),
+        ("int8", -(2**63), -(2**63)),
+        ("int8", "7", 7),
+        ("int8", " +7 ", 7),
+        ("int2", "-7", -7),
+        ("oid", 7, 7),
+        ("text", "a", "a"),
+        ("text", "", ""),
+        ("varchar", "é ", "é "),
+        ("bpchar", "a  ", "a  "),
+        ("uuid", uuid.UUID(int=5), uuid.UUID(int=5)),
+        ("uuid", "00000000-0000-0000-0000-000000000005", uuid.UUID(int=5)),
+        ("uuid", "{00000000000000000000000000000005}", uuid.UUID(int=5)),
+        ("bytea", b"\x00", b"\x00"),
+        ("bytea", bytearray(b"a"), b"a"),
+        ("bytea", memoryview(b"a"), b"a"),
+        ("bool", True, True),
+        ("date", dt.date(2024, 1, 1), dt.date(2024, 1, 1)),
+        ("date", "2024-01-01", dt.date(2024, 1, 1)),
+        ("timestamp", MOMENT, MOMENT),
+        ("timestamptz", MOMENT.replace(tzinfo=UTC), MOMENT.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_value_of_the_key_s_type_is_placed(type_name: str, value: Any, key: Any) -> None:
+    assert placed(value, type_name) == key
+    assert type(placed(value, type_name)) is type(key)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value"),
+    [
+        ("int4", True),
+        ("int4", 7.0),
+        ("int4", decimal.Decimal(7)),
+        ("int4", Number.SEVEN),
+        ("int4", "7.0"),
+        ("int4", "0x7"),
+        ("int4", "1_000"),
+        ("int4", "\u0667"),
+        ("int4", ""),
+        ("int8", 2**63),
+        ("int8", b"7"),
+        ("text", 7),
+        ("text", b"a"),
+        ("text", Text("a")),
+        ("text", ["a"]),
+        ("uuid", "5"),
+        ("uuid", 5),
+        ("bytea", "a"),
+        ("bytea", r"\x00"),
+        ("bool", 1),
+        ("bool", "t"),
+        ("date", "2024-1-1"),
+        ("date", "2024-02-30"),
+        ("date", "infinity"),
+        ("date", "01/02/2024"),
+        ("date", MOMENT),
+        ("timestamp", dt.date(2024, 1, 1)),
+        ("timestamp", "2024-01-01"),
+        ("timestamp", MOMENT.replace(tzinfo=UTC)),
+        ("timestamptz", MOMENT),
+        ("numeric", 7),
+        ("float8", 7.0),
+        ("mood", "sad"),
+    ],
+)
+def test_a_value_whose_key_is_not_sure_may_be_any_shard_s(type_name: str, value: Any) -> None:
+    assert placed(value, type_name) is None
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value"), [("varchar", "a "), ("timestamp", MOMENT.replace(microsecond=1))]
+)
+def test_a_value_that_a_column_may_cut_off_is_not_inserted(type_name: str, value: Any) -> None:
+    assert placed(value, type_name) == value
+    assert placed(value, type_name, inserts=True) is None
+
+
+def test_text_is_inserted_with_its_blanks() -> None:
+    assert placed("a ", "text", inserts=True) == "a "
+    assert placed("a ", "bpchar", inserts=True) == "a "
+
+
+def test_null_is_no_row_s_key_but_has_a_place() -> None:
+    reading = Pin(Hash(), "int4", (Constant(None),))
+    assert named_shards([reading], SHARDS, None) == frozenset()
+    inserting = Pin(Hash(), "int4", (Constant(None),), inserts=True)
+    assert named_shards([inserting], SHARDS, None) == {"s0"}
+
+
+def test_several_values_name_several_shards() -> None:
+    place = List({1: "s1", 2: "s2"}, default="s3")
+    pin = Pin(place, "int4", (Parameter("k", several=True),))
+    assert named_shards([pin], SHARDS, {"k": [1, 2, 1, None]}) == {"s1", "s2"}
+    assert named_shards([pin], SHARDS, {"k": (5,)}) == {"s3"}
+    assert named_shards([pin], SHARDS, {"k": []}) == frozenset()
+    assert named_shards([pin], SHARDS, {"k": [[1], [2]]}) is None
+    assert named_shards([pin], SHARDS, {"k": {1, 2}}) is None
+    assert named_shards([pin], SHARDS, {"k": "12"}) is None
+
+
+def test_one_of_a_tuple_s_values_is_the_key() -> None:
+    pin = Pin(List({1: "s1", 2: "s2"}), "int4", (Parameter(0, item=1),), inserts=True)
+    assert named_shards([pin], SHARDS, (("a", 2),)) == {"s2"}
+    assert named_shards([pin], SHARDS, (("a",),)) is None
+    assert named_shards([pin], SHARDS, ("ab",)) is None
+
+
+def test_all_pins_count() -> None:
+    place = List({1: "s1", 2: "s2"})
+    pins = [Pin(place, "int4", (Constant(n),)) for n in (1, 2)]
+    assert named_shards(pins, SHARDS, None) == {"s1", "s2"}
+    unknown = Pin(Unknown(), "int4", (Constant(1),))
+    assert named_shards([*pins, unknown], SHARDS, None) is None
+
+
+def test_a_parameter_that_is_missing_is_the_caller_s_to_report() -> None:
+    with pytest.raises(LookupError):
+        named_shards([Pin(Hash(), "int4", (Parameter(1),))], SHARDS, (1,))
