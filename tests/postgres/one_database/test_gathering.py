@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import filling
+from greenshard.executor import filling, gathering
 
 JOIN = "orders a JOIN orders b ON a.customer = b.id"
 QUERIES = {
@@ -132,3 +132,25 @@ def test_many_rows_of_every_shard(shop):
         )
         assert cur.fetchone() == (15002, 3 * 17503500 - 1000, "n6000", ["1000"], 15002)
         conn.rollback()
+
+
+def test_subqueries_find_gathered_rows_by_an_index(conn, single, way, monkeypatch):
+    monkeypatch.setattr(filling, "_ANALYZED_ROWS", 1)
+    statement = """
+        SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
+        ORDER BY 1"""
+    made = filling.filling
+    texts = []
+
+    def noted(rows, settings):
+        batch = made(rows, settings)
+        texts.extend(text for sending, _ in batch._sendings for text in sending)
+        return batch
+
+    monkeypatch.setattr(gathering, "filling", noted)
+    with conn.cursor() as ours, single.cursor() as theirs:
+        for cursor in (ours, theirs):
+            cursor.execute(statement)
+        assert ours.fetchall() == theirs.fetchall()
+    indexed = any('CREATE INDEX ON pg_temp."items" ("order_id")' in text for text in texts)
+    assert indexed is (way == "as tables")
