@@ -8,12 +8,12 @@ needs all columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 from greenshard.planner._parser import EXISTS_SUBLINK, Message, type_name, walk
-from greenshard.planner.query import Query, Table, is_star, queries
+from greenshard.planner.query import Item, Join, Query, Table, is_star, nested, queries
 from greenshard.planner.tree import names_of
 
 
@@ -83,21 +83,47 @@ class Mentions:
 
 
 def _starred(query: Query) -> set[int]:
-    """The sources of which a star shows the columns, by number; -1 stands for all.
+    """The tables of which a star shows the columns, by number; -1 stands for all.
 
     The star of ``EXISTS (SELECT * ...)`` shows none.
     """
-    found: set[int] = set()
     idle = {
         id(sublink.query)
         for one in queries(query)
         for sublink in one.sublinks
         if sublink.node.sub_link_type == EXISTS_SUBLINK and not sublink.query.node.sort_clause
     }
+    owners = _owners(query)
+    found: set[int] = set()
     for one in queries(query):
-        targets = [target.res_target.val for target in one.node.target_list]
-        for node in targets if id(one) not in idle else ():
-            if is_star(node):
-                columns = one.level.expand(node)
-                found |= {column.id[0] for column in columns} if columns is not None else {-1}
+        for target in one.node.target_list if id(one) not in idle else ():
+            if is_star(target.res_target.val):
+                found |= _of_star(target.res_target.val, one, owners)
     return found
+
+
+def _of_star(node: Any, query: Query, owners: Mapping[int, Item]) -> set[int]:
+    items = query.items
+    if len(node.column_ref.fields) > 1:
+        source = query.level.source_of(node)
+        if source is None:
+            return {-1}
+        items = [owners[id(source)]]
+    return {
+        column.id[0]
+        for item in nested(items)
+        if isinstance(item, Table)
+        for column in item.columns or ()
+    }
+
+
+def _owners(query: Query) -> dict[int, Item]:
+    """For each source the item that it is a name of."""
+    owners: dict[int, Item] = {}
+    for one in queries(query):
+        for item in nested(one.items):
+            for source in item.sources:
+                # A join without an alias has the sources of what it joins.
+                if not isinstance(item, Join) or id(source) not in owners:
+                    owners[id(source)] = item
+    return owners

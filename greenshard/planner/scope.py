@@ -118,15 +118,19 @@ class Level:
 
     def expand(self, node: Message) -> Columns:
         """The columns of ``*`` or ``t.*``; None if they are not known."""
-        fields = node.column_ref.fields
-        if len(fields) == 1:
+        if len(node.column_ref.fields) == 1:
             return self.columns
-        *schema, alias = names_of(fields[:-1]) or ("",)
+        source = self.source_of(node)
+        return source.columns if source is not None else None
+
+    def source_of(self, node: Message) -> Source | None:
+        """What `t` is in ``t.*``."""
+        *schema, alias = names_of(node.column_ref.fields[:-1]) or ("",)
         level: Level | None = self
         while level is not None:
             for source in level.sources:
                 if source.alias == alias and schema in ([], [source.schema]):
-                    return source.columns
+                    return source
             level = level.parent
         return None
 

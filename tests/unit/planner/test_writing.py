@@ -116,7 +116,7 @@ def test_what_is_written_is_parsed_as_it_was_meant(sql: str) -> None:
     (again,) = parse(written(sql, False))
     same = same_text(tree.stmt) == same_text(again.stmt)
     # Brackets that would get lost are put in as COALESCE or a query.
-    assert same or written(sql, False).count("(") > sql.count("(")
+    assert same or any(word in written(sql, False) for word in ("COALESCE(", "(SELECT "))
 
 
 @pytest.mark.parametrize("sql", ["SELECT (NOT a)[1]", 'SELECT (NOT a) COLLATE "C"'])
