@@ -31,6 +31,7 @@ from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.opening import close_opened, failed_opening, open_all
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
+from greenshard.executor.values import plan_for
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
@@ -260,8 +261,9 @@ class Connection(Settings, RawConnection):
             cursor = Cursor(self)
             text = cursor._decoded(cursor._text(sql))
             cursor.mogrify(text, args)
-            plan = database.plan(text, args is not None, self.timeout)
-            return database.explain(plan, args, verbose=verbose)
+            raw = cursor._parts.quoting()
+            _, given, plan = plan_for(database, raw, text, args, self.timeout)
+            return database.explain(plan, given, verbose=verbose)
 
     def _declared(self, what: str) -> OneDatabase:
         """What is known of the cluster.

@@ -28,7 +28,7 @@ from greenshard.executor.planned import Planned
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan
 from greenshard.executor.streaming import Stream, streams
-from greenshard.executor.values import needs_values, with_odd_values, written
+from greenshard.executor.values import plan_for
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement, redact
 from greenshard.planner.union import refuse_insert
@@ -195,20 +195,19 @@ class Cursor(AnswerView, RawCursor):
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
         conn, text = self._logical, self._decoded(query)
         timeout = None if self.timeout is None else Deadline(self.timeout)
-        if not many and (whole := with_odd_values(conn._home.raw, text, given)) is not None:
-            text, given = whole, None
-        plan = database.plan(text, given is not None, timeout)
-        if not many and needs_values(plan, given):
-            text, given = written(conn._home.raw, text, given), None
-            plan = database.plan(text, False, timeout)
-        if not plan.reads:
+        if many:
+            plan = database.plan(text, True, timeout)
+        else:
+            text, given, plan = plan_for(database, self._parts.quoting(), text, given, timeout)
+        reads = plan.reads and not many
+        if not reads:
             conn._admit_write(text)
         execution = Planned(
             conn._session,
             self._parts,
             timeout,
-            plan.reads,
-            plan.reads and self.on_error == "partial",
+            reads,
+            reads and self.on_error == "partial",
             None if self.name is None else self._streams,
             database=database,
             plan=plan,

@@ -80,11 +80,11 @@ def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
             # Not in FROM, where a composite value would be unnested into its fields.
             values = ", ".join(map(_unnested, table.columns))
             batch.add(f"INSERT INTO pg_temp.{name} SELECT {values}", piece)
-    large = [each.table for each in rows if each.count >= _ANALYZED_ROWS]
-    for table in large:
+    for table in [each.table for each in rows if _is_sought(each)]:
         for sought in table.sought:
             columns = ", ".join(map(quoted, sought))
             batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} ({columns})")
+    large = [each.table for each in rows if each.count >= _ANALYZED_ROWS]
     if large:
         batch.add(_SAMPLE)
         batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
@@ -105,7 +105,7 @@ def keying(rows: Sequence[Rows]) -> Batch | None:
 
 
 def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | None:
-    """A query with the rows in its text; None if they are too many, or it begins strangely.
+    """A query with the rows in its text; None if tables are better, or it begins strangely.
 
     Args:
         query: Without placeholders.
@@ -114,7 +114,7 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     """
     if sum(each.characters for each in rows) > _BATCH_CHARACTERS:
         return None
-    if any(len(each.pieces) > _MOST_PIECES for each in rows):
+    if any(len(each.pieces) > _MOST_PIECES or _is_sought(each) for each in rows):
         return None
     begins = _QUERY.match(query)
     if begins is None:
@@ -125,6 +125,11 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     arrays = [array for each in rows for piece in each.pieces for array in piece]
     put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
     return begins["before"] + put + query[begins.end() :]
+
+
+def _is_sought(rows: Rows) -> bool:
+    """Whether an index pays off."""
+    return bool(rows.table.sought) and rows.count >= _ANALYZED_ROWS
 
 
 def _common_table(rows: Rows) -> str:

@@ -110,9 +110,15 @@ class Parts:
         return cursor
 
     def quoting(self) -> RawConnection:
-        """A connection that can quote: the home, or another one that is there."""
-        home = self._home if self._home.alive else None
-        return (home or self._session.alive[0]).raw
+        """A connection that can quote: the home, or another one that is there.
+
+        Raises:
+            errors.Error: None is.
+        """
+        if self._home.alive:
+            return self._home.raw
+        self._session.check_alive()
+        return self._session.alive[0].raw
 
     def _there(self, shards: Iterable[str]) -> list[str]:
         physicals = self._session.physicals

@@ -11,13 +11,13 @@ from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answer import Answer, CountedAnswer
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies import run_plan
-from greenshard.executor.values import needs_values, with_odd_values, written
+from greenshard.executor.values import plan_for
 from greenshard.planner.parameters import odd_parameters
 from greenshard.planner.plan import Routed
 
 
 def run_many(e: Planned) -> Answer:
-    """Run the statement once for each set of parameters; they are the list ``e.given``.
+    """Run the statement, as one that writes, for each set of parameters of the list ``e.given``.
 
     If each set goes to one shard, each shard runs its own at the same time as the others.
 
@@ -34,23 +34,13 @@ def run_many(e: Planned) -> Answer:
         return e.fan_out(shards, calls)
     count, status = 0, None
     for given in e.given:
-        one = replace(_settled(e, given), stages=None, now=None, query=None)
+        text, values, plan = plan_for(e.database, e.parts.quoting(), e.text, given, e.timeout)
+        one = replace(e, plan=plan, text=text, given=values, stages=None, now=None, query=None)
         answer = run_plan(one)
         e.query, e.shards, e.strategy = one.query, one.shards, one.strategy
         count += max(0, answer.rowcount)
         status = answer.statusmessage
     return CountedAnswer(count, status)
-
-
-def _settled(e: Planned, given: Any) -> Planned:
-    """The execution for one set of parameters, which are put into the text if that is needed."""
-    raw = e.session.physicals[e.any_shard()].raw
-    text = with_odd_values(raw, e.text, given)
-    if text is None and needs_values(e.plan, given):
-        text = written(raw, e.text, given)
-    if text is None:
-        return replace(e, given=given)
-    return replace(e, text=text, given=None, plan=e.database.plan(text, False, e.timeout))
 
 
 def _split(e: Planned) -> dict[str, list[Any]] | None:

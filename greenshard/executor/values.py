@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard._driver import RawConnection, RawCursor, python_encoding
+from greenshard.executor.deadline import Timeout
+from greenshard.executor.one_database import OneDatabase
 from greenshard.planner.parameters import is_literal, odd_parameters
 from greenshard.planner.plan import Plan, Refused
 
@@ -29,6 +31,20 @@ def with_odd_values(raw: RawConnection, text: str, given: Any) -> str | None:
     return None
 
 
-def needs_values(plan: Plan, given: Any) -> bool:
-    """Whether the statement may be readable with its parameters in it, as ``date %s`` is."""
-    return given is not None and isinstance(plan.step, Refused) and plan.step.unreadable
+def plan_for(
+    database: OneDatabase, raw: RawConnection, text: str, given: Any, timeout: Timeout
+) -> tuple[str, Any, Plan]:
+    """The plan of a statement with these parameters, and the text and parameters that it is for.
+
+    The parameters are put into the text where the text alone does not say what it means: one of
+    them may be any SQL, or the text cannot be read without them, as ``date %s``.
+
+    Switches: when something must be asked for first.
+    """
+    if (whole := with_odd_values(raw, text, given)) is not None:
+        text, given = whole, None
+    plan = database.plan(text, given is not None, timeout)
+    if given is not None and isinstance(plan.step, Refused) and plan.step.unreadable:
+        text, given = written(raw, text, given), None
+        plan = database.plan(text, False, timeout)
+    return text, given, plan

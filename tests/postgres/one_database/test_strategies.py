@@ -280,3 +280,44 @@ def test_chosen_shards_take_statements_as_they_are(conn):
     cur = conn.cursor()
     cur.execute("SELECT count(*) FROM orders")
     assert cur.fetchall() == [(60,)] != some
+
+
+def test_parameters_that_are_any_sql_are_planned_as_such(conn, single):
+    sql = psycopg2.extensions.AsIs
+    for statement, parameters in [
+        ("SELECT %s FROM orders", (sql("count(*)"),)),
+        ("SELECT id FROM orders WHERE id = 1 %s ORDER BY id", (sql("OR id < 5"),)),
+    ]:
+        rows = []
+        for connection in (conn, single):
+            cur = connection.cursor()
+            cur.execute(statement, parameters)
+            rows.append(cur.fetchall())
+        assert rows[0] == rows[1]
+    counts = []
+    for connection in (conn, single):
+        cur = connection.cursor()
+        cur.executemany(
+            "UPDATE orders SET note = %s WHERE id = %s",
+            [("a", 1), ("b", sql("2 OR customer = 3")), ("c", 4)],
+        )
+        counts.append(cur.rowcount)
+        cur.execute("SELECT id, note FROM orders ORDER BY id")
+        counts.append(cur.fetchall())
+    assert counts[:2] == counts[2:]
+    assert "strategy: combine" in conn.explain("SELECT %s FROM orders", (sql("count(*)"),))
+
+
+def test_all_shards_lost_is_an_error_that_names_them(conn, plain):
+    cur = conn.cursor()
+    cur.execute("SELECT 1")
+    conn.commit()
+    for name, connection in plain.items():
+        pid = conn._session.physicals[name].raw.info.backend_pid
+        connection.cursor().execute("SELECT pg_terminate_backend(%s)", (pid,))
+    with pytest.raises(psycopg2.Error):
+        cur.execute("SELECT count(*) FROM orders")
+    for query, parameters in (("SELECT count(*) FROM orders", None), ("SELECT %s", (1,))):
+        with pytest.raises(psycopg2.Error, match="s2"):
+            cur.execute(query, parameters)
+    assert conn.closed == 2
