@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenshard import errors
 from greenshard._driver import (
@@ -28,9 +26,17 @@ from greenshard.arguments import (
 )
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.one_database import OneDatabase
-from greenshard.executor.opening import close_opened, failed_opening, open_all
+from greenshard.executor.opening import (
+    GATHER_LIMIT,
+    HomeUnreachable,
+    Opening,
+    close_opened,
+    failed_opening,
+    open_all,
+)
 from greenshard.executor.physical import Physical, closed
 from greenshard.executor.session import Session
+from greenshard.executor.typecasters import is_registration
 from greenshard.executor.values import plan_for
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.planner.target import Target, choose
@@ -38,53 +44,8 @@ from greenshard.scope import Scope
 from greenshard.settings import Settings
 from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
 
-if TYPE_CHECKING:
-    from greenshard.cluster import Cluster
-
-#: How many rows a statement may bring to one server, unless the connection says otherwise.
-GATHER_LIMIT = 1_000_000
-
 #: Stands for no key: None is one.
 _NO_KEY: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What to open, and how.
-
-    Attributes:
-        shards: For each name a connection string, or psycopg2's open connection.
-        connect_timeout_s: Seconds for all shards together; None for no limit.
-        timeout_s: Seconds for each call afterwards; None for no limit.
-        on_error: "raise" or "partial".
-        grace_s: Seconds that a server may take to answer a cancel.
-        missing: Why shards are left out (with "partial").
-        cluster: The declaration that the shards are of, if there is one.
-        limits: `allow_scatter`, `allow_gather` and `gather_limit`.
-    """
-
-    shards: Mapping[str, Dsn | RawConnection]
-    connect_timeout_s: float | None = None
-    timeout_s: float | None = None
-    on_error: str = "raise"
-    grace_s: float = 5.0
-    missing: Mapping[str, BaseException] = field(default_factory=dict)
-    cluster: Cluster | None = None
-    limits: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def home_text(self) -> str:
-        """What the home's class is called with: its connection string, with the password."""
-        home = next(shard for name, shard in self.shards.items() if name not in self.missing)
-        return home.text if isinstance(home, Dsn) else home.dsn
-
-
-class HomeUnreachable(Exception):
-    """The shard that the logical connection was to live on cannot be opened; others can."""
-
-    def __init__(self, failures: Mapping[str, BaseException]) -> None:
-        super().__init__()
-        self.failures = failures
 
 
 class Connection(Settings, RawConnection):
@@ -209,7 +170,7 @@ class Connection(Settings, RawConnection):
         if withhold:
             cursor.withhold = withhold
         cursor.scrollable = scrollable
-        if cursor_factory is RawCursor and _for_registration(sys._getframe(1)):
+        if cursor_factory is RawCursor and is_registration(sys._getframe(1)):
             cursor._target = Target((self._home.shard,))
         return cursor
 
@@ -449,15 +410,3 @@ def connection_class(factory: Any) -> type[Connection]:
         cls: type[Connection] = factory
         return cls
     return type(factory.__name__, (factory, Connection), {"__module__": factory.__module__})
-
-
-def _for_registration(frame: FrameType) -> bool:
-    """Whether psycopg2 looks a type up in the catalog, to register a typecaster for it.
-
-    The union of what the shards' catalogs say would be read as one type with every attribute
-    several times. `executor.typecasters` does for the other shards what must be done.
-    """
-    return (
-        frame.f_code.co_name == "_solve_conn_curs"
-        and frame.f_globals.get("__name__") == "psycopg2.extras"
-    )

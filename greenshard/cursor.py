@@ -23,6 +23,7 @@ from greenshard.executor.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.columns import check_columns
 from greenshard.executor.deadline import Deadline
 from greenshard.executor.execution import Calls, Execution
+from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
 from greenshard.executor.repeating import calling, run_many
@@ -45,7 +46,7 @@ logger = logging.getLogger("greenshard")
 _LONGEST_READ = 10_000
 
 
-class Cursor(AnswerView, RawCursor):
+class Cursor(AnswerView, Fetching, RawCursor):
     """A cursor over the shards that its connection targets.
 
     Each shard's rows stay in a plain cursor of psycopg2. A ``cursor_factory`` is mixed in by
@@ -314,62 +315,6 @@ class Cursor(AnswerView, RawCursor):
                 cursors = self._parts.ready(self._alive(), self.timeout)
             self._answer = Answer(cursors, self._streams(cursors))
         return self._answer.rows
-
-    def fetchone(self) -> Any:
-        """The next row of the first shard, then of the second, ...; None after the last.
-
-        Switches: only on a named cursor.
-        """
-        try:
-            return self._rows().fetchone()
-        except DriverError as exc:
-            self._fail(exc)
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """At most `size` rows (default: ``arraysize``), of as many shards as it takes.
-
-        Switches: only on a named cursor.
-        """
-        try:
-            return self._rows().fetchmany(self.arraysize if size is None else size)
-        except DriverError as exc:
-            self._fail(exc)
-
-    def fetchall(self) -> list[Any]:
-        """All rows that are left.
-
-        Switches: only on a named cursor.
-        """
-        try:
-            return self._rows().fetchall()
-        except DriverError as exc:
-            self._fail(exc)
-
-    def __iter__(self) -> Cursor:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return next(self._rows())
-        except DriverError as exc:
-            self._fail(exc)
-
-    def scroll(self, value: int, mode: str = "relative") -> None:
-        """Move to another row. A named cursor can only be moved over one shard.
-
-        Switches: only on a named cursor.
-        """
-        self._check()
-        if self.name is not None and self._answer.shard_count > 1:
-            raise errors.NotSupportedError(
-                "a named cursor over several shards cannot be scrolled",
-                code="GS403",
-                hint="Fetch the rows to be passed over, or restrict the cursor with conn.on(...).",
-            )
-        try:
-            self._rows().scroll(value, mode)
-        except DriverError as exc:
-            self._fail(exc)
 
     # What is known of the last statement ----------------------------------------------------
 

@@ -11,13 +11,8 @@ from greenshard import arguments, errors
 from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
-from greenshard.connection import (
-    GATHER_LIMIT,
-    Connection,
-    HomeUnreachable,
-    Opening,
-    connection_class,
-)
+from greenshard.connection import Connection, connection_class
+from greenshard.executor.opening import GATHER_LIMIT, HomeUnreachable, Opening
 from greenshard.executor.physical import closed
 from greenshard.limits import refuse_async
 

@@ -3,14 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from greenshard import _green, errors
-from greenshard._driver import DriverError
+from greenshard._driver import DriverError, Dsn, RawConnection
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
 
+if TYPE_CHECKING:
+    from greenshard.cluster import Cluster
+
 #: How long, in seconds, greenlets may take to start; then they are ended.
 _START_S = 0.05
+
+
+#: How many rows a statement may bring to one server, unless the connection says otherwise.
+GATHER_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What to open, and how.
+
+    Attributes:
+        shards: For each name a connection string, or psycopg2's open connection.
+        connect_timeout_s: Seconds for all shards together; None for no limit.
+        timeout_s: Seconds for each call afterwards; None for no limit.
+        on_error: "raise" or "partial".
+        grace_s: Seconds that a server may take to answer a cancel.
+        missing: Why shards are left out (with "partial").
+        cluster: The declaration that the shards are of, if there is one.
+        limits: `allow_scatter`, `allow_gather` and `gather_limit`.
+    """
+
+    shards: Mapping[str, Dsn | RawConnection]
+    connect_timeout_s: float | None = None
+    timeout_s: float | None = None
+    on_error: str = "raise"
+    grace_s: float = 5.0
+    missing: Mapping[str, BaseException] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def home_text(self) -> str:
+        """What the home's class is called with: its connection string, with the password."""
+        home = next(shard for name, shard in self.shards.items() if name not in self.missing)
+        return home.text if isinstance(home, Dsn) else home.dsn
+
+
+class HomeUnreachable(Exception):
+    """The shard that the logical connection was to live on cannot be opened; others can."""
+
+    def __init__(self, failures: Mapping[str, BaseException]) -> None:
+        super().__init__()
+        self.failures = failures
 
 
 def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[str, BaseException]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 from greenshard._driver import UNICODE, global_typecasters
@@ -72,3 +73,15 @@ def _oids_there(
         there = {oid: found[names[home, oid]] for oid in oids if names[home, oid] in found}
         known = session.oids_there[shard] = (oids, there)
     return known[1]
+
+
+def is_registration(frame: FrameType) -> bool:
+    """Whether psycopg2 looks a type up in the catalog, to register a typecaster for it.
+
+    The union of what the shards' catalogs say would be read as one type with every attribute
+    several times. `shard_typecasters` does for the other shards what must be done.
+    """
+    return (
+        frame.f_code.co_name == "_solve_conn_curs"
+        and frame.f_globals.get("__name__") == "psycopg2.extras"
+    )
