@@ -45,7 +45,7 @@ _MOVES = re.compile(
     r"|float_digits",
     re.IGNORECASE | re.ASCII,
 )
-_SETS = re.compile(r"set|discard", re.IGNORECASE | re.ASCII)
+_SETS = re.compile(r"\b(?:set|reset|discard)", re.IGNORECASE | re.ASCII)
 #: Names of settings that an application has made up.
 _MADE_UP = re.compile(r"\b([a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$.]*)", re.IGNORECASE | re.ASCII)
 _ISOLATES = re.compile(r"isolation|serializable|repeatable", re.IGNORECASE | re.ASCII)
