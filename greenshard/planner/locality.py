@@ -202,7 +202,7 @@ class Locality:
             tied = any(shape.where is Where.TIED for shape in chain.shapes)
             return Shape(Where.TIED if tied else Where.EVERYWHERE, equal=known)
         groups = connected(parts, classes)
-        tables = tuple(table for shape in parts for table in shape.tables)
+        tables = tuple(dict.fromkeys(table for shape in parts for table in shape.tables))
         if all(anchored(group, around, classes) for group in groups):
             return Shape(Where.TIED, equal=known, tables=tables)
         if len(groups) > 1:

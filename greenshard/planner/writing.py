@@ -21,6 +21,7 @@ from greenshard.planner._parser import (
     AEXPR_DISTINCT,
     AEXPR_NOT_DISTINCT,
     AEXPR_OP,
+    ARRAY_SUBLINK,
     Message,
     ParserError,
     TokenKind,
@@ -116,12 +117,12 @@ def _loses_brackets(array: Message) -> bool:
 
     An aggregate may not: it would be that query's.
     """
-    return unwrap(array)[0] in _BARE and not any(
-        type_name(message) == "FuncCall" for message in walk(array)
-    )
+    kind, inner = unwrap(array)
+    bare = kind in _BARE or (kind == "sub_link" and inner.sub_link_type == ARRAY_SUBLINK)
+    return bare and not any(type_name(message) == "FuncCall" for message in walk(array))
 
 
-_BARE = frozenset({"coalesce_expr", "case_expr", "min_max_expr", "sub_link", "a_array_expr"})
+_BARE = frozenset({"coalesce_expr", "case_expr", "min_max_expr"})
 _CONDITIONS = frozenset({"bool_expr", "null_test", "boolean_test", "a_expr"})
 
 
