@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, DriverError, RawConnection, own_cursor
+from greenshard._driver import (
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
+    DriverError,
+    RawConnection,
+    own_cursor,
+)
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
 from greenshard.planner.catalog import Catalog, Column, Function, Relation
@@ -108,6 +114,12 @@ SELECT pg_catalog.convert_to(
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+_TEMPORARY = """
+SELECT pg_catalog.convert_to(coalesce(pg_catalog.json_agg(relname), '[]')::pg_catalog.text, 'UTF8')
+FROM pg_catalog.pg_class
+WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'
+"""
+
 #: The types that SQL has words for; they mean pg_catalog's, whatever the search_path.
 _STANDARD = re.compile(
     r"(bigint|bit varying|bit\(|boolean|character|double precision|integer|interval|numeric|real"
@@ -145,6 +157,26 @@ def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple
     return tuple(_run(session, shard, _read_path, timeout_s))
 
 
+def temporary_names(session: Session, timeout_s: float | None) -> frozenset[str]:
+    """The names of the temporary relations that the sessions on all shards have.
+
+    Shards whose transaction has failed are left out. The caller has `taken` the session.
+
+    Raises:
+        errors.Error: A shard failed, or time is up.
+
+    Switches: yes.
+    Cost: one round trip.
+    """
+    calls = {
+        physical.shard: partial(_read_outside, physical, _read_temporary)
+        for physical in session.alive
+        if physical.transaction_status != TRANSACTION_FAILED
+    }
+    found: list[Any] = [job.result for job in session.run(calls, timeout_s).jobs.values()]
+    return frozenset(name for names in found for name in json.loads(names))
+
+
 def _run(
     session: Session, shard: str, read: Callable[[Physical], bytes], timeout_s: float | None
 ) -> Any:
@@ -178,6 +210,10 @@ def _end_block(physical: Physical) -> None:
 
 def _read_path(physical: Physical) -> bytes:
     return _value(physical, _PATH)
+
+
+def _read_temporary(physical: Physical) -> bytes:
+    return _value(physical, _TEMPORARY)
 
 
 def _read_catalog(physical: Physical) -> bytes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import (
@@ -24,13 +23,14 @@ from greenshard._driver import (
     RawCursor,
     own_cursor,
 )
-from greenshard.executor.catalog import current_path, load_catalog
+from greenshard.executor.catalog import current_path, load_catalog, temporary_names
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.knowledge import Known, knowledge_of
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key
 from greenshard.planner.plan import Plan, Refused
+from greenshard.planner.statement import MAX_CACHED_CHARACTERS
 
 if TYPE_CHECKING:
     from greenshard.cluster import Cluster
@@ -56,11 +56,6 @@ _HARMLESS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _MOST_TEXTS = 1_000
 #: Where PostgreSQL looks by default.
 _USUAL_PATH = ("pg_catalog", "public")
-
-_TEMPORARY = (
-    "SELECT relname FROM pg_catalog.pg_class"
-    " WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'"
-)
 
 #: In ISO form, whatever the session has set.
 _NOW = (
@@ -99,7 +94,7 @@ class OneDatabase:
         self._changed = False
         self._own: Known | None = None
         self._path: tuple[str, ...] | None = None
-        self._may_hide = False
+        self._may_hide = False  # whether there may be temporary tables
         self._temporary: frozenset[str] = frozenset()
         self._path_known = False
         self._moves = False  # whether the end of the transaction may change the path or the digits
@@ -114,8 +109,10 @@ class OneDatabase:
         Switches: when something must be asked for first.
         Cost: a few us for a text seen before.
         """
-        known = self._known(timeout)
-        plan = known.planner.plan(text, has_parameters, self._path or _USUAL_PATH)
+        make: Callable[..., Plan] = self._known(timeout).planner.plan
+        if len(text) > MAX_CACHED_CHARACTERS:
+            make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
+        plan = make(text, has_parameters, self._path or _USUAL_PATH)
         if self._temporary and (hidden := self._temporary.intersection(map(_bare, plan.tables))):
             return Plan(_hiding(min(hidden)), tables=plan.tables)
         return plan
@@ -162,16 +159,8 @@ class OneDatabase:
             return
         self._path = current_path(self._session, informant.shard, seconds_left(timeout))
         if self._may_hide:
-            self._temporary = self._ask_temporary(timeout)
+            self._temporary = temporary_names(self._session, seconds_left(timeout))
         self._path_known = True
-
-    def _ask_temporary(self, timeout: Timeout) -> frozenset[str]:
-        """The names of the temporary tables of the sessions on all shards."""
-        able = [p for p in self._session.alive if p.transaction_status != TRANSACTION_FAILED]
-        cursors = {physical.shard: RawCursor(physical.raw) for physical in able}
-        calls = {shard: partial(cursor.execute, _TEMPORARY) for shard, cursor in cursors.items()}
-        self._session.run(calls, timeout)
-        return frozenset(name for cursor in cursors.values() for (name,) in cursor.fetchall())
 
     def _informant(self) -> Physical | None:
         """A shard that can be asked, the home if possible; None if all transactions failed."""

@@ -256,6 +256,11 @@ def test_plans_are_kept(conn):
     cur.execute("SELECT max(id) + 1 FROM orders")
     assert conn.plan_stats["hits"] == before["hits"] + 1
     assert conn.plan_stats["misses"] == before["misses"]
+    long = f"SELECT max(id) FROM orders WHERE id NOT IN ({', '.join(['5'] * 10_000)})"
+    before = conn.plan_stats
+    cur.execute(long)
+    assert cur.fetchall() == [(59,)]
+    assert conn.plan_stats == before
 
 
 def test_one_shard_takes_statements_as_they_are(shop):
