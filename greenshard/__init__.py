@@ -32,12 +32,18 @@ from greenshard.errors import (
     OperationalError,
     PartialCommitError,
     PartialResultWarning,
+    PoolClosed,
+    PoolFull,
+    PoolTimeout,
     ProgrammingError,
     QueryTimeout,
+    ShardUnavailable,
     Warning,
 )
 from greenshard.executor.answer import ShardTiming
 from greenshard.parallel import ParallelConnection
+from greenshard.pool.pool import Pool
+from greenshard.pool.stats import PoolStats, ShardStats
 
 __version__ = "0.1.0.dev0"
 
@@ -65,10 +71,17 @@ __all__ = [
     "ParallelConnection",
     "PartialCommitError",
     "PartialResultWarning",
+    "Pool",
+    "PoolClosed",
+    "PoolFull",
+    "PoolStats",
+    "PoolTimeout",
     "ProgrammingError",
     "QueryTimeout",
     "Reference",
+    "ShardStats",
     "ShardTiming",
+    "ShardUnavailable",
     "Sharded",
     "Time",
     "TimeFromTicks",

@@ -5,9 +5,11 @@ Works with and without ``gevent.monkey.patch_all()``; in plain threads each thre
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -15,7 +17,7 @@ import greenlet
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
-from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo
+from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo, wait_read
 from gevent.threadpool import ThreadPool
 
 GreenletExit = gevent.GreenletExit
@@ -116,6 +118,41 @@ def resolve(host: str) -> list[str]:
     host.encode("idna")
     found = getaddrinfo(host, None, AF_UNSPEC, SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+#: Let the thread sleep, and with it its greenlets.
+native_sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
+
+
+def at_most(seconds: float) -> Any:
+    """Within this, in one greenlet, time is limited; the block then just ends."""
+    return gevent.Timeout(seconds, False)  # type: ignore[arg-type]  # False: it raises nothing
+
+
+def start_thread(function: Callable[..., object], *arguments: Any) -> None:
+    """Run a function in a thread of the operating system, also where gevent has patched that."""
+    _start_new_thread(function, arguments)
+
+
+_start_new_thread: Callable[..., Any] = monkey.get_original("_thread", "start_new_thread")
+
+
+def wait_end(fd: int, timeout_s: float) -> None:
+    """Wait until the other side has closed a connection, reading past what it still sends.
+
+    Args:
+        fd: Of its socket.
+        timeout_s: Seconds; then, or when the connection fails, this returns too.
+
+    Switches: yes.
+    """
+    os.set_blocking(fd, False)
+    end = time.monotonic() + timeout_s
+    with suppress(OSError):
+        while (left := end - time.monotonic()) > 0:
+            wait_read(fd, left)
+            if not os.read(fd, 8192):
+                return
 
 
 def wait_through(event: Event, timeout_s: float) -> BaseException | None:

@@ -298,6 +298,9 @@ class Connection(Settings, RawConnection):
         if self._database is not None:
             self._database.ended()
 
+    def _note(self, text: str | bytes | None) -> None:
+        """Take note of a statement that is about to be run; None stands for any."""
+
     def _admit_write(self, text: str) -> None:
         """Note that the transaction may write; refuse to end a failed one by SQL."""
         self._wrote = True

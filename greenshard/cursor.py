@@ -173,6 +173,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         """Run a statement on the shards targeted; `query` is None if it is no text."""
         conn = self._logical
         target = self._target or conn._target
+        conn._note(None if self.name else query)
         reads = self._admit(query, has_parameters, target)
         execution = Execution(
             conn._session,
@@ -195,6 +196,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
         conn, text = self._logical, self._decoded(query)
+        conn._note(None if self.name else text)
         timeout = None if self.timeout is None else Deadline(self.timeout)
         if many:
             plan = database.plan(text, True, timeout)

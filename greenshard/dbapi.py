@@ -82,13 +82,71 @@ def connect(
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
     cluster = _cluster(shards)
-    if cluster is not None:
-        shards = {name: shard.primary for name, shard in cluster.shards.items()}
     asynchronous = any([kwargs.pop("async", 0), kwargs.pop("async_", 0)])
-    sources = _sources(shards, kwargs)
+    sources = _sources(shards if cluster is None else _primaries(cluster), kwargs)
     if asynchronous:
         return _open_async(sources, connection_factory, cursor_factory)
-    opening = Opening(
+    opening = _opening(
+        sources,
+        cluster,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        on_error=on_error,
+        cancel_grace=cancel_grace,
+        allow_scatter=allow_scatter,
+        allow_gather=allow_gather,
+        gather_limit=gather_limit,
+    )
+    connection = _open(connection_class(connection_factory), opening)
+    if cursor_factory is not None:
+        connection.cursor_factory = cursor_factory
+    return connection
+
+
+def read_opening(
+    shards: Any,
+    *,
+    timeout: float | None = None,
+    connect_timeout: float | None = None,
+    on_error: str = "raise",
+    cancel_grace: float = 5.0,
+    allow_scatter: bool = True,
+    allow_gather: bool = True,
+    gather_limit: int = GATHER_LIMIT,
+    **kwargs: Any,
+) -> Opening:
+    """What `connect` would open with these arguments; nothing is opened.
+
+    Raises:
+        greenshard.ProgrammingError: An argument or connection string cannot be used.
+    """
+    if {"async", "async_"} & kwargs.keys():
+        refuse_async()
+    cluster = _cluster(shards)
+    return _opening(
+        _sources(shards if cluster is None else _primaries(cluster), kwargs),
+        cluster,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        on_error=on_error,
+        cancel_grace=cancel_grace,
+        allow_scatter=allow_scatter,
+        allow_gather=allow_gather,
+        gather_limit=gather_limit,
+    )
+
+
+def _opening(
+    sources: Mapping[str, Dsn | RawConnection],
+    cluster: Cluster | None,
+    *,
+    timeout: Any,
+    connect_timeout: Any,
+    on_error: Any,
+    cancel_grace: Any,
+    **limits: Any,
+) -> Opening:
+    return Opening(
         sources,
         _connect_timeout_s(connect_timeout, sources.values()),
         arguments.seconds("timeout", timeout),
@@ -96,15 +154,15 @@ def connect(
         arguments.seconds("cancel_grace", cancel_grace, zero=True) or 0.0,
         cluster=cluster,
         limits={
-            "allow_scatter": arguments.flag("allow_scatter", allow_scatter),
-            "allow_gather": arguments.flag("allow_gather", allow_gather),
-            "gather_limit": arguments.row_count("gather_limit", gather_limit),
+            "allow_scatter": arguments.flag("allow_scatter", limits["allow_scatter"]),
+            "allow_gather": arguments.flag("allow_gather", limits["allow_gather"]),
+            "gather_limit": arguments.row_count("gather_limit", limits["gather_limit"]),
         },
     )
-    connection = _open(connection_class(connection_factory), opening)
-    if cursor_factory is not None:
-        connection.cursor_factory = cursor_factory
-    return connection
+
+
+def _primaries(cluster: Cluster) -> dict[str, str]:
+    return {name: shard.primary for name, shard in cluster.shards.items()}
 
 
 def _open(cls: type[Connection], opening: Opening) -> Connection:

@@ -282,8 +282,12 @@ class Settings:
                 code="GS403",
                 hint="Choose one: with conn.on('...'): ...",
             )
-        call = partial(getattr(RawConnection, name), self._session.physical(shards[0]).raw, *args)
         with self._ours():
+            if self._session.source is not None:
+                with self._session.taken():
+                    self._session.reach(shards, self.timeout)
+            raw = self._session.physical(shards[0]).raw
+            call = partial(getattr(RawConnection, name), raw, *args)
             if not switches:
                 return call()
             with self._session.taken():

@@ -217,6 +217,15 @@ class OneDatabase:
 
     # What statements change -----------------------------------------------------------------
 
+    @property
+    def path(self) -> tuple[str, ...] | None:
+        """The search path, once it is known. Set it where it is known already."""
+        return self._path if self._path_known else None
+
+    @path.setter
+    def path(self, path: tuple[str, ...]) -> None:
+        self._path, self._path_known = path, True
+
     def note(self, text: str, *, sets: bool, changes: bool) -> None:
         """Take note of a statement that ran on all shards, or failed.
 

@@ -62,9 +62,9 @@ class Parts:
     def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
         """The cursors for a statement, of the shards whose connections there are.
 
-        Switches: the first time that a user's type is registered.
+        Switches: the first time that a user's type is registered, or a shard is needed.
         """
-        cursors = {shard: self.of(shard) for shard in self._there(shards)}
+        cursors = {shard: self.of(shard) for shard in self._there(shards, timeout)}
         self._apply_typecasters(cursors, timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
@@ -74,8 +74,9 @@ class Parts:
 
         Switches: the first time that a user's type is registered.
         """
+        there = self._there(shards, timeout)
         physicals = self._session.physicals
-        cursors = {shard: self._make(physicals[shard], None) for shard in self._there(shards)}
+        cursors = {shard: self._make(physicals[shard], None) for shard in there}
         self._apply_typecasters(cursors, timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
@@ -120,7 +121,8 @@ class Parts:
         self._session.check_alive()
         return self._session.alive[0].raw
 
-    def _there(self, shards: Iterable[str]) -> list[str]:
+    def _there(self, shards: Iterable[str], timeout: Timeout) -> list[str]:
+        self._session.reach(shards, timeout)
         physicals = self._session.physicals
         return [s for s in shards if (found := physicals.get(s)) is not None and found.alive]
 

@@ -111,7 +111,7 @@ class Physical:
         if not self.given:
             self._connect()
         if not self.in_transaction:
-            self._learn_start()
+            self.learn_start()
 
     def _connect(self) -> None:
         """Connect; green mode's messages do not say to which server."""
@@ -127,8 +127,11 @@ class Physical:
                 f"connection to {self.dsn.server} failed: {message}"
             ) from exc
 
-    def _learn_start(self) -> None:
-        """Ask the server when its process started, outside of any transaction."""
+    def learn_start(self) -> None:
+        """Ask the server when its process started, outside of any transaction.
+
+        Switches: yes. Cost: one round trip.
+        """
         raw = self.raw
         before = autocommit.read(raw)
         autocommit.write(raw, True)
@@ -140,6 +143,10 @@ class Physical:
         finally:
             if self.alive:
                 autocommit.write(raw, before)
+
+    def roll_back(self) -> None:
+        """Roll back. Switches: yes."""
+        RawConnection.rollback(self.raw)
 
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from greenshard import _green, errors
 from greenshard._driver import TRANSACTION_FAILED, TRANSACTION_IDLE
@@ -28,6 +29,22 @@ class Outcome:
 
     jobs: Mapping[str, Job]
     failures: Mapping[str, BaseException]
+
+
+class Source(Protocol):
+    """Where a session gets its connections from, if it does not have them from the beginning."""
+
+    def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
+        """Let the session have connections to some shards, or `Session.missing` say why not.
+
+        Switches: if one must be opened, or looked after.
+        """
+
+    def began(self, jobs: Sequence[Job]) -> None:
+        """Calls are about to be sent."""
+
+    def ended(self, jobs: Sequence[Job]) -> None:
+        """They have ended."""
 
 
 class _Turn:
@@ -55,6 +72,9 @@ class Session:
         physicals: One for each shard that could be opened.
         missing: Why the others could not be opened.
         grace_s: How long a server may take to answer a cancel before its connection is closed.
+
+    Attributes:
+        source: Where connections come from when they are first needed; None if they are all there.
     """
 
     def __init__(
@@ -71,6 +91,7 @@ class Session:
         self.beside: dict[str, Physical] = {}
         self.grace_s = grace_s
         self.closed = False
+        self.source: Source | None = None
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = {}
         self._buried: set[str] = set()
@@ -93,7 +114,8 @@ class Session:
     def broken(self) -> list[str]:
         """Names of the shards that cannot be used any more."""
         alive = {physical.shard for physical in self.alive}
-        return [name for name in self.shards if name not in alive]
+        opened = self.shards if self.source is None else self.physicals
+        return [name for name in self.shards if name in opened and name not in alive]
 
     @property
     def failed(self) -> str | None:
@@ -126,6 +148,16 @@ class Session:
     def connection(self, name: str) -> Physical:
         """The connection to a shard, or one beside those, by its name."""
         return self.physicals.get(name) or self.beside[name]
+
+    def reach(self, shards: Iterable[str], timeout: Timeout) -> None:
+        """Open the connections to some shards that are to be opened when first needed.
+
+        What cannot be opened is missing, as it is when the others are open from the beginning.
+
+        Switches: if one must be opened.
+        """
+        if self.source is not None:
+            self.source.reach(self, shards, timeout)
 
     def check_process(self) -> None:
         """Refuse a connection that came here through a fork.
@@ -234,11 +266,7 @@ class Session:
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:
-            self._current = fanout
-            try:
-                fanout.run(seconds_left(timeout))
-            finally:
-                self._current = None
+            self._watch(fanout, timeout)
         done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
         if failures and not (tolerant and done):
             error = self._raised(failures)
@@ -247,6 +275,17 @@ class Session:
                 errors.note_committed(error, committed)
             raise error
         return Outcome(done, failures)
+
+    def _watch(self, fanout: FanOut, timeout: Timeout) -> None:
+        self._current = fanout
+        if self.source is not None:
+            self.source.began(fanout.jobs)
+        try:
+            fanout.run(seconds_left(timeout))
+        finally:
+            self._current = None
+            if self.source is not None:
+                self.source.ended(fanout.jobs)
 
     def _ends(
         self,

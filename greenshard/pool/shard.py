@@ -78,7 +78,7 @@ class ShardState:
             return Step.USE
         if not self.breaker.admits(slot, now):
             self.refused += 1
-            return self._down()
+            return self.down()
         slot.opening.add(self.name)
         return Step.OPEN
 
@@ -137,7 +137,8 @@ class ShardState:
         lease.slot.proven[self.name] = now
         lease.used.add(self.name)
 
-    def _down(self) -> Down:
+    def down(self) -> Down:
+        """What to tell who cannot have a connection."""
         breaker = self.breaker
         retry_at = None if breaker.probing else breaker.retry_at
         return Down(self.name, breaker.since, breaker.reason, retry_at)

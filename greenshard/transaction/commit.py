@@ -54,7 +54,7 @@ def commit_all(session: Session, timeout_s: float | None, *, wrote: bool) -> Non
     session.check_alive()
     opened = [physical for physical in session.alive if physical.in_transaction]
     lost = session.bury()
-    several = len(session.physicals) > 1
+    several = len(session.shards) > 1
     failed = [p.shard for p in opened if p.transaction_status == TRANSACTION_FAILED]
     if several and wrote and (failed or lost):
         rollback_all(session, timeout_s)

@@ -1,0 +1,131 @@
+"""The connections of one slot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenshard import _green
+from greenshard._driver import Attribute, DriverError, RawConnection, RawCursor
+from greenshard.executor.physical import Physical, autocommit
+
+#: Seconds that a server may take to end a session that was closed.
+_END_S = 1.0
+
+_encoding = Attribute(RawConnection, "encoding")
+_isolation_level = Attribute(RawConnection, "isolation_level")
+_readonly = Attribute(RawConnection, "readonly")
+_deferrable = Attribute(RawConnection, "deferrable")
+_string_types = Attribute(RawConnection, "string_types")
+_binary_types = Attribute(RawConnection, "binary_types")
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """What a slot holds, and what is known of it from one lease to the next.
+
+    Attributes:
+        physicals: Its connections, by the shard's name.
+        path: The search path of its sessions, once it is known.
+        type_names, oids_there: What sessions know of the shards' types.
+    """
+
+    physicals: dict[str, Physical] = field(default_factory=dict)
+    path: tuple[str, ...] | None = None
+    type_names: dict[tuple[str, int], str] = field(default_factory=dict)
+    oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)
+
+
+def is_changed(physical: Physical, encoding: str) -> bool:
+    """Whether psycopg2's settings of a connection are not those of a new one."""
+    raw = physical.raw
+    return bool(
+        physical.in_transaction
+        or autocommit.read(raw)
+        or _isolation_level.read(raw) is not None
+        or _readonly.read(raw) is not None
+        or _deferrable.read(raw) is not None
+        or _encoding.read(raw) != encoding
+    )
+
+
+def forget(physical: Physical) -> None:
+    """Drop what was registered for a connection."""
+    _string_types.read(physical.raw).clear()
+    _binary_types.read(physical.raw).clear()
+
+
+def renew(physical: Physical, encoding: str) -> None:
+    """Make a session that is in no transaction as good as new.
+
+    Settings, cursors, prepared statements, temporary tables, locks and subscriptions go.
+
+    Raises:
+        DriverError: It cannot be; it must be closed.
+
+    Switches: yes. Cost: one round trip.
+    """
+    raw = physical.raw
+    default = {"isolation_level": "DEFAULT", "readonly": "DEFAULT", "deferrable": "DEFAULT"}
+    RawConnection.set_session(raw, **default, autocommit=True)  # type: ignore[arg-type]
+    if _encoding.read(raw) != encoding:
+        RawConnection.set_client_encoding(raw, encoding)
+    RawCursor(raw).execute("DISCARD ALL")
+    if not _parameter(raw, "DateStyle").startswith("ISO"):
+        RawConnection.reset(raw)  # psycopg2 cannot read dates in another style
+        RawConnection.set_session(raw, **default)  # type: ignore[arg-type]
+    if _letters(_parameter(raw, "client_encoding")) != _letters(encoding):
+        raise DriverError("the session's encoding cannot be set back")
+    autocommit.write(raw, False)
+
+
+def _parameter(raw: RawConnection, name: str) -> str:
+    return RawConnection.get_parameter_status(raw, name) or ""
+
+
+def _letters(encoding: str) -> str:
+    """An encoding's name without what PostgreSQL and psycopg2 write differently."""
+    return "".join(filter(str.isalnum, encoding)).upper()
+
+
+def close_all(physicals: Iterable[Physical]) -> None:
+    """Close connections, and wait until their servers have ended the sessions, if they do soon.
+
+    Until then a session counts on its server, and another in its place would be one too many.
+
+    Switches: yes, for 2 s at most.
+    """
+    done = _green.Event()
+    _green.spawn(_close_all, list(physicals), done)
+    arrived = _green.wait_through(done, 2 * _END_S)
+    if arrived is not None:
+        raise arrived
+
+
+def _close_all(physicals: list[Physical], done: Any) -> None:
+    descriptors = []
+    try:
+        for physical in physicals:
+            with suppress(DriverError, OSError):
+                descriptors.append(os.dup(RawConnection.fileno(physical.raw)))
+            physical.discard()
+        for descriptor in descriptors:
+            _green.wait_end(descriptor, _END_S / len(descriptors))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        done.set()
+
+
+def share_encoding(physical: Physical, encoding: str | None) -> str:
+    """Give a new connection the encoding of the others; returns it.
+
+    Switches: if it has another.
+    """
+    own: str = _encoding.read(physical.raw)
+    if encoding is not None and own != encoding:
+        RawConnection.set_client_encoding(physical.raw, encoding)
+    return encoding or own

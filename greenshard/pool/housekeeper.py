@@ -1,0 +1,135 @@
+"""The thread that looks after a pool: what is old or idle, what shall be ready, what is down."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from greenshard import _green
+from greenshard.pool.slot import Chore
+from greenshard.pool.supply import Supply
+
+if TYPE_CHECKING:
+    from greenshard.pool.process import Process
+
+logger = logging.getLogger("greenshard")
+
+#: Seconds that the end of the process waits for the thread to end.
+_END_S = 1.0
+
+
+class Housekeeper:
+    """Starts and ends the thread.
+
+    A thread of its own, with its own hub: the program's may be busy, or have no hub that runs. It
+    lives from the first connection until nothing is left to look after, and keeps no pool alive.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = weakref.ref(process)
+        self._pid = os.getpid()
+        self._starting = _green.NativeLock()
+        self._running = self._stopped = False
+        self._wake: Any = None
+        self._todo: deque[Chore] = deque()
+        self._chores: dict[Chore, Any] = {}
+        _every.add(self)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was made in this process."""
+        return self._pid == os.getpid()
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._running or self._stopped:
+            return
+        with self._starting:
+            if not self._running:
+                self._running = True
+                _green.start_thread(self._keep)
+
+    def work(self, chores: Iterable[Chore]) -> None:
+        """Let the thread begin chores, and see which are called off."""
+        self._todo.extend(chores)
+        self._nudge()
+
+    def stop(self) -> None:
+        """End the thread; does not wait for that."""
+        self._stopped = True
+        self._nudge()
+
+    def wait_end(self) -> None:
+        """Wait a while until the thread has ended; without a hub."""
+        end = time.monotonic() + _END_S
+        while self._running and time.monotonic() < end:
+            _green.native_sleep(0.001)
+
+    def _nudge(self) -> None:
+        wake = self._wake
+        if wake is not None:
+            wake.set()
+
+    def _keep(self) -> None:
+        _green.enter_thread()
+        self._wake = _green.Event()
+        try:
+            self._look_after()
+        except BaseException:
+            logger.exception("the pool's housekeeping has failed")
+        finally:
+            self._wake, self._running = None, False
+
+    def _look_after(self) -> None:
+        while not self._stopped:
+            process = self._process()
+            if process is None:
+                return
+            self._wake.clear()
+            pause_s = process.tick()
+            self._begin(process)
+            if pause_s is None and not self._chores:
+                return
+            del process
+            self._wake.wait(pause_s)
+
+    def _begin(self, process: Process) -> None:
+        for chore, greenlet in tuple(self._chores.items()):
+            if chore.recalled:
+                greenlet.kill(block=False)
+        while self._todo:
+            chore = self._todo.popleft()
+            self._chores[chore] = _green.spawn(self._do, process, chore)
+
+    def _do(self, process: Process, chore: Chore) -> None:
+        """Open what a chore says; what cannot be opened is no concern of it."""
+        try:
+            if not chore.recalled:
+                Supply(process, chore.lease).make_ready(chore.shards, process.connect_timeout_s)
+        except _green.GreenletExit:
+            pass  # called off
+        finally:
+            process.give_back(chore.lease)
+            self._chores.pop(chore, None)
+            self._nudge()
+
+
+_every: weakref.WeakSet[Housekeeper] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    """Let no thread run into the end of the interpreter."""
+    housekeepers = [each for each in _every if each.is_here]
+    for housekeeper in housekeepers:
+        housekeeper.stop()
+    for housekeeper in housekeepers:
+        housekeeper.wait_end()
+
+
+atexit.register(_end_all)

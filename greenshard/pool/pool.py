@@ -1,0 +1,258 @@
+"""The pool that applications use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from greenshard import arguments
+from greenshard._driver import DriverError, RawConnection, make_cooperative
+from greenshard.dbapi import read_opening
+from greenshard.pool.policy import Policy
+from greenshard.pool.pooled import PooledConnection
+from greenshard.pool.process import Process
+from greenshard.pool.stats import PoolStats
+from greenshard.pool.supply import Supply
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: Seconds that a request may spend on connecting, if it has waited all its time for a place.
+_LEAST_CONNECT_S = 1.0
+
+
+class Pool:
+    """A pool of logical connections, shared by the greenlets and threads of a process.
+
+    ::
+
+        pool = Pool(cluster, max_size=20, timeout=5.0)
+
+        with pool.connection() as conn:          # commits, or rolls back on any exception
+            cur = conn.cursor()
+            cur.execute("SELECT ...")
+
+    A logical connection holds at most one connection to each shard, which is opened when a
+    statement first needs it; so no shard ever sees more than `max_size` of them. Who holds one
+    never waits for another's, so that requests cannot block each other for ever. Three kinds of
+    sessions come on top: a statement that gathers rows on one server uses a second connection
+    there, until the logical connection is given back (``allow_gather=False`` forbids it: so at
+    most twice `max_size`); a cancel request takes a short-lived session; and a connection that was
+    given up because its server did not answer may live on there until the server notices.
+
+    Nothing is opened and no thread started before the first use, and a process that was forked
+    begins anew: a pool may be made before gunicorn forks its workers (``--preload``).
+
+    Args:
+        shards: What `greenshard.connect` takes: connection strings, a `Cluster`, a TOML path. Not
+            open connections.
+        max_size: How many logical connections there may be.
+        min_idle: How many shall be connected to every shard and wait, once the pool is in use.
+        timeout: Seconds that a request waits for a connection, unless it says otherwise.
+        max_waiting: How many may wait; None for no limit.
+        max_idle: Seconds without use after which a connection is closed; None for never.
+        max_lifetime: Seconds after which a connection is closed, less up to a tenth, so that not
+            all end together; None for never.
+        check_after: Seconds without use after which a connection must show that it works.
+        leak_after: Seconds after which a warning tells where a connection was taken that is still
+            held; None for never.
+        call_timeout: Seconds that each call on a connection may take (`greenshard.connect`'s
+            ``timeout``); None for no limit.
+        cursor_factory: The class of the connections' cursors.
+        connect_arguments: Further arguments of `greenshard.connect`.
+
+    Raises:
+        greenshard.ProgrammingError: An argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        shards: Any,
+        max_size: int = 10,
+        *,
+        min_idle: int = 0,
+        timeout: float = 5.0,
+        max_waiting: int | None = None,
+        max_idle: float | None = 600.0,
+        max_lifetime: float | None = 3600.0,
+        check_after: float = 30.0,
+        leak_after: float | None = 300.0,
+        call_timeout: float | None = None,
+        cursor_factory: Any = None,
+        **connect_arguments: Any,
+    ) -> None:
+        self._policy = Policy(
+            max_size=max_size,
+            min_idle=min_idle,
+            max_waiting=max_waiting,
+            timeout_s=timeout,
+            max_idle_s=max_idle,
+            max_lifetime_s=max_lifetime,
+            check_after_s=check_after,
+            leak_after_s=leak_after,
+        )
+        opening = read_opening(shards, timeout=call_timeout, **connect_arguments)
+        given = [n for n, shard in opening.shards.items() if isinstance(shard, RawConnection)]
+        if given:
+            raise arguments.unusable(
+                f"shard {given[0]} is an open connection; a pool opens its own"
+            )
+        self._cursor_factory = cursor_factory
+        self._process = Process(self._policy, opening)
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return (
+            f"<greenshard.Pool over {', '.join(stats.shards)}: {stats.taken} of {stats.max_size}"
+            f" taken, {stats.idle} idle, {stats.waiting} waiting>"
+        )
+
+    # Connections ----------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[Any]:
+        """A connection for a ``with`` block; it goes back to the pool whatever happens.
+
+        When the block ends its transaction is committed; on any exception, also on a
+        ``gevent.Timeout`` or when the greenlet is killed, it is rolled back.
+
+        Args:
+            timeout: Seconds to wait for it; by default the pool's.
+
+        Raises:
+            greenshard.PoolTimeout: None became free in time.
+            greenshard.PoolFull: ``max_waiting`` others wait already.
+            greenshard.PoolClosed: The pool is closed.
+            greenshard.ShardUnavailable: No shard can be connected to (`FanoutError` if there are
+                several).
+
+        Switches: yes.
+        """
+        connection = self.getconn(timeout=timeout)
+        try:
+            yield connection
+            if not connection._given_back:
+                connection.commit()
+        except BaseException:
+            # What the block raised is told, and not what follows from it.
+            with suppress(DriverError):
+                connection.close()
+            raise
+        connection.close()
+
+    def getconn(self, key: object = None, timeout: float | None = None) -> Any:
+        """Take a connection, for who gives it back with `putconn` or its own ``close()``.
+
+        Args:
+            key: Of psycopg2's pools; has no effect.
+            timeout: Seconds to wait for it; by default the pool's.
+
+        Raises:
+            greenshard.PoolTimeout: As `connection` does, and the others.
+
+        Switches: yes.
+        """
+        limit_s = arguments.seconds("timeout", timeout, zero=True)
+        if limit_s is None:
+            limit_s = self._policy.timeout_s
+        make_cooperative()
+        process = self._here()
+        deadline = process.now() + limit_s
+        lease = process.take(limit_s, _caller(sys._getframe(1)))
+        try:
+            supply = Supply(process, lease)
+            limit_s = max(_LEAST_CONNECT_S, deadline - process.now())
+            home = supply.home(min(limit_s, process.connect_timeout_s or limit_s))
+            connection = PooledConnection.of(process, lease, home, supply)
+        except BaseException:
+            process.give_back(lease)
+            raise
+        if self._cursor_factory is not None:
+            connection.cursor_factory = self._cursor_factory
+        process.sessions[lease] = connection._session
+        return connection
+
+    def connect(self, timeout: float | None = None) -> Any:
+        """Take a connection, for code that opens one for each request and closes it.
+
+        Switches: yes.
+        """
+        return self.getconn(timeout=timeout)
+
+    def putconn(self, conn: Any, key: object = None, close: bool = False) -> None:
+        """Give a connection back; what was not committed is rolled back.
+
+        Args:
+            conn: What `getconn` gave. It may have been given back already.
+            key: Of psycopg2's pools; has no effect.
+            close: Close its connections to the shards, instead of keeping them.
+
+        Raises:
+            greenshard.ProgrammingError: It is not a connection of this pool.
+
+        Switches: yes.
+        """
+        if not isinstance(conn, PooledConnection) or conn._process is not self._here():
+            raise arguments.unusable("this is not a connection of this pool")
+        if close:
+            conn.discard()
+        else:
+            conn.close()
+
+    # Life -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._process.state.is_closed
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Give out nothing any more, and close all connections as they are given back.
+
+        Who waits for one gets a `PoolClosed`. What is not given back in time is cancelled, rolled
+        back and closed.
+
+        Args:
+            timeout: Seconds for those that are taken.
+
+        Switches: yes.
+        """
+        self._here().close(arguments.seconds("timeout", timeout, zero=True) or 0.0)
+
+    def __enter__(self) -> Self:
+        """Use the pool in a ``with`` block, at whose end it is closed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def stats(self) -> PoolStats:
+        """The pool's numbers: sizes, waits, and each shard's connections, calls and failures."""
+        return self._here().stats()
+
+    def _here(self) -> Process:
+        process = self._process.here()
+        if process is not self._process:
+            self._process = process
+        return process
+
+
+def _caller(frame: FrameType | None) -> str:
+    """Where in the program a connection is taken."""
+    while frame is not None and frame.f_back is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("greenshard.", "contextlib")):
+            break
+        frame = frame.f_back
+    if frame is None:
+        return "an unknown place"
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"

@@ -1,0 +1,165 @@
+"""The logical connection that a pool gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from greenshard._driver import Attribute, RawConnection
+from greenshard.connection import Connection, Opening
+from greenshard.executor.physical import Physical
+from greenshard.executor.session import Session
+from greenshard.pool.process import end_session
+from greenshard.pool.supply import Supply
+from greenshard.pool.traces import may_leave_traces
+
+if TYPE_CHECKING:
+    from greenshard.pool.process import Process
+    from greenshard.pool.slot import Lease
+
+_encoding = Attribute(RawConnection, "encoding")
+_notices = Attribute(RawConnection, "notices")
+_notifies = Attribute(RawConnection, "notifies")
+#: What psycopg2 keeps for a connection, and `Settings` sets on all of them.
+_CHOSEN = {
+    name: Attribute(RawConnection, name)
+    for name in ("isolation_level", "readonly", "deferrable", "autocommit")
+}
+
+
+class PooledConnection(Connection):
+    """A connection to all shards, of a pool.
+
+    Each time it is taken it is a new object, so that who has kept an old one reaches nothing.
+    `close` gives it back. The connection to a shard is opened when a statement first needs it.
+
+    psycopg2's C functions that take a connection (``quote_ident``, ``register_type``) take its
+    cursors instead.
+    """
+
+    _supply: Supply
+    _process: Process
+    _lease: Lease
+    _given_back = True
+    _traces = False
+    _in_block = False
+    _chosen: dict[str, Any]
+
+    @classmethod
+    def of(cls, process: Process, lease: Lease, home: Physical, supply: Supply) -> PooledConnection:
+        """The connection of a lease that has a connection to one shard."""
+        connection = cls.__new__(cls)
+        connection._process, connection._lease = process, lease
+        connection._home, connection._supply = home, supply
+        connection._chosen = {}
+        connection._opening = process.opening
+        connection.__init__()  # type: ignore[misc]
+        connection._given_back = False
+        return connection
+
+    def _open(self, opening: Opening) -> None:
+        holding = self._supply.holding
+        have = [p for name in opening.shards if (p := holding.physicals.get(name)) is not None]
+        self._session = Session(have, {}, list(opening.shards), opening.grace_s)
+        self._session.type_names = holding.type_names
+        self._session.oids_there = holding.oids_there
+        self._session.source = self._supply
+        self.notices, self.notifies = [], []
+        self._supply.serve(self._adopt)
+
+    def _adopt(self, physical: Physical) -> None:
+        """Give a connection that was opened just now what the others have."""
+        raw, home = physical.raw, self._home.raw
+        _notices.write(raw, _notices.read(home))
+        _notifies.write(raw, _notifies.read(home))
+        encoding = self._chosen.get("encoding")
+        if encoding is not None and encoding != _encoding.read(raw):
+            RawConnection.set_client_encoding(raw, encoding)
+        for name, attribute in _CHOSEN.items():
+            if name in self._chosen and attribute.read(raw) != self._chosen[name]:
+                attribute.write(raw, self._chosen[name])
+        if self._in_block:
+            RawConnection.__enter__(raw)
+
+    # What must be undone afterwards ---------------------------------------------------------
+
+    def _note(self, text: str | bytes | None) -> None:
+        if not self._traces:
+            self._traces = may_leave_traces(text)
+
+    def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
+        self._traces = True
+        return super()._over_one(name, *args, switches=switches)
+
+    def _each(self, call: Callable[[Any], object]) -> None:
+        session = self._session
+        session.check()
+        with session.taken():
+            session.reach(tuple(session.physicals), self.timeout)
+        super()._each(call)
+        raw = session.alive[0].raw
+        self._chosen = {name: attribute.read(raw) for name, attribute in _CHOSEN.items()}
+        self._chosen["encoding"] = _encoding.read(raw)
+
+    def __enter__(self) -> PooledConnection:
+        """Begin a transaction block; see `Connection`."""
+        super().__enter__()
+        self._in_block = True
+        return self
+
+    def __exit__(self, *exc: Any) -> None:  # noqa: PYI036  # passed on to psycopg2
+        try:
+            super().__exit__(*exc)
+        finally:
+            self._in_block = False
+
+    # Life -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give the connection back to its pool; what was not committed is rolled back.
+
+        What another greenlet still runs on it is cancelled.
+
+        Raises:
+            greenshard.InterfaceError: It is the parent process's.
+            greenshard.ProgrammingError: Another greenlet is using it, and cannot be stopped.
+
+        Switches: if something must be sent to the shards.
+        """
+        self._end(keep=True)
+
+    def discard(self) -> None:
+        """Give the connection back, and close its connections to the shards.
+
+        Switches: yes.
+        """
+        self._end(keep=False)
+
+    def _end(self, *, keep: bool) -> None:
+        if self._given_back:
+            return
+        session = self._session
+        session.check_process()
+        if not end_session(session):
+            with session.taken():  # tells who has it
+                session.closed = True
+        self._given_back = True
+        try:
+            if not self._lease.ended:
+                self._give_up_sessions(session)
+        finally:
+            self._process.give_back(self._lease, keep=keep)
+
+    def release(self) -> None:
+        """Give the connection back, like `close`."""
+        self.close()
+
+    def _give_up_sessions(self, session: Session) -> None:
+        database = self._database
+        if database is not None:
+            self._supply.holding.path = None if self._traces else database.path
+        self._supply.renew(session, traces=self._traces)
+
+    def __del__(self) -> None:
+        if not self._given_back:
+            self._process.dropped.append(self._lease)

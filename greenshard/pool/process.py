@@ -1,0 +1,257 @@
+"""A pool in one process: its state, its connections, and who carries out what the state decides.
+
+A fork begins anew: the child has a state of its own, and never touches the parent's connections.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from random import random
+from typing import TYPE_CHECKING
+
+from greenshard import _green, errors
+from greenshard._driver import Dsn
+from greenshard.executor.session import Session
+from greenshard.pool.holding import Holding, close_all
+from greenshard.pool.housekeeper import Housekeeper
+from greenshard.pool.policy import Policy
+from greenshard.pool.slot import Lease, Slot, Ticket, Todo
+from greenshard.pool.state import PoolState
+from greenshard.pool.stats import PoolStats, stats_of
+
+if TYPE_CHECKING:
+    from greenshard.connection import Opening
+
+logger = logging.getLogger("greenshard")
+
+#: How often, in seconds, who waits for something without a signal looks.
+_LOOK_S = 0.005
+
+
+class Process:
+    """A pool in this process.
+
+    Args:
+        policy: The numbers that it goes by.
+        opening: How connections are opened.
+        state: The pool's state; a new one by default.
+
+    Attributes:
+        lock: Held for each look at the state, and for each change. Nothing in it switches
+            greenlets, so that a greenlet never finds it held by another one of its thread.
+        encoding: The client encoding of all connections, once there was one.
+        sessions: The sessions of the leases that there are.
+    """
+
+    now = staticmethod(time.monotonic)
+
+    def __init__(self, policy: Policy, opening: Opening, state: PoolState | None = None) -> None:
+        self.pid = os.getpid()
+        self.lock = _green.NativeLock()
+        self.opening = opening
+        self.dsns = _dsns(opening)
+        self.connect_timeout_s = opening.connect_timeout_s
+        self.patience_s = policy.patience_s
+        self.state = state or PoolState(policy, self.dsns, random)
+        self.encoding: str | None = None
+        self.sessions: dict[Lease, Session] = {}
+        self.dropped: deque[Lease] = deque()
+        self._holdings: dict[Slot, Holding] = {}
+        self._successors: dict[int, Process] = {}
+        self._housekeeper = Housekeeper(self)
+
+    def here(self) -> Process:
+        """The pool in the process that asks: this, or one that begins anew after a fork."""
+        pid = os.getpid()
+        if pid == self.pid:
+            return self
+        # setdefault is atomic: threads of the child agree on one.
+        fresh = Process(self.state.policy, self.opening, self.state.forked())
+        return self._successors.setdefault(pid, fresh)
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return tuple(self.dsns)
+
+    def holding(self, slot: Slot) -> Holding:
+        """What a slot holds."""
+        return self._holdings.setdefault(slot, Holding())
+
+    # Requests -------------------------------------------------------------------------------
+
+    def take(self, timeout_s: float, where: str) -> Lease:
+        """Wait for a slot.
+
+        Raises:
+            errors.PoolTimeout: None became free in time.
+            errors.PoolFull: Too many wait.
+            errors.PoolClosed: The pool is closed.
+
+        Switches: if it must wait.
+        """
+        _green.enter_thread()
+        self.drop_lost()
+        with self.lock:
+            ticket, todo = self.state.ask(self.now(), timeout_s, where)
+            if not ticket.decided:
+                ticket.signal = _green.Event()
+        try:
+            self.carry_out(todo)
+            if ticket.signal is not None:
+                ticket.signal.wait(max(0.0, ticket.deadline - self.now()))
+            self._housekeeper.start()
+        except BaseException:
+            self._leave(ticket)
+            raise
+        if not ticket.decided:
+            self._leave(ticket)
+        return _outcome(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
+        with self.lock:
+            todo = self.state.leave(ticket, self.now())
+        self.carry_out(todo)
+
+    def give_back(self, lease: Lease, *, keep: bool = True) -> None:
+        """End a lease. Switches: if connections must be closed."""
+        self.sessions.pop(lease, None)
+        with self.lock:
+            todo = self.state.give_back(lease, self.now(), keep=keep)
+        self.carry_out(todo)
+
+    def drop_lost(self) -> None:
+        """Take back what was dropped without being given back.
+
+        The garbage collector may find that out in the midst of anything: it only leaves a note.
+        """
+        while self.dropped:
+            lease = self.dropped.popleft()
+            logger.warning("a connection of the pool, taken at %s, was not given back", lease.where)
+            self.give_back(lease, keep=False)
+
+    # What the state decides -----------------------------------------------------------------
+
+    def carry_out(self, todo: Todo) -> None:
+        """Do what follows from a change of the state. Switches: if connections must be closed."""
+        for ticket in todo.decided:
+            if ticket.signal is not None:
+                ticket.signal.set()
+        for lease in todo.leaks:
+            logger.warning(
+                "a connection of the pool is held for %.0f s; it was taken at %s",
+                self.now() - lease.since,
+                lease.where,
+            )
+        if todo.chores or todo.recall:
+            self._housekeeper.work(todo.chores)
+        arrived: BaseException | None = None
+        for slot in todo.close:
+            arrived = _green.graver(arrived, self._close(slot))
+        if arrived is not None:
+            raise arrived
+
+    def _close(self, slot: Slot) -> BaseException | None:
+        """Close what a slot held, and free it; returns what arrived from outside meanwhile."""
+        arrived = None
+        holding = self._holdings.pop(slot, None)
+        try:
+            if holding is not None and holding.physicals:
+                close_all(holding.physicals.values())
+        except BaseException as exc:
+            arrived = exc
+        with self.lock:
+            todo = self.state.gone(slot, self.now())
+        self.carry_out(todo)
+        return arrived
+
+    # Life -----------------------------------------------------------------------------------
+
+    def tick(self) -> float | None:
+        """Do what is due; returns seconds until the next time, None if that is not known."""
+        self.drop_lost()
+        with self.lock:
+            todo = self.state.tick(self.now())
+        self.carry_out(todo)
+        with self.lock:
+            due = self.state.next_tick(self.now())
+        return None if due is None else max(0.0, due - self.now())
+
+    def stats(self) -> PoolStats:
+        """The pool's numbers."""
+        with self.lock:
+            return stats_of(self.state, self.now())
+
+    def close(self, timeout_s: float) -> None:
+        """Give out nothing any more; close all connections, when they are given back.
+
+        Those that are not given back within `timeout_s` seconds are taken: what runs on them is
+        cancelled.
+
+        Switches: yes.
+        """
+        _green.enter_thread()
+        self.drop_lost()
+        with self.lock:
+            todo = self.state.close()
+        self.carry_out(todo)
+        self._wait_until_empty(timeout_s)
+        self._revoke()
+        self._housekeeper.stop()
+
+    def _revoke(self) -> None:
+        """Take back what was not given back.
+
+        A connection on which something still happens is left to who uses it: to close it under
+        psycopg2 would freeze the thread.
+        """
+        for lease in (*self.state.leases, *self.state.chores):
+            session = self.sessions.pop(lease, None)
+            if session is None or not end_session(session):
+                self._holdings.pop(lease.slot, None)
+            else:
+                close_all(physical for physical in session.beside.values() if physical.alive)
+        with self.lock:
+            todo = self.state.revoke(self.now())
+        self.carry_out(todo)
+
+    def _wait_until_empty(self, timeout_s: float) -> None:
+        end = self.now() + timeout_s
+        while self.state.size and self.now() < end:
+            _green.sleep(_LOOK_S)
+            self.drop_lost()
+
+
+def end_session(session: Session) -> bool:
+    """End a session, whatever it is doing; returns False if it does not let go.
+
+    Switches: if it is in use by another greenlet or thread; then what runs is cancelled.
+    """
+    end = time.monotonic() + session.grace_s + 1.0
+    while time.monotonic() < end:
+        if session.closed:
+            return True
+        if session.running:
+            session.cancel()
+        try:
+            with session.taken():
+                session.closed = True
+                return True
+        except errors.ProgrammingError:
+            _green.sleep(_LOOK_S)  # another greenlet of this thread has it
+    return False
+
+
+def _outcome(ticket: Ticket) -> Lease:
+    if ticket.lease is not None:
+        return ticket.lease
+    if ticket.refusal is None:
+        raise errors.PoolClosed("the pool was left in a fork", code="GS603")
+    raise ticket.refusal
+
+
+def _dsns(opening: Opening) -> Mapping[str, Dsn]:
+    return {name: shard for name, shard in opening.shards.items() if isinstance(shard, Dsn)}

@@ -1,0 +1,262 @@
+"""The connections of one lease: opened when first needed, looked after, made as good as new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from greenshard import _green, errors
+from greenshard._driver import DriverError
+from greenshard.executor.deadline import Timeout, seconds_left
+from greenshard.executor.fanout import End, FanOut, Job
+from greenshard.executor.physical import Physical
+from greenshard.executor.session import Session
+from greenshard.pool import report
+from greenshard.pool.holding import close_all, forget, is_changed, renew, share_encoding
+from greenshard.pool.shard import Down, Step
+from greenshard.pool.slot import Lease
+
+if TYPE_CHECKING:
+    from greenshard.pool.process import Process
+
+#: Seconds in which an idle connection must show that it works.
+_CHECK_S = 1.0
+#: Seconds that connecting may go on when its caller is gone: a session that is just being opened
+#: would otherwise still count on its server when its slot is another's.
+_OPEN_GRACE_S = 0.5
+#: Seconds that a connection whose renewal did not end in time gets to end.
+_RENEW_GRACE_S = 0.1
+
+
+class Supply:
+    """What a lease has.
+
+    Args:
+        process: The pool.
+        lease: The lease.
+    """
+
+    def __init__(self, process: Process, lease: Lease) -> None:
+        self._process = process
+        self._lease = lease
+        self._adopt: Callable[[Physical], None] | None = None
+        self.holding = process.holding(lease.slot)
+
+    # Opening --------------------------------------------------------------------------------
+
+    def home(self, limit_s: float) -> Physical:
+        """A connection that works, to the first shard that has or can be given one.
+
+        Raises:
+            errors.Error: There is none.
+
+        Switches: if one must be opened or checked.
+        """
+        have = self.holding.physicals
+        names = sorted(self._process.shards, key=lambda name: name not in have)
+        failures: dict[str, BaseException] = {}
+        for name in names:
+            # One that does not answer must leave time for the others.
+            patience_s = min(limit_s, self._process.patience_s) if len(names) > 1 else limit_s
+            failed = self.make_ready([name], patience_s)
+            if not failed:
+                return have[name]
+            failures |= failed
+        raise errors.from_shards(failures, len(names), code="GS604")
+
+    def serve(self, adopt: Callable[[Physical], None]) -> None:
+        """Call `adopt` from now on with each connection that was opened, in its own greenlet."""
+        self._adopt = adopt
+
+    def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
+        """Let the session have connections to some shards; see `executor.session.Source`."""
+        used = self._lease.used
+        lacking = [name for name in shards if name not in used]
+        if not lacking:
+            return
+        limits = (self._process.connect_timeout_s, seconds_left(timeout))
+        limit_s = min((s for s in limits if s is not None), default=None)
+        failures = self.make_ready(lacking, limit_s)
+        for name in lacking:
+            session.missing.pop(name, None)
+        session.missing.update(failures)
+        have = self.holding.physicals
+        session.physicals = {name: have[name] for name in session.shards if name in have}
+
+    def make_ready(
+        self, shards: Iterable[str], limit_s: float | None
+    ) -> Mapping[str, BaseException]:
+        """Open or check the connections to some shards; returns why those failed that did.
+
+        Switches: if something must be sent.
+        """
+        jobs = [Job(name, partial(self._prepare, name)) for name in self._unready(shards)]
+        if not jobs:
+            return {}
+        FanOut(jobs, _OPEN_GRACE_S, tolerant=True, cancellable=False).run(limit_s)
+        failures: dict[str, BaseException] = {}
+        for job in jobs:
+            if job.end is End.FAILED and job.error is not None:
+                failures[job.shard] = job.error
+            elif job.end is not End.DONE:
+                failures[job.shard] = self._late(job.shard, limit_s)
+        return failures
+
+    def _unready(self, shards: Iterable[str]) -> list[str]:
+        """The shards that need more than a look at the pool's state."""
+        process, lease = self._process, self._lease
+        now = process.now()
+        with process.lock:
+            return [
+                name
+                for name in shards
+                if name not in lease.slot.proven
+                or process.state.shards[name].admit(lease, now) is not Step.USE
+            ]
+
+    def _prepare(self, name: str) -> None:
+        process, lease = self._process, self._lease
+        while True:
+            now = process.now()
+            with process.lock:
+                step = process.state.shards[name].admit(lease, now)
+            if step is Step.USE:
+                return
+            if isinstance(step, Down):
+                raise report.unavailable(step, now)
+            if step is Step.CHECK:
+                self._check(name)
+            else:
+                self._open(name)
+
+    def _check(self, name: str) -> None:
+        physical = self.holding.physicals[name]
+        works = False
+        try:
+            with _green.at_most(_CHECK_S):
+                physical.learn_start()
+                works = True
+        except DriverError:
+            pass
+        finally:
+            if works:
+                with self._process.lock:
+                    self._process.state.shards[name].checked(self._lease, self._process.now())
+            else:
+                self.lose(name)
+
+    def _open(self, name: str) -> None:
+        process, lease = self._process, self._lease
+        shard = process.state.shards[name]
+        physical = Physical.new(name, process.dsns[name])
+        try:
+            physical.open()
+            process.encoding = share_encoding(physical, process.encoding)
+            if self._adopt is not None:
+                self._adopt(physical)
+        except DriverError as exc:
+            physical.discard()
+            now = process.now()
+            with process.lock:
+                shard.failed(lease, now, _reason(exc))
+                down = shard.down()
+            raise report.unavailable(down, now) from exc
+        except BaseException:
+            physical.discard()
+            with process.lock:
+                shard.abandoned(lease, process.now())
+            raise
+        with process.lock:
+            wanted = shard.opened(lease, process.now())
+        if not wanted:
+            physical.discard()
+            raise errors.InterfaceError("connection already closed")
+        self.holding.physicals[name] = physical
+
+    def _late(self, name: str, limit_s: float | None) -> errors.ShardUnavailable:
+        within = "" if limit_s is None else f" within {limit_s:.1f} s"
+        return errors.ShardUnavailable(
+            f"no connection to shard {name}{within}",
+            code="GS604",
+            shard=name,
+            hint="Is the server up and reachable? connect_timeout sets the time allowed.",
+        )
+
+    def lose(self, name: str) -> None:
+        """Take note that a connection broke."""
+        physical = self.holding.physicals.pop(name, None)
+        if physical is not None:
+            physical.discard()
+        with self._process.lock:
+            self._process.state.shards[name].lost(self._lease, self._process.now())
+
+    # Statements -----------------------------------------------------------------------------
+
+    def began(self, jobs: Sequence[Job]) -> None:
+        """Count calls that are about to be sent."""
+        shards = self._process.state.shards
+        with self._process.lock:
+            for job in jobs:
+                if job.shard in shards:
+                    shards[job.shard].began()
+
+    def ended(self, jobs: Sequence[Job]) -> None:
+        """Count them when they have ended."""
+        shards = self._process.state.shards
+        with self._process.lock:
+            for job in jobs:
+                if job.shard in shards:
+                    shards[job.shard].ended(job.seconds, failed=job.end is not End.DONE)
+
+    # Giving back ----------------------------------------------------------------------------
+
+    def renew(self, session: Session, *, traces: bool) -> None:
+        """Make the connections as good as new; those that cannot be made so are closed.
+
+        Args:
+            session: The session that ends; the caller has taken it.
+            traces: Whether statements may have left something in the sessions.
+
+        Raises:
+            BaseException: What arrived from outside meanwhile. All is done nevertheless.
+
+        Switches: if something must be sent or closed.
+        """
+        beside = [physical for physical in session.beside.values() if physical.alive]
+        session.physicals, session.beside = {}, {}
+        jobs = self._renewing(traces=traces)
+        try:
+            if jobs:
+                fanout = FanOut(jobs, _RENEW_GRACE_S, tolerant=True, cancellable=False)
+                fanout.run(session.grace_s)
+        finally:
+            for job in jobs:
+                if job.end is not End.DONE:
+                    self.lose(job.shard)
+            if beside:
+                close_all(beside)
+
+    def _renewing(self, *, traces: bool) -> list[Job]:
+        """What must be sent; forgets connections that broke."""
+        jobs = []
+        encoding = self._process.encoding or ""
+        for name, physical in tuple(self.holding.physicals.items()):
+            if not physical.alive:
+                self.lose(name)
+                continue
+            forget(physical)
+            if is_changed(physical, encoding) or (traces and name in self._lease.used):
+                call = partial(self._renew, physical, encoding, traces=traces)
+                jobs.append(Job(name, call, physical))
+        return jobs
+
+    def _renew(self, physical: Physical, encoding: str, *, traces: bool) -> None:
+        if physical.in_transaction:
+            physical.roll_back()
+        if traces or is_changed(physical, encoding):
+            renew(physical, encoding)
+
+
+def _reason(error: DriverError) -> str:
+    return " ".join(str(error).split())[:300]
