@@ -6,6 +6,7 @@ Works with and without ``gevent.monkey.patch_all()``; in plain threads each thre
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -135,6 +136,16 @@ def start_thread(function: Callable[..., object], *arguments: Any) -> None:
 
 
 _start_new_thread: Callable[..., Any] = monkey.get_original("_thread", "start_new_thread")
+
+
+def has_news(fd: int) -> bool:
+    """Whether there is something to read, or the other side has closed the connection."""
+    poll = _poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+_poll: Callable[[], Any] = monkey.get_original("select", "poll")
 
 
 def wait_end(fd: int, timeout_s: float) -> None:

@@ -52,6 +52,14 @@ def is_changed(physical: Physical, encoding: str) -> bool:
     )
 
 
+def has_news(physical: Physical) -> bool:
+    """Whether a connection that nobody uses has received something: most likely its end.
+
+    Cost: 2 us.
+    """
+    return not physical.alive or _green.has_news(RawConnection.fileno(physical.raw))
+
+
 def forget(physical: Physical) -> None:
     """Drop what was registered for a connection."""
     _string_types.read(physical.raw).clear()

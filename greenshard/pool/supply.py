@@ -13,7 +13,7 @@ from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.pool import report
-from greenshard.pool.holding import close_all, forget, is_changed, renew, share_encoding
+from greenshard.pool.holding import close_all, forget, has_news, is_changed, renew, share_encoding
 from greenshard.pool.shard import Down, Step
 from greenshard.pool.slot import Lease
 
@@ -85,13 +85,16 @@ class Supply:
         session.physicals = {name: have[name] for name in session.shards if name in have}
 
     def make_ready(
-        self, shards: Iterable[str], limit_s: float | None
+        self, shards: Sequence[str], limit_s: float | None
     ) -> Mapping[str, BaseException]:
         """Open or check the connections to some shards; returns why those failed that did.
 
         Switches: if something must be sent.
         """
-        jobs = [Job(name, partial(self._prepare, name)) for name in self._unready(shards)]
+        doubted = [name for name in shards if self._doubts(name)]
+        jobs = [Job(name, partial(self._prepare_anew, name)) for name in doubted]
+        sound = [name for name in shards if name not in doubted]
+        jobs += [Job(name, partial(self._prepare, name)) for name in self._unready(sound)]
         if not jobs:
             return {}
         FanOut(jobs, _OPEN_GRACE_S, tolerant=True, cancellable=False).run(limit_s)
@@ -102,6 +105,13 @@ class Supply:
             elif job.end is not End.DONE:
                 failures[job.shard] = self._late(job.shard, limit_s)
         return failures
+
+    def _doubts(self, name: str) -> bool:
+        """Whether a connection that was not used yet looks broken."""
+        lease = self._lease
+        if name in lease.used or name not in lease.slot.proven:
+            return False
+        return has_news(self.holding.physicals[name])
 
     def _unready(self, shards: Iterable[str]) -> list[str]:
         """The shards that need more than a look at the pool's state."""
@@ -114,6 +124,10 @@ class Supply:
                 if name not in lease.slot.proven
                 or process.state.shards[name].admit(lease, now) is not Step.USE
             ]
+
+    def _prepare_anew(self, name: str) -> None:
+        self._check(name)
+        self._prepare(name)
 
     def _prepare(self, name: str) -> None:
         process, lease = self._process, self._lease
