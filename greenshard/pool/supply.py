@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ class Supply:
     def __init__(self, process: Process, lease: Lease) -> None:
         self._process = process
         self._lease = lease
-        self._adopt: Callable[[Physical], None] | None = None
+        self._adopt: Callable[[], Callable[[Physical], None] | None] = lambda: None
         self.holding = process.holding(lease.slot)
 
     # Opening --------------------------------------------------------------------------------
@@ -66,8 +67,11 @@ class Supply:
         raise errors.from_shards(failures, len(names), code="GS604")
 
     def serve(self, adopt: Callable[[Physical], None]) -> None:
-        """Call `adopt` from now on with each connection that was opened, in its own greenlet."""
-        self._adopt = adopt
+        """Call a method from now on with each connection that was opened, in its own greenlet.
+
+        Its object is held weakly: a connection that nobody has any more is to be noticed at once.
+        """
+        self._adopt = weakref.WeakMethod(adopt)
 
     def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
         """Let the session have connections to some shards; see `executor.session.Source`."""
@@ -167,8 +171,8 @@ class Supply:
         try:
             physical.open()
             process.encoding = share_encoding(physical, process.encoding)
-            if self._adopt is not None:
-                self._adopt(physical)
+            if (adopt := self._adopt()) is not None:
+                adopt(physical)
         except DriverError as exc:
             physical.discard()
             now = process.now()

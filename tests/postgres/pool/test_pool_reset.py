@@ -1,0 +1,125 @@
+"""A connection is as good as new when it is taken again."""
+
+from __future__ import annotations
+
+import psycopg2.extensions
+import pytest
+
+SESSION = (
+    "SELECT current_setting('TimeZone'), current_setting('search_path'),"
+    " current_setting('application_name'),"
+    " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),"
+    " (SELECT count(*) FROM pg_cursors), (SELECT count(*) FROM pg_prepared_statements),"
+    " (SELECT count(*) FROM pg_listening_channels()),"
+    " (SELECT count(*) FROM pg_class WHERE relpersistence = 't'),"
+    " current_setting('client_encoding'), current_setting('transaction_isolation'),"
+    " current_setting('transaction_read_only'), current_setting('default_transaction_read_only')"
+)
+
+
+def session(conn):
+    """What a session is like, and what psycopg2 knows of it."""
+    cur = conn.cursor()
+    cur.execute(SESSION)
+    found = cur.fetchall()
+    return (
+        found,
+        conn.autocommit,
+        conn.isolation_level,
+        conn.readonly,
+        conn.deferrable,
+        conn.encoding,
+        conn.notices,
+        conn.notifies,
+        conn.string_types,
+        conn.timeout,
+    )
+
+
+def execute(*statements):
+    def change(conn):
+        for statement in statements:
+            conn.cursor().execute(statement)
+
+    return change
+
+
+def named_cursor(conn):
+    cur = conn.cursor("kept", withhold=True)
+    cur.execute("SELECT generate_series(1, 9)")
+    cur.fetchone()
+    conn.commit()
+
+
+def attributes(conn):
+    conn.autocommit = True
+    conn.readonly = True
+    conn.isolation_level = psycopg2.extensions.ISOLATION_LEVEL_SERIALIZABLE
+    conn.timeout = 3.0
+    conn.notices.append("mine")
+
+
+def typecaster(conn):
+    conn.string_types[20] = psycopg2.extensions.UNICODE
+
+
+CHANGES = {
+    "set": execute("SET TimeZone = 'Asia/Tokyo'"),
+    "set, and failed": execute("SET TimeZone = 'Asia/Tokyo'", "COMMIT", "SELECT 1/0"),
+    "set_config": execute("SELECT set_config('search_path', 'pg_catalog', false)"),
+    "search_path": execute("SET search_path = pg_catalog"),
+    "advisory lock": execute("SELECT pg_advisory_lock(7)"),
+    "declare": execute("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT"),
+    "prepare": execute("PREPARE p AS SELECT 1"),
+    "listen": execute("LISTEN news"),
+    "temp table": execute("CREATE TEMP TABLE left_over (x int)"),
+    "select into": execute("SELECT 1 AS x INTO TEMP left_over"),
+    "notice": execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$"),
+    "encoding": lambda conn: conn.set_client_encoding("LATIN1"),
+    "encoding by sql": execute("SET client_encoding = 'LATIN1'"),
+    "date style": execute("SET DateStyle = 'German'"),
+    "named cursor": named_cursor,
+    "attributes": attributes,
+    "typecaster": typecaster,
+}
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "nothing"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_is_left_of(pool, change, end):
+    with pool.connection() as conn:
+        before = session(conn)
+    conn = pool.getconn()
+    try:
+        CHANGES[change](conn)
+    except psycopg2.DataError:
+        conn.rollback()
+    if end != "nothing":
+        getattr(conn, end)()
+    pool.putconn(conn)
+    with pool.connection() as conn:
+        assert session(conn) == before
+    assert pool.stats().size == 1
+
+
+def test_plain_statements_need_no_reset(pool, watch):
+    with pool.connection() as conn:
+        conn.cursor().execute("SELECT 1")
+    with pool.connection() as conn:
+        conn.cursor().execute("SELECT count(*) FROM pg_class WHERE relname IN ('a', 'b')")
+    ((last,),) = watch.ask(
+        "s1", "SELECT query FROM pg_stat_activity WHERE application_name = 'pooled'"
+    )
+    assert last == "COMMIT"
+
+
+def test_settings_hold_on_shards_opened_later(pool):
+    with pool.connection() as conn:
+        conn.autocommit = True
+        conn.set_client_encoding("LATIN1")
+        cur = conn.cursor()
+        cur.execute("SHOW client_encoding")
+        assert cur.fetchall() == [("LATIN1",)] * 3
+        assert conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+        cur.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
+        assert len(conn.notices) == 3

@@ -1,0 +1,180 @@
+"""Taking a connection, using it, and giving it back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import gevent
+import pytest
+
+import greenshard
+from greenshard import Pool
+
+
+@pytest.fixture
+def table(watch, dsns):
+    for shard in dsns:
+        watch.ask(shard, "CREATE TABLE t (x int); SELECT 1")
+    yield "t"
+    for shard in dsns:
+        watch.ask(shard, "DROP TABLE t; SELECT 1")
+
+
+def rows(watch, dsns):
+    return [watch.ask(shard, "SELECT x FROM t") for shard in dsns]
+
+
+def insert(conn):
+    with conn.broadcast():
+        conn.cursor().execute("INSERT INTO t VALUES (1)")
+
+
+def test_pool_opens_nothing_before_its_first_use(make_pool, watch):
+    pool = make_pool()
+    assert pool.stats().size == 0
+    assert set(watch.counts().values()) == {0}
+
+
+def test_connection_to_a_shard_is_opened_when_a_statement_needs_it(pool, watch):
+    with pool.connection() as conn:
+        assert watch.counts() == {"s0": 1, "s1": 0, "s2": 0}
+        with conn.on("s2"):
+            conn.cursor().execute("SELECT 1")
+        assert watch.counts() == {"s0": 1, "s1": 0, "s2": 1}
+        assert conn.closed == 0
+        cur = conn.cursor()
+        cur.execute("SELECT 1")
+        assert len(cur.fetchall()) == 3
+    assert watch.counts() == {"s0": 1, "s1": 1, "s2": 1}
+
+
+def test_block_commits(pool, table, watch, dsns):
+    with pool.connection() as conn:
+        insert(conn)
+    assert rows(watch, dsns) == [[(1,)]] * 3
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError, Stop, gevent.GreenletExit])
+def test_block_that_raises_is_rolled_back_and_given_back(pool, table, watch, dsns, error):
+    def view():
+        with pool.connection() as conn:
+            insert(conn)
+            raise error
+
+    with pytest.raises(error):
+        view()
+    assert rows(watch, dsns) == [[]] * 3
+    assert pool.stats().taken == 0
+
+
+def test_failed_statement_leaves_a_sound_connection(pool):
+    for _ in range(5):
+        with pytest.raises(greenshard.DataError), pool.connection() as conn:
+            conn.cursor().execute("SELECT 1/0")
+    with pool.connection() as conn:
+        conn.cursor().execute("SELECT 1")
+    assert pool.stats().shards["s1"].connects == 1
+
+
+def test_connection_given_back_reaches_nothing(pool):
+    conn = pool.getconn()
+    cur = conn.cursor()
+    named = conn.cursor("streamed")
+    named.execute("SELECT generate_series(1, 9)")
+    named.fetchone()
+    pool.putconn(conn)
+    with pool.connection():
+        for call in (
+            lambda: cur.execute("SELECT 1"),
+            lambda: named.fetchmany(9999),
+            conn.commit,
+            conn.cursor,
+        ):
+            with pytest.raises(greenshard.InterfaceError):
+                call()
+    conn.close()
+    pool.putconn(conn)
+    assert conn.closed == 1
+
+
+def test_connect_gives_a_connection_whose_close_gives_it_back(pool, table, watch, dsns):
+    conn = pool.connect()
+    insert(conn)
+    conn.close()
+    assert rows(watch, dsns) == [[]] * 3
+    assert (pool.stats().idle, pool.stats().taken) == (1, 0)
+
+
+def test_putconn_can_close_the_connections(pool, watch):
+    conn = pool.getconn()
+    conn.cursor().execute("SELECT 1")
+    pool.putconn(conn, close=True)
+    assert set(watch.counts().values()) == {0}
+
+
+def test_dropped_connection_is_taken_back(pool, caplog):
+    conn = pool.getconn()
+    conn.cursor().execute("SELECT 1")
+    del conn
+    with pool.connection():
+        assert pool.stats().taken == 1
+    assert "test_dropped_connection_is_taken_back" in caplog.text
+
+
+def test_held_connection_is_reported_with_its_place(make_pool, caplog):
+    pool = make_pool(leak_after=0.05)
+    with pool.connection():
+        end = gevent.get_hub().loop.now() + 10
+        while "is held for" not in caplog.text:
+            assert gevent.get_hub().loop.now() < end
+            gevent.sleep(0.02)
+    assert "test_held_connection_is_reported_with_its_place" in caplog.text
+    assert pool.stats().leaks == 1
+
+
+def test_transaction_block_of_psycopg2_reaches_shards_opened_in_it(pool, table, watch, dsns):
+    with pool.connection() as conn:
+        conn.autocommit = True
+        with suppress(ZeroDivisionError), conn:
+            insert(conn)
+            raise ZeroDivisionError
+        assert rows(watch, dsns) == [[]] * 3
+        with conn:
+            insert(conn)
+    assert rows(watch, dsns) == [[(1,)]] * 3
+
+
+def test_pool_refuses_what_it_cannot_use(dsns, pool):
+    with greenshard.connect(dsns) as conn:
+        with pytest.raises(greenshard.ProgrammingError, match="GS104"):
+            pool.putconn(conn)
+        with pytest.raises(greenshard.ProgrammingError, match="GS104"):
+            Pool([conn])
+    with pytest.raises(greenshard.ProgrammingError, match="max_size"):
+        Pool(dsns, 0)
+    with pytest.raises(greenshard.ProgrammingError, match="GS104"):
+        pool.getconn(timeout=-1)
+
+
+def test_cluster_is_planned_over(make_pool, dsns, watch):
+    for shard in dsns:
+        watch.ask(shard, "CREATE TABLE orders (id int, n int); SELECT 1")
+    cluster = greenshard.Cluster(shards=dsns, tables={"orders": greenshard.Sharded("id")})
+    pool = make_pool(cluster, cursor_factory=None)
+    with pool.connection() as conn:
+        for number in range(20):
+            conn.cursor().execute("INSERT INTO orders VALUES (%s, %s)", (number, number))
+    for _ in range(2):
+        with pool.connection() as conn:
+            cur = conn.cursor()
+            cur.execute("SELECT n FROM orders ORDER BY n")
+            assert [n for (n,) in cur] == list(range(20))
+            cur.execute("SELECT a.n FROM orders a JOIN orders b ON a.n = b.n + 1 ORDER BY 1")
+            assert len(cur.fetchall()) == 19
+    assert set(watch.counts().values()) == {1}, "the connection that gathered is closed"
+    for shard in dsns:
+        watch.ask(shard, "DROP TABLE orders; SELECT 1")
