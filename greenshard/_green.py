@@ -38,7 +38,13 @@ NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
 
 _of_thread: Any = monkey.get_original("_thread", "_local")()
-_MAIN_THREAD = threading.main_thread().ident
+# gevent's patch gives the main thread another ident, by which its hub would be ended: the process
+# would then hang in its exit.
+_MAIN_THREAD = (
+    thread_id()
+    if threading.current_thread() is threading.main_thread()
+    else threading.main_thread().ident
+)
 
 
 class _Hub:
