@@ -33,7 +33,7 @@ thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 __all__ = ["Event", "GreenletExit", "NativeLock", "ThreadPool"]
 
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
-#: ever tried, never waited for.
+#: waited for where whoever holds it lets no other greenlet run; else it is only tried.
 NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
 

@@ -234,13 +234,13 @@ def end_session(session: Session) -> bool:
     while time.monotonic() < end:
         if session.closed:
             return True
-        if session.running:
-            session.cancel()
         try:
+            if session.running:
+                session.cancel()
             with session.taken():
                 session.closed = True
                 return True
-        except errors.ProgrammingError:
+        except errors.Error:
             _green.sleep(_LOOK_S)  # another greenlet of this thread has it
     return False
 

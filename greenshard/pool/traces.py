@@ -23,6 +23,8 @@ _TABLE = re.compile(r"\binsert\s+into\s+[\w.]+\s*\(", re.IGNORECASE)
 _CALL = re.compile(r'([\w.]+|"|\])\s*\(')
 #: SELECT INTO makes a table; INSERT INTO does not.
 _INTO = re.compile(r"(?<!insert)\s+into\b", re.IGNORECASE)
+#: What would have to be read more closely: several statements, comments, escapes.
+_UNREAD = re.compile(r";|--|/\*|\\")
 _LONGEST = 10_000
 
 #: Words that may stand before a parenthesis.
@@ -65,7 +67,7 @@ def may_leave_traces(text: str | bytes | None) -> bool:
 
 @lru_cache(maxsize=4096)
 def _may(text: str) -> bool:
-    if not _COMMAND.match(text) or ";" in text or "\\" in text or _INTO.search(text):
+    if not _COMMAND.match(text) or _UNREAD.search(text) or _INTO.search(text):
         return True
     rest = _TABLE.sub("(", text)
     return any(
