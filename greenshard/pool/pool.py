@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from greenshard import arguments
+from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
 from greenshard.dbapi import read_opening
 from greenshard.pool.policy import Policy
@@ -166,6 +166,8 @@ class Pool:
             supply = Supply(process, lease)
             limit_s = max(_LEAST_CONNECT_S, deadline - process.now())
             home = supply.home(min(limit_s, process.connect_timeout_s or limit_s))
+            if lease.ended:
+                raise errors.PoolClosed("the pool was closed meanwhile", code="GS603")
             connection = PooledConnection.of(process, lease, home, supply)
         except BaseException:
             process.give_back(lease)

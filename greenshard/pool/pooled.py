@@ -140,13 +140,15 @@ class PooledConnection(Connection):
             return
         session = self._session
         session.check_process()
-        if not end_session(session):
+        ours = end_session(session)
+        if not session.closed:
             with session.taken():  # tells who has it
-                session.closed = True
+                ours = session.closed = True
         self._given_back = True
+        if not ours:
+            return  # the pool was closed meanwhile, and closes this connection
         try:
-            if not self._lease.ended:
-                self._give_up_sessions(session)
+            self._renew(session)
         finally:
             self._process.give_back(self._lease, keep=keep)
 
@@ -154,7 +156,7 @@ class PooledConnection(Connection):
         """Give the connection back, like `close`."""
         self.close()
 
-    def _give_up_sessions(self, session: Session) -> None:
+    def _renew(self, session: Session) -> None:
         database = self._database
         if database is not None:
             self._supply.holding.path = None if self._traces else database.path

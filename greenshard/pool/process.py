@@ -209,14 +209,22 @@ class Process:
         psycopg2 would freeze the thread.
         """
         for lease in (*self.state.leases, *self.state.chores):
-            session = self.sessions.pop(lease, None)
-            if session is None or not end_session(session):
-                self._holdings.pop(lease.slot, None)
-            else:
+            session = self.sessions.get(lease)
+            if session is not None and end_session(session):
                 close_all(physical for physical in session.beside.values() if physical.alive)
+            else:
+                self._wait_for(lease)
         with self.lock:
             todo = self.state.revoke(self.now())
         self.carry_out(todo)
+
+    def _wait_for(self, lease: Lease) -> None:
+        """Let who holds a lease give it back; if that takes too long, leave its connections."""
+        end = self.now() + self.opening.grace_s + 1.0
+        while not lease.ended and self.now() < end:
+            _green.sleep(_LOOK_S)
+        if not lease.ended:
+            self._holdings.pop(lease.slot, None)
 
     def _wait_until_empty(self, timeout_s: float) -> None:
         end = self.now() + timeout_s
@@ -226,20 +234,25 @@ class Process:
 
 
 def end_session(session: Session) -> bool:
-    """End a session, whatever it is doing; returns False if it does not let go.
+    """End a session, whatever it is doing.
+
+    Returns:
+        Whether this call ended it: then its connections are the caller's, and nobody else uses
+        them. False if it had ended, or does not let go.
 
     Switches: if it is in use by another greenlet or thread; then what runs is cancelled.
     """
     end = time.monotonic() + session.grace_s + 1.0
     while time.monotonic() < end:
         if session.closed:
-            return True
+            return False
         try:
             if session.running:
                 session.cancel()
             with session.taken():
+                ours = not session.closed
                 session.closed = True
-                return True
+                return ours
         except errors.Error:
             _green.sleep(_LOOK_S)  # another greenlet of this thread has it
     return False
