@@ -159,6 +159,7 @@ class OneDatabase:
             return
         self._path = current_path(self._session, informant.shard, seconds_left(timeout))
         if self._may_hide:
+            self._session.reach([physical.shard for physical in self._session.alive], timeout)
             self._temporary = temporary_names(self._session, seconds_left(timeout))
         self._path_known = True
 

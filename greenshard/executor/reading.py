@@ -81,6 +81,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows]:
         for shard in (one,) if table.reference else e.targets(table.pins):
             wanted.setdefault(shard, []).append(table)
     shards = tuple(shard for shard in e.session.shards if shard in wanted)
+    e.session.reach(shards, e.timeout)
     reads = {table.name: (_reading(table), e.parameters(table.read) or {}) for table in tables}
     calls = {
         physical.shard: partial(

@@ -160,21 +160,49 @@ def test_pool_refuses_what_it_cannot_use(dsns, pool):
         pool.getconn(timeout=-1)
 
 
-def test_cluster_is_planned_over(make_pool, dsns, watch):
+@pytest.fixture
+def cluster(dsns, watch):
+    """Orders 0 to 19; a table of names on every shard."""
     for shard in dsns:
         watch.ask(shard, "CREATE TABLE orders (id int, n int); SELECT 1")
-    cluster = greenshard.Cluster(shards=dsns, tables={"orders": greenshard.Sharded("id")})
-    pool = make_pool(cluster, cursor_factory=None)
-    with pool.connection() as conn:
-        for number in range(20):
-            conn.cursor().execute("INSERT INTO orders VALUES (%s, %s)", (number, number))
-    for _ in range(2):
-        with pool.connection() as conn:
-            cur = conn.cursor()
-            cur.execute("SELECT n FROM orders ORDER BY n")
-            assert [n for (n,) in cur] == list(range(20))
-            cur.execute("SELECT a.n FROM orders a JOIN orders b ON a.n = b.n + 1 ORDER BY 1")
-            assert len(cur.fetchall()) == 19
-    assert set(watch.counts().values()) == {1}, "the connection that gathered is closed"
+        watch.ask(shard, "CREATE TABLE names (n int, name text); SELECT 1")
+        watch.ask(shard, "INSERT INTO names VALUES (1, 'one') RETURNING 1")
+    tables = {"orders": greenshard.Sharded("id"), "names": greenshard.Reference()}
+    cluster = greenshard.Cluster(shards=dsns, tables=tables)
+    with greenshard.connect(cluster) as conn:
+        rows = [(number, number) for number in range(20)]
+        conn.cursor().executemany("INSERT INTO orders VALUES (%s, %s)", rows)
+    conn.close()
+    yield cluster
     for shard in dsns:
-        watch.ask(shard, "DROP TABLE orders; SELECT 1")
+        watch.ask(shard, "DROP TABLE orders, names; SELECT 1")
+
+
+STATEMENTS = {
+    "route": ("SELECT n FROM orders WHERE id = 7", [(7,)]),
+    "reference": ("SELECT name FROM names", [("one",)]),
+    "merge": ("SELECT n FROM orders ORDER BY n DESC LIMIT 2", [(19,), (18,)]),
+    "combine": ("SELECT count(*), sum(n) FROM orders", [(20, 190)]),
+    "combine there": ("SELECT n % 2, avg(n) > 9 FROM orders GROUP BY 1 ORDER BY 1", 2),
+    "gather": ("SELECT a.n FROM orders a JOIN orders b ON a.n = b.n + 1", 19),
+    "gather distinct": ("SELECT count(DISTINCT n % 3) FROM orders", [(3,)]),
+    "write": ("UPDATE orders SET n = n WHERE id < 5 RETURNING id", 5),
+    "reference write": ("UPDATE names SET name = 'eins' RETURNING n", None),
+    "insert": ("INSERT INTO orders VALUES (20, 20), (21, 21)", None),
+}
+
+
+@pytest.mark.parametrize("kind", STATEMENTS)
+def test_first_statement_of_a_fresh_connection_over_a_cluster(make_pool, cluster, watch, kind):
+    statement, expected = STATEMENTS[kind]
+    pool = make_pool(cluster)
+    for _ in range(2):
+        conn = pool.getconn()
+        cur = conn.cursor()
+        cur.execute(statement)
+        if isinstance(expected, list):
+            assert cur.fetchall() == expected
+        elif expected is not None:
+            assert len(cur.fetchall()) == expected
+        conn.close()
+    assert max(watch.counts().values()) == 1, "the connection that gathered is closed"
