@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import Attribute, RawConnection
-from greenshard.connection import Connection, Opening
+from greenshard.connection import Connection
+from greenshard.executor.opening import Opening
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.pool.process import end_session

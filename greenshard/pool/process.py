@@ -24,7 +24,7 @@ from greenshard.pool.state import PoolState
 from greenshard.pool.stats import PoolStats, stats_of
 
 if TYPE_CHECKING:
-    from greenshard.connection import Opening
+    from greenshard.executor.opening import Opening
 
 logger = logging.getLogger("greenshard")
 
