@@ -312,7 +312,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._logical._session.check_process()
         if self._closed:
             raise errors.InterfaceError("cursor already closed")
-        if self.name is not None and self._parts.asked is None:
+        if self.name is not None and self._answer is NOTHING and self._parts.asked is None:
             with self._logical._session.taken():
                 cursors = self._parts.ready(self._alive(), self.timeout)
             self._answer = Answer(cursors, self._streams(cursors))

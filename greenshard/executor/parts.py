@@ -70,7 +70,9 @@ class Parts:
         return cursors
 
     def plain(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
-        """Like `ready`, but new cursors, unnamed; their rows are tuples, whatever the row factory.
+        """Like `ready`, but new cursors, unnamed, for rows that are not the answer yet.
+
+        They give rows as tuples, whatever the row factory.
 
         Switches: the first time that a user's type is registered.
         """
@@ -78,7 +80,6 @@ class Parts:
         physicals = self._session.physicals
         cursors = {shard: self._make(physicals[shard], None) for shard in there}
         self._apply_typecasters(cursors, timeout)
-        self.asked = next(iter(cursors.values()), None)
         return cursors
 
     def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:

@@ -213,4 +213,10 @@ def limit(value: Value | None, given: Any) -> int | None:
     said = value.value if isinstance(value, Constant) else given[value.source]
     if said is None or isinstance(said, int):
         return said
-    return int(Decimal(str(said)).to_integral_value(ROUND_HALF_UP))
+    text = str(said)
+    try:
+        return int(Decimal(text).to_integral_value(ROUND_HALF_UP))
+    except ArithmeticError:
+        return int(
+            text, 0
+        )  # the servers have read it, so it is an integer as PostgreSQL writes them
