@@ -216,7 +216,7 @@ class Locality:
         right = self._side(join.right, beside.with_rows(left), around)
         on = (*pairs(join.on), *using_pairs(join))
         for sublink in join.sublinks:
-            if self.shape(sublink.query, around).where is not Where.EVERYWHERE:
+            if self._same_everywhere(sublink.query, around).where is not Where.EVERYWHERE:
                 raise Crosses(
                     "a subquery in the condition of an outer join reads a sharded table",
                     sublink.node.location,
@@ -298,7 +298,7 @@ class Locality:
                 )
 
     def _set_operation(self, query: Query, around: Around) -> Analysis:
-        left, right = (self.shape(branch, around) for branch in query.branches or ())
+        left, right = (self._same_everywhere(branch, around) for branch in query.branches or ())
         for sublink in query.sublinks:  # of LIMIT
             self._check_sublink(sublink, around)
         kinds = {left.where, right.where}

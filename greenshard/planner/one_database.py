@@ -39,6 +39,7 @@ from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.tree import unwrap
 from greenshard.planner.utilities import may_set, plan_utility
 from greenshard.planner.views import put_views, unqualify_columns
+from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.writes import as_select, plan_write
 from greenshard.planner.writing import Unwritable, now_number, write
 
@@ -180,7 +181,11 @@ class _OneStatement:
             put_views(select, candidate.query)
             unqualify_columns(select)
             replace_now(select, now_number(self._translation))
+            row = telling_row(candidate.query)
             candidate, problems = self._candidate(select, True)
+            if row is not None:
+                reason = "a whole row stands beside a view that tells the time"
+                problems.append(Problem(reason, row, "GS410", _ON))
         self._tables = tuple(
             sorted(
                 {f"{t.relation.schema}.{t.relation.name}" for t in candidate.tables if not t.system}

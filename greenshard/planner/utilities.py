@@ -18,6 +18,12 @@ _KEEPS_CATALOG = {
     "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
     "refresh_mat_view_stmt", "deallocate_stmt",
 }  # fmt: skip
+#: Statements that make what may be temporary: its kind, and the field that names it.
+_MADE = {
+    "create_stmt": ("TABLE", "relation"),
+    "view_stmt": ("VIEW", "view"),
+    "create_seq_stmt": ("SEQUENCE", "sequence"),
+}
 _CURSORS = "Use a named cursor of the connection: conn.cursor('name')."
 _REFUSED = {
     "prepare_stmt": ("PREPARE", "Plans are kept by the connection: execute the statement itself."),
@@ -53,11 +59,12 @@ def plan_utility(text: str, node: Any) -> Step | None:
         return Anywhere(Sql(text))
     if kind == "notify_stmt":
         return Anywhere(Sql(text), first=True)
-    if kind == "create_stmt" and inner.relation.relpersistence == "t":
+    named = _MADE.get(kind)
+    if named is not None and getattr(inner, named[1]).relpersistence == "t":
         return Refused(
-            "CREATE TEMPORARY TABLE over several shards",
+            f"CREATE TEMPORARY {named[0]} over several shards",
             "GS410",
-            "A temporary table is not declared, so no statement over several shards could read "
+            "What is temporary is not declared, so no statement over several shards could name "
             "it. Use it on one shard, with conn.on('...').",
         )
     return Broadcast(

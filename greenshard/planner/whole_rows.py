@@ -4,7 +4,8 @@
     SELECT row_to_json(o) FROM orders o     that type makes no difference
 
 A temporary table has a type of its own, so a row of it is not of the type that the first column
-had. Most of what is done with rows does not tell.
+had; and a row of a view, once its query stands in the place of its name, is of no named type. Most
+of what is done with rows does not tell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.functions import name_of
-from greenshard.planner.query import Query, Table, expressions, is_star, nested, queries
+from greenshard.planner.query import Derived, Query, Table, expressions, is_star, nested, queries
 from greenshard.planner.scope import Level
 from greenshard.planner.tree import names_of, walk_level
 
@@ -31,12 +32,12 @@ _FUNCTIONS = frozenset(
 
 
 def telling_row(query: Query) -> int | None:
-    """Where a whole row of a table may tell its type, in bytes; None if nowhere."""
+    """Where a whole row of a table or view may tell its type, in bytes; None if nowhere."""
     aliases = {
         source.alias
         for one in queries(query)
         for item in nested(one.items)
-        if isinstance(item, Table)
+        if isinstance(item, Table) or (isinstance(item, Derived) and item.view is not None)
         for source in item.sources
     }
     return next(

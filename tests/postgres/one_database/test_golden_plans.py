@@ -28,6 +28,7 @@ TEXTS = {"text", "varchar"}
 BY_CHANCE = {
     "gather.txt: a choice among reference rows",
     "gather.txt: a choice among reference rows, in FROM",
+    "gather.txt: a choice among the reference rows of a set operation",
     "now.txt: now() of nothing",
     "now.txt: now() on one shard",
     "reference.txt: a sequence is the first shard's",
