@@ -9,9 +9,11 @@ PostgreSQL's own avg divides the same two numbers by the same rule, so it has th
 that of float4 sums in float8, which sum(float4) does not: see `Combine.averaged`. What FILTER
 leaves out, it leaves out on the shards.
 
-Refused are DISTINCT, ORDER BY and WITHIN GROUP in a call, the user's own aggregates, and those that
-cannot be made of parts (percentiles), or not with the same digits (variance), or depend on the
-order of the rows (array_agg).
+Equal shard keys are on one shard, so count(DISTINCT key) is made of parts like count(key).
+
+Refused are any other DISTINCT, ORDER BY and WITHIN GROUP in a call, the user's own aggregates, and
+those that cannot be made of parts (percentiles), or not with the same digits (variance), or depend
+on the order of the rows (array_agg).
 
 Source: numeric_avg, int8_avg, float8_avg and interval_avg in PostgreSQL's sources.
 """
@@ -55,23 +57,30 @@ class Split:
     averaged: int | None = None
 
 
-def split(call: Any, functions: Functions, add: Callable[[Message], int]) -> Split:
+def split(
+    call: Any,
+    functions: Functions,
+    add: Callable[[Message], int],
+    is_key: Callable[[Message], bool],
+) -> Split:
     """Take an aggregate apart.
 
     Args:
         call: The call, a node's `FuncCall`.
         functions: To know PostgreSQL's own.
         add: Adds an expression to the partial columns, and gives its number.
+        is_key: Tells whether an expression is a shard key of the rows.
 
     Raises:
         Unplannable: It cannot be computed from parts.
     """
     name = name_of(call)
-    _check(call, name, functions)
+    _check(call, name, functions, is_key)
     if name == "avg":
         return _average(call, add)
     partial = copy(call)
-    partial.ClearField("agg_distinct")
+    if name in _IDEMPOTENT:
+        partial.ClearField("agg_distinct")
     at = add(_node(partial))
     column = partial_column(at)
     reducer = (REDUCIBLE[name], at) if name in REDUCIBLE else None
@@ -97,10 +106,11 @@ def _average(call: Any, add: Callable[[Message], int]) -> Split:
     return Split(made, averaged=numbers[0])
 
 
-def _check(call: Any, name: str, functions: Functions) -> None:
+def _check(call: Any, name: str, functions: Functions, is_key: Callable[[Message], bool]) -> None:
     if not functions.is_own(call):
         raise Unplannable(f"{name} is not one of PostgreSQL's own aggregates", call.location)
-    if call.agg_distinct and name not in _IDEMPOTENT:
+    local = name in _IDEMPOTENT or (len(call.args) == 1 and is_key(call.args[0]))
+    if call.agg_distinct and not local:
         raise Unplannable(f"{name}(DISTINCT ...) compares rows of several shards", call.location)
     if call.agg_order or call.agg_within_group or call.func_variadic:
         raise Unplannable(f"{name} takes the rows of all shards in order", call.location)

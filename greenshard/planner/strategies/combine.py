@@ -28,6 +28,7 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.aggregates import split
 from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.equality import Classes
 from greenshard.planner.naming import column_name, is_named_by_value
 from greenshard.planner.nodes import (
     ROWS,
@@ -41,12 +42,13 @@ from greenshard.planner.nodes import (
 from greenshard.planner.nodes import (
     select as parse_select,
 )
-from greenshard.planner.ordering import direction, read_order
+from greenshard.planner.ordering import direction
 from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
 from greenshard.planner.query import Table, is_several
 from greenshard.planner.scope import BoundColumn, Level
 from greenshard.planner.shape import Where
 from greenshard.planner.strategies.concatenate import check_inner_locks
+from greenshard.planner.strategies.distinct import plan_distinct
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.targets import grouping_expression
 from greenshard.planner.tree import location_of, names_of, same_text, unwrap
@@ -80,7 +82,7 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
         if "group" in crossing:
             return _Grouping(candidate).plan()
         if crossing.keys() <= {"distinct", "limit"} and "distinct" in crossing:
-            return _plan_distinct(candidate)
+            return plan_distinct(candidate)
         for crosses in crossing.values():
             raise Unplannable(crosses.reason, crosses.offset)
         raise Unplannable("nothing is aggregated over shards")
@@ -216,12 +218,17 @@ class _Grouping:
 
     def _rewrite_aggregate(self, node: Any, call: Any) -> None:
         wanted = canonical(node, self._level)
-        made = split(copy(call), self._candidate.functions, self._add_partial)
+        made = split(copy(call), self._candidate.functions, self._add_partial, self._is_key)
         if made.reducer is not None:
             self._reducers[wanted] = made.reducer
         if made.averaged is not None and made.averaged not in self._averaged:
             self._averaged.append(made.averaged)
         node.CopyFrom(made.combined)
+
+    def _is_key(self, node: Message) -> bool:
+        column = self._level.resolve(node)
+        rows = self._candidate.analysis.rows
+        return column is not None and Classes(rows.equal).meet([column.id], rows.keys)
 
     def _dependent(self, node: Message) -> int:
         """The group of a column that is not grouped by, but depends on a primary key that is.
@@ -292,67 +299,6 @@ class _Grouping:
         if not 0 <= at < len(targets):
             return None
         return SortKey(at, *direction(item))
-
-
-def _plan_distinct(candidate: Candidate) -> Combine:
-    """DISTINCT, or UNION, over the distinct rows of each shard."""
-    select, outputs = candidate.select, candidate.query.outputs
-    if outputs is None:
-        raise Unplannable("the columns that are to be distinct are not known")
-    if select.distinct_clause and select.distinct_clause[0].WhichOneof("node"):
-        raise Unplannable("DISTINCT ON takes one row of several shards'")
-    if any(map(is_named_by_value, _first_targets(select))):
-        raise Unplannable("a column has the name of a parameter's value")
-    partial = copy(select)
-    clear(partial, "sort_clause", "limit_count", "limit_offset", "limit_option")
-    partial.limit_option = parse_select("SELECT").limit_option
-    names = [f"c{at}" for at in range(len(outputs))]
-    wrapped = parse_select(f"SELECT * FROM (SELECT) {ROWS}({', '.join(names)})")
-    wrapped.from_clause[0].range_subselect.subquery.select_stmt.CopyFrom(partial)
-    shown = ", ".join(
-        f"{partial_column(at)} AS {quoted(column.name)}" for at, column in enumerate(outputs)
-    )
-    combine = parse_select(f"SELECT DISTINCT {shown} FROM {quoted(PARTIAL)} {ROWS}")
-    keys = [_place(item.sort_by, candidate) for item in select.sort_clause]
-    for item, key in zip(select.sort_clause, keys, strict=True):
-        made = combine.sort_clause.add()
-        made.CopyFrom(item)
-        made.sort_by.node.CopyFrom(expression(str(key.column + 1)))
-    for name in ("limit_count", "limit_offset"):
-        if select.HasField(name):
-            getattr(combine, name).CopyFrom(getattr(select, name))
-    combine.limit_option = select.limit_option
-    every = tuple(range(len(outputs)))
-    reduction = _distinct_reduction(candidate, keys)
-    return Combine(
-        candidate.write(wrapped), candidate.write(combine), len(every), candidate.pins,
-        reduction=reduction,
-    )  # fmt: skip
-
-
-def _first_targets(select: Any) -> list[Any]:
-    """The columns that a query has its columns' names of."""
-    while select.HasField("larg"):
-        select = select.larg
-    return [target.res_target for target in select.target_list]
-
-
-def _distinct_reduction(candidate: Candidate, keys: list[SortKey]) -> Reduction | None:
-    outputs = candidate.query.outputs or ()
-    every = tuple(range(len(outputs)))
-    try:
-        slice_ = read_slice(candidate)
-    except Unplannable:
-        return None
-    shown = tuple(column.name for column in outputs)
-    return Reduction(every, tuple(("key", at) for at in every), shown, tuple(keys), slice_)
-
-
-def _place(item: Any, candidate: Candidate) -> SortKey:
-    """The column of the answer that an item of ORDER BY is."""
-    order = read_order(candidate)
-    at = [each.sort_by == item for each in candidate.select.sort_clause].index(True)
-    return order.keys[at]
 
 
 def _has_sublink(select: Any, name: str) -> bool:
