@@ -112,6 +112,8 @@ def _reduced(
     except (ValueError, OverflowError):
         return None  # a date beyond Python's
     count, offset = (limit(v, e.given) for v in (reduction.slice.count, reduction.slice.offset))
+    if min(count or 0, offset or 0) < 0:
+        return None  # which PostgreSQL then refuses
     answer = reduce(reduction, rows, count, offset)
     if answer is None:
         return None
