@@ -76,25 +76,9 @@ class Planner:
         Cost: 1 to 5 ms; 0.2 us if the plan is cached.
         """
         translation = translate(text, has_parameters)
-        try:
-            statements = parse(translation.text)
-            hidden = _hides_parameters(translation, statements)
-        except ParserError as error:
-            at = None if error.position is None else translation.old_position(error.position)
-            return Plan(
-                Refused(error.message, "GS404", None, at, "42601", bool(translation.parameters))
-            )
-        if hidden:
-            return Plan(
-                Refused(
-                    "a parameter stands within a literal, or for a column's number",
-                    "GS404",
-                    None,
-                    None,
-                    "42601",
-                    unreadable=True,
-                )
-            )
+        statements = _read(translation)
+        if isinstance(statements, Refused):
+            return Plan(statements)
         reads = only_reads(translation.text, statements)
         if len(statements) != 1:
             return Plan(_plan_several(text, statements), reads=reads, may_set=not reads)
@@ -293,6 +277,21 @@ class _OneStatement:
             return plan_write(candidate, kind, inner, text)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _ON)
+
+
+def _read(translation: Translation) -> Sequence[Any] | Refused:
+    """The statements of a text, if a parser can read it."""
+    try:
+        statements = parse(translation.text)
+        hidden = _hides_parameters(translation, statements)
+    except ParserError as error:
+        at = None if error.position is None else translation.old_position(error.position)
+        parametrized = bool(translation.parameters)
+        return Refused(error.message, "GS404", None, at, "42601", parametrized)
+    if hidden:
+        reason = "a parameter stands within a literal, or for a column's number"
+        return Refused(reason, "GS404", None, None, "42601", unreadable=True)
+    return statements
 
 
 def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
