@@ -14,8 +14,10 @@ from psycopg2 import extras
 
 import greenshard
 from greenshard.cluster import Sharded, TableName
+from greenshard.executor.catalog import load_catalog
 from tests.differential.answers import answer, difference
 from tests.differential.draft import Statement
+from tests.postgres.one_database.test_catalog import open_session
 from tests.unit.planner import scene
 from tests.unit.planner.plan_cases import plan_cases
 
@@ -175,3 +177,22 @@ def test_shards_answer_as_one_server(title, one, many):
     elif title not in BY_CHANCE:
         assert expected.error is None, f"rows instead of {expected.error}"
         assert difference(expected, got, statement) is None, f"seed {SEED}"
+
+
+def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
+    session = open_session(databases["s0"])
+    try:
+        loaded = load_catalog(session, "s0", 20.0)
+    finally:
+        session.physical("s0").discard()
+    ours = scene.catalog()
+    for where, relation in ours.relations.items():
+        found = loaded.relations[where]
+        assert (found.kind, found.primary_key) == (relation.kind, relation.primary_key), where
+        if where != ("public", "person"):  # its collation needs ICU
+            assert found.columns == relation.columns, where
+        if loaded.server_version >= 180000 and relation.definition:
+            assert found.definition.split() == relation.definition.split(), where
+    if loaded.server_version >= 180000:
+        for name, functions in ours.functions.items():
+            assert loaded.functions[name] == functions, name

@@ -158,33 +158,39 @@ TABLES = (
     Table("scratch", "x integer\ny text"),
 )
 
-#: The catalog has their definitions with every name qualified.
+#: As the catalog has them: with the names of relations qualified.
 VIEWS = {
-    "big_orders": (
-        "SELECT orders.o_orderkey, orders.o_custkey, orders.o_totalprice AS price\n"
-        "   FROM public.orders\n  WHERE orders.o_totalprice > 500::numeric"
-    ),
-    "order_lines": (
-        "SELECT o.o_orderkey AS key, o.o_custkey AS customer, l.l_quantity AS quantity,"
-        " l.l_linenumber AS line\n"
-        "   FROM public.orders o\n     LEFT JOIN public.lineitem l ON l.l_orderkey = o.o_orderkey"
-    ),
-    "national": (
-        "SELECT n.n_nationkey AS id, n.n_name AS name, r.r_name AS region\n"
-        "   FROM public.nation n\n     JOIN public.region r ON n.n_regionkey = r.r_regionkey"
-    ),
-    "per_customer": (
-        "SELECT orders.o_custkey AS customer, count(*) AS n, sum(orders.o_totalprice) AS total\n"
-        "   FROM public.orders\n  GROUP BY orders.o_custkey"
-    ),
-    "recent": (
-        "SELECT orders.o_orderkey, orders.o_orderdate, CURRENT_DATE AS today\n"
-        "   FROM public.orders\n  WHERE orders.o_orderdate <= CURRENT_DATE"
-    ),
-    "big_totals": (
-        "SELECT big_orders.o_custkey, max(big_orders.price) AS top\n"
-        "   FROM public.big_orders\n  GROUP BY big_orders.o_custkey"
-    ),
+    "big_orders": """
+        SELECT o_orderkey, o_custkey, o_totalprice AS price
+        FROM public.orders
+        WHERE (o_totalprice > (500)::numeric)
+    """,
+    "order_lines": """
+        SELECT o.o_orderkey AS key, o.o_custkey AS customer, l.l_quantity AS quantity,
+            l.l_linenumber AS line
+        FROM (public.orders o
+            LEFT JOIN public.lineitem l ON ((l.l_orderkey = o.o_orderkey)))
+    """,
+    "national": """
+        SELECT n.n_nationkey AS id, n.n_name AS name, r.r_name AS region
+        FROM (public.nation n
+            JOIN public.region r ON ((n.n_regionkey = r.r_regionkey)))
+    """,
+    "per_customer": """
+        SELECT o_custkey AS customer, count(*) AS n, sum(o_totalprice) AS total
+        FROM public.orders
+        GROUP BY o_custkey
+    """,
+    "recent": """
+        SELECT o_orderkey, o_orderdate, CURRENT_DATE AS today
+        FROM public.orders
+        WHERE (o_orderdate <= CURRENT_DATE)
+    """,
+    "big_totals": """
+        SELECT o_custkey, max(price) AS top
+        FROM public.big_orders
+        GROUP BY o_custkey
+    """,
 }
 
 #: For each view its columns' names and types.
@@ -210,19 +216,20 @@ CREATE SEQUENCE public.numbers;
 
 #: PostgreSQL's own functions by kind and volatility, as far as the statements call them.
 _FUNCTIONS = {
-    "ai": "any_value array_agg avg bit_or bit_xor bool_and bool_or count every json_agg jsonb_agg "
-    "max min mode percentile_cont percentile_disc rank stddev string_agg sum variance",
+    "ai": "any_value array_agg avg bit_or bit_xor bool_and bool_or count cume_dist dense_rank "
+    "every max min mode percent_rank percentile_cont percentile_disc rank stddev string_agg sum variance",
+    "as": "json_agg jsonb_agg",
     "wi": "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank "
     "row_number",
-    "fi": "abs array_length btrim cardinality char_length date_bin extract generate_series "
-    "greatest initcap json_each json_to_record jsonb_array_elements jsonb_array_elements_text "
-    "jsonb_each left length lower lpad make_date md5 mod position regexp_replace repeat replace "
-    "round "
-    "row_to_json split_part sqrt starts_with string_to_table substr substring trunc unnest upper",
+    "fi": "abs age array_length btrim cardinality char_length date_bin date_part date_trunc "
+    "extract generate_series initcap json_each jsonb_array_elements jsonb_array_elements_text jsonb_each "
+    "left length lower lpad make_date md5 mod position regexp_replace repeat replace round "
+    "split_part sqrt starts_with string_to_table substr substring timezone to_timestamp trunc "
+    "unnest upper",
     "fs": "age array_to_string concat concat_ws current_database current_setting date_part "
-    "date_trunc format generate_series json_build_object jsonb_build_object now pg_backend_pid "
-    "pg_get_viewdef statement_timestamp timezone to_char to_date to_json to_jsonb to_timestamp "
-    "to_number transaction_timestamp",
+    "date_trunc extract format generate_series json_build_object json_to_record "
+    "jsonb_build_object length now pg_backend_pid pg_get_viewdef row_to_json statement_timestamp "
+    "timezone to_char to_date to_json to_jsonb to_number to_timestamp transaction_timestamp",
     "fv": "clock_timestamp currval gen_random_uuid lastval nextval pg_advisory_lock "
     "pg_advisory_xact_lock pg_notify pg_relation_size pg_sleep pg_total_relation_size "
     "pg_try_advisory_lock random set_config setseed setval",
