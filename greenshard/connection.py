@@ -222,8 +222,7 @@ class Connection(Settings, RawConnection):
             cursor = Cursor(self)
             text = cursor._decoded(cursor._text(sql))
             cursor.mogrify(text, args)
-            raw = cursor._parts.quoting()
-            _, given, plan = plan_for(database, raw, text, args, self.timeout)
+            _, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
             return database.explain(plan, given, verbose=verbose)
 
     def _declared(self, what: str) -> OneDatabase:

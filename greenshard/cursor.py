@@ -66,8 +66,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._answer = NOTHING
         self._sent: bytes | None = None
         self._closed = False
-        self.timeout = conn.timeout
-        self.on_error = conn.on_error
+        # Not set as attributes: they were checked when the connection's were.
+        self.__dict__["timeout"], self.__dict__["on_error"] = conn.timeout, conn.on_error
 
     def __repr__(self) -> str:
         shards = ", ".join((self._target or self._logical._target).shards)
@@ -201,7 +201,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         if many:
             plan = database.plan(text, True, timeout)
         else:
-            text, given, plan = plan_for(database, self._parts.quoting(), text, given, timeout)
+            text, given, plan = plan_for(database, self._parts, text, given, timeout)
         reads = plan.reads and not many
         if not reads:
             conn._admit_write(text)

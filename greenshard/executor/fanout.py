@@ -81,7 +81,6 @@ class FanOut:
     _asked_to_cancel: bool = False
     _over: bool = False
     _cancels: set[Job] = field(default_factory=set)
-    _greenlets: set[object] = field(default_factory=set)
     _wake: _green.Event = field(default_factory=_green.Event)
 
     def run(self, timeout_s: float | None) -> None:
@@ -112,7 +111,6 @@ class FanOut:
         if physical is not None:
             physical.worker = worker
         job.greenlet = worker
-        self._greenlets.add(worker)
 
     def cancel(self) -> None:
         """Cancel what is running, from another greenlet or thread; the calls then fail.
@@ -131,7 +129,7 @@ class FanOut:
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
-        return greenlet in self._greenlets
+        return any(job.greenlet is greenlet for job in self.jobs)
 
     def _work(self, job: Job) -> None:
         started = time.perf_counter()

@@ -34,7 +34,7 @@ def run_many(e: Planned) -> Answer:
         return e.fan_out(shards, calls)
     count, status = 0, None
     for given in e.given:
-        text, values, plan = plan_for(e.database, e.parts.quoting(), e.text, given, e.timeout)
+        text, values, plan = plan_for(e.database, e.parts, e.text, given, e.timeout)
         one = replace(e, plan=plan, text=text, given=values, stages=None, now=None, query=None)
         answer = run_plan(one)
         e.query, e.shards, e.strategy = one.query, one.shards, one.strategy
