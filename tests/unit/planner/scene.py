@@ -217,13 +217,14 @@ CREATE SEQUENCE public.numbers;
 #: PostgreSQL's own functions by kind and volatility, as far as the statements call them.
 _FUNCTIONS = {
     "ai": "any_value array_agg avg bit_or bit_xor bool_and bool_or count cume_dist dense_rank "
-    "every max min mode percent_rank percentile_cont percentile_disc rank stddev string_agg sum variance",
+    "every max min mode percent_rank percentile_cont percentile_disc rank stddev string_agg sum "
+    "variance",
     "as": "json_agg jsonb_agg",
     "wi": "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank "
     "row_number",
     "fi": "abs age array_length btrim cardinality char_length date_bin date_part date_trunc "
-    "extract generate_series initcap json_each jsonb_array_elements jsonb_array_elements_text jsonb_each "
-    "left length lower lpad make_date md5 mod position regexp_replace repeat replace round "
+    "extract generate_series initcap json_each jsonb_array_elements jsonb_array_elements_text "
+    "jsonb_each left length lower lpad make_date md5 mod position regexp_replace repeat replace round "
     "split_part sqrt starts_with string_to_table substr substring timezone to_timestamp trunc "
     "unnest upper",
     "fs": "age array_to_string concat concat_ws current_database current_setting date_part "
