@@ -225,6 +225,7 @@ _FUNCTIONS = {
     "fi": "abs age array_length btrim cardinality char_length date_bin date_part date_trunc "
     "extract generate_series initcap json_each jsonb_array_elements jsonb_array_elements_text "
     "jsonb_each left length lower lpad make_date md5 mod position regexp_replace "
+    ""
     "repeat replace round "
     "split_part sqrt starts_with string_to_table substr substring timezone to_timestamp trunc "
     "unnest upper",
