@@ -81,14 +81,10 @@ def connect(
     if shards is not None and dsn is not None:
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
-    cluster = _cluster(shards)
-    asynchronous = any([kwargs.pop("async", 0), kwargs.pop("async_", 0)])
-    sources = _sources(shards if cluster is None else _primaries(cluster), kwargs)
-    if asynchronous:
-        return _open_async(sources, connection_factory, cursor_factory)
-    opening = _opening(
-        sources,
-        cluster,
+    if any([kwargs.pop("async", 0), kwargs.pop("async_", 0)]):
+        return _open_async(_read_sources(shards, kwargs)[0], connection_factory, cursor_factory)
+    opening = read_opening(
+        shards,
         timeout=timeout,
         connect_timeout=connect_timeout,
         on_error=on_error,
@@ -96,6 +92,7 @@ def connect(
         allow_scatter=allow_scatter,
         allow_gather=allow_gather,
         gather_limit=gather_limit,
+        **kwargs,
     )
     connection = _open(connection_class(connection_factory), opening)
     if cursor_factory is not None:
@@ -122,30 +119,7 @@ def read_opening(
     """
     if {"async", "async_"} & kwargs.keys():
         refuse_async()
-    cluster = _cluster(shards)
-    return _opening(
-        _sources(shards if cluster is None else _primaries(cluster), kwargs),
-        cluster,
-        timeout=timeout,
-        connect_timeout=connect_timeout,
-        on_error=on_error,
-        cancel_grace=cancel_grace,
-        allow_scatter=allow_scatter,
-        allow_gather=allow_gather,
-        gather_limit=gather_limit,
-    )
-
-
-def _opening(
-    sources: Mapping[str, Dsn | RawConnection],
-    cluster: Cluster | None,
-    *,
-    timeout: Any,
-    connect_timeout: Any,
-    on_error: Any,
-    cancel_grace: Any,
-    **limits: Any,
-) -> Opening:
+    sources, cluster = _read_sources(shards, kwargs)
     return Opening(
         sources,
         _connect_timeout_s(connect_timeout, sources.values()),
@@ -154,15 +128,21 @@ def _opening(
         arguments.seconds("cancel_grace", cancel_grace, zero=True) or 0.0,
         cluster=cluster,
         limits={
-            "allow_scatter": arguments.flag("allow_scatter", limits["allow_scatter"]),
-            "allow_gather": arguments.flag("allow_gather", limits["allow_gather"]),
-            "gather_limit": arguments.row_count("gather_limit", limits["gather_limit"]),
+            "allow_scatter": arguments.flag("allow_scatter", allow_scatter),
+            "allow_gather": arguments.flag("allow_gather", allow_gather),
+            "gather_limit": arguments.row_count("gather_limit", gather_limit),
         },
     )
 
 
-def _primaries(cluster: Cluster) -> dict[str, str]:
-    return {name: shard.primary for name, shard in cluster.shards.items()}
+def _read_sources(
+    shards: Any, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Dsn | RawConnection], Cluster | None]:
+    """The shards, and the cluster that declares them, if one does."""
+    cluster = _cluster(shards)
+    if cluster is not None:
+        shards = {name: shard.primary for name, shard in cluster.shards.items()}
+    return _sources(shards, parameters), cluster
 
 
 def _open(cls: type[Connection], opening: Opening) -> Connection:
