@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from greenshard._driver import RawCursor
 from greenshard.executor.reading import AS_TEXT, Rows
 from greenshard.executor.session_settings import Settings, applying
+from greenshard.planner import nodes
 from greenshard.planner.plan import GatheredColumn
 
 #: Statements are sent together as long as their parameters have no more characters than this.
@@ -168,4 +169,4 @@ def _collation(column: GatheredColumn) -> str:
 
 def quoted(name: str) -> str:
     """An identifier, in a text with psycopg2's placeholders."""
-    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+    return nodes.quoted(name).replace("%", "%%")

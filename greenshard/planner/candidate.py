@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from greenshard.planner._parser import char_offset, type_name, walk
+from greenshard.planner._parser import type_name, walk
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.columns import Mentions
 from greenshard.planner.functions import Functions
@@ -147,9 +147,7 @@ class Candidate:
 
     def position(self, offset: int | None) -> int | None:
         """Where a byte of the parsed text came from in the user's."""
-        if offset is None:
-            return None
-        return self.translation.old_position(char_offset(self.translation.text, offset))
+        return self.translation.old_position_of(offset)
 
     def bound(self, name: str) -> Value | None:
         """The value of LIMIT or OFFSET; None if there is none.

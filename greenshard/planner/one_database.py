@@ -230,10 +230,7 @@ class _OneStatement:
         )
 
     def _refused(self, problem: Problem) -> Refused:
-        at = problem.offset
-        position = None
-        if at is not None:
-            position = self._translation.old_position(_characters(self._translation.text, at))
+        position = self._translation.old_position_of(problem.offset)
         return Refused(problem.reason, problem.code, problem.hint, position, problem.pgcode)
 
     # The others -----------------------------------------------------------------------------
@@ -351,7 +348,3 @@ def _sorts_by_parameter(message: Any) -> bool:
         items = (*message.group_clause, *message.distinct_clause)
         return any(item.HasField("param_ref") for item in items)
     return False
-
-
-def _characters(text: str, offset: int) -> int:
-    return len(text.encode()[:offset].decode(errors="ignore"))

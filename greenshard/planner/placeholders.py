@@ -17,6 +17,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import count
 
+from greenshard.planner._parser import char_offset
+
 # Each `%` must be read with what follows it, so that `%%s` is `%` and an `s`. A name with a
 # bracket or a percent sign in it is an error to psycopg2.
 _PLACEHOLDER = re.compile(r"%(?:%|s|\((?P<name>[^()%]*)\)s)")
@@ -50,6 +52,12 @@ class Translation:
     parameters: tuple[int | str, ...] = ()
     bracketed: frozenset[int] = frozenset()
     edits: tuple[Edit, ...] = ()
+
+    def old_position_of(self, byte_offset: int | None) -> int | None:
+        """Likewise for a byte of `text`, as the parser counts; None stays None."""
+        if byte_offset is None:
+            return None
+        return self.old_position(char_offset(self.text, byte_offset))
 
     def old_position(self, position: int) -> int:
         """Return where in the user's text the character at `position` of `text` came from."""
