@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from greenshard import checking, errors
-from greenshard.cli.connecting import connected
+from greenshard.cli.connecting import connect_timeout_option, connected
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.report import json_lines, text_lines
@@ -37,14 +37,7 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--no-rows", is_flag=True, help="Compare servers and tables only, and read no rows.")
-@click.option(
-    "--connect-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up connecting after this long.",
-)
+@connect_timeout_option
 @click.argument("cluster", type=click.Path(dir_okay=False))
 def check(*, as_json: bool, no_rows: bool, connect_timeout: float, cluster: str) -> None:
     """Compare the declaration of a cluster with its shards.

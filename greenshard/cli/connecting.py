@@ -17,6 +17,23 @@ from greenshard.cli.shards import VARIABLE, BadShards, shards_of, split_variable
 
 CLUSTER_VARIABLE = "GREENSHARD_CLUSTER"
 
+parameters_option = click.option(
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="VALUE",
+    help="The value of the next %s; with one of these, write %% for a percent sign.",
+)
+connect_timeout_option = click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up connecting after this long.",
+)
+
 Source = Mapping[str, str] | Cluster
 """Shards by name: their union is asked. Or a cluster: then they are one database."""
 

@@ -7,7 +7,12 @@ import sys
 import click
 
 from greenshard import errors
-from greenshard.cli.connecting import check_parameters, connected
+from greenshard.cli.connecting import (
+    check_parameters,
+    connect_timeout_option,
+    connected,
+    parameters_option,
+)
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.writing import write_lines
@@ -42,14 +47,7 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @click.argument("cluster", type=click.Path(dir_okay=False))
 @click.argument("sql")
-@click.option(
-    "-p",
-    "--param",
-    "parameters",
-    multiple=True,
-    metavar="VALUE",
-    help="The value of the next %s; with one of these, write %% for a percent sign.",
-)
+@parameters_option
 @click.option(
     "-v", "--verbose", is_flag=True, help="Tell why cheaper strategies could not be taken."
 )
@@ -59,14 +57,7 @@ Exit codes:
     metavar="SECONDS",
     help="Give up asking the shards after this long.",
 )
-@click.option(
-    "--connect-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up connecting after this long.",
-)
+@connect_timeout_option
 def explain(
     *,
     cluster: str,

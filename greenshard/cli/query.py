@@ -14,7 +14,9 @@ from greenshard.cli.answer import Answer, Request, answered
 from greenshard.cli.connecting import (
     CLUSTER_VARIABLE,
     check_parameters,
+    connect_timeout_option,
     connected,
+    parameters_option,
     shard_names,
     source_of,
 )
@@ -72,14 +74,7 @@ Exit codes:
     help="Without a cluster: a shard; repeat it. Unnamed ones are called s0, s1, ... Default: "
     f"${VARIABLE}, one a line or URLs between spaces.",
 )
-@click.option(
-    "-p",
-    "--param",
-    "parameters",
-    multiple=True,
-    metavar="VALUE",
-    help="The value of the next %s; with one of these, write %% for a percent sign.",
-)
+@parameters_option
 @click.option(
     "-f",
     "--format",
@@ -96,14 +91,7 @@ Exit codes:
     metavar="SECONDS",
     help="Cancel the statement on all shards after this long.",
 )
-@click.option(
-    "--connect-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up connecting after this long.",
-)
+@connect_timeout_option
 @click.option("--on", multiple=True, metavar="NAME", help="Run on this shard only; repeatable.")
 @click.option("--broadcast", is_flag=True, help="Let an INSERT put its rows on every shard.")
 @click.option(
