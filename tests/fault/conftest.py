@@ -10,7 +10,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
-from tests.fault.scene import VICTIM, Scene, descriptors, eventually, greenlets
+from tests.fault.scene import VICTIM, Scene, eventually, nothing_left
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +55,14 @@ def scene(whole_scene, capfd, pytestconfig):
     for shard in whole_scene.shards:
         whole_scene.ask(shard.name, "TRUNCATE writes")
     whole_scene.forget_asker(VICTIM)
-    gc.collect()
-    before = greenlets(), descriptors()
-    # A test that freezes the process ends it.
-    told = pytestconfig.stash[fault_handler_stderr_fd_key]
-    faulthandler.dump_traceback_later(60, exit=True, file=told)
-    yield whole_scene
-    faulthandler.cancel_dump_traceback_later()
-    whole_scene.close()
-    whole_scene.forget_asker(VICTIM)
-    gc.collect()
-    eventually(lambda: (greenlets(), descriptors()) == before)
+    with nothing_left():
+        # A test that freezes the process ends it.
+        told = pytestconfig.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(60, exit=True, file=told)
+        yield whole_scene
+        faulthandler.cancel_dump_traceback_later()
+        whole_scene.close()
+        whole_scene.forget_asker(VICTIM)
     whole_scene.heal()
     for shard in whole_scene.shards:
         eventually(lambda name=shard.name: not whole_scene.sessions(name))

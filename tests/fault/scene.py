@@ -7,6 +7,8 @@ import gc
 import os
 import time
 import warnings
+import weakref
+from collections import Counter
 
 import gevent
 import greenlet
@@ -52,9 +54,9 @@ def outcome(call, *args):
 
 
 def greenlets():
-    """How many greenlets run or are about to, but for the hub and the threads' own."""
-    return sum(
-        1
+    """The greenlets that run or are about to, but for the hub and the threads' own."""
+    return weakref.WeakSet(
+        o
         for o in gc.get_objects()
         if isinstance(o, greenlet.greenlet)
         and o.parent is not None
@@ -65,7 +67,33 @@ def greenlets():
 
 
 def descriptors():
-    return len(os.listdir("/dev/fd"))
+    """How often each file is open, by device and inode: pytest changes the numbers."""
+    found = Counter()
+    for number in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the one that lists them is closed
+            status = os.fstat(int(number))
+            found[status.st_dev, status.st_ino] += 1
+    return found
+
+
+@contextlib.contextmanager
+def nothing_left():
+    """What runs or is open after the block was there before it.
+
+    What others left may end meanwhile: hence not as many, but the same ones.
+    """
+
+    def new():
+        return list(greenlets() - running), descriptors() - open_before
+
+    gevent.sleep(0)  # the thread's hub is no leak
+    gc.collect()
+    running, open_before = greenlets(), descriptors()
+    yield
+    gc.collect()
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not any(new()))
+    assert not any(new()), f"left behind: {new()}"
 
 
 class Scene:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
 
 import gevent
@@ -12,7 +11,7 @@ import pytest
 
 import greenshard
 from greenshard.testing import Shards
-from tests.fault.scene import bounded, eventually, greenlets, outcome
+from tests.fault.scene import bounded, eventually, nothing_left, outcome
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +61,9 @@ class Hogs:
 @pytest.fixture
 def hogs(narrow_shards, capfd):
     hogs = Hogs(narrow_shards["s1"].dsn)
-    gc.collect()
-    before = greenlets()
-    yield hogs
-    hogs.leave()
-    gc.collect()
-    eventually(lambda: greenlets() == before)
+    with nothing_left():
+        yield hogs
+        hogs.leave()
     assert capfd.readouterr().err == ""
 
 
