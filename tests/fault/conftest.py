@@ -55,15 +55,17 @@ def scene(whole_scene, capfd, pytestconfig):
     for shard in whole_scene.shards:
         whole_scene.ask(shard.name, "TRUNCATE writes")
     whole_scene.forget_asker(VICTIM)
-    with nothing_left():
-        # A test that freezes the process ends it.
-        told = pytestconfig.stash[fault_handler_stderr_fd_key]
-        faulthandler.dump_traceback_later(60, exit=True, file=told)
-        yield whole_scene
-        faulthandler.cancel_dump_traceback_later()
-        whole_scene.close()
-        whole_scene.forget_asker(VICTIM)
-    whole_scene.heal()
+    try:
+        with nothing_left():
+            # A test that freezes the process ends it.
+            told = pytestconfig.stash[fault_handler_stderr_fd_key]
+            faulthandler.dump_traceback_later(60, exit=True, file=told)
+            yield whole_scene
+            faulthandler.cancel_dump_traceback_later()
+            whole_scene.close()
+            whole_scene.forget_asker(VICTIM)
+    finally:
+        whole_scene.heal()  # also for the next test's sake
     for shard in whole_scene.shards:
         eventually(lambda name=shard.name: not whole_scene.sessions(name))
     assert capfd.readouterr().err == ""
