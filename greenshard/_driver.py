@@ -93,13 +93,39 @@ def make_cooperative() -> None:
         patch_psycopg()
 
 
+#: libpq's parameters that are secrets; the last three are of PostgreSQL 18.
+_SECRETS = frozenset(
+    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+)
+
+
+def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Connection parameters that may be shown."""
+    return {name: value for name, value in parameters.items() if name not in _SECRETS}
+
+
+def obscured(dsn: str) -> str:
+    """A connection string that psycopg2 shows: of the secrets, it hides only the password."""
+    parameters = ext.parse_dsn(dsn)
+    if not _SECRETS & parameters.keys():
+        return dsn
+    hidden = dict.fromkeys(_SECRETS & parameters.keys(), "xxx")
+    text: str = ext.make_dsn(**{**parameters, **hidden})
+    return text
+
+
 class PasswordlessInfo(ext.ConnectionInfo):
-    """psycopg2's ``ConnectionInfo`` without the password."""
+    """psycopg2's ``ConnectionInfo`` without secrets."""
 
     @property
     def password(self) -> Any:
         """Empty, whatever the password is; None when the connection is closed."""
         return None if super().password is None else ""
+
+    @property
+    def dsn_parameters(self) -> Any:
+        """The connection parameters but for the secrets."""
+        return without_secrets(super().dsn_parameters)
 
 
 class Dsn:
@@ -145,11 +171,13 @@ class Dsn:
     @property
     def public(self) -> dict[str, str]:
         """The parameters without secrets."""
-        return {k: v for k, v in self._parameters.items() if "password" not in k}
+        return without_secrets(self._parameters)
 
     @property
     def server(self) -> str:
         """Where the server is, in libpq's words."""
+        if "service" in self._parameters:
+            return f'server of the service "{self._parameters["service"]}"'
         host = self._parameters.get("host") or self._parameters.get("hostaddr") or "the default"
         port = self._parameters.get("port", "5432")
         return f'server at "{host}", port {port}'

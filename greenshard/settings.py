@@ -22,6 +22,8 @@ from greenshard._driver import (
     Attribute,
     PasswordlessInfo,
     RawConnection,
+    obscured,
+    without_secrets,
 )
 from greenshard.executor.physical import status
 from greenshard.limits import refuse_large_objects
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _server_version = Attribute(RawConnection, "server_version")
 _encoding = Attribute(RawConnection, "encoding")
+_dsn = Attribute(RawConnection, "dsn")
 
 #: Of several transaction states, the first of these is the connection's.
 _GRAVEST = (
@@ -109,7 +112,6 @@ class Settings:
     ProgrammingError = _own_exception("ProgrammingError")
     NotSupportedError = _own_exception("NotSupportedError")
 
-    dsn = _of_home("dsn", "The home shard's connection string, without its password.")
     encoding = _of_home("encoding", "The client encoding; the same for all shards.")
     protocol_version = _of_home("protocol_version", "Version of the protocol.")
     string_types = _of_home("string_types", "Typecasters registered for the connection.")
@@ -196,8 +198,13 @@ class Settings:
         return min(_server_version.read(p.raw) for p in self._session.physicals.values())
 
     @property
+    def dsn(self) -> str:
+        """The home shard's connection string, with ``xxx`` for secrets."""
+        return obscured(_dsn.read(self._home_raw()))
+
+    @property
     def info(self) -> Any:
-        """psycopg2's ``ConnectionInfo`` of the home shard, without its password."""
+        """psycopg2's ``ConnectionInfo`` of the home shard, without secrets."""
         return PasswordlessInfo(self._home_raw())
 
     @property
@@ -206,8 +213,8 @@ class Settings:
         return 0
 
     def get_dsn_parameters(self) -> Any:
-        """The home shard's connection parameters, without its password."""
-        return self._at_home(RawConnection.get_dsn_parameters)
+        """The home shard's connection parameters, without secrets."""
+        return without_secrets(self._at_home(RawConnection.get_dsn_parameters))
 
     def get_parameter_status(self, parameter: str) -> Any:
         """A setting that the home shard's server reports."""

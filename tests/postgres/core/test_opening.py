@@ -247,6 +247,17 @@ def test_bad_connection_string_is_refused_without_the_password(dsns, text):
     assert SECRET not in whole(caught.value)
 
 
+def test_passphrase_of_a_client_key_is_not_shown(dsns):
+    secrets = f"password={SECRET} sslpassword={SECRET}"
+    plain = psycopg2.connect(f"{dsns['s0']} {secrets}")
+    for shards in ([f"{dsn} {secrets}" for dsn in dsns.values()], plain):
+        with connected(shards) as conn:
+            shown = [conn.dsn, conn.info.dsn_parameters, conn.get_dsn_parameters(), conn]
+            assert SECRET not in repr(shown)
+            assert "password=xxx" in conn.dsn
+            assert psycopg2.extensions.parse_dsn(conn.dsn)["sslpassword"] == "xxx"
+
+
 def test_error_names_the_shard_that_failed_and_why(dsns):
     with pytest.raises(greenshard.OperationalError, match='"never" does not exist') as caught:
         greenshard.connect({**dsns, "s1": dsns["s1"] + f" dbname=never password={SECRET}"})
