@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint docs bench bench-small bench-tpch compat differential clean
+.PHONY: help demo test coverage lint docs bench bench-small bench-tpch bench-web compat differential clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
+	@echo "make bench-web a view in one web worker: greenshard's pool beside code by hand, threads, asyncpg"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
@@ -60,6 +61,10 @@ bench-small: $(VENV)/.has-test
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
 	@$(BIN)/python benchmarks/tpch.py $(ARGS)
+
+bench-web: $(VENV)/.has-bench
+	@echo "==> bench-web: a view in one web worker, written in seven ways, side by side"
+	@$(BIN)/python benchmarks/web.py $(ARGS)
 
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"

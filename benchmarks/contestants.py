@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 
@@ -161,14 +161,8 @@ class Server:
         return sampling.profile(lambda: self._ask(query), seconds)
 
 
-def serve(ways: Mapping[str, Way], name: str) -> None:
-    """Answer requests until the standard input ends.
-
-    Args:
-        ways: All ways to ask.
-        name: Which of them this process is.
-    """
-    server = Server(ways[name])
+def serve(server: object) -> None:
+    """Let a `workers.Worker` call the methods of `server`, until the standard input ends."""
     for line in sys.stdin:
         method, *arguments = json.loads(line)
         try:
@@ -181,4 +175,4 @@ def serve(ways: Mapping[str, Way], name: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(WAYS, sys.argv[1])
+    serve(Server(WAYS[sys.argv[1]]))

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from itertools import cycle
 from typing import Any
 
-from contestants import Ask, Rows, open_all, serve
+from contestants import Ask, Rows, Server, open_all, serve
 from small_scene import CUSTOMERS, ROWS, STATEMENTS, cluster
 
 
@@ -150,4 +150,4 @@ def _shard_of(connections: Sequence[Any]) -> dict[int, int]:
 
 
 if __name__ == "__main__":
-    serve(WAYS, sys.argv[1])
+    serve(Server(WAYS[sys.argv[1]]))

@@ -54,11 +54,11 @@ def databases() -> Iterator[list[str]]:
     with Shards(SHARDS) as servers:
         dsns = list(servers.dsns.values())
         for number, dsn in enumerate(dsns):
-            _fill(dsn, number)
+            fill(dsn, number)
         yield dsns
 
 
-def _fill(dsn: str, number: int) -> None:
+def fill(dsn: str, number: int) -> None:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(_FILL.format(rows=ROWS, customers=CUSTOMERS, count=SHARDS, number=number))

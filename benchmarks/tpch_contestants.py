@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import tpch_data
-from contestants import Ask, Rows, serve
+from contestants import Ask, Rows, Server, serve
 
 
 @contextmanager
@@ -45,4 +45,4 @@ def _answer(connection: Any, query: str) -> Rows:
 
 
 if __name__ == "__main__":
-    serve(WAYS, sys.argv[1])
+    serve(Server(WAYS[sys.argv[1]]))

@@ -56,7 +56,7 @@ class Worker:
         )
 
     def call(self, method: str, *arguments: object) -> Any:
-        """Call a method of `contestants.Server` there.
+        """Call a method of what `contestants.serve` was given there.
 
         Raises:
             ContestantFailed: The method raised, or the process ended; what it said is on the
