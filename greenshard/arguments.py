@@ -63,6 +63,17 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def listener(value: Any) -> Any:
+    """What is called with events, or None.
+
+    Raises:
+        errors.ProgrammingError: It cannot be called.
+    """
+    if value is not None and not callable(value):
+        raise unusable(f"on_event is {value!r}, which cannot be called")
+    return value
+
+
 def row_count(name: str, value: Any) -> int:
     """How many rows there may be.
 

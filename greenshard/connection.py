@@ -86,6 +86,7 @@ class Connection(Settings, RawConnection):
         self.allow_scatter = opening.limits.get("allow_scatter", True)
         self.allow_gather = opening.limits.get("allow_gather", True)
         self.gather_limit = opening.limits.get("gather_limit", GATHER_LIMIT)
+        self._on_event = opening.on_event
         self._wrote = False
         make_cooperative()
         self._open(opening)

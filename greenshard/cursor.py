@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -26,12 +25,13 @@ from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
+from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan
 from greenshard.executor.streaming import Stream, streams
 from greenshard.executor.values import plan_for
 from greenshard.limits import refuse_copy, refuse_replication
-from greenshard.planner import Statement, copies_with_client, read_statement, redact
+from greenshard.planner import Statement, copies_with_client, read_statement
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._target: Target | None = None
         self._parts = Parts(self, conn._session, conn._home)
         self._answer = NOTHING
+        self._record: Record | None = None
         self._sent: bytes | None = None
         self._closed = False
         # Not set as attributes: they were checked when the connection's were.
@@ -93,14 +94,14 @@ class Cursor(AnswerView, Fetching, RawCursor):
         """
         text = self._text(query)
         if (database := self._planning()) is not None:
-            self._take_answer(lambda: self._planned(database, text, vars))
+            self._take_answer(text, lambda: self._planned(database, text, vars))
             return
 
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             sent = merged_once(text, vars, list(raws.values()))
             return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
 
-        self._take_answer(lambda: self._union(text, vars is not None, calls))
+        self._take_answer(text, lambda: self._union(text, vars is not None, calls))
 
     def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
         """Run a statement once for each set of parameters; the row counts are added up.
@@ -110,13 +111,15 @@ class Cursor(AnswerView, Fetching, RawCursor):
         text = self._text(query)
         every = vars_list if isinstance(vars_list, (list, tuple)) else list(vars_list)
         if (database := self._planning()) is not None:
-            self._take_answer(lambda: self._planned(database, text, every, many=True))
+            self._take_answer(
+                text, lambda: self._planned(database, text, every, many=True), len(every)
+            )
             return
 
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             return {shard: partial(raw.executemany, text, every) for shard, raw in raws.items()}
 
-        self._take_answer(lambda: self._union(text, True, calls))
+        self._take_answer(text, lambda: self._union(text, True, calls), len(every))
 
     def callproc(self, procname: str | bytes, *parameters: Any) -> Any:
         """Call a stored function; returns the parameters.
@@ -125,13 +128,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
         """
         if (database := self._planning()) is not None:
             text, given = calling(self._quoting(), procname, *parameters)
-            self._take_answer(lambda: self._planned(database, text, given))
+            self._take_answer(text, lambda: self._planned(database, text, given))
         else:
 
             def calls(raws: Mapping[str, RawCursor]) -> Calls:
                 return {s: partial(raw.callproc, procname, *parameters) for s, raw in raws.items()}
 
-            self._take_answer(lambda: self._union(None, False, calls))
+            self._take_answer(procname, lambda: self._union(None, False, calls))
         return parameters[0] if parameters else None
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
@@ -153,14 +156,33 @@ class Cursor(AnswerView, Fetching, RawCursor):
         chosen = self._target is not None or conn._target is not conn._whole
         return None if chosen or len(conn.shards) == 1 else conn._database
 
-    def _take_answer(self, run: Callable[[], Answer]) -> None:
-        """Run a statement, and let the cursor have its answer."""
-        with self._logical._session.taken():
-            self._parts.asked, self._sent, self._answer = None, None, NOTHING
-            try:
-                self._answer = run()
-            except DriverError as exc:
-                self._fail(exc)
+    def _take_answer(
+        self, text: str | bytes, run: Callable[[], Answer], sets: int | None = None
+    ) -> None:
+        """Run a statement, let the cursor have its answer, and tell who listens.
+
+        Args:
+            text: The statement.
+            run: What runs it.
+            sets: How many sets of parameters it has, of `executemany`.
+        """
+        record = None
+        try:
+            with self._logical._session.taken():
+                record = self._record = recording(self._logical._on_event, text, sets)
+                self._parts.asked, self._sent, self._answer = None, None, NOTHING
+                try:
+                    self._answer = run()
+                except DriverError as exc:
+                    self._fail(exc)
+                finally:
+                    self._record = None
+        except BaseException as exc:
+            if record is not None:
+                record.tell(NOTHING, exc)
+            raise
+        if record is not None:
+            record.tell(self._answer)
         if self._answer.failures:
             _warn(self._answer.failures)
 
@@ -182,12 +204,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
             reads,
             reads and self.on_error == "partial",
             None if self.name is None else self._streams,
+            "union",
         )
-        started = time.perf_counter()
+        if self._record is not None:
+            self._record.follow(execution)
         try:
             return execution.fan_out(target.shards, calls)
         finally:
-            _log(query, execution, time.perf_counter() - started)
             if conn._database is not None and not reads:
                 conn._database.note_unplanned(self._decoded(query or ""), self._parts.asked)
 
@@ -219,12 +242,12 @@ class Cursor(AnswerView, Fetching, RawCursor):
             limits=conn,
             wrote=conn._wrote,
         )
-        started = time.perf_counter()
+        if self._record is not None:
+            self._record.follow(execution)
         try:
             return run_many(execution) if many else run_plan(execution)
         finally:
             self._sent = execution.query
-            _log(text, execution, time.perf_counter() - started)
 
     def _decoded(self, query: str | bytes) -> str:
         return query if isinstance(query, str) else query.decode(python_encoding(self._logical))
@@ -420,15 +443,6 @@ def _mixed(factory: Any) -> type[Cursor]:
     if issubclass(factory, Cursor) or issubclass(Cursor, factory):
         return factory if issubclass(factory, Cursor) else Cursor
     return type(factory.__name__, (factory, Cursor), {"__module__": factory.__module__})
-
-
-def _log(query: str | bytes | None, execution: Execution, seconds: float) -> None:
-    if logger.isEnabledFor(logging.DEBUG):
-        text = query.decode("utf-8", "replace") if isinstance(query, bytes) else query or "a call"
-        shards = ", ".join(execution.shards) or "no shard"
-        logger.debug(
-            "%s on %s (%s): %.1f ms", redact(text), shards, execution.strategy, seconds * 1e3
-        )
 
 
 def _warn(failures: Mapping[str, BaseException]) -> None:

@@ -12,6 +12,7 @@ from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
+from greenshard.events import Listener
 from greenshard.executor.opening import GATHER_LIMIT, HomeUnreachable, Opening
 from greenshard.executor.physical import closed
 from greenshard.limits import refuse_async
@@ -37,6 +38,7 @@ def connect(
     allow_scatter: bool = True,
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
+    on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
     """Connect to all shards, in parallel.
@@ -65,6 +67,7 @@ def connect(
         allow_gather: Over a cluster: whether rows may be brought to one server, for statements
             that nothing else can answer.
         gather_limit: How many rows a statement may bring there.
+        on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
 
@@ -92,6 +95,7 @@ def connect(
         allow_scatter=allow_scatter,
         allow_gather=allow_gather,
         gather_limit=gather_limit,
+        on_event=on_event,
         **kwargs,
     )
     connection = _open(connection_class(connection_factory), opening)
@@ -110,6 +114,7 @@ def read_opening(
     allow_scatter: bool = True,
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
+    on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
     """What `connect` would open with these arguments; nothing is opened.
@@ -132,6 +137,7 @@ def read_opening(
             "allow_gather": arguments.flag("allow_gather", allow_gather),
             "gather_limit": arguments.row_count("gather_limit", gather_limit),
         },
+        on_event=arguments.listener(on_event),
     )
 
 

@@ -9,6 +9,7 @@ from greenshard._driver import RawCursor
 from greenshard.executor.answer import Answer
 from greenshard.executor.columns import check_columns
 from greenshard.executor.deadline import Timeout
+from greenshard.executor.fanout import Job
 from greenshard.executor.parts import Parts
 from greenshard.executor.session import Outcome, Session
 from greenshard.executor.streaming import Stream
@@ -28,8 +29,8 @@ class Execution:
         reads: Whether it certainly only reads.
         tolerant: Whether the answer of some shards is good enough.
         streaming: What makes the rows of a named cursor; None for other cursors.
-        shards: Those that it was sent to first, for the log.
-        strategy: How, for the log.
+        strategy: How, for who listens; None until it is planned.
+        noted: Where to note its calls, for who listens; None if nobody does.
     """
 
     session: Session
@@ -38,8 +39,8 @@ class Execution:
     reads: bool
     tolerant: bool
     streaming: Streaming | None
-    shards: Sequence[str] = ()
-    strategy: str = "union"
+    strategy: str | None = None
+    noted: list[Job] | None = None
 
     def fan_out(
         self, shards: Sequence[str], calls_on: Callable[[Mapping[str, RawCursor]], Calls]
@@ -52,7 +53,6 @@ class Execution:
 
         Switches: yes.
         """
-        self.shards = shards
         cursors = self.parts.ready(shards, self.timeout)
         outcome = self.run(shards, calls_on(cursors), self.timeout)
         if outcome.failures:
@@ -69,7 +69,9 @@ class Execution:
         """
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
-        return self.session.run(calls, timeout, tolerant=self.tolerant, writes=not self.reads)
+        return self.session.run(
+            calls, timeout, tolerant=self.tolerant, writes=not self.reads, noted=self.noted
+        )
 
 
 def _nothing() -> None:

@@ -42,6 +42,7 @@ class Job:
         physical: The connection that it uses; None while there is none.
         result, error: What `call` returned, or raised.
         end: How it ended; None while it runs.
+        started: When it began, by ``time.perf_counter``.
         seconds: How long it took.
     """
 
@@ -51,6 +52,7 @@ class Job:
     result: object = None
     error: BaseException | None = None
     end: End | None = None
+    started: float = 0.0
     seconds: float = 0.0
     greenlet: _green.Worker | None = None
 
@@ -132,7 +134,7 @@ class FanOut:
         return any(job.greenlet is greenlet for job in self.jobs)
 
     def _work(self, job: Job) -> None:
-        started = time.perf_counter()
+        job.started = time.perf_counter()
         end = End.DONE
         try:
             if self._stopping:
@@ -141,7 +143,7 @@ class FanOut:
                 job.result = job.call()
         except BaseException as exc:
             job.error, end = exc, self._end_after(exc)
-        job.seconds = time.perf_counter() - started
+        job.seconds = time.perf_counter() - job.started
         job.end = end
         self._unfinished -= 1
         if not self._unfinished or self._stopping or (end is not End.DONE and not self.tolerant):

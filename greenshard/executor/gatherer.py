@@ -12,6 +12,7 @@ from typing import Any
 
 from greenshard._driver import TRANSACTION_IDLE, Attribute, DriverError, RawConnection, RawCursor
 from greenshard.executor.deadline import Timeout, seconds_left
+from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
@@ -56,14 +57,18 @@ def _open(physical: Physical, *timeouts: float | None) -> None:
 
 
 def execute(
-    session: Session, physical: Physical, call: Callable[[RawCursor], Any], timeout: Timeout
+    session: Session,
+    physical: Physical,
+    call: Callable[[RawCursor], Any],
+    timeout: Timeout,
+    noted: list[Job] | None = None,
 ) -> Any:
     """Run statements on it; returns what the call does.
 
     Switches: yes.
     """
     cursor = RawCursor(physical.raw)
-    outcome = session.run({physical.shard: partial(call, cursor)}, timeout)
+    outcome = session.run({physical.shard: partial(call, cursor)}, timeout, noted=noted)
     return outcome.jobs[physical.shard].result
 
 

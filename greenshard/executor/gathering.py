@@ -117,7 +117,8 @@ class _Gathering:
         return self._run(self._text, self._parameters)
 
     def _send(self, batch: Batch) -> None:
-        execute(self._e.session, self._physical, batch.send, self._e.timeout)
+        e = self._e
+        execute(e.session, self._physical, batch.send, e.timeout, e.noted)
 
     def _run(self, text: str | bytes, parameters: Any) -> Answer:
         return self._e.last_stage(self._home, text, parameters, self._physical.shard)

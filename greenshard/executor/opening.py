@@ -13,6 +13,7 @@ from greenshard.executor.physical import Physical
 
 if TYPE_CHECKING:
     from greenshard.cluster import Cluster
+    from greenshard.events import Listener
 
 #: How long, in seconds, greenlets may take to start; then they are ended.
 _START_S = 0.05
@@ -35,6 +36,7 @@ class Opening:
         missing: Why shards are left out (with "partial").
         cluster: The declaration that the shards are of, if there is one.
         limits: `allow_scatter`, `allow_gather` and `gather_limit`.
+        on_event: Who is told of statements.
     """
 
     shards: Mapping[str, Dsn | RawConnection]
@@ -45,6 +47,7 @@ class Opening:
     missing: Mapping[str, BaseException] = field(default_factory=dict)
     cluster: Cluster | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
+    on_event: Listener | None = None
 
     @property
     def home_text(self) -> str:

@@ -166,7 +166,6 @@ class Planned(Execution):
 
         Switches: yes.
         """
-        self.shards = shards
         timeout: Timeout = self.timeout
         if self.tolerant and isinstance(timeout, Deadline):
             timeout = timeout.part(_FIRST_SHARE)
@@ -200,7 +199,8 @@ class Planned(Execution):
         connection = name or shard
         cursor = self.parts.last(connection, self.timeout)
         sent: tuple[Any, ...] = (text,) if parameters is None else (text, parameters)
-        outcome = self.session.run({connection: partial(cursor.execute, *sent)}, self.timeout)
+        calls = {connection: partial(cursor.execute, *sent)}
+        outcome = self.session.run(calls, self.timeout, noted=self.noted)
         self.stages = self.stages or Stages()
         self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})
         return Answer({shard: cursor}, (), outcome, self.stages)

@@ -36,8 +36,10 @@ def run_many(e: Planned) -> Answer:
     for given in e.given:
         text, values, plan = plan_for(e.database, e.parts, e.text, given, e.timeout)
         one = replace(e, plan=plan, text=text, given=values, stages=None, now=None, query=None)
-        answer = run_plan(one)
-        e.query, e.shards, e.strategy = one.query, one.shards, one.strategy
+        try:
+            answer = run_plan(one)
+        finally:
+            e.query, e.strategy = one.query, one.strategy
         count += max(0, answer.rowcount)
         status = answer.statusmessage
     return CountedAnswer(count, status)

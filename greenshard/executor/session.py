@@ -236,6 +236,7 @@ class Session:
         tolerant: bool = False,
         cancellable: bool = True,
         writes: bool = False,
+        noted: list[Job] | None = None,
     ) -> Outcome:
         """Run one call on each shard named, in parallel; the caller has `taken` the session.
 
@@ -245,6 +246,7 @@ class Session:
             tolerant: Whether it is enough that one shard answers.
             cancellable: See `FanOut`.
             writes: Whether an error shall tell where the call is committed already.
+            noted: Where to note the calls, whatever becomes of them.
 
         Raises:
             errors.Error: A shard failed (of its own class), or several, or time is up.
@@ -262,6 +264,8 @@ class Session:
                 failures[name] = self._gone(name)
         if failures and not tolerant:
             raise errors.from_shards(failures, len(self.shards))
+        if noted is not None:
+            noted += jobs
         fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others

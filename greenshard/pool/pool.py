@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
 from greenshard.dbapi import read_opening
+from greenshard.events import ConnectionTaken, Listener, tell
 from greenshard.pool.policy import Policy
 from greenshard.pool.pooled import PooledConnection
 from greenshard.pool.process import Process
@@ -62,6 +64,8 @@ class Pool:
         call_timeout: Seconds that each call on a connection may take (`greenshard.connect`'s
             ``timeout``); None for no limit.
         cursor_factory: The class of the connections' cursors.
+        on_event: Called with a `greenshard.events.StatementEnded` after each statement, and with a
+            `greenshard.events.ConnectionTaken` when a connection was taken, or could not be.
         connect_arguments: Further arguments of `greenshard.connect`.
 
     Raises:
@@ -82,6 +86,7 @@ class Pool:
         leak_after: float | None = 300.0,
         call_timeout: float | None = None,
         cursor_factory: Any = None,
+        on_event: Listener | None = None,
         **connect_arguments: Any,
     ) -> None:
         self._policy = Policy(
@@ -94,7 +99,7 @@ class Pool:
             check_after_s=check_after,
             leak_after_s=leak_after,
         )
-        opening = read_opening(shards, timeout=call_timeout, **connect_arguments)
+        opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **connect_arguments)
         given = [n for n, shard in opening.shards.items() if isinstance(shard, RawConnection)]
         if given:
             raise arguments.unusable(
@@ -159,9 +164,27 @@ class Pool:
         if limit_s is None:
             limit_s = self._policy.timeout_s
         make_cooperative()
+        where = _caller(sys._getframe(1))
+        listener, started = self._process.opening.on_event, time.perf_counter()
+        if listener is None:
+            return self._take(limit_s, where)
+        try:
+            connection = self._take(limit_s, where)
+        except BaseException as exc:
+            tell(listener, ConnectionTaken(time.perf_counter() - started, exc))
+            raise
+        try:
+            tell(listener, ConnectionTaken(time.perf_counter() - started, None))
+        except BaseException:
+            connection.close()  # who waited for it was interrupted, and never gets it
+            raise
+        return connection
+
+    def _take(self, limit_s: float, where: str) -> Any:
+        """Take a connection; `where` tells who does."""
         process = self._here()
         deadline = process.now() + limit_s
-        lease = process.take(limit_s, _caller(sys._getframe(1)))
+        lease = process.take(limit_s, where)
         try:
             supply = Supply(process, lease)
             limit_s = max(_LEAST_CONNECT_S, deadline - process.now())

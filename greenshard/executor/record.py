@@ -1,0 +1,144 @@
+"""What happens to one statement, noted for who listens."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from greenshard.events import Server, ShardRun, StatementEnded, tell
+from greenshard.executor.fanout import End
+from greenshard.planner import redact
+from greenshard.planner.statement import MAX_CACHED_CHARACTERS
+
+if TYPE_CHECKING:
+    from greenshard._driver import Dsn
+    from greenshard.events import Listener
+    from greenshard.executor.answer import Answer
+    from greenshard.executor.execution import Execution
+    from greenshard.executor.fanout import Job
+
+logger = logging.getLogger("greenshard")
+
+
+def recording(listener: Listener | None, text: object, sets: int | None) -> Record | None:
+    """Where to note what happens to a statement that begins now; None if nobody listens.
+
+    Args:
+        listener: Who is told; the log may listen, too.
+        text: The statement, as the user gave it.
+        sets: How many sets of parameters it has, of ``executemany``.
+    """
+    if listener is None and not logger.isEnabledFor(logging.DEBUG):
+        return None
+    return Record(listener, text, sets)
+
+
+class Record:
+    """The time at which a statement began, and the calls that were made for it."""
+
+    __slots__ = ("_begun", "_execution", "_jobs", "_listener", "_sets", "_started", "_text")
+
+    def __init__(self, listener: Listener | None, text: object, sets: int | None) -> None:
+        self._listener = listener
+        self._text = text
+        self._sets = sets
+        self._started = time.time()
+        self._begun = time.perf_counter()
+        self._jobs: list[Job] = []
+        self._execution: Execution | None = None
+
+    def follow(self, execution: Execution) -> None:
+        """Let an execution note its calls here."""
+        self._execution, execution.noted = execution, self._jobs
+
+    def tell(self, answer: Answer, error: BaseException | None = None) -> None:
+        """Tell who listens that the statement has ended. The session must not be held.
+
+        Args:
+            answer: What it gave; nothing if there was an error.
+            error: Why it gave nothing.
+
+        Switches: if the listener does.
+        """
+        event = self._event(answer, error)
+        if logger.isEnabledFor(logging.DEBUG):
+            shards = ", ".join(event.shards) or "no shard"
+            how = event.strategy or "not planned"
+            logger.debug("%s on %s (%s): %.1f ms", event.sql, shards, how, event.duration_s * 1e3)
+        if self._listener is not None:
+            tell(self._listener, event)
+
+    def _event(self, answer: Answer, error: BaseException | None) -> StatementEnded:
+        execution = self._execution
+        streamed = execution is not None and execution.streaming is not None
+        counts = {} if streamed else {s: t.rows for s, t in answer.timings.items()}
+        return StatementEnded(
+            sql=_shown(self._text),
+            strategy=None if execution is None else execution.strategy,
+            started=self._started,
+            duration_s=time.perf_counter() - self._begun,
+            shards=self._runs(counts, answer, error),
+            rows=None if error is not None or answer.rowcount < 0 else answer.rowcount,
+            error=error,
+            parameter_sets=self._sets,
+        )
+
+    def _runs(
+        self, counts: Mapping[str, int], answer: Answer, error: BaseException | None
+    ) -> dict[str, ShardRun]:
+        failures = {**answer.failures, **_failures(error)}
+        jobs: dict[str, list[Job]] = {}
+        for job in self._jobs:
+            second = job.physical and job.physical.beside
+            jobs.setdefault(second or job.shard, []).append(job)
+        runs = {
+            name: self._run(calls, counts.get(name), failures.get(name) or error)
+            for name, calls in jobs.items()
+        }
+        for name, failure in failures.items():
+            runs.setdefault(name, ShardRun(0.0, 0.0, None, failure, None))
+        return runs
+
+    def _run(self, jobs: Sequence[Job], rows: int | None, error: BaseException | None) -> ShardRun:
+        """What one shard did; `error` is why it failed, if it did and did not say."""
+        first, last = jobs[0], jobs[-1]
+        failure = None if last.end is End.DONE else last.error or error
+        return ShardRun(
+            max(0.0, first.started - self._begun),
+            sum(job.seconds for job in jobs),
+            rows if failure is None else None,
+            failure,
+            None if first.physical is None else _server(first.physical.dsn),
+        )
+
+
+def _failures(error: BaseException | None) -> Mapping[str, BaseException]:
+    """The error of each shard that an error tells of."""
+    several: Mapping[str, BaseException] = getattr(error, "failures", {})
+    shard: str | None = getattr(error, "shard", None)
+    return several or ({shard: error} if shard and error else {})
+
+
+def _server(dsn: Dsn) -> Server:
+    parameters = dsn.public
+    address = parameters.get("host") or parameters.get("hostaddr")
+    port = parameters.get("port", "5432")
+    known = address is not None and "," not in address and port.isdecimal()
+    return Server(
+        address if known else None, int(port) if known else None, parameters.get("dbname")
+    )
+
+
+def _shown(text: object) -> str:
+    """What may be shown of a statement, or of what was given as one."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if not isinstance(text, str):
+        return ""
+    return _redacted(text) if len(text) <= MAX_CACHED_CHARACTERS else redact(text)
+
+
+_redacted = lru_cache(maxsize=1_000)(redact)
