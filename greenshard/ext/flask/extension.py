@@ -185,7 +185,8 @@ def _finish(_sender: Flask, response: Response, **_extra: Any) -> None:
         scope.commit()
     else:
         scope.roll_back()
-    if response.is_streamed and not response.direct_passthrough:
+    sent_bit_by_bit = response.is_streamed and not response.direct_passthrough
+    if response.status_code < 300 and sent_bit_by_bit:
         scope.streams = True
         response.response = Stream(response.response, functools.partial(_end, scopes, context))
 

@@ -31,7 +31,7 @@ class Scope:
         Switches: then.
         """
         connection = self._taken.get(name)
-        if connection is None or connection.closed == 1:
+        if connection is None or connection._given_back:
             self._taken.pop(name, None)
             mine = pool.getconn()
             # Another greenlet of the request may have come first; they share one.
@@ -121,7 +121,8 @@ class Stream:
 
 def _commit(connection: Any) -> None:
     # PostgreSQL answers COMMIT in a failed transaction by rolling back, without an error.
-    if connection._wrote and connection.get_transaction_status() == TRANSACTION_FAILED:
+    failed = connection.get_transaction_status() == TRANSACTION_FAILED
+    if failed and (connection._wrote or _is_one_server(connection)):
         raise errors.refused(
             "a statement of the transaction has failed, and it cannot be committed",
             code="GS501",
@@ -130,6 +131,11 @@ def _commit(connection: Any) -> None:
             "savepoint.",
         )
     connection.commit()
+
+
+def _is_one_server(connection: Any) -> bool:
+    """Whether statements go to one server as they are, and nobody looks whether they write."""
+    return connection.cluster is None and len(connection.shards) == 1
 
 
 def _give_back(connection: Any, *, told: bool) -> None:
