@@ -3,40 +3,30 @@
     export GREENSHARD_CLUSTER=/path/to/cluster.toml
     gunicorn -c examples/gunicorn.conf.py --chdir examples flask_view:app
 
-The cluster is declared once for the process: its connections then share what they know of its
-tables, and the plans made with it. Each request opens a connection and closes it at its end. Under
-gunicorn's gevent worker each request is a greenlet, and a connection serves one greenlet at a time:
-one that several requests shared would raise "busy", and a transaction of one request would mix with
-another's. Opening costs one round of connecting to all shards at once, some milliseconds on a local
-network.
+``db.connection`` is the request's own connection, of the process's pool: taken when it is first
+asked for, and given back at the end of the request. What a view writes is committed before its
+response is sent, or rolled back if it fails.
 """
 
 from __future__ import annotations
 
 import os
 
-from flask import Flask, abort, g, jsonify
+from flask import Flask, abort, jsonify
 from flask.typing import ResponseReturnValue
 
 import greenshard
-from greenshard import Cluster
+from greenshard.ext.flask import GreenShard
 
 app = Flask(__name__)
-# Reading the file connects to nothing; mistakes in it are told when the application starts.
-app.config["CLUSTER"] = Cluster.from_toml(os.environ.get("GREENSHARD_CLUSTER", "cluster.toml"))
-
-
-def connection() -> greenshard.Connection:
-    """The connection of this request, opened when it is first asked for."""
-    if "shards" not in g:
-        g.shards = greenshard.connect(app.config["CLUSTER"], timeout=5.0, connect_timeout=2.0)
-    return g.shards
-
-
-@app.teardown_appcontext
-def close_connection(_error: BaseException | None) -> None:
-    if "shards" in g:
-        g.pop("shards").close()  # rolls back what is not committed
+app.config["GREENSHARD"] = {
+    "cluster": os.environ.get("GREENSHARD_CLUSTER", "cluster.toml"),
+    "max_size": 20,
+    "timeout": 2.0,  # seconds that a request waits for a connection
+    "call_timeout": 5.0,  # and each of its statements for the shards
+}
+# Mistakes in the file are told now; nothing is connected before the first request.
+db = GreenShard(app)
 
 
 @app.errorhandler(greenshard.QueryTimeout)
@@ -46,14 +36,14 @@ def too_slow(_error: greenshard.QueryTimeout) -> ResponseReturnValue:
 
 @app.errorhandler(greenshard.OperationalError)
 def unavailable(error: greenshard.OperationalError) -> ResponseReturnValue:
-    app.logger.error("shard %s: %s", error.shard, error)
-    return jsonify(error="a shard is not available"), 503
+    app.logger.error("%s", error)
+    return jsonify(error="please try again"), 503, {"Retry-After": "1"}
 
 
 @app.get("/aircraft/<tailnum>")
 def aircraft(tailnum: str) -> ResponseReturnValue:
     """The flights of one aircraft: a request that is made often, and must not reach all shards."""
-    conn = connection()
+    conn = db.connection
     conn.allow_scatter = False
     with conn.cursor() as cur:
         cur.execute(
@@ -75,7 +65,7 @@ def aircraft(tailnum: str) -> ResponseReturnValue:
 @app.get("/airports/<code>/airlines")
 def airlines(code: str) -> ResponseReturnValue:
     """The mean delay of each airline that flies there, over all shards."""
-    with connection().cursor() as cur:
+    with db.connection.cursor() as cur:
         cur.execute(
             """
             SELECT a.name, count(*), round(avg(f.arr_delay), 1)::float8 AS mean_delay
@@ -95,7 +85,7 @@ def airlines(code: str) -> ResponseReturnValue:
 @app.get("/shards")
 def shards() -> ResponseReturnValue:
     """How many flights there are, and each shard's milliseconds, for those who operate this."""
-    with connection().cursor() as cur:
+    with db.connection.cursor() as cur:
         cur.execute("SELECT count(*) FROM flights")
         (flights,) = cur.fetchone()
         milliseconds = {

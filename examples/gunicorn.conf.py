@@ -12,14 +12,12 @@ import os
 worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 
-# Requests at the same time in one worker. Each holds a connection to every shard, so PostgreSQL's
-# max_connections must be above workers * worker_connections on each shard; on the first one above
-# twice that, because statements that gather rows do so there, on a connection of their own.
-worker_connections = int(os.environ.get("WORKER_CONNECTIONS", "40"))
+# Requests at the same time in one worker; those that find no connection in the pool wait for one.
+worker_connections = int(os.environ.get("WORKER_CONNECTIONS", "100"))
 
-# Preloading imports the application before the workers are forked. A declared cluster may cross the
-# fork, a connection may not: it would raise InterfaceError. Open connections in the request, as
-# flask_view.py does, or in post_fork.
-preload_app = False
+# The application is imported before the workers are forked: its pool is not connected then, and
+# begins anew in each worker. PostgreSQL's max_connections must allow, on each shard,
+# workers * max_size connections, or twice as many if statements gather rows.
+preload_app = True
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
