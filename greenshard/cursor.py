@@ -134,7 +134,9 @@ class Cursor(AnswerView, Fetching, RawCursor):
             def calls(raws: Mapping[str, RawCursor]) -> Calls:
                 return {s: partial(raw.callproc, procname, *parameters) for s, raw in raws.items()}
 
-            self._take_answer(procname, lambda: self._union(None, False, calls))
+            name = procname.decode(errors="replace") if isinstance(procname, bytes) else procname
+            text = f"SELECT * FROM {name}(...)"
+            self._take_answer(text, lambda: self._union(None, False, calls))
         return parameters[0] if parameters else None
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:

@@ -54,6 +54,7 @@ class StatementEnded:
     Attributes:
         sql: Its text, with ``?`` for literals, without comments; long texts are cut.
         strategy: How it was run; None if it was not planned.
+        tables: The declared tables that it names, if it was planned.
         started: When it began: seconds since the epoch.
         duration_s: Seconds that it took.
         shards: What each shard did; empty if none was asked.
@@ -64,6 +65,7 @@ class StatementEnded:
 
     sql: str
     strategy: str | None
+    tables: tuple[str, ...]
     started: float
     duration_s: float
     shards: Mapping[str, ShardRun]

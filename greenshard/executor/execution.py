@@ -42,6 +42,11 @@ class Execution:
     strategy: str | None = None
     noted: list[Job] | None = None
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The declared tables that the statement is known to name."""
+        return ()
+
     def fan_out(
         self, shards: Sequence[str], calls_on: Callable[[Mapping[str, RawCursor]], Calls]
     ) -> Answer:

@@ -57,6 +57,10 @@ class Planned(Execution):
     now: str | None = None
     query: bytes | None = None
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return self.plan.tables
+
     # The user's parameters ------------------------------------------------------------------
 
     def check_parameters(self) -> None:

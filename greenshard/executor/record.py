@@ -73,15 +73,16 @@ class Record:
 
     def _event(self, answer: Answer, error: BaseException | None) -> StatementEnded:
         execution = self._execution
-        streamed = execution is not None and execution.streaming is not None
-        counts = {} if streamed else {s: t.rows for s, t in answer.timings.items()}
+        rows = answer.rowcount if error is None and answer.rowcount >= 0 else None
+        counts = {} if rows is None else {s: t.rows for s, t in answer.timings.items()}
         return StatementEnded(
             sql=_shown(self._text),
             strategy=None if execution is None else execution.strategy,
+            tables=() if execution is None else execution.tables,
             started=self._started,
             duration_s=time.perf_counter() - self._begun,
             shards=self._runs(counts, answer, error),
-            rows=None if error is not None or answer.rowcount < 0 else answer.rowcount,
+            rows=rows,
             error=error,
             parameter_sets=self._sets,
         )
