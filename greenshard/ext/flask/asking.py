@@ -49,8 +49,8 @@ def ask(pool: Pool, sql: str, timeout_s: float) -> list[Answer]:
     except errors.Error as error:
         failures = error.failures or {error.shard or name: error for name in shards}
     for shard, failure in failures.items():
-        answers[shard] = Answer(shard, error=_line(failure))
-    return [answers[shard] for shard in shards if shard in answers]
+        answers.setdefault(shard, Answer(shard, error=_line(failure)))
+    return [answers[shard] for shard in shards]
 
 
 def _line(error: BaseException) -> str:
