@@ -110,7 +110,7 @@ setup(
         "greenlet>=3.0",
         "postgast>=0.2",
         "psycogreen>=1.0.2",
-        "psycopg2-binary>=2.9.9",
+        "psycopg2-binary>=2.9.11",
         "rich>=13.7",
         'tomli>=2; python_version < "3.11"',
     ],

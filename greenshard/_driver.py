@@ -17,6 +17,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions as ext
 from psycogreen.gevent import patch_psycopg
+from psycopg2 import _psycopg
 from psycopg2._psycopg import DATETIMETZ, ReplicationConnection, ReplicationCursor
 from psycopg2.sql import Composable
 
@@ -61,6 +62,10 @@ TRANSACTION_ACTIVE = ext.TRANSACTION_STATUS_ACTIVE
 TRANSACTION_OPEN = ext.TRANSACTION_STATUS_INTRANS
 TRANSACTION_FAILED = ext.TRANSACTION_STATUS_INERROR
 TRANSACTION_UNKNOWN = ext.TRANSACTION_STATUS_UNKNOWN
+
+#: Where the library is that is linked with libpq, and which libpq that is.
+LIBRARY: str = _psycopg.__file__
+LIBPQ_VERSION: int = ext.libpq_version()
 
 __all__ = ["Composable"]
 
@@ -192,10 +197,6 @@ class Dsn:
             raise errors.ProgrammingError(
                 f"connect_timeout is {value!r}, not a number of seconds", code="GS102"
             ) from None
-
-    def with_parameters(self, **parameters: str) -> Dsn:
-        """The same, with some parameters replaced."""
-        return Dsn("", **{**self._parameters, **parameters})
 
     def resolved(self) -> str:
         """The text for libpq, with host names resolved to addresses.

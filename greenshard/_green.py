@@ -18,7 +18,7 @@ import greenlet
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
-from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo, wait_read
+from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo, wait_read, wait_write
 from gevent.threadpool import ThreadPool
 
 GreenletExit = gevent.GreenletExit
@@ -30,7 +30,7 @@ current = gevent.getcurrent
 #: The thread's id, also where gevent has patched ``threading``.
 thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
-__all__ = ["Event", "GreenletExit", "NativeLock", "ThreadPool"]
+__all__ = ["Event", "GreenletExit", "NativeLock", "ThreadPool", "wait_read", "wait_write"]
 
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
 #: waited for where whoever holds it lets no other greenlet run; else it is only tried.

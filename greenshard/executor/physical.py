@@ -17,8 +17,8 @@ from greenshard._driver import (
     Dsn,
     RawConnection,
     RawCursor,
-    own_cursor,
 )
+from greenshard._libpq import request_cancel
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
@@ -34,12 +34,8 @@ class Physical:
 
     Attributes:
         shard: The shard's name.
-        dsn: What it was opened with; cancelling connects with it again.
+        dsn: What it was opened with.
         given: Whether the user opened it.
-        started: When the server process started, by its own clock. With the process id it
-            identifies the process, so that no cancel can hit another one: behind a load balancer
-            the second connection may reach another server, and behind a pooler the process id
-            is made up. None if it could not be asked.
         worker: The greenlet that its calls run in.
         beside: For a connection that is not the shard's own but a second one to its database, the
             shard's name; `shard` is then a name that no shard has.
@@ -49,10 +45,8 @@ class Physical:
     dsn: Dsn
     _reference: Callable[[], Any]
     given: bool = False
-    started: str | None = None
     worker: _green.Worker | None = None
     beside: str | None = None
-    _address: Dsn | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -104,21 +98,14 @@ class Physical:
         return RawConnection.get_transaction_status(self.raw)
 
     def open(self) -> None:
-        """Connect, unless the user has.
+        """Connect, unless the user has; green mode's messages do not say to which server.
 
-        Switches: yes. Cost: the connection, and one round trip to learn `started`.
+        Switches: yes.
         """
-        if not self.given:
-            self._connect()
-        if not self.in_transaction:
-            self.learn_start()
-
-    def _connect(self) -> None:
-        """Connect; green mode's messages do not say to which server."""
+        if self.given:
+            return
         try:
-            address = self.dsn.resolved()
-            self._address = Dsn(address)
-            RawConnection.__init__(self.raw, address)
+            RawConnection.__init__(self.raw, self.dsn.resolved())
         except DriverError as exc:
             message = str(exc)
             if "connection to server" in message:
@@ -127,8 +114,11 @@ class Physical:
                 f"connection to {self.dsn.server} failed: {message}"
             ) from exc
 
-    def learn_start(self) -> None:
-        """Ask the server when its process started, outside of any transaction.
+    def check(self) -> None:
+        """Let the server show that it answers, outside of any transaction.
+
+        Raises:
+            DriverError: It does not.
 
         Switches: yes. Cost: one round trip.
         """
@@ -136,10 +126,7 @@ class Physical:
         before = autocommit.read(raw)
         autocommit.write(raw, True)
         try:
-            cursor = own_cursor(raw)
-            cursor.execute("SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid())")
-            row = cursor.fetchone()
-            self.started = row[0] if row else None
+            RawCursor(raw).execute("SELECT 1")
         finally:
             if self.alive:
                 autocommit.write(raw, before)
@@ -160,70 +147,15 @@ class Physical:
         """Cancel what the server runs for this connection, until `running` says it ended.
 
         A request that reaches the server between BEGIN and the statement is ignored there, so it
-        is repeated. When this returns, every request has been delivered: the server signals its
-        process before it answers, and a process sees a signal before anything that is sent to it
-        later; so no request can hit the next statement.
+        is repeated. When this returns every request has been delivered, so that none can hit the
+        next statement.
 
         Switches: yes.
-        Source: PostgreSQL manual, 9.28.2 "Server Signaling Functions"; ``PostgresMain`` in
-        postgres.c drops a cancel that arrives while it waits for a command.
+        Source: ``PostgresMain`` in postgres.c drops a cancel that arrives while it waits for a
+        command.
         """
         pause_s = _FIRST_PAUSE_S
-        try:
-            dsn = self._cancelling_dsn()
-        except DriverError:
-            # There may be no network; a request by key would then block the process for minutes.
-            return
-        try:
-            with _Canceller(self, dsn) as cancel:
-                while running():
-                    cancel()
-                    _green.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        except DriverError:
-            # The server answers but gives no second session (it is out of connection slots), or
-            # is gone, in which case this fails at once.
-            while running():
-                self._cancel_by_key()
-                _green.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _cancelling_dsn(self) -> str:
-        """Where to cancel: at the address connected to, also if its name means nothing now."""
-        dsn = self._address or self.dsn
-        return dsn.with_parameters(application_name="greenshard cancel").resolved()
-
-    def _cancel_by_key(self) -> None:
-        """The protocol's own cancel request. It needs no session, but blocks the process meanwhile.
-
-        Hence only where the server, or the pooler before it, has just answered.
-        """
-        with suppress(DriverError):
-            RawConnection.cancel(self.raw)
-
-
-class _Canceller:
-    """A second session on the server of `physical`, called once for each request."""
-
-    def __init__(self, physical: Physical, dsn: str) -> None:
-        self._physical = physical
-        self._dsn = dsn
-        self._pid = RawConnection.get_backend_pid(physical.raw)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._session = RawConnection(self._dsn)
-        self._session.autocommit = True
-        self._cursor = RawCursor(self._session)
-        return self._cancel
-
-    def __exit__(self, *exc: object) -> None:
-        self._session.close()
-
-    def _cancel(self) -> None:
-        self._cursor.execute(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_get_activity(%s)"
-            " WHERE backend_start = %s::timestamptz",
-            (self._pid, self._physical.started),
-        )
-        if self._cursor.fetchone() != (True,):
-            self._physical._cancel_by_key()
+        while running():
+            request_cancel(self.raw)
+            _green.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

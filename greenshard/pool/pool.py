@@ -39,11 +39,11 @@ class Pool:
 
     A logical connection holds at most one connection to each shard, which is opened when a
     statement first needs it; so no shard ever sees more than `max_size` of them. Who holds one
-    never waits for another's, so that requests cannot block each other for ever. Three kinds of
+    never waits for another's, so that requests cannot block each other for ever. Two kinds of
     sessions come on top: a statement that gathers rows on one server uses a second connection
     there, until the logical connection is given back (``allow_gather=False`` forbids it: so at
-    most twice `max_size`); a cancel request takes a short-lived session; and a connection that was
-    given up because its server did not answer may live on there until the server notices.
+    most twice `max_size`); and a connection that was given up because its server did not answer
+    may live on there until the server notices.
 
     Nothing is opened and no thread started before the first use, and a process that was forked
     begins anew: a pool may be made before gunicorn forks its workers (``--preload``).

@@ -153,7 +153,7 @@ class Supply:
         works = False
         try:
             with _green.at_most(_CHECK_S):
-                physical.learn_start()
+                physical.check()
                 works = True
         except DriverError:
             pass

@@ -172,17 +172,16 @@ class Scene:
         return self.ask(
             shard,
             "SELECT application_name, query FROM pg_stat_activity WHERE state = 'active'"
-            " AND application_name IN ('tested', 'greenshard cancel')",
+            " AND application_name = 'tested'",
         )
 
     def sessions(self, shard):
-        """The process ids of our sessions on the server, those that cancel included."""
+        """The process ids of our sessions on the server."""
         return [
             pid
             for (pid,) in self.ask(
                 shard,
-                "SELECT pid FROM pg_stat_activity"
-                " WHERE application_name IN ('tested', 'greenshard cancel') ORDER BY pid",
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'tested' ORDER BY pid",
             )
         ]
 

@@ -215,12 +215,3 @@ def test_connect_timeout_is_read_from_the_string(text, seconds):
 def test_connect_timeout_that_is_no_number_is_refused():
     with pytest.raises(errors.ProgrammingError, match="not a number of seconds"):
         _ = Dsn("connect_timeout=soon").connect_timeout_s
-
-
-def test_replaced_parameters_leave_the_rest():
-    dsn = Dsn(f"host=db password={SECRET} application_name=mine")
-    other = dsn.with_parameters(application_name="greenshard cancel")
-    assert parse_dsn(other.text) == {
-        "host": "db", "password": SECRET, "application_name": "greenshard cancel",
-    }  # fmt: skip
-    assert parse_dsn(dsn.text)["application_name"] == "mine"

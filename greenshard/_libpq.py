@@ -1,0 +1,62 @@
+"""Cancel queries through libpq's own functions, which psycopg2 does not offer."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from greenshard import _green
+from greenshard._driver import LIBPQ_VERSION, LIBRARY, Attribute, RawConnection
+
+_pgconn_ptr = Attribute(RawConnection, "pgconn_ptr")
+# PostgresPollingStatusType
+_READING, _WRITING = 1, 2
+
+
+def _functions() -> Any:
+    """The libpq that psycopg2 is linked with, found through it."""
+    libpq = ctypes.CDLL(LIBRARY)
+    try:
+        libpq.PQcancelCreate.argtypes = [ctypes.c_void_p]
+        libpq.PQcancelCreate.restype = ctypes.c_void_p
+        for function in (
+            libpq.PQcancelStart, libpq.PQcancelPoll, libpq.PQcancelSocket, libpq.PQcancelFinish,
+        ):  # fmt: skip
+            function.argtypes = [ctypes.c_void_p]
+    except AttributeError:
+        raise ImportError(
+            "greenshard needs a psycopg2 that is built with libpq 17 or newer, which can cancel a "
+            f"query without blocking the process; this one has libpq {LIBPQ_VERSION // 10000}. "
+            "psycopg2-binary 2.9.11 and newer have 17."
+        ) from None
+    return libpq
+
+
+_libpq = _functions()
+
+
+def request_cancel(raw: RawConnection) -> None:
+    """Ask the server to cancel what it runs for a connection, if it can be reached.
+
+    psycopg2's own ``cancel`` blocks the process until the server has answered. This request goes to
+    the address connected to, encrypted if the connection is, and takes no session there. A pooler
+    like PgBouncer passes it on.
+
+    When this returns the request cannot hit a later statement: the server signals its process
+    before it answers, and a process sees a signal before anything that is sent to it later.
+
+    Switches: yes. Cost: a network connection.
+    Source: PostgreSQL manual, 32.7 "Canceling Queries in Progress"; ``processCancelRequest`` in
+    the server's source.
+    """
+    if not (address := _pgconn_ptr.read(raw)):
+        return
+    request = _libpq.PQcancelCreate(address)
+    try:
+        polled = _WRITING if _libpq.PQcancelStart(request) else None
+        while polled in {_READING, _WRITING}:
+            wait = _green.wait_read if polled == _READING else _green.wait_write
+            wait(_libpq.PQcancelSocket(request))
+            polled = _libpq.PQcancelPoll(request)
+    finally:
+        _libpq.PQcancelFinish(request)
