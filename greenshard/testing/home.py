@@ -42,7 +42,9 @@ class Home:
         self.owner = os.getpid()
         self.path = Path(tempfile.mkdtemp(prefix="gs-", dir=_base_directory(account)))
         self._guard: subprocess.Popen[bytes] | None = None
-        read_end, self._write_end = os.pipe()
+        read_end, write_end = os.pipe()
+        # Not closed with os.close: under gevent's patch that waits for the hub's next event.
+        self._write_end = open(write_end, "wb", buffering=0)  # noqa: SIM115  # closed by `close`
         _open_homes.add(self)
         try:
             account.give(self.path)
@@ -59,7 +61,7 @@ class Home:
         Raises:
             ShardError: Something could not be ended or removed.
         """
-        if self._write_end < 0 or os.getpid() != self.owner:
+        if self._write_end.closed or os.getpid() != self.owner:
             return
         self._release()
         if self._guard is not None:
@@ -73,9 +75,7 @@ class Home:
 
     def _release(self) -> None:
         _open_homes.discard(self)
-        if self._write_end >= 0:
-            os.close(self._write_end)
-            self._write_end = -1
+        self._write_end.close()
 
 
 _open_homes: weakref.WeakSet[Home] = weakref.WeakSet()

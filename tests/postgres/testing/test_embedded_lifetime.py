@@ -149,6 +149,17 @@ with Shards(2) as s:
     assert not list(temporary.iterdir())
 
 
+def test_shards_under_gevent_end_also_where_no_greenlet_runs(owner, temporary):
+    code = """
+from gevent import monkey; monkey.patch_all()
+shards = Shards(2)
+shards.start()
+shards.close()
+"""
+    assert ended(owner(code)) == (0, "")
+    assert not list(temporary.iterdir())
+
+
 def test_shards_need_no_root(temporary):
     account = Account.for_servers()
     if account.uid is None:
