@@ -16,6 +16,11 @@ DEFAULT = "default"
 """What the pool of ``GREENSHARD`` is called."""
 
 _KEY, _NAMED_KEY = "GREENSHARD", "GREENSHARD_POOLS"
+_ARGUMENTS = {*signature(Pool).parameters, *signature(read_opening).parameters} - {
+    "shards",
+    "kwargs",
+    "connect_arguments",
+}
 
 
 def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
@@ -34,16 +39,17 @@ def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
         raise unusable(f"{where} must be a mapping of names to pools")
     if DEFAULT in named:
         raise unusable(f'{where}: the pool "{DEFAULT}" is app.config["{_KEY}"]')
-    pools = {f'app.config["{_KEY}"]': (DEFAULT, config.get(_KEY))}
-    if config.get(_KEY) is None:
-        pools = {}
-    pools |= {f'{where}["{name}"]': (name, value) for name, value in named.items()}
+    pools = {}
+    if config.get(_KEY) is not None:
+        pools[DEFAULT] = make_pool(f'app.config["{_KEY}"]', config[_KEY])
+    for name, value in named.items():
+        pools[name] = make_pool(f'{where}["{name}"]', value)
     if not pools:
         raise unusable(
             f'there is no app.config["{_KEY}"]: give it the path of a cluster\'s TOML file, '
             "a Cluster, or connection strings"
         )
-    return {name: make_pool(where, value) for where, (name, value) in pools.items()}
+    return pools
 
 
 def make_pool(where: str, value: Any) -> Pool:
@@ -77,16 +83,13 @@ def make_pool(where: str, value: Any) -> Pool:
 
 
 def _is_argument(name: object) -> bool:
+    """Whether `Pool` or libpq has an argument of that name."""
     if not isinstance(name, str):
         return False
-    if name in {*signature(Pool).parameters, *signature(read_opening).parameters} - {
-        "shards",
-        "kwargs",
-        "connect_arguments",
-    }:
+    if name in _ARGUMENTS:
         return True
     try:
         Dsn("", **{name: "1"})
-    except errors.ProgrammingError:
+    except (errors.ProgrammingError, TypeError):
         return False
     return True

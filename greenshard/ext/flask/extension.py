@@ -181,10 +181,12 @@ def _finish(_sender: Flask, response: Response, **_extra: Any) -> None:
     scope = scopes.get(context)
     if scope is None or not scope.in_use:
         return
-    if response.status_code < 400:
-        scope.commit()
-    else:
-        scope.roll_back()
+    try:
+        scope.settle(good=response.status_code < 400)
+    except BaseException:
+        # It will not be sent, and its stream may hold the context of the request.
+        response.close()
+        raise
     sent_bit_by_bit = response.is_streamed and not response.direct_passthrough
     if response.status_code < 300 and sent_bit_by_bit:
         scope.streams = True

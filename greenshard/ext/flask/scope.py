@@ -45,14 +45,17 @@ class Scope:
         """Whether a connection was taken that was not given back."""
         return any(not connection._given_back for connection in self._taken.values())
 
-    def commit(self) -> None:
-        """Commit on each connection; an error leaves those after it uncommitted.
+    def settle(self, *, good: bool) -> None:
+        """Commit on each connection, or roll back; an error leaves those after it uncommitted.
 
         Raises:
             errors.Error: It was not committed.
 
         Switches: if a transaction is open.
         """
+        if not good:
+            self.roll_back()
+            return
         for connection in tuple(self._taken.values()):
             if not connection._given_back:
                 _commit(connection)
