@@ -140,7 +140,7 @@ class Pool:
         try:
             yield connection
             if not connection._given_back:
-                connection.commit()
+                connection.commit_opened()
         except BaseException:
             # What the block raised is told, and not what follows from it.
             with suppress(DriverError):
@@ -164,7 +164,7 @@ class Pool:
         if limit_s is None:
             limit_s = self._policy.timeout_s
         make_cooperative()
-        where = _caller(sys._getframe(1))
+        where = _caller(sys._getframe().f_back)
         listener, started = self._process.opening.on_event, time.perf_counter()
         if listener is None:
             return self._take(limit_s, where)
