@@ -39,9 +39,9 @@ class GreenShard:
     A request's connection is taken from the pool when it is first asked for. Before the response
     leaves, it commits if the response's status is below 400, and rolls back otherwise. An
     exception that leaves the view rolls back what was done until then, before a handler of it
-    runs. If committing fails, the response is a 500. Later, and outside of requests, nothing
-    commits by itself. At the end of the request or of the application context what is not
-    committed is rolled back, and the connection goes back to the pool.
+    runs; the error of a failed commit is handled as if the view had raised it. Later, and outside
+    of requests, nothing commits by itself. At the end of the request or of the application context
+    what is not committed is rolled back, and the connection goes back to the pool.
 
     The configuration is read by `init_app`::
 
@@ -69,6 +69,8 @@ class GreenShard:
         app.extensions[_NAME] = make_pools(app.config)
         for name in ("preprocess_request", "dispatch_request"):
             setattr(app, name, _rolling_back(getattr(app, name)))
+        answer = _handling_failed_commits(app, app.full_dispatch_request)
+        app.full_dispatch_request = answer  # type: ignore[method-assign]
         got_request_exception.connect(_fail, app)
         request_finished.connect(_finish, app)
         app.teardown_request(_end_request)
@@ -161,6 +163,28 @@ def _rolling_back(call: Callable[..., Any]) -> Callable[..., Any]:
     return watched
 
 
+def _handling_failed_commits(app: Any, call: Callable[..., Response]) -> Callable[..., Response]:
+    """All of the request, with a failed commit given to the handler of its exception.
+
+    Flask itself knows handlers by class only for what the view raises.
+    """
+
+    @functools.wraps(call)
+    def answer(*args: Any) -> Response:
+        try:
+            return call(*args)
+        except Exception as error:
+            scope = _scopes().get(_context())
+            if scope is None or scope.failure is not error:
+                raise
+            scope.roll_back()
+            answered = app.handle_user_exception(*args, error)
+            response: Response = app.finalize_request(*args, answered)
+            return response
+
+    return answer
+
+
 def _roll_back() -> None:
     scope = _scopes().get(_context())
     if scope is not None:
@@ -173,17 +197,15 @@ def _fail(_sender: Flask, **_extra: Any) -> None:
 
 
 def _finish(_sender: Flask, response: Response, **_extra: Any) -> None:
-    """Commit or roll back, when all of Flask's other work for the response is done.
-
-    What is raised here becomes a response of its own, by Flask's handlers.
-    """
+    """Commit or roll back, when all of Flask's other work for the response is done."""
     scopes, context = _scopes(), _context()
     scope = scopes.get(context)
     if scope is None or not scope.in_use:
         return
     try:
         scope.settle(good=response.status_code < 400)
-    except BaseException:
+    except BaseException as error:
+        scope.failure = error
         # It will not be sent, and its stream may hold the context of the request.
         response.close()
         raise

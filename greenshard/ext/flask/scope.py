@@ -19,11 +19,13 @@ class Scope:
 
     Attributes:
         streams: Whether the response's body is still to be sent, and keeps the connections.
+        failure: Why the commit for the response failed, if it did.
     """
 
     def __init__(self) -> None:
         self._taken: dict[str, Any] = {}
         self.streams = False
+        self.failure: BaseException | None = None
 
     def connection(self, name: str, pool: Pool) -> Any:
         """The connection of a pool, taken when it is first asked for.
@@ -83,7 +85,7 @@ class Scope:
         Switches: if a transaction is open.
         """
         taken, self._taken = self._taken, {}
-        self.streams = False
+        self.streams, self.failure = False, None
         with ExitStack() as stack:  # calls all of them, also if the greenlet is killed meanwhile
             for connection in taken.values():
                 stack.callback(_give_back, connection, told=told)

@@ -167,6 +167,43 @@ def test_a_failed_commit_is_a_500_and_not_a_200(site):
     assert (site.names, site.taken) == ([], 0)
 
 
+def test_the_handler_of_its_error_answers_a_failed_commit(site):
+    @site.app.post("/<name>")
+    def view(name):
+        site.add(name)
+        site.add("twice")
+        site.add("twice")
+        return "done"
+
+    @site.app.errorhandler(psycopg2.IntegrityError)
+    def handler(error):
+        if "good" in flask.request.path:
+            site.add("noted")
+            return "noted", 200
+        site.add("twice")
+        site.add("twice")
+        return "again", 200
+
+    assert site.client.post("/good").text == "noted"
+    assert site.names == ["noted"]
+    assert site.client.post("/bad").status_code == 500
+    assert (site.names, site.taken) == (["noted"], 0)
+
+
+def test_a_failed_commit_reaches_the_test_client_of_an_application_under_test(site):
+    site.app.testing = True
+
+    @site.app.post("/")
+    def view():
+        site.add("twice")
+        site.add("twice")
+        return "done"
+
+    with pytest.raises(driver_errors.UniqueViolation):
+        site.client.post("/")
+    assert (site.names, site.taken) == ([], 0)
+
+
 def swallow(site, sql):
     try:
         site.db.connection.cursor().execute(sql)
