@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -144,11 +144,12 @@ def start_thread(function: Callable[..., object], *arguments: Any) -> None:
 _start_new_thread: Callable[..., Any] = monkey.get_original("_thread", "start_new_thread")
 
 
-def has_news(fd: int) -> bool:
-    """Whether there is something to read, or the other side has closed the connection."""
+def with_news(descriptors: Iterable[int]) -> list[int]:
+    """The descriptors on which there is something to read, or the other side has closed."""
     poll = _poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(0)]
 
 
 _poll: Callable[[], Any] = monkey.get_original("select", "poll")

@@ -25,7 +25,7 @@ from greenshard._driver import (
     obscured,
     without_secrets,
 )
-from greenshard.executor.physical import status
+from greenshard.executor.physical import has_characteristics, status
 from greenshard.limits import refuse_large_objects
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def _of_all(name: str, doc: str) -> Any:
             return attribute.read(self._home_raw())
 
     def write(self: Settings, value: Any) -> None:
-        self._set(lambda raw: attribute.write(raw, value))
+        sends = name != "autocommit" or self._has_characteristics()
+        self._set(lambda raw: attribute.write(raw, value), sends=sends)
 
     return property(read, write, doc=doc)
 
@@ -159,22 +160,31 @@ class Settings:
         """
         self._each(RawConnection.reset)
 
-    def _set(self, call: Callable[[Any], object]) -> None:
+    def _has_characteristics(self) -> bool:
+        return any(has_characteristics(physical.raw) for physical in self._session.alive)
+
+    def _set(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
         """Like `_each`, but not while a transaction is open on one of the shards.
 
         psycopg2 refuses that itself, but only on the shards which have one.
         """
-        self._session.check()
-        if any(p.in_transaction for p in self._session.alive):
+        if any(physical.in_transaction for physical in self._session.alive):
+            self._session.check()
             raise errors.ProgrammingError("set_session cannot be used inside a transaction")
-        self._each(call)
+        self._each(call, sends=sends)
 
-    def _each(self, call: Callable[[Any], object]) -> None:
-        self._session.check()
-        self._session.check_alive()
-        calls = {p.shard: partial(call, p.raw) for p in self._session.alive}
-        with self._session.taken(), self._ours():
-            self._session.run(calls, self.timeout)
+    def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
+        """Call something on every connection; `sends` tells whether that may ask the server."""
+        session = self._session
+        session.check()
+        session.check_alive()
+        with session.taken(), self._ours():
+            if sends:
+                calls = {p.shard: partial(call, p.raw) for p in session.alive}
+                session.run(calls, self.timeout)
+            else:
+                for physical in session.alive:
+                    call(physical.raw)
             if self._database is not None:
                 self._database.ended()
 

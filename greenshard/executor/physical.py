@@ -26,6 +26,21 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
 autocommit = Attribute(RawConnection, "autocommit")
+_isolation_level = Attribute(RawConnection, "isolation_level")
+_readonly = Attribute(RawConnection, "readonly")
+_deferrable = Attribute(RawConnection, "deferrable")
+
+
+def has_characteristics(raw: RawConnection) -> bool:
+    """Whether something was chosen for the transactions of a connection.
+
+    If not, psycopg2 sends nothing to the server when autocommit changes.
+    """
+    return (
+        _isolation_level.read(raw) is not None
+        or _readonly.read(raw) is not None
+        or _deferrable.read(raw) is not None
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +50,7 @@ class Physical:
     Attributes:
         shard: The shard's name.
         dsn: What it was opened with.
+        raw: psycopg2's connection.
         given: Whether the user opened it.
         worker: The greenlet that its calls run in.
         beside: For a connection that is not the shard's own but a second one to its database, the
@@ -43,7 +59,7 @@ class Physical:
 
     shard: str
     dsn: Dsn
-    _reference: Callable[[], Any]
+    raw: RawConnection
     given: bool = False
     worker: _green.Worker | None = None
     beside: str | None = None
@@ -51,8 +67,12 @@ class Physical:
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
         """A connection to be opened."""
-        raw = RawConnection.__new__(RawConnection)
-        return cls(shard, dsn, lambda: raw)
+        return cls(shard, dsn, RawConnection.__new__(RawConnection))
+
+    @classmethod
+    def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:
+        """A connection to be opened that is the logical connection itself."""
+        return _Embodied(shard, dsn, logical)
 
     @classmethod
     def second(cls, name: str, shard: Physical) -> Physical:
@@ -62,30 +82,14 @@ class Physical:
         return second
 
     @classmethod
-    def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:
-        """A connection to be opened that is the logical connection itself.
-
-        The reference is weak: a cycle would keep connections open until the garbage collector runs.
-        """
-        return cls(shard, dsn, weakref.ref(logical))
-
-    @classmethod
     def of_open(cls, shard: str, raw: RawConnection) -> Physical:
         """A connection that the user opened."""
-        return cls(shard, Dsn.of(raw), lambda: raw, given=True)
-
-    @property
-    def raw(self) -> RawConnection:
-        """psycopg2's connection."""
-        raw: RawConnection = self._reference()
-        return raw
+        return cls(shard, Dsn.of(raw), raw, given=True)
 
     @property
     def alive(self) -> bool:
         """Whether the connection is open, as far as psycopg2 knows without asking the server."""
-        raw = self._reference()
-        # None when the logical connection that it is is being finalized.
-        return raw is not None and closed.read(raw) == 0
+        return bool(closed.read(self.raw) == 0)
 
     @property
     def in_transaction(self) -> bool:
@@ -138,10 +142,8 @@ class Physical:
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""
         self.worker = None
-        raw = self._reference()
-        if raw is not None:
-            with suppress(DriverError):
-                RawConnection.close(raw)
+        with suppress(DriverError):
+            RawConnection.close(self.raw)
 
     def cancel_while(self, running: Callable[[], bool]) -> None:
         """Cancel what the server runs for this connection, until `running` says it ended.
@@ -159,3 +161,32 @@ class Physical:
             request_cancel(self.raw)
             _green.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class _Embodied(Physical):
+    """A connection that is the logical connection itself.
+
+    The reference is weak: a cycle would keep connections open until the garbage collector runs.
+    """
+
+    __slots__ = ("_reference",)
+
+    @property
+    def raw(self) -> Any:
+        """psycopg2's connection; None while it is being finalized."""
+        return self._reference()
+
+    @raw.setter
+    def raw(self, raw: RawConnection) -> None:
+        self._reference = weakref.ref(raw)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open, as far as psycopg2 knows without asking the server."""
+        raw = self._reference()
+        return raw is not None and closed.read(raw) == 0
+
+    def discard(self) -> None:
+        """Close the connection at once, whatever the server is doing for it."""
+        if self._reference() is not None:
+            super().discard()

@@ -10,15 +10,12 @@ from typing import Any
 
 from greenshard import _green
 from greenshard._driver import Attribute, DriverError, RawConnection, RawCursor
-from greenshard.executor.physical import Physical, autocommit
+from greenshard.executor.physical import Physical, autocommit, has_characteristics
 
 #: Seconds that a server may take to end a session that was closed.
 _END_S = 1.0
 
 _encoding = Attribute(RawConnection, "encoding")
-_isolation_level = Attribute(RawConnection, "isolation_level")
-_readonly = Attribute(RawConnection, "readonly")
-_deferrable = Attribute(RawConnection, "deferrable")
 _string_types = Attribute(RawConnection, "string_types")
 _binary_types = Attribute(RawConnection, "binary_types")
 
@@ -39,31 +36,36 @@ class Holding:
     oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)
 
 
-def is_changed(physical: Physical, encoding: str) -> bool:
-    """Whether psycopg2's settings of a connection are not those of a new one."""
-    raw = physical.raw
-    return bool(
-        physical.in_transaction
-        or autocommit.read(raw)
-        or _isolation_level.read(raw) is not None
-        or _readonly.read(raw) is not None
-        or _deferrable.read(raw) is not None
-        or _encoding.read(raw) != encoding
-    )
+def restore(physical: Physical, encoding: str) -> bool:
+    """Set back what psycopg2 keeps for a connection.
 
-
-def has_news(physical: Physical) -> bool:
-    """Whether a connection that nobody uses has received something: most likely its end.
-
-    Cost: 2 us.
+    Returns:
+        Whether it is now like new, as far as psycopg2 knows; if not, the server must be asked.
     """
-    return not physical.alive or _green.has_news(RawConnection.fileno(physical.raw))
+    raw = physical.raw
+    _string_types.read(raw).clear()
+    _binary_types.read(raw).clear()
+    if physical.in_transaction or has_characteristics(raw) or _encoding.read(raw) != encoding:
+        return False
+    if autocommit.read(raw):
+        autocommit.write(raw, False)
+    return True
 
 
-def forget(physical: Physical) -> None:
-    """Drop what was registered for a connection."""
-    _string_types.read(physical.raw).clear()
-    _binary_types.read(physical.raw).clear()
+def with_news(physicals: Iterable[Physical]) -> set[str]:
+    """The shards of connections that nobody uses and that have received something.
+
+    That is most likely their end.
+
+    Cost: 1 us, and 0.5 us for each.
+    """
+    found, numbers = set(), {}
+    for physical in physicals:
+        if physical.alive:
+            numbers[RawConnection.fileno(physical.raw)] = physical.shard
+        else:
+            found.add(physical.shard)
+    return found | {numbers[number] for number in _green.with_news(numbers)}
 
 
 def renew(physical: Physical, encoding: str) -> None:

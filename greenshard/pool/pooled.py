@@ -82,6 +82,13 @@ class PooledConnection(Connection):
         if self._in_block:
             RawConnection.__enter__(raw)
 
+    def commit_opened(self) -> None:
+        """Commit, if there is anything to commit. Switches: if there is."""
+        session = self._session
+        session.check()
+        if any(not p.alive or p.in_transaction for p in session.physicals.values()):
+            self.commit()
+
     # What must be undone afterwards ---------------------------------------------------------
 
     def _note(self, text: str | bytes | None) -> None:
@@ -92,12 +99,13 @@ class PooledConnection(Connection):
         self._traces = True
         return super()._over_one(name, *args, switches=switches)
 
-    def _each(self, call: Callable[[Any], object]) -> None:
+    def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
         session = self._session
         session.check()
-        with session.taken():
-            session.reach(tuple(session.physicals), self.timeout)
-        super()._each(call)
+        if sends:
+            with session.taken():
+                session.reach(tuple(session.physicals), self.timeout)
+        super()._each(call, sends=sends)
         raw = session.alive[0].raw
         self._chosen = {name: attribute.read(raw) for name, attribute in _CHOSEN.items()}
         self._chosen["encoding"] = _encoding.read(raw)

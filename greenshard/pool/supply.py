@@ -14,7 +14,7 @@ from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.pool import report
-from greenshard.pool.holding import close_all, forget, has_news, is_changed, renew, share_encoding
+from greenshard.pool.holding import close_all, renew, restore, share_encoding, with_news
 from greenshard.pool.shard import Down, Step
 from greenshard.pool.slot import Lease
 
@@ -95,7 +95,7 @@ class Supply:
 
         Switches: if something must be sent.
         """
-        doubted = [name for name in shards if self._doubts(name)]
+        doubted = self._doubted(shards)
         jobs = [Job(name, partial(self._prepare_anew, name)) for name in doubted]
         sound = [name for name in shards if name not in doubted]
         jobs += [Job(name, partial(self._prepare, name)) for name in self._unready(sound)]
@@ -110,12 +110,10 @@ class Supply:
                 failures[job.shard] = self._late(job.shard, limit_s)
         return failures
 
-    def _doubts(self, name: str) -> bool:
-        """Whether a connection that was not used yet looks broken."""
-        lease = self._lease
-        if name in lease.used or name not in lease.slot.proven:
-            return False
-        return has_news(self.holding.physicals[name])
+    def _doubted(self, shards: Iterable[str]) -> set[str]:
+        """The shards whose connections were not used yet and look broken."""
+        used, proven, have = self._lease.used, self._lease.slot.proven, self.holding.physicals
+        return with_news(have[name] for name in shards if name not in used and name in proven)
 
     def _unready(self, shards: Iterable[str]) -> list[str]:
         """The shards that need more than a look at the pool's state."""
@@ -263,8 +261,7 @@ class Supply:
             if not physical.alive:
                 self.lose(name)
                 continue
-            forget(physical)
-            if is_changed(physical, encoding) or (traces and name in self._lease.used):
+            if not restore(physical, encoding) or (traces and name in self._lease.used):
                 call = partial(self._renew, physical, encoding, traces=traces)
                 jobs.append(Job(name, call, physical))
         return jobs
@@ -272,7 +269,7 @@ class Supply:
     def _renew(self, physical: Physical, encoding: str, *, traces: bool) -> None:
         if physical.in_transaction:
             physical.roll_back()
-        if traces or is_changed(physical, encoding):
+        if traces or not restore(physical, encoding):
             renew(physical, encoding)
 
 
