@@ -27,3 +27,6 @@ worker_connections = int(os.environ.get("WORKER_CONNECTIONS", "200"))
 # Seconds for the requests that run when gunicorn is told to stop: longer than the pool's timeout
 # and a statement's together.
 graceful_timeout = 10
+
+# By default newer versions put a socket of one name into the home directory, for all their servers.
+control_socket_disable = True

@@ -77,13 +77,11 @@ def aircraft(tailnum: str) -> ResponseReturnValue:
 def aircraft_page(tailnum: str, **message: str | None) -> str:
     """The page of an aircraft: often asked for, so it must never reach more than one shard."""
     db.connection.allow_scatter = False
-    summary = ask(queries.AIRCRAFT, tailnum=tailnum)
-    if not summary.row["flights"]:
-        abort(404, f"No aircraft {tailnum} left New York in 2013.")
+    require_aircraft(tailnum)
     return render_template(
         "aircraft.html",
         tailnum=tailnum,
-        summary=summary,
+        summary=ask(queries.AIRCRAFT, tailnum=tailnum),
         months=ask(queries.AIRCRAFT_MONTHS, tailnum=tailnum),
         month_names=words.MONTHS,
         flights=ask(queries.AIRCRAFT_FLIGHTS, tailnum=tailnum),
@@ -100,6 +98,7 @@ def add_note(tailnum: str) -> ResponseReturnValue:
     count breaks its rule, the rollback takes back the note too, although it was written already.
     Otherwise both are committed before the response leaves.
     """
+    require_aircraft(tailnum)
     text = written("text", request.form)
     try:
         note = ask(queries.ADD_NOTE, tailnum=tailnum, text=text)
@@ -117,6 +116,11 @@ def remove_note(tailnum: str, note: UUID) -> ResponseReturnValue:
     if ask(queries.REMOVE_NOTE, tailnum=tailnum, id=str(note)).rows:
         ask(queries.UNCOUNT_NOTE, tailnum=tailnum)
     return redirect(url_for(".aircraft", tailnum=tailnum, _anchor="notes"), 303)
+
+
+def require_aircraft(tailnum: str) -> None:
+    if not ask(queries.AIRCRAFT_EXISTS, tailnum=tailnum).rows:
+        abort(404, f"No aircraft {tailnum} left New York in 2013.")
 
 
 def written(field: str, form: MultiDict[str, str]) -> str:

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 # One aircraft: the shard key is given, so its shard is asked alone (route) ------------------------
 
+AIRCRAFT_EXISTS = """
+SELECT 1 AS found
+FROM flights
+WHERE tailnum = %(tailnum)s
+LIMIT 1"""
+
 AIRCRAFT = """
 SELECT count(*) AS flights, coalesce(sum(f.distance), 0) AS miles,
        count(DISTINCT f.dest) AS destinations,
