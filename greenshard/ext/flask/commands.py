@@ -20,7 +20,7 @@ from greenshard.ext.flask.asking import ask
 _VERSION = "SELECT pg_catalog.current_setting('server_version')"
 
 _SESSIONS = """
-SELECT application_name, COALESCE(state, 'unknown'), count(*),
+SELECT application_name, state, count(*),
        max(extract(epoch FROM clock_timestamp() - state_change))::float8
 FROM pg_catalog.pg_stat_activity
 WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
