@@ -1,7 +1,7 @@
 """A Flask application over a declared cluster.
 
     export GREENSHARD_CLUSTER=/path/to/cluster.toml
-    gunicorn -c examples/gunicorn.conf.py --chdir examples flask_view:app
+    gunicorn -c examples/flask_app/gunicorn.conf.py --chdir examples flask_view:app
 
 ``db.connection`` is the request's own connection, of the process's pool: taken when it is first
 asked for, and given back at the end of the request. What a view writes is committed before its

@@ -183,7 +183,8 @@ def gunicorn(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "gunicorn", "-c", str(EXAMPLES / "gunicorn.conf.py")]
+    settings = str(EXAMPLES / "flask_app" / "gunicorn.conf.py")
+    command = [sys.executable, "-m", "gunicorn", "-c", settings]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--chdir", str(EXAMPLES), "flask_view:app"],

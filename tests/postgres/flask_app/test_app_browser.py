@@ -67,7 +67,7 @@ def chrome() -> Iterator[Chrome]:
     programs = shutil.which("chromium"), shutil.which("chromedriver")
     if None in programs:
         missing = "no chromium, or no chromedriver (Debian: chromium-driver)"
-        if os.environ.get("GREENSHARD_BROWSER") == "required":
+        if os.environ.get("GREENSHARD_TEST_BROWSER"):
             pytest.fail(missing)
         pytest.skip(missing)
     options = ChromeOptions()
