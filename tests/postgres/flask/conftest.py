@@ -10,9 +10,7 @@ import pytest
 
 import greenshard
 from greenshard.ext.flask import GreenShard
-from tests.postgres.pool.conftest import NAME, Watch, eventually
-
-__all__ = ["eventually"]
+from tests.postgres.pool.conftest import NAME, Watch
 
 #: That a row is there twice is told when it is committed.
 SCHEMA = "CREATE TABLE items (id int, name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
@@ -30,8 +28,6 @@ def dsns(greenshard_shards):
 @pytest.fixture
 def watch(dsns):
     with contextlib.closing(Watch(dsns)) as watch:
-        for shard in dsns:
-            watch._opened.pop(shard, None)
         yield watch
         for shard in dsns:
             with contextlib.closing(psycopg2.connect(dsns[shard])) as conn, conn:

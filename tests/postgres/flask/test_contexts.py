@@ -36,6 +36,21 @@ def test_an_application_context_that_fails_tells_nothing_more(site, caplog):
     assert [record for record in caplog.records if record.name == "greenshard"] == []
 
 
+def test_a_teardown_function_that_fails_does_not_keep_the_connection(site):
+    @site.app.teardown_request
+    def fail(error):
+        raise ValueError("in the teardown")
+
+    @site.app.post("/")
+    def view():
+        site.add("a")
+        return "done"
+
+    with pytest.raises(ValueError, match="in the teardown"):
+        site.client.post("/")
+    assert (site.taken, site.names) == (0, ["a"])
+
+
 def test_a_nested_context_has_a_connection_of_its_own(site):
     @site.app.post("/")
     def view():
