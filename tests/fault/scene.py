@@ -92,6 +92,7 @@ def nothing_left():
     gc.collect()
     running, open_before = greenlets(), descriptors()
     yield
+    gevent.get_hub().threadpool.kill()  # the resolver's; idle threads would end by themselves
     gc.collect()
     with contextlib.suppress(AssertionError):
         eventually(lambda: not any(new()))
