@@ -19,6 +19,8 @@ from tests.soak.work import MOMENTS, ClusterRequest, UnionRequest, ViewError, Wr
 _IMPATIENCE = (greenshard.PoolTimeout, greenshard.PoolFull, greenshard.QueryTimeout)
 #: Which shares of the requests are left alone, time out, are killed.
 _FATES = (40, 25, 35)
+#: How often they end at any time, and at each of the moments: most wait to take a connection.
+_WANTED = (1, 1, 3, 3, 3, 3)
 
 
 class Crowd:
@@ -145,7 +147,7 @@ class End:
         self._request, self._greenlet = request, greenlet
         self._kind = rand.choices((None, gevent.Timeout, gevent.GreenletExit), _FATES)[0]
         self._again_s = rand.random() * 0.1 if rand.random() < 0.2 else None
-        wanted = rand.choice((None, *MOMENTS))
+        wanted = rand.choices((None, *MOMENTS), _WANTED)[0]
         if self._kind is None:
             return
         if wanted is None:

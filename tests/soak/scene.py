@@ -99,8 +99,9 @@ class Scene:
         """Ask a server, past everything."""
         dsn = self.superuser_dsns()[shard]
         with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
+            conn.autocommit = True
             cur.execute(statement)
-            return cur.fetchall()
+            return cur.fetchall() if cur.description else []
 
     def entries(self):
         """How many rows of each request each shard has."""

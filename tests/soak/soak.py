@@ -59,17 +59,18 @@ class Soak:
         report: Where everything is told.
         until: When it ends.
         faulty: Whether the servers fail.
+        parameters: Of the connection strings.
     """
 
-    def __init__(self, scene, bounds, report, until, *, faulty=True):
+    def __init__(self, scene, bounds, report, until, *, faulty=True, **parameters):
         self.scene, self.bounds, self.report, self.until = scene, bounds, report, until
         self._faulty = faulty
         self.ledger = Ledger()
         self.observer = Observer(scene.superuser_dsns(), self._rules())
         self.faults = Faults(scene, self.observer, report, random.Random(f"{report.seed}/faults"))
         self.pools = [
-            self._pool(scene.cluster(CLUSTER)),
-            self._pool(scene.dsns(UNION)),
+            self._pool(scene.cluster(CLUSTER, **parameters)),
+            self._pool(scene.dsns(UNION, **parameters)),
         ]
         self._crowd = Crowd(
             bounds,
@@ -163,7 +164,7 @@ class Soak:
 
     def _close(self):
         for pool in self.pools:
-            pool.close()
+            pool.close(self.bounds.slack_s)
         end = time.monotonic() + self.bounds.slack_s
         while (left := self._sessions()) and time.monotonic() < end:
             gevent.sleep(0.05)
