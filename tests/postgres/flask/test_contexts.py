@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import flask
 import gevent
@@ -149,15 +150,28 @@ def test_a_greenlet_without_a_context_is_told_so(site):
     assert site.client.get("/").text == "done"
 
 
+def test_greenlets_that_take_the_connection_at_once_share_one(site):
+    @site.app.get("/")
+    def view():
+        takers = [gevent.spawn(copy_context().run, lambda: site.db.connection) for _ in range(3)]
+        taken = [each.get() for each in takers]
+        assert site.pool.stats().requests == 3
+        assert all(each is site.db.connection for each in taken)
+        return str(site.taken)
+
+    assert site.client.get("/").text == "1"
+    assert site.taken == 0
+
+
 def test_two_greenlets_on_one_connection_get_an_error(site):
     @site.app.get("/")
     def view():
         connection = site.db.connection
-        other = gevent.spawn(connection.on("s0").cursor().execute, "SELECT pg_sleep(0.2)")
-        gevent.sleep(0.05)
+        other = gevent.spawn(connection.on("s0").cursor().execute, "SELECT pg_sleep(60)")
+        eventually(lambda: gevent.sleep(0.01) or site.pool.stats().shards["s0"].running == 1)
         with pytest.raises(greenshard.ProgrammingError, match="GS302"):
             connection.cursor().execute("SELECT 1")
-        other.get()
+        other.kill()
         return "done"
 
     assert site.client.get("/").text == "done"

@@ -75,8 +75,11 @@ def test_a_timeout_that_the_view_swallows_does_not_lose_a_write_unnoticed(site):
     @site.app.post("/")
     def view():
         site.add("lost")
-        with gevent.Timeout(0.3, False), site.db.connection.on(("s0", "s1")):
-            site.db.connection.cursor().execute("SELECT pg_sleep(60)")
+        with site.db.connection.on(("s0", "s1")):
+            cursor = site.db.connection.cursor()
+            cursor.execute("SELECT 1")
+            with gevent.Timeout(0.5, False):
+                cursor.execute("SELECT pg_sleep(60)")
         return "done"
 
     assert site.client.post("/").status_code == 500
