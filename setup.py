@@ -38,6 +38,7 @@ OPENTELEMETRY = ["opentelemetry-api>=1.25"]
 
 BENCH = [
     *DEMO,
+    *FLASK,
     "asyncpg>=0.30",
     "gunicorn>=25.1",
     "httptools>=0.6",
@@ -51,7 +52,6 @@ TEST = [
     *PROMETHEUS,
     *OPENTELEMETRY,
     "coverage>=7.10",
-    "flask>=3",
     "hypothesis>=6.100",
     IMPORT_LINTER,
     "opentelemetry-sdk>=1.25",
