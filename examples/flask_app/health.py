@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template
+from flask import Blueprint, current_app, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
 import greenshard
@@ -20,24 +19,13 @@ PING_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Ping:
-    """How long a shard took to answer; None if it did not, and why."""
-
-    seconds: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Shard:
-    """A shard: how it is now, and what the pool has counted."""
+    """A shard: whether it answers, how long that took just now, and what the pool has counted."""
 
     name: str
-    ping: Ping
+    up: bool
+    ping_s: float | None
     stats: ShardStats
-
-    @property
-    def up(self) -> bool:
-        return self.ping.seconds is not None
 
 
 @health.get("/healthz")
@@ -83,7 +71,7 @@ def as_json(shard: Shard) -> dict[str, Any]:
     queries = shard.stats.queries
     return {
         "up": shard.up,
-        "ping_s": shard.ping.seconds,
+        "ping_s": shard.ping_s,
         "connections": shard.stats.open,
         "queries": queries.count,
         "failed_queries": shard.stats.failed_queries,
@@ -100,18 +88,36 @@ def live() -> dict[str, Any]:
 
 
 def all_shards() -> list[Shard]:
-    pings = {name: ping(name) for name in db.pool.stats().shards}
-    stats = db.pool.stats().shards
-    return [Shard(name, pings[name], stats[name]) for name in stats]
-
-
-def ping(shard: str) -> Ping:
-    """Ask one shard, on a connection of its own, so that no other shard's state matters."""
-    start = perf_counter()
+    """Ask each shard. If all connections are in use, what the pool knows of the shards must do."""
+    pings: dict[str, float | None] = {}
+    up: dict[str, bool] = {}
     try:
-        with db.pool.connection() as conn, conn.on(shard).cursor() as cur:
+        pings = {name: ping(name) for name in db.pool.stats().shards}
+        up = {name: seconds is not None for name, seconds in pings.items()}
+    except (greenshard.PoolTimeout, greenshard.PoolFull):
+        current_app.logger.warning("the shards were not asked: all connections are in use")
+    stats = db.pool.stats().shards
+    return [
+        Shard(name, up.get(name, shard.down_s is None), pings.get(name), shard)
+        for name, shard in stats.items()
+    ]
+
+
+def ping(shard: str) -> float | None:
+    """Ask one shard for its seconds; None if it does not answer.
+
+    The connection is taken for that alone, so that no other shard's state matters. Why a shard does
+    not answer is in the log of the pages that needed it, and not on a page for everybody.
+
+    Raises:
+        greenshard.PoolTimeout, greenshard.PoolFull: It could not be asked.
+    """
+    try:
+        with db.pool.connection(PING_TIMEOUT_S) as conn, conn.on(shard).cursor() as cur:
             cur.timeout = PING_TIMEOUT_S
             cur.execute("SELECT 1")
-    except greenshard.Error as error:
-        return Ping(None, str(error).splitlines()[0])
-    return Ping(perf_counter() - start)
+            return float(cur.timings[shard].total_s)
+    except (greenshard.PoolTimeout, greenshard.PoolFull):
+        raise
+    except greenshard.Error:
+        return None

@@ -91,6 +91,7 @@ def test_frozen_shard_is_a_timeout(
     response = client.get("/")
     assert response.status_code == 504
     assert "took too long" in response.text
+    assert "1 shard of 3 down" in client.get("/status").text
     healthy.shards[DOWN].resume()
     eventually(lambda: client.get(aircraft[DOWN]).status_code == 200)
 
@@ -99,8 +100,13 @@ def test_request_that_gets_no_connection_is_told_so(make_app: Callable[..., Any]
     app = make_app(max_size=1, timeout=0.1)
     with app.extensions["greenshard"]["default"].connection():
         response = app.test_client().get("/")
+        status = app.test_client().get("/status")
+        assert app.test_client().get("/readyz").status_code == 200
     assert response.status_code == 503
     assert "Too many at once" in response.text
+    assert "the shards were not asked" in status.text
+    assert status.text.count('class="state up"') == 3
+    assert "1 taken, 0 idle, at most 1" in status.text
     assert app.test_client().get("/").status_code == 200
 
 
