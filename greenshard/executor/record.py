@@ -72,6 +72,7 @@ class Record:
             tell(self._listener, event)
 
     def _event(self, answer: Answer, error: BaseException | None) -> StatementEnded:
+        duration_s = time.perf_counter() - self._begun
         execution = self._execution
         rows = answer.rowcount if error is None and answer.rowcount >= 0 else None
         counts = {} if rows is None else {s: t.rows for s, t in answer.timings.items()}
@@ -80,7 +81,7 @@ class Record:
             strategy=None if execution is None else execution.strategy,
             tables=() if execution is None else execution.tables,
             started=self._started,
-            duration_s=time.perf_counter() - self._begun,
+            duration_s=duration_s,
             shards=self._runs(counts, answer, error),
             rows=rows,
             error=error,

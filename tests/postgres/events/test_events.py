@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import time
+import weakref
 
 import gevent
 import psycopg2
@@ -337,7 +339,21 @@ def test_listener_may_run_statements_itself(cluster):
     assert counts == [(30,)]
 
 
-def test_statement_keeps_nothing_alive_after_it(conn, heard):
-    cur = conn.cursor()
-    cur.execute("SELECT %s", ("x",))
-    assert cur._record is None
+class Text(str):
+    """Text that can be watched."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_parameters_are_not_kept_for_the_listener(conn, heard):
+    gc.disable()
+    try:
+        value = Text("x")
+        watch = weakref.ref(value)
+        cur = conn.cursor()
+        cur.execute("SELECT id FROM orders WHERE id::text = %s", (value,))
+        del value
+        assert watch() is None
+    finally:
+        gc.enable()
+    assert heard.one().rows == 0
