@@ -120,6 +120,21 @@ def test_a_stream_that_nobody_reads_gives_the_connection_back(site, view_reads):
         assert site.taken == 0
 
 
+def test_a_stream_that_is_not_sent_gives_the_connection_back(site):
+    @streams(site, with_context=False)
+    def body():
+        site.db.connection.cursor().execute("SELECT 1")
+        return iter("abc")
+
+    def fail(sender, response, **extra):
+        if response.is_streamed:
+            raise ValueError("after the commit")
+
+    flask.request_finished.connect(fail, site.app)
+    assert site.client.get("/").status_code == 500
+    assert site.taken == 0
+
+
 @contextlib.contextmanager
 def served(app):
     server = pywsgi.WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
