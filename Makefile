@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web compat differential clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout compat differential clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -20,7 +20,8 @@ help:
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
-	@echo "make bench-web a view in one web worker: greenshard's pool beside code by hand, threads, asyncpg"
+	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
+	@echo "              bench-checkout is of the pool alone"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
@@ -70,6 +71,10 @@ bench-tpch: $(VENV)/.has-test
 bench-web: $(VENV)/.has-bench
 	@echo "==> bench-web: a view in one web worker, written in seven ways, side by side"
 	@$(BIN)/python benchmarks/web.py $(ARGS)
+
+bench-checkout: $(VENV)/.has-bench
+	@echo "==> bench-checkout: a connection is taken from a pool and given back, three pools side by side"
+	@$(BIN)/python benchmarks/checkout.py $(ARGS)
 
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"

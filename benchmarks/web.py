@@ -43,8 +43,8 @@ CHECKS = 20
 LEAST_TIMES_BY_HAND = 0.9
 PACKAGES = ("gunicorn", "asyncpg", "uvicorn", "uvloop")
 HEADINGS = (
-    "shards", "clients", "contestant", "requests/s", "50 % ms", "99 % ms", "99.9 % ms", "x by hand",
-    "quartiles",
+    "shards", "clients", "contestant", "requests/s", "x by hand", "quartiles",
+    "50 % ms", "99 % ms", "99.9 % ms", "CPU ms",
 )  # fmt: skip
 
 
@@ -74,6 +74,10 @@ class Cell:
         pairs = zip(self.rates(name), self.rates(to), strict=True)
         return sorted(one / other for one, other in pairs)
 
+    def used_ms(self, name: str) -> float:
+        """Processor time of the server's process for one request."""
+        return median(turn["used_s"] / len(turn["times_us"]) * 1e3 for turn in self.turns[name])
+
     def as_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
@@ -86,6 +90,7 @@ class Cell:
         others = [other for other in self.turns if other != name]
         return {
             "requests": len(times),
+            "used_ms": self.used_ms(name),
             "rates": self.rates(name),
             "ms": {str(share): percentile(times, share) for share in (0.5, 0.99, 0.999)},
             "ratios": {other: self.ratios(name, other) for other in others},
@@ -150,7 +155,8 @@ def rows(cell: Cell) -> Iterator[list[str]]:
         rate = f"{median(cell.rates(name)):,.0f}"
         ratios = cell.ratios(name, like(name)) if like(name) in cell.turns else []
         compared = [f"{median(ratios):.2f}", _quartiles(ratios)] if ratios else ["", ""]
-        yield [cell.kind, str(cell.clients), name, rate, *shares, *compared]
+        used = f"{cell.used_ms(name):.2f}"
+        yield [cell.kind, str(cell.clients), name, rate, *compared, *shares, used]
 
 
 def _quartiles(ratios: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from contestants import serve
-from web_scene import CUSTOMERS
+from web_scene import CUSTOMERS, USED
 
 #: Seconds that an answer may take.
 _PATIENCE_S = 60.0
@@ -63,6 +63,17 @@ class Client:
             raise RuntimeError("the server has closed the connection")
         return self._missing == 0
 
+    @property
+    def body(self) -> bytes:
+        return self.answer.partition(b"\r\n\r\n")[2]
+
+    def fetch(self, request: bytes) -> bytes:
+        """Ask, and wait for the answer; returns its body."""
+        self.ask(request)
+        while not self.read():
+            pass
+        return self.body
+
     def _length(self) -> int | None:
         """How many bytes are missing, as soon as the head is there."""
         end = self.answer.find(b"\r\n\r\n")
@@ -78,7 +89,11 @@ def _requests(kind: str) -> Iterator[bytes]:
     """Requests for one customer after the other, each time the same ones."""
     pick = random.Random(1)
     paths = [f"/{kind}/{pick.randrange(CUSTOMERS)}" for _ in range(2000)]
-    return itertools.cycle([f"GET {p} HTTP/1.1\r\nHost: shards\r\n\r\n".encode() for p in paths])
+    return itertools.cycle([_request(path) for path in paths])
+
+
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: shards\r\n\r\n".encode()
 
 
 class Load:
@@ -89,26 +104,27 @@ class Load:
         requests, found = _requests(kind), 0
         with _clients(path, 1) as (clients, _):
             for _ in range(count):
-                clients[0].ask(next(requests))
-                while not clients[0].read():
-                    pass
-                found = zlib.crc32(clients[0].answer.partition(b"\r\n\r\n")[2], found)
+                found = zlib.crc32(clients[0].fetch(next(requests)), found)
         return found
 
     def measure(self, path: str, kind: str, clients: int, seconds: float) -> dict[str, object]:
         """Ask for `seconds`, and wait for the last answers.
 
         Returns:
-            ``seconds`` until those were there; ``times_us``, how long each answer took.
+            ``seconds`` until those were there; ``times_us``, how long each answer took;
+            ``used_s``, the processor time of the server's process meanwhile.
         """
         requests = _requests(kind)
         with _clients(path, clients) as (every, selector):
             _exchange(every, selector, requests, 0.0)  # all are connected, and have been served
             gc.collect()
+            used = float(every[0].fetch(_request(USED)))
             started = time.perf_counter()
             times = _exchange(every, selector, requests, started + seconds)
             took = time.perf_counter() - started
-        return {"seconds": took, "times_us": [round(time * 1e6) for time in times]}
+            used = float(every[0].fetch(_request(USED))) - used
+        times_us = [round(time * 1e6) for time in times]
+        return {"seconds": took, "times_us": times_us, "used_s": used}
 
 
 @contextmanager

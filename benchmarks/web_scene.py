@@ -22,6 +22,8 @@ STATEMENTS = {
     "at-once": f"{_COLUMNS} FROM {_ROWS}",
     "waiting": f"{_COLUMNS} FROM pg_sleep({WAIT_S}), {_ROWS}",
 }
+#: The path that asks for the processor time used.
+USED = "/used"
 CUSTOMERS = small_scene.CUSTOMERS
 
 # All contestants keep their connections all the time.

@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 _LENGTH = 7500
-_ANSWER = f"HTTP/1.1 200 OK\r\nContent-Length: {_LENGTH}\r\n\r\n{'x' * _LENGTH}".encode()
+_ANSWER = f"HTTP/1.1 200 OK\r\nContent-Length: {_LENGTH}\r\n\r\n{0:0{_LENGTH}}".encode()
 
 
 class Answering(asyncio.Protocol):

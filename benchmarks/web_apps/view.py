@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from web_scene import CUSTOMERS, STATEMENTS
+from web_scene import CUSTOMERS, STATEMENTS, USED
 
 #: Where the shards are; `web_servers` tells.
 DSNS: list[str] = json.loads(os.environ["GREENSHARD_BENCH_DSNS"])
@@ -27,11 +28,17 @@ def body(rows: Rows) -> bytes:
     return json.dumps(rows, default=str).encode()
 
 
+def used() -> bytes:
+    """What is answered to `USED`: the seconds of processor time that this process has used."""
+    return str(time.process_time()).encode()
+
+
 def wsgi(ask: Ask) -> Callable[[dict[str, Any], Any], list[bytes]]:
     """The application that answers with the rows that `ask` gives."""
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        answer = body(ask(*question(environ["PATH_INFO"])))
+        path = environ["PATH_INFO"]
+        answer = used() if path == USED else body(ask(*question(path)))
         length = str(len(answer))
         headers = [("Content-Type", "application/json"), ("Content-Length", length)]
         start_response("200 OK", headers)

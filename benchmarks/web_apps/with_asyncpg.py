@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 from psycopg2.extensions import parse_dsn
-from web_scene import POOL_SIZE, STATEMENTS
+from web_scene import POOL_SIZE, STATEMENTS, USED
 
-from web_apps.view import DSNS, Rows, body, question
+from web_apps.view import DSNS, Rows, body, question, used
 
 #: Its own placeholders.
 _STATEMENTS = {text: text % ("$1", "$2") for text in STATEMENTS.values()}
@@ -41,7 +41,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await live(receive, send)
         return
-    answer = body(await ask(*question(scope["path"])))
+    path = scope["path"]
+    answer = used() if path == USED else body(await ask(*question(path)))
     length = str(len(answer)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
