@@ -23,6 +23,7 @@ class Bounds:
         max_lifetime_s: Of their connections; short, so that connecting is often under way.
         slack_s: What a busy machine may add to a bound.
         over_s: For how long a server may have more sessions than configured before it is told.
+        fault_pause_s, fault_s: The longest time without a fault, and the longest fault.
         growth_mb: By how much the process may grow after its first quarter.
     """
 
@@ -35,6 +36,8 @@ class Bounds:
     max_lifetime_s: float = 5.0
     slack_s: float = 5.0
     over_s: float = 1.0
+    fault_pause_s: float = 3.0
+    fault_s: float = 3.0
     growth_mb: float = 40.0
 
     @property
@@ -71,3 +74,7 @@ class Bounds:
     def dead_s(self) -> float:
         """The longest that a server may run a statement of a request that has ended."""
         return self.grace_s + self.slack_s
+
+
+#: For CI: short faults, and time for a machine that does a lot else.
+SHORT = Bounds(clients=60, slack_s=15.0, over_s=2.0, fault_pause_s=1.0, fault_s=0.8)

@@ -27,20 +27,18 @@ class Crowd:
     """The clients.
 
     Args:
-        bounds: The numbers.
+        part: Of which it is.
         pools: The pool over the declared cluster, and that over the union.
-        names: The shards' names.
-        shard_of: Tells the shard of a key.
-        ledger, report, faults, observer: Who must know.
-        seed: Of the random choices.
     """
 
-    def __init__(self, bounds, pools, names, shard_of, ledger, report, faults, observer, seed):
-        self._bounds = bounds
-        self._pools, self._names, self._shard_of = pools, list(names), shard_of
-        self._ledger, self._report = ledger, report
-        self._faults, self._observer = faults, observer
-        self._seed = seed
+    #: How a request ends that gets what it wants.
+    GOOD = "answered"
+
+    def __init__(self, part, pools):
+        self._bounds, self._report = part.bounds, part.report
+        self._ledger, self._observer, self._faults = part.ledger, part.observer, part.faults
+        self._names, self._shard_of = list(part.scene.names), part.scene.shard_of
+        self._pools = pools
         self._numbers = count(1)
         self._running = {}
         self._stopped = False
@@ -72,7 +70,7 @@ class Crowd:
                 )
 
     def _client(self, number):
-        rand = random.Random(f"{self._seed}/{number}")
+        rand = random.Random(f"{self._report.seed}/{number}")
         while not self._stopped:
             self._one(self._request(number, rand), rand)
             gevent.sleep(rand.random() * 0.05)
@@ -113,7 +111,7 @@ class Crowd:
             return "wrong answer"
         except Exception as exc:
             return self._judge(request, exc)
-        return "answered"
+        return self.GOOD
 
     def _judge(self, request, error):
         """Whether an error is one that there may be."""

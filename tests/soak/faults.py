@@ -22,15 +22,13 @@ class Faults:
     Args:
         scene: The shards.
         observer: Is told which servers it must excuse.
-        report: Is asked nothing; an error in here is told it.
         rand: Chooses.
         pause_s, lasting_s: The longest time without a fault, and the longest fault.
     """
 
-    def __init__(self, scene, observer, report, rand, pause_s=3.0, lasting_s=3.0):
+    def __init__(self, scene, observer, rand, pause_s, lasting_s):
         self.counts = Counter()
-        self._scene, self._observer, self._report = scene, observer, report
-        self._rand = rand
+        self._scene, self._observer, self._rand = scene, observer, rand
         self._pause_s, self._lasting_s = pause_s, lasting_s
         self._now = {}
         self._last = {}

@@ -19,9 +19,10 @@ from greenshard.transaction import commit
 from tests.soak import soak
 from tests.soak.bounds import Bounds
 from tests.soak.crowd import Crowd
+from tests.soak.part import Until
 from tests.soak.report import Report
 from tests.soak.scene import Scene
-from tests.soak.soak import CLUSTER, Soak, Until
+from tests.soak.soak import CLUSTER, Soak
 from tests.soak.work import Request
 
 #: Without gevent's patch: it stops the process.
@@ -64,10 +65,8 @@ def scene():
 
 def planted(scene, monkeypatch, *plants, **parameters):
     """What a short soak tells in which faults were planted."""
-    monkeypatch.setattr(soak, "_RECOVERY_S", 1.0)
+    monkeypatch.setattr(soak, "RECOVERY_S", 1.0)
     report = Report("planted")
-    for name in scene.names:
-        scene.ask(name, "TRUNCATE entry")
     running = Soak(scene, BOUNDS, report, Both(60, 2.5), faulty=False, **parameters)
     with contextlib.ExitStack() as ending:
         for plant in plants:
@@ -150,8 +149,14 @@ def stall(scene, patch, ending):
 def growth(scene, patch, ending):
     """Memory that is never given back."""
     kept = []
-    gevent.spawn_later(1.5, lambda: kept.append(b"x" * 60_000_000))
-    ending.callback(kept.clear)
+
+    def grow():
+        while True:
+            kept.append(b"x" * 4_000_000)
+            gevent.sleep(0.05)
+
+    growing = gevent.spawn(grow)
+    ending.callback(growing.kill)
 
 
 def too_many_sessions(scene, patch, ending):
@@ -247,7 +252,7 @@ def test_wrong_behaviour_is_told(wrong, told):
         "of soak cluster is idle in transaction, after 'SELECT 1'",
         "in a transaction at the end",
         "active at the end",
-        "sessions after the pools were closed",
+        "sessions after everything was closed",
         "request 5 (endless, execute) has not ended after",
     ],
 )

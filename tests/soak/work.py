@@ -15,7 +15,7 @@ MOMENTS = ("take", "execute", "fetch", "commit", "give back")
 #: Seconds that a statement sleeps which is to be ended by something else.
 _LONG_S = 60
 #: A setting that a session has only as long as somebody holds it.
-_MARK = "soak.mark"
+MARK = "soak.mark"
 
 
 class WrongAnswerError(Exception):
@@ -138,11 +138,11 @@ class Request:
     def mark(self, conn):
         """Leave something in the sessions; nobody else may find it."""
         cur = conn.cursor()
-        self._ask(cur, "SELECT current_setting(%s, true)", (_MARK,))
+        self._ask(cur, "SELECT current_setting(%s, true)", (MARK,))
         self._at("fetch")
         if any(row[0] for row in cur.fetchall()):
             raise WrongAnswerError(f"{self}: a session keeps what another request has set")
-        self._ask(cur, "SELECT set_config(%s, %s, false)", (_MARK, self.tag))
+        self._ask(cur, "SELECT set_config(%s, %s, false)", (MARK, self.tag))
 
     def think(self, conn):
         """Hold a transaction open for a moment, and do something else."""

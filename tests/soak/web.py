@@ -1,0 +1,217 @@
+"""A soak of an application under gunicorn, whose workers are restarted and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import gevent
+import gevent.event
+from gevent import subprocess
+
+from tests.soak.part import Part
+from tests.soak.web_crowd import WebCrowd
+
+#: Seconds after the restart of a worker in which connections to it may break.
+_AFTERWARDS_S = 25.0
+#: The longest time between two restarts, and how long gunicorn may take to start and to end.
+_PAUSE_S, _START_S, _END_S = 8.0, 30.0, 40.0
+RECOVERY_S = 40.0
+HERE = Path(__file__).resolve().parent
+
+
+class Gunicorn:
+    """The server's processes.
+
+    Args:
+        directory: For its socket and its log.
+        environment: What the application needs.
+    """
+
+    def __init__(self, directory, environment):
+        self.path = str(directory / "socket")
+        self._log = directory / "log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", str(HERE / "gunicorn.conf.py")],
+                env={
+                    **os.environ,
+                    **environment,
+                    "SOAK_SOCKET": self.path,
+                    "PYTHONPATH": str(HERE.parents[1]),
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+    def log(self):
+        return self._log.read_text(errors="replace")
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def end(self):
+        """End it gracefully; returns its exit code, None if it does not end."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(_END_S)
+        self.process.kill()
+        return None
+
+
+class Unrest:
+    """Restarts workers, in all the ways that there are.
+
+    Attributes:
+        counts: How often each has happened.
+    """
+
+    def __init__(self, gunicorn, rand):
+        self.counts = Counter()
+        self.crowd = None
+        self._gunicorn, self._rand = gunicorn, rand
+        self._last = time.monotonic()
+        self._stopped = gevent.event.Event()
+        self._running = None
+
+    def __str__(self):
+        return f"{dict(self.counts)}, {time.monotonic() - self._last:.1f} s ago"
+
+    @property
+    def recent(self):
+        return time.monotonic() - self._last < _AFTERWARDS_S
+
+    def start(self):
+        self._running = gevent.spawn(self._go_on)
+
+    def stop(self):
+        self._stopped.set()
+        self._running.get()
+
+    def _go_on(self):
+        while not self._stopped.wait(self._rand.uniform(0.3, 1) * _PAUSE_S):
+            kind = self._rand.choice(("reload", "kill"))
+            self.counts[kind] += 1
+            self._last = time.monotonic()
+            if kind == "reload":
+                self._gunicorn.reload()
+            elif self.crowd.workers:
+                # One that has answered since the last time.
+                worker = self._rand.choice(sorted(self.crowd.workers))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+            self.crowd.workers.clear()
+
+
+class WebSoak(Part):
+    """See the module's text.
+
+    Args:
+        scene, bounds, report, until, faulty: See `Part`.
+    """
+
+    def __init__(self, scene, bounds, report, until, *, faulty=True):
+        limits = {"soak web *": 2 * bounds.max_size}
+        super().__init__(scene, bounds, report, until, limits, faulty=faulty)
+        self._directory = tempfile.TemporaryDirectory(prefix="soak-")
+        pool = {
+            "max_size": bounds.max_size,
+            "timeout": bounds.pool_timeout_s,
+            "call_timeout": bounds.call_timeout_s,
+            "connect_timeout": bounds.connect_timeout_s,
+            "cancel_grace": bounds.grace_s,
+            "max_lifetime": bounds.max_lifetime_s,
+            "check_after": 1.0,
+        }
+        given = json.dumps({"dsns": scene.dsns(""), "pool": pool})
+        self._gunicorn = Gunicorn(Path(self._directory.name), {"SOAK": given})
+        self._unrest = Unrest(self._gunicorn, random.Random(f"{report.seed}/unrest"))
+        self.crowd = self._unrest.crowd = WebCrowd(self, self._gunicorn.path, self._unrest)
+
+    def run(self):
+        with self._directory:
+            try:
+                self._wait_until_up()
+                super().run()
+            finally:
+                if self._gunicorn.process.poll() is None:
+                    self._gunicorn.process.kill()
+            self._read_log()
+
+    def _wait_until_up(self):
+        end = time.monotonic() + _START_S
+        while not self._states():
+            if time.monotonic() > end:
+                raise RuntimeError(f"gunicorn does not start:\n{self._gunicorn.log()[-3000:]}")
+            gevent.sleep(0.1)
+
+    def _load(self):
+        self._unrest.start()
+        try:
+            super()._load()
+        finally:
+            self._unrest.stop()
+
+    def _states(self):
+        """The pool of each worker that answers now."""
+        states = {}
+        for _ in range(8):
+            with contextlib.suppress(OSError, ValueError):
+                state = json.loads(self.crowd.ask("/pool/0")[1])
+                states[state.pop("worker")] = state
+        return states
+
+    def _recover(self):
+        self.report.figures["workers"] = dict(self._unrest.counts)
+        end = time.monotonic() + RECOVERY_S
+        while failures := self._failures():
+            if time.monotonic() > end:
+                self.report.violation(f"not well again: {failures[:2]}")
+                break
+            gevent.sleep(0.5)
+
+    def _failures(self):
+        """Let as many ask at once as there are connections; returns what is not as it should be."""
+        asked = [gevent.spawn(self._fails, n) for n in range(4 * self.bounds.max_size)]
+        gevent.joinall(asked)
+        failures = [each.value for each in asked if each.value is not None]
+        gevent.sleep(0.2)
+        for worker, state in self._states().items():
+            if state["taken"] or state["waiting"] or state["closing"]:
+                failures.append(f"worker {worker}: nobody has any, but: {state}")
+        return failures
+
+    def _fails(self, number):
+        try:
+            status, answer, _ = self.crowd.ask(f"/read/{number}")
+        except OSError as exc:
+            return repr(exc)
+        return None if status == 200 else answer.decode()
+
+    def _close(self):
+        code = self._gunicorn.end()
+        if code != 0:
+            self.report.violation(f"gunicorn ends with {code}:\n{self._gunicorn.log()[-3000:]}")
+
+    def _read_log(self):
+        lines = self._gunicorn.log().splitlines()
+        told = Counter(
+            kind
+            for line in lines
+            for kind in ("WORKER TIMEOUT", "Traceback", "Booting worker", "Autorestarting")
+            if kind in line
+        )
+        self.report.figures["gunicorn's log"] = dict(told)
+        for kind in ("WORKER TIMEOUT", "Traceback"):
+            if told[kind]:
+                first = next(number for number, line in enumerate(lines) if kind in line)
+                excerpt = "\n".join(lines[max(0, first - 3) : first + 60])
+                self.report.violation(f"gunicorn's log has {told[kind]} of {kind}:\n{excerpt}")
