@@ -31,7 +31,8 @@ from flask_app.loading import load  # noqa: E402  (examples/ is not installed)
 def main() -> None:
     arguments = read_arguments()
     # As Ctrl-C does, end through the blocks that stop what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         check_free(arguments.bind)
         start(arguments.bind, arguments.shards)
@@ -80,8 +81,11 @@ def start(bind: str, count: int) -> None:
 
 def serve(bind: str, cluster: Path) -> None:
     """Run gunicorn until it ends, or this process is told to end."""
-    command = [sys.executable, "-m", "gunicorn", "-c", str(HERE / "gunicorn.conf.py"), "-b", bind]
-    server = subprocess.Popen(command, env={**os.environ, "GREENSHARD_CLUSTER": str(cluster)})
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "-c", str(HERE / "gunicorn.conf.py"), "-b", bind],
+        env={**os.environ, "GREENSHARD_CLUSTER": str(cluster)},
+        start_new_session=True,  # Ctrl-C shall not reach its workers, but gunicorn, which ends them
+    )
     try:
         status = server.wait()
     finally:
