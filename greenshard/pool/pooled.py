@@ -85,8 +85,8 @@ class PooledConnection(Connection):
     def commit_opened(self) -> None:
         """Commit, if there is anything to commit. Switches: if there is."""
         session = self._session
-        session.check()
-        if any(not p.alive or p.in_transaction for p in session.physicals.values()):
+        physicals = session.physicals.values()
+        if session.closed or any(p.in_transaction or not p.alive for p in physicals):
             self.commit()
 
     # What must be undone afterwards ---------------------------------------------------------

@@ -55,7 +55,9 @@ class Supply:
         Switches: if one must be opened or checked.
         """
         have = self.holding.physicals
-        names = sorted(self._process.shards, key=lambda name: name not in have)
+        names = list(self._process.shards)
+        if names[0] not in have:
+            names.sort(key=lambda name: name not in have)
         failures: dict[str, BaseException] = {}
         for name in names:
             # One that does not answer must leave time for the others.
