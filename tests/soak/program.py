@@ -33,7 +33,7 @@ def _until(name, options):
     """Most of the time is for the pools."""
     if options.parts == name:
         return Until(options.kills, options.minutes * 60)
-    share = 0.8 if name == "pools" else 0.2
+    share = 0.7 if name == "pools" else 0.3
     return Until(round(options.kills * share), options.minutes * 60 * share)
 
 

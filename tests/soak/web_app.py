@@ -81,11 +81,11 @@ def stream(number):
     @flask.stream_with_context
     def lines():
         try:
-            with db.connection.cursor(f"soak{number}") as cur:
-                cur.itersize = 40
-                cur.execute("SELECT id FROM item ORDER BY id")
-                for (item,) in cur:
-                    yield f"{item:09}{' ' * 500}\n"
+            cur = db.connection.cursor(f"soak{number}")
+            cur.itersize = 40
+            cur.execute("SELECT id FROM item ORDER BY id")
+            for (item,) in cur:
+                yield f"{item:09}{' ' * 500}\n"
         except greenshard.Error as exc:
             yield json.dumps(told_of(exc))
 
