@@ -178,6 +178,8 @@ class FanOut:
         elif job in self._cancels and job.physical is not None:
             # The call ended, but a cancel is under way that could hit the next one.
             job.physical.discard()
+            if job.end is End.DONE:
+                job.end = End.LOST  # what it gave cannot be read any more
 
     def _wait(self, timeout_s: float) -> BaseException | None:
         """Wait until all calls and cancel requests have ended, through whatever arrives."""

@@ -82,14 +82,16 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
         raise
     failures: dict[str, BaseException] = {}
     for job in jobs:
-        if job.end is End.LOST:
+        if job.end is End.DONE:
+            continue
+        if job.error is None or job.end is End.LOST:
             failures[job.shard] = errors.OperationalError(
                 f"timeout expired: no connection to shard {job.shard} within {timeout_s:g} s",
                 code="GS101",
                 shard=job.shard,
                 hint="Is the server up and reachable? connect_timeout sets the time allowed.",
             )
-        elif job.error is not None:
+        else:
             failures[job.shard] = job.error
     close_opened([physical for physical in physicals if physical.shard in failures])
     return failures

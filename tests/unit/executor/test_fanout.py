@@ -256,6 +256,15 @@ def test_second_kill_does_not_interrupt_the_clean_up(three):
     assert_nothing_left(fanout)
 
 
+def test_answer_is_lost_when_its_cancel_does_not_end_in_time(three):
+    """The connection must be closed, and then what it gave cannot be read."""
+    three[0].cancel_while = lambda running: (three[0].answer(), gevent.sleep(LONG_S))
+    fanout = fan_out(three, grace_s=0.02)
+    fanout.run(0.01)
+    assert ends(fanout) == [End.LOST, End.CANCELLED, End.CANCELLED]
+    assert [shard.open for shard in three] == [False, True, True]
+
+
 def test_kill_wins_over_a_timeout_whichever_comes_first(three):
     class Stop(BaseException):
         pass

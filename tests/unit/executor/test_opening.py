@@ -5,6 +5,7 @@ import psycopg2
 import pytest
 
 from greenshard import errors
+from greenshard.executor.fanout import End, FanOut
 from greenshard.executor.opening import failed_opening, open_all
 
 
@@ -45,6 +46,18 @@ def test_why_each_failed_is_told_and_the_others_are_open():
     assert "no connection to shard s2 within 0.02 s" in str(failures["s2"])
     assert failures["s2"].code == "GS101"
     assert [physical.is_open for physical in physicals] == [False, True, False]
+
+
+def test_what_had_not_begun_when_the_time_was_up_is_not_called_open(monkeypatch):
+    """A busy hub may look at its timers before it starts the greenlets."""
+
+    def run(fanout, timeout_s):
+        for job in fanout.jobs:
+            job.end = End.CANCELLED
+
+    monkeypatch.setattr(FanOut, "run", run)
+    failures = open_all([FakePhysical("s0")], 0.001)
+    assert "no connection to shard s0 within 0.001 s" in str(failures["s0"])
 
 
 def test_timeout_from_outside_closes_all():
