@@ -102,15 +102,18 @@ class Physical:
         return RawConnection.get_transaction_status(self.raw)
 
     def open(self) -> None:
-        """Connect, unless the user has; green mode's messages do not say to which server.
+        """Connect; or see that what the user opened still answers.
 
         Switches: yes.
         """
         if self.given:
+            if not self.in_transaction:
+                self.check()
             return
         try:
             RawConnection.__init__(self.raw, self.dsn.resolved())
         except DriverError as exc:
+            # Green mode's messages do not say to which server.
             message = str(exc)
             if "connection to server" in message:
                 raise
