@@ -55,6 +55,7 @@ own_typecasters: Mapping[int, tuple[Any, ...]] = {
 }
 Column = ext.Column
 QueryCanceled = psycopg2.errors.QueryCanceled
+InvalidParameterValue = psycopg2.errors.InvalidParameterValue
 
 STATUS_READY, STATUS_PREPARED = ext.STATUS_READY, ext.STATUS_PREPARED
 TRANSACTION_IDLE = ext.TRANSACTION_STATUS_IDLE

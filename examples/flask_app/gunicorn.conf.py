@@ -17,7 +17,7 @@ bind = os.environ.get("BIND", "127.0.0.1:8000")
 worker_class = "gevent"
 
 # One process for each core that this application may use. Each has a pool of its own, so a shard
-# sees at most workers * max_size connections (twice that where statements gather rows).
+# sees at most workers * (max_size + max_gathers) connections.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 
 # Requests at the same time in one process. Those beyond the pool's max_size wait for a connection,

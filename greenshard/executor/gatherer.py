@@ -1,16 +1,26 @@
 """The connection that gathers: a second one to a shard's database, opened when first needed.
 
 It is not the shard's own, because a transaction that touched a temporary table cannot be prepared,
-and because its transaction ends with each statement. In between it has none and holds nothing.
+and because its transaction ends with each statement. In between it has none and holds nothing; so
+a pool lends its own for one statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, Attribute, DriverError, RawConnection, RawCursor
+from greenshard import errors
+from greenshard._driver import (
+    TRANSACTION_IDLE,
+    Attribute,
+    DriverError,
+    InvalidParameterValue,
+    RawConnection,
+    RawCursor,
+)
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
@@ -23,29 +33,64 @@ _encoding = Attribute(RawConnection, "encoding")
 _TEMP_BUFFERS = "SET temp_buffers = '64MB'"
 
 
+def name_of(shard: str) -> str:
+    """What the connection that gathers at a shard is called; no shard is called so.
+
+    >>> name_of("s0")
+    's0 (gathering)'
+    """
+    return f"{shard} (gathering)"
+
+
+@contextmanager
 def gatherer(
     session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
-) -> Physical:
-    """The connection that gathers at a shard; it is closed with the session.
+) -> Iterator[Physical]:
+    """The connection that gathers at a shard, for one statement.
 
     Raises:
-        errors.Error: It cannot be opened.
+        errors.Error: There is none: it cannot be opened, or all of the pool's are in use.
 
-    Switches: if it must be opened, or the session's encoding has changed.
+    Switches: if it must be opened or waited for, or the session's encoding has changed.
     """
     own = session.physical(shard)
-    name = f"{shard} (gathering)"
-    physical = session.beside.get(name)
-    if physical is None or not physical.alive:
-        physical = Physical.second(name, own)
-        _open(physical, connect_timeout_s, seconds_left(timeout))
+    with _second(session, own, connect_timeout_s, timeout) as physical:
+        encoding = _encoding.read(own.raw)
+        if _encoding.read(physical.raw) != encoding:
+            call = partial(RawConnection.set_client_encoding, physical.raw, encoding)
+            session.run({physical.shard: call}, timeout)
+        at_once = True
+        try:
+            yield physical
+            at_once = False
+        except errors.Error:
+            at_once = False
+            raise
+        finally:
+            end(session, physical, at_once=at_once)
+
+
+@contextmanager
+def _second(
+    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
+) -> Iterator[Physical]:
+    """The session's own connection, kept until the session ends; or one that a pool lends."""
+    name = name_of(own.shard)
+    if session.source is None:
+        physical = session.beside.get(name)
+        if physical is None or not physical.alive:
+            physical = Physical.second(name, own)
+            _open(physical, connect_timeout_s, seconds_left(timeout))
+            session.beside[name] = physical
+            session.run({name: partial(prepare, physical)}, timeout)
+        yield physical
+        return
+    with session.source.gatherer(own.shard, timeout) as physical:
         session.beside[name] = physical
-        execute(session, physical, lambda cursor: cursor.execute(_TEMP_BUFFERS), timeout)
-    encoding = _encoding.read(own.raw)
-    if _encoding.read(physical.raw) != encoding:
-        call = partial(RawConnection.set_client_encoding, physical.raw, encoding)
-        session.run({name: call}, timeout)
-    return physical
+        try:
+            yield physical
+        finally:
+            del session.beside[name]
 
 
 def _open(physical: Physical, *timeouts: float | None) -> None:
@@ -53,7 +98,17 @@ def _open(physical: Physical, *timeouts: float | None) -> None:
     failures = open_all([physical], min(limits, default=None))
     if failures:
         raise failed_opening(failures, 2)
+
+
+def prepare(physical: Physical) -> None:
+    """Make a new connection one that gathers.
+
+    Switches: yes. Cost: one round trip.
+    """
     autocommit.write(physical.raw, True)
+    # Behind a pooler, others may have used temporary tables in the session: then it is too late.
+    with suppress(InvalidParameterValue):
+        RawCursor(physical.raw).execute(_TEMP_BUFFERS)
 
 
 def execute(

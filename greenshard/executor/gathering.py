@@ -15,7 +15,7 @@ from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Answer
 from greenshard.executor.exactness import check_type_names
 from greenshard.executor.filling import BEGIN, Batch, filling, inlined, keying
-from greenshard.executor.gatherer import end, execute, gatherer
+from greenshard.executor.gatherer import end, execute, gatherer, name_of
 from greenshard.executor.physical import Physical
 from greenshard.executor.planned import Planned
 from greenshard.executor.reading import Rows, read_tables
@@ -40,20 +40,14 @@ def gather(e: Planned, step: Gather) -> Answer:
     rows = read_tables(e, tables)
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = _settings(e, home)
-    physical = gatherer(e.session, home, e.database.connect_timeout_s, e.timeout)
-    gathering = _Gathering(e, step.complete if every else step.sql, rows, home, physical, settings)
-    at_once = True
+    complete = step.complete if every else step.sql
     try:
-        answer = gathering.answer()
-        at_once = False
+        with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as physical:
+            return _Gathering(e, complete, rows, home, physical, settings).answer()
     except errors.Error as error:
-        at_once = False
-        if error.shard == physical.shard:
+        if error.shard == name_of(home):
             error.shard = home
         raise
-    finally:
-        end(e.session, physical, at_once=at_once)
-    return answer
 
 
 def _settings(e: Planned, home: str) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,15 @@ class Source(Protocol):
         """Let the session have connections to some shards, or `Session.missing` say why not.
 
         Switches: if one must be opened, or looked after.
+        """
+
+    def gatherer(self, shard: str, timeout: Timeout) -> AbstractContextManager[Physical]:
+        """A second connection to a shard's database, for one statement that gathers there.
+
+        Raises:
+            errors.Error: There is none.
+
+        Switches: if it must be waited for, opened or looked after.
         """
 
     def began(self, jobs: Sequence[Job]) -> None:

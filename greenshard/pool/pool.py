@@ -39,11 +39,10 @@ class Pool:
 
     A logical connection holds at most one connection to each shard, which is opened when a
     statement first needs it; so no shard ever sees more than `max_size` of them. Who holds one
-    never waits for another's, so that requests cannot block each other for ever. Two kinds of
-    sessions come on top: a statement that gathers rows on one server uses a second connection
-    there, until the logical connection is given back (``allow_gather=False`` forbids it: so at
-    most twice `max_size`); and a connection that was given up because its server did not answer
-    may live on there until the server notices.
+    never waits for another's, so that requests cannot block each other for ever. A statement that
+    gathers rows on one server uses a second connection there while it runs; there are at most
+    `max_gathers` of these. A connection that was given up because its server did not answer may
+    live on there until the server notices.
 
     Nothing is opened and no thread started before the first use, and a process that was forked
     begins anew: a pool may be made before gunicorn forks its workers (``--preload``).
@@ -52,6 +51,8 @@ class Pool:
         shards: What `greenshard.connect` takes: connection strings, a `Cluster`, a TOML path. Not
             open connections.
         max_size: How many logical connections there may be.
+        max_gathers: How many statements may gather rows at the same time; by default a quarter of
+            `max_size`, and at least 1. Others wait, for `timeout` at most.
         min_idle: How many shall be connected to every shard and wait, once the pool is in use.
         timeout: Seconds that a request waits for a connection, unless it says otherwise.
         max_waiting: How many may wait; None for no limit.
@@ -77,6 +78,7 @@ class Pool:
         shards: Any,
         max_size: int = 10,
         *,
+        max_gathers: int | None = None,
         min_idle: int = 0,
         timeout: float = 5.0,
         max_waiting: int | None = None,
@@ -91,6 +93,7 @@ class Pool:
     ) -> None:
         self._policy = Policy(
             max_size=max_size,
+            max_gathers=max_gathers,
             min_idle=min_idle,
             max_waiting=max_waiting,
             timeout_s=timeout,
@@ -106,7 +109,8 @@ class Pool:
                 f"shard {given[0]} is an open connection; a pool opens its own"
             )
         self._cursor_factory = cursor_factory
-        self._process = Process(self._policy, opening)
+        gatherers = Process(self._policy.for_gatherers(), opening)
+        self._process = Process(self._policy, opening, gatherers=gatherers)
 
     def __repr__(self) -> str:
         stats = self.stats()

@@ -9,12 +9,14 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import random
 from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import Dsn
+from greenshard.executor.gatherer import name_of, prepare
 from greenshard.executor.session import Session
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
@@ -25,6 +27,7 @@ from greenshard.pool.stats import PoolStats, stats_of
 
 if TYPE_CHECKING:
     from greenshard.executor.opening import Opening
+    from greenshard.executor.physical import Physical
 
 logger = logging.getLogger("greenshard")
 
@@ -39,8 +42,12 @@ class Process:
         policy: The numbers that it goes by.
         opening: How connections are opened.
         state: The pool's state; a new one by default.
+        gatherers: The pool of the connections that gather, if there is one; this one otherwise
+            is such a pool itself.
 
     Attributes:
+        dsns: How to connect, by the connections' names.
+        prepare: Called with each new connection, in the greenlet that opened it.
         lock: Held for each look at the state, and for each change. Nothing in it switches
             greenlets, so that a greenlet never finds it held by another one of its thread.
         encoding: The client encoding of all connections, once there was one.
@@ -49,11 +56,22 @@ class Process:
 
     now = staticmethod(time.monotonic)
 
-    def __init__(self, policy: Policy, opening: Opening, state: PoolState | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        opening: Opening,
+        state: PoolState | None = None,
+        gatherers: Process | None = None,
+    ) -> None:
         self.pid = os.getpid()
         self.lock = _green.NativeLock()
         self.opening = opening
         self.dsns = _dsns(opening)
+        self.prepare: Callable[[Physical], None] | None = None
+        if policy.of_gatherers:
+            self.dsns = {name_of(shard): dsn for shard, dsn in self.dsns.items()}
+            self.prepare = prepare
+        self.gatherers = gatherers
         self.connect_timeout_s = opening.connect_timeout_s
         self.patience_s = policy.patience_s
         self.state = state or PoolState(policy, self.dsns, random)
@@ -70,7 +88,8 @@ class Process:
         if pid == self.pid:
             return self
         # setdefault is atomic: threads of the child agree on one.
-        fresh = Process(self.state.policy, self.opening, self.state.forked())
+        gatherers = self.gatherers and self.gatherers.here()
+        fresh = Process(self.state.policy, self.opening, self.state.forked(), gatherers)
         return self._successors.setdefault(pid, fresh)
 
     @property
@@ -183,7 +202,10 @@ class Process:
     def stats(self) -> PoolStats:
         """The pool's numbers."""
         with self.lock:
-            return stats_of(self.state, self.now())
+            stats = stats_of(self.state, self.now())
+        if self.gatherers is None:
+            return stats
+        return replace(stats, gatherers=self.gatherers.stats())
 
     def close(self, timeout_s: float) -> None:
         """Give out nothing any more; close all connections, when they are given back.
@@ -200,6 +222,8 @@ class Process:
         self.carry_out(todo)
         self._wait_until_empty(timeout_s)
         self._revoke()
+        if self.gatherers is not None:
+            self.gatherers.close(0.0)
         self._housekeeper.stop()
 
     def _revoke(self) -> None:
@@ -210,9 +234,7 @@ class Process:
         """
         for lease in (*self.state.leases, *self.state.chores):
             session = self.sessions.get(lease)
-            if session is not None and end_session(session):
-                close_all(physical for physical in session.beside.values() if physical.alive)
-            else:
+            if session is None or not end_session(session):
                 self._wait_for(lease)
         with self.lock:
             todo = self.state.revoke(self.now())

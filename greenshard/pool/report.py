@@ -19,8 +19,15 @@ _NAMED = 3
 
 def timeout(state: PoolState, ticket: Ticket, now: float) -> errors.PoolTimeout:
     """The error of a request that waited in vain."""
+    within = f"within {ticket.deadline - ticket.since:g} s: {situation(state, now)}"
+    if state.policy.of_gatherers:
+        return errors.PoolTimeout(
+            f"no connection to gather with {within}",
+            code="GS601",
+            hint="Let fewer or faster statements gather, or raise max_gathers or timeout.",
+        )
     return errors.PoolTimeout(
-        f"no connection within {ticket.deadline - ticket.since:g} s: {situation(state, now)}",
+        f"no connection {within}",
         code="GS601",
         hint="Hold connections for a shorter time, make the statements faster, "
         "or raise max_size or timeout.",

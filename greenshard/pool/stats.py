@@ -60,6 +60,7 @@ class PoolStats:
         waits: How long those waited that got one.
         leaks: How many were held for too long.
         shards: Each shard, by name.
+        gatherers: The connections that gather rows, which are a pool of their own.
     """
 
     max_size: int
@@ -77,6 +78,7 @@ class PoolStats:
     waits: Durations
     leaks: int
     shards: Mapping[str, ShardStats]
+    gatherers: PoolStats | None = None
 
 
 def stats_of(state: PoolState, now: float) -> PoolStats:

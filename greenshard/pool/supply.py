@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from greenshard import _green, errors
 from greenshard._driver import DriverError
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
+from greenshard.executor.gatherer import name_of
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.pool import report
-from greenshard.pool.holding import close_all, renew, restore, share_encoding, with_news
+from greenshard.pool.holding import renew, restore, share_encoding, with_news
 from greenshard.pool.shard import Down, Step
 from greenshard.pool.slot import Lease
 
@@ -171,6 +173,8 @@ class Supply:
         try:
             physical.open()
             process.encoding = share_encoding(physical, process.encoding)
+            if process.prepare is not None:
+                process.prepare(physical)
             if (adopt := self._adopt()) is not None:
                 adopt(physical)
         except DriverError as exc:
@@ -209,6 +213,31 @@ class Supply:
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 
+    @contextmanager
+    def gatherer(self, shard: str, timeout: Timeout) -> Iterator[Physical]:
+        """Lend one of the pool's connections that gather; see `executor.session.Source`.
+
+        Who has one waits for nobody: so this wait is no way into a deadlock either.
+        """
+        process = self._process.gatherers
+        if process is None:
+            raise errors.PoolClosed("the pool was closed meanwhile", code="GS603")
+        limits = (process.state.policy.timeout_s, seconds_left(timeout))
+        limit_s = min(seconds for seconds in limits if seconds is not None)
+        lease = process.take(limit_s, self._lease.where)
+        supply, name = Supply(process, lease), name_of(shard)
+        try:
+            if failed := supply.make_ready([name], limit_s):
+                raise failed[name]
+            physical = supply.holding.physicals[name]
+            physical.beside = shard
+            yield physical
+        finally:
+            lent = supply.holding.physicals.get(name)
+            if lent is not None and not lent.alive:
+                supply.lose(name)
+            process.give_back(lease)
+
     # Statements -----------------------------------------------------------------------------
 
     def began(self, jobs: Sequence[Job]) -> None:
@@ -241,8 +270,7 @@ class Supply:
 
         Switches: if something must be sent or closed.
         """
-        beside = [physical for physical in session.beside.values() if physical.alive]
-        session.physicals, session.beside = {}, {}
+        session.physicals = {}
         jobs = self._renewing(traces=traces)
         try:
             if jobs:
@@ -252,8 +280,6 @@ class Supply:
             for job in jobs:
                 if job.end is not End.DONE:
                     self.lose(job.shard)
-            if beside:
-                close_all(beside)
 
     def _renewing(self, *, traces: bool) -> list[Job]:
         """What must be sent; forgets connections that broke."""

@@ -19,6 +19,7 @@ import pytest
 
 import greenshard
 from greenshard.cluster import Cluster
+from greenshard.pool.policy import Policy
 from tests.meta.pages import ROOT, python_blocks
 
 PAGE = ROOT / "docs" / "deployment.rst"
@@ -213,14 +214,16 @@ def test_connection_strings_of_the_page_can_be_read(tmp_path):
 def test_sum_of_the_connections():
     text = PAGE.read_text()
     example = re.search(r"^For example, (?:.*\n)+?\n(?:    .*\n)+", text, re.MULTILINE)[0]
-    processes, size = map(int, re.findall(r"^    (\d+) x (\d+)  ", example, re.MULTILINE)[0])
-    plain = processes * size
+    numbers = re.findall(r"^    (\d+) x \((\d+) \+ (\d+)\)  ", example, re.MULTILINE)[0]
+    processes, size, gathers = map(int, numbers)
+    assert gathers == Policy(size).for_gatherers().max_size
+    plain = processes * (size + gathers)
     found = [int(number) for number in re.findall(r"= +(\d+)", example)]
-    assert found == [plain, 2 * plain, 4 * plain]
+    assert found == [plain, 2 * plain]
+    assert 2 * plain + 20 + 3 <= 220
     for words in (
-        f"{4 * plain}, 20 for",
-        f"``max_connections = {4 * plain + 30}``",
-        f"``allow_gather=False`` {2 * plain + 30} would be enough",
-        f"``(100 - 3 - 17) / ({processes} x 2 x 2)``, which is a ``max_size`` of {80 // 32}:",
+        f"{2 * plain}, 20 for",
+        "``max_connections = 220``",
+        f"``(100 - 3 - 17) / ({processes} x 2)``, which is 5: a ``max_size`` of 4",
     ):
         assert words in text

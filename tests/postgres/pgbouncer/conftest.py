@@ -30,7 +30,6 @@ listen_addr =
 unix_socket_dir = {directory}
 listen_port = 6432
 auth_type = any
-ignore_startup_parameters = extra_float_digits
 logfile = {directory}/pgbouncer.log
 server_check_delay = 0
 server_login_retry = 1

@@ -70,6 +70,26 @@ def test_every_strategy_answers(filled, statement):
         assert sorted(cur.fetchall()) == sorted(rows)
 
 
+def test_rows_are_gathered_where_others_have_used_temporary_tables(filled, cluster, servers):
+    """PostgreSQL then refuses to change how much of them is held in memory."""
+    for shard in cluster.shards:
+        numbers = "SELECT n, 3, repeat('w', 2000) FROM generate_series(1000, 2000) AS n"
+        servers.ask(shard, f"INSERT INTO item {numbers} WHERE n % 2 = {shard == 's1':d}")
+    for dsn in cluster.shards.values():
+        others = [psycopg2.connect(dsn.primary) for _ in range(POOL_SIZE)]
+        for other in others:
+            other.cursor().execute("CREATE TEMPORARY TABLE mine ON COMMIT DROP AS SELECT 1")
+        for other in others:
+            other.commit()
+            other.close()
+    with filled.connection() as conn, conn.cursor() as cur:
+        cur.execute(
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id), max(word)"
+            " FROM item WHERE kind = 3"
+        )
+        assert cur.fetchone() == (1500, 2000 * "w")
+
+
 def test_more_clients_than_server_connections(filled, servers):
     """Each client's statements find their own transaction, whichever server session serves it."""
     chance = random.Random(1)
