@@ -40,6 +40,5 @@ def months_of(tailnum: str) -> ResponseReturnValue:
 def as_json(answer: Answer, what: str = "row") -> ResponseReturnValue:
     if not answer.rows:
         abort(404, f"There is no {what}.")
-    milliseconds = {part.shard: round(part.seconds * 1000, 1) for part in answer.asked}
-    how = {"strategy": answer.strategy, "milliseconds": milliseconds}
-    return jsonify(rows=answer.rows, how=how)
+    seconds = {part.shard: part.seconds for part in answer.asked}
+    return jsonify(rows=answer.rows, how={"strategy": answer.strategy, "seconds": seconds})

@@ -146,9 +146,9 @@ def test_api_gives_rows_and_how_they_came_about(client: Any, site: Site, tailnum
     totals = client.get("/api/totals").get_json()
     assert totals["rows"][0]["flights"] == len(site.flights)
     assert totals["how"]["strategy"] == "combine"
-    assert sorted(totals["how"]["milliseconds"]) == ["s0", "s1", "s2"]
+    assert sorted(totals["how"]["seconds"]) == ["s0", "s1", "s2"]
     months = client.get(f"/api/aircraft/{tailnum}/months").get_json()
-    assert list(months["how"]["milliseconds"]) == [site.shard_of(tailnum)]
+    assert list(months["how"]["seconds"]) == [site.shard_of(tailnum)]
     assert len(months["rows"]) == 12
     airlines = client.get("/api/airports/ATL/airlines").get_json()["rows"]
     expected = Counter(row[CARRIER] for row in site.flights if row[DEST] == "ATL")
