@@ -157,10 +157,10 @@ def test_min_time_logging_connection(dsns):
     log = io.StringIO()
     opened = greenshard.connect(dsns, connection_factory=extras.MinTimeLoggingConnection)
     with contextlib.closing(opened) as conn:
-        conn.initialize(log, mintime=10)
+        conn.initialize(log, mintime=300)
         cursor = conn.cursor()
         cursor.execute("SELECT 'fast'")
-        cursor.execute("SELECT pg_sleep(0.02), 'slow'")
+        cursor.execute("SELECT pg_sleep(0.35), 'slow'")
         assert len(cursor.fetchall()) == 3
     assert "slow" in log.getvalue()
     assert "fast" not in log.getvalue()
