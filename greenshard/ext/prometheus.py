@@ -89,7 +89,8 @@ _OF_SHARD: tuple[tuple[str, _Family, str, Callable[[ShardStats], Any]], ...] = (
 class PoolCollector(Collector):
     """What `Pool.stats` tells of some pools, as Prometheus's metrics.
 
-    All have the label ``pool``, those of a shard also ``shard``.
+    All have the label ``pool``, those of a shard also ``shard``. The connections of the pool "main"
+    that gather rows are the pool "main (gathering)".
 
     Args:
         pools: The pools by the names that they shall have.
@@ -104,7 +105,12 @@ class PoolCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, of this process."""
-        return _metrics({name: pool.stats() for name, pool in self._pools.items()})
+        found = {}
+        for name, pool in self._pools.items():
+            found[name] = stats = pool.stats()
+            if stats.gatherers is not None:
+                found[f"{name} (gathering)"] = stats.gatherers
+        return _metrics(found)
 
 
 def _metrics(pools: Mapping[str, PoolStats]) -> Iterator[Metric]:

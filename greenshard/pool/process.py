@@ -205,7 +205,9 @@ class Process:
             stats = stats_of(self.state, self.now())
         if self.gatherers is None:
             return stats
-        return replace(stats, gatherers=self.gatherers.stats())
+        gatherers = self.gatherers.stats()
+        shards = dict(zip(stats.shards, gatherers.shards.values(), strict=True))
+        return replace(stats, gatherers=replace(gatherers, shards=shards))
 
     def close(self, timeout_s: float) -> None:
         """Give out nothing any more; close all connections, when they are given back.

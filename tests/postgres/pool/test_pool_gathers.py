@@ -45,7 +45,10 @@ def test_connection_that_gathers_is_used_again(make_pool, cluster, watch):
     for _ in range(3):
         assert gather(pool) == 3
     assert pids(watch) == before
-    assert pool.stats().gatherers.requests == 4
+    gatherers = pool.stats().gatherers
+    assert gatherers.requests == 4
+    assert sorted(shard.open for shard in gatherers.shards.values()) == [0, 0, 1]
+    assert list(gatherers.shards) == ["s0", "s1", "s2"]
 
 
 def test_no_shard_has_more_sessions_than_max_size_and_max_gathers(make_pool, cluster, watch):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -114,6 +115,17 @@ def test_buckets_count_what_took_at_most_so_long(value):
     assert counts[:5] == [1] * 5
     assert counts[5:-1] == [2] * 11
     assert counts[-1] == 3
+
+
+def test_connections_that_gather_are_a_pool_of_their_own():
+    pool = FakePool(replace(STATS, gatherers=replace(STATS, max_size=5)))
+    registry = CollectorRegistry()
+    registry.register(PoolCollector({"main": pool}))
+    sizes = {
+        name: registry.get_sample_value("greenshard_pool_max_size", {"pool": name})
+        for name in ("main", "main (gathering)")
+    }
+    assert sizes == {"main": 20, "main (gathering)": 5}
 
 
 def test_pools_are_told_apart():
