@@ -55,6 +55,9 @@ class PooledConnection(Connection):
         connection._chosen = {}
         connection._opening = process.opening
         connection.__init__()  # type: ignore[misc]
+        path = supply.holding.path
+        if connection._database is not None and path is not None:
+            connection._database.path = path
         connection._given_back = False
         return connection
 

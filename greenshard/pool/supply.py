@@ -210,6 +210,7 @@ class Supply:
         physical = self.holding.physicals.pop(name, None)
         if physical is not None:
             physical.discard()
+            self.holding.path = None  # the next session may have another
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 

@@ -113,6 +113,36 @@ def test_plain_statements_need_no_reset(pool, watch):
     assert last == "COMMIT"
 
 
+def test_autocommit_is_set_and_set_back_without_a_word_to_the_server(pool, watch):
+    for _ in range(3):
+        with pool.connection() as conn:
+            assert not conn.autocommit
+            conn.autocommit = True
+            cur = conn.cursor()
+            cur.execute("SELECT 'in autocommit'")
+            assert conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+    ((last,),) = watch.ask(
+        "s1",
+        "SELECT query FROM pg_stat_activity WHERE application_name = 'pooled'"
+        " AND datname = current_database()",
+    )
+    assert last == "SELECT 'in autocommit'"
+
+
+def test_characteristics_chosen_in_autocommit_are_taken_back(pool):
+    with pool.connection() as conn:
+        conn.autocommit = True
+        conn.isolation_level = psycopg2.extensions.ISOLATION_LEVEL_SERIALIZABLE
+        conn.readonly = True
+    with pool.connection() as conn:
+        conn.autocommit = True
+        cur = conn.cursor()
+        cur.execute("SELECT current_setting('default_transaction_isolation'), pg_backend_pid() > 0")
+        assert cur.fetchall() == [("read committed", True)] * 3
+        cur.execute("SHOW default_transaction_read_only")
+        assert cur.fetchall() == [("off",)] * 3
+
+
 def test_settings_hold_on_shards_opened_later(pool):
     with pool.connection() as conn:
         conn.autocommit = True

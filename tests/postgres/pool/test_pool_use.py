@@ -178,6 +178,41 @@ def cluster(dsns, watch):
         watch.ask(shard, "DROP TABLE orders, names; SELECT 1")
 
 
+def test_routed_statement_sends_nothing_to_the_other_shards(make_pool, cluster, watch):
+    pool = make_pool(cluster)
+    with pool.connection() as conn:
+        conn.cursor().execute("SELECT count(*) FROM orders")
+        keys = {conn._database.shard_of(number, "orders", None): number for number in range(20)}
+
+    def last_messages():
+        asked = "SELECT state_change FROM pg_stat_activity WHERE application_name = 'pooled'"
+        asked += " AND datname = current_database()"
+        return {shard: watch.ask(shard, asked) for shard in keys}
+
+    assert len(keys) == 3
+    for shard, key in keys.items():
+        before = last_messages()
+        with pool.connection() as conn:
+            cur = conn.cursor()
+            cur.execute("SELECT n FROM orders WHERE id = %s", (key,))
+            assert cur.fetchall() == [(key,)]
+        after = last_messages()
+        assert [name for name in keys if before[name] != after[name]] == [shard]
+
+
+def test_search_path_is_asked_for_again_after_it_was_set(make_pool, cluster, watch):
+    pool = make_pool(cluster)
+    for _ in range(2):
+        with pool.connection() as conn:
+            cur = conn.cursor()
+            cur.execute("SELECT count(*) FROM orders")
+            assert cur.fetchall() == [(20,)]
+            cur.execute("SET search_path = pg_catalog")
+            with pytest.raises(greenshard.Error, match="orders"):
+                cur.execute("SELECT count(*) FROM orders")
+            conn.rollback()
+
+
 STATEMENTS = {
     "route": ("SELECT n FROM orders WHERE id = 7", [(7,)]),
     "reference": ("SELECT name FROM names", [("one",)]),
