@@ -18,7 +18,7 @@ class Bounds:
 
     Attributes:
         clients: How many ask at the same time, over both pools.
-        max_size: Of each pool.
+        max_size, max_gathers: Of each pool.
         pool_timeout_s, call_timeout_s, connect_timeout_s, grace_s: The pools' arguments.
         max_lifetime_s: Of their connections; short, so that connecting is often under way.
         slack_s: What a busy machine may add to a bound.
@@ -29,6 +29,7 @@ class Bounds:
 
     clients: int = 200
     max_size: int = 10
+    max_gathers: int = 2
     pool_timeout_s: float = 3.0
     call_timeout_s: float = 1.0
     connect_timeout_s: float = 2.0

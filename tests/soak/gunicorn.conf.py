@@ -7,7 +7,8 @@ bind = f"unix:{os.environ['SOAK_SOCKET']}"
 worker_class = "gevent"
 workers = 2
 worker_connections = 400
-max_requests = 1500
-max_requests_jitter = 1000
-graceful_timeout = 20
+max_requests = 200
+max_requests_jitter = 400
+# Longer than any request may take: nothing but a kill breaks one off.
+graceful_timeout = 120
 control_socket_disable = True

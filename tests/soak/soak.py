@@ -39,8 +39,7 @@ class Soak(Part):
     """
 
     def __init__(self, scene, bounds, report, until, *, faulty=True, **parameters):
-        # A statement that gathers uses a second connection.
-        limits = {CLUSTER: 2 * bounds.max_size, UNION: bounds.max_size}
+        limits = {CLUSTER: bounds.max_size + bounds.max_gathers, UNION: bounds.max_size}
         super().__init__(scene, bounds, report, until, limits, faulty=faulty)
         self.pools = [
             self._pool(scene.cluster(CLUSTER, **parameters)),
@@ -53,6 +52,7 @@ class Soak(Part):
         return greenshard.Pool(
             shards,
             bounds.max_size,
+            max_gathers=bounds.max_gathers,
             timeout=bounds.pool_timeout_s,
             call_timeout=bounds.call_timeout_s,
             connect_timeout=bounds.connect_timeout_s,

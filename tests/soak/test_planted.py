@@ -162,7 +162,7 @@ def growth(scene, patch, ending):
 def too_many_sessions(scene, patch, ending):
     """More sessions than configured."""
     dsn = scene.dsns(CLUSTER, relayed=False)["s2"]
-    for _ in range(2 * BOUNDS.max_size + 1):
+    for _ in range(BOUNDS.max_size + BOUNDS.max_gathers + 1):
         ending.enter_context(contextlib.closing(psycopg2.connect(dsn)))
 
 
@@ -236,7 +236,7 @@ def left(scene):
         "an error without a cause",
         "the process has done nothing for",
         "the process has grown from",
-        "sessions of soak cluster, where 8 are configured",
+        "sessions of soak cluster, where 6 are configured",
     ],
 )
 def test_wrong_behaviour_is_told(wrong, told):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -20,11 +21,13 @@ from gevent import subprocess
 from tests.soak.part import Part
 from tests.soak.web_crowd import WebCrowd
 
-#: Seconds after the restart of a worker in which connections to it may break.
-_AFTERWARDS_S = 25.0
+#: Seconds after the kill of a worker in which its clients may notice.
+_AFTERWARDS_S = 3.0
 #: The longest time between two restarts, and how long gunicorn may take to start and to end.
 _PAUSE_S, _START_S, _END_S = 8.0, 30.0, 40.0
 RECOVERY_S = 40.0
+_BOOTED = re.compile(r"Booting worker with pid: (\d+)")
+_ENDED = re.compile(r"(?:Worker exiting \(pid: |Worker \(pid:)(\d+)\)")
 HERE = Path(__file__).resolve().parent
 
 
@@ -55,6 +58,12 @@ class Gunicorn:
     def log(self):
         return self._log.read_text(errors="replace")
 
+    def workers(self):
+        """The process ids of the workers that it has started and that have not ended."""
+        log = self.log()
+        begun = {int(pid) for pid in _BOOTED.findall(log)}
+        return sorted(begun - {int(pid) for pid in _ENDED.findall(log)})
+
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
 
@@ -76,18 +85,18 @@ class Unrest:
 
     def __init__(self, gunicorn, rand):
         self.counts = Counter()
-        self.crowd = None
         self._gunicorn, self._rand = gunicorn, rand
-        self._last = time.monotonic()
+        self._last_kill = -_AFTERWARDS_S
         self._stopped = gevent.event.Event()
         self._running = None
 
     def __str__(self):
-        return f"{dict(self.counts)}, {time.monotonic() - self._last:.1f} s ago"
+        return f"{dict(self.counts)}, the last kill {time.monotonic() - self._last_kill:.1f} s ago"
 
     @property
-    def recent(self):
-        return time.monotonic() - self._last < _AFTERWARDS_S
+    def has_killed(self):
+        """Whether a worker was killed a short time ago."""
+        return time.monotonic() - self._last_kill < _AFTERWARDS_S
 
     def start(self):
         self._running = gevent.spawn(self._go_on)
@@ -99,16 +108,20 @@ class Unrest:
     def _go_on(self):
         while not self._stopped.wait(self._rand.uniform(0.3, 1) * _PAUSE_S):
             kind = self._rand.choice(("reload", "kill"))
-            self.counts[kind] += 1
-            self._last = time.monotonic()
             if kind == "reload":
                 self._gunicorn.reload()
-            elif self.crowd.workers:
-                # One that has answered since the last time.
-                worker = self._rand.choice(sorted(self.crowd.workers))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
-            self.crowd.workers.clear()
+            elif not self._kill():
+                continue
+            self.counts[kind] += 1
+
+    def _kill(self):
+        """Kill a worker; returns whether there was one."""
+        workers = self._gunicorn.workers()
+        if workers:
+            self._last_kill = time.monotonic()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._rand.choice(workers), signal.SIGKILL)
+        return bool(workers)
 
 
 class WebSoak(Part):
@@ -119,11 +132,12 @@ class WebSoak(Part):
     """
 
     def __init__(self, scene, bounds, report, until, *, faulty=True):
-        limits = {"soak web *": 2 * bounds.max_size}
+        limits = {"soak web *": bounds.max_size + bounds.max_gathers}
         super().__init__(scene, bounds, report, until, limits, faulty=faulty)
         self._directory = tempfile.TemporaryDirectory(prefix="soak-")
         pool = {
             "max_size": bounds.max_size,
+            "max_gathers": bounds.max_gathers,
             "timeout": bounds.pool_timeout_s,
             "call_timeout": bounds.call_timeout_s,
             "connect_timeout": bounds.connect_timeout_s,
@@ -134,7 +148,7 @@ class WebSoak(Part):
         given = json.dumps({"dsns": scene.dsns(""), "pool": pool})
         self._gunicorn = Gunicorn(Path(self._directory.name), {"SOAK": given})
         self._unrest = Unrest(self._gunicorn, random.Random(f"{report.seed}/unrest"))
-        self.crowd = self._unrest.crowd = WebCrowd(self, self._gunicorn.path, self._unrest)
+        self.crowd = WebCrowd(self, self._gunicorn.path, self._unrest)
 
     def run(self):
         with self._directory:
@@ -191,7 +205,7 @@ class WebSoak(Part):
 
     def _fails(self, number):
         try:
-            status, answer, _ = self.crowd.ask(f"/read/{number}")
+            status, answer = self.crowd.ask(f"/read/{number}")
         except OSError as exc:
             return repr(exc)
         return None if status == 200 else answer.decode()

@@ -112,9 +112,3 @@ def told_of(error):
         "committed": error.committed,
         "message": str(error),
     }
-
-
-@views.after_app_request
-def say_who(response):
-    response.headers["X-Worker"] = str(os.getpid())
-    return response

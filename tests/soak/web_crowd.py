@@ -52,14 +52,13 @@ class WebCrowd:
     Args:
         part: Of which it is.
         path: The server's socket.
-        unrest: Tells whether workers are being restarted.
+        unrest: Tells whether a worker was killed.
     """
 
     #: How a request ends that gets what it wants.
     GOOD = "status 200"
 
     def __init__(self, part, path, unrest):
-        self.workers = Counter()
         self._bounds, self._report = part.bounds, part.report
         self._ledger, self._faults, self._unrest = part.ledger, part.faults, unrest
         self._shard_of = part.scene.shard_of
@@ -90,13 +89,13 @@ class WebCrowd:
                 self._report.violation(f"{view} {number} has not ended: {now - started:.1f} s")
 
     def ask(self, path, method="GET", body=None):
-        """Ask the server; returns the status, the answer's bytes, and the worker."""
+        """Ask the server; returns the status and the answer's bytes."""
         client = UnixClient(self._path)
         try:
             headers = {"Connection": "close", "Content-Type": "application/json"}
             client.request(method, path, body, headers)
             response = client.getresponse()
-            return response.status, response.read(), response.getheader("X-Worker")
+            return response.status, response.read()
         except Gone:
             client.abort()
             raise
@@ -131,13 +130,12 @@ class WebCrowd:
         going = gevent.Timeout(rand.random() ** 3 * 2, Gone) if rand.random() < 0.4 else None
         try:
             with Leaving(going):
-                status, answer, worker = self.ask(f"/{view}/{number}", method, content)
+                status, answer = self.ask(f"/{view}/{number}", method, content)
         except Gone:
             self._report.kills[f"disconnect from {view}"] += 1
             return "gone"
         except (OSError, http.client.HTTPException) as exc:
             return self._lost(view, number, exc)
-        self.workers[int(worker or 0)] += 1
         if status == 503:
             return self._judge(view, number, json.loads(answer), entry)
         return self._answered(view, number, status, answer, entry)
@@ -159,8 +157,8 @@ class WebCrowd:
         return self._judge(view, number, json.loads(line), None)
 
     def _lost(self, view, number, why):
-        """No answer, or a part of one: only if a worker is restarted."""
-        if not self._unrest.recent:
+        """No answer, or a part of one: only if a worker was killed."""
+        if not self._unrest.has_killed:
             self._report.violation(f"{view} {number}: no answer: {why!r}")
         return "cut off"
 
