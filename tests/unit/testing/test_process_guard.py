@@ -159,7 +159,8 @@ def test_guard_does_not_wait_for_a_forked_child_of_a_killed_owner(owner):
 
 
 def test_guard_does_not_wait_for_a_stray_copy_of_its_pipe(owner):
-    process, home = owner(f"os.dup(home._write_end)\nif os.fork() == 0: {REPORT}\ntime.sleep(600)")
+    stray = "os.dup(home._write_end.fileno())"
+    process, home = owner(f"{stray}\nif os.fork() == 0: {REPORT}\ntime.sleep(600)")
     process.kill()
     wait_until(lambda: not home.exists())
     os.killpg(process.pid, 9)
