@@ -14,7 +14,15 @@ from greenshard.testing.errors import ShardError
 __all__ = ["Psql", "new_database_name"]
 
 _PATIENCE_S = 60.0
-_CREATE = 'CREATE DATABASE :"name" TEMPLATE :"template";'
+# Since PostgreSQL 15 the default is to write the copy into the write-ahead log, too.
+_CREATE = r"""
+SELECT :SERVER_VERSION_NUM >= 150000 AS is_asked \gset
+\if :is_asked
+CREATE DATABASE :"name" TEMPLATE :"template" STRATEGY file_copy;
+\else
+CREATE DATABASE :"name" TEMPLATE :"template";
+\endif
+"""
 # Prepared transactions would keep the database, and can only be ended from inside it.
 _DROP = r"""
 SELECT count(*) > 0 AS prepared FROM pg_prepared_xacts WHERE database = :'name' \gset
