@@ -8,7 +8,11 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from tests.soak.program import main  # noqa: E402  # gevent must come first
+from psycogreen.gevent import patch_psycopg  # noqa: E402  # gevent must come first
+
+patch_psycopg()
+
+from tests.soak.program import main  # noqa: E402
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -162,7 +162,17 @@ class End:
     def _come(self):
         if self._greenlet.ready() or not self._request.moment:
             return
-        self.came_at, self.moment = time.monotonic(), self._request.moment
+        connects = _is_in(self._greenlet, "make_ready")
+        self.came_at = time.monotonic()
+        self.moment = "connect" if connects else self._request.moment
         self._greenlet.kill(self._kind(), block=False)
         if self._again_s is not None:
             gevent.spawn_later(self._again_s, self._greenlet.kill, block=False)
+
+
+def _is_in(greenlet, function):
+    """Whether a greenlet that waits is in a function of a name."""
+    frame = greenlet.gr_frame
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None

@@ -148,7 +148,11 @@ class Part:
             else:
                 most = {shard: _by_kind(counts) for shard, counts in told["most"].items()}
                 self.report.figures["most sessions"] = most
-                self.report.figures["longest seen on servers"] = told["longest"]
+                longest = {
+                    shard: {what: round(seconds, 2) for what, seconds in lasted.items()}
+                    for shard, lasted in told["longest"].items()
+                }
+                self.report.figures["longest seen on servers, in s"] = longest
                 self.report.figures["longest stall"] = f"{told['silence_s']:.2f} s"
 
 
