@@ -40,9 +40,6 @@ def whole_scene(fault_shards, relay):
     # What is made once for each process is not a leak.
     scene.connect()
     scene.close()
-    # What is there now is no concern of the tests; looking through it takes them long.
-    gc.collect()
-    gc.freeze()
     yield scene
     gc.unfreeze()
     for shard in scene.shards:

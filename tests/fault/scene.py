@@ -90,6 +90,7 @@ def nothing_left():
 
     gevent.sleep(0)  # the thread's hub is no leak
     gc.collect()
+    gc.freeze()  # looking through all that is there now takes long
     running, open_before = greenlets(), descriptors()
     yield
     gevent.get_hub().threadpool.kill()  # the resolver's; idle threads would end by themselves
