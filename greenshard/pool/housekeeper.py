@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenshard")
 
-#: Seconds that the end of the process waits for the thread to end.
-_END_S = 1.0
+#: Seconds that the end of the process waits for the thread to end: longer than it takes to close
+#: connections whose servers do not answer. A thread that is still in its hub then may crash it.
+_END_S = 4.0
 
 
 class Housekeeper:

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import random
 from typing import TYPE_CHECKING
@@ -167,24 +167,25 @@ class Process:
             )
         if todo.chores or todo.recall:
             self._housekeeper.work(todo.chores)
-        arrived: BaseException | None = None
-        for slot in todo.close:
-            arrived = _green.graver(arrived, self._close(slot))
-        if arrived is not None:
+        if todo.close and (arrived := self._close(todo.close)) is not None:
             raise arrived
 
-    def _close(self, slot: Slot) -> BaseException | None:
-        """Close what a slot held, and free it; returns what arrived from outside meanwhile."""
+    def _close(self, slots: Sequence[Slot]) -> BaseException | None:
+        """Close what slots held, together, and free them; returns what arrived meanwhile."""
+        held = [holding for slot in slots if (holding := self._holdings.pop(slot, None))]
         arrived = None
-        holding = self._holdings.pop(slot, None)
         try:
-            if holding is not None and holding.physicals:
-                close_all(holding.physicals.values())
+            if physicals := [each for holding in held for each in holding.physicals.values()]:
+                close_all(physicals)
         except BaseException as exc:
             arrived = exc
-        with self.lock:
-            todo = self.state.gone(slot, self.now())
-        self.carry_out(todo)
+        for slot in slots:
+            with self.lock:
+                todo = self.state.gone(slot, self.now())
+            try:
+                self.carry_out(todo)
+            except BaseException as exc:
+                arrived = _green.graver(arrived, exc)
         return arrived
 
     # Life -----------------------------------------------------------------------------------

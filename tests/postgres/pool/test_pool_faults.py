@@ -165,3 +165,38 @@ def test_fork_begins_anew(dsns, used, patched):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (ended.stdout, ended.stderr) == ("child 0\n", "")
+
+
+END = """
+import sys, time
+import gevent, greenshard
+pool = greenshard.Pool(sys.argv[1:], 8, max_idle=0.3)
+held = [pool.getconn() for _ in range(8)]
+for conn in held:
+    conn.cursor().execute("SELECT 1")
+for conn in held:
+    conn.close()
+print("idle", flush=True)
+sys.stdin.read()
+while not pool.stats().closing:
+    gevent.sleep(0.01)
+gevent.sleep(0.2)
+"""
+
+
+def test_process_ends_while_connections_to_frozen_shards_are_closed(stoppable):
+    """The pool's thread must not run into the end of the interpreter: that crashes it."""
+    dsns, servers = stoppable
+    ending = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", END, *dsns.values()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert ending.stdout.readline() == "idle\n"
+    for server in servers:
+        server.pause()
+    assert ending.communicate(timeout=60)[0] == ""
+    assert ending.returncode == 0
