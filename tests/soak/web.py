@@ -24,7 +24,7 @@ from tests.soak.web_crowd import WebCrowd
 #: Seconds after the kill of a worker in which its clients may notice.
 _AFTERWARDS_S = 3.0
 #: The longest time between two restarts, and how long gunicorn may take to start and to end.
-_PAUSE_S, _START_S, _END_S = 8.0, 30.0, 40.0
+_PAUSE_S, _START_S, _END_S = 8.0, 30.0, 120.0
 RECOVERY_S = 40.0
 _BOOTED = re.compile(r"Booting worker with pid: (\d+)")
 _ENDED = re.compile(r"(?:Worker exiting \(pid: |Worker \(pid:)(\d+)\)")
