@@ -13,9 +13,11 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Answer
+from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.exactness import check_type_names
 from greenshard.executor.filling import BEGIN, Batch, filling, inlined, keying
 from greenshard.executor.gatherer import end, execute, gatherer, name_of
+from greenshard.executor.merging import buffered
 from greenshard.executor.physical import Physical
 from greenshard.executor.planned import Planned
 from greenshard.executor.reading import Rows, read_tables
@@ -115,7 +117,26 @@ class _Gathering:
         execute(e.session, self._physical, batch.send, e.timeout, e.noted)
 
     def _run(self, text: str | bytes, parameters: Any) -> Answer:
-        return self._e.last_stage(self._home, text, parameters, self._physical.shard)
+        """The answer, which must not need the connection any more: it may be lent to others."""
+        e, connection = self._e, self._physical.shard
+        cursor = e.parts.beside(connection, e.timeout)
+        e.run_last(self._home, cursor, text, parameters, connection)
+        try:
+            return buffered(e, cursor.fetchall(), cursor.description or ())
+        except (ValueError, OverflowError):
+            # A date beyond Python's; as text it fails when it is fetched, as it should.
+            return self._run_as_text(text, parameters)
+
+    def _run_as_text(self, text: str | bytes, parameters: Any) -> Answer:
+        e, home = self._e, self._home
+        own = e.parts.plain([home], e.timeout)[home]
+        casting = Casting(own, AsText.ALL, e.parts.own_time_zones)
+        cursor = e.parts.beside(self._physical.shard, e.timeout)
+        cursor.string_types = own.string_types
+        e.run_last(home, cursor, text, parameters, self._physical.shard)
+        columns = cursor.description or ()
+        cast = casting.casting(column.type_code for column in columns)
+        return buffered(e, cursor.fetchall(), columns, cast)
 
 
 def _is_of_the_text(error: errors.Error) -> bool:

@@ -82,6 +82,15 @@ class Parts:
         self._apply_typecasters(cursors, timeout)
         return cursors
 
+    def beside(self, connection: str, timeout: Timeout) -> RawCursor:
+        """A new cursor on a connection beside those of the shards, like those of `plain`.
+
+        Switches: the first time that a user's type is registered.
+        """
+        cursor = self._make(self._session.connection(connection), None)
+        self._apply_typecasters({connection: cursor}, timeout)
+        return cursor
+
     def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
         """Like `ready`, but the rows are tuples, whatever the row factory, from now on.
 
@@ -93,21 +102,17 @@ class Parts:
             row_factory.write(cursor, None)
         return cursors
 
-    def last(self, connection: str, timeout: Timeout) -> RawCursor:
-        """The cursor for a last stage on one connection, unnamed; its rows are the answer.
-
-        Args:
-            connection: A shard's name, or that of a connection beside those of the shards.
-            timeout: For what must be asked.
+    def last(self, shard: str, timeout: Timeout) -> RawCursor:
+        """The cursor for a last stage on one shard, unnamed; its rows are the answer.
 
         Switches: the first time that a user's type is registered.
         """
-        physical = self._session.connection(connection)
-        cursor = self._lasts.get(connection)
+        physical = self._session.physical(shard)
+        cursor = self._lasts.get(shard)
         if cursor is None or cursor.connection is not physical.raw:
-            cursor = self._lasts[connection] = self._make(physical, None)
+            cursor = self._lasts[shard] = self._make(physical, None)
             self._bridge(cursor)
-        self._apply_typecasters({connection: cursor}, timeout)
+        self._apply_typecasters({shard: cursor}, timeout)
         self.asked = cursor
         return cursor
 

@@ -187,27 +187,46 @@ class Planned(Execution):
         if self.stages is not None:
             self.stages.timings[shard].rows += rows
 
-    def last_stage(
-        self, shard: str, text: str | bytes, parameters: Any, name: str | None = None
-    ) -> Answer:
-        """Run the statement whose rows are the answer.
+    def last_stage(self, shard: str, text: str | bytes, parameters: Any) -> Answer:
+        """Run the statement whose rows are the answer, on one shard.
 
         Args:
             shard: Where.
             text: What, with psycopg2's placeholders.
             parameters: Their values; None if the text has no placeholders.
-            name: The connection, if it is not the shard's own.
 
         Switches: yes.
         """
-        connection = name or shard
-        cursor = self.parts.last(connection, self.timeout)
+        cursor = self.parts.last(shard, self.timeout)
+        outcome = self.run_last(shard, cursor, text, parameters)
+        return Answer({shard: cursor}, (), outcome, self.stages)
+
+    def run_last(
+        self,
+        shard: str,
+        cursor: RawCursor,
+        text: str | bytes,
+        parameters: Any,
+        connection: str | None = None,
+    ) -> Outcome:
+        """Run the statement of a last stage.
+
+        Args:
+            shard: Where.
+            cursor: What runs it.
+            text: What, with psycopg2's placeholders.
+            parameters: Their values; None if the text has no placeholders.
+            connection: The cursor's connection, if it is not the shard's own.
+
+        Switches: yes.
+        """
+        connection = connection or shard
         sent: tuple[Any, ...] = (text,) if parameters is None else (text, parameters)
         calls = {connection: partial(cursor.execute, *sent)}
         outcome = self.session.run(calls, self.timeout, noted=self.noted)
         self.stages = self.stages or Stages()
         self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})
-        return Answer({shard: cursor}, (), outcome, self.stages)
+        return outcome
 
 
 def limit(value: Value | None, given: Any) -> int | None:

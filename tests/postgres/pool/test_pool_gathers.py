@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from psycopg2.extras import RealDictCursor
 
 import greenshard
 from greenshard import Cluster, Sharded
@@ -129,3 +130,21 @@ def test_closed_pool_closes_them(make_pool, cluster, watch):
     assert gather(pool) == 3
     pool.close()
     eventually(lambda: set(watch.counts().values()) == {0})
+
+
+def test_answer_outlives_the_connection_that_it_was_made_on(make_pool, cluster, watch):
+    """Also one with a value that psycopg2 cannot read: it fails when it is fetched."""
+    pool = make_pool(cluster, max_lifetime=0.2)
+    with pool.connection() as conn, conn.cursor(cursor_factory=RealDictCursor) as cur:
+        cur.execute(f"SELECT 'å' AS letter, ({GATHERS}) AS middle")
+        other = conn.cursor()
+        other.execute(
+            f"SELECT 'infinity'::date + ({GATHERS}), '20000-01-01'::date, 1.50, ({GATHERS})"
+        )
+        gevent.sleep(0.3)
+        eventually(lambda: gevent.sleep(0.01) or pool.stats().gatherers.size == 0)
+        assert cur.fetchall() == [{"letter": "å", "middle": 3}]
+        with pytest.raises(ValueError, match="year"):
+            other.fetchone()
+        other.execute(f"SELECT ({GATHERS})")
+        assert other.fetchone() == (3,)
