@@ -78,4 +78,11 @@ class Bounds:
 
 
 #: For CI: short faults, and time for a machine that does a lot else.
-SHORT = Bounds(clients=60, slack_s=15.0, over_s=2.0, fault_pause_s=1.0, fault_s=0.8)
+SHORT = Bounds(
+    clients=60,
+    max_lifetime_s=60.0,
+    slack_s=15.0,
+    over_s=2.0,
+    fault_pause_s=1.0,
+    fault_s=0.8,
+)

@@ -27,6 +27,7 @@ _AFTERWARDS_S = 3.0
 _PAUSE_S, _START_S, _END_S = 8.0, 30.0, 120.0
 RECOVERY_S = 40.0
 _BOOTED = re.compile(r"Booting worker with pid: (\d+)")
+_READY = re.compile(r"Worker ready \(pid: (\d+)\)")
 _ENDED = re.compile(r"(?:Worker exiting \(pid: |Worker \(pid:)(\d+)\)")
 HERE = Path(__file__).resolve().parent
 
@@ -59,10 +60,13 @@ class Gunicorn:
         return self._log.read_text(errors="replace")
 
     def workers(self):
-        """The process ids of the workers that it has started and that have not ended."""
+        """The process ids of the workers; none while one is starting.
+
+        gunicorn waits long for a worker that it tells to end before it listens to signals.
+        """
         log = self.log()
-        begun = {int(pid) for pid in _BOOTED.findall(log)}
-        return sorted(begun - {int(pid) for pid in _ENDED.findall(log)})
+        begun, ready, ended = (set(each.findall(log)) for each in (_BOOTED, _READY, _ENDED))
+        return [] if begun - ready - ended else sorted(map(int, ready - ended))
 
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
@@ -107,21 +111,17 @@ class Unrest:
 
     def _go_on(self):
         while not self._stopped.wait(self._rand.uniform(0.3, 1) * _PAUSE_S):
+            while not (workers := self._gunicorn.workers()):
+                if self._stopped.wait(0.1):
+                    return
             kind = self._rand.choice(("reload", "kill"))
             if kind == "reload":
                 self._gunicorn.reload()
-            elif not self._kill():
-                continue
+            else:
+                self._last_kill = time.monotonic()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._rand.choice(workers), signal.SIGKILL)
             self.counts[kind] += 1
-
-    def _kill(self):
-        """Kill a worker; returns whether there was one."""
-        workers = self._gunicorn.workers()
-        if workers:
-            self._last_kill = time.monotonic()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._rand.choice(workers), signal.SIGKILL)
-        return bool(workers)
 
 
 class WebSoak(Part):
