@@ -22,6 +22,7 @@ class Bounds:
         pool_timeout_s, call_timeout_s, connect_timeout_s, grace_s: The pools' arguments.
         max_lifetime_s: Of their connections; short, so that connecting is often under way.
         slack_s: What a busy machine may add to a bound.
+        stall_s: For how long the process may do nothing at all.
         over_s: For how long a server may have more sessions than configured before it is told.
         fault_pause_s, fault_s: The longest time without a fault, and the longest fault.
         growth_mb: By how much the process may grow after its first quarter.
@@ -36,6 +37,7 @@ class Bounds:
     grace_s: float = 2.0
     max_lifetime_s: float = 5.0
     slack_s: float = 5.0
+    stall_s: float = 10.0
     over_s: float = 1.0
     fault_pause_s: float = 3.0
     fault_s: float = 3.0
@@ -82,6 +84,7 @@ SHORT = Bounds(
     clients=60,
     max_lifetime_s=60.0,
     slack_s=15.0,
+    stall_s=20.0,
     over_s=2.0,
     fault_pause_s=1.0,
     fault_s=0.8,

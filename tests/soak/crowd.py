@@ -15,8 +15,6 @@ from gevent.util import format_run_info
 import greenshard
 from tests.soak.work import MOMENTS, ClusterRequest, UnionRequest, ViewError, WrongAnswerError
 
-#: Errors that need no fault of a server: the time was up.
-_IMPATIENCE = (greenshard.PoolTimeout, greenshard.PoolFull, greenshard.QueryTimeout)
 #: Which shares of the requests are left alone, time out, are killed.
 _FATES = (40, 25, 35)
 #: How often they end at any time, and at each of the moments: most wait to take a connection.
@@ -115,18 +113,17 @@ class Crowd:
 
     def _judge(self, request, error):
         """Whether an error is one that there may be."""
-        name = type(error).__name__
-        if isinstance(error, _IMPATIENCE):
-            return name
-        told = getattr(error, "failures", ()) or (getattr(error, "shard", None) or "",)
-        # "s0 (gathering)" is a second connection to s0.
-        shards = {shard.partition(" ")[0] for shard in told}
-        known = isinstance(error, (greenshard.OperationalError, greenshard.InterfaceError))
-        known = known or isinstance(error, greenshard.FanoutError)
-        if not known or not all(map(self._faults.blame, shards)):
+        known = (greenshard.OperationalError, greenshard.InterfaceError, greenshard.FanoutError)
+        if not isinstance(error, known) or not self._faults.explain(causes(error)):
             told = "".join(traceback.format_exception(error))
             self._report.violation(f"{request}: an error without a cause:\n{told[-3000:]}")
-        return name
+        return type(error).__name__
+
+
+def causes(error):
+    """What has failed: pairs of a shard's name, "" for none, and the name of an error's class."""
+    failures = getattr(error, "failures", {}) or {getattr(error, "shard", None) or "": error}
+    return [(shard, type(each).__name__) for shard, each in failures.items()]
 
 
 class End:

@@ -9,6 +9,9 @@ import gevent
 
 from tests.soak.scene import RELAYED, Hogs
 
+#: Errors that need no fault of a server: the time was up. A busy machine is slow to connect, too.
+IMPATIENCE = ("PoolTimeout", "PoolFull", "QueryTimeout", "ShardUnavailable")
+
 #: Seconds after a fault's end in which its consequences may still be seen: the pool tries a shard
 #: that is down after pauses of up to 10 s, and a connection may stay unused for as long.
 AFTERWARDS_S = 30.0
@@ -43,6 +46,10 @@ class Faults:
         ended = self._last.get(shard, -AFTERWARDS_S)
         return shard in self._now or time.monotonic() - ended < AFTERWARDS_S
 
+    def explain(self, causes):
+        """Whether errors are of those that there may be; see `crowd.causes`."""
+        return all(kind in IMPATIENCE or self.blame(shard) for shard, kind in causes)
+
     def start(self):
         names = self._scene.names
         halves = (names[: len(names) // 2], names[len(names) // 2 :])
@@ -52,7 +59,7 @@ class Faults:
         """Let the last faults end."""
         self._stopped.set()
         gevent.joinall(self._running, raise_error=True)
-        self._scene.heal()
+        self._scene.shards.start()
 
     def _go_on(self, shards):
         while not self._stopped.wait(self._rand.uniform(0.2, 1) * self._pause_s):
@@ -77,14 +84,14 @@ class Faults:
             self._last[shard] = time.monotonic()
 
     def _kill(self, shard, lasting_s):
-        self._scene.shards[shard].kill()
+        _apart(self._scene.shards[shard].kill)
         gevent.sleep(lasting_s)
         self._scene.shards[shard].start()
 
     def _freeze(self, shard, lasting_s):
-        self._scene.shards[shard].pause()
+        _apart(self._scene.shards[shard].pause)
         gevent.sleep(lasting_s)
-        self._scene.shards[shard].resume()
+        _apart(self._scene.shards[shard].resume)
 
     def _exhaust(self, shard, lasting_s):
         hogs = Hogs(self._scene.dsns("hog", relayed=False)[shard])
@@ -111,3 +118,8 @@ class Faults:
         self._scene.tell_relay("reset")
         gevent.sleep(lasting_s / 10)
         self._scene.tell_relay("forward")
+
+
+def _apart(call):
+    """Call it in a thread: it looks through all processes, which must not stop the clients."""
+    gevent.get_hub().threadpool.apply(call)

@@ -54,7 +54,7 @@ class Part:
             "active_s": bounds.active_s,
             "idle_s": bounds.idle_s,
             "dead_s": bounds.dead_s,
-            "stall_s": bounds.slack_s,
+            "stall_s": bounds.stall_s,
         }
         self.observer = Observer(scene.superuser_dsns(), rules)
         rand = random.Random(f"{report.seed}/faults")
@@ -99,6 +99,8 @@ class Part:
                 self.report.progress(share)
             if early_mb is None and share > 0.25:
                 early_mb = memory_mb()
+        if early_mb is None:
+            early_mb = memory_mb()
         self.faults.stop()
         self.crowd.stop()
         self.crowd.look()

@@ -90,11 +90,6 @@ class Scene:
         """See `Relay.tell`."""
         self._relay.tell(command)
 
-    def heal(self):
-        """Let everything run."""
-        self.tell_relay("forward")
-        self.shards.start()
-
     def ask(self, shard, statement):
         """Ask a server, past everything."""
         dsn = self.superuser_dsns()[shard]

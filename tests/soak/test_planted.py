@@ -45,6 +45,7 @@ BOUNDS = Strict(
     call_timeout_s=0.5,
     grace_s=0.3,
     slack_s=0.4,
+    stall_s=0.4,
     over_s=0.3,
     growth_mb=30.0,
 )

@@ -12,6 +12,7 @@ import greenshard
 from greenshard import Cluster
 from greenshard.ext.flask import GreenShard
 from tests.soak import items
+from tests.soak.crowd import causes
 from tests.soak.scene import TABLES
 from tests.soak.work import MARK
 
@@ -108,7 +109,7 @@ def failed(error):
 def told_of(error):
     return {
         "error": type(error).__name__,
-        "shards": sorted(error.failures) or [error.shard],
+        "causes": causes(error),
         "committed": error.committed,
         "message": str(error),
     }

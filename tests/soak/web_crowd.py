@@ -17,8 +17,6 @@ from tests.soak.ledger import COMMITTED, UNKNOWN
 
 #: What is asked for, and how often.
 _VIEWS = {"read": 50, "mark": 8, "write": 25, "sleep": 2, "stream": 12}
-#: Errors of the application that need no fault of a server.
-_IMPATIENCE = {"PoolTimeout", "PoolFull", "QueryTimeout"}
 #: A length of 400 lines of a stream.
 _STREAM = 400 * 510
 _ABORT = struct.pack("ii", 1, 0)
@@ -166,8 +164,7 @@ class WebCrowd:
         """Whether an error is one that there may be."""
         if entry is not None and entry.outcome == UNKNOWN:
             entry.committed = tuple(told["committed"])
-        shards = {(shard or "").partition(" ")[0] for shard in told["shards"]}
-        if told["error"] not in _IMPATIENCE and not all(map(self._faults.blame, shards)):
+        if not self._faults.explain(told["causes"]):
             self._report.violation(f"{view} {number}: an error without a cause: {told}")
         return told["error"]
 
