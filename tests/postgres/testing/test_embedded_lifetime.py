@@ -120,8 +120,10 @@ def test_nothing_is_left_after_an_exception(owner, temporary):
 
 @pytest.mark.parametrize("delay_s", [0.02, 0.1, 0.3, 0.6])
 def test_nothing_is_left_after_control_c_during_start(owner, temporary, delay_s):
+    # Python's own look for a temporary directory leaves a file if it is interrupted.
     interrupt = (
-        "import signal; signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "import signal, tempfile; tempfile.gettempdir()\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         f"signal.setitimer(signal.ITIMER_REAL, {delay_s})\n"
     )
     status, _ = ended(owner(f"{interrupt}with Shards(2): time.sleep(60)"))
