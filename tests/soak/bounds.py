@@ -82,7 +82,6 @@ class Bounds:
 #: For CI: short faults, and time for a machine that does a lot else.
 SHORT = Bounds(
     clients=60,
-    max_lifetime_s=60.0,
     slack_s=15.0,
     stall_s=20.0,
     over_s=2.0,
