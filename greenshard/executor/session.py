@@ -192,7 +192,7 @@ class Session:
     def check_alive(self) -> None:
         """Refuse if there is no shard left to talk to."""
         if not self.alive:
-            gone = {name: self._gone(name) for name in self.shards}
+            gone = {name: self._gone(name) for name in self.broken or self.shards}
             raise errors.from_shards(gone, len(self.shards))
 
     def bury(self) -> list[str]:

@@ -49,6 +49,24 @@ def test_backend_that_ends_within_a_lease_is_replaced_in_the_next(pool, watch):
     assert after[1] != pids[1]
 
 
+def test_error_names_only_shards_that_were_connected(pool, watch):
+    conn = pool.getconn()
+    with conn.on("s0"):
+        conn.cursor().execute("SELECT 1")
+    watch.ask(
+        "s0",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = %s",
+        NAME,
+    )
+    with conn.on("s0"), pytest.raises(greenshard.Error):
+        conn.cursor().execute("SELECT 1")
+    with pytest.raises(greenshard.Error) as caught:
+        conn.commit()
+    assert caught.value.shard == "s0"
+    conn.close()
+
+
 def test_connection_is_checked_after_it_was_idle(make_pool):
     pool = make_pool(check_after=0)
     assert request(pool) == request(pool)
