@@ -11,7 +11,7 @@
    that name, and the user's own text runs beside it.
 
 Where a name is qualified, or is that of a view, or two tables have the same one, the text is
-written anew.
+written anew; so it is where `shortening` spares a column, as it does o_comment.
 
 Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server.
 """
@@ -19,6 +19,7 @@ Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -30,9 +31,11 @@ from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
 from greenshard.planner.query import Condition, Query, Table, queries, tables
 from greenshard.planner.restriction import Restriction
+from greenshard.planner.shortening import shortened
 from greenshard.planner.tree import equated, names_of, unwrap
 from greenshard.planner.views import put_views, unqualify_columns
 from greenshard.planner.whole_rows import telling_row
+from greenshard.planner.writing import Unwritable
 
 STRATEGY = "gather"
 _LONGEST_NAME = 63
@@ -41,14 +44,26 @@ _LONGEST_NAME = 63
 def plan_gather(candidate: Candidate) -> Gather | Refusal:
     """Run the query in one place."""
     try:
-        return _Gathering(candidate).plan()
+        shorter = shortened(candidate)
+        if shorter is not None:
+            with suppress(Unwritable):
+                return _Gathering(candidate, shorter).plan()
+        return _Gathering(candidate, candidate).plan()
     except Unplannable as unplannable:
         return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
 
 
 class _Gathering:
-    def __init__(self, candidate: Candidate) -> None:
+    """A query.
+
+    Args:
+        candidate: As the user wrote it.
+        final: As it runs over the gathered rows.
+    """
+
+    def __init__(self, candidate: Candidate, final: Candidate) -> None:
         self._candidate = candidate
+        self._final = final
 
     def plan(self) -> Gather:
         candidate = self._candidate
@@ -103,7 +118,7 @@ class _Gathering:
     def _table(self, relation: Relation, name: str) -> GatheredTable:
         places = [each for each in self._candidate.restrictions if each.table.relation is relation]
         table = places[0].table
-        columns = self._columns(relation, [each.table for each in places])
+        columns = self._columns(relation)
         shown = ", ".join(quoted(column.name) for column in columns)
         qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
         read = parse_select(f"SELECT {shown} FROM {qualified}")
@@ -122,9 +137,10 @@ class _Gathering:
             tuple(sorted(_sought(self._candidate.query, [each.table for each in places]))),
         )
 
-    def _columns(self, relation: Relation, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
+    def _columns(self, relation: Relation) -> tuple[GatheredColumn, ...]:
         """The columns that the text can mean; one at least, for the rows are to be counted."""
-        names = set().union(*map(self._candidate.mentions.of, places))
+        places = [table for table in self._final.tables if table.relation is relation]
+        names = set().union(*map(self._final.mentions.of, places))
         needed = [column for column in relation.columns if column.name in names]
         return tuple(
             GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
@@ -141,12 +157,17 @@ class _Gathering:
             every: Whether reference tables are among them.
         """
         if self._is_plain:
-            return self._candidate.own_sql
+            return self._plain_sql
         return self._candidate.write(self._renamed(names, every))
+
+    @cached_property
+    def _plain_sql(self) -> Sql:
+        final = self._final
+        return final.own_sql if final is self._candidate else final.write(final.select)
 
     def _renamed(self, names: dict[tuple[str, str], str], every: bool) -> Any:
         """The query with the temporary tables' names, and views as their queries."""
-        made = copy(self._candidate.select)
+        made = copy(self._final.select)
         query = self._candidate.bind(made)
         for table in tables(query):
             if table.system:
