@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.candidate import Candidate
@@ -31,24 +30,15 @@ from greenshard.planner.query import Condition, Join, Query, Table, queries
 
 def shortened(candidate: Candidate) -> Candidate | None:
     """A query without what the shards have tested; None if that would spare no column."""
-    spared = _only_tested(candidate)
+    tested = _names(condition.node for condition in _tested(candidate))
+    spared = tested & _columns(candidate) if tested else set()
     while spared:
         made = _without(candidate, spared)
         needed = spared & _columns(made)
         if not needed:
             return made
-        spared -= needed  # there is a star, or USING
+        spared -= needed  # by something else
     return None
-
-
-def _only_tested(candidate: Candidate) -> set[str]:
-    """The columns that stand in tested conditions and in no other expression."""
-    conditions = [condition.node for condition in _tested(candidate)]
-    if not conditions:
-        return set()
-    tested = Counter(names[-1] for names in _names(conditions))
-    everywhere = Counter(name for names in _names(candidate.roots) for name in names)
-    return {name for name in _columns(candidate) if 0 < tested[name] == everywhere[name]}
 
 
 def _without(candidate: Candidate, columns: set[str]) -> Candidate:
@@ -56,7 +46,7 @@ def _without(candidate: Candidate, columns: set[str]) -> Candidate:
     made = copy(candidate.select)
     query = candidate.bind(made)
     for condition in list(_tested(replace(candidate, query=query))):
-        if any(names[-1] in columns for names in _names([condition.node])):
+        if not columns.isdisjoint(_names([condition.node])):
             condition.node.CopyFrom(expression("true"))
     return replace(candidate, query=query)
 
@@ -95,10 +85,11 @@ def _is_same_anywhere(condition: Condition, functions: Functions) -> bool:
     return all(type_name(each) != "SQLValueFunction" for each in walk(condition.node))
 
 
-def _names(roots: Iterable[Message]) -> Iterator[tuple[str, ...]]:
-    """What the column references are."""
-    for root in roots:
-        for message in walk(root):
-            if type_name(message) == "ColumnRef":
-                reference: Any = message
-                yield tuple(each.string.sval for each in reference.fields)
+def _names(roots: Iterable[Message]) -> set[str]:
+    """What columns are called in expressions."""
+    return {
+        str(message.fields[-1].string.sval)
+        for root in roots
+        for message in walk(root)
+        if type_name(message) == "ColumnRef"
+    }

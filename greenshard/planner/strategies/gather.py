@@ -4,14 +4,14 @@
     LEFT JOIN orders ON o_custkey = c_custkey AND o_comment NOT LIKE '%%x%%'
     GROUP BY c_custkey
 
-1. Of `orders`, the columns o_custkey, o_orderkey and o_comment are named.
-2. What the text says of its rows alone is said to the shards:
-       SELECT o_orderkey, o_custkey, o_comment FROM orders WHERE o_comment NOT LIKE '%%x%%'
-3. Their rows go into a temporary table called orders, which PostgreSQL finds before any other of
-   that name, and the user's own text runs beside it.
+1. What the text says of rows of `orders` alone is said to the shards. Of the columns that it
+   names, o_comment is needed for nothing else, and need not come, see `shortening`:
+       SELECT o_orderkey, o_custkey FROM orders WHERE o_comment NOT LIKE '%%x%%'
+2. These rows go into a temporary table called orders, which PostgreSQL finds before any other of
+   that name, and the text runs beside it, without that condition.
 
-Where a name is qualified, or is that of a view, or two tables have the same one, the text is
-written anew; so it is where `shortening` spares a column, as it does o_comment.
+It is the user's own text if no column is spared so, no name is qualified or that of a view, and no
+two tables have the same one.
 
 Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server.
 """

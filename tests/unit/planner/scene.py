@@ -165,6 +165,11 @@ VIEWS = {
         FROM public.orders
         WHERE (o_totalprice > (500)::numeric)
     """,
+    "noted_orders": """
+        SELECT o_orderkey, o_custkey
+        FROM public.orders
+        WHERE (o_comment <> 'a'::text)
+    """,
     "order_lines": """
         SELECT o.o_orderkey AS key, o.o_custkey AS customer, l.l_quantity AS quantity,
             l.l_linenumber AS line
@@ -196,6 +201,7 @@ VIEWS = {
 #: For each view its columns' names and types.
 _VIEW_COLUMNS = {
     "big_orders": "o_orderkey bigint\no_custkey bigint\nprice numeric(15,2)",
+    "noted_orders": "o_orderkey bigint\no_custkey bigint",
     "order_lines": "key bigint\ncustomer bigint\nquantity numeric(15,2)\nline integer",
     "national": "id integer\nname text\nregion text",
     "per_customer": "customer bigint\nn bigint\ntotal numeric",
