@@ -101,24 +101,40 @@ class Housekeeper:
             self._wake.wait(pause_s)
 
     def _begin(self, process: Process) -> None:
-        for chore, greenlet in tuple(self._chores.items()):
+        for chore, news in self._chores.items():
             if chore.recalled:
-                greenlet.kill(block=False)
+                news.set()
         while self._todo:
             chore = self._todo.popleft()
-            self._chores[chore] = _green.spawn(self._do, process, chore)
+            self._chores[chore] = _green.Event()
+            _green.spawn(self._do, process, chore)
 
     def _do(self, process: Process, chore: Chore) -> None:
-        """Open what a chore says; what cannot be opened is no concern of it."""
+        """Open what a chore says, unless it is called off, and give its slot back.
+
+        Nobody kills this greenlet: one that is killed before it first runs, or while it gives the
+        slot back, would leave the slot with nobody. What is killed is a greenlet of its own that
+        connects, and owes nothing.
+        """
+        news = self._chores[chore]
+        connecting = None
         try:
             if not chore.recalled:
-                Supply(process, chore.lease).make_ready(chore.shards, process.connect_timeout_s)
-        except _green.GreenletExit:
-            pass  # called off
+                connecting = _green.spawn(self._connect, process, chore, news)
+                news.wait()
         finally:
+            if connecting is not None:
+                connecting.kill()  # waits for it; if it has ended, this does nothing
             process.give_back(chore.lease)
-            self._chores.pop(chore, None)
+            del self._chores[chore]
             self._nudge()
+
+    def _connect(self, process: Process, chore: Chore, news: Any) -> None:
+        """Open what a chore says; what cannot be opened is no concern of it."""
+        try:
+            Supply(process, chore.lease).make_ready(chore.shards, process.connect_timeout_s)
+        finally:
+            news.set()
 
 
 _every: weakref.WeakSet[Housekeeper] = weakref.WeakSet()
