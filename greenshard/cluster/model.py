@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from greenshard.cluster.mistakes import Mistakes, kind, place
+from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.names import BadName, TableName, column_name
 from greenshard.cluster.placement import Placement
 from greenshard.cluster.slots import Hash
@@ -168,7 +168,7 @@ def read_shards(given: Any, mistakes: Mistakes) -> dict[str, Shard]:
 def _shard(name: Any, given: Any, mistakes: Mistakes) -> Shard:
     at = place("shards", name)
     if not isinstance(name, str) or not name:
-        mistakes.add("shards", f"a shard's name must be text, not {name!r}")
+        mistakes.add("shards", f"a shard's name must be text, not {shown(name)}")
     if isinstance(given, Shard) and given.name != name:
         mistakes.add(at, f"has the name {given.name} of its own")
     primary: Any

@@ -77,6 +77,12 @@ def _folded(identifier: str) -> str:
     else:
         # Like PostgreSQL, which in UTF-8 folds the letters of ASCII only.
         name = re.sub("[A-Z]+", lambda letters: letters[0].lower(), identifier)
-    if len(name.encode(errors="replace")) > MAX_BYTES:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise BadName("holds half of a surrogate pair") from None
+    if size > MAX_BYTES:
         raise BadName(f"is longer than {MAX_BYTES} bytes")
+    if "\0" in name:
+        raise BadName("holds a NUL character")
     return name

@@ -45,6 +45,7 @@ class Placement(ABC):
 
 def unknown_shards(at: str, named: Iterable[object], shards: Sequence[str]) -> Iterator[Mistake]:
     """The mistakes of naming shards that the cluster does not have."""
+    known = frozenset(shards)
     for name in dict.fromkeys(map(str, named)):
-        if name not in shards:
+        if name not in known:
             yield at, f"there is no shard {name}"

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from greenshard.cluster.hashing import HASHED_TYPES, row_hash
-from greenshard.cluster.mistakes import kind
+from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
 
 MAX_SLOTS = 2**31 - 1
@@ -52,7 +52,7 @@ class Hash(Placement):
         if not is_int(self.slots):
             yield "slots", f"must be a number, not {kind(self.slots)}"
         elif not 1 <= self.slots <= MAX_SLOTS:
-            yield "slots", f"must be from 1 to {MAX_SLOTS}, not {self.slots}"
+            yield "slots", f"must be from 1 to {MAX_SLOTS}, not {shown(self.slots)}"
         elif self.assignment is not None:
             yield from self._assignment_mistakes(self.assignment, shards)
         elif self.slots < len(shards):
@@ -84,4 +84,4 @@ def is_int(value: object) -> bool:
 def some(values: Sequence[object]) -> str:
     """The first few of many."""
     more = ", ..." if len(values) > SHOWN else ""
-    return ", ".join(map(repr, values[:SHOWN])) + more
+    return ", ".join(map(shown, values[:SHOWN])) + more

@@ -17,24 +17,37 @@ Only what TOML adds is checked here: that the keys exist and have the right shap
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from greenshard import errors
-from greenshard.cluster.mistakes import Mistakes, kind, place
+from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.placement import Placement
 from greenshard.cluster.rules import Function, Unknown
-from greenshard.cluster.slots import Hash, is_int
+from greenshard.cluster.slots import MAX_SLOTS, Hash, is_int
 from greenshard.cluster.values import List, Range
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Of a file. Reading it takes the CPU half a second for each MB."""
+
+MAX_VALUES = 2**20
+"""Of a list placement, and slots that are assigned one by one. Each takes 100 bytes of memory."""
+
+# tomllib takes the square of the number of a dotted key's parts: 9 s for 20,000 of them.
+_LONG_KEY = re.compile(r"""(?:\.[ \t]*[\w"'-]+[ \t]*){100}""")
+_SLOTS = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
+_TOO_DEEP = "is nested too deeply"
 
 
 @dataclass(frozen=True)
@@ -57,16 +70,45 @@ def read_file(path: str | PathLike[str]) -> dict[str, Any]:
     """Parse a TOML file.
 
     Raises:
-        errors.ProgrammingError: It cannot be read, or is not TOML.
+        errors.ProgrammingError: It cannot be read, is too large, or is not TOML.
+    """
+    written = _read_bytes(path)
+    if len(written) > MAX_BYTES:
+        limit = f"{MAX_BYTES // 2**20} MB"
+        raise errors.ProgrammingError(f"{path} is larger than {limit}", code="GS106")
+    try:
+        text = written.decode("utf-8-sig")  # editors of Windows write a byte order mark
+        if _LONG_KEY.search(text):
+            raise errors.ProgrammingError(f"{path} {_TOO_DEEP}", code="GS106")
+        document: dict[str, Any] = tomllib.loads(text)
+    except ValueError as error:  # a TOMLDecodeError, or bytes that are not UTF-8
+        raise errors.ProgrammingError(f"{path} is not TOML: {error}", code="GS106") from error
+    except RecursionError:
+        raise errors.ProgrammingError(f"{path} {_TOO_DEEP}", code="GS106") from None
+    return document
+
+
+def _read_bytes(path: str | PathLike[str]) -> bytes:
+    """The file's bytes, or of a large one the first ones, so many that it is seen to be too large.
+
+    Also of a pipe, as the shell's ``<(...)`` is. That no one has open for writing is empty: to wait
+    for a writer would hold up the process, for ever if there is none.
     """
     try:
-        document: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb", opener=_open_nowait) as file:
+            os.set_blocking(file.fileno(), True)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise errors.ProgrammingError(f"{path} cannot be read: {why}", code="GS106") from error
-    except ValueError as error:  # a TOMLDecodeError, or bytes that are not UTF-8
-        raise errors.ProgrammingError(f"{path} is not TOML: {error}", code="GS106") from error
-    return document
+    except ValueError as error:  # the path holds a NUL
+        raise errors.ProgrammingError(
+            f"{shown(path)} cannot be read: {error}", code="GS106"
+        ) from error
+
+
+def _open_nowait(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
@@ -164,21 +206,26 @@ def _placement(path: _Path, entry: Any, mistakes: Mistakes) -> Placement | None:
 
 
 def _hash(path: _Path, entry: Mapping[str, Any]) -> Hash:
+    slots = entry.get("slots", Hash.slots)
     assignment = None
     if "assignment" in entry:
-        assignment = _by_value((*path, "assignment"), entry["assignment"], _slots)
-    return Hash(entry.get("slots", Hash.slots), assignment)
+        count = slots if is_int(slots) and slots <= MAX_SLOTS else MAX_SLOTS
+        expand = partial(_slots, count)
+        assignment = _by_value((*path, "assignment"), entry["assignment"], expand)
+    return Hash(slots, assignment)
 
 
-def _slots(path: _Path, written: Any) -> Iterator[int]:
+def _slots(count: int, path: _Path, written: Any) -> Iterator[int]:
     """Slots as numbers, or as texts like "0-127"."""
     if is_int(written):
         yield written
         return
-    first, _, last = str(written).partition("-")
-    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise _Unreadable(path, f'must be a slot, or slots as in "0-127", not {written!r}')
-    yield from range(int(first), int(last) + 1)
+    match = _SLOTS.fullmatch(written) if isinstance(written, str) else None
+    if match is None or int(match[1]) > int(match[2]):
+        raise _Unreadable(path, f'must be a slot, or slots as in "0-127", not {shown(written)}')
+    if int(match[2]) >= count:
+        raise _Unreadable(path, f"there are no slots {written}: the last one is {count - 1}")
+    yield from range(int(match[1]), int(match[2]) + 1)
 
 
 def _list_placement(path: _Path, entry: Mapping[str, Any]) -> List:
@@ -193,6 +240,7 @@ def _by_value(
     if not isinstance(written, Mapping):
         raise _Unreadable(path, "must be a table with a list of values for each shard")
     shard_of: dict[Any, str] = {}
+    left = MAX_VALUES
     for shard, listed in written.items():
         if not isinstance(listed, list):
             raise _Unreadable((*path, shard), f"must be a list, not {kind(listed)}")
@@ -200,9 +248,11 @@ def _by_value(
             if isinstance(each, (list, dict)):
                 raise _Unreadable((*path, shard), f"must be a list of values, not of {kind(each)}s")
             for value in expand((*path, shard), each):
-                if shard_of.setdefault(value, shard) != shard:
-                    other = shard_of[value]
-                    raise _Unreadable((*path, shard), f"{value!r} is on shard {other} already")
+                left -= 1
+                if left < 0:
+                    raise _Unreadable(path, f"there are more than {MAX_VALUES:,} values")
+                if (other := shard_of.setdefault(value, shard)) != shard:
+                    raise _Unreadable((*path, shard), f"{shown(value)} is on shard {other} already")
     return shard_of
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from greenshard.cluster.mistakes import kind
+from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
 from greenshard.cluster.slots import is_int
 
@@ -146,7 +146,7 @@ def _strange_values(values: Iterable[Any], type_name: str) -> str | None:
     if fits is None:
         return None
     strange = next((v for v in values if v is not None and not fits(v)), None)
-    return None if strange is None else f"the placement's value {strange!r} is no {type_name}"
+    return None if strange is None else f"the placement's value {shown(strange)} is no {type_name}"
 
 
 def _is_uuid(value: Any) -> bool:
