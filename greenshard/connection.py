@@ -25,6 +25,7 @@ from greenshard.arguments import (
     timeout_attribute,
 )
 from greenshard.cursor import Cursor, cursor_class
+from greenshard.executor.deadline import Deadline
 from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.opening import (
     GATHER_LIMIT,
@@ -272,7 +273,7 @@ class Connection(Settings, RawConnection):
         session.check()
         with session.taken(), self._ours():
             try:
-                commit_all(session, self.timeout, wrote=self._wrote)
+                commit_all(session, Deadline(self.timeout), wrote=self._wrote)
             finally:
                 self._ended()
 

@@ -29,6 +29,7 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
 )
+from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.planner import commits
@@ -40,10 +41,12 @@ _CHECK = (
 )
 
 
-def commit_all(session: Session, timeout_s: float | None, *, wrote: bool) -> None:
+def commit_all(session: Session, timeout: Timeout, *, wrote: bool) -> None:
     """Commit on every shard that has a transaction open.
 
     Args:
+        timeout: What all steps together may take. To end what did not end in time takes the
+            session's grace time at most, once more.
         wrote: Whether a statement of the transaction may have written.
 
     Raises:
@@ -57,19 +60,22 @@ def commit_all(session: Session, timeout_s: float | None, *, wrote: bool) -> Non
     several = len(session.shards) > 1
     failed = [p.shard for p in opened if p.transaction_status == TRANSACTION_FAILED]
     if several and wrote and (failed or lost):
-        rollback_all(session, timeout_s)
+        rollback_all(session, timeout)
         raise _cannot_commit([*lost, *failed])
     if not (wrote and len(opened) > 1):
-        _commit(session, opened, timeout_s)
+        _commit(session, opened, timeout)
         return
-    writers = _check(session, opened, timeout_s)
+    writers = _check(session, opened, timeout)
+    if seconds_left(timeout) == 0:
+        rollback_all(session, timeout)
+        raise _out_of_time(timeout)
     if len(writers) == 1:
-        _commit(session, writers, timeout_s)
+        _commit(session, writers, timeout)
         opened.remove(writers[0])
-    _commit(session, opened, timeout_s)
+    _commit(session, opened, timeout)
 
 
-def rollback_all(session: Session, timeout_s: float | None) -> None:
+def rollback_all(session: Session, timeout: Timeout) -> None:
     """Roll back on every shard that has a transaction open.
 
     A shard that cannot be asked loses its connection, which rolls back too.
@@ -86,7 +92,7 @@ def rollback_all(session: Session, timeout_s: float | None) -> None:
         for physical in session.alive
         if physical.in_transaction
     }
-    outcome = session.run(calls, timeout_s, tolerant=len(session.physicals) > 1, cancellable=False)
+    outcome = session.run(calls, timeout, tolerant=len(session.physicals) > 1, cancellable=False)
     for shard in outcome.failures:
         session.physicals[shard].discard()
 
@@ -103,31 +109,40 @@ def refuse_commit(text: str) -> None:
         raise _cannot_commit([])
 
 
-def _check(session: Session, opened: Sequence[Physical], timeout_s: float | None) -> list[Physical]:
+def _check(session: Session, opened: Sequence[Physical], timeout: Timeout) -> list[Physical]:
     """Let fail what can; returns the shards that wrote."""
     cursors = {physical.shard: RawCursor(physical.raw) for physical in opened}
     try:
-        session.run({s: partial(c.execute, _CHECK) for s, c in cursors.items()}, timeout_s)
+        session.run({s: partial(c.execute, _CHECK) for s, c in cursors.items()}, timeout)
     except BaseException:
-        rollback_all(session, timeout_s)
+        rollback_all(session, timeout)
         raise
     return [p for p in opened if cursors[p.shard].fetchone() == (True,)]
 
 
-def _commit(session: Session, opened: Sequence[Physical], timeout_s: float | None) -> None:
+def _commit(session: Session, opened: Sequence[Physical], timeout: Timeout) -> None:
     calls = {p.shard: partial(RawConnection.commit, p.raw) for p in opened}
     try:
-        outcome = session.run(calls, timeout_s, tolerant=True, cancellable=False)
+        outcome = session.run(calls, timeout, tolerant=True, cancellable=False)
     except BaseException:
         # By now every COMMIT has ended, or lost its connection.
         left = [p.shard for p in opened if not p.alive or p.in_transaction]
         if left and len(left) < len(opened):
             logger.critical("a transaction was not, or not known to be, committed on %s", left)
-        rollback_all(session, timeout_s)
+        rollback_all(session, timeout)
         raise
     if outcome.failures:
-        rollback_all(session, timeout_s)
+        rollback_all(session, timeout)
         raise _partly_committed(tuple(outcome.jobs), outcome.failures)
+
+
+def _out_of_time(timeout: Timeout) -> errors.QueryTimeout:
+    return errors.QueryTimeout(
+        f"the checks before COMMIT took all of {seconds_allowed(timeout):g} s; "
+        "the transaction is rolled back on all shards",
+        code="GS301",
+        hint="Raise the timeout, or look at what deferred constraints and triggers do.",
+    )
 
 
 def _cannot_commit(shards: Sequence[str]) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import gevent
 import psycopg2
@@ -59,6 +60,35 @@ def test_commit_that_does_not_reach_the_shard(scene, behaviour):
     scene.heal()
     eventually(lambda: not scene.sessions(VICTIM))
     assert scene.rows(VICTIM) == []
+
+
+@pytest.fixture
+def slow_trigger(scene):
+    """The check of deferred constraints takes 0.8 s on one shard."""
+    scene.ask(
+        VICTIM,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_sleep(0.8); RETURN NULL; END';"
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON writes DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    yield
+    scene.close()
+    scene.heal()
+    eventually(lambda: not scene.sessions(VICTIM))
+    scene.ask(VICTIM, "DROP FUNCTION slow CASCADE")
+
+
+@pytest.mark.usefixtures("slow_trigger")
+def test_steps_of_a_commit_that_hangs_share_its_timeout(scene):
+    conn = scene.connect(timeout=1.0)
+    write(conn, 1)
+    scene.relay.tell("silence", "COMMIT")
+    started = time.monotonic()
+    with pytest.raises(greenshard.PartialCommitError):
+        conn.commit()
+    lasted = time.monotonic() - started - conn._session.grace_s
+    assert 0.8 < lasted < 1.0 + 0.75, "COMMIT had a timeout of its own"
 
 
 @pytest.mark.parametrize("behaviour", ["silence-after", "reset-after"])

@@ -9,6 +9,8 @@ from psycopg2.extensions import (
 )
 
 from greenshard import errors
+from greenshard.executor import deadline
+from greenshard.executor.deadline import Deadline, seconds_left
 from greenshard.executor.session import Session
 from greenshard.transaction import commit
 
@@ -25,6 +27,7 @@ class FakeShard:
         self.transaction_status = TRANSACTION_STATUS_INTRANS if opened else TRANSACTION_STATUS_IDLE
         self.wrote = wrote
         self.fails_at = None
+        self.takes = lambda name: None
         self._log = log
 
     @property
@@ -33,6 +36,7 @@ class FakeShard:
 
     def step(self, name):
         self._log.append(f"{name} {self.shard}")
+        self.takes(name)
         if self.fails_at == name:
             self.transaction_status = TRANSACTION_STATUS_INERROR
             raise psycopg2.errors.UniqueViolation(f"{name} failed")
@@ -150,6 +154,53 @@ def test_commit_that_fails_on_one_of_several_writers_tells_who_has_committed(thr
     assert error.code == "GS502"
     assert "s1: commit failed" in str(error)
     assert not any(shard.alive and shard.in_transaction for shard in three)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What the time is; moved on by `takes` of a shard."""
+
+    class Clock:
+        now = 100.0
+
+        @classmethod
+        def monotonic(cls):
+            return cls.now
+
+    monkeypatch.setattr(deadline, "time", Clock)
+    return Clock
+
+
+class TimedSession(Session):
+    """Notes how many seconds each of its steps gets; not even a fake clock times them out."""
+
+    def run(self, calls, timeout, **options):
+        self.allowed = [*getattr(self, "allowed", ()), seconds_left(timeout)]
+        return super().run(calls, None, **options)
+
+
+def timed_session(three, clock, takes):
+    def move(name):
+        clock.now += takes.get(name, 0.0)
+
+    three[0].takes = move
+    return TimedSession(three, {}, [shard.shard for shard in three], 5.0)
+
+
+def test_steps_of_a_commit_share_one_timeout(three, clock):
+    three[0].wrote = three[2].wrote = False
+    session = timed_session(three, clock, {"check": 0.75})
+    commit.commit_all(session, Deadline(1.0), wrote=True)
+    assert session.allowed == [1.0, 0.25, 0.25]
+
+
+def test_checks_that_take_all_the_time_leave_nothing_committed(three, clock, log):
+    session = timed_session(three, clock, {"check": 1.5})
+    with pytest.raises(errors.QueryTimeout, match="took all of 1 s") as caught:
+        commit.commit_all(session, Deadline(1.0), wrote=True)
+    assert caught.value.code == "GS301"
+    assert sorted(log[3:]) == ["rollback s0", "rollback s1", "rollback s2"]
+    assert not any(shard.in_transaction for shard in three)
 
 
 def test_failed_transaction_is_rolled_back_on_all_shards_and_says_so(three, log):
