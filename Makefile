@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout compat differential soak clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout compat differential fuzz soak clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -25,6 +25,7 @@ help:
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
+	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
 
 demo: $(VENV)/.has-demo
@@ -84,6 +85,10 @@ compat: $(VENV)/.has-test
 differential: $(VENV)/.has-test
 	@echo "==> differential: random statements over 1, 2 and 4 shards, against one server"
 	@$(BIN)/python -m tests.differential.nightly $(ARGS)
+
+fuzz: $(VENV)/.has-test
+	@echo "==> fuzz: the wire breaks at each byte; what must hold is looked at each time"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 soak: $(VENV)/.has-test
 	@echo "==> soak: 200 clients, shards that fail, workers that are killed; what must hold is watched"

@@ -327,15 +327,36 @@ def refused(
     return error
 
 
-def note_committed(error: Error, shards: Sequence[str]) -> None:
-    """Tell with an error that a write is committed on some shards nevertheless."""
+def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str]) -> None:
+    """Tell with an error in autocommit mode that a write is, or may be, committed somewhere."""
     error.committed = tuple(shards)
-    error.hint = (
-        f"In autocommit mode it is done and committed on {', '.join(shards)}; "
-        "run it in a transaction to have it on all shards or on none."
+    hints = [_doubt(doubtful)] if doubtful else []
+    if shards:
+        hints.append(
+            f"In autocommit mode it is done and committed on {', '.join(shards)}; "
+            "run it in a transaction to have it on all shards or on none."
+        )
+    _give_hint(error, " ".join(hints))
+
+
+def note_doubt(error: Error, shards: Sequence[str]) -> None:
+    """Tell with an error that COMMIT was sent to some shards, and its answer is lost."""
+    _give_hint(error, _doubt(shards))
+
+
+def _doubt(shards: Sequence[str]) -> str:
+    return (
+        f"It may be committed on {', '.join(shards)}, or not: the connection was lost before the "
+        "answer came. Look there before you repeat it."
     )
+
+
+def _give_hint(error: Error, hint: str) -> None:
     text = str(error.args[0]).rstrip("\n") if error.args else ""
-    error.args = (f"{text}\nHINT:  {error.hint}", *error.args[1:])
+    if error.hint is not None:
+        text = text.removesuffix(f"\nHINT:  {error.hint}")
+    error.hint = hint
+    error.args = (f"{text}\nHINT:  {hint}", *error.args[1:])
 
 
 def _one_line(error: BaseException) -> str:

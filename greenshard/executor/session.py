@@ -13,7 +13,7 @@ from greenshard import _green, errors
 from greenshard._driver import TRANSACTION_FAILED, TRANSACTION_IDLE
 from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
-from greenshard.executor.physical import Physical
+from greenshard.executor.physical import Physical, autocommit
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -284,9 +284,8 @@ class Session:
         done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
         if failures and not (tolerant and done):
             error = self._raised(failures)
-            committed = [name for name in done if self._is_idle(name)] if writes else []
-            if committed and isinstance(error, errors.Error):
-                errors.note_committed(error, committed)
+            if writes and isinstance(error, errors.Error):
+                self._tell_fate(error, jobs)
             raise error
         return Outcome(done, failures)
 
@@ -322,8 +321,19 @@ class Session:
             failures.update(dict.fromkeys((job.shard for job in late), _timeout(late, timeout_s)))
         return done
 
-    def _is_idle(self, name: str) -> bool:
-        return self.physicals[name].transaction_status == TRANSACTION_IDLE
+    def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
+        """Tell with the error of a write in autocommit mode where it is committed nevertheless."""
+        committed, doubtful = [], []
+        for job in jobs:
+            physical = self.physicals.get(job.shard)
+            if physical is None:  # it is beside those of the shards
+                continue
+            if job.end is End.DONE and physical.transaction_status == TRANSACTION_IDLE:
+                committed.append(job.shard)
+            elif len(self.shards) > 1 and not physical.alive and autocommit.read(physical.raw):
+                doubtful.append(job.shard)
+        if committed or doubtful:
+            errors.note_committed(error, committed, doubtful)
 
     def _raised(self, failures: Mapping[str, BaseException]) -> BaseException:
         first = next(iter(failures.values()))

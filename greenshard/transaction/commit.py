@@ -63,16 +63,16 @@ def commit_all(session: Session, timeout: Timeout, *, wrote: bool) -> None:
         rollback_all(session, timeout)
         raise _cannot_commit([*lost, *failed])
     if not (wrote and len(opened) > 1):
-        _commit(session, opened, timeout)
+        _commit(session, opened, timeout, wrote=wrote)
         return
     writers = _check(session, opened, timeout)
     if seconds_left(timeout) == 0:
         rollback_all(session, timeout)
         raise _out_of_time(timeout)
     if len(writers) == 1:
-        _commit(session, writers, timeout)
+        _commit(session, writers, timeout, wrote=True)
         opened.remove(writers[0])
-    _commit(session, opened, timeout)
+    _commit(session, opened, timeout, wrote=len(writers) > 1)
 
 
 def rollback_all(session: Session, timeout: Timeout) -> None:
@@ -120,12 +120,15 @@ def _check(session: Session, opened: Sequence[Physical], timeout: Timeout) -> li
     return [p for p in opened if cursors[p.shard].fetchone() == (True,)]
 
 
-def _commit(session: Session, opened: Sequence[Physical], timeout: Timeout) -> None:
+def _commit(session: Session, opened: Sequence[Physical], timeout: Timeout, *, wrote: bool) -> None:
     calls = {p.shard: partial(RawConnection.commit, p.raw) for p in opened}
     try:
         outcome = session.run(calls, timeout, tolerant=True, cancellable=False)
-    except BaseException:
+    except BaseException as exc:
         # By now every COMMIT has ended, or lost its connection.
+        lost = [p.shard for p in opened if not p.alive]
+        if wrote and lost and isinstance(exc, errors.Error):
+            errors.note_doubt(exc, lost)
         left = [p.shard for p in opened if not p.alive or p.in_transaction]
         if left and len(left) < len(opened):
             logger.critical("a transaction was not, or not known to be, committed on %s", left)

@@ -116,11 +116,36 @@ def test_single_writers_failed_commit_rolls_back_the_others(scene, behaviour):
         conn.commit()
     assert not isinstance(excinfo.value, greenshard.PartialCommitError)
     assert excinfo.value.shard == VICTIM
+    assert f"It may be committed on {VICTIM}, or not" in str(excinfo.value)
     scene.assert_usable(conn)
     conn.close()
     scene.heal()
     eventually(lambda: not scene.sessions(VICTIM))
     assert scene.rows(VICTIM) == []
+
+
+@pytest.mark.parametrize("behaviour", ["silence-after", "reset-after"])
+def test_autocommitted_write_whose_answer_is_lost_is_in_doubt(scene, behaviour):
+    conn = scene.connect(timeout=0.4)
+    conn.autocommit = True
+    scene.relay.tell(behaviour, "INSERT")
+    with bounded(1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+        write(conn, 1)
+    error = excinfo.value
+    assert f"It may be committed on {VICTIM}, or not" in error.hint
+    assert error.hint in str(error)
+    assert [scene.rows(shard) for shard in error.committed] == [[1]] * len(error.committed)
+    eventually(lambda: scene.rows(VICTIM) == [1])
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "reset"])
+def test_commit_of_what_was_only_read_leaves_no_doubt(scene, behaviour):
+    conn = scene.connect(timeout=0.4)
+    conn.on(VICTIM).cursor().execute("SELECT 1")
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+        conn.commit()
+    assert "may be committed" not in str(excinfo.value)
 
 
 def test_kill_during_the_wait_for_a_silent_shards_commit(scene):

@@ -1,0 +1,108 @@
+"""Input that nobody meant, by the thousand: ``make fuzz``.
+
+Prints progress and each violation with its label; ``--only LABEL`` repeats one. The exit code is 1
+if there was a violation. The tests run a short form of each part.
+"""
+
+# ruff: noqa: T201  # it is a program
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from greenshard.testing import Shards
+from tests.fault.relay import Relay
+from tests.fault.scene import Scene
+from tests.fuzz.wire import Wire
+
+
+class Fuzzer(Protocol):
+    """One part of the program."""
+
+    def labels(self, seed: object) -> Iterator[str]:
+        """What can be tried: a label for each case, maybe without an end."""
+
+    def run(self, label: str) -> str:
+        """Try one case; returns what is wrong, or nothing."""
+
+
+@contextlib.contextmanager
+def _wire() -> Iterator[Fuzzer]:
+    with Shards(3, settings={"client_connection_check_interval": "100ms"}) as shards:
+        relay = Relay(str(next(shards["s1"].data_dir.parent.glob(".s.PGSQL.[0-9]*[0-9]"))))
+        try:
+            wire = Wire(Scene(shards, relay))
+            wire.learn()
+            yield wire
+        finally:
+            relay.close()
+
+
+#: Each part, and how many cases it tries; None for all that there are.
+_PARTS: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[Fuzzer]], int | None]] = {
+    "wire": (_wire, None),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _options(argv)
+    print(f"seed {options.seed}")
+    return 1 if sum(_run(part, options) for part in options.parts or _PARTS) else 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *_PARTS], help="what to try; all of it")
+    parser.add_argument("--seed", default=str(secrets.randbits(32)))
+    parser.add_argument("--count", type=int, help="cases of each part")
+    parser.add_argument("--step", type=int, default=1, help="try only each so many-th case")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first case")
+    parser.add_argument("--only", metavar="LABEL", help="try one case")
+    parser.add_argument("--stop-after", type=int, default=20, help="violations")
+    return parser.parse_args(argv)
+
+
+def _run(part: str, options: argparse.Namespace) -> int:
+    """Run one part; returns how many cases went wrong."""
+    make, count = _PARTS[part]
+    tried, wrong, start = 0, 0, time.monotonic()
+    print(f"== {part}", flush=True)
+    with make() as fuzzer:
+        for label in _labels(fuzzer, options, options.count or count):
+            what = fuzzer.run(label)
+            tried += 1
+            if what:
+                wrong += 1
+                print(f"\nWRONG {label}\n  {what}", flush=True)
+            if tried % 500 == 0:
+                print(
+                    f"{tried:6} cases, {time.monotonic() - start:5.0f} s, {wrong} wrong", flush=True
+                )
+            if wrong >= options.stop_after:
+                break
+    print(f"{tried:6} cases, {time.monotonic() - start:5.0f} s, {wrong} wrong")
+    return wrong
+
+
+def _labels(fuzzer: Fuzzer, options: argparse.Namespace, count: int | None) -> Iterator[str]:
+    if options.only:
+        yield options.only
+        return
+    tried = 0
+    for number, label in enumerate(fuzzer.labels(options.seed)):
+        if number < options.first or (number - options.first) % options.step:
+            continue
+        if count is not None and tried >= count:
+            return
+        tried += 1
+        yield label
+
+
+if __name__ == "__main__":
+    sys.exit(main())
