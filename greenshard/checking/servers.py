@@ -25,14 +25,19 @@ SETTINGS = [
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 
+# Whatever the search path, for that is one of the settings.
 # pg_database as a whole: which columns tell of collations differs from version to version.
 _FACTS = f"""
-SELECT {SHARD}, current_setting('server_version'), current_setting('server_version_num')::int,
-    pg_encoding_to_char(encoding)::text, to_jsonb(d)::text, {{actual_version}},
-    (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY (%s))::text
-FROM pg_database AS d WHERE datname = current_database()
+SELECT {SHARD}, pg_catalog.current_setting('server_version'),
+    pg_catalog.current_setting('server_version_num')::int,
+    pg_catalog.pg_encoding_to_char(encoding)::pg_catalog.text,
+    pg_catalog.to_jsonb(d)::pg_catalog.text, {{actual_version}}, (
+        SELECT pg_catalog.jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings
+        WHERE name OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[]))::pg_catalog.text
+FROM pg_catalog.pg_database AS d
+WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
-_ACTUAL_VERSION = "pg_database_collation_actual_version(oid)"
+_ACTUAL_VERSION = "pg_catalog.pg_database_collation_actual_version(oid)"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def read_servers(conn: Connection) -> dict[str, Server]:
     Switches: yes.
     """
     known = conn.server_version >= 150000
-    facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::text")
+    facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::pg_catalog.text")
     with transaction(conn, conn.shards, settings={}) as cursor:
         cursor.execute(facts, (SETTINGS,))
         return {row[0]: server_of(*row[1:]) for row in cursor.fetchall()}

@@ -1,7 +1,8 @@
 """Transactions in which the shards answer the same statement, each with its own name.
 
 A statement runs on all shards at once, and ``current_setting('greenshard.shard')`` in it is the
-name of the shard that answers. What such a transaction does is rolled back.
+name of the shard that answers. Names without a schema are
+pg_catalog's. What such a transaction does is rolled back.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 from greenshard import errors
 from greenshard.connection import Connection
 
-SHARD = "current_setting('greenshard.shard')"
+SHARD = "pg_catalog.current_setting('greenshard.shard')"
 """SQL for the name of the shard that answers."""
 
 # With these a value has one text, and a type one name, whatever the server is set to.
 _SETTINGS: Mapping[str, str] = {
-    "search_path": "pg_catalog",
+    "search_path": "pg_catalog, pg_temp",
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "iso_8601",
@@ -52,7 +53,7 @@ def transaction(
     try:
         for shard in shards:
             of_shard = {"greenshard.shard": shard, **settings}
-            calls = ", ".join(["set_config(%s, %s, true)"] * len(of_shard))
+            calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(of_shard))
             with conn.on(shard).cursor() as cursor:
                 cursor.execute(
                     f"SELECT {calls}", [word for pair in of_shard.items() for word in pair]

@@ -117,7 +117,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _TEMPORARY = """
 SELECT pg_catalog.convert_to(coalesce(pg_catalog.json_agg(relname), '[]')::pg_catalog.text, 'UTF8')
 FROM pg_catalog.pg_class
-WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'
+WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+    AND relkind OPERATOR(pg_catalog.<>) 'i'
 """
 
 #: The types that SQL has words for; they mean pg_catalog's, whatever the search_path.

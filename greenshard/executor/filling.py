@@ -32,8 +32,9 @@ _MOST_PIECES = 16
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 #: Temporary tables are found first, unless somebody has said otherwise.
 _FIND_THEM_FIRST = (
-    "SELECT pg_catalog.set_config('search_path', 'pg_temp, ' || path, true)"
-    " FROM pg_catalog.current_setting('search_path') AS path WHERE path ~ 'pg_temp'"
+    "SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_temp, ', path), true)"
+    " FROM pg_catalog.current_setting('search_path') AS path"
+    " WHERE path OPERATOR(pg_catalog.~) 'pg_temp'"
 )
 #: How a query begins: comments, and then a word before which, or after which, WITH can be put.
 _QUERY = re.compile(

@@ -59,8 +59,8 @@ _USUAL_PATH = ("pg_catalog", "public")
 
 #: In ISO form, whatever the session has set.
 _NOW = (
-    "SELECT pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-    " || '+00'"
+    "SELECT pg_catalog.to_char("
+    "pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')"
 )
 
 

@@ -133,7 +133,8 @@ def _reading(table: GatheredTable) -> str:
     rows = f"(SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s) AS g ({', '.join(names)})"
     if all(map(_is_small, table.columns)):
         return f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays} FROM {rows}"
-    chunk = f"(pg_catalog.row_number() OVER () - 1) / {_CHUNK_ROWS}"
+    number = "(pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)"
+    chunk = f"{number} OPERATOR(pg_catalog./) {_CHUNK_ROWS}"
     return (
         f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays}"
         f" FROM (SELECT *, {chunk} AS chunk FROM {rows}) AS g GROUP BY chunk"

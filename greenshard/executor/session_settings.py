@@ -19,16 +19,18 @@ _NOT_COPIED = (
 
 #: pg_settings does not show settings that an application has made up, nor who the session acts as.
 _READ = """
-SELECT pg_catalog.json_agg(pg_catalog.json_build_array(name, setting) ORDER BY number)::text
+SELECT
+    pg_catalog.json_agg(pg_catalog.json_build_array(name, setting) ORDER BY number)::pg_catalog.text
 FROM (
     SELECT 1 AS number, name, setting FROM pg_catalog.pg_settings
-    WHERE source = 'session' AND name <> ALL (%(not_copied)s)
+    WHERE source OPERATOR(pg_catalog.=) 'session'
+        AND name OPERATOR(pg_catalog.<>) ALL (%(not_copied)s::pg_catalog.text[])
     UNION ALL
     SELECT 2, name, pg_catalog.current_setting(name, true)
-    FROM pg_catalog.unnest(%(made_up)s::text[]) AS name
+    FROM pg_catalog.unnest(%(made_up)s::pg_catalog.text[]) AS name
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL
     UNION ALL
-    SELECT 3, 'session_authorization', SESSION_USER::text
+    SELECT 3, 'session_authorization', SESSION_USER::pg_catalog.text
     UNION ALL
     SELECT 4, 'role', pg_catalog.current_setting('role')
 ) AS settings

@@ -15,12 +15,17 @@ FIRST_USER_OID = 16384
 
 # Each session's schema for temporary objects has a number of its own.
 _TYPES = (
-    "(SELECT t.oid, format('%%I.%%I', CASE t.typnamespace WHEN pg_catalog.pg_my_temp_schema()"
+    "(SELECT t.oid, pg_catalog.format('%%I.%%I',"
+    " CASE WHEN n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
     " THEN 'pg_temp' ELSE n.nspname END, t.typname) AS name FROM pg_catalog.pg_type t"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace) AS types"
+    " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace) AS types"
 )
-_NAMES = f"SELECT oid, name FROM {_TYPES} WHERE oid = ANY(%s::oid[])"
-_OIDS = f"SELECT name, oid FROM {_TYPES} WHERE name = ANY(%s)"
+_NAMES = (
+    f"SELECT oid, name FROM {_TYPES} WHERE oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.oid[])"
+)
+_OIDS = (
+    f"SELECT name, oid FROM {_TYPES} WHERE name OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])"
+)
 
 
 def type_names(

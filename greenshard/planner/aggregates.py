@@ -102,7 +102,7 @@ def _average(call: Any, add: Callable[[Message], int]) -> Split:
             partial.funcname.add().string.sval = part
         numbers.append(add(_node(partial)))
     total, count = map(partial_column, numbers)
-    made = expression(f"pg_catalog.sum({total}) / pg_catalog.sum({count})")
+    made = expression(f"pg_catalog.sum({total}) OPERATOR(pg_catalog./) pg_catalog.sum({count})")
     return Split(made, averaged=numbers[0])
 
 

@@ -1,7 +1,7 @@
 """Goal: one time for all servers that a statement runs on.
 
     SELECT count(*) FROM orders WHERE o_orderdate > CURRENT_DATE
-    SELECT count(*) FROM orders WHERE o_orderdate > ($1::timestamptz)::date
+    SELECT count(*) FROM orders WHERE o_orderdate > ($1::timestamptz)::pg_catalog.date
 
 The time at which the transaction began is another one on each server. So it is asked for once,
 and put in the place of what tells it: `now()`, CURRENT_DATE and its kin, `age()` of one argument,
@@ -25,7 +25,6 @@ _TYPES = {
     "current_date": "date",
     "current_time": "timetz",
     "current_time_n": "timetz({})",
-    "current_timestamp": "timestamptz",
     "current_timestamp_n": "timestamptz({})",
     "localtime": "time",
     "localtime_n": "time({})",
@@ -36,8 +35,8 @@ _TYPES = {
 _WORDS = {
     "now": "t",
     "today": "t::pg_catalog.date",
-    "tomorrow": "t::pg_catalog.date + 1",
-    "yesterday": "t::pg_catalog.date - 1",
+    "tomorrow": "t::pg_catalog.date OPERATOR(pg_catalog.+) 1",
+    "yesterday": "t::pg_catalog.date OPERATOR(pg_catalog.-) 1",
 }
 _OF_DAYS = frozenset({"date", "timestamp", "timestamptz"})
 _OF_TIMES = frozenset({*_OF_DAYS, "time", "timetz"})
@@ -85,8 +84,11 @@ def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_value_function(inner: Any) -> tuple[str, dict[str, Message]] | None:
-    made = _TYPES.get(VALUE_FUNCTIONS[inner.op])
-    return (f"t::{made.format(inner.typmod)}", {}) if made else None
+    name = VALUE_FUNCTIONS[inner.op]
+    if name == "current_timestamp":
+        return "t", {}
+    made = _TYPES.get(name)
+    return (f"t::pg_catalog.{made.format(inner.typmod)}", {}) if made else None
 
 
 def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
@@ -94,7 +96,7 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
     if schema not in ([], ["pg_catalog"]):
         return None
     if name in _FUNCTIONS and not inner.args:
-        return "t::timestamptz", {}
+        return "t", {}
     if name == "age" and len(inner.args) == 1:
         return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
     return None

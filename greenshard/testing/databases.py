@@ -16,7 +16,7 @@ __all__ = ["Psql", "new_database_name"]
 _PATIENCE_S = 60.0
 # Since PostgreSQL 15 the default is to write the copy into the write-ahead log, too.
 _CREATE = r"""
-SELECT :SERVER_VERSION_NUM >= 150000 AS is_asked \gset
+SELECT :SERVER_VERSION_NUM OPERATOR(pg_catalog.>=) 150000 AS is_asked \gset
 \if :is_asked
 CREATE DATABASE :"name" TEMPLATE :"template" STRATEGY file_copy;
 \else
@@ -25,11 +25,12 @@ CREATE DATABASE :"name" TEMPLATE :"template";
 """
 # Prepared transactions would keep the database, and can only be ended from inside it.
 _DROP = r"""
-SELECT count(*) > 0 AS prepared FROM pg_prepared_xacts WHERE database = :'name' \gset
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS prepared
+FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) :'name' \gset
 \if :prepared
 \connect :"name"
-SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
-WHERE database = current_database() \gexec
+SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) FROM pg_catalog.pg_prepared_xacts
+WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database() \gexec
 \connect postgres
 \endif
 DROP DATABASE IF EXISTS :"name" WITH (FORCE);

@@ -92,7 +92,10 @@ def _widen(made: Any) -> None:
     made.limit_offset.CopyFrom(with_names("LEAST(b, 0)", names))
 
 
-_SUM = f"CASE WHEN a < 0 THEN a ELSE LEAST(a + b::numeric, {2**63 - 1}) END"
+_SUM = (
+    "CASE WHEN a OPERATOR(pg_catalog.<) 0 THEN a"
+    f" ELSE LEAST(a::numeric OPERATOR(pg_catalog.+) b::numeric, {2**63 - 1}) END"
+)
 
 
 def _constant(node: Message) -> int | None:
