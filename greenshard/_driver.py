@@ -180,6 +180,11 @@ class Dsn:
         return without_secrets(self._parameters)
 
     @property
+    def place(self) -> tuple[tuple[str, str], ...]:
+        """Which database it is, and who connects: equal for equal ones."""
+        return tuple(sorted(self.public.items()))
+
+    @property
     def server(self) -> str:
         """Where the server is, in libpq's words."""
         if "service" in self._parameters:
@@ -216,6 +221,16 @@ class Dsn:
             host = parameters.get("host", os.environ.get("PGHOST", ""))
             parameters.update(_with_addresses(host, parameters.get("port")))
         return ext.make_dsn(**parameters)
+
+
+def by_environment() -> tuple[str | None, ...]:
+    """Which database libpq connects to, and as whom, where a connection string does not say."""
+    return tuple(map(os.environ.get, _NAMES_A_DATABASE))
+
+
+_NAMES_A_DATABASE = (
+    "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGOPTIONS",
+)  # fmt: skip
 
 
 def _set_by_environment() -> bool:

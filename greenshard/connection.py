@@ -96,7 +96,11 @@ class Connection(Settings, RawConnection):
         self._database: OneDatabase | None = None
         if opening.cluster is not None:
             self._database = OneDatabase(
-                opening.cluster, self._session, self._home, opening.connect_timeout_s
+                opening.cluster,
+                self._session,
+                self._home,
+                opening.connect_timeout_s,
+                opening.databases,
             )
 
     def _open(self, opening: Opening) -> None:

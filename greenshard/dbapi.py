@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard import arguments, errors
-from greenshard._driver import Attribute, Dsn, RawConnection, connect_async
+from greenshard._driver import Attribute, Dsn, RawConnection, by_environment, connect_async
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
@@ -50,8 +50,9 @@ def connect(
             them or of psycopg2's open connections, or a mapping of names to these. Shards without
             names are called s0, s1, ... Or a `Cluster`, or the path of its TOML file (a
             ``pathlib.Path``, or text that ends in ".toml"): then the shards are one database,
-            and connections to the same `Cluster` object share what they know of it. With ``None``,
-            `kwargs` and libpq's defaults tell of the one shard.
+            and connections to the same `Cluster` object share what they know of it, if `kwargs`
+            do not make their databases others. With ``None``, `kwargs` and libpq's defaults tell
+            of the one shard.
         connection_factory: A class derived from psycopg2's connection, to be mixed in.
         cursor_factory: The class of `Connection.cursor`'s cursors.
         dsn: psycopg2's name for `shards`.
@@ -138,6 +139,7 @@ def read_opening(
             "gather_limit": arguments.row_count("gather_limit", gather_limit),
         },
         on_event=arguments.listener(on_event),
+        databases=(by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)]),
     )
 
 

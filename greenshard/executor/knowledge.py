@@ -1,5 +1,8 @@
 """What the connections to a cluster know of it together: its catalog, and the plans made with it.
 
+Connections to one `Cluster` may go to other databases, or as other roles, than it declares
+(``connect(cluster, dbname=...)``): those know nothing of each other's tables.
+
 The catalog is loaded when it is first needed, and again when it is a minute old or a connection of
 this process has changed it. While one loads, the others go on with the old one if it was just old.
 """
@@ -8,6 +11,8 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections import deque
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
 from greenshard import _green
@@ -25,6 +30,10 @@ _PATIENCE_S = 5.0
 
 _LOOK_S = 0.002
 
+#: How much is kept of what no connection uses now, for each cluster. A program may connect one
+#: cluster to thousands of databases.
+_MOST_UNUSED = 8
+
 
 class Known(NamedTuple):
     """A catalog, and the planner that plans with it."""
@@ -38,14 +47,19 @@ class Known(NamedTuple):
 
 
 class Knowledge:
-    """What is known of one cluster; used by greenlets and threads at once.
+    """What is known of one cluster's tables; used by greenlets and threads at once.
+
+    Args:
+        cluster: As declared.
+        kin: What is known of the same cluster in other databases, or as another role.
 
     Attributes:
         known: None before the first catalog was loaded, and after a change.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, kin: Kin | None = None) -> None:
         self._cluster = weakref.ref(cluster)
+        self._kin = kin
         self.known: Known | None = None
         self._loaded_at = 0.0
         self._expires = 0.0
@@ -103,16 +117,48 @@ class Knowledge:
         self._expires = 0.0
 
     def drop(self) -> None:
-        """Forget the catalog: it has changed."""
+        """Forget the catalog: it has changed, maybe for other roles in the same database too."""
+        for each in [self] if self._kin is None else self._kin.all():
+            each._forget()
+
+    def _forget(self) -> None:
         self._changes += 1
         self.known = None
         self._expires = self._loading_until = 0.0
 
 
-_known: weakref.WeakKeyDictionary[Cluster, Knowledge] = weakref.WeakKeyDictionary()
+class Kin:
+    """What is known of one cluster, by the databases that were connected to."""
+
+    def __init__(self) -> None:
+        self._found: weakref.WeakValueDictionary[Hashable, Knowledge] = (
+            weakref.WeakValueDictionary()
+        )
+        self._latest: deque[Knowledge] = deque(maxlen=_MOST_UNUSED)
+
+    def of(self, cluster: Cluster, databases: Hashable) -> Knowledge:
+        """What is known of the tables there."""
+        found = self._found.get(databases)
+        if found is None:
+            found = self._found.setdefault(databases, Knowledge(cluster, self))
+            self._latest.append(found)
+        return found
+
+    def all(self) -> list[Knowledge]:
+        return list(self._found.values())
 
 
-def knowledge_of(cluster: Cluster) -> Knowledge:
-    """What is known of a cluster, the same for all connections to it."""
-    found = _known.get(cluster)
-    return _known.setdefault(cluster, Knowledge(cluster)) if found is None else found
+_kin: weakref.WeakKeyDictionary[Cluster, Kin] = weakref.WeakKeyDictionary()
+
+
+def knowledge_of(cluster: Cluster, databases: Hashable) -> Knowledge:
+    """What is known of a cluster, the same for all connections that go to the same databases.
+
+    Args:
+        cluster: As declared.
+        databases: Which they are, and who connects: equal where they are the same.
+    """
+    kin = _kin.get(cluster)
+    if kin is None:
+        kin = _kin.setdefault(cluster, Kin())
+    return kin.of(cluster, databases)

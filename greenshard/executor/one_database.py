@@ -12,7 +12,7 @@ Three things are remembered from one statement to the next, until they may have 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import (
@@ -72,6 +72,7 @@ class OneDatabase:
         session: The connection's; held by whoever calls.
         home: The shard to ask first.
         connect_timeout_s: Seconds that a further connection may take to open.
+        databases: See `knowledge_of`.
 
     Attributes:
         may_have_set: Whether the session may have settings that a new one would not have.
@@ -80,7 +81,12 @@ class OneDatabase:
     """
 
     def __init__(
-        self, cluster: Cluster, session: Session, home: Physical, connect_timeout_s: float | None
+        self,
+        cluster: Cluster,
+        session: Session,
+        home: Physical,
+        connect_timeout_s: float | None,
+        databases: Hashable,
     ) -> None:
         self.cluster = cluster
         self.home = home.shard
@@ -90,7 +96,7 @@ class OneDatabase:
         self.compared_as_text: set[str] = set()
         self._may_isolate = False
         self._session = session
-        self._knowledge = knowledge_of(cluster)
+        self._knowledge = knowledge_of(cluster, databases)
         self._changed = False
         self._own: Known | None = None
         self._path: tuple[str, ...] | None = None

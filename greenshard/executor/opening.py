@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Opening:
         cluster: The declaration that the shards are of, if there is one.
         limits: `allow_scatter`, `allow_gather` and `gather_limit`.
         on_event: Who is told of statements.
+        databases: Equal where the same databases are opened as the same roles.
     """
 
     shards: Mapping[str, Dsn | RawConnection]
@@ -48,6 +49,7 @@ class Opening:
     cluster: Cluster | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
     on_event: Listener | None = None
+    databases: Hashable = ()
 
     @property
     def home_text(self) -> str:

@@ -100,9 +100,33 @@ def test_dropped_catalog_is_not_used_by_anyone(known):
 def test_knowledge_is_shared_by_object_and_goes_with_it():
     one = Cluster({"s0": "dbname=a"}, {})
     other = Cluster({"s0": "dbname=a"}, {})
-    assert knowledge_of(one) is knowledge_of(one)
-    assert knowledge_of(one) is not knowledge_of(other)
-    count = len(knowledge._known)
+    assert knowledge_of(one, "a") is knowledge_of(one, "a")
+    assert knowledge_of(one, "a") is not knowledge_of(other, "a")
+    count = len(knowledge._kin)
     del other
     gc.collect()
-    assert len(knowledge._known) == count - 1
+    assert len(knowledge._kin) == count - 1
+
+
+def test_other_databases_of_a_cluster_have_knowledge_of_their_own(cluster):
+    here, there = knowledge_of(cluster, "here"), knowledge_of(cluster, "there")
+    kept = here.keep(catalog(), here.begin())
+    assert here.current() is kept
+    assert there.current() is None
+
+
+def test_change_is_noticed_by_other_roles_too(cluster):
+    ours, theirs = knowledge_of(cluster, "ours"), knowledge_of(cluster, "theirs")
+    theirs.keep(catalog(), theirs.begin())
+    ours.drop()
+    assert theirs.current() is None
+
+
+def test_knowledge_of_databases_that_nobody_uses_is_bounded(cluster):
+    used = knowledge_of(cluster, "used")
+    for number in range(100):
+        knowledge_of(cluster, number)
+    gc.collect()
+    assert len(knowledge._kin[cluster].all()) <= 10
+    assert knowledge_of(cluster, "used") is used
+    assert knowledge_of(cluster, 99) is knowledge_of(cluster, 99)
