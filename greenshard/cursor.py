@@ -303,10 +303,11 @@ class Cursor(AnswerView, Fetching, RawCursor):
         session, cursors = self._logical._session, self._parts.made()
         first = any(cursors[shard].description is None for shard in calls)
         with session.taken():
-            jobs = session.run(calls, self.timeout).jobs
+            timeout = self._parts.fetch_timeout
+            jobs = session.run(calls, timeout).jobs
             if first:
                 seen = {name: c for name, c in cursors.items() if c.description is not None}
-                check_columns(seen, session, self.timeout)
+                check_columns(seen, session, timeout)
         for shard, job in jobs.items():
             self.timings[shard].total_s += job.seconds
             self.timings[shard].rows += max(0, cursors[shard].rowcount)
@@ -337,7 +338,10 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._logical._session.check_process()
         if self._closed:
             raise errors.InterfaceError("cursor already closed")
-        if self.name is not None and self._answer is NOTHING and self._parts.asked is None:
+        if self.name is None:
+            return self._answer.rows
+        self._parts.begin_fetch(self.timeout)
+        if self._answer is NOTHING and self._parts.asked is None:
             with self._logical._session.taken():
                 cursors = self._parts.ready(self._alive(), self.timeout)
             self._answer = Answer(cursors, self._streams(cursors))

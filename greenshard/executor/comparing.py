@@ -25,13 +25,16 @@ class Comparison:
         shard: The first that answered.
         description: Its columns.
         casting: What of them was fetched as text.
+
+    Attributes:
+        shard: Where values are ranked.
     """
 
     def __init__(
         self, e: Planned, shard: str, description: Sequence[Any], casting: Casting
     ) -> None:
         self._e = e
-        self._shard = shard
+        self.shard = shard
         self._description = description
         self._casting = casting
         raw = e.session.physicals[shard].raw
@@ -60,5 +63,5 @@ class Comparison:
             if not self.is_pythons(key):
                 values = {row[key.column] for row in rows} - {None}
                 oid = self.type_of(key)
-                ranks[position] = rank(self._e, self._shard, oid, values, key.collation)
+                ranks[position] = rank(self._e, self.shard, oid, values, key.collation)
         return order(rows, keys, ranks)

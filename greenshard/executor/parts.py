@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
-from greenshard.executor.deadline import Timeout
+from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import has_user_typecasters, shard_typecasters
@@ -40,6 +40,7 @@ class Parts:
         self._lasts: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False
         self._shapes = True
+        self._fetch_timeout: Timeout = None
         self.asked: RawCursor | None = None
 
     @property
@@ -126,6 +127,17 @@ class Parts:
             return self._home.raw
         self._session.check_alive()
         return self._session.alive[0].raw
+
+    def begin_fetch(self, timeout_s: float | None) -> None:
+        """Take note that a call begins that fetches, and what it may take."""
+        self._fetch_timeout = timeout_s
+
+    @property
+    def fetch_timeout(self) -> Timeout:
+        """What is left of that: one deadline for all pages that the call fetches."""
+        if isinstance(self._fetch_timeout, float):
+            self._fetch_timeout = Deadline(self._fetch_timeout)
+        return self._fetch_timeout
 
     def _there(self, shards: Iterable[str], timeout: Timeout) -> list[str]:
         self._session.reach(shards, timeout)

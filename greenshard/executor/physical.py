@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,11 +129,20 @@ class Physical:
 
         Switches: yes. Cost: one round trip.
         """
+        with self.beginning_nothing():
+            RawCursor(self.raw).execute("SELECT 1")
+
+    @contextmanager
+    def beginning_nothing(self) -> Iterator[None]:
+        """Let what is sent meanwhile begin no transaction, if there is none."""
         raw = self.raw
         before = autocommit.read(raw)
+        if before or self.in_transaction:
+            yield
+            return
         autocommit.write(raw, True)
         try:
-            RawCursor(raw).execute("SELECT 1")
+            yield
         finally:
             if self.alive:
                 autocommit.write(raw, before)

@@ -151,11 +151,6 @@ class Planned(Execution):
         # Also if the default has been set to such a level.
         return self.database.may_have_set or self.database.isolated
 
-    def restart(self) -> None:
-        """Let the timeout begin anew, for a later fetch."""
-        if isinstance(self.timeout, Deadline):
-            self.timeout = Deadline(self.timeout.timeout_s)
-
     # Stages ---------------------------------------------------------------------------------
 
     def first_stage(

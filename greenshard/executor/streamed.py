@@ -1,7 +1,7 @@
 """Rows that the shards have sorted, merged while they are fetched from named cursors.
 
-Never more than a page of each shard is held, if Python can compare the rows; otherwise all rows are
-fetched at the first fetch.
+Never more than a page of each shard is held, if Python can compare the rows; one and a half, if
+PostgreSQL ranks them (`ranked`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from greenshard.executor.buffered import Row
 from greenshard.executor.casting import DATES, AsText, Casting
 from greenshard.executor.comparing import Comparison
 from greenshard.executor.planned import Planned, limit
+from greenshard.executor.ranked import merge_pages
 from greenshard.executor.session import Outcome
 from greenshard.executor.streaming import Stream, fetch_together
 from greenshard.merge.ordering import merge_streams
@@ -150,7 +151,7 @@ class _Merging:
     def rows(self) -> Iterator[Any]:
         """The rows of the answer, as the user wants them."""
         e, step = self.e, self.step
-        fetch_together(self.streams, every=False)
+        fetch_together(self.streams)
         first = self.streams[0]
         casting, description = self.castings[first.shard], first.raw.description or ()
         ordered = self._ordered(Comparison(e, first.shard, description, casting))
@@ -168,14 +169,18 @@ class _Merging:
             return chain.from_iterable(self.streams)
         if all(self._is_pythons(comparison, key) for key in keys):
             return _merged(self.streams, keys, comparison, self.castings)
-        fetch_together(self.streams, every=True)
-        rows = list(chain.from_iterable(self.streams))
-        self.e.restart()
-        with self.e.session.taken():
-            ordered = comparison.ordered(rows, keys)
+        return merge_pages(self.streams, lambda rows: self._ranked(comparison, rows))
+
+    def _ranked(self, comparison: Comparison, rows: list[Row]) -> list[Row]:
+        """Some rows in their order. Switches: yes, where PostgreSQL ranks them."""
+        e = self.e
+        e.timeout = e.parts.fetch_timeout
+        # A cursor WITH HOLD may have outlived its transaction.
+        with e.session.taken(), e.session.physical(comparison.shard).beginning_nothing():
+            ordered = comparison.ordered(rows, self.step.sort)
         if ordered is None:
             raise errors.InternalError("rows cannot be ordered by text")
-        return iter(ordered)
+        return ordered
 
     def _is_pythons(self, comparison: Comparison, key: SortKey) -> bool:
         """Whether Python can compare what `_merged` makes of the values."""

@@ -33,16 +33,17 @@ def streams(
     return made
 
 
-def fetch_together(streams: Sequence[Stream], *, every: bool) -> None:
-    """Fetch a page of each stream, or all rows, at the same time.
+def fetch_together(streams: Sequence[Stream]) -> None:
+    """Fetch a page of each stream, at the same time.
 
     Switches: yes.
     """
     if streams:
-        size = None if every else streams[0].itersize
+        size = streams[0].itersize
         fetched = streams[0].run({stream.shard: stream.fetching(size) for stream in streams})
         for stream in streams:
-            stream.keep(fetched[stream.shard], every=every)
+            rows = fetched[stream.shard]
+            stream.keep(rows, every=len(rows) < size)
 
 
 class Stream:
@@ -99,6 +100,23 @@ class Stream:
         """Take rows that were fetched ahead."""
         self._ahead.extend(rows)
         self._every = every
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has no more rows, as far as is known."""
+        return self._every
+
+    @property
+    def has_ahead(self) -> bool:
+        """Whether there are rows that were fetched and not given out yet."""
+        return bool(self._ahead)
+
+    def take_ahead(self) -> list[Any]:
+        """The rows that were fetched and not given out yet."""
+        rows = list(self._ahead)
+        self._ahead.clear()
+        self.rownumber += len(rows)
+        return rows
 
     def fetchone(self) -> Any:
         rows = self._take(1)

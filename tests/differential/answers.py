@@ -41,7 +41,11 @@ class Answer:
 
 
 def answer(
-    conn: Any, statement: Statement, types: Mapping[int, str], name: str | None = None
+    conn: Any,
+    statement: Statement,
+    types: Mapping[int, str],
+    name: str | None = None,
+    itersize: int = 7,
 ) -> Answer:
     """Run a statement.
 
@@ -50,10 +54,11 @@ def answer(
         statement: What to run.
         types: The names of own types, by OID.
         name: Of a cursor on the server.
+        itersize: How many rows such a cursor fetches at once.
     """
     with conn.cursor(name) as cur:
         if name:
-            cur.itersize = 7
+            cur.itersize = itersize
         try:
             cur.execute(statement.text, statement.args)
             rows = [tuple(map(_plain, row)) for row in cur]

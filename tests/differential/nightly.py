@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from tests.differential import databases, golden, report, writes
 from tests.differential.databases import Databases
-from tests.differential.referee import Referee, referee
+from tests.differential.referee import NAMED_SHARE, Referee, referee
 from tests.differential.report import Tally
 
 #: How many of the statements may be refused.
@@ -48,6 +48,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--collations", default=",".join(databases.COLLATIONS))
     parser.add_argument("--shards", default="1,2,4", help="the numbers of shards")
     parser.add_argument("--stop-after", type=int, default=20, help="wrong answers")
+    parser.add_argument("--named", action="store_true", help="all through named cursors")
     parser.add_argument("--features", action="store_true", help="count what statements are made of")
     return parser.parse_args(argv)
 
@@ -58,6 +59,7 @@ def _run(made: Databases, collation: str, options: argparse.Namespace) -> int:
     counts = [int(count) for count in options.shards.split(",")]
     tally, wrong, start = Tally(), 0, time.monotonic()
     with referee(made, options.seed, counts) as judge:
+        judge.named_share = 1 if options.named else NAMED_SHARE
         for case in _cases(judge, options):
             tally.add(case)
             if any(verdict.outcome == "wrong" for verdict in case.verdicts):
@@ -78,7 +80,8 @@ def _run(made: Databases, collation: str, options: argparse.Namespace) -> int:
 def _cases(judge: Referee, options: argparse.Namespace):
     """The past findings, random statements, and now and then a transaction that writes."""
     for finding in golden.findings():
-        yield judge.judge(finding.title, finding.statement)
+        name = "named" if options.named else None
+        yield judge.judge(finding.title, finding.statement, name=name)
     for number in range(options.first, options.first + options.count):
         yield judge.case(number)
         if number % 20 == 0:

@@ -20,7 +20,9 @@ from tests.differential.statements import statement
 
 #: How many statements are tried until one gives rows.
 TRIES = 3
+#: How many are run through named cursors, and the pages that these fetch.
 NAMED_SHARE = 0.15
+ITERSIZES = (1, 2, 7, 1000)
 #: Classes of errors that a statement may raise or not, as PostgreSQL's plan has it.
 _DATA_ERRORS = ("22", "21")
 _SLOW = "57014"
@@ -64,7 +66,10 @@ class Referee:
         one: The one database.
         clusters: The clusters, by their number of shards.
         types: The names of types, by OID.
+        named_share: How many statements are run through named cursors, 0 to 1.
     """
+
+    named_share = NAMED_SHARE
 
     def __init__(
         self, seed: object, one: Any, clusters: Mapping[int, Any], types: Mapping[int, str]
@@ -77,7 +82,7 @@ class Referee:
     def case(self, number: int) -> Case:
         """Make the statement of a number, run it everywhere and judge."""
         label, made, expected = self._choose(number)
-        named = Random(f"{label}/named").random() < NAMED_SHARE
+        named = Random(f"{label}/named").random() < self.named_share
         return self.judge(label, made, expected, "named" if named else None)
 
     def _choose(self, number: int) -> tuple[str, Statement, Answer]:
@@ -125,7 +130,7 @@ class Referee:
         self, count: int, conn: Any, made: Statement, expected: Answer, name: str | None
     ) -> Verdict:
         strategy = self.strategy(conn, made)
-        got = answer(conn, made, self.types, name)
+        got = answer(conn, made, self.types, name, Random(made.text).choice(ITERSIZES))
         if got.error:
             conn.rollback()
             return Verdict(*_failed(made, expected, got.error, count), strategy)
