@@ -87,7 +87,7 @@ differential: $(VENV)/.has-test
 	@$(BIN)/python -m tests.differential.nightly $(ARGS)
 
 fuzz: $(VENV)/.has-test
-	@echo "==> fuzz: the wire breaks at each byte; what must hold is looked at each time"
+	@echo "==> fuzz: the wire breaks at each byte, keys in every form; what must hold is looked at each time"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 soak: $(VENV)/.has-test

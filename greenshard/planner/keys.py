@@ -7,8 +7,8 @@ from typing import Any
 
 from greenshard import errors
 from greenshard.cluster import Cluster, Sharded, TableName
-from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.pins import named_shards
+from greenshard.planner.catalog import Catalog, Column, Relation
+from greenshard.planner.pins import is_changed, named_shards
 from greenshard.planner.plan import Parameter, Pin
 
 
@@ -64,8 +64,20 @@ def _shard(key: Any, relation: Relation, cluster: Cluster) -> str | None:
     sharded = cluster.table(relation.schema, relation.name)
     assert isinstance(sharded, Sharded)  # noqa: S101  # `_relations` gives no other
     column = relation.column(sharded.column)
-    if column is None:
+    if column is None or not _is_kept(key, column):
         return None
     pin = Pin(cluster.placement_of(sharded), column.type_name, (Parameter(0),))
     named = named_shards([pin], cluster.names, (key,))
     return next(iter(named)) if named else None
+
+
+#: Types whose columns hold every value of the type as it is.
+_UNLIMITED = frozenset(
+    {"character varying", "timestamp without time zone", "timestamp with time zone"}
+)
+
+
+def _is_kept(key: Any, column: Column) -> bool:
+    """Whether a row with this key would be stored with it, and not with a key cut or rounded."""
+    unlimited = column.type_sql.removeprefix("pg_catalog.") in _UNLIMITED
+    return unlimited or not is_changed(key, column.type_name)

@@ -63,12 +63,12 @@ def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
     if value is None:
         return (_placed(None, pin, shards),) if pin.inserts else ()
     convert = _CONVERSIONS.get(pin.type_name)
-    if convert is None or (pin.inserts and _is_changed(value, pin.type_name)):
+    if convert is None or (pin.inserts and is_changed(value, pin.type_name)):
         raise _Unplaceable
     return (_placed(convert(value), pin, shards),)
 
 
-def _is_changed(value: Any, type_name: str) -> bool:
+def is_changed(value: Any, type_name: str) -> bool:
     """Whether a column may store less than it is given.
 
     varchar(3) cuts blanks off that are too many, timestamp(0) rounds.

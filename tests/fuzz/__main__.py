@@ -14,11 +14,13 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
 from tests.fault.scene import Scene
+from tests.fuzz.keys import Keys
 from tests.fuzz.wire import Wire
 
 
@@ -33,7 +35,14 @@ class Fuzzer(Protocol):
 
 
 @contextlib.contextmanager
-def _wire() -> Iterator[Fuzzer]:
+def _keys(seed: object) -> Iterator[Fuzzer]:
+    with Shards(1) as shards, contextlib.closing(Keys(shards, seed)) as keys:
+        yield keys
+        print(keys.tally)
+
+
+@contextlib.contextmanager
+def _wire(seed: object) -> Iterator[Fuzzer]:
     with Shards(3, settings={"client_connection_check_interval": "100ms"}) as shards:
         relay = Relay(str(next(shards["s1"].data_dir.parent.glob(".s.PGSQL.[0-9]*[0-9]"))))
         try:
@@ -45,7 +54,8 @@ def _wire() -> Iterator[Fuzzer]:
 
 
 #: Each part, and how many cases it tries; None for all that there are.
-_PARTS: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[Fuzzer]], int | None]] = {
+_PARTS: dict[str, tuple[Callable[[object], AbstractContextManager[Fuzzer]], int | None]] = {
+    "keys": (_keys, 20_000),
     "wire": (_wire, None),
 }
 
@@ -73,7 +83,7 @@ def _run(part: str, options: argparse.Namespace) -> int:
     make, count = _PARTS[part]
     tried, wrong, start = 0, 0, time.monotonic()
     print(f"== {part}", flush=True)
-    with make() as fuzzer:
+    with make(options.seed) as fuzzer:
         for label in _labels(fuzzer, options, options.count or count):
             what = fuzzer.run(label)
             tried += 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from greenshard import errors
@@ -11,8 +13,8 @@ SHARDS = {"s0": "dbname=a", "s1": "dbname=b"}
 PATH = ("pg_catalog", "public")
 
 
-def relation(schema, name, type_name):
-    column = Column("id", type_name, type_name)
+def relation(schema, name, type_name, type_sql=""):
+    column = Column("id", type_name, type_sql or type_name)
     return (schema, name), Relation(schema, name, "r", (column,))
 
 
@@ -24,6 +26,11 @@ CATALOG = Catalog(
         relation("public", "ref", "int4"),
         relation("public", "other", "int4"),
         relation("far", "t", "int8"),
+        relation("public", "seconds", "timestamp", "pg_catalog.timestamp(0) without time zone"),
+        relation("public", "moments", "timestamp", "pg_catalog.timestamp without time zone"),
+        relation("public", "short", "varchar", "pg_catalog.character varying(3)"),
+        relation("public", "long", "varchar", "pg_catalog.character varying"),
+        relation("public", "domain", "varchar", "public.short_text"),
     ])
 )  # fmt: skip
 
@@ -57,6 +64,23 @@ def test_table_tells_which_placement_is_meant():
 def test_keys_that_cannot_be_placed(key):
     with pytest.raises(errors.ProgrammingError, match="cannot be told"):
         place(key, t=Sharded("id"))
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "changed"),
+    [
+        (datetime(2020, 1, 1, 0, 0, 0, 5), ["moments"], ["seconds"]),  # noqa: DTZ001
+        (datetime(2020, 1, 1), ["moments", "seconds"], []),  # noqa: DTZ001
+        ("ab ", ["long"], ["short", "domain"]),
+        (" ab", ["long", "short", "domain"], []),
+    ],
+)
+def test_keys_that_the_column_would_cut_or_round_cannot_be_placed(key, kept, changed):
+    for table in kept:
+        assert place(key, table, **{table: Sharded("id")}) in SHARDS
+    for table in changed:
+        with pytest.raises(errors.ProgrammingError, match="cannot be told"):
+            place(key, table, **{table: Sharded("id")})
 
 
 @pytest.mark.parametrize("table", ["ref", "other", "never_was", "far.nothing"])

@@ -1,0 +1,44 @@
+"""The short form of ``make fuzz``: some cases of each part, others each time.
+
+``GREENSHARD_SEED`` sets the seed, which is printed with a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from itertools import islice
+
+import pytest
+
+from greenshard.cluster import HASHED_TYPES
+from greenshard.testing import Shards
+from tests.fuzz.keys import TABLES, Keys
+
+SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+KEYS = 400
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Shards(1, settings={"max_connections": 200}) as shards:
+        yield shards
+
+
+def tried(fuzzer, count):
+    """What is wrong in some cases, by their labels."""
+    found = {label: fuzzer.run(label) for label in islice(fuzzer.labels(SEED), count)}
+    return {label: what for label, what in found.items() if what}
+
+
+def test_keys_are_where_the_servers_own_partitions_have_them(server):
+    keys = Keys(server, SEED)
+    try:
+        assert tried(keys, KEYS) == {}, f"seed {SEED}"
+        assert keys.tally["equal"] > KEYS / 4, keys.tally
+    finally:
+        keys.close()
+
+
+def test_keys_of_every_hashed_type_are_tried():
+    assert {name.partition("(")[0] for name in TABLES} - {"char"} | {"bpchar"} >= HASHED_TYPES
