@@ -12,6 +12,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import psycopg2
@@ -37,6 +38,7 @@ POLL_OK = ext.POLL_OK
 InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
 UNICODE = ext.UNICODE
 new_type, register_type = ext.new_type, ext.register_type
+QuotedString = ext.QuotedString
 quote_ident = ext.quote_ident
 global_typecasters: Mapping[int, Any] = ext.string_types
 #: psycopg2's own typecasters of some types, for who wonders whether the program has put others in.
@@ -314,14 +316,36 @@ def merged_once(
     """
     if parameters is None:
         return (query,)
-    if len(cursors) < 2 or len({_quoting(cursor.connection) for cursor in cursors}) > 1:
+    if len(cursors) < 2 or len({quoting(cursor.connection) for cursor in cursors}) > 1:
         return (query, parameters)
     return (cursors[0].mogrify(query, parameters),)
 
 
-def _quoting(raw: ext.connection) -> tuple[str | None, str]:
-    strings = RawConnection.get_parameter_status(raw, "standard_conforming_strings")
-    return strings, _encoding.read(raw)
+#: How psycopg2 writes a backslash; the server's client encoding; what psycopg2 takes it for.
+Quoting = tuple[bytes, str | None, str]
 
 
-_encoding = Attribute(RawConnection, "encoding")
+def quoting(raw: ext.connection) -> Quoting:
+    """How literals are written for a connection.
+
+    psycopg2 looks at ``standard_conforming_strings`` when the connection is opened, to write
+    ``E'...'`` or not, and libpq at each literal, to double backslashes or not. So it is not the
+    setting that tells, but a literal.
+
+    Cost: 0.7 us; nothing is asked of the server, which reports these settings by itself.
+    """
+    backslash = QuotedString("\\")
+    backslash.prepare(raw)
+    return backslash.getquoted(), _status(raw, "client_encoding"), _read_encoding(raw)
+
+
+@lru_cache(maxsize=64)
+def same_encoding(reported: str | None, encoding: str) -> bool:
+    """Whether psycopg2's name of an encoding means the one that a server reports."""
+    codecs = ext.encodings
+    letters = "".join(filter(str.isalnum, reported or "")).upper()
+    return letters == encoding or (letters in codecs and codecs[letters] == codecs.get(encoding))
+
+
+_status = RawConnection.get_parameter_status
+_read_encoding = Attribute(RawConnection, "encoding").read

@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from greenshard import errors
 from greenshard._driver import (
@@ -25,6 +25,7 @@ from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
+from greenshard.executor.quoting import check_written, is_plain
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from greenshard.planner.target import Target
 
 logger = logging.getLogger("greenshard")
+_Text = TypeVar("_Text", str, bytes)
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
@@ -142,15 +144,30 @@ class Cursor(AnswerView, Fetching, RawCursor):
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
         """The statement as it would be sent to the first shard targeted."""
         self._logical._session.check()
+        cursor = self._quoting()
         try:
-            return self._quoting().mogrify(query, vars)
+            return self._written(cursor, cursor.mogrify(query, vars))
         except DriverError as exc:
             self._fail(exc)
 
     def _text(self, query: str | bytes | Composable) -> str | bytes:
         if self._closed or self._logical._session.closed:
             self._check()
-        return query.as_string(self._quoting()) if isinstance(query, Composable) else query
+        if not isinstance(query, Composable):
+            return query
+        cursor = self._quoting()
+        return self._written(cursor, query.as_string(cursor))
+
+    def _written(self, cursor: RawCursor, text: _Text) -> _Text:
+        """A text that was written for a cursor's session, and may be run in others.
+
+        Raises:
+            errors.NotSupportedError: These could read it otherwise. Over shards that are just
+                named, it is the statement's own affair.
+        """
+        if self._planning() is not None:
+            check_written(cursor.connection, text)
+        return text
 
     def _planning(self) -> OneDatabase | None:
         """What plans the statement; None if it goes to the shards targeted as it is."""
@@ -207,6 +224,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
             reads and self.on_error == "partial",
             None if self.name is None else self._streams,
             "union",
+            plain=isinstance(query, (str, bytes)) and is_plain(query),
+            bound=has_parameters or query is None,
         )
         if self._record is not None:
             self._record.follow(execution)

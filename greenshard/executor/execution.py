@@ -11,6 +11,7 @@ from greenshard.executor.columns import check_columns
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.fanout import Job
 from greenshard.executor.parts import Parts
+from greenshard.executor.quoting import check_alike
 from greenshard.executor.session import Outcome, Session
 from greenshard.executor.streaming import Stream
 
@@ -31,6 +32,8 @@ class Execution:
         streaming: What makes the rows of a named cursor; None for other cursors.
         strategy: How, for who listens; None until it is planned.
         noted: Where to note its calls, for who listens; None if nobody does.
+        plain: Whether the text means the same in every session, its parameters aside.
+        bound: Whether it may have parameters.
     """
 
     session: Session
@@ -41,6 +44,8 @@ class Execution:
     streaming: Streaming | None
     strategy: str | None = None
     noted: list[Job] | None = None
+    plain: bool = True
+    bound: bool = False
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -70,13 +75,31 @@ class Execution:
     def run(self, shards: Sequence[str], calls: Calls, timeout: Timeout) -> Outcome:
         """Run calls, and take note of the shards that there is no call for: they are gone.
 
+        Raises:
+            errors.NotSupportedError: The sessions would not read the text as it is meant.
+
         Switches: yes.
         """
+        self.check_quoting(shards)
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
         return self.session.run(
             calls, timeout, tolerant=self.tolerant, writes=not self.reads, noted=self.noted
         )
+
+    def check_quoting(self, shards: Sequence[str]) -> None:
+        """Refuse sessions that could read otherwise what was written for another.
+
+        psycopg2 writes parameters for each where they differ; what is in the text already was
+        written for one (`mogrify`, ``execute_values``).
+
+        Raises:
+            errors.NotSupportedError: There are some.
+        """
+        if len(shards) > 1 and (self.bound or not self.plain):
+            physicals = self.session.physicals
+            there = (physicals[shard] for shard in shards if shard in physicals)
+            check_alike(there, plain=self.plain)
 
 
 def _nothing() -> None:

@@ -25,6 +25,7 @@ from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
 from greenshard.executor.physical import Physical, autocommit
+from greenshard.executor.quoting import check_usual
 from greenshard.executor.session import Session
 
 _encoding = Attribute(RawConnection, "encoding")
@@ -49,7 +50,8 @@ def gatherer(
     """The connection that gathers at a shard, for one statement.
 
     Raises:
-        errors.Error: There is none: it cannot be opened, or all of the pool's are in use.
+        errors.Error: There is none: it cannot be opened, or all of the pool's are in use. Or it
+            reads literals otherwise than the planner.
 
     Switches: if it must be opened or waited for, or the session's encoding has changed.
     """
@@ -59,6 +61,7 @@ def gatherer(
         if _encoding.read(physical.raw) != encoding:
             call = partial(RawConnection.set_client_encoding, physical.raw, encoding)
             session.run({physical.shard: call}, timeout)
+        check_usual((physical,))
         at_once = True
         try:
             yield physical

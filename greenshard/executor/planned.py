@@ -14,9 +14,10 @@ from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.one_database import OneDatabase
+from greenshard.executor.quoting import check_usual, is_plain
 from greenshard.executor.session import Outcome
 from greenshard.planner.pins import named_shards
-from greenshard.planner.plan import Constant, Pin, Plan, Sql, Value
+from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Sql, Value
 
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
 #: so that there is time left to make an answer of what there is.
@@ -151,6 +152,22 @@ class Planned(Execution):
         # Also if the default has been set to such a level.
         return self.database.may_have_set or self.database.isolated
 
+    def check_quoting(self, shards: Sequence[str]) -> None:
+        """Refuse sessions that read literals otherwise than the planner.
+
+        The home's too: the program may have written a literal for it, with ``as_string(conn)``.
+        What may end it is not refused, if it means the same everywhere.
+
+        Raises:
+            errors.NotSupportedError: There are some.
+        """
+        plain = is_plain(self.text)
+        if plain and self.plan.may_set and isinstance(self.plan.step, Broadcast):
+            return
+        physicals = self.session.physicals
+        names = shards if plain else {self.database.home, *shards}
+        check_usual([physicals[shard] for shard in names if shard in physicals])
+
     # Stages ---------------------------------------------------------------------------------
 
     def first_stage(
@@ -193,6 +210,7 @@ class Planned(Execution):
         Switches: yes.
         """
         cursor = self.parts.last(shard, self.timeout)
+        self.check_quoting((shard,))  # a function that the first stage called may have set it
         outcome = self.run_last(shard, cursor, text, parameters)
         return Answer({shard: cursor}, (), outcome, self.stages)
 

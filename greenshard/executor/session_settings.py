@@ -8,13 +8,13 @@ from typing import Any
 
 from greenshard._driver import RawCursor
 
-#: Settings of a transaction, those that psycopg2 looks after itself, and one that cannot be changed
-#: after its first use.
+#: Settings of a transaction, those that psycopg2 looks after itself, one that cannot be changed
+#: after its first use, and one that must be as it is where literals are written already.
 _NOT_COPIED = (
     "transaction_isolation", "transaction_read_only", "transaction_deferrable",
     "default_transaction_isolation", "default_transaction_read_only",
     "default_transaction_deferrable", "client_encoding",
-    "temp_buffers",
+    "temp_buffers", "standard_conforming_strings",
 )  # fmt: skip
 
 #: pg_settings does not show settings that an application has made up, nor who the session acts as.

@@ -8,6 +8,7 @@ from greenshard._driver import RawConnection, RawCursor, python_encoding
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.parts import Parts
+from greenshard.executor.quoting import check_written
 from greenshard.planner.parameters import is_literal, odd_parameters
 from greenshard.planner.plan import Plan, Refused
 
@@ -38,5 +39,11 @@ def plan_for(
 
 
 def _written(raw: RawConnection, text: str, given: Any) -> str:
-    """The statement with its parameters in it, as psycopg2 would send it."""
-    return RawCursor(raw).mogrify(text, given).decode(python_encoding(raw))
+    """The statement with its parameters in it, as psycopg2 would send it.
+
+    Raises:
+        errors.NotSupportedError: Written for this session, it could mean something else in others.
+    """
+    written = RawCursor(raw).mogrify(text, given)
+    check_written(raw, written)
+    return written.decode(python_encoding(raw))

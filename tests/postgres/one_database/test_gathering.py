@@ -103,10 +103,9 @@ def test_settings_hold_for_the_text_itself(conn, single):
     rows = []
     for connection in (conn, single):
         cur = connection.cursor()
-        cur.execute("SET standard_conforming_strings = off; SET TimeZone = 'Asia/Tokyo'")
-        cur.execute("SET escape_string_warning = off")
+        cur.execute("SET TimeZone = 'Asia/Tokyo'")
         cur.execute(
-            "SELECT 'a\\tb', '2020-01-01'::timestamptz::text, max(a.note), count(*)"
+            "SELECT E'a\\tb', '2020-01-01'::timestamptz::text, max(a.note), count(*)"
             f" FROM {JOIN} WHERE a.note <> %s",
             ("b\\c",),
         )

@@ -1,0 +1,111 @@
+r"""Literals mean the same where they are written, planned and run; or nothing is sent.
+
+A literal is written for one session: with ``standard_conforming_strings = off`` a backslash in it
+counts, and in GBK a quote may be the second byte of a letter. Several shards get the same text, and
+the planner reads it too, as a session reads it that has what PostgreSQL and psycopg2 come with. In
+another session a parameter could end its literal, and go on as SQL.
+
+The settings may have been changed by anything: SET, a function, a role's defaults. The server
+reports both of them by itself, so libpq knows them before the next statement is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from greenshard import errors
+from greenshard._driver import Quoting, RawConnection, quoting, same_encoding
+from greenshard.executor.physical import Physical
+
+_BACKSLASH = b"'\\'"
+#: Written for a connection that was opened with the setting off, and has it on: not a backslash.
+_LOST = b"E'\\'"
+
+
+def is_plain(text: str | bytes) -> bool:
+    r"""Whether a text means the same in every session: a backslash or letter could make it differ.
+
+    >>> is_plain("SET standard_conforming_strings = on"), is_plain(r"SELECT 'a\'")
+    (True, False)
+    """
+    if isinstance(text, bytes):
+        return text.isascii() and b"\\" not in text
+    return text.isascii() and "\\" not in text
+
+
+def check_usual(physicals: Iterable[Physical]) -> None:
+    """Refuse sessions that read literals otherwise than the planner does.
+
+    Raises:
+        errors.NotSupportedError: One does.
+
+    Cost: 1 us for each.
+    """
+    for physical in physicals:
+        if physical.alive and (way := quoting(physical.raw)) not in _usual:
+            if (reason := _objection(way)) is not None:
+                raise _refusal(physical.beside or physical.shard, *reason)
+            _usual.add(way)
+
+
+def check_alike(physicals: Iterable[Physical], *, plain: bool) -> None:
+    """Refuse sessions of which one could read otherwise what is written for another.
+
+    Args:
+        physicals: Their connections.
+        plain: Whether the text `is_plain`. Parameters are written for each, where they differ.
+
+    Raises:
+        errors.NotSupportedError: There are some.
+
+    Cost: 1 us for each.
+    """
+    ways = {physical.shard: quoting(physical.raw) for physical in physicals if physical.alive}
+    differ = len(set(ways.values())) > 1 and not plain
+    for shard, way in ways.items():
+        if (differ or way[0] == _LOST) and (reason := _objection(way)) is not None:
+            raise _refusal(shard, *reason)
+
+
+def check_written(raw: RawConnection, text: str | bytes) -> None:
+    """Refuse a text that was written for a session, if another could read it otherwise.
+
+    Raises:
+        errors.NotSupportedError: It could be.
+    """
+    if not is_plain(text) and (reason := _objection(quoting(raw))) is not None:
+        raise _refusal(None, *reason)
+
+
+_SET_OFF = (
+    "has standard_conforming_strings = off, and would read a backslash otherwise than others do",
+    (
+        "SET standard_conforming_strings = on, or name one shard: conn.on('...'). If the role, the"
+        " database or the connection string sets it off, connect with"
+        " options='-c standard_conforming_strings=on'."
+    ),
+)
+#: The ways that there is no objection to: one for each encoding.
+_usual: set[Quoting] = set()
+_OPENED_OFF = (
+    "was opened with standard_conforming_strings = off, and psycopg2 does not notice that it is on",
+    "Connect with options='-c standard_conforming_strings=on'.",
+)
+
+
+def _objection(way: Quoting) -> tuple[str, str] | None:
+    """Why a session is not one as the planner thinks it to be, and what to do; None if it is."""
+    backslash, reported, encoding = way
+    if backslash != _BACKSLASH:
+        return _OPENED_OFF if backslash == _LOST else _SET_OFF
+    if not same_encoding(reported, encoding):
+        return (
+            f"has client_encoding {reported}, and psycopg2 writes {encoding}",
+            "RESET client_encoding, and set it with conn.set_client_encoding, not with SQL.",
+        )
+    return None
+
+
+def _refusal(shard: str | None, reason: str, hint: str) -> errors.NotSupportedError:
+    whose = "a session" if shard is None else f"the session of shard {shard}"
+    return errors.NotSupportedError(f"{whose} {reason}", code="GS413", shard=shard, hint=hint)
