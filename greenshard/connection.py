@@ -106,7 +106,8 @@ class Connection(Settings, RawConnection):
     def _open(self, opening: Opening) -> None:
         missing = dict(opening.missing)
         physicals = self._physicals({n: s for n, s in opening.shards.items() if n not in missing})
-        failures = open_all(physicals, opening.connect_timeout_s)
+        limit_s = opening.connect_timeout_s
+        failures = open_all(physicals, limit_s, identified=opening.compares)
         opened = [physical for physical in physicals if physical.shard not in failures]
         missing |= failures
         if failures and not (opened and opening.on_error == "partial"):
@@ -115,8 +116,10 @@ class Connection(Settings, RawConnection):
         if self._home.shard in failures:
             close_opened(physicals)
             raise HomeUnreachable(missing)
-        self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
         try:
+            # Before there is a session, which would have to be held.
+            opening.refuse_one_database({physical.shard: physical for physical in opened})
+            self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
             self._share_settings()
         except BaseException:
             close_opened(physicals)

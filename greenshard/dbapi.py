@@ -38,6 +38,7 @@ def connect(
     allow_scatter: bool = True,
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
+    allow_same_database: bool = False,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -68,6 +69,8 @@ def connect(
         allow_gather: Over a cluster: whether rows may be brought to one server, for statements
             that nothing else can answer.
         gather_limit: How many rows a statement may bring there.
+        allow_same_database: Whether two shards may be the same database. Over a union, two of its
+            schemas (by their search paths) are two shards anyway.
         on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
@@ -78,7 +81,8 @@ def connect(
     Raises:
         greenshard.OperationalError: A shard cannot be reached, or not in time.
         greenshard.FanoutError: Several cannot; the message names each.
-        greenshard.ProgrammingError: An argument or connection string cannot be used.
+        greenshard.ProgrammingError: An argument or connection string cannot be used, or two shards
+            are the same database.
 
     Switches: yes.
     """
@@ -96,6 +100,7 @@ def connect(
         allow_scatter=allow_scatter,
         allow_gather=allow_gather,
         gather_limit=gather_limit,
+        allow_same_database=allow_same_database,
         on_event=on_event,
         **kwargs,
     )
@@ -115,6 +120,7 @@ def read_opening(
     allow_scatter: bool = True,
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
+    allow_same_database: bool = False,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
@@ -140,6 +146,7 @@ def read_opening(
         },
         on_event=arguments.listener(on_event),
         databases=(by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)]),
+        allow_same_database=arguments.flag("allow_same_database", allow_same_database),
     )
 
 

@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "GS105": "the declaration of a cluster has mistakes",
     "GS106": "the file of a cluster cannot be read",
     "GS107": "a placement function failed",
+    "GS108": "two shards are the same database",
     "GS201": "several shards failed",
     "GS202": "the shards' columns differ",
     "GS203": "the connection to a shard is gone",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, Dsn, RawConnection
 from greenshard.executor.fanout import End, FanOut, Job
+from greenshard.executor.identity import identify, refuse_one_database
 from greenshard.executor.physical import Physical
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Opening:
         limits: `allow_scatter`, `allow_gather` and `gather_limit`.
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
+        allow_same_database: Whether two shards may be one database.
     """
 
     shards: Mapping[str, Dsn | RawConnection]
@@ -50,6 +53,18 @@ class Opening:
     limits: Mapping[str, Any] = field(default_factory=dict)
     on_event: Listener | None = None
     databases: Hashable = ()
+    allow_same_database: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether to see that no two shards are the same database."""
+        return len(self.shards) > 1 and not self.allow_same_database
+
+    def refuse_one_database(self, physicals: Mapping[str, Physical]) -> None:
+        """Refuse shards that are the same database; see `identity.refuse_one_database`."""
+        if self.compares:
+            by_path, timeout_s = self.cluster is None, self.connect_timeout_s
+            refuse_one_database(physicals, by_path=by_path, timeout_s=timeout_s)
 
     @property
     def home_text(self) -> str:
@@ -66,16 +81,20 @@ class HomeUnreachable(Exception):
         self.failures = failures
 
 
-def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[str, BaseException]:
+def open_all(
+    physicals: Sequence[Physical], timeout_s: float | None, *, identified: bool = False
+) -> Mapping[str, BaseException]:
     """Connect each of `physicals`; returns why those failed that did.
 
-    A connection that is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill
-    from outside all that it opened are closed.
+    With `identified`, each tells what it is then, which is one round trip more. A connection that
+    is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill from outside all
+    that it opened are closed.
 
     Switches: yes.
     """
     _green.enter_thread()
-    jobs = [Job(physical.shard, physical.open, physical) for physical in physicals]
+    opens = partial(_open, identified=identified)
+    jobs = [Job(physical.shard, partial(opens, physical), physical) for physical in physicals]
     fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
     try:
         fanout.run(timeout_s)
@@ -97,6 +116,12 @@ def open_all(physicals: Sequence[Physical], timeout_s: float | None) -> Mapping[
             failures[job.shard] = job.error
     close_opened([physical for physical in physicals if physical.shard in failures])
     return failures
+
+
+def _open(physical: Physical, *, identified: bool) -> None:
+    physical.open()
+    if identified:
+        identify(physical)
 
 
 def close_opened(physicals: Sequence[Physical]) -> None:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenshard import _green
 from greenshard._driver import (
@@ -19,6 +19,9 @@ from greenshard._driver import (
     RawCursor,
 )
 from greenshard._libpq import request_cancel
+
+if TYPE_CHECKING:
+    from greenshard.executor.identity import Identity
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
@@ -55,6 +58,7 @@ class Physical:
         worker: The greenlet that its calls run in.
         beside: For a connection that is not the shard's own but a second one to its database, the
             shard's name; `shard` is then a name that no shard has.
+        identity: What the server says of itself, if it was asked and does.
     """
 
     shard: str
@@ -63,6 +67,7 @@ class Physical:
     given: bool = False
     worker: _green.Worker | None = None
     beside: str | None = None
+    identity: Identity | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:

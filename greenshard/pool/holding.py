@@ -27,11 +27,13 @@ class Holding:
     Attributes:
         physicals: Its connections, by the shard's name.
         path: The search path of its sessions, once it is known.
+        compared: Those of which no two were found to be to the same database.
         type_names, oids_there: What sessions know of the shards' types.
     """
 
     physicals: dict[str, Physical] = field(default_factory=dict)
     path: tuple[str, ...] | None = None
+    compared: Mapping[str, Physical] = field(default_factory=dict)
     type_names: dict[tuple[str, int], str] = field(default_factory=dict)
     oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from greenshard._driver import DriverError
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.gatherer import name_of
+from greenshard.executor.identity import identify
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.pool import report
@@ -91,6 +92,19 @@ class Supply:
         session.missing.update(failures)
         have = self.holding.physicals
         session.physicals = {name: have[name] for name in session.shards if name in have}
+        self._compare(session.physicals)
+
+    def _compare(self, physicals: Mapping[str, Physical]) -> None:
+        """Refuse shards that are the same database, if connections came to the slot's."""
+        compared = self.holding.compared
+        if all(compared.get(name) is physical for name, physical in physicals.items()):
+            return
+        try:
+            self._process.opening.refuse_one_database(physicals)
+        except errors.Error as error:
+            self._lease.used.discard(error.shard or "")  # asks again: nothing may go there
+            raise
+        self.holding.compared = dict(physicals)
 
     def make_ready(
         self, shards: Sequence[str], limit_s: float | None
@@ -172,6 +186,8 @@ class Supply:
         physical = Physical.new(name, process.dsns[name])
         try:
             physical.open()
+            if process.opening.compares and process.gatherers is not None:
+                identify(physical)
             process.encoding = share_encoding(physical, process.encoding)
             if process.prepare is not None:
                 process.prepare(physical)

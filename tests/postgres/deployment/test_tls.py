@@ -32,11 +32,14 @@ def rows(shards, statement=ENCRYPTED, **arguments):
 
 
 def test_server_is_verified_and_the_connection_encrypted(dsn):
-    assert rows({"a": dsn, "b": dsn}) == [(True, "encrypted")] * 2
+    assert rows({"a": dsn, "b": dsn}, allow_same_database=True) == [(True, "encrypted")] * 2
 
 
 def test_pool_is_encrypted(dsn):
-    with greenshard.Pool([dsn, dsn], 1) as pool, pool.connection() as conn:
+    with (
+        greenshard.Pool([dsn, dsn], 1, allow_same_database=True) as pool,
+        pool.connection() as conn,
+    ):
         cur = conn.cursor()
         cur.execute(ENCRYPTED)
         assert cur.fetchall() == [(True, "encrypted")] * 2
@@ -46,7 +49,7 @@ def test_settings_of_tls_can_be_in_the_environment(secure, authority, monkeypatc
     monkeypatch.setenv("PGSSLMODE", "verify-full")
     monkeypatch.setenv("PGSSLROOTCERT", str(authority.root))
     plain = address(secure[0], "encrypted", password=PASSWORD)
-    assert rows([plain, plain]) == [(True, "encrypted")] * 2
+    assert rows([plain, plain], allow_same_database=True) == [(True, "encrypted")] * 2
 
 
 def test_unencrypted_connection_that_the_server_refuses_names_the_shard(dsn):
@@ -110,7 +113,9 @@ def test_statement_is_cancelled_over_tls(dsn, secure, authority, tmp_path):
         dsn, user="certified", password="", sslcert=certificate, sslkey=key
     )
     for given in (dsn, certified):
-        with contextlib.closing(greenshard.connect([given, given], timeout=0.3)) as conn:
+        with contextlib.closing(
+            greenshard.connect([given, given], timeout=0.3, allow_same_database=True)
+        ) as conn:
             with pytest.raises(greenshard.QueryTimeout, match="were cancelled"):
                 conn.cursor().execute("SELECT pg_sleep(60)")
             conn.rollback()
