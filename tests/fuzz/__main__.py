@@ -21,6 +21,7 @@ from greenshard.testing import Shards
 from tests.fault.relay import Relay
 from tests.fault.scene import Scene
 from tests.fuzz.keys import Keys
+from tests.fuzz.names import Names
 from tests.fuzz.wire import Wire
 
 
@@ -42,6 +43,13 @@ def _keys(seed: object) -> Iterator[Fuzzer]:
 
 
 @contextlib.contextmanager
+def _names(seed: object) -> Iterator[Fuzzer]:
+    with Shards(1) as shards, contextlib.closing(Names(shards, seed)) as names:
+        yield names
+        print(names.tally)
+
+
+@contextlib.contextmanager
 def _wire(seed: object) -> Iterator[Fuzzer]:
     with Shards(3, settings={"client_connection_check_interval": "100ms"}) as shards:
         relay = Relay(str(next(shards["s1"].data_dir.parent.glob(".s.PGSQL.[0-9]*[0-9]"))))
@@ -56,6 +64,7 @@ def _wire(seed: object) -> Iterator[Fuzzer]:
 #: Each part, and how many cases it tries; None for all that there are.
 _PARTS: dict[str, tuple[Callable[[object], AbstractContextManager[Fuzzer]], int | None]] = {
     "keys": (_keys, 20_000),
+    "names": (_names, 500),
     "wire": (_wire, None),
 }
 

@@ -14,9 +14,11 @@ import pytest
 from greenshard.cluster import HASHED_TYPES
 from greenshard.testing import Shards
 from tests.fuzz.keys import TABLES, Keys
+from tests.fuzz.names import Names
 
 SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
 KEYS = 400
+NAMES = 8
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,15 @@ def test_keys_are_where_the_servers_own_partitions_have_them(server):
         assert keys.tally["equal"] > KEYS / 4, keys.tally
     finally:
         keys.close()
+
+
+def test_names_from_hell_are_read_written_and_checked(server):
+    names = Names(server, SEED)
+    try:
+        assert tried(names, NAMES) == {}, f"seed {SEED}"
+        assert names.tally["equal"] > 9 * names.tally["refused"], names.tally
+    finally:
+        names.close()
 
 
 def test_keys_of_every_hashed_type_are_tried():

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenshard.planner._parser import WITH_TIES, Message
+from greenshard.planner._parser import WITH_TIES, Message, type_name, walk
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.nodes import add_target, copy, expression, with_names
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.ordering import Order, read_order
 from greenshard.planner.plan import Refusal, Scatter, Slice
 from greenshard.planner.strategies.concatenate import check_local, locks_rows
+from greenshard.planner.tree import names_of
 
 STRATEGY = "merge"
 
@@ -65,11 +66,28 @@ def read_slice(candidate: Candidate) -> Slice:
 def _for_shards(select: Any, order: Order) -> Any:
     """What each shard runs: with the sort keys, and all rows that may be among the first."""
     made = copy(select)
-    for number, node in enumerate(order.hidden):
-        add_target(made, node, f"gs k{number}")
+    if order.hidden:
+        prefix = _unused_prefix(select)
+        for number, node in enumerate(order.hidden):
+            add_target(made, node, f"{prefix}{number}")
     if made.HasField("limit_offset"):
         _widen(made)
     return made
+
+
+def _unused_prefix(select: Any) -> str:
+    """How the names of hidden columns begin.
+
+    ORDER BY takes a name for that of a column of the answer first: had a hidden column the name of
+    a table's, rows would be sorted by the hidden one.
+    """
+    clauses = (*select.sort_clause, *select.group_clause, *select.distinct_clause)
+    references = (m for clause in clauses for m in walk(clause) if type_name(m) == "ColumnRef")
+    named = {name for reference in references for name in names_of(reference.fields) or ()}
+    prefix = "gs k"
+    while any(name.startswith(prefix) for name in named):
+        prefix += "k"
+    return prefix
 
 
 def _widen(made: Any) -> None:
