@@ -21,7 +21,7 @@ from greenshard._driver import (
 )
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.session import Session
-from greenshard.planner.catalog import Catalog, Column, Function, Relation
+from greenshard.planner.catalog import Catalog, Column, Function, Policy, Relation, Security
 
 #: Whatever the session has set, for as long as the catalog is read: then every name outside of
 #: pg_catalog comes qualified, and constants in a view's definition mean the same everywhere.
@@ -80,6 +80,31 @@ WITH RECURSIVE space AS (
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     WHERE i.indisprimary AND k.number <= i.indnkeyatts
     GROUP BY i.indrelid
+), policy AS (
+    SELECT p.polrelid, json_agg(json_build_array(p.polname, p.polcmd, CASE WHEN NOT EXISTS (
+        SELECT FROM pg_locks l WHERE %(skips)s AND l.mode = 'AccessExclusiveLock'
+        AND l.pid <> pg_backend_pid() AND (l.relation = p.polrelid OR l.relation IN (
+            SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass
+            AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass))
+        ) THEN json_build_array(
+            pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) END
+        ) ORDER BY p.polname) AS list
+    FROM pg_policy p
+    WHERE EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> p.polrelid)
+    GROUP BY p.polrelid
+), security AS (
+    SELECT c.oid, json_build_array(EXISTS (
+        SELECT FROM pg_options_to_table(c.reloptions) o
+        WHERE o.option_name = 'security_barrier' AND o.option_value::bool),
+        g.attrelid IS NOT NULL, p.list) AS list
+    FROM pg_class c
+    LEFT JOIN (SELECT DISTINCT attrelid FROM pg_attribute WHERE attacl IS NOT NULL) g
+        ON g.attrelid = c.oid
+    LEFT JOIN policy p ON p.polrelid = c.oid
+    WHERE c.relkind = 'v' AND c.reloptions IS NOT NULL OR g.attrelid IS NOT NULL
+        OR p.polrelid IS NOT NULL
 )
 SELECT convert_to(json_build_object(
     'version', current_setting('server_version_num')::int,
@@ -94,9 +119,11 @@ SELECT convert_to(json_build_object(
         SELECT json_agg(json_build_array(
             r.nspname, r.relname, r.relkind, c.list, k.list,
             CASE WHEN r.relkind = 'v' AND r.oid NOT IN (SELECT oid FROM locked)
-                THEN pg_get_viewdef(r.oid) END))
+                THEN pg_get_viewdef(r.oid) END,
+            s.list))
         FROM relation r LEFT JOIN columns c ON c.attrelid = r.oid
         LEFT JOIN key k ON k.indrelid = r.oid
+        LEFT JOIN security s ON s.oid = r.oid
         WHERE NOT r.system),
     'functions', (
         SELECT json_agg(g) FROM (
@@ -252,7 +279,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         for group in found["system"]
         for name in group["names"]
     }
-    for schema, name, kind, columns, key, definition in found["relations"] or ():
+    for schema, name, kind, columns, key, definition, security in found["relations"] or ():
         relations[schema, name] = Relation(
             schema,
             name,
@@ -260,6 +287,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
             tuple([_column(*column) for column in columns or ()]),
             tuple(key or ()),
             definition and definition.rstrip(";"),
+            _security(*security) if security else Security(),
         )
     return Catalog(
         relations, _functions(found["functions"]), _is_c(found["database"]), found["version"]
@@ -270,6 +298,14 @@ def _column(name: str, type_name: str, type_sql: str, *properties: Any) -> Colum
     if "." not in type_sql and not _STANDARD.match(type_sql):
         type_sql = f"pg_catalog.{type_sql}"
     return Column(name, type_name, type_sql, *properties)
+
+
+def _security(barrier: bool, column_grants: bool, policies: Any) -> Security:
+    made = [
+        Policy(name, command, tuple(text for text in conditions or () if text))
+        for name, command, conditions in policies or ()
+    ]
+    return Security(barrier, column_grants, tuple(made))
 
 
 def _functions(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Function]]:

@@ -32,6 +32,39 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """A row-level security policy whose condition reads another relation.
+
+    Attributes:
+        command: ``pg_policy.polcmd``: "r" SELECT, "a" INSERT, "w" UPDATE, "d" DELETE, "*" all.
+        conditions: USING and WITH CHECK, as ``pg_get_expr`` gives them; empty if they could not be
+            read, because what they read is locked.
+    """
+
+    name: str
+    command: str
+    conditions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What a relation says of who may see what.
+
+    Owners and privileges are asked for when a statement runs: connections with different users
+    share a catalog.
+
+    Attributes:
+        barrier: Whether a view's conditions are tested before those of who reads it.
+        column_grants: Whether somebody may read some of the columns only.
+        policies: Those that read other relations.
+    """
+
+    barrier: bool = False
+    column_grants: bool = False
+    policies: tuple[Policy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A table, view, or anything else that FROM can name.
 
@@ -39,6 +72,7 @@ class Relation:
         kind: ``pg_class.relkind``: "r" table, "p" partitioned table, "v" view, ...
         primary_key: Its columns' names; empty if there is none.
         definition: The query of a view, from ``pg_get_viewdef``.
+        security: Who may see what.
     """
 
     schema: str
@@ -47,6 +81,7 @@ class Relation:
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
     definition: str | None = None
+    security: Security = Security()
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
