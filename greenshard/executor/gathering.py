@@ -25,6 +25,11 @@ from greenshard.executor.session_settings import Settings, applying, read_settin
 from greenshard.planner.plan import Gather, Sql
 
 _GROUPING_ERROR = "42803"
+_INSUFFICIENT_PRIVILEGE = "42501"
+_HINT = (
+    "So many rows are gathered in temporary tables: GRANT TEMPORARY on the database to the role, "
+    "and USAGE on the schemas of the columns' types."
+)
 
 
 def gather(e: Planned, step: Gather) -> Answer:
@@ -101,7 +106,12 @@ class _Gathering:
         return self._beside_tables()
 
     def _beside_tables(self) -> Answer:
-        self._send(filling(self._rows, self._settings))
+        try:
+            self._send(filling(self._rows, self._settings))
+        except errors.Error as error:
+            if error.pgcode == _INSUFFICIENT_PRIVILEGE and error.hint is None:
+                error.hint = _HINT
+            raise
         try:
             return self._run(self._text, self._parameters)
         except errors.Error as error:

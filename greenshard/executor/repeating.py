@@ -50,6 +50,8 @@ def _split(e: Planned) -> dict[str, list[Any]] | None:
     step = e.plan.step
     if not isinstance(step, Routed) or step.sql.binds is not None or e.failed is not None:
         return None
+    if e.plan.policies:
+        return None
     split: dict[str, list[Any]] = {}
     for given in e.given:
         if any(True for _ in odd_parameters(given)):

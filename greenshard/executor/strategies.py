@@ -11,6 +11,7 @@ from greenshard.executor.combining import combine
 from greenshard.executor.gathering import gather
 from greenshard.executor.merging import merge
 from greenshard.executor.planned import Planned
+from greenshard.executor.rights import check_policies, check_rights
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
@@ -44,6 +45,8 @@ def run_plan(e: Planned) -> Answer:
         if not isinstance(step, (Broadcast, Refused)) and (failed := e.failed) is not None:
             # That server says what one PostgreSQL would say.
             return _direct(e, Sql(e.text), (failed,))
+        if plan.policies:
+            check_policies(e, plan.policies)
         return _run(e, step)
     except errors.Error as error:
         if error.pgcode in _UNKNOWN_NAMES:
@@ -57,6 +60,8 @@ def run_plan(e: Planned) -> Answer:
 
 def _run(e: Planned, step: Step) -> Answer:
     e.strategy = step.strategy
+    if isinstance(step, (Scatter, Combine, Gather)) and step.rights:
+        check_rights(e, step.rights)
     return _STRATEGIES[type(step)](e, step)
 
 

@@ -53,6 +53,7 @@ from greenshard.planner.relations import SYSTEM_SCHEMAS, Relations, named_as, re
 from greenshard.planner.rowsets import function_alias, function_columns
 from greenshard.planner.scope import BoundColumn, Columns, Level, Source
 from greenshard.planner.tree import conjuncts, names_of, place, unwrap, walk_level
+from greenshard.planner.whole_views import WholeViews
 
 Ctes = Mapping[str, Cte]
 
@@ -64,9 +65,17 @@ class Binder:
         cluster: What is declared.
         catalog: What is there.
         path: ``current_schemas(true)``.
+        whole: Views that are to be read like tables, by schema and name.
     """
 
-    def __init__(self, cluster: Cluster, catalog: Catalog, path: Sequence[str]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        catalog: Catalog,
+        path: Sequence[str],
+        whole: WholeViews | None = None,
+    ) -> None:
+        self._whole = whole or {}
         self._numbers = count()
         self._relations = Relations(cluster, catalog, path, self._numbers)
         self.problems: list[Problem] = self._relations.problems
@@ -241,6 +250,9 @@ class Binder:
         if relation is None:
             return self._unbound(alias)
         if relation.kind == "v" and relation.schema not in SYSTEM_SCHEMAS:
+            whole = self._whole.get((relation.schema, relation.name))
+            if whole is not None:
+                return self._relations.whole_view(node, relation, alias, whole)
             return self._bind_view(node, relation, alias)
         return self._relations.table(node, relation, alias)
 
@@ -266,7 +278,9 @@ class Binder:
         columns = renamed(columns, node.alias.colnames)
         schema = None if node.alias.aliasname else relation.schema
         source = Source(alias, columns, schema)
-        return Derived((source,), columns, query, view=node, definition=definition)
+        return Derived(
+            (source,), columns, query, view=node, definition=definition, relation=relation
+        )
 
     def _unbound(self, alias: str) -> Item:
         (nothing,) = parse("SELECT")

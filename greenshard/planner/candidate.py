@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 from greenshard.planner._parser import type_name, walk
@@ -14,11 +14,12 @@ from greenshard.planner.functions import Functions
 from greenshard.planner.locality import Locality
 from greenshard.planner.nodes import as_statement
 from greenshard.planner.placeholders import Translation
-from greenshard.planner.plan import Constant, Parameter, Pin, Refusal, Sql, Value
-from greenshard.planner.query import Derived, Query, Table, nested, queries, tables
+from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Sql, Value
+from greenshard.planner.query import Derived, Query, Table, tables
 from greenshard.planner.restriction import Restriction, Restrictions
 from greenshard.planner.shape import Analysis, Crosses
 from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.whole_views import views_in, whole_views
 from greenshard.planner.writing import write
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
@@ -49,6 +50,7 @@ class Candidate:
             a placeholder.
         uses_now: Whether it is, so that the user's own text cannot go to several servers.
         bind: Resolves the names of a copy of the tree.
+        readings: What is read as the user because views' queries stand in the place of their names.
     """
 
     text: str
@@ -57,7 +59,8 @@ class Candidate:
     catalog: Catalog
     functions: Functions
     uses_now: bool
-    bind: Callable[[Any], Query]
+    bind: Callable[..., Query]
+    readings: tuple[Reading, ...] = ()
 
     @property
     def select(self) -> Any:
@@ -106,12 +109,7 @@ class Candidate:
     @cached_property
     def views(self) -> Sequence[Derived]:
         """The views in the text, and those within them."""
-        return [
-            item
-            for query in queries(self.query)
-            for item in nested(query.items)
-            if isinstance(item, Derived) and item.view is not None
-        ]
+        return list(views_in(self.query))
 
     @cached_property
     def roots(self) -> Sequence[Any]:
@@ -132,6 +130,14 @@ class Candidate:
             for table in self.tables
             for column in table.relation.columns
         )
+
+    def with_whole_views(self) -> Candidate:
+        """The same, with the views as tables whose own rows can be read."""
+        whole = whole_views(self.query, self.functions, self.translation)
+        if not whole:
+            return self
+        bind = partial(self.bind, whole=whole)
+        return replace(self, query=bind(self.select), bind=bind)
 
     @property
     def own_sql(self) -> Sql:

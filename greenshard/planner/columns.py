@@ -4,17 +4,30 @@ A column whose name stands nowhere in the text, in no USING, and behind no star,
 a table without any name meaning something else. So the rule goes by names, over the whole text.
 What names a whole row (`t`, a star within an expression, NATURAL JOIN, a list of column aliases)
 needs all columns.
+
+Where somebody may read some of a table's columns only, a column is left out too whose name means
+other tables' columns wherever it stands: PostgreSQL would not ask whether it may be read.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 from greenshard.planner._parser import EXISTS_SUBLINK, Message, type_name, walk
-from greenshard.planner.query import Item, Join, Query, Table, is_star, nested, queries
-from greenshard.planner.tree import names_of
+from greenshard.planner.query import (
+    Item,
+    Join,
+    Query,
+    Table,
+    expressions,
+    is_star,
+    nested,
+    queries,
+)
+from greenshard.planner.tree import names_of, walk_level
 
 
 class Mentions:
@@ -26,8 +39,10 @@ class Mentions:
     """
 
     def __init__(self, query: Query, roots: Iterable[Message]) -> None:
+        self._query = query
         self._starred = _starred(query)
-        self._names: set[str] = set()
+        self._times: Counter[str] = Counter()  # how often a column is called so
+        self._loose: set[str] = set()  # what is not only the name of a column
         self._aliases: set[str] = set()
         self._lone: set[str] = set()
         self._all = False
@@ -42,7 +57,7 @@ class Mentions:
             self._read_column(message)
         elif kind == "JoinExpr":
             self._all = self._all or message.is_natural or len(message.alias.colnames) > 0
-            self._names.update(names_of(message.using_clause) or ())
+            self._loose.update(names_of(message.using_clause) or ())
         elif kind == "RangeVar":
             self._aliases.add(message.alias.aliasname or message.relname)
         elif kind == "Alias":
@@ -54,13 +69,15 @@ class Mentions:
         elif kind in ("FuncCall", "A_Indirection"):
             # name(t) is another way to write t.name.
             nodes = message.funcname if kind == "FuncCall" else message.indirection
-            self._names.update(each.string.sval for each in nodes if each.HasField("string"))
+            self._loose.update(each.string.sval for each in nodes if each.HasField("string"))
 
     def _read_column(self, message: Any) -> None:
         names = [field.string.sval for field in message.fields if field.HasField("string")]
-        self._names.update(names)
-        if len(names) == 1 and len(message.fields) == 1:
-            self._lone.add(names[0])
+        if len(names) == len(message.fields):  # it does not end with a star
+            if len(names) == 1:
+                self._lone.update(names)
+            self._times[names.pop()] += 1
+        self._loose.update(names)
 
     @cached_property
     def _every(self) -> bool:
@@ -79,7 +96,33 @@ class Mentions:
         renamed = len(table.node.alias.colnames) > 0
         if self._every or renamed or not numbers.isdisjoint(self._starred):
             return set(columns)
-        return self._names.intersection(columns)
+        found = {name for name in columns if name in self._times or name in self._loose}
+        if table.relation.security.column_grants:
+            found -= self._of_others(numbers)
+        return found
+
+    def _of_others(self, numbers: set[int]) -> set[str]:
+        """The names that mean columns of other sources than some, wherever they stand."""
+        others = Counter(name for name, number in self._meant if number not in numbers)
+        return {
+            name
+            for name, times in self._times.items()
+            if others[name] == times and name not in self._loose
+        }
+
+    @cached_property
+    def _meant(self) -> list[tuple[str, int]]:
+        """What each name of a column is a column of, as far as that is known."""
+        return [
+            (names[-1], column.id[0])
+            for one in queries(self._query)
+            for root, level in expressions(one)
+            for message in walk_level(root)
+            if type_name(message) == "ColumnRef"
+            for names in [names_of(message.fields)]
+            for column in [level.named(names)]
+            if names and column is not None
+        ]
 
 
 def _starred(query: Query) -> set[int]:

@@ -14,6 +14,7 @@ from greenshard.planner.plan import (
     Gather,
     Pin,
     Plan,
+    Reading,
     Refused,
     Routed,
     Scatter,
@@ -81,7 +82,8 @@ def _routed(step: Routed, shards: tuple[str, ...], given: Any) -> list[str]:
 
 
 def _scatter(step: Scatter, shards: tuple[str, ...], given: Any) -> list[str]:
-    lines = [_targets(step.pins, shards, given), "each runs:", *_text(step.sql)]
+    lines = [_targets(step.pins, shards, given), *_rights(step.rights)]
+    lines += ["each runs:", *_text(step.sql)]
     if step.sort:
         lines.append(f"their rows are merged by {_keys(step.sort)}")
     if step.slice.offset is not None or step.slice.count is not None:
@@ -92,7 +94,8 @@ def _scatter(step: Scatter, shards: tuple[str, ...], given: Any) -> list[str]:
 
 
 def _combine(step: Combine, shards: tuple[str, ...], given: Any) -> list[str]:
-    lines = [_targets(step.pins, shards, given), "each runs:", *_text(step.partial)]
+    lines = [_targets(step.pins, shards, given), *_rights(step.rights)]
+    lines += ["each runs:", *_text(step.partial)]
     where = "PostgreSQL then runs, over their rows:"
     if step.reduction is not None:
         where = "their rows are reduced here or, if a type asks for it, by PostgreSQL:"
@@ -112,7 +115,17 @@ def _gather(step: Gather, shards: tuple[str, ...], given: Any) -> list[str]:
     references = [table.relation for table in step.tables if table.reference]
     if references:
         lines.append(f"beside them are {', '.join(references)}")
-    return [*lines, "one PostgreSQL then runs:", *_text(step.sql)]
+    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *_text(step.sql)]
+
+
+def _rights(rights: Sequence[Reading]) -> list[str]:
+    """What must make no difference."""
+    return [
+        f"the user must see all of {'.'.join(each.relation)} that the owner of "
+        f"{'.'.join(each.view)} sees"
+        for each in rights
+        if each.view is not None
+    ]
 
 
 def _targets(pins: tuple[Pin, ...] | None, shards: tuple[str, ...], given: Any) -> str:

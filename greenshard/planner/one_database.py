@@ -14,18 +14,21 @@ from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.functions import Functions, calls, name_of
 from greenshard.planner.nodes import copy
-from greenshard.planner.now import replace_now, tells_time
+from greenshard.planner.now import replace_now
 from greenshard.planner.objections import objections, scattered_objection
 from greenshard.planner.placeholders import Translation, translate
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Combine,
+    Filtering,
     Gather,
     Plan,
+    Reading,
     Refusal,
     Refused,
     Routed,
+    Scatter,
     Sql,
     Step,
 )
@@ -33,13 +36,15 @@ from greenshard.planner.problem import Problem
 from greenshard.planner.query import Query
 from greenshard.planner.reading import only_reads
 from greenshard.planner.refusing import reasons
+from greenshard.planner.rights import filterings, readings
 from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.tree import unwrap
 from greenshard.planner.utilities import may_set, plan_utility
-from greenshard.planner.views import put_views, unqualify_columns
+from greenshard.planner.views import put_views, unqualify_columns, view_tells_time
 from greenshard.planner.whole_rows import telling_row
+from greenshard.planner.whole_views import WholeViews
 from greenshard.planner.writes import as_select, plan_write
 from greenshard.planner.writing import Unwritable, now_number, write
 
@@ -109,8 +114,11 @@ class _OneStatement:
         self._path = path
         self._refusals: tuple[Refusal, ...] = ()
         self._tables: tuple[str, ...] = ()
+        self._policies: tuple[Filtering, ...] = ()
+        self._reads = False
 
     def plan(self, raw: Any, reads: bool) -> Plan:
+        self._reads = reads
         kind, _ = unwrap(raw.stmt)
         step = plan_utility(self._text, raw.stmt)
         sets = may_set(raw.stmt)
@@ -126,7 +134,7 @@ class _OneStatement:
                 sets = isinstance(step, Broadcast)
             else:
                 step = self._write(kind, inner, raw, changed)
-        return Plan(step, self._refusals, reads, sets, self._tables)
+        return Plan(step, self._refusals, reads, sets, self._tables, self._policies)
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""
@@ -161,12 +169,15 @@ class _OneStatement:
 
     def _bind(self, select: Any, changed: bool) -> tuple[Candidate, Problem | None]:
         candidate, problems = self._candidate(select, changed)
-        if any(tells_time(view.definition) for view in candidate.views):
-            put_views(select, candidate.query)
+        filtering = filterings(candidate.query, self._functions, self._rebind, reads=self._reads)
+        self._policies = tuple(filtering)
+        if any(map(view_tells_time, candidate.views)):
+            readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
+            put_views(select, candidate.query, view_tells_time)
             unqualify_columns(select)
             replace_now(select, now_number(self._translation))
             row = telling_row(candidate.query)
-            candidate, problems = self._candidate(select, True)
+            candidate, problems = self._candidate(select, True, readings_)
             if row is not None:
                 reason = "a whole row stands beside a view that tells the time"
                 problems.append(Problem(reason, row, "GS410", _ON))
@@ -191,17 +202,25 @@ class _OneStatement:
             )
         return candidate, found[0] if found else None
 
-    def _candidate(self, select: Any, uses_now: bool) -> tuple[Candidate, list[Problem]]:
+    def _candidate(
+        self, select: Any, uses_now: bool, readings_: tuple[Reading, ...] = ()
+    ) -> tuple[Candidate, list[Problem]]:
         binder = Binder(self._cluster, self._catalog, self._path)
         query = binder.bind(select)
-
-        def bind(tree: Any) -> Query:
-            return Binder(self._cluster, self._catalog, self._path).bind(tree)
-
         candidate = Candidate(
-            self._text, self._translation, query, self._catalog, self._functions, uses_now, bind
+            self._text,
+            self._translation,
+            query,
+            self._catalog,
+            self._functions,
+            uses_now,
+            self._rebind,
+            readings_,
         )
         return candidate, binder.problems
+
+    def _rebind(self, tree: Any, whole: WholeViews | None = None) -> Query:
+        return Binder(self._cluster, self._catalog, self._path, whole).bind(tree)
 
     def _choose(self, candidate: Candidate) -> Step:
         refusals: list[Refusal] = []
@@ -220,6 +239,8 @@ class _OneStatement:
                 return self._refused(objection)
         for strategy in STRATEGIES:
             found = _attempt(strategy, candidate)
+            if isinstance(found, (Scatter, Combine)):
+                found = replace(found, rights=candidate.readings)
             if not isinstance(found, Refusal):
                 return _with_fallback(found, candidate)
             refusals.append(found)

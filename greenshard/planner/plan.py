@@ -142,6 +142,37 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A relation that a statement reads, and as whom PostgreSQL would read it.
+
+    Attributes:
+        relation: Its schema and name.
+        columns: Those of its columns that are read; empty if only its rows count.
+        view: Schema and name of the view that names it, whose owner PostgreSQL asks for (unless it
+            is a security_invoker view); None where the statement itself names it.
+    """
+
+    relation: tuple[str, str]
+    columns: tuple[str, ...] = ()
+    view: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filtering:
+    """A policy that a shard cannot apply alone, for it reads rows of other shards.
+
+    Attributes:
+        reading: What it filters.
+        policy: Its name.
+        reason: Why.
+    """
+
+    reading: Reading
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Anywhere:
     """Any one shard has the answer (strategy "reference").
 
@@ -181,6 +212,7 @@ class Scatter:
         slice: What is taken of the merged rows. The shards were told to give enough for it.
         hidden: How many columns at the end are cut off.
         writes: Whether rows are locked or changed.
+        rights: As in `Gather`.
     """
 
     sql: Sql
@@ -189,6 +221,7 @@ class Scatter:
     slice: Slice = Slice()
     hidden: int = 0
     writes: bool = False
+    rights: tuple[Reading, ...] = ()
     strategy: str = "concatenate"
 
 
@@ -231,6 +264,7 @@ class Combine:
             float4 in float8, which such a sum is not: the plan then gives way to `otherwise`.
         reduction: The same in Python, if it can be.
         otherwise: The plan if a partial column's type does not allow this one.
+        rights: As in `Gather`.
     """
 
     partial: Sql
@@ -240,6 +274,7 @@ class Combine:
     averaged: tuple[int, ...] = ()
     reduction: Reduction | None = None
     otherwise: Gather | Refused | None = None
+    rights: tuple[Reading, ...] = ()
     strategy: str = "combine"
 
 
@@ -288,11 +323,14 @@ class Gather:
         tables: The sharded tables, and the reference tables beside them.
         sql: The query with the sharded tables gathered: the user's own text where that is possible.
         complete: The query with the reference tables gathered, too.
+        rights: What is read in the place of views, as the user, where PostgreSQL reads it as their
+            owners; that must make no difference.
     """
 
     tables: tuple[GatheredTable, ...]
     sql: Sql
     complete: Sql
+    rights: tuple[Reading, ...] = ()
     strategy: str = "gather"
 
 
@@ -346,6 +384,7 @@ class Plan:
         reads: Whether the statement certainly only reads.
         may_set: Whether it may change the session's settings.
         tables: The declared tables that it names, qualified, for messages.
+        policies: Those that must not apply to who runs it.
     """
 
     step: Step
@@ -353,3 +392,4 @@ class Plan:
     reads: bool = True
     may_set: bool = False
     tables: tuple[str, ...] = ()
+    policies: tuple[Filtering, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from greenshard.cluster import Placement
 from greenshard.planner._parser import Message, type_name
 from greenshard.planner.catalog import Relation
+from greenshard.planner.plan import Pin
 from greenshard.planner.scope import BoundColumn, ColumnId, Columns, Level, Source
 from greenshard.planner.tree import names_of, unwrap, walk_level
 
@@ -51,6 +52,7 @@ class Table(Item):
         placement, key: Of a sharded table.
         only: Whether it is read without the tables that inherit from it.
         sampled: Whether TABLESAMPLE takes some of its rows.
+        pins: Of a view that is read as it is: the shards that its own conditions name; None: any.
     """
 
     node: Any
@@ -61,16 +63,26 @@ class Table(Item):
     key: BoundColumn | None = None
     only: bool = False
     sampled: bool = False
+    pins: tuple[Pin, ...] | None = None
 
 
 @dataclass(slots=True)
 class Derived(Item):
-    """A query in FROM, or a view's."""
+    """A query in FROM, or a view's.
+
+    Attributes:
+        query: The query.
+        lateral: Whether it sees what is before it in FROM.
+        view: The `RangeVar` that names the view, if it is one's.
+        definition: And the query's tree, a `SelectStmt`.
+        relation: And what the catalog says of the view.
+    """
 
     query: Query
     lateral: bool = False
-    view: Any = None  # the RangeVar that names the view
-    definition: Any = None  # and its query, a SelectStmt
+    view: Any = None
+    definition: Any = None
+    relation: Relation | None = None
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.problem import Problem
 from greenshard.planner.query import Table
 from greenshard.planner.scope import BoundColumn, Columns, Source
+from greenshard.planner.whole_views import WholeView
 
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
@@ -52,6 +53,21 @@ class Relations:
 
     def table(self, node: Any, relation: Relation, alias: str) -> Table:
         """A relation that is no view, as an item of FROM."""
+        table = self._item(node, relation, alias)
+        table.only = not node.inh
+        if not table.system:
+            self._place(table)
+        return table
+
+    def whole_view(self, node: Any, relation: Relation, alias: str, whole: WholeView) -> Table:
+        """A view that is read like a table; ONLY means nothing to a view."""
+        table = self._item(node, relation, alias)
+        table.sharded, table.placement, table.pins = whole.sharded, whole.placement, whole.pins
+        if whole.key is not None and table.columns is not None:
+            table.key = table.columns[whole.key]
+        return table
+
+    def _item(self, node: Any, relation: Relation, alias: str) -> Table:
         system = relation.schema in SYSTEM_SCHEMAS
         number = next(self._numbers)
         plain = tuple(
@@ -60,11 +76,7 @@ class Relations:
         )
         columns = None if system else renamed(plain, node.alias.colnames)
         schema = None if node.alias.aliasname else relation.schema
-        table = Table((Source(alias, columns, schema),), columns, node, relation, system=system)
-        table.only = not node.inh
-        if not system:
-            self._place(table)
-        return table
+        return Table((Source(alias, columns, schema),), columns, node, relation, system=system)
 
     def _place(self, table: Table) -> None:
         """Note how the rows of a table are placed."""

@@ -8,6 +8,9 @@
    join with nothing. `l_quantity > 5` in WHERE could not be used so: it would be true of the
    order's row with NULLs in place of a line if it were, say, `l_quantity IS NULL`.
 
+Conditions on a security_barrier view are not for its tables: they might tell of rows that the view
+hides, by an error say.
+
 So equalities hold for both sides of an outer join, since NULL equals nothing; other conditions of
 WHERE only for the side that is kept, and those of ON only for the other one.
 
@@ -147,7 +150,8 @@ class Restrictions:
             self._visit_join(item, facts, conditions, around)
         elif isinstance(item, Derived):
             if _is_transparent(item.query):
-                self.visit(item.query, facts, conditions)
+                barrier = item.relation is not None and item.relation.security.barrier
+                self.visit(item.query, facts, () if barrier else conditions)
             else:
                 self.visit(item.query, facts.without(item.columns or ()))
         elif isinstance(item, FunctionScan):

@@ -10,8 +10,11 @@
 2. These rows go into a temporary table called orders, which PostgreSQL finds before any other of
    that name, and the text runs beside it, without that condition.
 
-It is the user's own text if no column is spared so, no name is qualified or that of a view, and no
-two tables have the same one.
+A view is gathered like a table if each shard can make its rows, see `whole_views`; else its query
+stands in the place of its name.
+
+It is the user's own text if no column is spared so, no name is qualified or that of such a view,
+and no two tables have the same one.
 
 Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server.
 """
@@ -28,9 +31,10 @@ from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Relation
 from greenshard.planner.nodes import copy, expression, quoted
 from greenshard.planner.nodes import select as parse_select
-from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Refusal, Sql
+from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal, Sql
 from greenshard.planner.query import Condition, Query, Table, queries, tables
 from greenshard.planner.restriction import Restriction
+from greenshard.planner.rights import readings
 from greenshard.planner.shortening import shortened
 from greenshard.planner.tree import equated, names_of, unwrap
 from greenshard.planner.views import put_views, unqualify_columns
@@ -38,11 +42,13 @@ from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.writing import Unwritable
 
 STRATEGY = "gather"
+_NO_COLUMN = GatheredColumn("gs none", "integer")
 _LONGEST_NAME = 63
 
 
 def plan_gather(candidate: Candidate) -> Gather | Refusal:
     """Run the query in one place."""
+    candidate = candidate.with_whole_views()
     try:
         shorter = shortened(candidate)
         if shorter is not None:
@@ -81,7 +87,11 @@ class _Gathering:
         gathered = tuple(
             self._table(relation, names[where]) for where, relation in relations.items()
         )
-        return Gather(gathered, self._sql(names, every=False), self._sql(names, every=True))
+        rights = (
+            *candidate.readings,
+            *readings(candidate.query, candidate.mentions, lambda _: True),
+        )
+        return Gather(gathered, self._sql(names, every=False), self._sql(names, every=True), rights)
 
     def _relations(self) -> list[Relation]:
         return [table.relation for table in self._candidate.tables if not table.system]
@@ -120,18 +130,19 @@ class _Gathering:
         table = places[0].table
         columns = self._columns(relation)
         shown = ", ".join(quoted(column.name) for column in columns)
+        if columns == (_NO_COLUMN,):  # who may read any column may count the rows
+            shown = "NULL::pg_catalog.int4"
         qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
         read = parse_select(f"SELECT {shown} FROM {qualified}")
         if table.sharded:
             _filter(read, places)
-        pins = [each.pin for each in places]
         known = {column.name for column in columns}
         return GatheredTable(
             name,
             qualified,
             columns,
             self._candidate.write(read),
-            None if None in pins else tuple(pin for pin in pins if pin is not None),
+            _pins(places),
             not table.sharded,
             relation.primary_key if known.issuperset(relation.primary_key) else (),
             tuple(sorted(_sought(self._candidate.query, [each.table for each in places]))),
@@ -142,6 +153,8 @@ class _Gathering:
         places = [table for table in self._final.tables if table.relation is relation]
         names = set().union(*map(self._final.mentions.of, places))
         needed = [column for column in relation.columns if column.name in names]
+        if not needed and relation.security.column_grants:
+            return (_NO_COLUMN,)
         return tuple(
             GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
             for column in needed or relation.columns[:1]
@@ -178,7 +191,7 @@ class _Gathering:
             if table.sharded or every:
                 node.relname = names[_where(table.relation)]
                 node.ClearField("schemaname")
-        put_views(made, query)
+        put_views(made, query, lambda _: True)
         unqualify_columns(made)
         return made
 
@@ -210,6 +223,17 @@ def _compared(query: Query, numbers: set[int]) -> set[str]:
         if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
             found.add(inner[0].column.name)
     return found
+
+
+def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:
+    """The shards that have rows that matter at one of the places; None: any may."""
+    pins: list[Pin] = []
+    for each in places:
+        known = each.table.pins if each.pin is None else (each.pin,)
+        if known is None:
+            return None
+        pins += known
+    return tuple(pins)
 
 
 def _where(relation: Relation) -> tuple[str, str]:

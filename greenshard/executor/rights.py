@@ -1,0 +1,189 @@
+"""Ask the server, as whoever the session is now, what rights mean for a statement.
+
+A plan is shared by all users. Where it reads relations in the place of views, two things must hold:
+
+- PostgreSQL would run the statement. It checks that itself for ``EXPLAIN`` of the user's own text:
+  the rights to each view and column, those of the views' owners, ``row_security``;
+- the rows are the same: the user may read what the views' owners read, and row-level security
+  hides nothing from either, or both are the same role.
+
+Both are asked in one message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from greenshard import errors
+from greenshard._driver import RawCursor, own_cursor
+from greenshard.executor.planned import Planned
+from greenshard.planner.plan import Filtering, Reading
+
+#: One row of one bytea, as in `catalog`. Of each relation that is asked for: who reads it, who
+#: would in PostgreSQL, whether the first may not, from whom of the two row-level security hides
+#: rows, and whether a policy is for the second.
+_ASK = """
+WITH me AS (
+    SELECT oid, rolname FROM pg_catalog.pg_roles
+    WHERE rolname OPERATOR(pg_catalog.=) CURRENT_USER
+), asked AS (
+    SELECT a.number, c.oid, a.columns, c.relowner, c.relrowsecurity, c.relforcerowsecurity,
+        c.relnamespace, a.policy, me.oid AS me, me.rolname AS my_name,
+        CASE WHEN v.oid IS NULL OR EXISTS (
+            SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) AS o
+            WHERE o.option_name OPERATOR(pg_catalog.=) 'security_invoker'
+                AND o.option_value::pg_catalog.bool
+        ) THEN me.oid ELSE v.relowner END AS reader
+    FROM me CROSS JOIN pg_catalog.json_to_recordset(%(asked)s::pg_catalog.json) AS a (
+        number pg_catalog.int4, schema pg_catalog.text, name pg_catalog.text,
+        columns pg_catalog.text[], view_schema pg_catalog.text, view pg_catalog.text,
+        policy pg_catalog.text)
+    JOIN pg_catalog.pg_namespace AS s ON s.nspname OPERATOR(pg_catalog.=) a.schema
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) s.oid
+        AND c.relname OPERATOR(pg_catalog.=) a.name
+    LEFT JOIN (
+        pg_catalog.pg_class AS v JOIN pg_catalog.pg_namespace AS t
+        ON v.relnamespace OPERATOR(pg_catalog.=) t.oid
+    ) ON t.nspname OPERATOR(pg_catalog.=) a.view_schema AND v.relname OPERATOR(pg_catalog.=) a.view
+), role AS (
+    SELECT a.number, r.oid, r.rolname, a.relrowsecurity AND NOT (
+        r.rolsuper OR r.rolbypassrls OR NOT a.relforcerowsecurity
+        AND pg_catalog.pg_has_role(r.oid, a.relowner, 'USAGE')) AS filtered
+    FROM asked AS a JOIN pg_catalog.pg_roles AS r
+    ON r.oid OPERATOR(pg_catalog.=) a.me OR r.oid OPERATOR(pg_catalog.=) a.reader
+)
+SELECT pg_catalog.convert_to(pg_catalog.json_agg(pg_catalog.json_build_array(
+    a.number, a.my_name, r.rolname,
+    CASE WHEN NOT pg_catalog.has_schema_privilege(a.relnamespace, 'USAGE') THEN true
+        WHEN pg_catalog.cardinality(a.columns) OPERATOR(pg_catalog.=) 0
+        THEN NOT pg_catalog.has_any_column_privilege(a.oid, 'SELECT')
+        ELSE EXISTS (
+            SELECT FROM pg_catalog.unnest(a.columns) AS n (name)
+            WHERE NOT pg_catalog.has_column_privilege(a.oid, n.name, 'SELECT')) END,
+    m.filtered, r.filtered,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_policy AS p CROSS JOIN pg_catalog.unnest(p.polroles) AS g (oid)
+        WHERE p.polrelid OPERATOR(pg_catalog.=) a.oid
+            AND p.polname OPERATOR(pg_catalog.=) a.policy
+            AND CASE WHEN g.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN true
+                ELSE pg_catalog.pg_has_role(a.reader, g.oid, 'USAGE') END)
+))::pg_catalog.text, 'UTF8')
+FROM asked AS a
+JOIN role AS m ON m.number OPERATOR(pg_catalog.=) a.number AND m.oid OPERATOR(pg_catalog.=) a.me
+JOIN role AS r ON r.number OPERATOR(pg_catalog.=) a.number AND r.oid OPERATOR(pg_catalog.=) a.reader
+"""
+
+
+class _Said(NamedTuple):
+    """What the server says of one relation.
+
+    Attributes:
+        user: Who the session is.
+        reader: As whom PostgreSQL would read.
+        denied: Whether the user may not read.
+        user_filtered, reader_filtered: Whether row-level security applies to them.
+        has_policy: Whether the policy is for the reader.
+    """
+
+    user: str
+    reader: str
+    denied: bool
+    user_filtered: bool
+    reader_filtered: bool
+    has_policy: bool
+
+
+def check_rights(e: Planned, readings: Sequence[Reading]) -> None:
+    """Make sure that reading as the user gives what reading as the views' owners would give.
+
+    Raises:
+        errors.Error: PostgreSQL would refuse the statement (of its class), or it cannot be run so.
+
+    Switches: yes.
+    Cost: one round trip, in which the server plans the statement.
+    """
+    e.check_parameters()
+    explain = b"EXPLAIN " + (e.query or b"").lstrip(b"; \t\r\n") + b"\n;"
+    for reading, said in _ask(e, [(each, "") for each in readings], explain):
+        reason = _difference(said)
+        if reason is not None:
+            raise _refused_reading(reading, said, reason)
+
+
+def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
+    """Refuse a statement to whose reader a policy applies that would need rows of other shards.
+
+    Raises:
+        errors.NotSupportedError: There is one.
+
+    Switches: yes.
+    Cost: one round trip.
+    """
+    asked = [(each.reading, each.policy) for each in filterings]
+    for at, (reading, said) in enumerate(_ask(e, asked)):
+        if said.reader_filtered and said.has_policy:
+            raise errors.refused(
+                f'policy "{filterings[at].policy}" on {_shown(reading.relation)} cannot be applied '
+                f"by each shard: {filterings[at].reason}",
+                code="GS410",
+                hint="Let the policy read reference tables, or rows with the same shard key; or "
+                "run the statement on one shard with conn.on('...').",
+            )
+
+
+def _difference(said: _Said) -> str | None:
+    """Why the rows that the user reads are not those that the reader would read."""
+    if said.denied:
+        return "may not read it"
+    if said.user != said.reader and (said.user_filtered or said.reader_filtered):
+        return "may see other rows of it, because of row-level security"
+    return None
+
+
+def _refused_reading(reading: Reading, said: _Said, reason: str) -> errors.Error:
+    view = _shown(reading.view or ("", ""))
+    return errors.refused(
+        f"view {view} reads {_shown(reading.relation)} as {said.reader}, and over several shards "
+        f"that would have to be done as {said.user}, who {reason}",
+        code="GS410",
+        hint=f"Shards cannot make the rows of {view} alone. Let the view show rows, and aggregate, "
+        "join and ask for the time in the statement; or run the statement as the view's owner.",
+    )
+
+
+def _ask(
+    e: Planned, asked: Sequence[tuple[Reading, str]], before: bytes = b""
+) -> list[tuple[Reading, _Said]]:
+    """What the server says of each reading and policy; nothing of relations that are not there.
+
+    Args:
+        e: The statement.
+        asked: Relations to ask for, and policies on them.
+        before: A text to send before.
+    """
+    shard = e.any_shard()
+    e.session.reach([shard], e.timeout)
+    cursor = own_cursor(e.session.physical(shard).raw)
+    told = [
+        {
+            "number": number,
+            "schema": reading.relation[0],
+            "name": reading.relation[1],
+            "columns": reading.columns,
+            "view_schema": reading.view and reading.view[0],
+            "view": reading.view and reading.view[1],
+            "policy": policy,
+        }
+        for number, (reading, policy) in enumerate(asked)
+    ]
+    question = RawCursor.mogrify(cursor, _ASK, {"asked": json.dumps(told)})
+    e.ask(shard, lambda: cursor.execute(before + question))
+    row: Any = cursor.fetchone()
+    said = json.loads(bytes(row[0])) if row[0] is not None else []
+    return [(asked[number][0], _Said(*facts)) for number, *facts in sorted(said)]
+
+
+def _shown(relation: tuple[str, str]) -> str:
+    return ".".join(relation)

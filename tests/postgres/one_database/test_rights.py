@@ -1,0 +1,315 @@
+"""Views, grants and row-level security give over shards what they give on one PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections import Counter
+
+import psycopg2
+import psycopg2.errors
+import pytest
+from psycopg2 import extras
+from psycopg2.extensions import make_dsn
+
+import greenshard
+from greenshard.executor import filling
+from tests.postgres.one_database import rights
+from tests.postgres.one_database.rights import COLUMNS, PLACES, REFERENCE, ROWS, SHARDED
+
+SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+VIEWS, STATEMENTS = 40, 500
+TABLES = {
+    **{name: greenshard.Sharded("id") for name in SHARDED},
+    **{name: greenshard.Reference() for name in REFERENCE},
+    "guarded": greenshard.Sharded("id"),
+}
+
+
+def run_as_chief(dsns, text):
+    for dsn in dsns:
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute(text)
+
+
+@pytest.fixture(scope="module")
+def roles(greenshard_shards):
+    """Names of roles: who owns the tables, who owns views, who asks; and a superuser."""
+    tag = secrets.token_hex(3)
+    roles = {name: f"gs_{name}_{tag}" for name in ("boss", "agent", "clerk", "chief")}
+    with greenshard_shards.databases() as dsns:
+        made = "; ".join(f"CREATE ROLE {role} LOGIN" for role in roles.values())
+        run_as_chief(dsns.values(), f"{made}; ALTER ROLE {roles['chief']} SUPERUSER")
+    yield roles
+    with greenshard_shards.databases() as dsns:
+        run_as_chief(dsns.values(), f"DROP ROLE {', '.join(roles.values())}")
+
+
+class World:
+    """A cluster, one database with the same rows, and their views."""
+
+    def __init__(self, dsns, roles):
+        self.single = dsns.pop(None)
+        self.dsns, self.roles = dsns, roles
+        self.cluster = greenshard.Cluster(dsns, TABLES)
+        with contextlib.closing(psycopg2.connect(self.single)) as conn:
+            self.version = conn.server_version
+        tables = {**SHARDED, **REFERENCE}
+        for name, dsn in {**dsns, None: self.single}.items():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
+                cur.execute(f"SET ROLE {roles['boss']}")
+                for table in [*REFERENCE, *SHARDED]:
+                    cur.execute(f"CREATE TABLE {table} {COLUMNS}")
+                    rows = PLACES if table in REFERENCE else ROWS
+                    mine = [
+                        r for r in rows if rows is PLACES or name in (None, self.shard_of(r[0]))
+                    ]
+                    extras.execute_values(cur, f"INSERT INTO {table} VALUES %s", mine)
+                cur.execute("; ".join(text for text in tables.values() if text).format(**roles))
+
+    def shard_of(self, key):
+        return self.cluster.placement.shards_for(key, "int8", self.cluster.names)
+
+    def add(self, text):
+        run_as_chief([*self.dsns.values(), self.single], text.format(**self.roles))
+        self.cluster = greenshard.Cluster(self.dsns, TABLES)  # which knows nothing yet
+
+
+@pytest.fixture(scope="module")
+def world(greenshard_shards, roles):
+    with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
+        dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"], None: second["s1"]}
+        yield World(dsns, roles)
+
+
+def outcome(connection, statement):
+    """The rows, sorted, or the error's SQLSTATE; and our code if it is a refusal."""
+    cur = connection.cursor()
+    try:
+        cur.execute(statement)
+        return sorted(map(repr, cur.fetchall()))
+    except psycopg2.Error as error:
+        refused = isinstance(error, greenshard.NotSupportedError) and error.pgcode is None
+        return ("refused", str(error)) if refused else error.pgcode
+    finally:
+        connection.rollback()
+
+
+@contextlib.contextmanager
+def acting(world, role, how):
+    """A connection to the cluster and one to the single database, as a role."""
+    name = world.roles[role]
+    cluster, single = world.cluster, world.single
+    if how == "login":
+        cluster = greenshard.Cluster(
+            {s: make_dsn(d, user=name) for s, d in world.dsns.items()}, TABLES
+        )
+        single = make_dsn(single, user=name)
+    with (
+        contextlib.closing(greenshard.connect(cluster)) as ours,
+        contextlib.closing(psycopg2.connect(single)) as theirs,
+    ):
+        for connection in (ours, theirs):
+            if how != "login":
+                connection.cursor().execute(how.format(name))
+            connection.commit()
+        yield ours, theirs
+
+
+WAYS = (
+    ("clerk", "login"),
+    ("clerk", "SET ROLE {}"),
+    ("agent", "SET ROLE {}"),
+    ("boss", "SET SESSION AUTHORIZATION {}"),
+    ("clerk", "SET ROLE {}; SET row_security = off"),
+    ("chief", "login"),
+)
+
+
+def test_random_views_and_roles(world):
+    chance = rights.Chance(SEED, has_invokers=world.version >= 150000)
+    for _ in range(VIEWS):
+        chance.add_view()
+        world.add(chance.views[-1].ddl)
+    seen, strategies = Counter(), Counter()
+    statements = [chance.statement() for _ in range(STATEMENTS)]
+    for at, (role, how) in enumerate(WAYS):
+        with acting(world, role, how) as (ours, theirs):
+            for statement in statements[at :: len(WAYS)]:
+                expected, got = outcome(theirs, statement), outcome(ours, statement)
+                kind = got[0] if isinstance(got, tuple) else got if isinstance(got, str) else "rows"
+                seen[kind] += 1
+                strategies[ours.explain(statement).split()[1]] += 1
+                if kind != "refused":
+                    views = "\n".join(view.ddl for view in chance.views)
+                    assert got == expected, f"seed {SEED}, as {role}: {statement}\n{views}"
+    assert seen["rows"] > STATEMENTS // 5
+    assert seen["42501"] > STATEMENTS // 20
+    assert seen["refused"] < STATEMENTS // 5, f"seed {SEED}"
+    assert {"route", "reference", "concatenate", "merge", "combine", "gather"} <= {*strategies}
+
+
+@pytest.fixture
+def made(world):
+    """Make something on all databases; gone after the test."""
+    undoing = []
+
+    def make(kind, name, text):
+        world.add(f"CREATE {kind} {name} {text}")
+        undoing.append(f"DROP {kind} {name} CASCADE")
+
+    yield make
+    for text in reversed(undoing):
+        world.add(text)
+
+
+def owned(make, name, query, owner, options=""):
+    """A view of an owner that the clerk may read."""
+    text = f"{options} AS {query}; ALTER VIEW {name} OWNER TO {{{owner}}}"
+    make("VIEW", name, f"{text}; GRANT SELECT ON {name} TO {{clerk}}")
+
+
+CROSSING = "SELECT customer, count(*) AS n FROM {} GROUP BY customer"
+
+
+def test_a_view_shows_its_owners_rows(world, made):
+    owned(made, "all_of_them", "SELECT id, customer FROM tenants", "boss")
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        for connection in (ours, theirs):
+            cur = connection.cursor()
+            cur.execute("SELECT count(*), count(DISTINCT customer) FROM all_of_them")
+            assert cur.fetchone() == (30, 5)
+
+
+@pytest.mark.parametrize(
+    ("table", "owner", "reason"),
+    [
+        ("tenants", "boss", "may see other rows of it, because of row-level security"),
+        ("shut", "agent", "may not read it"),
+    ],
+)
+def test_a_view_over_shards_is_refused_where_rights_differ(world, made, table, owner, reason):
+    owned(made, "groups", CROSSING.format(table), owner)
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        with pytest.raises(greenshard.NotSupportedError, match=reason) as caught:
+            ours.cursor().execute("SELECT * FROM groups")
+        assert caught.value.code == "GS410"
+        assert f"view public.groups reads public.{table} as {world.roles[owner]}" in str(
+            caught.value
+        )
+        assert ours.cursor().execute("SELECT 1") is None
+    with acting(world, owner, "SET ROLE {}") as (ours, theirs):
+        assert outcome(ours, "SELECT * FROM groups") == outcome(theirs, "SELECT * FROM groups")
+
+
+def test_a_view_over_shards_that_is_not_granted_is_denied(world, made):
+    made("VIEW", "groups", f"AS {CROSSING.format('open')}")
+    with (
+        acting(world, "clerk", "SET ROLE {}") as (ours, _),
+        pytest.raises(psycopg2.errors.InsufficientPrivilege, match="for view groups"),
+    ):
+        ours.cursor().execute("SELECT * FROM groups")
+
+
+def test_a_plan_is_right_for_whoever_runs_it(world, made):
+    owned(made, "groups", CROSSING.format("tenants"), "boss")
+    with contextlib.closing(greenshard.connect(world.cluster)) as conn:
+        cur = conn.cursor()
+        for role, refused in (("boss", False), ("clerk", True), ("boss", False)):
+            cur.execute(f"SET ROLE {world.roles[role]}")
+            with (
+                pytest.raises(greenshard.NotSupportedError) if refused else contextlib.nullcontext()
+            ):
+                cur.execute("SELECT * FROM groups")
+        conn.commit()
+        assert conn.plan_stats["hits"] > 0
+
+
+def test_conditions_do_not_reach_behind_a_security_barrier(world, made):
+    shown = "SELECT {} FROM open WHERE customer <> 3"
+    owned(made, "behind", shown.format("id, customer"), "boss", "WITH (security_barrier)")
+    groups = shown.format("customer, count(*) AS n") + " GROUP BY customer"
+    owned(made, "groups", groups, "boss", "WITH (security_barrier)")
+    leaky = "100 / (behind.customer - 3) <> 0"
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        for statement in (
+            f"SELECT count(DISTINCT customer) FROM behind WHERE {leaky}",
+            "SELECT customer FROM groups WHERE 100 / (customer - 3) <> 0",
+            f"SELECT a.id FROM behind a, behind WHERE behind.id = a.customer AND {leaky}",
+        ):
+            assert "gather" in ours.explain(statement)
+            got = outcome(ours, statement)
+            assert isinstance(got, list)
+            assert got == outcome(theirs, statement)
+
+
+def test_a_reference_view_shows_what_the_transaction_wrote(world, made):
+    owned(made, "even", "SELECT id, tenant FROM spot WHERE id % 2 = 0", "boss")
+    with contextlib.closing(greenshard.connect(world.cluster)) as conn:
+        cur = conn.cursor()
+        cur.execute("INSERT INTO spot VALUES (100, 1, 1, 'x')")
+        cur.execute(f"SET ROLE {world.roles['clerk']}")
+        cur.execute("SELECT count(DISTINCT v.id) FROM even v JOIN open a ON a.customer < v.id")
+        assert cur.fetchone() == (5,)
+        conn.rollback()
+
+
+def test_a_view_that_chooses_is_another_one_each_time(world, made):
+    owned(made, "dice", "SELECT id, random() AS r FROM open", "boss")
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        cur = ours.cursor()
+        cur.execute("SELECT count(*) FROM dice a JOIN dice b USING (r)")
+        assert cur.fetchone() == (0,)
+
+
+def test_who_may_not_make_temporary_tables_is_told(world, monkeypatch):
+    monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
+    world.add("DO $$BEGIN EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC',"
+              " current_database()); END$$")  # fmt: skip
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="temporary") as caught:
+            ours.cursor().execute("SELECT count(DISTINCT customer) FROM open")
+        assert "GRANT TEMPORARY" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("condition", "local"),
+    [
+        ("EXISTS (SELECT FROM mine m WHERE m.id = guarded.id AND m.tenant = 'a')", True),
+        ("EXISTS (SELECT FROM place p WHERE p.id = guarded.customer)", True),
+        (
+            "EXISTS (SELECT FROM mine m WHERE m.customer = guarded.customer AND m.tenant = 'a')",
+            False,
+        ),
+        ("customer IN (SELECT id FROM mine)", False),
+    ],
+)
+def test_a_policy_that_reads_rows_of_other_shards_is_refused(world, made, condition, local):
+    made("TABLE", "guarded", f"{COLUMNS}; ALTER TABLE guarded OWNER TO {{boss}}")
+    made("POLICY", "near ON guarded", f"FOR SELECT TO {{clerk}} USING ({condition})")
+    owned(made, "watched", "SELECT * FROM guarded", "clerk")
+    world.add("ALTER TABLE guarded ENABLE ROW LEVEL SECURITY; GRANT SELECT ON guarded TO {clerk}")
+    for name, dsn in {**world.dsns, None: world.single}.items():
+        rows = [row for row in ROWS if name in (None, world.shard_of(row[0]))]
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            extras.execute_values(cur, "INSERT INTO guarded VALUES %s", rows)
+    statements = [
+        statement.format(source)
+        for source in ("guarded", "watched")
+        for statement in (
+            "SELECT id FROM {} WHERE id = 3",
+            "SELECT id FROM {}",
+            "SELECT count(DISTINCT customer) FROM {}",
+        )
+    ]
+    for role, filtered in (("clerk", True), ("boss", False)):
+        with acting(world, role, "SET ROLE {}") as (ours, theirs):
+            for statement in statements[: None if filtered else 3]:
+                got = outcome(ours, statement)
+                if filtered and not local:
+                    assert got[0] == "refused"
+                    assert 'policy "near" on public.guarded cannot be applied' in got[1]
+                else:
+                    assert got == outcome(theirs, statement)
