@@ -20,6 +20,7 @@ from typing import Protocol
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
 from tests.fault.scene import Scene
+from tests.fuzz.declarations import Declarations
 from tests.fuzz.keys import Keys
 from tests.fuzz.names import Names
 from tests.fuzz.wire import Wire
@@ -33,6 +34,13 @@ class Fuzzer(Protocol):
 
     def run(self, label: str) -> str:
         """Try one case; returns what is wrong, or nothing."""
+
+
+@contextlib.contextmanager
+def _declarations(_seed: object) -> Iterator[Fuzzer]:
+    with contextlib.closing(Declarations()) as declarations:
+        yield declarations
+        print(declarations.tally)
 
 
 @contextlib.contextmanager
@@ -63,6 +71,7 @@ def _wire(seed: object) -> Iterator[Fuzzer]:
 
 #: Each part, and how many cases it tries; None for all that there are.
 _PARTS: dict[str, tuple[Callable[[object], AbstractContextManager[Fuzzer]], int | None]] = {
+    "declarations": (_declarations, 100_000),
     "keys": (_keys, 20_000),
     "names": (_names, 500),
     "wire": (_wire, None),

@@ -13,10 +13,12 @@ import pytest
 
 from greenshard.cluster import HASHED_TYPES
 from greenshard.testing import Shards
+from tests.fuzz.declarations import Declarations
 from tests.fuzz.keys import TABLES, Keys
 from tests.fuzz.names import Names
 
 SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+DECLARATIONS = 1500
 KEYS = 400
 NAMES = 8
 
@@ -31,6 +33,15 @@ def tried(fuzzer, count):
     """What is wrong in some cases, by their labels."""
     found = {label: fuzzer.run(label) for label in islice(fuzzer.labels(SEED), count)}
     return {label: what for label, what in found.items() if what}
+
+
+def test_declarations_are_read_or_refused():
+    declarations = Declarations()
+    try:
+        assert tried(declarations, DECLARATIONS) == {}, f"seed {SEED}"
+        assert min(declarations.tally.values()) > DECLARATIONS / 10, declarations.tally
+    finally:
+        declarations.close()
 
 
 def test_keys_are_where_the_servers_own_partitions_have_them(server):
