@@ -21,6 +21,7 @@ from greenshard.connection import Connection
 from greenshard.cursor import Cursor
 from greenshard.dbapi import apilevel, connect, paramstyle, threadsafety
 from greenshard.errors import (
+    ConnectionRejected,
     DatabaseError,
     DataError,
     Error,
@@ -56,6 +57,7 @@ __all__ = [
     "Binary",
     "Cluster",
     "Connection",
+    "ConnectionRejected",
     "Cursor",
     "DataError",
     "DatabaseError",

@@ -113,6 +113,11 @@ def _park(worker: Any) -> bool:
     return bool(worker.parked)
 
 
+def soon(function: Callable[[], object]) -> Any:
+    """Run a function as soon as this greenlet waits, unless what is returned is stopped before."""
+    return gevent.get_hub().loop.run_callback(function)
+
+
 def resolve(host: str) -> list[str]:
     """The addresses of a host name, in the resolver's order.
 

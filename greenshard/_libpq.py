@@ -1,8 +1,10 @@
-"""Cancel queries through libpq's own functions, which psycopg2 does not offer."""
+"""What psycopg2 lacks of libpq: to cancel without blocking, and why connecting failed."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from greenshard import _green
@@ -11,6 +13,8 @@ from greenshard._driver import LIBPQ_VERSION, LIBRARY, Attribute, RawConnection
 _pgconn_ptr = Attribute(RawConnection, "pgconn_ptr")
 # PostgresPollingStatusType
 _READING, _WRITING = 1, 2
+# PGVerbosity
+_DEFAULT, _VERBOSE = 1, 2
 
 
 def _functions() -> Any:
@@ -23,6 +27,9 @@ def _functions() -> Any:
             libpq.PQcancelStart, libpq.PQcancelPoll, libpq.PQcancelSocket, libpq.PQcancelFinish,
         ):  # fmt: skip
             function.argtypes = [ctypes.c_void_p]
+        libpq.PQsetErrorVerbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        libpq.PQerrorMessage.argtypes = [ctypes.c_void_p]
+        libpq.PQerrorMessage.restype = ctypes.c_char_p
     except AttributeError:
         raise ImportError(
             "greenshard needs a psycopg2 that is built with libpq 17 or newer, which can cancel a "
@@ -60,3 +67,30 @@ def request_cancel(raw: RawConnection) -> None:
             polled = _libpq.PQcancelPoll(request)
     finally:
         _libpq.PQcancelFinish(request)
+
+
+@contextmanager
+def whole_errors(raw: RawConnection) -> Iterator[None]:
+    """Within this, connecting: a server's refusal comes with its SQLSTATE, for `last_error`.
+
+    libpq gives an error of connecting as text only, and leaves the code out of it unless told
+    otherwise; that can be told once it has begun, so by a greenlet that runs in its first wait.
+    """
+
+    def tell() -> None:
+        if address := _pgconn_ptr.read(raw):
+            _libpq.PQsetErrorVerbosity(address, _VERBOSE)
+
+    told = _green.soon(tell)
+    try:
+        yield
+    finally:
+        told.stop()
+        if address := _pgconn_ptr.read(raw):
+            _libpq.PQsetErrorVerbosity(address, _DEFAULT)
+
+
+def last_error(raw: RawConnection) -> bytes:
+    """libpq's message, in whatever encoding it came; psycopg2 cannot read all of them."""
+    address = _pgconn_ptr.read(raw)
+    return (address and _libpq.PQerrorMessage(address)) or b""

@@ -28,6 +28,7 @@ CODES: Mapping[str, str] = {
     "GS106": "the file of a cluster cannot be read",
     "GS107": "a placement function failed",
     "GS108": "two shards are the same database",
+    "GS109": "a shard rejects the connection",
     "GS201": "several shards failed",
     "GS202": "the shards' columns differ",
     "GS203": "the connection to a shard is gone",
@@ -182,6 +183,10 @@ class PoolClosed(InterfaceError, psycopg2.pool.PoolError):
     """The pool is closed, or was closed while this waited for a connection."""
 
 
+class ConnectionRejected(OperationalError):
+    """A server answers, but lets nobody in who is declared so; trying again does not help."""
+
+
 class ShardUnavailable(OperationalError):
     """A shard cannot be connected to; until a probe succeeds, nobody waits for it."""
 
@@ -293,11 +298,13 @@ def from_shards(
     if len(failures) == 1:
         ((shard, error),) = failures.items()
         if isinstance(error, psycopg2.Error):
+            if total > 1 and isinstance(error, ConnectionRejected):
+                _name_shard(error, shard)
             return from_driver(error, shard, name_shard=total > 1)
-        return error
-    for error in failures.values():
+        return _noted(error, shard)
+    for shard, error in failures.items():
         if not isinstance(error, psycopg2.Error):
-            return error
+            return _noted(error, shard)
     kind: Any = _nearest_class([type(error) for error in failures.values()])
     cls = _class_for(kind, True)
     lines = "".join(f"\n  {name}: {_one_line(error)}" for name, error in failures.items())
@@ -326,6 +333,19 @@ def refused(
     error = cls(message, code=code, hint=hint)
     if pgcode is not None:
         _set_sqlstate(error, pgcode, None)
+    return error
+
+
+def rejected(message: str, shard: str, pgcode: str | None) -> ConnectionRejected:
+    """The error for a connection that will fail until somebody changes something."""
+    error = ConnectionRejected(
+        message,
+        code="GS109",
+        shard=shard,
+        hint="Trying again does not help: see how the shard is declared (user, password, "
+        "database, certificates), and the server's pg_hba.conf.",
+    )
+    _set_sqlstate(error, pgcode, None)
     return error
 
 
@@ -359,6 +379,20 @@ def _give_hint(error: Error, hint: str) -> None:
         text = text.removesuffix(f"\nHINT:  {error.hint}")
     error.hint = hint
     error.args = (f"{text}\nHINT:  {hint}", *error.args[1:])
+
+
+def _name_shard(error: Error, shard: str) -> None:
+    text = str(error.args[0])
+    if not text.startswith(f"shard {shard}: "):
+        error.args = (f"shard {shard}: {text}", *error.args[1:])
+
+
+def _noted(error: BaseException, shard: str) -> BaseException:
+    """What a program's own code raised (a typecaster, an adapter), with a note of where."""
+    note = f"on shard {shard}"
+    if hasattr(error, "add_note") and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error
 
 
 def _one_line(error: BaseException) -> str:

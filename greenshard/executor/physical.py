@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from greenshard import _green
+from greenshard import _green, errors
 from greenshard._driver import (
     STATUS_READY,
     Attribute,
@@ -18,7 +18,8 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
 )
-from greenshard._libpq import request_cancel
+from greenshard._libpq import last_error, request_cancel, whole_errors
+from greenshard.executor.rejection import read_failure
 
 if TYPE_CHECKING:
     from greenshard.executor.identity import Identity
@@ -116,15 +117,26 @@ class Physical:
                 self.check()
             return
         try:
-            RawConnection.__init__(self.raw, self.dsn.resolved())
-        except DriverError as exc:
+            text = self.dsn.resolved()
+            with whole_errors(self.raw):
+                RawConnection.__init__(self.raw, text)
+        except Exception as exc:
+            raise self._failure(exc) from exc
+
+    def _failure(self, error: Exception) -> DriverError:
+        """Why the connection could not be opened.
+
+        Whatever psycopg2 raises, it is the shard's failure: it may not even be able to read what
+        the server says, which comes in the encoding of the server's machine.
+        """
+        said = last_error(self.raw).decode("utf-8", "backslashreplace")
+        message, sqlstate, stays = read_failure(said or str(error) or type(error).__name__)
+        if "connection to server" not in message:
             # Green mode's messages do not say to which server.
-            message = str(exc)
-            if "connection to server" in message:
-                raise
-            raise DriverOperationalError(
-                f"connection to {self.dsn.server} failed: {message}"
-            ) from exc
+            message = f"connection to {self.dsn.server} failed: {message}"
+        if stays:
+            return errors.rejected(message.rstrip("\n"), self.shard, sqlstate)
+        return DriverOperationalError(message)
 
     def check(self) -> None:
         """Let the server show that it answers, outside of any transaction.

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from greenshard import _green, errors
-from greenshard._driver import TRANSACTION_FAILED, TRANSACTION_IDLE
+from greenshard._driver import (
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
+    DriverError,
+    DriverOperationalError,
+)
 from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical, autocommit
@@ -314,7 +319,7 @@ class Session:
             if job.end is End.DONE:
                 done[job.shard] = job
             elif job.end is End.FAILED and job.error is not None:
-                failures[job.shard] = job.error
+                failures[job.shard] = _failure(job, job.error)
             else:
                 late.append(job)
         if late and (tolerant or not failures):
@@ -361,6 +366,20 @@ class Session:
         fanout = self._current
         if fanout is not None:
             fanout.cancel()
+
+
+def _failure(job: Job, error: BaseException) -> BaseException:
+    """Why a call failed. What breaks a connection is the shard's failure, whatever its class.
+
+    psycopg2 cannot read the last words of a server that speaks in another encoding.
+    """
+    lost = job.physical is not None and not job.physical.alive
+    if not lost or isinstance(error, DriverError) or not isinstance(error, Exception):
+        return error
+    said = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
+    told = DriverOperationalError(said.decode("utf-8", "backslashreplace"))
+    told.__cause__ = error
+    return told
 
 
 def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeout:

@@ -52,6 +52,8 @@ class ShardState:
         self.name = name
         self.breaker = Breaker(policy, random)
         self.queries = Histogram()
+        # Whether the last answer was that nobody is let in: the pool then tries nothing by itself.
+        self.rejects = False
         self.running = 0
         self.failed_queries = 0
         self.connects = 0
@@ -85,6 +87,7 @@ class ShardState:
     def opened(self, lease: Lease, now: float) -> bool:
         """A connection was opened; returns False if it must be closed, because the lease ended."""
         self.breaker.succeeded()
+        self.rejects = False
         self.connects += 1
         lease.slot.opening.discard(self.name)
         if lease.ended:
@@ -102,6 +105,13 @@ class ShardState:
         lease.slot.opening.discard(self.name)
         if self.breaker.failed(lease.slot, now, reason):
             self._doubt_at = now
+
+    def rejected(self, lease: Lease) -> None:
+        """The server answered, but lets nobody in: who asks next hears it from the server too."""
+        self.failed_connects += 1
+        lease.slot.opening.discard(self.name)
+        self.breaker.succeeded()
+        self.rejects = True
 
     def abandoned(self, lease: Lease, now: float) -> None:
         """Opening a connection was given up: the time of who asked was up, or it was killed."""

@@ -306,8 +306,9 @@ class PoolState:
                 self._begin((name,), now, todo)
 
     def _warm(self, now: float, todo: Todo) -> None:
-        """Connect as many idle slots as wanted to every shard that is up."""
-        up = [name for name, shard in self.shards.items() if not shard.breaker.down]
+        """Connect as many idle slots as wanted to every shard that is up and lets them in."""
+        shards = self.shards.items()
+        up = [name for name, shard in shards if not shard.breaker.down and not shard.rejects]
         warm = sum(all(name in slot.proven for name in up) for slot in self.idle)
         for _ in range(self.policy.min_idle - warm - len(self.chores) if up else 0):
             self._begin(tuple(up), now, todo)

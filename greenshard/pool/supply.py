@@ -69,7 +69,8 @@ class Supply:
             if not failed:
                 return have[name]
             failures |= failed
-        raise errors.from_shards(failures, len(names), code="GS604")
+        rejected = all(isinstance(e, errors.ConnectionRejected) for e in failures.values())
+        raise errors.from_shards(failures, len(names), code="GS101" if rejected else "GS604")
 
     def serve(self, adopt: Callable[[Physical], None]) -> None:
         """Call a method from now on with each connection that was opened, in its own greenlet.
@@ -171,7 +172,7 @@ class Supply:
             with _green.at_most(_CHECK_S):
                 physical.check()
                 works = True
-        except DriverError:
+        except Exception:  # noqa: S110  # whatever it is, the connection does not work
             pass
         finally:
             if works:
@@ -193,6 +194,11 @@ class Supply:
                 process.prepare(physical)
             if (adopt := self._adopt()) is not None:
                 adopt(physical)
+        except errors.ConnectionRejected:
+            physical.discard()
+            with process.lock:
+                shard.rejected(lease)
+            raise
         except DriverError as exc:
             physical.discard()
             now = process.now()

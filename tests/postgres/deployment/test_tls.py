@@ -81,13 +81,14 @@ def test_server_that_cannot_be_verified_names_the_shard_and_why(dsn, wrong):
         assert PASSWORD not in str(caught.value)
 
 
-def test_pool_says_of_a_shard_that_cannot_be_verified_that_it_is_down_and_why(dsn, wrong):
+def test_pool_says_each_time_why_a_shard_cannot_be_verified(dsn, wrong):
     for words, bad in wrong.items():
         with greenshard.Pool({"good": dsn, "bad": bad}, 1) as pool, pool.connection() as conn:
-            with pytest.raises(greenshard.ShardUnavailable) as caught:
-                conn.cursor().execute("SELECT 1")
-            assert words in str(caught.value)
-            assert words in pool.stats().shards["bad"].reason
+            for _ in range(2):
+                with pytest.raises(greenshard.ConnectionRejected) as caught:
+                    conn.cursor().execute("SELECT 1")
+                assert words in str(caught.value)
+            assert pool.stats().shards["bad"].down_s is None
             with conn.on("good"), conn.cursor() as cur:
                 conn.rollback()
                 cur.execute("SELECT 1")

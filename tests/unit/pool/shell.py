@@ -128,6 +128,8 @@ class Shell:
             connection.is_open = shard.opened(connection.lease, self.now)
         elif how == "failed":
             shard.failed(connection.lease, self.now, "connection refused")
+        elif how == "rejected":
+            shard.rejected(connection.lease)
         else:
             shard.abandoned(connection.lease, self.now)
         if not connection.is_open:

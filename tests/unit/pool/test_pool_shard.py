@@ -161,3 +161,19 @@ def test_a_loss_that_is_told_late_is_not_the_next_holders():
     later = shell.take()
     shell.state.shards["s0"].lost(lease, shell.now)
     assert later.slot.proven.keys() == {"s0"}
+
+
+def test_rejection_is_told_to_everybody_who_asks_and_is_no_outage():
+    shell = shell_of()
+    lease = shell.take()
+    shard = shell.state.shards["s0"]
+    fail(shell, lease, "s0")
+    assert shard.breaker.down
+    shell.now = shard.breaker.retry_at
+    assert shell.reach(lease, "s0") is Step.OPEN
+    shell.end_opening(shell.of(lease, "s0"), "rejected")
+    assert not shard.breaker.down
+    assert shard.rejects
+    assert shell.reach(lease, "s0") is Step.OPEN
+    shell.end_opening(shell.of(lease, "s0"), "opened")
+    assert not shard.rejects
