@@ -21,6 +21,7 @@ from tests.postgres.flask.test_interruption import running
 from tests.postgres.pool.conftest import eventually
 
 SCRIPTS = Path(__file__).parent / "scripts"
+CONFIGURED = ["--config", str(SCRIPTS / "workers_conf.py")]
 
 
 class Server:
@@ -31,14 +32,16 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
+        self._workers = int(arguments[arguments.index("--workers") + 1])
         command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}"]
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [*command, *arguments, "--chdir", str(SCRIPTS), "workers_app:app"],
+                [*command, *arguments, *CONFIGURED, "--chdir", str(SCRIPTS), "workers_app:app"],
                 env={**os.environ, "SHARDS": json.dumps(dsns), "PYTHONPATH": os.getcwd()},
                 stderr=file,
             )
         eventually(self._answers, 60)
+        eventually(self._is_ready, 60)
 
     def _answers(self):
         assert self._process.poll() is None, self.log.read_text()
@@ -47,6 +50,10 @@ class Server:
         except (URLError, ConnectionError):
             time.sleep(0.05)
             return False
+
+    def _is_ready(self):
+        """Whether no worker is still on its way."""
+        return self.log.read_text().count("Worker is ready") >= self._workers
 
     def get(self, path):
         with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as response:
