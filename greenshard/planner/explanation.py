@@ -37,6 +37,10 @@ def explain(
         verbose: Whether to say why cheaper strategies could not be taken.
     """
     lines = _step(plan.step, shards, given)
+    lines += [
+        f"policy {each.policy} on {'.'.join(each.reading.relation)} must not apply: {each.reason}"
+        for each in plan.policies
+    ]
     if verbose and plan.refusals:
         lines += ["why not a cheaper strategy:", *_indented(reasons(plan.refusals))]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
-from greenshard.planner.catalog import Catalog, Column, Function, Relation
+from greenshard.planner.catalog import Catalog, Column, Function, Relation, Security
 from greenshard.planner.one_database import Planner
 
 PATH = ("pg_catalog", "public")
@@ -191,6 +191,12 @@ VIEWS = {
         FROM public.orders
         WHERE (o_orderdate <= CURRENT_DATE)
     """,
+    "walled_totals": """
+        SELECT o_custkey, count(*) AS n
+        FROM public.orders
+        WHERE (o_totalprice > (500)::numeric)
+        GROUP BY o_custkey
+    """,
     "big_totals": """
         SELECT o_custkey, max(price) AS top
         FROM public.big_orders
@@ -206,8 +212,12 @@ _VIEW_COLUMNS = {
     "national": "id integer\nname text\nregion text",
     "per_customer": "customer bigint\nn bigint\ntotal numeric",
     "recent": "o_orderkey bigint\no_orderdate date\ntoday date",
+    "walled_totals": "o_custkey bigint\nn bigint",
     "big_totals": "o_custkey bigint\ntop numeric",
 }
+
+#: Views that are security barriers.
+BARRIERS = frozenset({"walled_totals"})
 
 OWN_FUNCTIONS = """
 CREATE FUNCTION public.twice(integer) RETURNS integer LANGUAGE sql IMMUTABLE
@@ -298,7 +308,8 @@ def _relation(table: Table) -> Relation:
 
 def _view(name: str, definition: str) -> Relation:
     columns = tuple(map(column, _lines(_VIEW_COLUMNS[name])))
-    return Relation("public", name, "v", columns, (), definition)
+    security = Security(barrier=name in BARRIERS)
+    return Relation("public", name, "v", columns, (), definition, security)
 
 
 def _functions() -> dict[str, frozenset[Function]]:
@@ -350,7 +361,9 @@ def ddl(*, has_icu: bool) -> str:
         if table.primary_key:
             columns.append(f"PRIMARY KEY ({', '.join(table.primary_key)})")
         lines.append(f"CREATE TABLE {table.name} ({', '.join(columns)})")
-    lines += [f"CREATE VIEW {name} AS {text}" for name, text in VIEWS.items()]
+    for name, text in VIEWS.items():
+        barrier = " WITH (security_barrier)" if name in BARRIERS else ""
+        lines.append(f"CREATE VIEW {name}{barrier} AS {text}")
     return ";\n".join(lines) + ";\n" + OWN_FUNCTIONS
 
 
