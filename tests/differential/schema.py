@@ -72,6 +72,7 @@ class Table:
         shard_key: The column that decides a row's shard; None if every shard has all rows.
         rows: About how many it has.
         view: Its definition, for a view.
+        barrier: Whether the view is a security barrier.
     """
 
     name: str
@@ -80,10 +81,12 @@ class Table:
     shard_key: str | None = None
     rows: int = 0
     view: str | None = None
+    barrier: bool = False
 
     def ddl(self, *, gaps: bool) -> str:
         if self.view:
-            return f"CREATE VIEW {self.name} AS {self.view}"
+            options = " WITH (security_barrier)" if self.barrier else ""
+            return f"CREATE VIEW {self.name}{options} AS {self.view}"
         columns = [f"{field.name} {field.type}" for field in self.fields]
         columns[1:1] = ["gone int"] if gaps else []
         dropped = f"; ALTER TABLE {self.name} DROP gone" if gaps else ""
@@ -250,6 +253,7 @@ VIEWS = (
             SELECT e.account_id, e.no, a.name, e.amount, e.state
             FROM entry e LEFT JOIN account a ON a.id = e.account_id
         """,
+        barrier=True,
     ),
     Table(
         "turnover",
@@ -264,6 +268,7 @@ VIEWS = (
             SELECT region, count(*) AS entries, sum(amount) AS total
             FROM account JOIN entry ON account_id = id GROUP BY region
         """,
+        barrier=True,
     ),
     Table(
         "world",

@@ -313,3 +313,69 @@ def test_a_policy_that_reads_rows_of_other_shards_is_refused(world, made, condit
                     assert 'policy "near" on public.guarded cannot be applied' in got[1]
                 else:
                     assert got == outcome(theirs, statement)
+
+
+def test_named_cursors_ask_too(world, made):
+    owned(made, "groups", CROSSING.format("tenants"), "boss")
+    owned(made, "all_of_them", "SELECT id, customer FROM tenants", "boss")
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        cur = ours.cursor("named")
+        cur.execute(" ; SELECT count(DISTINCT customer) FROM all_of_them; -- all")
+        assert cur.fetchall() == [(5,)]
+        with pytest.raises(greenshard.NotSupportedError):
+            ours.cursor("other").execute("SELECT * FROM groups")
+    with acting(world, "boss", "SET ROLE {}") as (ours, _):
+        cur = ours.cursor("named")
+        cur.execute(" ; SELECT n FROM groups WHERE customer = %s; -- %%", (3,))
+        assert cur.fetchall() == [(6,)]
+
+
+def test_a_view_that_tells_the_time_asks_for_rights(world, made):
+    query = "SELECT id, customer, CURRENT_DATE AS today FROM {}"
+    owned(made, "dated", query.format("tenants"), "boss")
+    owned(made, "dated_open", query.format("open"), "boss")
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        for statement in ("SELECT * FROM {}", "SELECT count(*) FROM {}"):
+            with pytest.raises(greenshard.NotSupportedError, match="row-level security"):
+                ours.cursor().execute(statement.format("dated"))
+            got = outcome(ours, statement.format("dated_open"))
+            assert got == outcome(theirs, statement.format("dated_open"))
+        # One shard is one PostgreSQL.
+        routed = "SELECT id, today FROM dated WHERE id = 5"
+        assert outcome(ours, routed) == outcome(theirs, routed) != []
+
+
+def test_partitions_and_only_are_read_with_the_rights_to_their_parent(world, made):
+    made("TABLE", "guarded", "(id bigint, customer bigint) PARTITION BY HASH (id)")
+    made("TABLE", "guarded_0", "PARTITION OF guarded FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    world.add("ALTER TABLE guarded OWNER TO {boss}; GRANT SELECT (id) ON guarded TO {clerk}")
+    owned(made, "watched", "SELECT * FROM ONLY guarded", "boss")
+    for statement, expected in (
+        ("SELECT count(DISTINCT id) FROM guarded", ["(0,)"]),
+        ("SELECT count(DISTINCT customer) FROM guarded", "42501"),
+        ("SELECT count(DISTINCT customer) FROM watched", ["(0,)"]),
+        ("SELECT count(DISTINCT customer) FROM ONLY watched", ["(0,)"]),
+    ):
+        with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+            assert outcome(theirs, statement) == expected
+            assert outcome(ours, statement) == expected
+
+
+def test_writes_ask_for_policies_that_need_other_shards(world, made):
+    made("TABLE", "guarded", f"{COLUMNS}; ALTER TABLE guarded OWNER TO {{boss}}")
+    made("POLICY", "near ON guarded", "TO {clerk} USING (customer IN (SELECT id FROM mine))")
+    world.add("ALTER TABLE guarded ENABLE ROW LEVEL SECURITY; GRANT ALL ON guarded TO {clerk}")
+    insert = "INSERT INTO guarded VALUES (%s, 1, 1, 'a')"
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        cur = ours.cursor()
+        for call in (
+            lambda: cur.execute("DELETE FROM guarded"),
+            lambda: cur.execute(insert, (1,)),
+            lambda: cur.executemany(insert, [(1,), (2,)]),
+        ):
+            with pytest.raises(greenshard.NotSupportedError, match='policy "near"'):
+                call()
+        ours.rollback()
+    with acting(world, "boss", "SET ROLE {}") as (ours, _):
+        ours.cursor().executemany(insert, [(1,), (2,)])
+        ours.rollback()

@@ -65,8 +65,8 @@ GRANTS = Security(column_grants=True)
         ),
         (
             (
-                "SELECT (SELECT max(l_weight) FROM lineitem WHERE l_partkey = o_custkey) AS o_comment"
-                " FROM orders ORDER BY o_comment"
+                "SELECT (SELECT max(l_weight) FROM lineitem WHERE l_partkey = o_custkey)"
+                " AS o_comment FROM orders ORDER BY o_comment"
             ),
             "o_custkey, o_comment",
         ),
