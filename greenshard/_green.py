@@ -118,6 +118,18 @@ def soon(function: Callable[[], object]) -> Any:
     return gevent.get_hub().loop.run_callback(function)
 
 
+def raise_in_main(error: BaseException) -> None:
+    """Raise in the main greenlet, from a handler of a signal.
+
+    Another greenlet may be the one that the signal has interrupted: the hub, or one that works for
+    a shard, to which it would be that shard's failure.
+    """
+    hub: Any = get_hub_if_exists()
+    if hub is None or gevent.getcurrent() is hub.parent:
+        raise error
+    hub.loop.run_callback(hub.parent.throw, error)
+
+
 def resolve(host: str) -> list[str]:
     """The addresses of a host name, in the resolver's order.
 

@@ -8,12 +8,13 @@ import greenshard
 from greenshard.cli.check import check
 from greenshard.cli.demo import demo
 from greenshard.cli.explain import explain
+from greenshard.cli.program import Program
 from greenshard.cli.query import query
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(greenshard.__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Query many PostgreSQL shards as if they were one."""

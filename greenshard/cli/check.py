@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from greenshard import checking, errors
+from greenshard.cli import terminal
 from greenshard.cli.connecting import connect_timeout_option, connected
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
@@ -31,6 +33,7 @@ Exit codes:
   1  something is not, or could not be checked
   2  the command line or the declaration is wrong
   5  a shard could not be reached
+  6  the report could not be written
 """
 
 
@@ -61,4 +64,4 @@ def _progress() -> Iterator[Callable[[str], None]]:
     """Show on a terminal which table is read."""
     console = Console(stderr=True)
     with console.status("connected") as status:
-        yield lambda table: status.update(f"reading {table}")
+        yield lambda table: status.update(Text(terminal.cell(f"reading {table}")))

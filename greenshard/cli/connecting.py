@@ -79,7 +79,7 @@ def shard_names(source: Source) -> tuple[str, ...]:
 
 @contextmanager
 def connected(source: Source, **options: Any) -> Iterator[greenshard.Connection]:
-    """Connect, and close at the end.
+    """Connect, and close at the end. Text comes in UTF-8, whatever ``PGCLIENTENCODING`` says.
 
     Args:
         source: what to connect to.
@@ -91,7 +91,7 @@ def connected(source: Source, **options: Any) -> Iterator[greenshard.Connection]
     Switches: yes.
     """
     try:
-        conn = greenshard.connect(source, **options)
+        conn = greenshard.connect(source, client_encoding="UTF8", **options)
     except errors.Error as error:
         raise from_error(error, connecting=True) from error
     with closing(conn):

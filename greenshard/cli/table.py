@@ -10,11 +10,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), 0x7F]} | {
-    9: "\\t",
-    10: "\\n",
-    13: "\\r",
-}
+from greenshard.cli import terminal
 
 
 def table_lines(
@@ -47,8 +43,8 @@ def table_lines(
     a    |  1
     bc   | 10
     """
-    head = [column.translate(CONTROL) for column in columns]
-    body = [[cell.translate(CONTROL) for cell in row] for row in rows]
+    head = [terminal.cell(column) for column in columns]
+    body = [[terminal.cell(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, cells)) for cells in zip(head, *body, strict=True)]
     lines = [gap.join(map(_pad, row, widths, right)).rstrip() for row in [head, *body]]
     lines.insert(1, cross.join(rule * width for width in widths))
