@@ -1,4 +1,4 @@
-"""What psycopg2 lacks of libpq: to cancel without blocking, and why connecting failed."""
+"""What psycopg2 lacks of libpq: cancelling, why connecting failed, how large a result is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from greenshard import _green
-from greenshard._driver import LIBPQ_VERSION, LIBRARY, Attribute, RawConnection
+from greenshard._driver import LIBPQ_VERSION, LIBRARY, Attribute, RawConnection, RawCursor
 
 _pgconn_ptr = Attribute(RawConnection, "pgconn_ptr")
+_pgresult_ptr = Attribute(RawCursor, "pgresult_ptr")
 # PostgresPollingStatusType
 _READING, _WRITING = 1, 2
 # PGVerbosity
@@ -30,6 +31,8 @@ def _functions() -> Any:
         libpq.PQsetErrorVerbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
         libpq.PQerrorMessage.argtypes = [ctypes.c_void_p]
         libpq.PQerrorMessage.restype = ctypes.c_char_p
+        libpq.PQresultMemorySize.argtypes = [ctypes.c_void_p]
+        libpq.PQresultMemorySize.restype = ctypes.c_size_t
     except AttributeError:
         raise ImportError(
             "greenshard needs a psycopg2 that is built with libpq 17 or newer, which can cancel a "
@@ -94,3 +97,12 @@ def last_error(raw: RawConnection) -> bytes:
     """libpq's message, in whatever encoding it came; psycopg2 cannot read all of them."""
     address = _pgconn_ptr.read(raw)
     return (address and _libpq.PQerrorMessage(address)) or b""
+
+
+def result_bytes(cursor: RawCursor) -> int:
+    """How much memory libpq takes for the result that a cursor has; 0 if it has none.
+
+    Cost: 0.6 us.
+    """
+    address = _pgresult_ptr.read(cursor)
+    return int(_libpq.PQresultMemorySize(address)) if address else 0

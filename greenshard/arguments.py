@@ -74,14 +74,14 @@ def listener(value: Any) -> Any:
     return value
 
 
-def row_count(name: str, value: Any) -> int:
-    """How many rows there may be.
+def number_of(what: str, name: str, value: Any) -> int:
+    """How many rows or bytes there may be.
 
     Raises:
-        errors.ProgrammingError: It is no number of rows.
+        errors.ProgrammingError: It is no such number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise unusable(f"{name} is {value!r}, not a number of rows")
+        raise unusable(f"{name} is {value!r}, not a number of {what}")
     return value
 
 
@@ -128,9 +128,9 @@ def flag_attribute(name: str, doc: str) -> Any:
     return Checked(lambda value: flag(name, value), doc)
 
 
-def row_count_attribute(name: str, doc: str) -> Any:
-    """An attribute that is a number of rows."""
-    return Checked(lambda value: row_count(name, value), doc)
+def number_attribute(what: str, name: str, doc: str) -> Any:
+    """An attribute that is a number of rows or bytes."""
+    return Checked(lambda value: number_of(what, name, value), doc)
 
 
 def on_error_attribute() -> Any:

@@ -20,8 +20,8 @@ from greenshard._driver import (
 from greenshard.arguments import (
     derived_class,
     flag_attribute,
+    number_attribute,
     on_error_attribute,
-    row_count_attribute,
     timeout_attribute,
 )
 from greenshard.cursor import Cursor, cursor_class
@@ -29,6 +29,7 @@ from greenshard.executor.deadline import Deadline
 from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.opening import (
     GATHER_LIMIT,
+    MAX_HELD_BYTES,
     HomeUnreachable,
     Opening,
     close_opened,
@@ -36,6 +37,7 @@ from greenshard.executor.opening import (
     open_all,
 )
 from greenshard.executor.physical import Physical, closed
+from greenshard.executor.portals import end_portals
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import is_registration
 from greenshard.executor.values import plan_for
@@ -59,7 +61,7 @@ class Connection(Settings, RawConnection):
     functions take its cursors only.
 
     New cursors take over its `timeout` and `on_error`. Over a declared cluster, `allow_scatter`,
-    `allow_gather` and `gather_limit` say what a statement may cost.
+    `allow_gather`, `gather_limit` and `max_held_bytes` say what a statement may cost.
     """
 
     timeout = timeout_attribute()
@@ -70,8 +72,11 @@ class Connection(Settings, RawConnection):
     allow_gather = flag_attribute(
         "allow_gather", "Whether rows may be brought to one server, for what needs that."
     )
-    gather_limit = row_count_attribute(
-        "gather_limit", "How many rows a statement may bring to one server."
+    gather_limit = number_attribute(
+        "rows", "gather_limit", "How many rows a statement may bring to one server."
+    )
+    max_held_bytes = number_attribute(
+        "bytes", "max_held_bytes", "How much a statement may hold of rows on their way, in bytes."
     )
     _opening: Opening | None = None
     _session: Session
@@ -87,6 +92,7 @@ class Connection(Settings, RawConnection):
         self.allow_scatter = opening.limits.get("allow_scatter", True)
         self.allow_gather = opening.limits.get("allow_gather", True)
         self.gather_limit = opening.limits.get("gather_limit", GATHER_LIMIT)
+        self.max_held_bytes = opening.limits.get("max_held_bytes", MAX_HELD_BYTES)
         self._on_event = opening.on_event
         self._wrote = False
         make_cooperative()
@@ -279,10 +285,12 @@ class Connection(Settings, RawConnection):
         session = self._session
         session.check()
         with session.taken(), self._ours():
+            committed = False
             try:
                 commit_all(session, Deadline(self.timeout), wrote=self._wrote)
+                committed = True
             finally:
-                self._ended()
+                self._ended(committed=committed)
 
     def rollback(self) -> None:
         """Roll back on every shard. A shard whose connection is gone has rolled back already.
@@ -298,13 +306,14 @@ class Connection(Settings, RawConnection):
             try:
                 rollback_all(session, self.timeout)
             finally:
-                self._ended()
+                self._ended(committed=False)
 
-    def _ended(self) -> None:
-        """Forget what held for the transaction."""
+    def _ended(self, *, committed: bool) -> None:
+        """Forget what held for the transaction, and end the named cursors that end with it."""
         self._wrote = False
         if self._database is not None:
             self._database.ended()
+        end_portals(self._session, committed=committed)
 
     def _note(self, text: str | bytes | None) -> None:
         """Take note of a statement that is about to be run; None stands for any."""

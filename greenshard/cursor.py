@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from greenshard import errors
 from greenshard._driver import (
+    TRANSACTION_IDLE,
     Composable,
     DriverError,
     RawCursor,
@@ -25,6 +27,7 @@ from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
+from greenshard.executor.portals import end_portals
 from greenshard.executor.quoting import check_written, is_plain
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
@@ -46,6 +49,7 @@ _Text = TypeVar("_Text", str, bytes)
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
+_UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 
 
 class Cursor(AnswerView, Fetching, RawCursor):
@@ -95,6 +99,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         Switches: yes. When it raises, nothing is left running on any server.
         """
         text = self._text(query)
+        if self._parts.portal is not None:
+            raise errors.ProgrammingError("can't call .execute() on named cursors more than once")
         if (database := self._planning()) is not None:
             self._take_answer(text, lambda: self._planned(database, text, vars))
             return
@@ -185,9 +191,9 @@ class Cursor(AnswerView, Fetching, RawCursor):
             run: What runs it.
             sets: How many sets of parameters it has, of `executemany`.
         """
-        record = None
+        record, session = None, self._logical._session
         try:
-            with self._logical._session.taken():
+            with session.taken():
                 record = self._record = recording(self._logical._on_event, text, sets)
                 self._parts.asked, self._sent, self._answer = None, None, NOTHING
                 try:
@@ -196,6 +202,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
                     self._fail(exc)
                 finally:
                     self._record = None
+                    if session.portals:
+                        self._end_portals(text)
         except BaseException as exc:
             if record is not None:
                 record.tell(NOTHING, exc)
@@ -204,6 +212,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
             record.tell(self._answer)
         if self._answer.failures:
             _warn(self._answer.failures)
+
+    def _end_portals(self, text: str | bytes) -> None:
+        """End the named cursors that end with a transaction that SQL has ended."""
+        session = self._logical._session
+        if all(physical.transaction_status == TRANSACTION_IDLE for physical in session.alive):
+            undone = _UNDOES.match(self._decoded(text)) is not None
+            end_portals(session, committed=not undone)
 
     def _union(
         self,
@@ -400,6 +415,9 @@ class Cursor(AnswerView, Fetching, RawCursor):
                 for cursor in self._parts.made().values():
                     cursor.close()
                 super().close()
+            elif (portal := self._parts.portal) is not None:
+                with session.taken():
+                    portal.close(session)
             elif shards := self._opened():
                 with session.taken():
                     calls = {shard: self._parts.of(shard).close for shard in shards}

@@ -13,7 +13,7 @@ from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.events import Listener
-from greenshard.executor.opening import GATHER_LIMIT, HomeUnreachable, Opening
+from greenshard.executor.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
 from greenshard.executor.physical import closed
 from greenshard.limits import refuse_async
 
@@ -39,6 +39,7 @@ def connect(
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
     allow_same_database: bool = False,
+    max_held_bytes: int = MAX_HELD_BYTES,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -71,6 +72,8 @@ def connect(
         gather_limit: How many rows a statement may bring there.
         allow_same_database: Whether two shards may be the same database. Over a union, two of its
             schemas (by their search paths) are two shards anyway.
+        max_held_bytes: Over a cluster: how much a statement may hold in this process of rows that
+            are on their way to its answer.
         on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
@@ -101,6 +104,7 @@ def connect(
         allow_gather=allow_gather,
         gather_limit=gather_limit,
         allow_same_database=allow_same_database,
+        max_held_bytes=max_held_bytes,
         on_event=on_event,
         **kwargs,
     )
@@ -121,6 +125,7 @@ def read_opening(
     allow_gather: bool = True,
     gather_limit: int = GATHER_LIMIT,
     allow_same_database: bool = False,
+    max_held_bytes: int = MAX_HELD_BYTES,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
@@ -142,7 +147,8 @@ def read_opening(
         limits={
             "allow_scatter": arguments.flag("allow_scatter", allow_scatter),
             "allow_gather": arguments.flag("allow_gather", allow_gather),
-            "gather_limit": arguments.row_count("gather_limit", gather_limit),
+            "gather_limit": arguments.number_of("rows", "gather_limit", gather_limit),
+            "max_held_bytes": arguments.number_of("bytes", "max_held_bytes", max_held_bytes),
         },
         on_event=arguments.listener(on_event),
         databases=(by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)]),

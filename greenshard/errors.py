@@ -48,6 +48,7 @@ CODES: Mapping[str, str] = {
     "GS411": "several statements in one string",
     "GS412": "the write cannot be placed",
     "GS413": "a session reads literals otherwise",
+    "GS414": "a statement would hold too many bytes",
     "GS501": "a failed transaction cannot be committed",
     "GS502": "a transaction was committed on some shards only",
     "GS601": "no connection of the pool became free in time",

@@ -26,6 +26,7 @@ from greenshard._driver import (
     without_secrets,
 )
 from greenshard.executor.physical import has_characteristics, status
+from greenshard.executor.portals import end_portals
 from greenshard.limits import refuse_large_objects
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ class Settings:
                     call(physical.raw)
             if self._database is not None:
                 self._database.ended()
+            if all(not p.in_transaction for p in session.alive):
+                end_portals(session, committed=False)
 
     # State ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ the servers. ``"gs$partial"`` in the combine query becomes::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -22,6 +23,7 @@ from greenshard.executor.buffered import BufferedAnswer, Row
 from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.columns import check_columns
 from greenshard.executor.exactness import check_types
+from greenshard.executor.held import check_page, check_rows
 from greenshard.executor.merging import buffered
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.ranking import UNNAMED
@@ -31,6 +33,8 @@ from greenshard.merge.reduction import reduce, reducible
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Sql
 
 _FLOAT4 = 700
+#: What they are, for messages.
+PARTIAL_ROWS = "one for each group and shard"
 
 
 def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None:
@@ -45,25 +49,80 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-    outcome = e.first_stage(shards, e.calls(step.partial, cursors), cursors)
+    outcome = e.first_stage(shards, e.calls(_limited(e, step), cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
+    check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
+    check_page(e, cursors.values())
     first = next(iter(cursors))
     columns = cursors[first].description or ()
-    if any(columns[at].type_code == _FLOAT4 for at in step.averaged):
-        return None
     parts = [cursor.fetchall() for cursor in cursors.values()]
+    return combined(e, step, PartialRows(first, columns, parts, castings[first]))
+
+
+def _limited(e: Planned, step: Combine) -> Sql:
+    """The partial query; no shard gives more rows than may come of all, and one that tells."""
+    sql, reduction = step.partial, step.reduction
+    if reduction is not None and not reduction.keys:
+        return sql  # one row
+    limit = int(e.limits.gather_limit) + 1
+    return replace(sql, text=f"SELECT * FROM ({sql.text}) AS gs LIMIT {limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRows:
+    """What the shards gave.
+
+    Attributes:
+        shard: The first that answered.
+        columns: Its description of the columns.
+        parts: The rows of each shard, their values as text.
+        casting: The first shard's.
+    """
+
+    shard: str
+    columns: Sequence[Any]
+    parts: Sequence[Sequence[Row]]
+    casting: Casting
+
+
+def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
+    """The answer, made of partial rows that are all here.
+
+    Returns:
+        None if a column is of a type that does not allow it.
+
+    Switches: if PostgreSQL makes it, or types must be asked for.
+    """
+    if is_averaged_otherwise(step, partial.columns):
+        return None
     if step.reduction is not None:
-        answer = _reduced(e, step.reduction, columns, parts, castings[first])
+        answer = _reduced(e, step.reduction, partial)
         if answer is not None:
             return answer
+    names = partial_types(e, partial.shard, partial.columns)
+    if names is None:
+        return None
+    return _combined(e, step.combine, names, partial.parts, partial.shard)
+
+
+def is_averaged_otherwise(step: Combine, columns: Sequence[Any]) -> bool:
+    """Whether an average is of a type that cannot be made of partial sums."""
+    return any(columns[at].type_code == _FLOAT4 for at in step.averaged)
+
+
+def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[str] | None:
+    """The names of the columns' types; None if one's values cannot be read from text.
+
+    Switches: if types must be asked for.
+    """
     oids = [column.type_code for column in columns]
-    known = type_names(e.session, {first: oids}, e.timeout)
-    names = [known[first, oid] for oid in oids]
+    known = type_names(e.session, {shard: oids}, e.timeout)
+    names = [known[shard, oid] for oid in oids]
     if not UNNAMED.isdisjoint(names):
         return None
     check_types(e, oids)
-    return _combined(e, step.combine, names, parts, first)
+    return names
 
 
 # In PostgreSQL ------------------------------------------------------------------------------
@@ -72,17 +131,30 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
 def _combined(
     e: Planned, sql: Sql, names: Sequence[str], parts: Sequence[Sequence[Row]], shard: str
 ) -> Answer:
-    rows = list(chain.from_iterable(parts))
-    columns = [list(map(itemgetter(at), rows)) for at in range(len(names))]
-    arrays = {f"gs${at}": array_text(column) for at, column in enumerate(columns)}
+    text = combining(sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    parameters = {**(e.parameters(sql) or {}), **partial_arrays(parts, len(names))}
+    return e.last_stage(shard, text, parameters)
+
+
+def combining(sql: Sql, names: Sequence[str]) -> str:
+    """The combine query with the names of the partial columns' types, to be sent with parameters.
+
+    `PARTIAL` in it still stands for the partial rows.
+    """
     text = sql.text if sql.binds else sql.text.replace("%", "%%")
     for at, name in enumerate(names):
         text = text.replace(f'"{TYPE_OF.format(at)}"', name.replace("%", "%%"))
-    text = text.replace(f'"{PARTIAL}"', _partial_rows(names))
-    return e.last_stage(shard, text, {**(e.parameters(sql) or {}), **arrays})
+    return text
 
 
-def _partial_rows(names: Sequence[str]) -> str:
+def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, str]:
+    """The parameters of `partial_rows`."""
+    rows = list(chain.from_iterable(parts))
+    columns = [list(map(itemgetter(at), rows)) for at in range(width)]
+    return {f"gs${at}": array_text(column) for at, column in enumerate(columns)}
+
+
+def partial_rows(names: Sequence[str]) -> str:
     """The partial rows as a table."""
     numbers = range(len(names))
     cast = ", ".join(f"x{n}::{name} AS c{n}" for n, name in enumerate(names)).replace("%", "%%")
@@ -94,13 +166,8 @@ def _partial_rows(names: Sequence[str]) -> str:
 # In Python ----------------------------------------------------------------------------------
 
 
-def _reduced(
-    e: Planned,
-    reduction: Reduction,
-    columns: Sequence[Any],
-    parts: Sequence[Sequence[Row]],
-    casting: Casting,
-) -> BufferedAnswer | None:
+def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> BufferedAnswer | None:
+    columns, casting = partial.columns, partial.casting
     oids = [column.type_code for column in columns]
     if not reducible(reduction, oids, e.database.c_collation):
         return None
@@ -108,7 +175,7 @@ def _reduced(
         return None
     try:
         readers = [_python(casting, oid) for oid in oids]
-        rows = [list(_read(part, readers)) for part in parts]
+        rows = [list(_read(part, readers)) for part in partial.parts]
     except (ValueError, OverflowError):
         return None  # a date beyond Python's
     count, offset = (limit(v, e.given) for v in (reduction.slice.count, reduction.slice.offset))

@@ -24,8 +24,8 @@ from greenshard.planner.plan import GatheredColumn
 #: Statements are sent together as long as their parameters have no more characters than this.
 _BATCH_CHARACTERS = 1_000_000
 #: A temporary table of so many rows is indexed where that helps, and analyzed (3,000 of them).
-_ANALYZED_ROWS = 1_000
-_SAMPLE = "SET LOCAL default_statistics_target = 10"
+ANALYZED_ROWS = 1_000
+SAMPLE = "SET LOCAL default_statistics_target = 10"
 #: As many pieces of a table go with a query.
 _MOST_PIECES = 16
 
@@ -86,9 +86,9 @@ def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
         for sought in table.sought:
             columns = ", ".join(map(quoted, sought))
             batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} ({columns})")
-    large = [each.table for each in rows if each.count >= _ANALYZED_ROWS]
+    large = [each.table for each in rows if each.count >= ANALYZED_ROWS]
     if large:
-        batch.add(_SAMPLE)
+        batch.add(SAMPLE)
         batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
     batch.add(_FIND_THEM_FIRST)
     batch.add("SAVEPOINT gathered")
@@ -131,7 +131,7 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
 
 def _is_sought(rows: Rows) -> bool:
     """Whether an index pays off."""
-    return bool(rows.table.sought) and rows.count >= _ANALYZED_ROWS
+    return bool(rows.table.sought) and rows.count >= ANALYZED_ROWS
 
 
 def _common_table(rows: Rows) -> str:

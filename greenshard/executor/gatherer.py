@@ -1,15 +1,17 @@
 """The connection that gathers: a second one to a shard's database, opened when first needed.
 
 It is not the shard's own, because a transaction that touched a temporary table cannot be prepared,
-and because its transaction ends with each statement. In between it has none and holds nothing; so
-a pool lends its own for one statement.
+and because its transaction ends with each statement; with each named cursor, if that has rows left
+there. In between it has none and holds nothing; so a pool lends its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 from greenshard import errors
@@ -26,7 +28,7 @@ from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.quoting import check_usual
-from greenshard.executor.session import Session
+from greenshard.executor.session import Loan, Session
 
 _encoding = Attribute(RawConnection, "encoding")
 
@@ -34,20 +36,37 @@ _encoding = Attribute(RawConnection, "encoding")
 _TEMP_BUFFERS = "SET temp_buffers = '64MB'"
 
 
-def name_of(shard: str) -> str:
-    """What the connection that gathers at a shard is called; no shard is called so.
+def name_of(shard: str, number: int = 1) -> str:
+    """What a connection that gathers at a shard is called; no shard is called so.
 
-    >>> name_of("s0")
-    's0 (gathering)'
+    >>> name_of("s0"), name_of("s0", 2)
+    ('s0 (gathering)', 's0 (gathering 2)')
     """
-    return f"{shard} (gathering)"
+    return f"{shard} (gathering)" if number == 1 else f"{shard} (gathering {number})"
+
+
+@dataclass(slots=True, eq=False)
+class Gatherer:
+    """A connection that gathers, while it is held.
+
+    Attributes:
+        name: What calls on it are named by, in `Session.beside`.
+        physical: The connection.
+        loan: How a pool gets it back; None if it is the session's own.
+        kept: Whether it is held longer than for one statement: by a `Portal`.
+    """
+
+    name: str
+    physical: Physical
+    loan: Loan | None = None
+    kept: bool = False
 
 
 @contextmanager
 def gatherer(
     session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
-) -> Iterator[Physical]:
-    """The connection that gathers at a shard, for one statement.
+) -> Iterator[Gatherer]:
+    """The connection that gathers at a shard, for one statement; longer, if it is `kept` then.
 
     Raises:
         errors.Error: There is none: it cannot be opened, or all of the pool's are in use. Or it
@@ -56,44 +75,76 @@ def gatherer(
     Switches: if it must be opened or waited for, or the session's encoding has changed.
     """
     own = session.physical(shard)
-    with _second(session, own, connect_timeout_s, timeout) as physical:
-        encoding = _encoding.read(own.raw)
-        if _encoding.read(physical.raw) != encoding:
-            call = partial(RawConnection.set_client_encoding, physical.raw, encoding)
-            session.run({physical.shard: call}, timeout)
-        check_usual((physical,))
-        at_once = True
-        try:
-            yield physical
-            at_once = False
-        except errors.Error:
-            at_once = False
-            raise
-        finally:
-            end(session, physical, at_once=at_once)
+    try:
+        with _held(session, own, connect_timeout_s, timeout) as held:
+            yield held
+    except errors.Error as error:
+        if error.shard is not None and error.shard.startswith(f"{shard} (gathering"):
+            error.shard = shard
+        raise
 
 
 @contextmanager
-def _second(
+def _held(
     session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
-) -> Iterator[Physical]:
+) -> Iterator[Gatherer]:
+    held = _hold(session, own, connect_timeout_s, timeout)
+    at_once = True
+    try:
+        encoding = _encoding.read(own.raw)
+        if _encoding.read(held.physical.raw) != encoding:
+            call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
+            session.run({held.name: call}, timeout)
+        check_usual((held.physical,))
+        yield held
+        at_once = False
+    except errors.Error:
+        at_once = False
+        raise
+    finally:
+        if at_once or not held.kept:
+            let_go(session, held, at_once=at_once)
+
+
+def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
+    """End its transaction; a pool's goes back.
+
+    Args:
+        session: Its session.
+        held: The connection.
+        at_once: Without waiting for the server: then it is closed.
+
+    Switches: unless `at_once`, or if a pool closes it.
+    """
+    try:
+        end(session, held, at_once=at_once)
+    finally:
+        if held.loan is not None:
+            session.beside.pop(held.name, None)
+            held.loan.give_back()
+        elif held.name != name_of(str(held.physical.beside)):
+            # A further one, which few sessions need: the first stays.
+            session.beside.pop(held.name, None)
+            held.physical.discard()
+
+
+def _hold(
+    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
+) -> Gatherer:
     """The session's own connection, kept until the session ends; or one that a pool lends."""
-    name = name_of(own.shard)
-    if session.source is None:
-        physical = session.beside.get(name)
-        if physical is None or not physical.alive:
-            physical = Physical.second(name, own)
-            _open(physical, connect_timeout_s, seconds_left(timeout))
-            session.beside[name] = physical
-            session.run({name: partial(prepare, physical)}, timeout)
-        yield physical
-        return
-    with session.source.gatherer(own.shard, timeout) as physical:
+    kept = {portal.gatherer.name for portal in session.portals if portal.gatherer is not None}
+    name = next(name for n in count(1) if (name := name_of(own.shard, n)) not in kept)
+    if session.source is not None:
+        loan = session.source.lend(own.shard, timeout, has_one=bool(kept))
+        session.beside[name] = loan.physical
+        return Gatherer(name, loan.physical, loan)
+    physical = session.beside.get(name)
+    if physical is None or not physical.alive:
+        physical = Physical.second(name, own)
+        _open(physical, connect_timeout_s, seconds_left(timeout))
         session.beside[name] = physical
-        try:
-            yield physical
-        finally:
-            del session.beside[name]
+        session.run({name: partial(prepare, physical)}, timeout)
+    return Gatherer(name, physical)
 
 
 def _open(physical: Physical, *timeouts: float | None) -> None:
@@ -116,7 +167,7 @@ def prepare(physical: Physical) -> None:
 
 def execute(
     session: Session,
-    physical: Physical,
+    held: Gatherer,
     call: Callable[[RawCursor], Any],
     timeout: Timeout,
     noted: list[Job] | None = None,
@@ -125,26 +176,27 @@ def execute(
 
     Switches: yes.
     """
-    cursor = RawCursor(physical.raw)
-    outcome = session.run({physical.shard: partial(call, cursor)}, timeout, noted=noted)
-    return outcome.jobs[physical.shard].result
+    cursor = RawCursor(held.physical.raw)
+    outcome = session.run({held.name: partial(call, cursor)}, timeout, noted=noted)
+    return outcome.jobs[held.name].result
 
 
-def end(session: Session, physical: Physical, *, at_once: bool) -> None:
+def end(session: Session, held: Gatherer, *, at_once: bool) -> None:
     """End its transaction, and with it all that was gathered.
 
     Args:
         session: Its session.
-        physical: The connection.
+        held: The connection.
         at_once: Without waiting for the server: then it is closed.
 
     Switches: unless `at_once`.
     """
+    physical = held.physical
     if not physical.alive or physical.transaction_status == TRANSACTION_IDLE:
         return
     try:
         if not at_once:
-            execute(session, physical, lambda cursor: cursor.execute("ROLLBACK"), session.grace_s)
+            execute(session, held, lambda cursor: cursor.execute("ROLLBACK"), session.grace_s)
     except DriverError:
         at_once = True
     finally:

@@ -16,12 +16,12 @@ from greenshard.executor.answer import Answer
 from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.exactness import check_type_names
 from greenshard.executor.filling import BEGIN, Batch, filling, inlined, keying
-from greenshard.executor.gatherer import end, execute, gatherer, name_of
+from greenshard.executor.gatherer import Gatherer, end, execute, gatherer
 from greenshard.executor.merging import buffered
-from greenshard.executor.physical import Physical
 from greenshard.executor.planned import Planned
 from greenshard.executor.reading import Rows, read_tables
 from greenshard.executor.session_settings import Settings, applying, read_settings
+from greenshard.executor.staying import check_named, declare_answer
 from greenshard.planner.plan import Gather, Sql
 
 _GROUPING_ERROR = "42803"
@@ -41,23 +41,20 @@ def gather(e: Planned, step: Gather) -> Answer:
     Switches: yes.
     """
     e.check_parameters()
+    if e.streaming is not None:
+        check_named(e)
     every = e.gathers_references
     tables = [table for table in step.tables if every or not table.reference]
     check_type_names(e, [column.type_sql for table in tables for column in table.columns])
     rows = read_tables(e, tables)
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
-    settings = _settings(e, home)
+    settings = settings_of(e, home)
     complete = step.complete if every else step.sql
-    try:
-        with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as physical:
-            return _Gathering(e, complete, rows, home, physical, settings).answer()
-    except errors.Error as error:
-        if error.shard == name_of(home):
-            error.shard = home
-        raise
+    with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
+        return _Gathering(e, complete, rows, home, held, settings).answer()
 
 
-def _settings(e: Planned, home: str) -> Settings:
+def settings_of(e: Planned, home: str) -> Settings:
     """What the home's session has set, and the gathering one has not."""
     if not e.database.may_have_set:
         return ()
@@ -76,25 +73,26 @@ class _Gathering:
         sql: Sql,
         rows: Sequence[Rows],
         home: str,
-        physical: Physical,
+        held: Gatherer,
         settings: Settings,
     ) -> None:
         self._e = e
         self._text, self._parameters = sql.text, e.parameters(sql)
         self._rows = rows
         self._home = home
-        self._physical = physical
+        self._held = held
         self._settings = settings
 
     def answer(self) -> Answer:
-        cursor = RawCursor(self._physical.raw)
+        cursor = RawCursor(self._held.physical.raw)
         given = () if self._parameters is None else (self._parameters,)
         text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
         if text is None:
             return self._beside_tables()
-        if self._settings:
+        if self._settings or self._e.streaming is not None:
             batch = Batch(BEGIN)
-            batch.add(*applying(self._settings))
+            if self._settings:
+                batch.add(*applying(self._settings))
             self._send(batch)
         try:
             return self._run(text, None)
@@ -102,7 +100,7 @@ class _Gathering:
             if not _is_of_the_text(error):
                 raise
         # Where a table can stand, not always the name of a common table expression can.
-        end(self._e.session, self._physical, at_once=False)
+        end(self._e.session, self._held, at_once=False)
         return self._beside_tables()
 
     def _beside_tables(self) -> Answer:
@@ -124,11 +122,13 @@ class _Gathering:
 
     def _send(self, batch: Batch) -> None:
         e = self._e
-        execute(e.session, self._physical, batch.send, e.timeout, e.noted)
+        execute(e.session, self._held, batch.send, e.timeout, e.noted)
 
     def _run(self, text: str | bytes, parameters: Any) -> Answer:
         """The answer, which must not need the connection any more: it may be lent to others."""
-        e, connection = self._e, self._physical.shard
+        e, connection = self._e, self._held.name
+        if e.streaming is not None:
+            return declare_answer(e, self._held, self._home, text, parameters)
         cursor = e.parts.beside(connection, e.timeout)
         e.run_last(self._home, cursor, text, parameters, connection)
         try:
@@ -141,9 +141,9 @@ class _Gathering:
         e, home = self._e, self._home
         own = e.parts.plain([home], e.timeout)[home]
         casting = Casting(own, AsText.ALL, e.parts.own_time_zones)
-        cursor = e.parts.beside(self._physical.shard, e.timeout)
+        cursor = e.parts.beside(self._held.name, e.timeout)
         cursor.string_types = own.string_types
-        e.run_last(home, cursor, text, parameters, self._physical.shard)
+        e.run_last(home, cursor, text, parameters, self._held.name)
         columns = cursor.description or ()
         cast = casting.casting(column.type_code for column in columns)
         return buffered(e, cursor.fetchall(), columns, cast)

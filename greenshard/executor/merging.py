@@ -12,6 +12,7 @@ from greenshard.executor.buffered import BufferedAnswer, BufferedRows, Row, all_
 from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.columns import check_columns
 from greenshard.executor.comparing import Comparison
+from greenshard.executor.held import check_page
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.streamed import stream
 from greenshard.merge.ordering import cut
@@ -55,6 +56,7 @@ def _merge(
     description = cursors[first].description
     if description is None:
         raise errors.ProgrammingError("the statement gives no rows")
+    check_page(e, cursors.values())
     try:
         rows: list[Row] | None = all_of(cursors)
     except (ValueError, OverflowError):

@@ -269,6 +269,11 @@ class OneDatabase:
         self.note(text, sets=True, changes=tag != "SELECT" or ";" in text)
 
     @property
+    def changed(self) -> bool:
+        """Whether the transaction may have changed tables, types or functions."""
+        return self._changed
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open on a shard."""
         return any(p.transaction_status != TRANSACTION_IDLE for p in self._session.alive)

@@ -23,6 +23,8 @@ _START_S = 0.05
 
 #: How many rows a statement may bring to one server, unless the connection says otherwise.
 GATHER_LIMIT = 1_000_000
+#: How much it may hold of rows on their way, likewise: 1 GiB.
+MAX_HELD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Opening:
         grace_s: Seconds that a server may take to answer a cancel.
         missing: Why shards are left out (with "partial").
         cluster: The declaration that the shards are of, if there is one.
-        limits: `allow_scatter`, `allow_gather` and `gather_limit`.
+        limits: `allow_scatter`, `allow_gather`, `gather_limit` and `max_held_bytes`.
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
         allow_same_database: Whether two shards may be one database.

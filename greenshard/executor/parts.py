@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.physical import Physical
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import has_user_typecasters, shard_typecasters
+
+if TYPE_CHECKING:
+    from greenshard.executor.portals import Portal
 
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
@@ -29,6 +32,7 @@ class Parts:
 
     Attributes:
         asked: The first of the cursors that the last statement ran on; None before one did.
+        portal: The answer of a named cursor, if one server made it.
     """
 
     def __init__(self, logical: RawCursor, session: Session, home: Physical) -> None:
@@ -42,6 +46,7 @@ class Parts:
         self._shapes = True
         self._fetch_timeout: Timeout = None
         self.asked: RawCursor | None = None
+        self.portal: Portal | None = None
 
     @property
     def _logical(self) -> Any:
@@ -127,6 +132,16 @@ class Parts:
             return self._home.raw
         self._session.check_alive()
         return self._session.alive[0].raw
+
+    @property
+    def holds(self) -> bool:
+        """Whether the named cursor outlives a commit."""
+        return bool(self._logical.withhold)
+
+    @property
+    def itersize(self) -> int:
+        """How many rows a page has."""
+        return max(1, int(self._logical.itersize))
 
     def begin_fetch(self, timeout_s: float | None) -> None:
         """Take note that a call begins that fetches, and what it may take."""

@@ -30,6 +30,7 @@ class Limits(Protocol):
     allow_scatter: bool
     allow_gather: bool
     gather_limit: int
+    max_held_bytes: int
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

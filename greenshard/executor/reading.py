@@ -17,6 +17,7 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import RawCursor, own_cursor
+from greenshard.executor.held import check_held
 from greenshard.executor.planned import Planned
 from greenshard.merge.arrays import joined_arrays
 from greenshard.planner.plan import GatheredColumn, GatheredTable
@@ -105,6 +106,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows]:
     rows = [_rows(table, found[table.name]) for table in tables]
     if budget.left < 0:
         raise _too_many(e.limits.gather_limit, rows)
+    check_held(e, sum(each.characters for each in rows))
     return rows
 
 

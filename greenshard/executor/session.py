@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from greenshard import _green, errors
 from greenshard._driver import (
@@ -19,6 +18,9 @@ from greenshard._driver import (
 from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.physical import Physical, autocommit
+
+if TYPE_CHECKING:
+    from greenshard.executor.portals import Portal
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -37,6 +39,17 @@ class Outcome:
     failures: Mapping[str, BaseException]
 
 
+class Loan(Protocol):
+    """A connection that is lent; given back, too, when it is dropped."""
+
+    @property
+    def physical(self) -> Physical:
+        """The connection."""
+
+    def give_back(self) -> None:
+        """End the loan. Switches: if the connection is closed."""
+
+
 class Source(Protocol):
     """Where a session gets its connections from, if it does not have them from the beginning."""
 
@@ -46,8 +59,14 @@ class Source(Protocol):
         Switches: if one must be opened, or looked after.
         """
 
-    def gatherer(self, shard: str, timeout: Timeout) -> AbstractContextManager[Physical]:
-        """A second connection to a shard's database, for one statement that gathers there.
+    def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
+        """A second connection to a shard's database, for a statement that gathers there.
+
+        Args:
+            shard: The shard.
+            timeout: How long to wait for it.
+            has_one: Whether the session has such a connection already: then it does not wait, for
+                sessions that wait for one another would wait for ever.
 
         Raises:
             errors.Error: There is none.
@@ -104,6 +123,8 @@ class Session:
         self.missing = dict(missing)
         #: Connections beside those of the shards, by names that no shard has.
         self.beside: dict[str, Physical] = {}
+        #: The answers of named cursors that are neither closed nor over.
+        self.portals: list[Portal] = []
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None

@@ -12,6 +12,7 @@ from greenshard.executor.gathering import gather
 from greenshard.executor.merging import merge
 from greenshard.executor.planned import Planned
 from greenshard.executor.rights import check_policies, check_rights
+from greenshard.executor.streamed_combining import stream_combined
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
@@ -97,7 +98,8 @@ def _scatter(e: Planned, step: Scatter) -> Answer:
 
 
 def _combine(e: Planned, step: Combine) -> Answer:
-    answer = combine(e, step, e.targets(step.pins))
+    make = combine if e.streaming is None else stream_combined
+    answer = make(e, step, e.targets(step.pins))
     if answer is not None:
         return answer
     if step.otherwise is None:

@@ -33,10 +33,16 @@ class StreamedRows:
 
     Args:
         begin: Fetches the first rows, and gives what iterates over all; called once.
+        check: Refuses to give out rows that are over; called before each.
+
+    Attributes:
+        rownumber: How many rows were given out.
     """
 
-    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
-        self._begin = begin
+    def __init__(
+        self, begin: Callable[[], Iterator[Any]], check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._begin, self._check = begin, check
         self._rows: Iterator[Any] | None = None
         self._broken = False
         self.rownumber = 0
@@ -44,6 +50,11 @@ class StreamedRows:
     @property
     def rowcount(self) -> int:
         return -1
+
+    @property
+    def begun(self) -> bool:
+        """Whether rows were asked for."""
+        return self._rows is not None
 
     def fetchone(self) -> Any:
         return next(self, None)
@@ -62,6 +73,7 @@ class StreamedRows:
             raise errors.ProgrammingError(
                 "the rows that are left were lost with a fetch that failed"
             )
+        self._check()
         # An iterator that raised is at its end, which must not look like the end of the rows.
         self._broken = True
         if self._rows is None:

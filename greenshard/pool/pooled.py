@@ -9,6 +9,7 @@ from greenshard._driver import Attribute, RawConnection
 from greenshard.connection import Connection
 from greenshard.executor.opening import Opening
 from greenshard.executor.physical import Physical
+from greenshard.executor.portals import end_all_portals
 from greenshard.executor.session import Session
 from greenshard.pool.process import end_session
 from greenshard.pool.supply import Supply
@@ -172,6 +173,7 @@ class PooledConnection(Connection):
         database = self._database
         if database is not None:
             self._supply.holding.path = None if self._traces else database.path
+        end_all_portals(session)
         self._supply.renew(session, traces=self._traces)
 
     def __del__(self) -> None:

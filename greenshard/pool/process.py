@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from greenshard import _green, errors
 from greenshard._driver import Dsn
 from greenshard.executor.gatherer import name_of, prepare
+from greenshard.executor.portals import end_all_portals
 from greenshard.executor.session import Session
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
@@ -237,7 +238,9 @@ class Process:
         """
         for lease in (*self.state.leases, *self.state.chores):
             session = self.sessions.get(lease)
-            if session is None or not end_session(session):
+            if session is not None and end_session(session):
+                end_all_portals(session)
+            else:
                 self._wait_for(lease)
         with self.lock:
             todo = self.state.revoke(self.now())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -236,8 +235,7 @@ class Supply:
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 
-    @contextmanager
-    def gatherer(self, shard: str, timeout: Timeout) -> Iterator[Physical]:
+    def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
         """Lend one of the pool's connections that gather; see `executor.session.Source`.
 
         Who has one waits for nobody: so this wait is no way into a deadlock either.
@@ -247,19 +245,26 @@ class Supply:
             raise errors.PoolClosed("the pool was closed meanwhile", code="GS603")
         limits = (process.state.policy.timeout_s, seconds_left(timeout))
         limit_s = min(seconds for seconds in limits if seconds is not None)
-        lease = process.take(limit_s, self._lease.where)
-        supply, name = Supply(process, lease), name_of(shard)
         try:
-            if failed := supply.make_ready([name], limit_s):
-                raise failed[name]
-            physical = supply.holding.physicals[name]
-            physical.beside = shard
-            yield physical
-        finally:
-            lent = supply.holding.physicals.get(name)
-            if lent is not None and not lent.alive:
-                supply.lose(name)
-            process.give_back(lease)
+            lease = process.take(0.0 if has_one else limit_s, self._lease.where)
+        except errors.PoolTimeout as exc:
+            if not has_one:
+                raise
+            raise errors.PoolTimeout(
+                "an open named cursor has one of the pool's connections that gather,"
+                " and no other is free",
+                code="GS601",
+                hint="Read it to its end or close it first, or raise max_gathers.",
+            ) from exc
+        loan = Loan(process, lease, name_of(shard))
+        try:
+            if failed := loan.supply.make_ready([loan.name], limit_s):
+                raise failed[loan.name]
+            loan.physical.beside = shard
+        except BaseException:
+            loan.give_back()
+            raise
+        return loan
 
     # Statements -----------------------------------------------------------------------------
 
@@ -322,6 +327,38 @@ class Supply:
             physical.roll_back()
         if traces or not restore(physical, encoding):
             renew(physical, encoding)
+
+
+class Loan:
+    """A connection that gathers, lent to a session.
+
+    Args:
+        process: The pool of these connections.
+        lease: The loan's.
+        name: What the connection is called in that pool.
+    """
+
+    def __init__(self, process: Process, lease: Lease, name: str) -> None:
+        self._process, self._lease, self.name = process, lease, name
+        self.supply = Supply(process, lease)
+
+    @property
+    def physical(self) -> Physical:
+        """The connection."""
+        return self.supply.holding.physicals[self.name]
+
+    def give_back(self) -> None:
+        """End the loan; a connection that broke is forgotten. Switches: if one must be closed."""
+        if not self._lease.ended:
+            lent = self.supply.holding.physicals.get(self.name)
+            if lent is not None and not lent.alive:
+                self.supply.lose(self.name)
+            self._process.give_back(self._lease)
+
+    def __del__(self) -> None:
+        # The garbage collector may be here in the midst of anything.
+        if not self._lease.ended:
+            self._process.dropped.append(self._lease)
 
 
 def _reason(error: DriverError) -> str:

@@ -134,7 +134,7 @@ def test_many_rows_of_every_shard(shop):
 
 
 def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):
-    monkeypatch.setattr(filling, "_ANALYZED_ROWS", 1)
+    monkeypatch.setattr(filling, "ANALYZED_ROWS", 1)
     statement = """
         SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
         ORDER BY 1"""

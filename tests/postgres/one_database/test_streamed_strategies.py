@@ -139,3 +139,62 @@ def test_one_deadline_for_all_pages_of_a_call(conn):
     with pytest.raises(greenshard.QueryTimeout, match=r"within 0.5 s"):
         cur.fetchall()
     conn.rollback()
+
+
+COMBINED = {
+    "groups": "SELECT other, count(*), avg(id), sum(number), min(word) FROM words GROUP BY other",
+    "having": "SELECT span, count(*) FROM words GROUP BY span HAVING count(*) > 3",
+    "expression": "SELECT lower(word) || '%%', max(day)::text FROM words WHERE id > %s GROUP BY 1",
+    "distinct": "SELECT DISTINCT blank, feeling FROM words",
+    "distinct numbers": "SELECT DISTINCT number::text, float FROM words ORDER BY 1, 2",
+    "one row": "SELECT count(*), avg(id), max(word) FROM words",
+    "empty": "SELECT other, count(*) FROM words WHERE id < 0 GROUP BY other",
+    "limit": "SELECT other, avg(id) FROM words GROUP BY other ORDER BY 2 DESC LIMIT 5 OFFSET 2",
+}
+GATHERED = {
+    "collated groups": "SELECT german, count(*) FROM words GROUP BY german ORDER BY german, 2",
+    "union": "SELECT word FROM words UNION SELECT german FROM words WHERE other < 7",
+    "join": "SELECT w.id, o.word FROM words w JOIN others o ON w.other = o.id ORDER BY 1",
+    "window": "SELECT id, sum(other) OVER (ORDER BY id) FROM words WHERE id > %s ORDER BY id",
+    "count distinct": "SELECT count(DISTINCT german), count(DISTINCT number) FROM words",
+    "empty": "SELECT w.id FROM words w JOIN others o ON w.other = o.id + 1000",
+    "functional dependency": "SELECT w.id, w.word, count(*) FROM words w JOIN others o"
+    " ON w.other = o.id GROUP BY w.id ORDER BY 1",
+}
+
+
+@pytest.mark.parametrize("kind", COMBINED)
+def test_combined(conn, single, kind, itersize):
+    statement = COMBINED[kind]
+    parameters = (7,) if "%s" in statement else None
+    assert "strategy: combine" in conn.explain(statement, parameters)
+    check_alike(conn, single, statement, itersize, parameters)
+
+
+@pytest.mark.parametrize("kind", GATHERED)
+def test_gathered(conn, single, kind, itersize):
+    statement = GATHERED[kind]
+    parameters = (7,) if "%s" in statement else None
+    assert "strategy: gather" in conn.explain(statement, parameters)
+    check_alike(conn, single, statement, itersize, parameters)
+
+
+def check_alike(conn, single, statement, itersize, parameters):
+    ours, theirs = (rows_of(c, statement, itersize, parameters) for c in (conn, single))
+    if "ORDER BY" not in statement:
+        ours, theirs = sorted(ours), sorted(theirs)
+    assert ours == theirs
+    assert no_cursors(conn)
+    assert not conn._session.portals
+    assert all(p.transaction_status == 0 for p in conn._session.beside.values())
+
+
+def no_cursors(conn):
+    """Whether no server has a cursor of these sessions."""
+    found = []
+    for name in conn.shards:
+        with conn.on(name):
+            cur = conn.cursor()
+            cur.execute("SELECT count(*) FROM pg_cursors")
+            found.append(cur.fetchone()[0])
+    return not any(found)

@@ -1,0 +1,362 @@
+"""Answers that stay in the server that made them end as PostgreSQL's own cursors do."""
+
+from __future__ import annotations
+
+import contextlib
+
+import gevent
+import psycopg2
+import psycopg2.extras
+import pytest
+
+import greenshard
+
+COMBINED = "SELECT id % 50, count(*), avg(customer) FROM orders GROUP BY 1 HAVING count(*) < 9"
+GATHERED = "SELECT a.id, b.note FROM orders a JOIN orders b ON a.id = b.id + 1 ORDER BY 1"
+DISTINCT = "SELECT DISTINCT id % 50, note FROM orders"
+STATEMENTS = {"combine": COMBINED, "gather": GATHERED, "distinct": DISTINCT}
+every = pytest.mark.parametrize("strategy", STATEMENTS)
+IDLE = 0
+
+
+def opened(conn, strategy, name="rows", itersize=3, **options):
+    statement = STATEMENTS[strategy]
+    assert "strategy: route" not in conn.explain(statement)
+    cur = conn.cursor(name, **options)
+    cur.itersize = itersize
+    cur.execute(statement)
+    return cur
+
+
+def gatherers(conn):
+    """The connections that gather, and whether each has a transaction."""
+    there = [physical for physical in conn._session.beside.values() if physical.alive]
+    return [physical.transaction_status != IDLE for physical in there]
+
+
+def is_clean(conn):
+    """Whether nothing of a named cursor is left."""
+    return not conn._session.portals and not any(gatherers(conn))
+
+
+@every
+def test_rows_come_page_by_page(conn, single, strategy):
+    cur = opened(conn, strategy)
+    assert (cur.description, cur.rowcount) == (None, -1)
+    rows = [cur.fetchone(), *cur.fetchmany(5)]
+    assert cur.description is not None
+    assert cur.rownumber == 6
+    assert gatherers(conn) == [True]
+    rows += [next(cur), *cur.fetchall()]
+    assert cur.fetchone() is None
+    assert is_clean(conn) is False  # the named cursor is open still
+    assert gatherers(conn) == [False]
+    with single.cursor() as theirs:
+        theirs.execute(STATEMENTS[strategy])
+        assert sorted(rows, key=repr) == sorted(theirs.fetchall(), key=repr)
+    cur.close()
+    assert is_clean(conn)
+
+
+@every
+@pytest.mark.parametrize("end", ["commit", "rollback", "sql commit", "sql rollback"])
+def test_they_end_with_the_transaction(conn, strategy, end):
+    cur = opened(conn, strategy)
+    small = conn.cursor("small")
+    small.execute("SELECT count(*) FROM orders")
+    cur.fetchone()
+    if end.startswith("sql"):
+        conn.cursor().execute(end.removeprefix("sql "))
+    else:
+        getattr(conn, end)()
+    assert is_clean(conn)
+    for each in (cur, small):
+        with pytest.raises(psycopg2.ProgrammingError, match="isn't valid anymore"):
+            each.fetchone()
+    cur.close()
+
+
+@every
+def test_with_hold_they_outlive_a_commit_and_not_a_rollback(conn, strategy):
+    held = opened(conn, strategy, withhold=True)
+    first = held.fetchone()
+    conn.commit()
+    conn.rollback()
+    rest = held.fetchall()
+    assert first not in rest
+    assert len(rest) > 40
+    assert conn.get_transaction_status() == IDLE
+    held.close()
+    assert is_clean(conn)
+    lost = opened(conn, strategy, withhold=True)
+    conn.rollback()
+    assert is_clean(conn)
+    with pytest.raises(psycopg2.ProgrammingError):
+        lost.fetchall()
+
+
+@every
+def test_autocommit_allows_those_with_hold_only(conn, strategy):
+    conn.autocommit = True
+    with pytest.raises(psycopg2.ProgrammingError, match="outside of transactions"):
+        opened(conn, strategy)
+    held = opened(conn, strategy, withhold=True)
+    assert len(held.fetchall()) > 40
+    held.close()
+    assert is_clean(conn)
+    for name in conn.shards:
+        with conn.on(name), conn.cursor() as cur:
+            cur.execute("SELECT count(*) FROM pg_cursors")
+            assert cur.fetchone() == (0,)
+
+
+@every
+def test_closing_with_rows_left_ends_everything(conn, plain, strategy):
+    with opened(conn, strategy) as cur:
+        cur.fetchone()
+    assert is_clean(conn)
+    for connection in plain.values():
+        cur = connection.cursor()
+        cur.execute("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")
+        assert cur.fetchone() == (0,)
+
+
+@every
+def test_it_is_executed_once(conn, strategy):
+    cur = opened(conn, strategy)
+    with pytest.raises(psycopg2.ProgrammingError, match="more than once"):
+        cur.execute(STATEMENTS[strategy])
+
+
+@every
+def test_several_are_open_at_once(conn, strategy):
+    cursors = [opened(conn, strategy, name) for name in ("first", "second", "third")]
+    rows = [[next(cur) for cur in cursors] for _ in range(30)]
+    assert all(len(set(map(repr, row))) == 1 for row in rows)
+    assert gatherers(conn) == [True] * 3
+    plain = conn.cursor()
+    plain.execute(GATHERED)
+    assert len(plain.fetchall()) == 59
+    for cur in cursors:
+        cur.close()
+    assert gatherers(conn) == [False]  # of the connections, one is kept
+
+
+@every
+@pytest.mark.parametrize(
+    "factory", [psycopg2.extras.DictCursor, psycopg2.extras.RealDictCursor,
+                psycopg2.extras.NamedTupleCursor],
+)  # fmt: skip
+def test_factories_make_the_rows(conn, single, strategy, factory):
+    rows = []
+    for connection in (conn, single):
+        cur = opened(conn, strategy, cursor_factory=factory) if connection is conn else None
+        if cur is None:
+            cur = connection.cursor("rows", cursor_factory=factory)
+            cur.execute(STATEMENTS[strategy])
+        rows.append(sorted(map(repr, cur)))
+    assert rows[0] == rows[1]
+
+
+@every
+def test_they_cannot_be_scrolled(conn, strategy):
+    cur = opened(conn, strategy)
+    with pytest.raises(greenshard.NotSupportedError):
+        cur.scroll(1)
+
+
+@every
+def test_in_a_failed_transaction_nothing_can_be_fetched(conn, strategy):
+    cur = opened(conn, strategy)
+    cur.fetchmany(3)
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        conn.cursor().execute("SELECT 1 / 0 FROM orders")
+    with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+        cur.fetchall()
+    conn.rollback()
+    assert is_clean(conn)
+
+
+SLOW = {
+    "combine": "SELECT id % 50, avg(id), pg_sleep(0.2) FROM orders GROUP BY 1",
+    "gather": "SELECT a.id, pg_sleep(0.2) FROM orders a JOIN orders b ON a.id = b.id + 1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", SLOW)
+@pytest.mark.parametrize("way", ["timeout", "kill"])
+def test_a_fetch_that_is_cut_short_leaves_nothing_running(conn, plain, strategy, way):
+    cur = conn.cursor("rows")
+    cur.itersize = 1
+    statement = SLOW[strategy]
+    cur.execute(statement)
+    cur.itersize = 50
+    cur.fetchone()
+    if way == "timeout":
+        cur.timeout = 0.5
+        with pytest.raises(greenshard.QueryTimeout):
+            cur.fetchall()
+    else:
+        with pytest.raises(gevent.Timeout), gevent.Timeout(0.5):
+            cur.fetchall()
+    assert not any(gatherers(conn))
+    with pytest.raises(psycopg2.Error):
+        cur.fetchone()
+    for connection in plain.values():
+        asked = connection.cursor()
+        asked.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
+                      " AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()")  # fmt: skip
+        assert asked.fetchone() == (0,)
+    conn.rollback()
+    again = conn.cursor()
+    again.execute("SELECT count(*) FROM orders")
+    assert again.fetchone() == (60,)
+    assert is_clean(conn)
+
+
+@every
+def test_its_server_dies_between_two_fetches(conn, plain, strategy):
+    cur = opened(conn, strategy)
+    cur.fetchone()
+    (gatherer,) = conn._session.beside.values()
+    plain["s0"].cursor().execute(
+        "SELECT pg_terminate_backend(%s)", (gatherer.raw.info.backend_pid,)
+    )
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        cur.fetchall()
+    assert caught.value.shard == "s0"
+    conn.rollback()
+    assert is_clean(conn)
+    assert len(list(opened(conn, strategy))) > 40
+
+
+def test_limit_of_rows_counts_partial_rows_and_those_on_their_way(conn):
+    conn.gather_limit = 49
+    for name in ("named", None):
+        for statement in (COMBINED, DISTINCT, GATHERED):
+            cur = conn.cursor(name)
+            cur.itersize = 7
+            with pytest.raises(greenshard.NotSupportedError, match="more than") as caught:
+                cur.execute(statement)
+            assert caught.value.code == "GS405"
+    assert is_clean(conn)
+    plain = conn.cursor()
+    plain.execute("SELECT count(*) FROM pg_cursors")  # the transaction is as it was
+    assert plain.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("statement", [COMBINED, DISTINCT, GATHERED])
+def test_limit_of_bytes(conn, statement):
+    conn.max_held_bytes = 200
+    for name in ("named", None):
+        cur = conn.cursor(name)
+        with pytest.raises(greenshard.NotSupportedError, match="max_held_bytes is 200") as caught:
+            cur.execute(statement)
+        assert caught.value.code == "GS414"
+    assert is_clean(conn)
+    conn.max_held_bytes = 1_000_000
+    cur = conn.cursor()
+    cur.execute(statement)
+    assert len(cur.fetchall()) > 40
+
+
+def test_ordinary_answers_of_shards_are_not_counted(conn):
+    conn.max_held_bytes = 0
+    cur = conn.cursor()
+    cur.execute("SELECT * FROM orders")
+    assert len(cur.fetchall()) == 60
+
+
+@every
+def test_partial_answers_are_given_by_named_cursors_too(shop, strategy):
+    with contextlib.closing(greenshard.connect(shop.cluster, on_error="partial")) as conn:
+        conn.explain(STATEMENTS[strategy])
+        conn._session.physicals["s2"].discard()
+        cur = conn.cursor("rows")
+        cur.itersize = 3
+        with pytest.warns(greenshard.PartialResultWarning):
+            cur.execute(STATEMENTS[strategy])
+        assert list(cur.failures) == ["s2"]
+        assert 0 < len(cur.fetchall()) < 59
+
+
+def test_rows_of_a_type_that_the_transaction_made(conn):
+    cur = conn.cursor()
+    cur.execute("CREATE TYPE fresh AS ENUM ('x', 'y')")
+    named = conn.cursor("rows")
+    named.itersize = 2
+    named.execute(
+        "SELECT (CASE WHEN id % 2 = 0 THEN 'x' ELSE 'y' END)::fresh, count(*), avg(id)"
+        " FROM orders GROUP BY 1, id"
+    )
+    assert len(named.fetchall()) == 60
+    conn.rollback()
+
+
+@pytest.fixture
+def pool(shop):
+    pool = greenshard.Pool(shop.cluster, max_size=3, max_gathers=1, timeout=5.0)
+    yield pool
+    pool.close(timeout=0)
+
+
+def stays_clean(pool, plain):
+    """Whether no session of the pool is in a transaction, and none of its gatherers is taken."""
+    with gevent.Timeout(5):
+        while pool.stats().gatherers.taken:
+            gevent.sleep(0.01)
+    for connection in plain.values():
+        asked = connection.cursor()
+        asked.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                      " AND pid <> pg_backend_pid() AND state <> 'idle'")  # fmt: skip
+        assert asked.fetchone() == (0,)
+
+
+@every
+def test_a_pool_gets_back_what_an_open_named_cursor_holds(pool, plain, strategy):
+    for _ in range(3):  # there is only one
+        with pool.connection() as conn:
+            opened(conn, strategy).fetchone()
+            assert pool.stats().gatherers.taken == 1
+        stays_clean(pool, plain)
+
+
+def test_who_has_the_only_connection_that_gathers_does_not_wait_for_it(pool, plain):
+    with pool.connection() as conn:
+        cur = opened(conn, "gather")
+        with pytest.raises(greenshard.PoolTimeout, match="named cursor") as caught, \
+                gevent.Timeout(2):  # fmt: skip
+            conn.cursor().execute(GATHERED)
+        assert "max_gathers" in caught.value.hint
+        assert len(cur.fetchall()) == 59
+        conn.cursor().execute(GATHERED)
+    stays_clean(pool, plain)
+
+
+def test_a_dropped_connection_gives_back_what_its_named_cursor_holds(pool, plain):
+    conn = pool.getconn()
+    cur = opened(conn, "combine")
+    cur.fetchone()
+    del conn, cur
+    with pool.connection() as conn:
+        opened(conn, "combine").fetchone()
+    stays_clean(pool, plain)
+
+
+def test_closing_the_pool_ends_open_named_cursors(shop, plain):
+    pool = greenshard.Pool(shop.cluster, max_size=2)
+    conn = pool.getconn()
+    cur = opened(conn, "combine")
+    with gevent.Timeout(3):
+        pool.close(timeout=0)
+    with pytest.raises(psycopg2.Error):
+        cur.fetchone()
+    with gevent.Timeout(5):
+        for connection in plain.values():
+            asked = connection.cursor()
+            while True:
+                asked.execute("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                              " AND datname = current_database()")  # fmt: skip
+                if asked.fetchone() == (0,):
+                    break
+                gevent.sleep(0.02)
