@@ -228,7 +228,8 @@ def test_a_plan_is_right_for_whoever_runs_it(world, made):
 
 
 def test_conditions_do_not_reach_behind_a_security_barrier(world, made):
-    shown = "SELECT {} FROM open WHERE customer <> 3"
+    # PostgreSQL tests a condition with fewer operators first, if it may.
+    shown = "SELECT {} FROM open WHERE customer * 1 * 1 * 1 * 1 <> 3"
     owned(made, "behind", shown.format("id, customer"), "boss", "WITH (security_barrier)")
     groups = shown.format("customer, count(*) AS n") + " GROUP BY customer"
     owned(made, "groups", groups, "boss", "WITH (security_barrier)")
