@@ -233,11 +233,15 @@ def test_conditions_do_not_reach_behind_a_security_barrier(world, made):
     owned(made, "behind", shown.format("id, customer"), "boss", "WITH (security_barrier)")
     groups = shown.format("customer, count(*) AS n") + " GROUP BY customer"
     owned(made, "groups", groups, "boss", "WITH (security_barrier)")
+    pairs = "SELECT a.id, b.customer FROM open a, open b WHERE b.id = a.customer"
+    pairs += " AND a.customer + b.customer <> 7"  # 3 and 4
+    owned(made, "pairs", pairs, "boss", "WITH (security_barrier)")
     leaky = "100 / (behind.customer - 3) <> 0"
     with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
         for statement in (
             f"SELECT count(DISTINCT customer) FROM behind WHERE {leaky}",
             "SELECT customer FROM groups WHERE 100 / (customer - 3) <> 0",
+            "SELECT id FROM pairs WHERE 100 / (customer - 4) <> 0",
             f"SELECT a.id FROM behind a, behind WHERE behind.id = a.customer AND {leaky}",
         ):
             assert "gather" in ours.explain(statement)
