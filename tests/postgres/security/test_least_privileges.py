@@ -1,0 +1,174 @@
+"""A role that has what docs/security.rst names, and nothing else: what works, and what does not."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn
+
+import greenshard
+from greenshard.checking import check
+from greenshard.executor import filling
+
+ROWS = 300
+#: Of each strategy, and how a named cursor reads.
+READING = {
+    "route": "SELECT * FROM shop.orders WHERE id = 7",
+    "reference": "SELECT * FROM shop.products ORDER BY code",
+    "concatenate": "SELECT id, note FROM shop.orders WHERE amount > 6",
+    "merge": "SELECT id, note FROM shop.orders ORDER BY note, id DESC LIMIT 9",
+    "combine": "SELECT note, count(*), avg(amount) FROM shop.orders GROUP BY note",
+    "gather": "SELECT count(DISTINCT note), sum(amount) FROM shop.orders",
+    "gather, a view": "SELECT count(*) FROM shop.dear a JOIN shop.dear b ON a.id = b.amount",
+}
+WRITING = (
+    "INSERT INTO shop.orders VALUES (100000, 1, 'n')",
+    "UPDATE shop.orders SET amount = amount + 1 WHERE id = 7",
+    "UPDATE shop.orders SET note = 'other' WHERE amount < 3",
+    "DELETE FROM shop.orders WHERE amount = 5",
+    "INSERT INTO shop.products VALUES ('q', 2)",
+)
+SCHEMA = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (id int PRIMARY KEY, amount int, note text);
+CREATE TABLE shop.products (code text PRIMARY KEY, price int);
+CREATE VIEW shop.dear AS SELECT id, amount FROM shop.orders WHERE amount > 3;
+INSERT INTO shop.products VALUES ('p', 1), ('o', 3);
+"""
+ROLES = {
+    "reader": "SELECT ON ALL TABLES IN SCHEMA shop",
+    "untemporary": "SELECT ON ALL TABLES IN SCHEMA shop",
+    "writer": "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA shop",
+}
+TABLES = {"shop.orders": greenshard.Sharded("id"), "shop.products": greenshard.Reference()}
+
+
+@pytest.fixture(scope="module")
+def dsns(greenshard_shards):
+    """Two shards, of whose databases PUBLIC has nothing; roles that have the least."""
+    with greenshard_shards.databases() as dsns:
+        cluster = greenshard.Cluster(dsns, TABLES)
+        for name, dsn in dsns.items():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute(SCHEMA)
+                rows = [
+                    cur.mogrify("(%s, %s, %s)", (key, key % 11, f"note {key % 7}")).decode()
+                    for key in range(ROWS)
+                    if cluster.placement.shards_for(key, "int4", cluster.names) == name
+                ]
+                cur.execute("INSERT INTO shop.orders VALUES " + ", ".join(rows))
+                database = conn.info.dbname
+                cur.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+                cur.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+                for role, rights in ROLES.items():
+                    cur.execute(f"CREATE ROLE {role} LOGIN")
+                    temporary = "" if role == "untemporary" else ", TEMPORARY"
+                    cur.execute(f"GRANT CONNECT{temporary} ON DATABASE {database} TO {role}")
+                    cur.execute(f"GRANT USAGE ON SCHEMA shop TO {role}")
+                    cur.execute(f"GRANT {rights} TO {role}")
+        yield dsns
+        for dsn in dsns.values():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                for role in ROLES:
+                    cur.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+@pytest.fixture
+def connect(dsns):
+    """Connects as a role."""
+    with contextlib.ExitStack() as opened:
+
+        def connect(role):
+            theirs = {name: make_dsn(dsn, user=role) for name, dsn in dsns.items()}
+            conn = greenshard.connect(greenshard.Cluster(theirs, TABLES), timeout=30.0)
+            return opened.enter_context(contextlib.closing(conn))
+
+        yield connect
+
+
+def asked(conn, text, name=None):
+    with conn.cursor(name) if name else conn.cursor() as cur:
+        cur.execute(text)
+        rows = cur.fetchall() if name or cur.description else cur.rowcount
+    return sorted(rows) if isinstance(rows, list) and "ORDER BY" not in text else rows
+
+
+@pytest.mark.parametrize("strategy", READING)
+@pytest.mark.parametrize("role", ["reader", "untemporary"])
+def test_every_strategy_reads(connect, role, strategy):
+    conn, owner = connect(role), connect("postgres")
+    text = READING[strategy]
+    assert f"strategy: {strategy.partition(',')[0]}" in conn.explain(text)
+    expected = asked(owner, text)
+    assert asked(conn, text) == expected
+    assert asked(conn, text, "streamed") == expected
+
+
+def test_many_rows_are_gathered_in_a_temporary_table(connect, monkeypatch):
+    monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)  # all are many
+    text = READING["gather"]
+    expected = asked(connect("postgres"), text)
+    assert asked(connect("reader"), text) == expected
+    assert asked(connect("reader"), text, "streamed") == expected
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="create temporary tables"):
+        asked(connect("untemporary"), text)
+
+
+@pytest.mark.parametrize("text", WRITING)
+def test_writes_need_the_rights_of_the_statement(connect, text):
+    conn, owner = connect("writer"), connect("postgres")
+    assert asked_and_undone(conn, text) == asked_and_undone(owner, text)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match=r"permission denied for table"):
+        asked(connect("reader"), text)
+
+
+def asked_and_undone(conn, text):
+    try:
+        return asked(conn, text)
+    finally:
+        conn.rollback()
+
+
+def test_pool_gives_its_connections_back(dsns):
+    theirs = {name: make_dsn(dsn, user="reader") for name, dsn in dsns.items()}
+    with greenshard.Pool(greenshard.Cluster(theirs, TABLES), max_size=1) as pool:
+        for _ in range(2):
+            with pool.connection() as conn:
+                assert asked(conn, READING["gather"])
+                asked(conn, "SET TimeZone = 'Asia/Tokyo'")
+        with pool.connection() as conn:
+            assert asked(conn, "SELECT current_setting('TimeZone')") != [("Asia/Tokyo",)]
+
+
+@pytest.mark.parametrize(("role", "rows"), [("reader", True), ("untemporary", False)])
+def test_cluster_is_checked(dsns, role, rows):
+    theirs = {name: make_dsn(dsn, user=role) for name, dsn in dsns.items()}
+    with contextlib.closing(greenshard.connect(theirs)) as conn:
+        report = check(conn, greenshard.Cluster(theirs, TABLES), rows=rows)
+    assert report.findings == []
+    assert [table.table for table in report.tables] == ["shop.orders", "shop.products"]
+
+
+def test_rows_are_not_checked_without_temporary_tables_and_that_is_told(dsns):
+    theirs = {name: make_dsn(dsn, user="untemporary") for name, dsn in dsns.items()}
+    with contextlib.closing(greenshard.connect(theirs)) as conn:
+        report = check(conn, greenshard.Cluster(theirs, TABLES))
+    (finding,) = report.findings
+    assert finding.check == "unchecked"
+    assert "permission denied to create temporary tables" in finding.message
+
+
+def test_without_usage_of_the_schema_nothing_is_read(connect, dsns):
+    for dsn in dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute("REVOKE USAGE ON SCHEMA shop FROM reader")
+    try:
+        for text in READING.values():
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="schema shop"):
+                asked(connect("reader"), text)
+    finally:
+        for dsn in dsns.values():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute("GRANT USAGE ON SCHEMA shop TO reader")
