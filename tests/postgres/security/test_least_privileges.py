@@ -1,8 +1,9 @@
-"""A role that has what docs/security.rst names, and nothing else: what works, and what does not."""
+"""The roles of docs/security.rst have what it grants, no more: what works, and what does not."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 
 import psycopg2
 import pytest
@@ -11,6 +12,7 @@ from psycopg2.extensions import make_dsn
 import greenshard
 from greenshard.checking import check
 from greenshard.executor import filling
+from tests.meta.pages import ROOT
 
 ROWS = 300
 #: Of each strategy, and how a named cursor reads.
@@ -30,19 +32,27 @@ WRITING = (
     "DELETE FROM shop.orders WHERE amount = 5",
     "INSERT INTO shop.products VALUES ('q', 2)",
 )
+COUNTING = "SELECT nextval('shop.numbers')"
 SCHEMA = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id int PRIMARY KEY, amount int, note text);
 CREATE TABLE shop.products (code text PRIMARY KEY, price int);
 CREATE VIEW shop.dear AS SELECT id, amount FROM shop.orders WHERE amount > 3;
 INSERT INTO shop.products VALUES ('p', 1), ('o', 3);
+CREATE SEQUENCE shop.numbers;
 """
-ROLES = {
-    "reader": "SELECT ON ALL TABLES IN SCHEMA shop",
-    "untemporary": "SELECT ON ALL TABLES IN SCHEMA shop",
-    "writer": "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA shop",
-}
+#: The roles of the page; and one that may make no temporary tables.
+ROLES = ("shop_app", "shop_reader", "untemporary")
 TABLES = {"shop.orders": greenshard.Sharded("id"), "shop.products": greenshard.Reference()}
+
+
+def granted():
+    """What the page runs on each shard, and the same for a reader without temporary tables."""
+    page = (ROOT / "docs" / "security.rst").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^\.\. code-block:: sql\n\n((?:   .*\n|\n)+)", page, re.MULTILINE)
+    reader = block[block.index("CREATE ROLE shop_reader") :]
+    without = reader.replace("shop_reader", "untemporary").replace(", TEMPORARY", "")
+    return block + without
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +70,7 @@ def dsns(greenshard_shards):
                 ]
                 cur.execute("INSERT INTO shop.orders VALUES " + ", ".join(rows))
                 database = conn.info.dbname
-                cur.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
-                cur.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-                for role, rights in ROLES.items():
-                    cur.execute(f"CREATE ROLE {role} LOGIN")
-                    temporary = "" if role == "untemporary" else ", TEMPORARY"
-                    cur.execute(f"GRANT CONNECT{temporary} ON DATABASE {database} TO {role}")
-                    cur.execute(f"GRANT USAGE ON SCHEMA shop TO {role}")
-                    cur.execute(f"GRANT {rights} TO {role}")
+                cur.execute(granted().replace("DATABASE app", f"DATABASE {database}"))
         yield dsns
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
@@ -96,7 +99,7 @@ def asked(conn, text, name=None):
 
 
 @pytest.mark.parametrize("strategy", READING)
-@pytest.mark.parametrize("role", ["reader", "untemporary"])
+@pytest.mark.parametrize("role", ["shop_reader", "untemporary"])
 def test_every_strategy_reads(connect, role, strategy):
     conn, owner = connect(role), connect("postgres")
     text = READING[strategy]
@@ -110,18 +113,24 @@ def test_many_rows_are_gathered_in_a_temporary_table(connect, monkeypatch):
     monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)  # all are many
     text = READING["gather"]
     expected = asked(connect("postgres"), text)
-    assert asked(connect("reader"), text) == expected
-    assert asked(connect("reader"), text, "streamed") == expected
+    assert asked(connect("shop_reader"), text) == expected
+    assert asked(connect("shop_reader"), text, "streamed") == expected
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="create temporary tables"):
         asked(connect("untemporary"), text)
 
 
 @pytest.mark.parametrize("text", WRITING)
 def test_writes_need_the_rights_of_the_statement(connect, text):
-    conn, owner = connect("writer"), connect("postgres")
+    conn, owner = connect("shop_app"), connect("postgres")
     assert asked_and_undone(conn, text) == asked_and_undone(owner, text)
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match=r"permission denied for table"):
-        asked(connect("reader"), text)
+        asked(connect("shop_reader"), text)
+
+
+def test_sequences_count_for_who_may_use_them(connect):
+    assert asked(connect("shop_app"), COUNTING) == [(1,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="sequence numbers"):
+        asked(connect("shop_reader"), COUNTING)
 
 
 def asked_and_undone(conn, text):
@@ -132,7 +141,7 @@ def asked_and_undone(conn, text):
 
 
 def test_pool_gives_its_connections_back(dsns):
-    theirs = {name: make_dsn(dsn, user="reader") for name, dsn in dsns.items()}
+    theirs = {name: make_dsn(dsn, user="shop_reader") for name, dsn in dsns.items()}
     with greenshard.Pool(greenshard.Cluster(theirs, TABLES), max_size=1) as pool:
         for _ in range(2):
             with pool.connection() as conn:
@@ -142,7 +151,7 @@ def test_pool_gives_its_connections_back(dsns):
             assert asked(conn, "SELECT current_setting('TimeZone')") != [("Asia/Tokyo",)]
 
 
-@pytest.mark.parametrize(("role", "rows"), [("reader", True), ("untemporary", False)])
+@pytest.mark.parametrize(("role", "rows"), [("shop_reader", True), ("untemporary", False)])
 def test_cluster_is_checked(dsns, role, rows):
     theirs = {name: make_dsn(dsn, user=role) for name, dsn in dsns.items()}
     with contextlib.closing(greenshard.connect(theirs)) as conn:
@@ -163,12 +172,12 @@ def test_rows_are_not_checked_without_temporary_tables_and_that_is_told(dsns):
 def test_without_usage_of_the_schema_nothing_is_read(connect, dsns):
     for dsn in dsns.values():
         with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-            cur.execute("REVOKE USAGE ON SCHEMA shop FROM reader")
+            cur.execute("REVOKE USAGE ON SCHEMA shop FROM shop_reader")
     try:
         for text in READING.values():
             with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="schema shop"):
-                asked(connect("reader"), text)
+                asked(connect("shop_reader"), text)
     finally:
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-                cur.execute("GRANT USAGE ON SCHEMA shop TO reader")
+                cur.execute("GRANT USAGE ON SCHEMA shop TO shop_reader")
