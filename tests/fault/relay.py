@@ -26,12 +26,12 @@ class Relay:
     """What the tests hold: starts the process and talks to it.
 
     Args:
-        unix_path: The socket of the server behind the relay.
+        server: The socket of the server behind the relay, or its port of 127.0.0.1.
     """
 
-    def __init__(self, unix_path):
+    def __init__(self, server):
         self._process = subprocess.Popen(
-            [sys.executable, "-I", __file__, unix_path],
+            [sys.executable, "-I", __file__, str(server)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,8 +91,8 @@ class Line:
 class Switchboard:
     """The process's side."""
 
-    def __init__(self, unix_path):
-        self._unix_path = unix_path
+    def __init__(self, server):
+        self._server = server
         self._mode = "forward"
         self._trigger = ("", b"")
         self._break = None
@@ -131,7 +131,7 @@ class Switchboard:
         if self._mode == "silence":
             return
         try:
-            answers, server = await asyncio.open_unix_connection(self._unix_path)
+            answers, server = await self._connect()
         except OSError:
             line.close()
             return
@@ -139,6 +139,11 @@ class Switchboard:
         await asyncio.gather(
             self._pump(reader, server, line, "client"), self._pump(answers, writer, line, "server")
         )
+
+    async def _connect(self):
+        if self._server.isdecimal():
+            return await asyncio.open_connection("127.0.0.1", int(self._server))
+        return await asyncio.open_unix_connection(self._server)
 
     async def _pump(self, reader, writer, line, sender):
         with contextlib.suppress(OSError):
@@ -220,8 +225,8 @@ def say(what):
     sys.stdout.flush()
 
 
-async def main(unix_path):
-    board = Switchboard(unix_path)
+async def main(behind):
+    board = Switchboard(behind)
     server = await asyncio.start_server(board.accept, "127.0.0.1", 0)
     say(server.sockets[0].getsockname()[1])
     loop = asyncio.get_running_loop()

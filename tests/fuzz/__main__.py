@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import secrets
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
-from greenshard.testing import Shards
+import psycopg2
+
+from greenshard.testing import Shard, Shards
 from tests.fault.relay import Relay
 from tests.fault.scene import Scene
 from tests.fuzz.declarations import Declarations
 from tests.fuzz.keys import Keys
 from tests.fuzz.names import Names
 from tests.fuzz.wire import Wire
+from tests.postgres.deployment.certificates import Authority
 
 
 class Fuzzer(Protocol):
@@ -69,12 +76,60 @@ def _wire(seed: object) -> Iterator[Fuzzer]:
             relay.close()
 
 
+@contextlib.contextmanager
+def _wire_with_tls(_seed: object) -> Iterator[Fuzzer]:
+    """The same, encrypted: any corruption must be noticed. The wheel's servers know no TLS."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not installed or shutil.which("openssl") is None:
+        print("skipped: it needs the servers that Debian packages, and openssl")
+        yield Nothing()
+        return
+    settings = {"client_connection_check_interval": "100ms"}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Shards(3, tcp=True, bin_dir=installed[-1], settings=settings) as shards,
+    ):
+        victim = shards["s1"]
+        encrypt(victim, Authority(Path(directory)))
+        relay = Relay(victim.tcp_address[1])
+        try:
+            wire = Wire(Scene(shards, relay), tls=True)
+            wire.learn()
+            yield wire
+        finally:
+            relay.close()
+
+
+def encrypt(shard: Shard, authority: Authority) -> None:
+    """Let a server speak TLS, and trust whoever does."""
+    authority.certify("localhost", shard.data_dir, "server")
+    owner = shard.data_dir.stat()
+    for name in ("server.crt", "server.key"):
+        os.chown(shard.data_dir / name, owner.st_uid, owner.st_gid)
+    (shard.data_dir / "pg_hba.conf").write_text("local all all trust\nhostssl all all all trust\n")
+    with contextlib.closing(psycopg2.connect(shard.dsn)) as conn:
+        conn.autocommit = True
+        conn.cursor().execute("ALTER SYSTEM SET ssl = on")
+        conn.cursor().execute("SELECT pg_reload_conf()")
+
+
+class Nothing:
+    """A part that cannot be tried here."""
+
+    def labels(self, seed: object) -> Iterator[str]:
+        yield from ()
+
+    def run(self, label: str) -> str:
+        return ""
+
+
 #: Each part, and how many cases it tries; None for all that there are.
 _PARTS: dict[str, tuple[Callable[[object], AbstractContextManager[Fuzzer]], int | None]] = {
     "declarations": (_declarations, 100_000),
     "keys": (_keys, 20_000),
     "names": (_names, 500),
     "wire": (_wire, None),
+    "wire-tls": (_wire_with_tls, None),
 }
 
 

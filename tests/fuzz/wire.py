@@ -4,8 +4,8 @@ A relay stands before shard s1 and does something at one byte that one side send
 `relay.CORRUPTIONS`), while greenshard connects, reads, writes or ends a transaction. Whatever it
 is: the call ends in time; it gives the right answer, or an error of greenshard's that names the
 shard; what it says of a transaction is true on the servers; nothing is left behind; and the next
-call finds all in order. A corrupted byte that TLS would have found may be a value's, or a
-statement's: then all of that must hold but that the answer is right.
+call finds all in order. Without TLS, a corrupted byte may be a value's, or a statement's: then all
+of that must hold but that the answer is right.
 """
 
 from __future__ import annotations
@@ -194,12 +194,15 @@ class Wire:
 
     Args:
         scene: Three shards, a relay before one.
+        tls: Whether what passes the relay is encrypted, so that no corruption may go unnoticed.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, tls: bool = False) -> None:
         self.scene = scene
+        self._tls = tls
+        self._strict = (*BREAKS, *CORRUPTIONS) if tls else BREAKS
         self.clusters = {
-            order: greenshard.Cluster(scene.dsns(order=order), TABLES, PLACEMENT)
+            order: greenshard.Cluster(self._dsns(order), TABLES, PLACEMENT)
             for order in {each.order for each in CONVERSATIONS.values()}
         }
         self.expected: dict[str, Any] = {}
@@ -213,6 +216,11 @@ class Wire:
         for key in range(ROWS):
             row = (key, f"word {key * 7 % ROWS} of {ROWS}", key // 2)
             scene.ask(shard_of(key), "INSERT INTO wire VALUES (%s, %s, %s)", row)
+
+    def _dsns(self, order: tuple[str, ...]) -> dict[str, str]:
+        dsns: dict[str, str] = self.scene.dsns(order=order)
+        dsns[VICTIM] += f" sslmode={'require' if self._tls else 'prefer'}"
+        return dsns
 
     def close(self) -> None:
         for name in NAMES:
@@ -259,7 +267,7 @@ class Wire:
         )
         took = time.monotonic() - started
         wrong = [f"took {took:.1f} s"] if took > LIMIT_S else []
-        strict = kind in BREAKS
+        strict = kind in self._strict
         wrong += self._judged(name, got, strict)
         wrong += self._idle()
         claims = self._claims(stage, name, got)
