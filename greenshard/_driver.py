@@ -23,6 +23,7 @@ from psycopg2._psycopg import DATETIMETZ, ReplicationConnection, ReplicationCurs
 from psycopg2.sql import Composable
 
 from greenshard import _green, errors
+from greenshard.secret import SECRETS, Secret, hidden, hidden_parameters, reveal
 
 RawConnection = ext.connection
 RawCursor = ext.cursor
@@ -73,6 +74,17 @@ LIBPQ_VERSION: int = ext.libpq_version()
 __all__ = ["Composable"]
 
 
+class Wire(ext.connection):
+    """A physical connection; psycopg2's own shows all secrets but the password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<connection at {id(self):#x}; closed: {self.closed}>"
+
+    __str__ = __repr__
+
+
 class Attribute:
     """An attribute of a C class, past what a class derived from it has put over it."""
 
@@ -86,9 +98,11 @@ class Attribute:
 
 def connect_async(dsn: str, connection_factory: Any, cursor_factory: Any) -> ext.connection:
     """psycopg2's asynchronous connection."""
-    connection: ext.connection = psycopg2.connect(
-        dsn, connection_factory=connection_factory, cursor_factory=cursor_factory, async_=True
-    )
+    # Not psycopg2.connect, which is a Python function: its frame would show the password.
+    connect: Any = _psycopg._connect
+    connection: ext.connection = connect(dsn, connection_factory, True)
+    if cursor_factory is not None:
+        connection.cursor_factory = cursor_factory
     return connection
 
 
@@ -101,23 +115,17 @@ def make_cooperative() -> None:
         patch_psycopg()
 
 
-#: libpq's parameters that are secrets; the last three are of PostgreSQL 18.
-_SECRETS = frozenset(
-    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
-)
-
-
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
     """Connection parameters that may be shown."""
-    return {name: value for name, value in parameters.items() if name not in _SECRETS}
+    return {name: value for name, value in parameters.items() if name not in SECRETS}
 
 
 def obscured(dsn: str) -> str:
     """A connection string that psycopg2 shows: of the secrets, it hides only the password."""
     parameters = ext.parse_dsn(dsn)
-    if not _SECRETS & parameters.keys():
+    if not SECRETS & parameters.keys():
         return dsn
-    hidden = dict.fromkeys(_SECRETS & parameters.keys(), "xxx")
+    hidden = dict.fromkeys(SECRETS & parameters.keys(), "xxx")
     text: str = ext.make_dsn(**{**parameters, **hidden})
     return text
 
@@ -148,9 +156,10 @@ class Dsn:
             errors.ProgrammingError: It cannot be read. libpq's message would quote the text, and
                 with it the password, so it is not shown.
         """
+        text, parameters = hidden(text or ""), hidden_parameters(parameters)
+        self._parameters: Mapping[str, str] = {}
         with suppress(psycopg2.Error):
-            full = ext.make_dsn(text or None, **parameters)
-            self._parameters: Mapping[str, str] = ext.parse_dsn(full) if full else {}
+            self._parameters = hidden_parameters(_parsed(text, parameters))
             return
         # Outside of the handler, so that libpq's message is not this error's context either.
         raise errors.ProgrammingError(
@@ -163,9 +172,9 @@ class Dsn:
     @classmethod
     def of(cls, raw: ext.connection) -> Dsn:
         """The connection string that an open connection was made with."""
-        parameters = raw.info.dsn_parameters
+        parameters = hidden_parameters(raw.info.dsn_parameters)
         if raw.info.password:
-            parameters["password"] = raw.info.password
+            parameters["password"] = Secret(raw.info.password)
         return cls("", **parameters)
 
     def __repr__(self) -> str:
@@ -173,8 +182,8 @@ class Dsn:
 
     @property
     def text(self) -> str:
-        """The connection string, with its password."""
-        return ext.make_dsn(**self._parameters)
+        """The connection string, with its password, which it does not show."""
+        return _written(self._parameters)
 
     @property
     def public(self) -> dict[str, str]:
@@ -222,7 +231,22 @@ class Dsn:
         if not {"hostaddr", "service"} & parameters.keys() and not _set_by_environment():
             host = parameters.get("host", os.environ.get("PGHOST", ""))
             parameters.update(_with_addresses(host, parameters.get("port")))
-        return ext.make_dsn(**parameters)
+        return _written(parameters)
+
+
+def _parsed(text: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a connection string, of which others win over it."""
+    full = hidden(ext.make_dsn(reveal(text) or None, **_revealed(parameters)))
+    return ext.parse_dsn(reveal(full)) if full else {}
+
+
+def _written(parameters: Mapping[str, str]) -> str:
+    text: str = ext.make_dsn(**_revealed(parameters))
+    return Secret(text) if SECRETS & parameters.keys() else text
+
+
+def _revealed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: reveal(v) if isinstance(v, Secret) else v for k, v in parameters.items()}
 
 
 def by_environment() -> tuple[str | None, ...]:

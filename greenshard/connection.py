@@ -44,6 +44,7 @@ from greenshard.executor.values import plan_for
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
+from greenshard.secret import hidden
 from greenshard.settings import Settings
 from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
 
@@ -83,6 +84,7 @@ class Connection(Settings, RawConnection):
     _home: Physical
 
     def __init__(self, dsn: str = "", async_: int = 0) -> None:
+        dsn = hidden(dsn)
         if async_:
             refuse_async()
         opening = self._opening or Opening({"s0": Dsn(dsn)})

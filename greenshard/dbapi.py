@@ -16,6 +16,7 @@ from greenshard.events import Listener
 from greenshard.executor.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
 from greenshard.executor.physical import closed
 from greenshard.limits import refuse_async
+from greenshard.secret import hidden_parameters, hidden_shards
 
 _async = Attribute(RawConnection, "async_")
 
@@ -89,6 +90,8 @@ def connect(
 
     Switches: yes.
     """
+    shards, dsn = hidden_shards(shards), hidden_shards(dsn)
+    kwargs = hidden_parameters(kwargs)
     if shards is not None and dsn is not None:
         raise TypeError("connect() got both shards and dsn")
     shards = dsn if shards is None else shards
@@ -134,6 +137,7 @@ def read_opening(
     Raises:
         greenshard.ProgrammingError: An argument or connection string cannot be used.
     """
+    shards, kwargs = hidden_shards(shards), hidden_parameters(kwargs)
     if {"async", "async_"} & kwargs.keys():
         refuse_async()
     sources, cluster = _read_sources(shards, kwargs)

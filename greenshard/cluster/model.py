@@ -12,6 +12,7 @@ from greenshard.cluster.names import BadName, TableName, column_name
 from greenshard.cluster.placement import Placement
 from greenshard.cluster.slots import Hash
 from greenshard.cluster.toml import read_document, read_file
+from greenshard.secret import hidden_shards
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Shard:
     # Never shown: they may hold passwords.
     primary: str = field(repr=False)
     replicas: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "primary", hidden_shards(self.primary))
+        if isinstance(self.replicas, tuple):
+            object.__setattr__(self, "replicas", tuple(map(hidden_shards, self.replicas)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Cluster:
         tables: Mapping[str, Table] | None = None,
         placement: Placement | None = None,
     ) -> None:
-        mistakes = Mistakes()
+        mistakes, shards = Mistakes(), hidden_shards(shards)
         self._declare(shards, {} if tables is None else tables, placement, mistakes)
         mistakes.raise_any()
 

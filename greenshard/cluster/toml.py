@@ -32,6 +32,7 @@ from greenshard.cluster.placement import Placement
 from greenshard.cluster.rules import Function, Unknown
 from greenshard.cluster.slots import MAX_SLOTS, Hash, is_int
 from greenshard.cluster.values import List, Range
+from greenshard.secret import hidden_shards
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,20 +73,25 @@ def read_file(path: str | PathLike[str]) -> dict[str, Any]:
     Raises:
         errors.ProgrammingError: It cannot be read, is too large, or is not TOML.
     """
-    written = _read_bytes(path)
+    document, wrong = _read(_read_bytes(path))
+    if document is None:
+        raise errors.ProgrammingError(f"{path} {wrong}", code="GS106")
+    if "shards" in document:
+        document["shards"] = hidden_shards(document["shards"])
+    return document
+
+
+def _read(written: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The document, or what is wrong with it; nothing is raised whose frames show passwords."""
     if len(written) > MAX_BYTES:
-        limit = f"{MAX_BYTES // 2**20} MB"
-        raise errors.ProgrammingError(f"{path} is larger than {limit}", code="GS106")
+        return None, f"is larger than {MAX_BYTES // 2**20} MB"
     try:
         text = written.decode("utf-8-sig")  # editors of Windows write a byte order mark
-        if _LONG_KEY.search(text):
-            raise errors.ProgrammingError(f"{path} {_TOO_DEEP}", code="GS106")
-        document: dict[str, Any] = tomllib.loads(text)
+        return (None, _TOO_DEEP) if _LONG_KEY.search(text) else (tomllib.loads(text), "")
     except ValueError as error:  # a TOMLDecodeError, or bytes that are not UTF-8
-        raise errors.ProgrammingError(f"{path} is not TOML: {error}", code="GS106") from error
+        return None, f"is not TOML: {error}"
     except RecursionError:
-        raise errors.ProgrammingError(f"{path} {_TOO_DEEP}", code="GS106") from None
-    return document
+        return None, _TOO_DEEP
 
 
 def _read_bytes(path: str | PathLike[str]) -> bytes:

@@ -12,6 +12,7 @@ from greenshard._driver import DriverError, Dsn, RawConnection
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.identity import identify, refuse_one_database
 from greenshard.executor.physical import Physical
+from greenshard.secret import hidden
 
 if TYPE_CHECKING:
     from greenshard.cluster import Cluster
@@ -45,7 +46,7 @@ class Opening:
         allow_same_database: Whether two shards may be one database.
     """
 
-    shards: Mapping[str, Dsn | RawConnection]
+    shards: Mapping[str, Dsn | RawConnection] = field(repr=False)
     connect_timeout_s: float | None = None
     timeout_s: float | None = None
     on_error: str = "raise"
@@ -72,7 +73,7 @@ class Opening:
     def home_text(self) -> str:
         """What the home's class is called with: its connection string, with the password."""
         home = next(shard for name, shard in self.shards.items() if name not in self.missing)
-        return home.text if isinstance(home, Dsn) else home.dsn
+        return home.text if isinstance(home, Dsn) else hidden(home.dsn)
 
 
 class HomeUnreachable(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from greenshard import _green, errors
@@ -17,6 +17,7 @@ from greenshard._driver import (
     Dsn,
     RawConnection,
     RawCursor,
+    Wire,
 )
 from greenshard._libpq import last_error, request_cancel, whole_errors
 from greenshard.executor.rejection import read_failure
@@ -64,7 +65,7 @@ class Physical:
 
     shard: str
     dsn: Dsn
-    raw: RawConnection
+    raw: RawConnection = field(repr=False)  # the program's own show some secrets
     given: bool = False
     worker: _green.Worker | None = None
     beside: str | None = None
@@ -73,7 +74,7 @@ class Physical:
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
         """A connection to be opened."""
-        return cls(shard, dsn, RawConnection.__new__(RawConnection))
+        return cls(shard, dsn, Wire.__new__(Wire))
 
     @classmethod
     def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:

@@ -18,6 +18,7 @@ from greenshard.pool.pooled import PooledConnection
 from greenshard.pool.process import Process
 from greenshard.pool.stats import PoolStats
 from greenshard.pool.supply import Supply
+from greenshard.secret import hidden_parameters, hidden_shards
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -91,6 +92,7 @@ class Pool:
         on_event: Listener | None = None,
         **connect_arguments: Any,
     ) -> None:
+        shards, connect_arguments = hidden_shards(shards), hidden_parameters(connect_arguments)
         self._policy = Policy(
             max_size=max_size,
             max_gathers=max_gathers,
@@ -113,6 +115,8 @@ class Pool:
         self._process = Process(self._policy, opening, gatherers=gatherers)
 
     def __repr__(self) -> str:
+        if "_process" not in vars(self):  # its arguments were refused
+            return "<greenshard.Pool: not made>"
         stats = self.stats()
         return (
             f"<greenshard.Pool over {', '.join(stats.shards)}: {stats.taken} of {stats.max_size}"

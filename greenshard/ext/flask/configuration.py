@@ -11,6 +11,7 @@ from greenshard._driver import Dsn
 from greenshard.arguments import unusable
 from greenshard.dbapi import read_opening
 from greenshard.pool.pool import Pool
+from greenshard.secret import hidden_configuration
 
 DEFAULT = "default"
 """What the pool of ``GREENSHARD`` is called."""
@@ -32,7 +33,9 @@ def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
     Raises:
         errors.ProgrammingError: There are none, or one cannot be made.
     """
-    named = config.get(_NAMED_KEY)
+    # No more than these: the variable would show all of the application's secrets.
+    config = {key: hidden_configuration(config.get(key)) for key in (_KEY, _NAMED_KEY)}
+    named = config[_NAMED_KEY]
     named = {} if named is None else named
     where = f'app.config["{_NAMED_KEY}"]'
     if not isinstance(named, Mapping) or not all(isinstance(n, str) and n for n in named):
@@ -40,7 +43,7 @@ def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
     if DEFAULT in named:
         raise unusable(f'{where}: the pool "{DEFAULT}" is app.config["{_KEY}"]')
     pools = {}
-    if config.get(_KEY) is not None:
+    if config[_KEY] is not None:
         pools[DEFAULT] = make_pool(f'app.config["{_KEY}"]', config[_KEY])
     for name, value in named.items():
         pools[name] = make_pool(f'{where}["{name}"]', value)
@@ -63,6 +66,7 @@ def make_pool(where: str, value: Any) -> Pool:
     Raises:
         errors.ProgrammingError: It cannot be used.
     """
+    value = hidden_configuration(value)
     arguments: dict[str, Any] = {}
     if isinstance(value, Mapping) and "cluster" in value:
         arguments = dict(value)
