@@ -5,6 +5,11 @@ Literals become `?`, comments go, white space folds, placeholders stay::
     ALTER ROLE app PASSWORD 'secret'  -- for the demo
     ALTER ROLE app PASSWORD ?
 
+What is given to a setting, or to a role as its password, may be a bare word, and is a value too::
+
+    SET app.token = sesame
+    SET app.token = ?
+
 The scanner tells what is a literal. A text that it cannot read is shown by its first
 keyword only: an unterminated string must not come out as if it were code.
 """
@@ -33,6 +38,11 @@ _COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
 _FIRST_WORD = re.compile(r"\s*([a-z]+)(?![\w$])", re.IGNORECASE | re.ASCII)
 _ELLIPSIS = "..."
 
+#: How statements begin that give values to settings or passwords to roles.
+_SETTING = frozenset({b"SET", b"ALTER", b"CREATE"})
+_ROLES = frozenset({b"ROLE", b"USER", b"GROUP"})
+_NAME = re.compile(rb'[\w".$\x80-\xff]')
+
 
 class _Ambiguous(Exception):
     """Where a literal ends depends on the server's `standard_conforming_strings`."""
@@ -54,14 +64,61 @@ def redact(sql: str) -> str:
 
 
 def _shapes(source: bytes, tokens: Iterable[Token]) -> Iterator[str]:
-    end = 0
+    end, values = 0, _Values()
     for token in tokens:
         if token.kind in _COMMENTS:
             continue
+        text = source[token.start : token.end]
+        is_value = values.follow(text)
+        if is_value and values.goes_on:
+            end = token.end
+            continue
         if end and token.start > end:
             yield " "
-        yield _shape(source[token.start : token.end], token.kind)
+        yield "?" if is_value else _shape(text, token.kind)
         end = token.end
+
+
+class _Values:
+    """Follows a text's tokens, to tell which are values although they may look like names.
+
+    Attributes:
+        goes_on: Whether the token before was of the same value.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """A statement begins."""
+        self.goes_on = False
+        self._words: list[bytes] = []  # the statement's first two
+        self._in_set = self._awaits = self._in_value = self._in_password = False
+
+    def follow(self, token: bytes) -> bool:
+        """Take the next token; returns whether it is a value's, or a part of one."""
+        word = token.upper()
+        if word == b";":
+            self._begin()
+            return False
+        if len(self._words) < 2:
+            self._words.append(word)
+        self.goes_on = self._in_value
+        if self._in_value or self._words[0] not in _SETTING:
+            return self._in_value
+        if self._in_password:
+            self._in_password = False
+            return word != b"NULL"
+        if self._in_set and word in {b"=", b"TO"}:
+            # Up to the statement's end: of a function's, what follows is not told apart.
+            self._in_set, self._awaits = False, True
+            return False
+        if self._awaits:
+            self._awaits, self._in_value = False, True
+            return True
+        self._in_set = word == b"SET" or (self._in_set and _NAME.match(word) is not None)
+        self._in_password = word == b"PASSWORD" and self._words[-1] in _ROLES
+        return False
 
 
 def _shape(token: bytes, kind: int) -> str:
