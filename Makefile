@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout compat differential fuzz soak clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout bench-memory compat differential fuzz soak clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
+	@echo "make bench-memory the client's memory while it reads many rows, by strategy"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
@@ -57,6 +58,10 @@ docs: $(VENV)/.has-test $(VENV)/.has-docs
 	@echo "==> docs: docs/_build/html, warnings as errors"
 	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+bench-memory: $(VENV)/.has-test
+	@echo "==> bench-memory: the client's memory by strategy, named cursors and ordinary ones"
+	@$(BIN)/python benchmarks/memory.py $(ARGS)
 
 bench: $(VENV)/.has-test
 	@echo "==> bench: greenshard, a hand-written gevent loop, threads and a sequential loop, side by side"

@@ -13,13 +13,13 @@ More go into temporary tables first, which can be analyzed, and whose transactio
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from greenshard._driver import RawCursor
-from greenshard.executor.reading import AS_TEXT, Rows
+from greenshard.executor.reading import AS_TEXT, Arrays, Rows
 from greenshard.executor.session_settings import Settings, applying
 from greenshard.planner import nodes
-from greenshard.planner.plan import GatheredColumn
+from greenshard.planner.plan import GatheredColumn, GatheredTable
 
 #: Statements are sent together as long as their parameters have no more characters than this.
 _BATCH_CHARACTERS = 1_000_000
@@ -47,8 +47,8 @@ _QUERY = re.compile(
 class Batch:
     """Statements that are sent together, as far as they are not too large."""
 
-    def __init__(self, first: str) -> None:
-        self._sendings: list[tuple[list[str], list[str]]] = [([first], [])]
+    def __init__(self, *first: str) -> None:
+        self._sendings: list[tuple[list[str], list[str]]] = [([*first], [])]
         self._characters = 0
 
     def add(self, text: str, parameters: Sequence[str] = ()) -> None:
@@ -72,37 +72,52 @@ class Batch:
 def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
     """What begins a transaction, makes the temporary tables, and fills them."""
     batch = Batch(BEGIN)
+    add_tables(batch, [each.table for each in rows], settings)
+    for each in rows:
+        for piece in each.pieces:
+            add_rows(batch, each.table, piece)
+    add_end(batch, {each.table: each.count for each in rows})
+    return batch
+
+
+def add_tables(batch: Batch, tables: Iterable[GatheredTable], settings: Settings) -> None:
+    """Add what makes the temporary tables."""
     if settings:
         batch.add(*applying(settings))
-    for each in rows:
-        table, name = each.table, quoted(each.table.name)
+    for table in tables:
         columns = ", ".join(map(_declared, table.columns))
-        batch.add(f"CREATE TEMP TABLE {name} ({columns})")
-        for piece in each.pieces:
-            # Not in FROM, where a composite value would be unnested into its fields.
-            values = ", ".join(map(_unnested, table.columns))
-            batch.add(f"INSERT INTO pg_temp.{name} SELECT {values}", piece)
-    for table in [each.table for each in rows if _is_sought(each)]:
-        for sought in table.sought:
+        batch.add(f"CREATE TEMP TABLE {quoted(table.name)} ({columns})")
+
+
+def add_rows(batch: Batch, table: GatheredTable, piece: Arrays) -> None:
+    """Add what puts rows into a temporary table."""
+    # Not in FROM, where a composite value would be unnested into its fields.
+    values = ", ".join(map(_unnested, table.columns))
+    batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece)
+
+
+def add_end(batch: Batch, counts: Mapping[GatheredTable, int]) -> None:
+    """Add what is to be done when all rows are there."""
+    for table, count in counts.items():
+        for sought in table.sought if count >= ANALYZED_ROWS else ():
             columns = ", ".join(map(quoted, sought))
             batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} ({columns})")
-    large = [each.table for each in rows if each.count >= ANALYZED_ROWS]
+    large = [table for table, count in counts.items() if count >= ANALYZED_ROWS]
     if large:
         batch.add(SAMPLE)
         batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
     batch.add(_FIND_THEM_FIRST)
     batch.add("SAVEPOINT gathered")
-    return batch
 
 
-def keying(rows: Sequence[Rows]) -> Batch | None:
+def keying(tables: Iterable[GatheredTable]) -> Batch | None:
     """What adds the primary keys, after a query that failed; None if there are none."""
     batch = None
-    for each in rows:
-        if each.table.primary_key:
+    for table in tables:
+        if table.primary_key:
             batch = batch or Batch("ROLLBACK TO SAVEPOINT gathered")
-            columns = ", ".join(map(quoted, each.table.primary_key))
-            batch.add(f"ALTER TABLE pg_temp.{quoted(each.table.name)} ADD PRIMARY KEY ({columns})")
+            columns = ", ".join(map(quoted, table.primary_key))
+            batch.add(f"ALTER TABLE pg_temp.{quoted(table.name)} ADD PRIMARY KEY ({columns})")
     return batch
 
 

@@ -6,7 +6,7 @@ possible: `filling` puts the rows where it finds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,14 +15,23 @@ from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Answer
 from greenshard.executor.casting import AsText, Casting
 from greenshard.executor.exactness import check_type_names
-from greenshard.executor.filling import BEGIN, Batch, filling, inlined, keying
+from greenshard.executor.filling import (
+    BEGIN,
+    Batch,
+    add_end,
+    add_rows,
+    add_tables,
+    filling,
+    inlined,
+    keying,
+)
 from greenshard.executor.gatherer import Gatherer, end, execute, gatherer
 from greenshard.executor.merging import buffered
 from greenshard.executor.planned import Planned
-from greenshard.executor.reading import Rows, read_tables
+from greenshard.executor.reading import Arrays, Batches, Rows, read_tables
 from greenshard.executor.session_settings import Settings, applying, read_settings
 from greenshard.executor.staying import check_named, declare_answer
-from greenshard.planner.plan import Gather, Sql
+from greenshard.planner.plan import Gather, GatheredTable, Sql
 
 _GROUPING_ERROR = "42803"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -47,11 +56,18 @@ def gather(e: Planned, step: Gather) -> Answer:
     tables = [table for table in step.tables if every or not table.reference]
     check_type_names(e, [column.type_sql for table in tables for column in table.columns])
     rows = read_tables(e, tables)
+    try:
+        return _gather(e, step.complete if every else step.sql, rows)
+    finally:
+        if isinstance(rows, Batches):
+            rows.close()
+
+
+def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = settings_of(e, home)
-    complete = step.complete if every else step.sql
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
-        return _Gathering(e, complete, rows, home, held, settings).answer()
+        return _Gathering(e, sql, rows, home, held, settings).answer()
 
 
 def settings_of(e: Planned, home: str) -> Settings:
@@ -71,7 +87,7 @@ class _Gathering:
         self,
         e: Planned,
         sql: Sql,
-        rows: Sequence[Rows],
+        rows: Sequence[Rows] | Batches,
         home: str,
         held: Gatherer,
         settings: Settings,
@@ -84,11 +100,13 @@ class _Gathering:
         self._settings = settings
 
     def answer(self) -> Answer:
+        if isinstance(self._rows, Batches):
+            return self._beside_tables(self._rows)
         cursor = RawCursor(self._held.physical.raw)
         given = () if self._parameters is None else (self._parameters,)
         text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
         if text is None:
-            return self._beside_tables()
+            return self._beside_tables(self._rows)
         if self._settings or self._e.streaming is not None:
             batch = Batch(BEGIN)
             if self._settings:
@@ -101,11 +119,12 @@ class _Gathering:
                 raise
         # Where a table can stand, not always the name of a common table expression can.
         end(self._e.session, self._held, at_once=False)
-        return self._beside_tables()
+        return self._beside_tables(self._rows)
 
-    def _beside_tables(self) -> Answer:
+    def _beside_tables(self, rows: Sequence[Rows] | Batches) -> Answer:
+        tables = rows.tables if isinstance(rows, Batches) else [each.table for each in rows]
         try:
-            self._send(filling(self._rows, self._settings))
+            self._fill(rows)
         except errors.Error as error:
             if error.pgcode == _INSUFFICIENT_PRIVILEGE and error.hint is None:
                 error.hint = _HINT
@@ -113,12 +132,32 @@ class _Gathering:
         try:
             return self._run(self._text, self._parameters)
         except errors.Error as error:
-            batch = keying(self._rows)
+            batch = keying(tables)
             if error.pgcode != _GROUPING_ERROR or batch is None:
                 raise
         # A column that is not grouped by, of a table whose primary key is.
         self._send(batch)
         return self._run(self._text, self._parameters)
+
+    def _fill(self, rows: Sequence[Rows] | Batches) -> None:
+        """Put all rows into temporary tables."""
+        if not isinstance(rows, Batches):
+            self._send(filling(rows, self._settings))
+            return
+        begin, end = Batch(BEGIN), Batch()
+        add_tables(begin, rows.tables, self._settings)
+        self._send(begin)
+        cursor = RawCursor(self._held.physical.raw)
+
+        def inserting(pieces: Sequence[tuple[GatheredTable, Arrays]]) -> Callable[[], object]:
+            batch = Batch()
+            for table, arrays in pieces:
+                add_rows(batch, table, arrays)
+            return partial(batch.send, cursor)
+
+        rows.pass_on(self._held.name, inserting)
+        add_end(end, rows.counts)
+        self._send(end)
 
     def _send(self, batch: Batch) -> None:
         e = self._e

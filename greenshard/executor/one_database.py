@@ -78,6 +78,7 @@ class OneDatabase:
         may_have_set: Whether the session may have settings that a new one would not have.
         made_up_settings: Names of settings that PostgreSQL does not know, if they were set.
         compared_as_text: Statements whose rows Python can order only by the text of their values.
+        read_in_batches: Statements that gather so many rows that they come in batches.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class OneDatabase:
         self.may_have_set = False
         self.made_up_settings: set[str] = set()
         self.compared_as_text: set[str] = set()
+        self.read_in_batches: set[str] = set()
         self._may_isolate = False
         self._session = session
         self._knowledge = knowledge_of(cluster, databases)
@@ -200,9 +202,11 @@ class OneDatabase:
 
     def remember_compared_as_text(self, text: str) -> None:
         """Order the rows of a statement by the text of their values from now on."""
-        if len(self.compared_as_text) >= _MOST_TEXTS:
-            self.compared_as_text.clear()
-        self.compared_as_text.add(text)
+        _remember(self.compared_as_text, text)
+
+    def remember_read_in_batches(self, text: str) -> None:
+        """Read the rows that a statement gathers in batches from now on."""
+        _remember(self.read_in_batches, text)
 
     def shard_of(self, key: Any, table: str | None, timeout: Timeout) -> str:
         """The shard of a key, as `shard_of_key` tells.
@@ -333,6 +337,12 @@ class OneDatabase:
             row: Any = cursor.fetchone()
             self._now = row[0]
         return str(self._now)
+
+
+def _remember(texts: set[str], text: str) -> None:
+    if len(texts) >= _MOST_TEXTS:
+        texts.clear()
+    texts.add(text)
 
 
 def _bare(table: str) -> str:

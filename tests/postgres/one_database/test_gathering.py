@@ -8,7 +8,8 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import filling, gathering
+from greenshard.executor import filling, reading
+from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 JOIN = "orders a JOIN orders b ON a.customer = b.id"
 QUERIES = {
@@ -35,10 +36,13 @@ QUERIES = {
 }
 
 
-@pytest.fixture(params=["in the text", "as tables"], autouse=True)
+@pytest.fixture(params=["in the text", "as tables", "in batches"], autouse=True)
 def way(request, monkeypatch):
     if request.param == "as tables":
         monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
+    if request.param == "in batches":
+        for name, number in SMALL_BATCHES.items():
+            monkeypatch.setattr(reading, name, number)
     return request.param
 
 
@@ -138,15 +142,14 @@ def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):
     statement = """
         SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
         ORDER BY 1"""
-    made = filling.filling
+    send = filling.Batch.send
     texts = []
 
-    def noted(rows, settings):
-        batch = made(rows, settings)
+    def noted(batch, cursor):
         texts.extend(text for sending, _ in batch._sendings for text in sending)
-        return batch
+        send(batch, cursor)
 
-    monkeypatch.setattr(gathering, "filling", noted)
+    monkeypatch.setattr(filling.Batch, "send", noted)
     with conn.cursor() as ours, single.cursor() as theirs:
         for cursor in (ours, theirs):
             cursor.execute(statement)

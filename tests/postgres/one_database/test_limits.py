@@ -13,7 +13,8 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
-from greenshard.executor import filling
+from greenshard.executor import filling, reading
+from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 GATHERED = "SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.id"
 
@@ -59,11 +60,14 @@ def left(plain, tag):
     return look
 
 
-@pytest.fixture(params=["in the text", "as tables"])
+@pytest.fixture(params=["in the text", "as tables", "in batches"])
 def way(request, monkeypatch):
     """How gathered rows go to the server."""
     if request.param == "as tables":
         monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
+    if request.param == "in batches":
+        for name, number in SMALL_BATCHES.items():
+            monkeypatch.setattr(reading, name, number)
 
 
 def nothing_runs(left):

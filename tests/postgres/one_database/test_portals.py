@@ -10,6 +10,8 @@ import psycopg2.extras
 import pytest
 
 import greenshard
+from greenshard.executor import reading
+from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 COMBINED = "SELECT id % 50, count(*), avg(customer) FROM orders GROUP BY 1 HAVING count(*) < 9"
 GATHERED = "SELECT a.id, b.note FROM orders a JOIN orders b ON a.id = b.id + 1 ORDER BY 1"
@@ -360,3 +362,91 @@ def test_closing_the_pool_ends_open_named_cursors(shop, plain):
                 if asked.fetchone() == (0,):
                     break
                 gevent.sleep(0.02)
+
+
+BATCHED = {
+    "ordinary": lambda conn: conn.cursor(),
+    "named": lambda conn: conn.cursor("rows"),
+}
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    for name, number in SMALL_BATCHES.items():
+        monkeypatch.setattr(reading, name, number)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """How many characters of gathered rows were held at a time."""
+    seen = []
+    check = reading.check_held
+    monkeypatch.setattr(reading, "check_held", lambda e, size: (seen.append(size), check(e, size)))
+    return seen
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("kind", BATCHED)
+def test_gathered_rows_travel_in_batches_and_few_are_held(conn, held, kind):
+    statement = "SELECT count(*), max(b.id) FROM orders a JOIN orders b ON a.id = b.id + 1"
+    cur = BATCHED[kind](conn)
+    cur.execute(statement)
+    assert cur.fetchone() == (59, 58)
+    cur.close()
+    assert len(held) > 3
+    assert sum(timing.rows for timing in cur.timings.values()) == 60
+    assert max(held) < sum(held) / 2
+    assert is_clean(conn)
+    plain = conn.cursor()
+    for name in conn.shards:
+        with conn.on(name):
+            plain.execute("SELECT count(*) FROM pg_cursors")
+            assert plain.fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("kind", BATCHED)
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_batches_that_are_cut_short_leave_no_cursor(conn, monkeypatch, kind, autocommit):
+    if autocommit and kind == "named":
+        pytest.skip("needs a transaction")
+    conn.autocommit = autocommit
+    conn.gather_limit = 100
+    conn.cursor().execute(GATHERED)
+    steps = []
+
+    def cut(e, size):
+        steps.append(size)
+        if len(steps) == 3:
+            raise gevent.Timeout
+
+    monkeypatch.setattr(reading, "check_held", cut)
+    with pytest.raises(gevent.Timeout):
+        BATCHED[kind](conn).execute(GATHERED)
+    monkeypatch.undo()
+    assert is_clean(conn)
+    plain = conn.cursor()
+    for name in conn.shards:
+        with conn.on(name):
+            plain.execute("SELECT count(*) FROM pg_cursors")
+            assert plain.fetchone() == (0,)
+    conn.gather_limit = 40
+    if not autocommit:
+        conn.rollback()
+    with pytest.raises(greenshard.NotSupportedError, match="more than 40 rows"):
+        plain.execute(GATHERED)
+    plain.execute("SELECT count(*) FROM orders")
+    assert plain.fetchone() == (60,)
+
+
+def test_few_rows_come_at_once_and_many_in_batches_from_then_on(conn, monkeypatch):
+    monkeypatch.setattr(reading, "ONCE_ROWS", 10)
+    cur = conn.cursor()
+    cur.execute(GATHERED)
+    rows = cur.fetchall()
+    assert GATHERED in conn._database.read_in_batches
+    cur.execute(GATHERED)
+    assert cur.fetchall() == rows
+    monkeypatch.undo()
+    cur.execute(GATHERED)  # so few that once is enough
+    assert GATHERED not in conn._database.read_in_batches
