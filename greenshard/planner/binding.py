@@ -31,9 +31,11 @@ from greenshard.planner._parser import (
     walk,
 )
 from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.functions import Functions
 from greenshard.planner.joining import JOIN_KINDS, joined, use
 from greenshard.planner.naming import column_name
 from greenshard.planner.problem import Problem
+from greenshard.planner.qualifying import qualify, use_on
 from greenshard.planner.query import (
     Condition,
     Cte,
@@ -52,7 +54,14 @@ from greenshard.planner.query import (
 from greenshard.planner.relations import SYSTEM_SCHEMAS, Relations, named_as, renamed
 from greenshard.planner.rowsets import function_alias, function_columns
 from greenshard.planner.scope import BoundColumn, Columns, Level, Source
-from greenshard.planner.tree import conjuncts, names_of, place, unwrap, walk_level
+from greenshard.planner.tree import (
+    conjuncts,
+    names_equality,
+    names_of,
+    place,
+    unwrap,
+    walk_level,
+)
 from greenshard.planner.whole_views import WholeViews
 
 Ctes = Mapping[str, Cte]
@@ -78,6 +87,8 @@ class Binder:
         self._whole = whole or {}
         self._numbers = count()
         self._relations = Relations(cluster, catalog, path, self._numbers)
+        self._functions = Functions(catalog, path)
+        self._joins: list[tuple[Any, Join]] = []
         self.problems: list[Problem] = self._relations.problems
 
     def bind(self, select: Message, parent: Level | None = None, ctes: Ctes | None = None) -> Query:
@@ -270,9 +281,12 @@ class Binder:
             self._relations.note_unreadable(node, relation)
             return self._unbound(alias)
         definition = statement.stmt.select_stmt
+        qualify(definition, self._functions)
         place(definition, node.location)
         before = len(self.problems)
+        joins = len(self._joins)
         query = self.bind(definition)
+        use_on(definition, self._joins[joins:])
         self._relations.blame_view(before, relation)
         columns = named_as(query.outputs, [column.name for column in relation.columns])
         columns = renamed(columns, node.alias.colnames)
@@ -288,7 +302,7 @@ class Binder:
 
     def _bind_function(self, node: Message, inner: Any, level: Level, ctes: Ctes) -> Item:
         sublinks = self._sublinks(node, level, ctes)
-        columns = function_columns(inner, level, next(self._numbers))
+        columns = function_columns(inner, level, next(self._numbers), self._functions)
         source = Source(function_alias(inner), columns)
         return FunctionScan((source,), columns, node, sublinks, level)
 
@@ -308,6 +322,7 @@ class Binder:
         if node.HasField("join_using_alias"):
             join.sources += (Source(node.join_using_alias.aliasname, tuple(using)),)
         join.columns = joined(left.columns, right.columns, using, names)
+        self._joins.append((node, join))
         if node.HasField("quals"):
             self._bind_condition(join, node, parent, ctes)
         if node.jointype == JOIN_RIGHT:
@@ -359,7 +374,7 @@ def _matched(link: Any, level: Level) -> tuple[BoundColumn | None, ...]:
     """What stands to the left of IN (SELECT ...), if that is what the sublink is."""
     if link.sub_link_type != ANY_SUBLINK:
         return ()
-    if names_of(link.oper_name) not in {(), ("=",)}:
+    if link.oper_name and not names_equality(link.oper_name):
         return ()
     kind, inner = unwrap(link.testexpr)
     nodes = inner.args if kind == "row_expr" else [link.testexpr]

@@ -12,7 +12,7 @@ What PostgreSQL's own functions read otherwise is their arguments.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
@@ -48,19 +48,24 @@ _HARMLESS = frozenset(
 class Functions:
     """Questions about calls, by the functions' names.
 
-    A name that several functions share counts as the most awkward of them.
+    A name that several functions share counts as the most awkward of them: which one is meant
+    depends on the types of the arguments, too.
+
+    Args:
+        catalog: What is there.
+        path: ``current_schemas(true)``: where a name without a schema is looked for.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, path: Sequence[str]) -> None:
         self._known = catalog.functions
+        self._path = path
 
     def of(self, call: Any) -> frozenset[Function]:
         """What is known of the functions that a call may mean."""
         names = names_of(call.funcname) or ("",)
         found = self._known.get(names[-1], frozenset())
-        if len(names) > 1:
-            found = frozenset(each for each in found if each.schema == names[-2])
-        return found
+        where = self._path if len(names) == 1 else names[-2:-1]
+        return frozenset(each for each in found if each.schema in where)
 
     def is_aggregate(self, call: Any) -> bool:
         """Whether a call aggregates the rows of its query, and is not a window function's."""

@@ -42,7 +42,7 @@ from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.tree import unwrap
 from greenshard.planner.utilities import may_set, plan_utility
-from greenshard.planner.views import put_views, unqualify_columns, view_tells_time
+from greenshard.planner.views import PathBound, put_views, unqualify_columns, view_tells_time
 from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.whole_views import WholeViews
 from greenshard.planner.writes import as_select, plan_write
@@ -64,7 +64,6 @@ class Planner:
     def __init__(self, cluster: Cluster, catalog: Catalog) -> None:
         self._cluster = cluster
         self._catalog = catalog
-        self._functions = Functions(catalog)
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
 
     def _plan(self, text: str, has_parameters: bool, path: tuple[str, ...]) -> Plan:
@@ -87,7 +86,7 @@ class Planner:
         reads = only_reads(translation.text, statements)
         if len(statements) != 1:
             return Plan(_plan_several(text, statements), reads=reads, may_set=not reads)
-        one = _OneStatement(self._cluster, self._catalog, self._functions, text, translation, path)
+        one = _OneStatement(self._cluster, self._catalog, text, translation, path)
         try:
             return one.plan(statements[0], reads)
         except RecursionError:
@@ -101,14 +100,13 @@ class _OneStatement:
         self,
         cluster: Cluster,
         catalog: Catalog,
-        functions: Functions,
         text: str,
         translation: Translation,
         path: tuple[str, ...],
     ) -> None:
         self._cluster = cluster
         self._catalog = catalog
-        self._functions = functions
+        self._functions = Functions(catalog, path)
         self._text = text
         self._translation = translation
         self._path = path
@@ -173,7 +171,10 @@ class _OneStatement:
         self._policies = tuple(filtering)
         if any(map(view_tells_time, candidate.views)):
             readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
-            put_views(select, candidate.query, view_tells_time)
+            try:
+                put_views(select, candidate.query, view_tells_time)
+            except PathBound as bound:
+                return candidate, Problem(bound.reason, bound.offset, "GS410", _ON)
             unqualify_columns(select)
             replace_now(select, now_number(self._translation))
             row = telling_row(candidate.query)

@@ -46,7 +46,7 @@ from greenshard.planner.query import (
 )
 from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.targets import window_partitions
-from greenshard.planner.tree import equated, names_of, unwrap
+from greenshard.planner.tree import equated, names_equality, names_of, unwrap
 
 #: Casts that leave a key's value as it is, if the key is of the same family.
 _CASTS = {
@@ -240,7 +240,7 @@ class Restrictions:
                 if column is not None and value is not None:
                     return column.id, (value,)
             return None
-        if not node.HasField("a_expr") or names_of(node.a_expr.name) != ("=",):
+        if not node.HasField("a_expr") or not names_equality(node.a_expr.name):
             return None
         column = condition.level.resolve(node.a_expr.lexpr)
         if column is None:

@@ -22,6 +22,7 @@ from greenshard.planner.locality import Locality
 from greenshard.planner.nodes import quoted
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Filtering, Reading
+from greenshard.planner.qualifying import qualify
 from greenshard.planner.query import Derived, Item, Query, Table, nested, queries
 from greenshard.planner.shape import Crosses
 from greenshard.planner.whole_views import Name, name_of, views_in
@@ -104,7 +105,9 @@ def _crossing(
     condition = " AND ".join(f"({each})" for each in policy.conditions)
     where = f"{quoted(relation.schema)}.{quoted(relation.name)}"
     try:
-        query = bind(parse_select(f"SELECT FROM {where} WHERE {condition}"))
+        select = parse_select(f"SELECT FROM {where} WHERE {condition}")
+        qualify(select, functions)
+        query = bind(select)
         Locality(functions).analyse(query)
     except ParserError:
         return "its condition cannot be read"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name
+from greenshard.planner.functions import Functions
 from greenshard.planner.relations import renamed
 from greenshard.planner.scope import BoundColumn, Columns, Level
 from greenshard.planner.tree import names_of, unwrap
@@ -43,18 +44,20 @@ def function_alias(inner: Any) -> str:
     return names[-1] if names else ""
 
 
-def function_columns(inner: Any, level: Level, number: int) -> Columns:
+def function_columns(inner: Any, level: Level, number: int, functions: Functions) -> Columns:
     """The columns; None if they are not known.
 
     Args:
         inner: As above.
         level: What the names in it mean.
         number: Of the source.
+        functions: To know PostgreSQL's own.
     """
     if type_name(inner) != "RangeFunction" or len(inner.functions) != 1 or inner.coldeflist:
         return None
     call = inner.functions[0].list.items[0]
-    names = _names(call.func_call, level) if call.HasField("func_call") else None
+    own = call.HasField("func_call") and functions.is_own(call.func_call)
+    names = _names(call.func_call, level) if own else None
     if names is None:
         return None
     made = [name or function_alias(inner) for name in names]

@@ -73,9 +73,14 @@ def equated(node: Message) -> tuple[Message, Message] | None:
     expression = node.a_expr
     if expression.kind != AEXPR_OP or not expression.HasField("lexpr"):
         return None
-    if names_of(expression.name) not in {("=",), ("pg_catalog", "=")}:
+    if not names_equality(expression.name):
         return None
     return expression.lexpr, expression.rexpr
+
+
+def names_equality(nodes: Any) -> bool:
+    """Whether the names of an operator are those of PostgreSQL's own `=`."""
+    return names_of(nodes) in {("=",), ("pg_catalog", "=")}
 
 
 def location_of(root: Message) -> int | None:

@@ -19,8 +19,26 @@ from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.nodes import copy
 from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.now import tells_time
+from greenshard.planner.qualifying import path_bound
 from greenshard.planner.query import Derived, Query, nested, queries
 from greenshard.planner.whole_views import definitions
+
+#: See `qualifying`.
+_COMPARES = "compares by NULLIF, IS DISTINCT FROM, CASE or USING, which cannot say whose = is meant"
+
+
+class PathBound(Exception):
+    """A view's query cannot be put in its place.
+
+    Args:
+        reason: Why.
+        offset: Where the view stands, in bytes of the parsed text.
+    """
+
+    def __init__(self, reason: str, offset: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
 
 
 def put_views(root: Any, query: Query, put: Callable[[Derived], bool]) -> None:
@@ -30,11 +48,16 @@ def put_views(root: Any, query: Query, put: Callable[[Derived], bool]) -> None:
         root: A tree; it is changed.
         query: The same tree with its names resolved.
         put: Whether that is to be done with a view.
+
+    Raises:
+        PathBound: What a view's query means depends on the search path, and on whose it is.
     """
     views = {}
     for one in queries(query, into_views=False):
         for item in nested(one.items):
             if isinstance(item, Derived) and item.view is not None and put(item):
+                if path_bound(item.definition):
+                    raise PathBound(f"view {item.view.relname} {_COMPARES}", item.view.location)
                 put_views(item.definition, item.query, put)
                 views[id(item.view)] = item
     for message in list(walk(root)) if views else ():

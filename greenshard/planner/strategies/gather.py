@@ -37,7 +37,7 @@ from greenshard.planner.restriction import Restriction
 from greenshard.planner.rights import readings
 from greenshard.planner.shortening import shortened
 from greenshard.planner.tree import equated, names_of, unwrap
-from greenshard.planner.views import put_views, unqualify_columns
+from greenshard.planner.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.writing import Unwritable
 
@@ -191,7 +191,10 @@ class _Gathering:
             if table.sharded or every:
                 node.relname = names[_where(table.relation)]
                 node.ClearField("schemaname")
-        put_views(made, query, lambda _: True)
+        try:
+            put_views(made, query, lambda _: True)
+        except PathBound as bound:
+            raise Unplannable(bound.reason, bound.offset) from None
         unqualify_columns(made)
         return made
 

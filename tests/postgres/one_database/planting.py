@@ -37,51 +37,36 @@ END $do$;
 """
 
 #: Arguments of which PostgreSQL's functions have none, or take by a cast.
-_TYPES = (
-    "text name varchar bpchar int2 int4 int8 numeric float4 float8 bool date timestamp timestamptz"
-    ' interval oid "char" anyelement anyarray int4[] int8[] text[] name[] oid[] regclass regtype'
-).split()
-_NAMES = (
-    "abs age any_value array_agg array_position array_to_string avg bool_and bool_or btrim coalesce"
-    " concat concat_ws convert_to count current_database current_schemas current_setting date_trunc"
-    " dense_rank format format_type generate_series hashtext hashtextextended json_agg"
-    " json_build_array json_build_object jsonb_build_object jsonb_object_agg left length lower"
-    " lpad max min now nullif num_nulls pg_backend_pid pg_encoding_to_char pg_get_viewdef"
-    " pg_my_temp_schema quote_ident rank replace round row_number row_to_json"
-    " satisfies_hash_partition set_config string_agg substring sum timezone to_char to_json"
-    " to_jsonb unnest upper"
-).split()
-_BETTER = f"""
+_BETTER = """
 DO $do$
 DECLARE
-    names text[] := '{{{",".join(_NAMES)}}}';
-    types text[] := '{{{",".join(t.replace('"', chr(92) + '"') for t in _TYPES)}}}';
+    names text[] := '{abs,age,any_value,array_agg,array_position,array_to_string,avg,bool_and,'
+        'bool_or,btrim,coalesce,concat,concat_ws,convert_to,count,current_database,current_schemas,'
+        'current_setting,date_trunc,dense_rank,format,format_type,generate_series,hashtext,'
+        'hashtextextended,json_agg,json_build_array,json_build_object,jsonb_build_object,'
+        'jsonb_object_agg,left,length,lower,lpad,max,min,now,nullif,num_nulls,pg_backend_pid,'
+        'pg_encoding_to_char,pg_get_viewdef,pg_my_temp_schema,quote_ident,rank,replace,round,'
+        'row_number,row_to_json,satisfies_hash_partition,set_config,string_agg,substring,sum,'
+        'timezone,to_char,to_json,to_jsonb,unnest,upper}';
+    types text[] := '{text,name,varchar,bpchar,int2,int4,int8,numeric,float4,float8,bool,date,'
+        'timestamp,timestamptz,interval,oid,"\\"char\\"",anyelement,anyarray,int4[],int8[],text[],'
+        'name[],oid[],regclass,regtype}';
+    several text[] := '{"","text,name,name","text,text,text","text,varchar,varchar",'
+        '"VARIADIC anyarray","text,VARIADIC anyarray","text,anyelement","name,anyelement",'
+        '"text,text,bool","varchar,varchar,bool","name,text,bool","text,int4","varchar,int4",'
+        '"text,bool","int4,int8","int8,int4","anyelement,anyelement","anyarray,anyelement"}';
     name text;
-    one text;
     arguments text;
     body text := 'BEGIN PERFORM pg_catalog.nextval(''planted.reached'');'
         ' RAISE EXCEPTION ''planted: %s'' USING ERRCODE = ''P0666''; END';
 BEGIN
+    several := several || types || ARRAY(SELECT t || ', ' || t FROM unnest(types) AS t);
     FOREACH name IN ARRAY names LOOP
-        FOREACH arguments IN ARRAY
-            '{{"", "text,name,name", "text,text,text", "text,varchar,varchar", "VARIADIC anyarray",'
-            '"text,VARIADIC anyarray", "text,anyelement", "name,anyelement", "text,text,bool",'
-            '"varchar,varchar,bool", "name,text,bool", "text,int4", "varchar,int4", "text,bool",'
-            '"int4,int8", "int8,int4", "anyelement,anyelement", "anyarray,anyelement"}}'::text[]
-            || types
-        LOOP
+        FOREACH arguments IN ARRAY several LOOP
             BEGIN
-                EXECUTE format('CREATE FUNCTION planted.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L',
-                    name, arguments, 'text', format(body, name));
+                EXECUTE format('CREATE FUNCTION planted.%I(%s) RETURNS text LANGUAGE plpgsql AS %L',
+                    name, arguments, format(body, name));
             EXCEPTION WHEN OTHERS THEN NULL;  -- there already
-            END;
-        END LOOP;
-        FOREACH one IN ARRAY types LOOP
-            BEGIN
-                EXECUTE format(
-                    'CREATE FUNCTION planted.%I(%s, %s) RETURNS text LANGUAGE plpgsql AS %L',
-                    name, one, one, format(body, name));
-            EXCEPTION WHEN OTHERS THEN NULL;
             END;
         END LOOP;
     END LOOP;
@@ -99,8 +84,8 @@ DECLARE
         ' RAISE EXCEPTION ''planted %s'' USING ERRCODE = ''P0666''; END';
 BEGIN
     FOR one IN
-        SELECT oprname AS name, nullif(oprleft, 0)::regtype::text AS l, oprright::regtype::text AS r,
-            oprresult::regtype::text AS result
+        SELECT oprname AS name, nullif(oprleft, 0)::regtype::text AS l,
+            oprright::regtype::text AS r, oprresult::regtype::text AS result
         FROM pg_operator WHERE oprnamespace = 'pg_catalog'::regnamespace
         UNION
         SELECT name, l, r, CASE WHEN name ~ '[=<>~]' THEN 'boolean' WHEN name = '||' THEN 'text'
@@ -176,3 +161,4 @@ SELECT count(*) FROM (
     UNION ALL SELECT FROM pg_type WHERE typnamespace = 'planted'::regnamespace) AS planted
 """
 REACHED = "SELECT is_called FROM planted.reached"
+FORGET = "SELECT pg_catalog.setval('planted.reached', 1, false)"

@@ -30,7 +30,8 @@ CREATE TABLE numbers (
 INSERT INTO numbers SELECT
     n, n % 5, n % 7, n % 9, n / 3.0, n / 4.0, n / 8.0, n * interval '1 hour', chr(97 + n % 5),
     'w' || n % 6, 'f' || n % 4, 'l' || n % 3, '2020-01-01Z'::timestamptz + n * interval '1 minute',
-    date '2020-01-01' + n % 10, ARRAY['sad', 'ok']::mood[], (ARRAY['sad', 'ok', 'glad', NULL])[n % 4 + 1]::mood
+    date '2020-01-01' + n % 10, ARRAY['sad', 'ok']::mood[],
+    (ARRAY['sad', 'ok', 'glad', NULL])[n % 4 + 1]::mood
 FROM generate_series(1, 60) AS n;
 CREATE VIEW glad AS
     SELECT id, word, lower(word) AS low, big + 1.5 AS more, CASE word WHEN 'w1' THEN 1 END AS one,
@@ -43,7 +44,7 @@ CREATE VIEW recent AS
     WHERE day < CURRENT_DATE AND word || fixed <> 'a' AND upper(word) ~~ 'W%';
 """
 TABLES = {**scene.TABLES, "numbers": greenshard.Sharded("id")}
-PATHS = {"after": "planted, public", "before": "planted, pg_catalog, public"}
+PATHS = {"after": "planted,public", "before": "planted,pg_catalog,public"}
 
 #: By strategy. Whatever an operator or function of the text means, it is PostgreSQL's own.
 STATEMENTS = {
@@ -62,9 +63,19 @@ STATEMENTS = {
         *(
             f"SELECT id, {key} FROM public.numbers ORDER BY {key} {way}, id LIMIT 20 OFFSET 3"
             for key, way in {
-                "tiny": "", "exact": "DESC", "single": "NULLS FIRST", "double": "", "span": "DESC",
-                "letter": "", "word": "DESC", "fixed": "", "label": "", "moment": "DESC",
-                "day": "", "feeling": "DESC NULLS LAST", "moods": "",
+                "tiny": "",
+                "exact": "DESC",
+                "single": "NULLS FIRST",
+                "double": "",
+                "span": "DESC",
+                "letter": "",
+                "word": "DESC",
+                "fixed": "",
+                "label": "",
+                "moment": "DESC",
+                "day": "",
+                "feeling": "DESC NULLS LAST",
+                "moods": "",
             }.items()
         ),
         'SELECT id FROM public.orders ORDER BY note COLLATE pg_catalog."C", tags, both_of, id',
@@ -78,7 +89,7 @@ STATEMENTS = {
     "combine": [
         *(
             f"SELECT {key}, pg_catalog.count(*) FROM public.numbers GROUP BY {key} ORDER BY 1"
-            for key in ("tiny", "exact", "double", "span", "word", "fixed", "label", "feeling")
+            for key in ("tiny", "exact", "double", "span", "word", "fixed", "feeling")
         ),
         *(
             f"SELECT pg_catalog.avg({key}), pg_catalog.sum({key}), pg_catalog.count({key})"
@@ -89,9 +100,12 @@ STATEMENTS = {
             f"SELECT pg_catalog.min({key}), pg_catalog.max({key}) FROM public.numbers"
             for key in ("word", "fixed", "moment", "day", "feeling", "double", "moods")
         ),
-        "SELECT word, pg_catalog.avg(double) FROM public.numbers GROUP BY word"
-        " HAVING pg_catalog.avg(exact) OPERATOR(pg_catalog.>) 5.0"
-        " AND pg_catalog.count(*) OPERATOR(pg_catalog.>) 2 ORDER BY 2 DESC LIMIT 3",
+        "SELECT pg_catalog.avg(single) FROM public.numbers",  # which is gathered then
+        (
+            "SELECT word, pg_catalog.avg(double) FROM public.numbers GROUP BY word"
+            " HAVING pg_catalog.avg(exact) OPERATOR(pg_catalog.>) 5.0"
+            " AND pg_catalog.count(*) OPERATOR(pg_catalog.>) 2 ORDER BY 2 DESC LIMIT 3"
+        ),
         "SELECT DISTINCT feeling, fixed FROM public.numbers ORDER BY feeling, fixed",
         "SELECT feeling FROM public.numbers UNION SELECT feeling FROM public.orders ORDER BY 1",
         "SELECT pg_catalog.bool_or(small OPERATOR(pg_catalog.>) 3) FROM public.numbers",
@@ -100,15 +114,23 @@ STATEMENTS = {
         "SELECT pg_catalog.count(ago) FROM public.recent",
     ],
     "gather": [
-        "SELECT pg_catalog.avg(single) FROM public.numbers WHERE id OPERATOR(pg_catalog.<) 2",
-        "SELECT pg_catalog.count(DISTINCT word), pg_catalog.count(DISTINCT feeling)"
-        " FROM public.numbers WHERE small OPERATOR(pg_catalog.>) 1",
-        "SELECT a.id, b.id FROM public.numbers a JOIN public.orders b"
-        " ON a.small OPERATOR(pg_catalog.=) b.customer ORDER BY 1, 2",
-        "SELECT id, tags, both_of, pg_catalog.row_number() OVER (ORDER BY note, id)"
-        " FROM public.orders ORDER BY id",
-        "SELECT id, low, one, other, more, pg_catalog.rank() OVER (ORDER BY word, id)"
-        " FROM public.glad ORDER BY id",
+        "SELECT label, pg_catalog.count(*) FROM public.numbers GROUP BY label ORDER BY 1",
+        (
+            "SELECT pg_catalog.count(DISTINCT word), pg_catalog.count(DISTINCT feeling)"
+            " FROM public.numbers WHERE small OPERATOR(pg_catalog.>) 1"
+        ),
+        (
+            "SELECT a.id, b.id FROM public.numbers a JOIN public.orders b"
+            " ON a.small OPERATOR(pg_catalog.=) b.customer ORDER BY 1, 2"
+        ),
+        (
+            "SELECT id, tags, both_of, pg_catalog.row_number() OVER (ORDER BY note, id)"
+            " FROM public.orders ORDER BY id"
+        ),
+        (
+            "SELECT id, low, one, other, more, pg_catalog.rank() OVER (ORDER BY word, id)"
+            " FROM public.glad ORDER BY id"
+        ),
         "SELECT id, pg_catalog.rank() OVER (ORDER BY ago, id) FROM public.recent ORDER BY id",
     ],
 }
@@ -163,19 +185,21 @@ def run(dsn, *scripts):
 def cluster(databases, request):
     """The shards, whose search path leads past what is planted; nothing of that is reached."""
     dsns, _ = databases
-    path = PATHS[request.param].replace(" ", "\\ ")
+    path = PATHS[request.param]
     shards = {n: make_dsn(dsns[n], options=f"-c search_path={path}") for n in ("s0", "s1", "s2")}
     yield greenshard.Cluster(shards, TABLES)
     assert reached(dsns) == []
 
 
 def reached(dsns):
+    """The shards on which something planted was reached since it was last asked."""
     found = []
     for name in ("s0", "s1", "s2"):
-        with contextlib.closing(psycopg2.connect(dsns[name])) as conn, conn.cursor() as cur:
+        with contextlib.closing(psycopg2.connect(dsns[name])) as conn, conn, conn.cursor() as cur:
             cur.execute(planting.REACHED)
             if cur.fetchone() == (True,):
                 found.append(name)
+                cur.execute(planting.FORGET)
     return found
 
 
@@ -186,10 +210,10 @@ def test_thousands_of_things_are_planted_and_are_reached_by_whoever_names_none(d
         assert cur.fetchone()[0] > 10_000
         conn.rollback()
         for path, statement in (
-            (PATHS["after"], "SELECT format('%%I.%%I', 'a'::text, 'b'::name, 'c'::name)"),
+            (PATHS["after"], "SELECT format('%%I.%%I', 'a'::name, 'b'::name)"),
             (PATHS["after"], "SELECT 1.5::float8 / 2::numeric"),
             (PATHS["after"], "SELECT 'a'::varchar = 'b'::varchar"),
-            (PATHS["before"], "SELECT count(*)"),
+            (PATHS["before"], "SELECT sum(1)"),
             (PATHS["before"], "SELECT 1 = 2"),
             (PATHS["before"], "SELECT 'a'::text"),
             (PATHS["before"], "SELECT oid FROM pg_class"),
@@ -199,8 +223,7 @@ def test_thousands_of_things_are_planted_and_are_reached_by_whoever_names_none(d
                 cur.execute(statement, ())
             assert raised.value.pgcode == "P0666"
             conn.rollback()
-        cur.execute("SELECT pg_catalog.setval('planted.reached', 1, false)")
-        conn.commit()
+    assert reached(dsns) == ["s0"]
 
 
 @pytest.mark.parametrize(("strategy", "statement", "parameters"), CASES)
@@ -217,3 +240,86 @@ def test_no_strategy_reaches_what_is_planted(databases, cluster, strategy, state
             got, expected = sorted(got, key=repr), sorted(expected, key=repr)
         assert got == expected
         assert [column.name for column in cur.description] == names
+
+
+def opened(cluster):
+    return contextlib.closing(greenshard.connect(cluster))
+
+
+def test_named_cursors_reach_nothing(databases, cluster):
+    dsns, _ = databases
+    for statement in (
+        "SELECT id, feeling FROM public.numbers",
+        "SELECT id, feeling FROM public.numbers ORDER BY feeling, span DESC, id",
+        "SELECT feeling, pg_catalog.avg(double) FROM public.numbers GROUP BY feeling ORDER BY 1",
+        "SELECT DISTINCT word FROM public.numbers ORDER BY word",
+        "SELECT pg_catalog.count(DISTINCT word) FROM public.numbers",
+    ):
+        with contextlib.closing(psycopg2.connect(dsns["one"])) as one, one.cursor() as cur:
+            cur.execute(statement)
+            expected = cur.fetchall()
+        with opened(cluster) as conn, conn.cursor("named") as cur:
+            cur.itersize = 7
+            cur.execute(statement)
+            got = list(cur)
+        if "ORDER BY" not in statement:
+            got, expected = sorted(got, key=repr), sorted(expected, key=repr)
+        assert got == expected
+
+
+def test_what_a_session_has_set_goes_to_a_gather_and_reaches_nothing(cluster):
+    gathered = "SELECT pg_catalog.count(DISTINCT word) FROM public.numbers"
+    with opened(cluster) as conn, conn.cursor() as cur:
+        cur.execute("SET work_mem = '5MB'; SET app.mine = 'x'")
+        cur.execute("SET search_path = planted, public, pg_temp")
+        cur.execute(gathered)
+        assert cur.fetchall() == [(6,)]
+        with conn.on("s0").cursor() as one:
+            one.execute("CREATE TEMP TABLE mine (x int)")
+        cur.execute(gathered)
+        assert cur.fetchall() == [(6,)]
+
+
+def test_writes_and_commits_reach_nothing(cluster):
+    with opened(cluster) as conn, conn.cursor() as cur:
+        cur.execute("UPDATE public.numbers SET day = CURRENT_DATE")
+        cur.execute("UPDATE public.nation SET name = 'x' WHERE id OPERATOR(pg_catalog.=) 1")
+        cur.executemany(
+            "UPDATE public.orders SET note = %s WHERE id OPERATOR(pg_catalog.=) %s",
+            [("a", 1), ("b", 2), ("c", 3)],
+        )
+        conn.rollback()
+        for number in (1, 2, 3, 4):
+            cur.execute("INSERT INTO public.blobs (id) VALUES (%s)", (number,))
+        conn.commit()
+        cur.execute("DELETE FROM public.blobs")
+        conn.commit()
+
+
+def test_a_pool_that_resets_and_probes_reaches_nothing(cluster):
+    with greenshard.Pool(cluster, max_size=2, timeout=20.0) as pool:
+        for _ in range(3):
+            with pool.connection() as conn, conn.cursor() as cur:
+                cur.execute("SET work_mem = '5MB'")
+                cur.execute("SELECT pg_catalog.set_config('app.x', 'y', false)")
+                cur.execute("SELECT pg_catalog.pg_advisory_lock(7)")
+                cur.execute("SELECT feeling FROM public.numbers ORDER BY feeling LIMIT 2")
+                cur.execute("SELECT pg_catalog.count(DISTINCT word) FROM public.numbers")
+
+
+def test_checks_reach_nothing(cluster, tmp_path):
+    dsns = {name: shard.primary for name, shard in cluster.shards.items()}
+    with contextlib.closing(greenshard.connect(dsns)) as conn:
+        assert check(conn, cluster).findings == []
+    file = tmp_path / "cluster.toml"
+    shards = "\n".join(f'{name} = "{dsn}"' for name, dsn in dsns.items())
+    file.write_text(f'[shards]\n{shards}\n[tables]\nnumbers = {{ shard_key = "id" }}\n')
+    result = CliRunner().invoke(main, ["check", str(file)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_union_reaches_nothing(cluster):
+    dsns = {name: shard.primary for name, shard in cluster.shards.items()}
+    with contextlib.closing(greenshard.connect(dsns)) as conn, conn.cursor() as cur:
+        cur.execute("SELECT id, feeling, moods FROM public.numbers")
+        assert len(cur.fetchall()) == 60

@@ -10,7 +10,7 @@ from greenshard.planner.shape import Analysis, Crosses, Where
 from tests.unit.planner import scene
 from tests.unit.planner.test_binding import bound
 
-FUNCTIONS = Functions(scene.catalog())
+FUNCTIONS = Functions(scene.catalog(), scene.PATH)
 
 
 def _statements(text: str) -> list[str]:

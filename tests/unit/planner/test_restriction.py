@@ -15,7 +15,7 @@ from greenshard.planner.writing import write
 from tests.unit.planner import scene
 from tests.unit.planner.test_binding import bound
 
-FUNCTIONS = Functions(scene.catalog())
+FUNCTIONS = Functions(scene.catalog(), scene.PATH)
 
 
 def restrictions(sql: str) -> tuple[list[Restriction], Translation]:
