@@ -57,7 +57,6 @@ from greenshard.planner.scope import BoundColumn, Columns, Level, Source
 from greenshard.planner.tree import (
     conjuncts,
     names_equality,
-    names_of,
     place,
     unwrap,
     walk_level,
