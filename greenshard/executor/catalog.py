@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from greenshard import errors
 from greenshard._driver import (
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
@@ -168,7 +170,9 @@ def load_catalog(session: Session, shard: str, timeout_s: float | None) -> Catal
     Cost: one round trip, two in an open transaction; 8 ms if the schema is small, 90 ms with
         500 tables of 20 columns; half a second more if there is such a lock.
     """
-    return _catalog(_run(session, shard, _read_catalog, timeout_s))
+    found = _run(session, shard, _read_catalog, timeout_s)
+    with _understood(shard):
+        return _catalog(found)
 
 
 def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple[str, ...]:
@@ -182,7 +186,9 @@ def current_path(session: Session, shard: str, timeout_s: float | None) -> tuple
     Switches: yes.
     Cost: one round trip.
     """
-    return tuple(_run(session, shard, _read_path, timeout_s))
+    found = _run(session, shard, _read_path, timeout_s)
+    with _understood(shard):
+        return tuple(found)
 
 
 def temporary_names(session: Session, timeout_s: float | None) -> frozenset[str]:
@@ -202,7 +208,7 @@ def temporary_names(session: Session, timeout_s: float | None) -> frozenset[str]
         if physical.transaction_status != TRANSACTION_FAILED
     }
     found: list[Any] = [job.result for job in session.run(calls, timeout_s).jobs.values()]
-    return frozenset(name for names in found for name in json.loads(names))
+    return frozenset(name for names in found for name in json.loads(bytes(names)))
 
 
 def _run(
@@ -211,7 +217,25 @@ def _run(
     physical = session.physical(shard)
     outcome = session.run({shard: partial(_read_outside, physical, read)}, timeout_s)
     found: Any = outcome.jobs[shard].result
-    return json.loads(found)
+    with _understood(shard):
+        return json.loads(bytes(found))
+
+
+@contextmanager
+def _understood(shard: str) -> Iterator[None]:
+    """Reading an answer, which of a server that is no PostgreSQL, or corrupted, may be anything.
+
+    Raises:
+        errors.OperationalError: It cannot be read.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise errors.OperationalError(
+            f"shard {shard}: what it says of its catalog cannot be read ({type(exc).__name__})",
+            shard=shard,
+            hint="Is it PostgreSQL? Only sslmode=verify-full makes that sure.",
+        ) from exc
 
 
 def _read_outside(physical: Physical, read: Callable[[Physical], bytes]) -> bytes:
@@ -270,7 +294,7 @@ def _value(physical: Physical, query: str) -> bytes:
     cursor = own_cursor(physical.raw)
     cursor.execute(query)
     ((found,),) = cursor.fetchall()
-    return bytes(found)
+    return found  # type: ignore[no-any-return]
 
 
 def _catalog(found: Mapping[str, Any]) -> Catalog:

@@ -331,10 +331,11 @@ class Names:
 _SCHEMA = """
 CREATE SCHEMA {schema};
 SET LOCAL search_path TO {schema};
-CREATE TYPE {type} AS ENUM ('m0', 'm1', 'm2');
-CREATE TABLE {a} ({k} int, {x} text, {y} numeric, {w} {type}, CONSTRAINT {index} PRIMARY KEY ({k}));
-CREATE TABLE {b} ({w} {type}, {k} int PRIMARY KEY, {x} text, {y} numeric);
-CREATE TABLE {r} ({k} int PRIMARY KEY, {x} text, {y} numeric, {w} {type});
+CREATE TYPE {schema}.{type} AS ENUM ('m0', 'm1', 'm2');
+CREATE TABLE {a} (
+    {k} int, {x} text, {y} numeric, {w} {schema}.{type}, CONSTRAINT {index} PRIMARY KEY ({k}));
+CREATE TABLE {b} ({w} {schema}.{type}, {k} int PRIMARY KEY, {x} text, {y} numeric);
+CREATE TABLE {r} ({k} int PRIMARY KEY, {x} text, {y} numeric, {w} {schema}.{type});
 CREATE VIEW {v} AS SELECT {k}, {x} AS {y}, {w} FROM {a};
 CREATE FUNCTION {f}(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';
 """

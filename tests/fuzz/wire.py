@@ -36,8 +36,8 @@ TABLES = {"wire": greenshard.Sharded("id"), "wire_log": greenshard.Sharded("x")}
 
 #: Conversations that end a transaction which wrote on the victim only.
 _DOUBTFUL = ("autocommit", "commit, one writer")
-#: What psycopg2 raises for a value that it cannot read: that may be a corrupted one.
-_UNREADABLE = (psycopg2.Error, ValueError)
+#: What is raised for a value that cannot be read, or is of another type: if it is corrupted.
+_UNREADABLE = (psycopg2.Error, ValueError, TypeError)
 
 Rows = list[tuple[Any, ...]]
 
