@@ -24,6 +24,7 @@ from psycopg2.sql import Composable
 
 from greenshard import _green, errors
 from greenshard.secret import SECRETS, Secret, hidden, hidden_parameters, reveal
+from greenshard.service import service_parameters
 
 RawConnection = ext.connection
 RawCursor = ext.cursor
@@ -216,11 +217,15 @@ class Dsn:
             ) from None
 
     def resolved(self) -> str:
-        """The text for libpq, with host names resolved to addresses.
+        """The text for libpq, with host names resolved to addresses; see `route`."""
+        return self.route().text
+
+    def route(self) -> Route:
+        """The way to the server, with host names resolved to addresses.
 
         libpq resolves names with a blocking call, which would stop every greenlet; gevent's
         resolver does it here and ``hostaddr`` passes the result on. ``host`` stays, for TLS and
-        the password file. Names that only a service file knows are left to libpq.
+        the password file. A service that only libpq finds is left to it.
 
         Raises:
             DriverOperationalError: None of the names can be resolved.
@@ -228,10 +233,59 @@ class Dsn:
         Switches: if there is a name to resolve.
         """
         parameters = dict(self._parameters)
-        if not {"hostaddr", "service"} & parameters.keys() and not _set_by_environment():
-            host = parameters.get("host", os.environ.get("PGHOST", ""))
-            parameters.update(_with_addresses(host, parameters.get("port")))
-        return _written(parameters)
+        service = parameters.get("service") or os.environ.get("PGSERVICE")
+        found = service_parameters(service) if service else {}
+        if found is None:
+            return Route(parameters)
+        environment = {name: os.environ.get(f"PG{name.upper()}", "") for name in _WHERE}
+        # As in libpq: what is written, else what the service says, else what the environment does.
+        where = {**environment, **found, **parameters}
+        host, port = where["host"], where["port"]
+        if not where["hostaddr"] and ("," in host or _is_name(host)):
+            parameters.update({"host": host, "port": port} if port else {"host": host})
+            parameters.update(_with_addresses(host, port))
+        return Route(parameters)
+
+
+_WHERE = ("host", "hostaddr", "port")
+
+
+class Route:
+    """A connection string in which each host has one address."""
+
+    __slots__ = ("_lists", "_parameters")
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self._parameters = parameters
+        lists = {name: parameters[name].split(",") for name in _WHERE if name in parameters}
+        self._lists = {name: each for name, each in lists.items() if len(each) > 1}
+
+    @property
+    def count(self) -> int:
+        """How many servers may be tried."""
+        return max(map(len, self._lists.values()), default=1)
+
+    @property
+    def text(self) -> str:
+        """For libpq; it does not show its password."""
+        return _written(self._parameters)
+
+    def where(self, host: str, address: str, port: str) -> int | None:
+        """Which one libpq is trying, by what it tells of that; None if it is none of them."""
+        for number in range(self.count):
+            told = {"host": host, "hostaddr": address, "port": port}
+            if all(
+                told[name] == each[number] for name, each in self._lists.items() if each[number]
+            ):
+                return number
+        return None
+
+    def without(self, number: int) -> Route:
+        """The way but for one server."""
+        fewer = {
+            name: ",".join(each[:number] + each[number + 1 :]) for name, each in self._lists.items()
+        }
+        return Route({**self._parameters, **fewer})
 
 
 def _parsed(text: str, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -259,17 +313,12 @@ _NAMES_A_DATABASE = (
 )  # fmt: skip
 
 
-def _set_by_environment() -> bool:
-    """Whether libpq's environment names the server in a way that overrides the host's name."""
-    return bool(os.environ.get("PGHOSTADDR") or os.environ.get("PGSERVICE"))
-
-
-def _with_addresses(host: str, port: str | None) -> dict[str, str]:
+def _with_addresses(host: str, port: str) -> dict[str, str]:
     """``host``, ``hostaddr`` and ``port`` with a host of several addresses once for each."""
     hosts = host.split(",")
     if not any(_is_name(name) for name in hosts):
         return {}
-    ports = (port or os.environ.get("PGPORT") or "").split(",")
+    ports = port.split(",")
     if len(ports) == 1:
         ports *= len(hosts)
     if len(ports) != len(hosts):

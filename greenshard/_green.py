@@ -9,8 +9,8 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
@@ -128,6 +128,30 @@ def raise_in_main(error: BaseException) -> None:
     if hub is None or gevent.getcurrent() is hub.parent:
         raise error
     hub.loop.run_callback(hub.parent.throw, error)
+
+
+@contextmanager
+def interrupted(judge: Callable[[], BaseException | None], every_s: float) -> Iterator[None]:
+    """Within this, in one greenlet that waits: what `judge` returns, when it does, is raised.
+
+    Args:
+        judge: Called in the hub; it must not raise.
+        every_s: How often, in seconds.
+    """
+    me = gevent.getcurrent()
+    timer = gevent.get_hub().loop.timer(every_s, every_s)
+
+    def look() -> None:
+        if (error := judge()) is not None:
+            timer.stop()
+            me.throw(error)
+
+    timer.start(look)
+    try:
+        yield
+    finally:
+        timer.stop()
+        timer.close()
 
 
 def resolve(host: str) -> list[str]:

@@ -29,8 +29,8 @@ def _functions() -> Any:
         ):  # fmt: skip
             function.argtypes = [ctypes.c_void_p]
         libpq.PQsetErrorVerbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        libpq.PQerrorMessage.argtypes = [ctypes.c_void_p]
-        libpq.PQerrorMessage.restype = ctypes.c_char_p
+        for function in (libpq.PQerrorMessage, libpq.PQhost, libpq.PQhostaddr, libpq.PQport):
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_char_p
         libpq.PQresultMemorySize.argtypes = [ctypes.c_void_p]
         libpq.PQresultMemorySize.restype = ctypes.c_size_t
     except AttributeError:
@@ -106,3 +106,11 @@ def result_bytes(cursor: RawCursor) -> int:
     """
     address = _pgresult_ptr.read(cursor)
     return int(_libpq.PQresultMemorySize(address)) if address else 0
+
+
+def server_tried(raw: RawConnection) -> tuple[str, str, str]:
+    """Host, address and port of the server that connecting has come to, as libpq tells them."""
+    address = _pgconn_ptr.read(raw)
+    told = (_libpq.PQhost, _libpq.PQhostaddr, _libpq.PQport)
+    host, ip, port = (((address and ask(address)) or b"").decode("latin-1") for ask in told)
+    return host, ip, port

@@ -36,7 +36,7 @@ from greenshard.executor.opening import (
     failed_opening,
     open_all,
 )
-from greenshard.executor.physical import Physical, closed
+from greenshard.executor.physical import HomeSilent, Physical, closed
 from greenshard.executor.portals import end_portals
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import is_registration
@@ -114,8 +114,11 @@ class Connection(Settings, RawConnection):
     def _open(self, opening: Opening) -> None:
         missing = dict(opening.missing)
         physicals = self._physicals({n: s for n, s in opening.shards.items() if n not in missing})
-        limit_s = opening.connect_timeout_s
+        limit_s = opening.left_s or opening.connect_timeout_s
         failures = open_all(physicals, limit_s, identified=opening.compares)
+        if isinstance(silent := failures.get(self._home.shard), HomeSilent):
+            close_opened(physicals)
+            raise silent
         opened = [physical for physical in physicals if physical.shard not in failures]
         missing |= failures
         if failures and not (opened and opening.on_error == "partial"):

@@ -14,7 +14,7 @@ from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.events import Listener
 from greenshard.executor.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
-from greenshard.executor.physical import closed
+from greenshard.executor.physical import HomeSilent, closed
 from greenshard.limits import refuse_async
 from greenshard.secret import hidden_parameters, hidden_shards
 
@@ -178,6 +178,10 @@ def _open(cls: type[Connection], opening: Opening) -> Connection:
     except HomeUnreachable as unreachable:
         # Then it lives on the first shard that can be reached.
         return _open(cls, replace(opening, missing=unreachable.failures))
+    except HomeSilent as silent:
+        home = next(name for name in opening.shards if name not in opening.missing)
+        shards = {**opening.shards, home: silent.dsn}
+        return _open(cls, replace(opening, shards=shards, left_s=silent.left_s))
     return connection
 
 

@@ -44,6 +44,7 @@ class Opening:
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
         allow_same_database: Whether two shards may be one database.
+        left_s: What is left of `connect_timeout_s`, if this is not the first attempt.
     """
 
     shards: Mapping[str, Dsn | RawConnection] = field(repr=False)
@@ -57,6 +58,7 @@ class Opening:
     on_event: Listener | None = None
     databases: Hashable = ()
     allow_same_database: bool = False
+    left_s: float | None = None
 
     @property
     def compares(self) -> bool:
@@ -96,7 +98,7 @@ def open_all(
     Switches: yes.
     """
     _green.enter_thread()
-    opens = partial(_open, identified=identified)
+    opens = partial(_open, timeout_s=timeout_s, identified=identified)
     jobs = [Job(physical.shard, partial(opens, physical), physical) for physical in physicals]
     fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
     try:
@@ -121,8 +123,8 @@ def open_all(
     return failures
 
 
-def _open(physical: Physical, *, identified: bool) -> None:
-    physical.open()
+def _open(physical: Physical, *, timeout_s: float | None, identified: bool) -> None:
+    physical.open(timeout_s)
     if identified:
         identify(physical)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +18,17 @@ from greenshard._driver import (
     Dsn,
     RawConnection,
     RawCursor,
+    Route,
     Wire,
 )
-from greenshard._libpq import last_error, request_cancel, whole_errors
+from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
 from greenshard.executor.rejection import read_failure
 
 if TYPE_CHECKING:
     from greenshard.executor.identity import Identity
+
+#: The part of the time that servers which do not answer may have together, nearly.
+_SHARE = 0.8
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
@@ -108,8 +113,12 @@ class Physical:
         """libpq's state of the transaction."""
         return RawConnection.get_transaction_status(self.raw)
 
-    def open(self) -> None:
+    def open(self, timeout_s: float | None = None) -> None:
         """Connect; or see that what the user opened still answers.
+
+        Args:
+            timeout_s: Seconds after which the caller gives up. Of several servers, each that does
+                not answer gets its share of it; libpq's own timeout has no effect here.
 
         Switches: yes.
         """
@@ -118,11 +127,33 @@ class Physical:
                 self.check()
             return
         try:
-            text = self.dsn.resolved()
-            with whole_errors(self.raw):
-                RawConnection.__init__(self.raw, text)
+            self._connect(self.dsn.route(), timeout_s)
+        except HomeSilent:
+            raise
         except Exception as exc:
             raise self._failure(exc) from exc
+
+    def _connect(self, route: Route, timeout_s: float | None) -> None:
+        end = time.monotonic() + (timeout_s or 0.0)
+        while timeout_s is not None and route.count > 1:
+            patience = _Patience(self.raw, route, _SHARE * (end - time.monotonic()) / route.count)
+            try:
+                with (
+                    whole_errors(self.raw),
+                    _green.interrupted(patience.judge, patience.share_s / 8),
+                ):
+                    RawConnection.__init__(self.raw, route.text)
+                return
+            except _Silent as silent:
+                route = route.without(silent.number)
+                self._renew(route, end - time.monotonic())
+        with whole_errors(self.raw):
+            RawConnection.__init__(self.raw, route.text)
+
+    def _renew(self, route: Route, left_s: float) -> None:
+        """Give up the connection that psycopg2 cannot open any more, for another one."""
+        self.discard()
+        self.raw = Wire.__new__(Wire)
 
     def _failure(self, error: Exception) -> DriverError:
         """Why the connection could not be opened.
@@ -193,6 +224,46 @@ class Physical:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
+class HomeSilent(Exception):
+    """The logical connection's own came to a server that does not answer; others are left.
+
+    Attributes:
+        dsn: How to connect to those.
+        left_s: Seconds that are left for it.
+    """
+
+    def __init__(self, dsn: Dsn, left_s: float) -> None:
+        super().__init__()
+        self.dsn, self.left_s = dsn, left_s
+
+
+class _Silent(Exception):
+    """A server of several does not answer."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Patience:
+    """Watches connecting to one of several servers."""
+
+    def __init__(self, raw: RawConnection, route: Route, share_s: float) -> None:
+        self.share_s = max(share_s, 0.01)
+        self._raw, self._route = raw, route
+        self._number: int | None = None
+        self._since = 0.0
+
+    def judge(self) -> _Silent | None:
+        """Whether the server that is tried has had its share of the time."""
+        now, number = time.monotonic(), self._route.where(*server_tried(self._raw))
+        if number != self._number:
+            self._number, self._since = number, now
+        elif number is not None and now - self._since >= self.share_s:
+            return _Silent(number)
+        return None
+
+
 class _Embodied(Physical):
     """A connection that is the logical connection itself.
 
@@ -220,3 +291,7 @@ class _Embodied(Physical):
         """Close the connection at once, whatever the server is doing for it."""
         if self._reference() is not None:
             super().discard()
+
+    def _renew(self, route: Route, left_s: float) -> None:
+        """The object is the connection: whoever made it must make another one."""
+        raise HomeSilent(Dsn(route.text), max(left_s, 0.01)) from None

@@ -114,9 +114,9 @@ class Supply:
         Switches: if something must be sent.
         """
         doubted = self._doubted(shards)
-        jobs = [Job(name, partial(self._prepare_anew, name)) for name in doubted]
+        jobs = [Job(name, partial(self._prepare_anew, name, limit_s)) for name in doubted]
         sound = [name for name in shards if name not in doubted]
-        jobs += [Job(name, partial(self._prepare, name)) for name in self._unready(sound)]
+        jobs += [Job(name, partial(self._prepare, name, limit_s)) for name in self._unready(sound)]
         if not jobs:
             return {}
         FanOut(jobs, _OPEN_GRACE_S, tolerant=True, cancellable=False).run(limit_s)
@@ -145,11 +145,11 @@ class Supply:
                 or process.state.shards[name].admit(lease, now) is not Step.USE
             ]
 
-    def _prepare_anew(self, name: str) -> None:
+    def _prepare_anew(self, name: str, limit_s: float | None) -> None:
         self._check(name)
-        self._prepare(name)
+        self._prepare(name, limit_s)
 
-    def _prepare(self, name: str) -> None:
+    def _prepare(self, name: str, limit_s: float | None) -> None:
         process, lease = self._process, self._lease
         while True:
             now = process.now()
@@ -162,7 +162,7 @@ class Supply:
             if step is Step.CHECK:
                 self._check(name)
             else:
-                self._open(name)
+                self._open(name, limit_s)
 
     def _check(self, name: str) -> None:
         physical = self.holding.physicals[name]
@@ -180,12 +180,12 @@ class Supply:
             else:
                 self.lose(name)
 
-    def _open(self, name: str) -> None:
+    def _open(self, name: str, limit_s: float | None) -> None:
         process, lease = self._process, self._lease
         shard = process.state.shards[name]
         physical = Physical.new(name, process.dsns[name])
         try:
-            physical.open()
+            physical.open(limit_s)
             if process.opening.compares and process.gatherers is not None:
                 identify(physical)
             process.encoding = share_encoding(physical, process.encoding)

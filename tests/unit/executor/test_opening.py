@@ -20,7 +20,7 @@ class FakePhysical:
         self.is_open = False
         self.given = False
 
-    def open(self):
+    def open(self, timeout_s=None):
         if self._behaviour == "hangs":
             gevent.sleep(60)
         if isinstance(self._behaviour, BaseException):
