@@ -8,18 +8,21 @@ ours; what must act on one physical connection calls the C method through its cl
 
 from __future__ import annotations
 
+import decimal
 import ipaddress
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions as ext
 from psycogreen.gevent import patch_psycopg
 from psycopg2 import _psycopg
 from psycopg2._psycopg import DATETIMETZ, ReplicationConnection, ReplicationCursor
+from psycopg2.extras import UUID_adapter
 from psycopg2.sql import Composable
 
 from greenshard import _green, errors
@@ -41,6 +44,7 @@ InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
 UNICODE = ext.UNICODE
 new_type, register_type = ext.new_type, ext.register_type
 QuotedString = ext.QuotedString
+codecs: Mapping[str, str] = ext.encodings
 quote_ident = ext.quote_ident
 global_typecasters: Mapping[int, Any] = ext.string_types
 #: psycopg2's own typecasters of some types, for who wonders whether the program has put others in.
@@ -58,6 +62,24 @@ own_typecasters: Mapping[int, tuple[Any, ...]] = {
     1700: (ext.DECIMAL,),
 }
 Column = ext.Column
+adapters: Mapping[Any, object] = ext.adapters
+#: psycopg2's own adapters, for who wonders likewise.
+own_adapters: Mapping[type, object] = {
+    bool: ext.Boolean,
+    **dict.fromkeys((bytes, bytearray, memoryview), ext.Binary),
+    date: ext.DateFromPy,
+    datetime: ext.TimestampFromPy,
+    decimal.Decimal: _psycopg.Decimal,
+    float: ext.Float,
+    int: ext.Int,
+    list: _psycopg.List,
+    str: ext.QuotedString,
+    time: ext.TimeFromPy,
+    timedelta: ext.IntervalFromPy,
+    tuple: ext.SQL_IN,
+    UUID: UUID_adapter,
+}
+ISQLQuote = ext.ISQLQuote
 QueryCanceled = psycopg2.errors.QueryCanceled
 InvalidParameterValue = psycopg2.errors.InvalidParameterValue
 
@@ -377,48 +399,3 @@ def own_cursor(raw: ext.connection) -> ext.cursor:
     cursor = RawCursor(raw)
     cursor.string_types = _OWN
     return cursor
-
-
-def merged_once(
-    query: str | bytes, parameters: Any, cursors: Sequence[ext.cursor]
-) -> tuple[Any, ...]:
-    """The arguments of ``execute`` for each of `cursors`, adapted once where that is safe.
-
-    Every shard then gets the same bytes, and large parameters are adapted once. Quoting depends
-    on the connection, so this is done only among connections that quote alike.
-    """
-    if parameters is None:
-        return (query,)
-    if len(cursors) < 2 or len({quoting(cursor.connection) for cursor in cursors}) > 1:
-        return (query, parameters)
-    return (cursors[0].mogrify(query, parameters),)
-
-
-#: How psycopg2 writes a backslash; the server's client encoding; what psycopg2 takes it for.
-Quoting = tuple[bytes, str | None, str]
-
-
-def quoting(raw: ext.connection) -> Quoting:
-    """How literals are written for a connection.
-
-    psycopg2 looks at ``standard_conforming_strings`` when the connection is opened, to write
-    ``E'...'`` or not, and libpq at each literal, to double backslashes or not. So it is not the
-    setting that tells, but a literal.
-
-    Cost: 0.7 us; nothing is asked of the server, which reports these settings by itself.
-    """
-    backslash = QuotedString("\\")
-    backslash.prepare(raw)
-    return backslash.getquoted(), _status(raw, "client_encoding"), _read_encoding(raw)
-
-
-@lru_cache(maxsize=64)
-def same_encoding(reported: str | None, encoding: str) -> bool:
-    """Whether psycopg2's name of an encoding means the one that a server reports."""
-    codecs = ext.encodings
-    letters = "".join(filter(str.isalnum, reported or "")).upper()
-    return letters == encoding or (letters in codecs and codecs[letters] == codecs.get(encoding))
-
-
-_status = RawConnection.get_parameter_status
-_read_encoding = Attribute(RawConnection, "encoding").read

@@ -40,8 +40,9 @@ from greenshard.executor.physical import HomeSilent, Physical, closed
 from greenshard.executor.portals import end_portals
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import is_registration
-from greenshard.executor.values import plan_for
+from greenshard.executor.values import plan_for, with_literals_in
 from greenshard.limits import refuse_async, refuse_replication
+from greenshard.planner.keys import untold
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
 from greenshard.secret import hidden
@@ -221,7 +222,13 @@ class Connection(Settings, RawConnection):
     def _shard_of(self, key: Any, table: str | None) -> str:
         database = self._declared("conn.on(key=...)")
         with self._session.taken(), self._ours():
-            return database.shard_of(key, table, self.timeout)
+            try:
+                literals = with_literals_in(Cursor(self)._parts, (key,))
+            except (DriverError, UnicodeError) as error:  # it cannot be written at all
+                raise untold(key, table) from error
+            if literals is None:
+                raise untold(key, table)
+            return database.shard_of(literals[0], table, self.timeout)
 
     def explain(self, sql: Any, args: Any = None, verbose: bool = False) -> str:
         """How a statement would be run, as text; nothing is run.

@@ -16,7 +16,6 @@ from greenshard._driver import (
     Composable,
     DriverError,
     RawCursor,
-    merged_once,
     python_encoding,
 )
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
@@ -28,7 +27,7 @@ from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
 from greenshard.executor.portals import end_portals
-from greenshard.executor.quoting import check_written, is_plain
+from greenshard.executor.quoting import check_written, is_plain, merged_once
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from greenshard import errors
-from greenshard._driver import RawCursor, merged_once, python_encoding
+from greenshard._driver import RawCursor, python_encoding
 from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.one_database import OneDatabase
-from greenshard.executor.quoting import check_usual, is_plain
+from greenshard.executor.quoting import check_usual, is_plain, merged_once
 from greenshard.executor.session import Outcome
 from greenshard.planner.pins import named_shards
 from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Sql, Value

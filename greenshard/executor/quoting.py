@@ -11,15 +11,58 @@ reports both of them by itself, so libpq knows them before the next statement is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from greenshard import errors
-from greenshard._driver import Quoting, RawConnection, quoting, same_encoding
+from greenshard._driver import Attribute, QuotedString, RawConnection, RawCursor, codecs
 from greenshard.executor.physical import Physical
+
+_status = RawConnection.get_parameter_status
+_read_encoding = Attribute(RawConnection, "encoding").read
+#: How psycopg2 writes a backslash; the server's client encoding; what psycopg2 takes it for.
+Quoting = tuple[bytes, str | None, str]
 
 _BACKSLASH = b"'\\'"
 #: Written for a connection that was opened with the setting off, and has it on: not a backslash.
 _LOST = b"E'\\'"
+
+
+def quoting(raw: RawConnection) -> Quoting:
+    """How literals are written for a connection.
+
+    psycopg2 looks at ``standard_conforming_strings`` when the connection is opened, to write
+    ``E'...'`` or not, and libpq at each literal, to double backslashes or not. So it is not the
+    setting that tells, but a literal.
+
+    Cost: 0.7 us; nothing is asked of the server, which reports these settings by itself.
+    """
+    backslash = QuotedString("\\")
+    backslash.prepare(raw)
+    return backslash.getquoted(), _status(raw, "client_encoding"), _read_encoding(raw)
+
+
+@lru_cache(maxsize=64)
+def _same_encoding(reported: str | None, encoding: str) -> bool:
+    """Whether psycopg2's name of an encoding means the one that a server reports."""
+    letters = "".join(filter(str.isalnum, reported or "")).upper()
+    return letters == encoding or (letters in codecs and codecs[letters] == codecs.get(encoding))
+
+
+def merged_once(
+    query: str | bytes, parameters: Any, cursors: Sequence[RawCursor]
+) -> tuple[Any, ...]:
+    """The arguments of ``execute`` for each of `cursors`, adapted once where that is safe.
+
+    Every shard then gets the same bytes, and large parameters are adapted once. Quoting depends
+    on the connection, so this is done only among connections that quote alike.
+    """
+    if parameters is None:
+        return (query,)
+    if len(cursors) < 2 or len({quoting(cursor.connection) for cursor in cursors}) > 1:
+        return (query, parameters)
+    return (cursors[0].mogrify(query, parameters),)
 
 
 def is_plain(text: str | bytes) -> bool:
@@ -98,7 +141,7 @@ def _objection(way: Quoting) -> tuple[str, str] | None:
     backslash, reported, encoding = way
     if backslash != _BACKSLASH:
         return _OPENED_OFF if backslash == _LOST else _SET_OFF
-    if not same_encoding(reported, encoding):
+    if not _same_encoding(reported, encoding):
         return (
             f"has client_encoding {reported}, and psycopg2 writes {encoding}",
             "RESET client_encoding, and set it with conn.set_client_encoding, not with SQL.",

@@ -11,8 +11,7 @@ from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answer import Answer, CountedAnswer
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies import run_plan
-from greenshard.executor.values import plan_for
-from greenshard.planner.parameters import odd_parameters
+from greenshard.executor.values import plan_for, with_literals_in
 from greenshard.planner.plan import Routed
 
 
@@ -54,12 +53,13 @@ def _split(e: Planned) -> dict[str, list[Any]] | None:
         return None
     split: dict[str, list[Any]] = {}
     for given in e.given:
-        if any(True for _ in odd_parameters(given)):
+        literals = with_literals_in(e.parts, given)
+        if literals is None:
             return None
-        named = replace(e, given=given).named(step.pins)
+        named = replace(e, given=literals).named(step.pins)
         if named is None or len(named) != 1:
             return None
-        split.setdefault(next(iter(named)), []).append(given)
+        split.setdefault(next(iter(named)), []).append(literals)
     return split or None
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import RawCursor, merged_once
+from greenshard._driver import RawCursor
 from greenshard._libpq import result_bytes
 from greenshard.executor.answer import Answer
 from greenshard.executor.buffered import Row
@@ -41,6 +41,7 @@ from greenshard.executor.gathering import settings_of
 from greenshard.executor.held import check_held, check_rows
 from greenshard.executor.outlets import Outlet, close_outlets
 from greenshard.executor.planned import Planned
+from greenshard.executor.quoting import merged_once
 from greenshard.executor.session import Outcome
 from greenshard.executor.session_settings import applying
 from greenshard.executor.staying import check_named, declare_answer, portal_answer

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
-from greenshard._driver import RawConnection, RawCursor, python_encoding
+from greenshard._driver import (
+    ISQLQuote,
+    RawConnection,
+    RawCursor,
+    adapters,
+    own_adapters,
+    python_encoding,
+)
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.one_database import OneDatabase
 from greenshard.executor.parts import Parts
 from greenshard.executor.quoting import check_written
-from greenshard.planner.parameters import is_literal, odd_parameters
+from greenshard.planner.parameters import with_literals
 from greenshard.planner.plan import Plan, Refused
 
 
@@ -26,16 +34,42 @@ def plan_for(
     """
     if given is None:
         return text, given, database.plan(text, False, timeout)
-    odd = list(odd_parameters(given))
-    if odd:
-        raw = parts.quoting()
-        if not all(is_literal(_written(raw, "%s", (value,))) for value in odd):
-            text, given = _written(raw, text, given), None
+    literals = with_literals_in(parts, given)
+    if literals is None:
+        text, given = _written(parts.quoting(), text, given), None
+    else:
+        given = literals
     plan = database.plan(text, given is not None, timeout)
     if given is not None and isinstance(plan.step, Refused) and plan.step.unreadable:
         text, given = _written(parts.quoting(), text, given), None
         plan = database.plan(text, False, timeout)
     return text, given, plan
+
+
+def with_literals_in(parts: Parts, given: Any) -> Any:
+    """Parameters as `with_literals` gives them."""
+
+    def write(value: Any) -> tuple[bytes, str]:
+        raw = parts.quoting()
+        quoted = RawCursor(raw).mogrify("%s", (value,))
+        check_written(raw, quoted)
+        return quoted, quoted.decode(python_encoding(raw))
+
+    return with_literals(given, _is_usual, write)
+
+
+def _is_usual(kind: type) -> bool:
+    """Whether psycopg2 writes values of exactly this type with its own adapter, if at all.
+
+    The program may have registered another one. None is always NULL.
+
+    Cost: 0.1 us.
+    """
+    own = _OWN.get(kind)
+    return kind is NoneType if own is None else adapters.get(*own) is own[1]
+
+
+_OWN = {kind: ((kind, ISQLQuote), adapter) for kind, adapter in own_adapters.items()}
 
 
 def _written(raw: RawConnection, text: str, given: Any) -> str:

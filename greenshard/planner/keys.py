@@ -8,7 +8,7 @@ from typing import Any
 from greenshard import errors
 from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.planner.catalog import Catalog, Column, Relation
-from greenshard.planner.pins import is_changed, named_shards
+from greenshard.planner.pins import Unplaceable, is_changed, key_value, named_shards
 from greenshard.planner.plan import Parameter, Pin
 
 
@@ -18,7 +18,7 @@ def shard_of_key(
     """The shard that has the rows of a key.
 
     Args:
-        key: A value of the shard key's type.
+        key: A value of the shard key's type, as `with_literals` gives it.
         table: Whose key, as it is written in SQL; None if that makes no difference.
         cluster: The declaration.
         catalog: The tables that there are.
@@ -32,8 +32,13 @@ def shard_of_key(
         found.add(_shard(key, relation, cluster))
     if len(found) == 1 and (shard := found.pop()) is not None:
         return shard
+    raise untold(key, table)
+
+
+def untold(key: Any, table: str | None) -> errors.ProgrammingError:
+    """The error of a key whose shard cannot be told."""
     whose = "" if table is None else f" of {table}"
-    raise errors.ProgrammingError(
+    return errors.ProgrammingError(
         f"the shard of key {key!r}{whose} cannot be told",
         code="GS103",
         hint="Give a value of the key's type, and the table if the tables differ: "
@@ -79,5 +84,9 @@ _UNLIMITED = frozenset(
 
 def _is_kept(key: Any, column: Column) -> bool:
     """Whether a row with this key would be stored with it, and not with a key cut or rounded."""
-    unlimited = column.type_sql.removeprefix("pg_catalog.") in _UNLIMITED
-    return unlimited or not is_changed(key, column.type_name)
+    if key is None or column.type_sql.removeprefix("pg_catalog.") in _UNLIMITED:
+        return True
+    try:
+        return not is_changed(key_value(key, column.type_name), column.type_name)
+    except Unplaceable:
+        return False

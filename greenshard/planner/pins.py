@@ -8,14 +8,28 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from greenshard.planner.parameters import Written
 from greenshard.planner.plan import Constant, Pin, Value
 
+#: Casts that leave a key's value as it is, if the key is of the same family.
+CASTS = {
+    **dict.fromkeys(("int2", "int4", "int8"), "int"),
+    **dict.fromkeys(("text", "varchar"), "text"),
+    **{name: name for name in ("uuid", "date", "bytea", "bool", "timestamp", "timestamptz")},
+}
+
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
+_HEX = re.compile(r"\\x((?:[0-9a-f]{2})*)", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-5][0-9]:[0-5][0-9])(?:\.([0-9]{1,6}))?"
+    r"([+-][0-9]{2}(?::?[0-5][0-9])?)?",
+    re.ASCII,
+)
 _INT8 = range(-(2**63), 2**63)
 
 
-class _Unplaceable(Exception):
+class Unplaceable(Exception):
     """The value may be any shard's."""
 
 
@@ -34,7 +48,7 @@ def named_shards(pins: Iterable[Pin], shards: tuple[str, ...], given: Any) -> fr
         for pin in pins:
             for value in pin.values:
                 found.update(_shards_of(value, pin, shards, given))
-    except _Unplaceable:
+    except Unplaceable:
         return None
     return frozenset(found)
 
@@ -46,7 +60,7 @@ def _shards_of(value: Value, pin: Pin, shards: tuple[str, ...], given: Any) -> I
     if not value.several and value.item is None:
         return _shard_of(argument, pin, shards)
     if type(argument) not in (list, tuple):
-        raise _Unplaceable
+        raise Unplaceable
     if value.item is not None:
         return _shard_of(_item(argument, value.item), pin, shards)
     return [shard for each in argument for shard in _shard_of(each, pin, shards)]
@@ -54,7 +68,7 @@ def _shards_of(value: Value, pin: Pin, shards: tuple[str, ...], given: Any) -> I
 
 def _item(argument: Sequence[Any], at: int) -> Any:
     if at >= len(argument):
-        raise _Unplaceable  # the server says that a value is missing
+        raise Unplaceable  # the server says that a value is missing
     return argument[at]
 
 
@@ -62,14 +76,34 @@ def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
     """The shard of a key's value; none for NULL, unless it is inserted."""
     if value is None:
         return (_placed(None, pin, shards),) if pin.inserts else ()
-    convert = _CONVERSIONS.get(pin.type_name)
-    if convert is None or (pin.inserts and is_changed(value, pin.type_name)):
-        raise _Unplaceable
-    return (_placed(convert(value), pin, shards),)
+    key = key_value(value, pin.type_name)
+    if pin.inserts and is_changed(key, pin.type_name):
+        raise Unplaceable
+    return (_placed(key, pin, shards),)
+
+
+def key_value(value: Any, type_name: str) -> Any:
+    """A value as a placement takes it.
+
+    Args:
+        value: Of the text or a parameter, not None.
+        type_name: The key's type.
+
+    Raises:
+        Unplaceable: It is not certain which value of that type it is.
+    """
+    if type(value) is Written:
+        if value.cast is not None and CASTS.get(value.cast, "") != CASTS.get(type_name):
+            raise Unplaceable
+        value = value.value
+    convert = _CONVERSIONS.get(type_name)
+    if convert is None:
+        raise Unplaceable
+    return convert(value)
 
 
 def is_changed(value: Any, type_name: str) -> bool:
-    """Whether a column may store less than it is given.
+    """Whether a column may store less than the `key_value` that it is given.
 
     varchar(3) cuts blanks off that are too many, timestamp(0) rounds.
     """
@@ -81,7 +115,7 @@ def is_changed(value: Any, type_name: str) -> bool:
 def _placed(value: Any, pin: Pin, shards: tuple[str, ...]) -> str:
     shard = pin.placement.shards_for(value, pin.type_name, shards)
     if shard is None:
-        raise _Unplaceable
+        raise Unplaceable
     return shard
 
 
@@ -89,13 +123,13 @@ def _integer(value: Any) -> int:
     if type(value) is str and _INTEGER.fullmatch(value):
         value = int(value)
     if type(value) is not int or value not in _INT8:
-        raise _Unplaceable
+        raise Unplaceable
     return value
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise _Unplaceable
+        raise Unplaceable
     return value
 
 
@@ -105,12 +139,14 @@ def _uuid(value: Any) -> uuid.UUID:
     try:
         return uuid.UUID(_text(value))
     except ValueError:
-        raise _Unplaceable from None
+        raise Unplaceable from None
 
 
 def _bytes(value: Any) -> bytes:
+    if type(value) is str and (digits := _HEX.fullmatch(value)):
+        return bytes.fromhex(digits[1])
     if type(value) not in (bytes, bytearray, memoryview):
-        raise _Unplaceable
+        raise Unplaceable
     return bytes(value)
 
 
@@ -119,15 +155,15 @@ def _date(value: Any) -> dt.date:
         try:
             return dt.date.fromisoformat(value)
         except ValueError:
-            raise _Unplaceable from None
+            raise Unplaceable from None
     if type(value) is not dt.date:
-        raise _Unplaceable
+        raise Unplaceable
     return value
 
 
 def _bool(value: Any) -> bool:
     if type(value) is not bool:
-        raise _Unplaceable
+        raise Unplaceable
     return value
 
 
@@ -135,11 +171,26 @@ def _moment(aware: bool) -> Callable[[Any], dt.datetime]:
     """A timestamp, with or without a time zone as the key has it: else the session's counts."""
 
     def convert(value: Any) -> dt.datetime:
+        if type(value) is str:
+            value = _read_moment(value)
         if type(value) is not dt.datetime or (value.tzinfo is not None) is not aware:
-            raise _Unplaceable
+            raise Unplaceable
         return value
 
     return convert
+
+
+def _read_moment(text: str) -> dt.datetime:
+    """A timestamp in ISO form, which means the same whatever the session's DateStyle."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise Unplaceable
+    date, time, fraction, offset = match.groups()
+    zone = "" if offset is None else f"{offset[:3]}:{offset[-2:] if len(offset) > 3 else '00'}"
+    try:
+        return dt.datetime.fromisoformat(f"{date} {time}.{(fraction or '').ljust(6, '0')}{zone}")
+    except ValueError:
+        raise Unplaceable from None
 
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {

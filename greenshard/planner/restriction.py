@@ -32,6 +32,7 @@ from greenshard.planner._parser import (
 )
 from greenshard.planner.equality import Classes, Pair, alike, pairs, using_pairs
 from greenshard.planner.functions import Functions
+from greenshard.planner.pins import CASTS
 from greenshard.planner.placeholders import Translation
 from greenshard.planner.plan import Constant, Parameter, Pin, Value
 from greenshard.planner.query import (
@@ -47,13 +48,6 @@ from greenshard.planner.query import (
 from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.targets import window_partitions
 from greenshard.planner.tree import equated, names_equality, names_of, unwrap
-
-#: Casts that leave a key's value as it is, if the key is of the same family.
-_CASTS = {
-    **dict.fromkeys(("int2", "int4", "int8"), "int"),
-    **dict.fromkeys(("text", "varchar"), "text"),
-    **{name: name for name in ("uuid", "date", "bytea", "bool", "timestamp", "timestamptz")},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +298,7 @@ def _constant(node: Any) -> Constant | None:
 def _keeps_value(target: Any, column: BoundColumn) -> bool:
     names = names_of(target.names) or ("",)
     plain = not target.array_bounds and not target.typmods and not target.setof
-    return plain and _CASTS.get(names[-1]) == column.family
+    return plain and CASTS.get(names[-1]) == column.family
 
 
 def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
@@ -314,7 +308,7 @@ def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
         return node
     names = names_of(inner.type_name.names) or ("",)
     plain = len(inner.type_name.array_bounds) == 1 and not inner.type_name.typmods
-    if not plain or _CASTS.get(names[-1]) != column.family:
+    if not plain or CASTS.get(names[-1]) != column.family:
         return None
     argument: Message = inner.arg
     return argument

@@ -19,6 +19,7 @@ import greenshard
 from greenshard.cluster import Hash
 from greenshard.testing import Shards
 from tests.fuzz import key_values
+from tests.fuzz.own_adapters import own_adapters
 
 COUNT = 4
 STORED = 40
@@ -125,15 +126,24 @@ class Keys:
     # One case -------------------------------------------------------------------------------
 
     def labels(self, seed: object) -> Iterator[str]:
-        """A label for each case, without an end. The rows are those of another seed."""
+        """A label for each case, without an end. The rows are those of another seed.
+
+        In every third case the program has adapters of its own.
+        """
         number = 0
         while True:
-            yield f"{seed}/{number}"
+            yield f"{seed}/{number}{'/own' if number % 3 == 2 else ''}"
             number += 1
 
     def run(self, label: str) -> str:
         """Try a value; returns what is wrong, or nothing."""
         pick = Random(f"{label}/keys")
+        if label.endswith("own"):
+            with own_adapters(pick):
+                return self._run(pick)
+        return self._run(pick)
+
+    def _run(self, pick: Random) -> str:
         type_name = pick.choice([*TABLES])
         settings = pick.choice(SETTINGS)
         kind = pick.choices((self._find, self._insert, self._name), (6, 4, 1))[0]
