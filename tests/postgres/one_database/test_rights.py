@@ -325,12 +325,15 @@ def test_named_cursors_ask_too(world, made):
     owned(made, "all_of_them", "SELECT id, customer FROM tenants", "boss")
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
         cur = ours.cursor("named")
-        cur.execute(" ; SELECT count(DISTINCT customer) FROM all_of_them; -- all")
+        cur.execute("SELECT count(DISTINCT customer) FROM all_of_them")
         assert cur.fetchall() == [(5,)]
         with pytest.raises(greenshard.NotSupportedError):
             ours.cursor("other").execute("SELECT * FROM groups")
     with acting(world, "boss", "SET ROLE {}") as (ours, _):
         cur = ours.cursor("named")
+        cur.execute("SELECT n FROM groups WHERE customer = %s", (3,))
+        assert cur.fetchall() == [(6,)]
+        cur = ours.cursor()
         cur.execute(" ; SELECT n FROM groups WHERE customer = %s; -- %%", (3,))
         assert cur.fetchall() == [(6,)]
 
