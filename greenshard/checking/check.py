@@ -9,6 +9,7 @@ from greenshard import errors
 from greenshard._driver import quote_ident
 from greenshard.checking.findings import Finding, Report, TableReport, counted
 from greenshard.checking.references import compare_contents, read_contents
+from greenshard.checking.rights import compare_rights
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
 from greenshard.checking.servers import compare_servers, minor_versions, read_servers
 from greenshard.checking.session import is_about_the_table, reason
@@ -60,6 +61,7 @@ def check(
     checker = _Checker(conn, cluster, encodings, report, on_table if rows else None)
     for name, found in declared_relations(cluster, relations).items():
         checker.check(name, found)
+    report.findings += compare_rights(conn, cluster)
     notes = (minor_versions(servers), undeclared(relations, cluster))
     report.notes += [note for note in notes if note is not None]
     return report

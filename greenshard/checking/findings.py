@@ -11,8 +11,8 @@ class Finding:
     """Something that is not as declared, or not the same on all shards.
 
     Attributes:
-        check: What was looked at: "servers", "tables", "columns", "shard key", "rows" or
-            "reference"; "unchecked" if it could not be.
+        check: What was looked at: "servers", "tables", "columns", "shard key", "rights",
+            "rows" or "reference"; "unchecked" if it could not be.
         message: What was found.
         table: The table, or None.
         shards: The shards it was found on; empty if it is of the cluster as a whole.

@@ -319,6 +319,32 @@ def test_tables_that_are_missing_or_differ_are_found(dsns, check_it):
     ]
 
 
+def test_who_may_see_what_is_compared(dsns, check_it):
+    run(dsns, "CREATE VIEW seen AS SELECT id FROM orders", "CREATE VIEW kept AS SELECT 1 AS one")
+    run_on(
+        dsns["s1"],
+        "CREATE OR REPLACE VIEW seen WITH (security_barrier) AS SELECT id FROM orders WHERE id > 0",
+        "GRANT SELECT ON nation TO PUBLIC",
+        "GRANT SELECT (note) ON orders TO PUBLIC",
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY few ON orders USING (id > 3)",
+        "ALTER TABLE nation OWNER TO pg_monitor",
+        "CREATE TABLE other (id int)",
+        "CREATE VIEW alone AS SELECT 1 AS one",
+    )
+    both = "version 1 on s0; version 2 on s1"
+    report = check_it({"orders": Sharded("id"), "nation": Reference()}, rows=False)
+    assert said(report) == [
+        ("nation", (), "the owners differ: postgres on s0; pg_monitor on s1"),
+        ("nation", (), f"the grants differ: {both}"),
+        ("orders", (), f"the grants of columns differ: {both}"),
+        ("orders", (), f"the settings of row-level security differ: {both}"),
+        ("orders", (), f"the policies differ: {both}"),
+        ("seen", (), f"the view's options differ: {both}"),
+        ("seen", (), f"the view's queries differ: {both}"),
+    ]
+
+
 def test_a_shard_keys_type_that_differs_does_not_stop_the_check_of_rows(dsns, check_it):
     run_on(dsns["s1"], "ALTER TABLE orders ALTER id TYPE int4")
     run(dsns, "INSERT INTO orders VALUES (1)")
