@@ -47,6 +47,9 @@ from greenshard.executor.session_settings import applying
 from greenshard.executor.staying import check_named, declare_answer, portal_answer
 from greenshard.planner.plan import PARTIAL, Combine
 
+#: The rows come in the order of the shards' hash tables. Put so into another one, of the same
+#: function, they collide: 200,000 groups took three minutes, and sorted, a second.
+_SORTED = "SET LOCAL enable_hashagg = off"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _TABLE = f'pg_temp."{PARTIAL}"'
 
@@ -181,10 +184,11 @@ class _Pages:
             self._here = {shard: [] for shard in self._outlets}
             self._bytes = 0
             self._fetch({held.name: partial(cursor.execute, text, arrays)})
+        batch = Batch(_SORTED)
         if self._count >= ANALYZED_ROWS:
-            batch = Batch(SAMPLE)
+            batch.add(SAMPLE)
             batch.add(f"ANALYZE {_TABLE}")
-            execute(e.session, held, batch.send, e.timeout, e.noted)
+        execute(e.session, held, batch.send, e.timeout, e.noted)
 
 
 def _is_temporary(type_name: str) -> bool:
