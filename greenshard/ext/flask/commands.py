@@ -20,11 +20,13 @@ from greenshard.ext.flask.asking import ask
 _VERSION = "SELECT pg_catalog.current_setting('server_version')"
 
 _SESSIONS = """
-SELECT application_name, state, count(*),
-       max(extract(epoch FROM clock_timestamp() - state_change))::float8
+SELECT application_name, state, pg_catalog.count(*), pg_catalog.max(
+       extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) state_change)
+       )::double precision
 FROM pg_catalog.pg_stat_activity
-WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
-  AND backend_type = 'client backend'
+WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+  AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+  AND backend_type OPERATOR(pg_catalog.=) 'client backend'
 GROUP BY 1, 2
 ORDER BY 1, 2
 """

@@ -1,0 +1,220 @@
+"""SQL that is not the user's says in which schema everything is: nobody can plant another one.
+
+Source: CVE-2018-1058.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import greenshard
+from greenshard.checking import session
+from greenshard.executor import catalog
+from greenshard.planner._parser import Message, ParserError, parse
+from greenshard.planner.placeholders import translate
+from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable, Sql
+from tests.meta.sql_constants import SqlText, sql_constants
+from tests.meta.sql_names import path_names
+from tests.unit.planner import scene
+from tests.unit.planner.plan_cases import PlanCase, plan_cases
+
+CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
+
+#: These run with pg_catalog for a search path.
+PATH_IS_SET = {
+    ("executor/catalog.py", "_CATALOG"),
+    ("checking/tables.py", "_COLUMNS"),
+    ("checking/rows.py", "_PARENT"),
+    ("checking/rows.py", "_satisfies"),
+    ("checking/rows.py", "_shares_by_keys"),
+    ("checking/references.py", "read_contents"),
+}
+#: These stand for others, or get their schema when they are put together.
+PIECES = {("planner/aggregates.py", "_node"), ("planner/now.py", "_TYPES")}
+#: These are no SQL of ours: statements as users write them, over the demo's own servers; messages.
+NOT_OURS = {
+    "cli/cases.py", "cli/scene.py", "cli/demo.py", "cli/flights.py", "cli/query.py",
+    "cli/explain.py", "errors.py",
+}  # fmt: skip
+"""The command line's examples and the demo's questions."""
+
+
+#: In its place the executor puts a type's name, with its schema.
+_TYPE_OF = re.compile(TYPE_OF.format(r"\d+"))
+
+
+def left_to_the_path(tree: Message) -> set[tuple[str, str]]:
+    found = set(path_names(tree)) - {("relation", PARTIAL)}
+    return {(what, name) for what, name in found if not _TYPE_OF.match(name)}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "SELECT count(*)",
+        "SELECT 'a'::text",
+        "SELECT a::pg_catalog.text, b::oid[]",
+        "SELECT 1 + 2",
+        "SELECT - a",
+        "SELECT a OPERATOR(pg_catalog.=) 1 AND b = 2",
+        "SELECT a = ANY (b)",
+        "SELECT a IN (1, 2)",
+        "SELECT a IN (SELECT 1)",
+        "SELECT a = ALL (SELECT 1)",
+        "SELECT a BETWEEN 1 AND 2",
+        "SELECT a LIKE 'b'",
+        "SELECT a SIMILAR TO 'b'",
+        "SELECT CASE a WHEN 1 THEN 2 END",
+        "SELECT nullif(a, b)",
+        "SELECT a IS DISTINCT FROM b",
+        'SELECT a COLLATE "C"',
+        "SELECT FROM pg_class",
+        "SELECT FROM s.a JOIN s.b USING (c)",
+        "SELECT FROM s.a NATURAL JOIN s.b",
+        "SELECT a ORDER BY a USING <",
+        "SELECT FROM s.a TABLESAMPLE system (1)",
+    ],
+)
+def test_what_the_search_path_decides_is_found(fault: str) -> None:
+    (tree,) = parse(fault)
+    assert len(left_to_the_path(tree)) == 1
+
+
+def test_what_it_does_not_decide_is_allowed() -> None:
+    (tree,) = parse(
+        "WITH c AS (SELECT 1) SELECT DISTINCT pg_catalog.sum(a)::bigint, b::numeric(3,1), "
+        "COALESCE(a, 1), LEAST(a, b), a IS NULL, CASE WHEN a THEN b END, "
+        "x OPERATOR(pg_catalog.+) 1, "
+        'x::pg_catalog.text COLLATE pg_catalog."C", a OPERATOR(pg_catalog.=) ANY (SELECT 1), '
+        "EXTRACT(year FROM a), a AT TIME ZONE 'UTC' FROM c, s.t GROUP BY a ORDER BY b DESC LIMIT 1"
+    )
+    assert left_to_the_path(tree) == set()
+
+
+# Plans --------------------------------------------------------------------------------------
+
+
+def parts(value: Any) -> Iterator[Any]:
+    """A plan's step, and all that is in it."""
+    yield value
+    if isinstance(value, Sql):
+        return
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from parts(getattr(value, field.name))
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from parts(each)
+
+
+def parsed(sql: Sql) -> Message:
+    text = sql.text
+    if sql.binds:
+        text = re.sub(r"%\(\w+\)s", "($1)", text).replace("%%", "%")
+    (tree,) = parse(text)
+    return tree
+
+
+def of_the_user(case: PlanCase) -> set[tuple[str, str]]:
+    (tree,) = parse(translate(case.sql, case.has_parameters).text)
+    return left_to_the_path(tree)
+
+
+def faults_of(plan: Any, case: PlanCase) -> set[tuple[str, str]]:
+    """What the search path decides in a plan's texts, but not in the user's."""
+    found = list(parts(plan.step))
+    ours = [each for each in found if isinstance(each, Sql) and each.binds is not None]
+    gathered = {("relation", each.name) for each in found if isinstance(each, GatheredTable)}
+    named = set().union(*(left_to_the_path(parsed(sql)) for sql in ours))
+    return named - of_the_user(case) - gathered if named else set()
+
+
+CASES: Mapping[str, PlanCase] = plan_cases()
+
+
+def test_plans_leave_nothing_to_the_search_path_but_the_user_s_own_text() -> None:
+    planner, ours = scene.planner(), 0
+    faults = {}
+    for title, case in CASES.items():
+        plan = planner.plan(case.sql, case.has_parameters, scene.PATH)
+        ours += sum(isinstance(each, Sql) and each.binds is not None for each in parts(plan.step))
+        if found := faults_of(plan, case):
+            faults[title] = found
+    assert faults == {}
+    assert ours > 300
+
+
+def test_a_plan_with_an_operator_of_nobody_s_is_found() -> None:
+    case = PlanCase("SELECT avg(o_totalprice) FROM orders", False, None, "")
+    plan = scene.planner().plan(case.sql, False, scene.PATH)
+    bad = dataclasses.replace(
+        plan.step, combine=Sql(plan.step.combine.text.replace("OPERATOR(pg_catalog./)", "/"), ())
+    )
+    assert faults_of(plan, case) == set()
+    assert faults_of(dataclasses.replace(plan, step=bad), case) == {("operator", "/")}
+
+
+# Constants ----------------------------------------------------------------------------------
+
+
+def is_ours(constant: SqlText) -> bool:
+    return (
+        constant.path not in NOT_OURS and (constant.path, constant.name) not in PATH_IS_SET | PIECES
+    )
+
+
+def test_constants_leave_nothing_to_the_search_path() -> None:
+    faults = {
+        (constant.path, constant.name, constant.text): found
+        for constant in CONSTANTS
+        if is_ours(constant)
+        for found in [set().union(*map(left_to_the_path, constant.trees))]
+        if found
+    }
+    assert faults == {}
+
+
+def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
+    seen = {(c.path, c.name) for c in CONSTANTS if c.trees}
+    assert PATH_IS_SET - seen == set()
+    for name in ("_NAMES", "_OIDS"):
+        assert ("executor/types.py", name) in seen
+    for where in (
+        ("executor/ranking.py", "_RANK"),
+        ("executor/one_database.py", "_NOW"),
+        ("executor/session_settings.py", "_READ"),
+        ("executor/catalog.py", "_PATH"),
+        ("executor/catalog.py", "_TEMPORARY"),
+        ("checking/servers.py", "_FACTS"),
+        ("planner/aggregates.py", "_average"),
+        ("planner/strategies/merge.py", "_SUM"),
+        ("transaction/commit.py", "_CHECK"),
+        ("testing/databases.py", "_DROP"),
+    ):
+        assert where in seen, where
+
+
+def test_whoever_leaves_names_out_sets_the_search_path() -> None:
+    assert catalog._SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
+    assert session._SETTINGS["search_path"] == "pg_catalog, pg_temp"
+
+
+def test_a_constant_is_found_in_pieces(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        'TEXT = ("SELECT pg_catalog.now() "\n  "FROM {0} WHERE x::text = %s")\n'
+        'def f(a):\n    return f"count({a})::bigint", "any text (of people) is no SQL"\n'
+    )
+    found = {c.name: c for c in sql_constants(tmp_path) if c.trees}
+    assert left_to_the_path(found["TEXT"].trees[0]) == {("type", "text"), ("operator", "=")}
+    assert left_to_the_path(found["f"].trees[0]) == {("function", "count")}
+
+
+def test_the_golden_texts_are_parsed() -> None:
+    with pytest.raises(ParserError):
+        parsed(Sql("SELECT FROM WHERE", ()))
