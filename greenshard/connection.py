@@ -42,6 +42,7 @@ from greenshard.executor.session import Session
 from greenshard.executor.typecasters import is_registration
 from greenshard.executor.values import plan_for, with_literals_in
 from greenshard.limits import refuse_async, refuse_replication
+from greenshard.planner.code import Trace
 from greenshard.planner.keys import untold
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
@@ -327,8 +328,21 @@ class Connection(Settings, RawConnection):
             self._database.ended()
         end_portals(self._session, committed=committed)
 
-    def _note(self, text: str | bytes | None) -> None:
-        """Take note of a statement that is about to be run; None stands for any."""
+    def _trace_of(self, text: str | None, has_parameters: bool, cursor: Cursor) -> Trace:
+        """What a statement may leave that goes to chosen shards; None stands for any statement.
+
+        Switches: when the catalog must be loaded.
+        """
+        if self._database is None:
+            return Trace.CODE
+        trace = Trace.CODE
+        if text is not None:
+            trace = self._database.trace_of(text, has_parameters, cursor.timeout)
+        self._note(trace, cursor)
+        return trace
+
+    def _note(self, trace: Trace, cursor: Cursor) -> None:
+        """Take note of what a statement may leave that is about to be run."""
 
     def _admit_write(self, text: str) -> None:
         """Note that the transaction may write; refuse to end a failed one by SQL."""

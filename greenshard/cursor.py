@@ -32,9 +32,10 @@ from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan
 from greenshard.executor.streaming import Stream, streams
-from greenshard.executor.values import plan_for
+from greenshard.executor.values import are_values, plan_for
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement
+from greenshard.planner.code import Trace
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._answer = NOTHING
         self._record: Record | None = None
         self._sent: bytes | None = None
+        self._trace = Trace.NOTHING
         self._closed = False
         # Not set as attributes: they were checked when the connection's were.
         self.__dict__["timeout"], self.__dict__["on_error"] = conn.timeout, conn.on_error
@@ -108,7 +110,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
             sent = merged_once(text, vars, list(raws.values()))
             return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
 
-        self._take_answer(text, lambda: self._union(text, vars is not None, calls))
+        plain = are_values(self._parts, vars)
+        self._take_answer(text, lambda: self._union(text, vars is not None, calls, plain=plain))
 
     def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
         """Run a statement once for each set of parameters; the row counts are added up.
@@ -126,7 +129,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             return {shard: partial(raw.executemany, text, every) for shard, raw in raws.items()}
 
-        self._take_answer(text, lambda: self._union(text, True, calls), len(every))
+        plain = all(are_values(self._parts, given) for given in every)
+        self._take_answer(text, lambda: self._union(text, True, calls, plain=plain), len(every))
 
     def callproc(self, procname: str | bytes, *parameters: Any) -> Any:
         """Call a stored function; returns the parameters.
@@ -143,7 +147,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
             name = procname.decode(errors="replace") if isinstance(procname, bytes) else procname
             text = f"SELECT * FROM {name}(...)"
-            self._take_answer(text, lambda: self._union(None, False, calls))
+            self._take_answer(text, lambda: self._union(None, False, calls, plain=False))
         return parameters[0] if parameters else None
 
     def mogrify(self, query: str | bytes | Composable, vars: Any = None) -> bytes:
@@ -224,12 +228,24 @@ class Cursor(AnswerView, Fetching, RawCursor):
         query: str | bytes | None,
         has_parameters: bool,
         calls: Callable[[Mapping[str, RawCursor]], Calls],
+        *,
+        plain: bool,
     ) -> Answer:
-        """Run a statement on the shards targeted; `query` is None if it is no text."""
+        """Run a statement on the shards targeted.
+
+        Args:
+            query: None if it is no text.
+            has_parameters: Whether there are any, or none at all.
+            calls: What to run, for the cursors that there are.
+            plain: Whether the parameters are values: some could be any SQL.
+        """
         conn = self._logical
         target = self._target or conn._target
-        conn._note(None if self.name else query)
         reads = self._admit(query, has_parameters, target)
+        text = None
+        if plain and isinstance(query, (str, bytes)):
+            text = self._decoded(query, "replace")
+        self._trace = conn._trace_of(text, has_parameters, self)
         execution = Execution(
             conn._session,
             self._parts,
@@ -246,20 +262,20 @@ class Cursor(AnswerView, Fetching, RawCursor):
         try:
             return execution.fan_out(target.shards, calls)
         finally:
-            if conn._database is not None and not reads:
-                conn._database.note_unplanned(self._decoded(query or ""), self._parts.asked)
+            self._leave(execution.ran)
 
     def _planned(
         self, database: OneDatabase, query: str | bytes, given: Any, *, many: bool = False
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
         conn, text = self._logical, self._decoded(query)
-        conn._note(None if self.name else text)
         timeout = None if self.timeout is None else Deadline(self.timeout)
         if many:
             plan = database.plan(text, True, timeout)
         else:
             text, given, plan = plan_for(database, self._parts, text, given, timeout)
+        self._trace = plan.trace
+        conn._note(plan.trace, self)
         reads = plan.reads and not many
         if not reads:
             conn._admit_write(text)
@@ -284,8 +300,16 @@ class Cursor(AnswerView, Fetching, RawCursor):
         finally:
             self._sent = execution.query
 
-    def _decoded(self, query: str | bytes) -> str:
-        return query if isinstance(query, str) else query.decode(python_encoding(self._logical))
+    def _decoded(self, query: str | bytes, wrong: str = "strict") -> str:
+        if isinstance(query, str):
+            return query
+        return query.decode(python_encoding(self._logical), wrong)
+
+    def _leave(self, shards: Iterable[str]) -> None:
+        """Take note of what the statement may have left in the sessions of some shards."""
+        database = self._logical._database
+        if database is not None and self._trace >= Trace.ANYTHING:
+            database.note(self._trace, shards, changes=self._trace is Trace.CODE)
 
     def _admit(self, query: str | bytes | None, has_parameters: bool, target: Target) -> bool:
         """Refuse what must not run; returns whether it certainly only reads."""
@@ -293,7 +317,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         if not isinstance(query, (str, bytes)):
             conn._admit_write("")
             return False
-        text = query if isinstance(query, str) else query.decode(python_encoding(conn), "replace")
+        text = self._decoded(query, "replace")
         if copies_with_client(text):
             refuse_copy()
         if len(conn.shards) == 1:
@@ -337,7 +361,10 @@ class Cursor(AnswerView, Fetching, RawCursor):
         first = any(cursors[shard].description is None for shard in calls)
         with session.taken():
             timeout = self._parts.fetch_timeout
-            jobs = session.run(calls, timeout).jobs
+            try:
+                jobs = session.run(calls, timeout).jobs
+            finally:
+                self._leave(calls)
             if first:
                 seen = {name: c for name, c in cursors.items() if c.description is not None}
                 check_columns(seen, session, timeout)

@@ -28,6 +28,7 @@ from greenshard._driver import (
 from greenshard.executor.physical import has_characteristics, status
 from greenshard.executor.portals import end_portals
 from greenshard.limits import refuse_large_objects
+from greenshard.planner.code import Trace
 
 if TYPE_CHECKING:
     from greenshard.executor.one_database import OneDatabase
@@ -160,6 +161,8 @@ class Settings:
         Switches: yes.
         """
         self._each(RawConnection.reset)
+        if self._database is not None:
+            self._database.note(Trace.ANYTHING, self._session.physicals, changes=False)
 
     def _has_characteristics(self) -> bool:
         return any(has_characteristics(physical.raw) for physical in self._session.alive)
@@ -267,7 +270,10 @@ class Settings:
 
     def get_native_connection(self) -> Any:
         """A capsule with libpq's connection; over one shard."""
-        return self._over_one("get_native_connection")
+        capsule = self._over_one("get_native_connection")
+        if self._database is not None:
+            self._database.expose(self._target.shards[0])
+        return capsule
 
     def xid(self, *args: Any) -> Any:
         """A transaction id for the ``tpc_`` methods."""
@@ -312,7 +318,11 @@ class Settings:
                 return call()
             with self._session.taken():
                 # A second phase that was cancelled would be in doubt; so it is waited for.
-                outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
+                try:
+                    outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
+                finally:
+                    if self._database is not None:
+                        self._database.ended()
                 return outcome.jobs[shards[0]].result
 
     def _at_home(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from greenshard._driver import RawCursor
 from greenshard.executor.answer import Answer
@@ -34,6 +34,7 @@ class Execution:
         noted: Where to note its calls, for who listens; None if nobody does.
         plain: Whether the text means the same in every session, its parameters aside.
         bound: Whether it may have parameters.
+        ran: The shards in whose sessions some of it ran.
     """
 
     session: Session
@@ -46,6 +47,7 @@ class Execution:
     noted: list[Job] | None = None
     plain: bool = True
     bound: bool = False
+    ran: set[str] = field(default_factory=set)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -81,6 +83,7 @@ class Execution:
         Switches: yes.
         """
         self.check_quoting(shards)
+        self.ran.update(calls)
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
         return self.session.run(

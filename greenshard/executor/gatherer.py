@@ -28,6 +28,7 @@ from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
 from greenshard.executor.physical import Physical, autocommit
 from greenshard.executor.quoting import check_usual
+from greenshard.executor.renewal import make_new
 from greenshard.executor.session import Loan, Session
 
 _encoding = Attribute(RawConnection, "encoding")
@@ -54,12 +55,15 @@ class Gatherer:
         physical: The connection.
         loan: How a pool gets it back; None if it is the session's own.
         kept: Whether it is held longer than for one statement: by a `Portal`.
+        used_up: Whether the statement may leave something in its session: not all of that goes
+            with the transaction.
     """
 
     name: str
     physical: Physical
     loan: Loan | None = None
     kept: bool = False
+    used_up: bool = False
 
 
 @contextmanager
@@ -118,6 +122,8 @@ def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
     """
     try:
         end(session, held, at_once=at_once)
+        if held.used_up:
+            _renew(session, held, at_once=at_once)
     finally:
         if held.loan is not None:
             session.beside.pop(held.name, None)
@@ -179,6 +185,29 @@ def execute(
     cursor = RawCursor(held.physical.raw)
     outcome = session.run({held.name: partial(call, cursor)}, timeout, noted=noted)
     return outcome.jobs[held.name].result
+
+
+def _renew(session: Session, held: Gatherer, *, at_once: bool) -> None:
+    """Make its session as good as new, or close it.
+
+    Switches: unless `at_once`.
+    """
+    physical = held.physical
+
+    def renew() -> None:
+        make_new(physical.raw)
+        prepare(physical)
+
+    try:
+        if at_once:
+            physical.discard()
+        elif physical.alive:
+            session.run({held.name: renew}, session.grace_s)
+    except DriverError:
+        physical.discard()
+    except BaseException:
+        physical.discard()
+        raise
 
 
 def end(session: Session, held: Gatherer, *, at_once: bool) -> None:

@@ -29,9 +29,9 @@ from greenshard.executor.gatherer import Gatherer, end, execute, gatherer
 from greenshard.executor.merging import buffered
 from greenshard.executor.planned import Planned
 from greenshard.executor.reading import Arrays, Batches, Rows, read_tables
-from greenshard.executor.session_settings import Settings, applying, read_settings
+from greenshard.executor.session_settings import Settings, applying, is_plain, read_settings
 from greenshard.executor.staying import check_named, declare_answer
-from greenshard.planner.plan import Gather, GatheredTable, Sql
+from greenshard.planner.plan import Constant, Gather, GatheredTable, Sql
 
 _GROUPING_ERROR = "42803"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -67,16 +67,28 @@ def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
     home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
     settings = settings_of(e, home)
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
+        held.used_up = bool(e.plan.trace)
         return _Gathering(e, sql, rows, home, held, settings).answer()
 
 
 def settings_of(e: Planned, home: str) -> Settings:
     """What the home's session has set, and the gathering one has not."""
-    if not e.database.may_have_set:
+    database = e.database
+    asked = e.plan.settings
+    if not (database.may_have_set or (database.may_have_made_up and asked != ())):
         return ()
-    cursor = own_cursor(e.session.physical(home).raw)
-    call = partial(read_settings, cursor, e.database.made_up_settings)
+    if asked is None:
+        raise errors.NotSupportedError(
+            "the statement computes the name of a setting, and is run in another session",
+            code="GS410",
+            hint="Give current_setting() the name as a literal or a parameter, or run the "
+            "statement on one shard with conn.on('...').",
+        )
+    names = [each.value if isinstance(each, Constant) else e.given[each.source] for each in asked]
+    physical = e.session.physical(home)
+    call = partial(read_settings, own_cursor(physical.raw), [n for n in names if type(n) is str])
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
+    database.may_have_set = not is_plain(found, physical.user)
     return tuple(found)
 
 
@@ -107,7 +119,8 @@ class _Gathering:
         text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
         if text is None:
             return self._beside_tables(self._rows)
-        if self._settings or self._e.streaming is not None:
+        # What a statement sets is to go with the transaction.
+        if self._settings or self._e.streaming is not None or self._e.plan.trace:
             batch = Batch(BEGIN)
             if self._settings:
                 batch.add(*applying(self._settings))

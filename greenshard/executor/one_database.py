@@ -1,35 +1,38 @@
-"""What one connection to a declared cluster knows: plans, its search path, what its session set.
+"""What one connection to a declared cluster knows: plans, its bearings, what its session set.
 
 Three things are remembered from one statement to the next, until they may have changed:
 
 - the planner, shared with the other connections to the cluster (`knowledge`). From a statement
   that changes tables until the transaction ends, the connection has a planner of its own: others
   do not see the change yet. When it has ended, the shared one is made anew;
-- the search path, and how floats are written. A SET may change them, a rollback may undo it;
+- the bearings of its sessions, such as the search path. After a statement that may have moved them
+  (`planner.traces`) the shards that ran it are asked; and once more after a rollback, which may
+  undo it, or a commit, at which triggers may run;
 - the time at which the transaction began, which is the same for all its statements.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from greenshard import errors
 from greenshard._driver import (
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
     Attribute,
     RawConnection,
-    RawCursor,
     own_cursor,
 )
-from greenshard.executor.catalog import current_path, load_catalog, temporary_names
+from greenshard.executor.bearings import Bearings, ask_bearings
+from greenshard.executor.catalog import load_catalog
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.knowledge import Known, knowledge_of
 from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key
-from greenshard.planner.plan import Plan, Refused
+from greenshard.planner.plan import Broadcast, Plan, Refused
 from greenshard.planner.statement import MAX_CACHED_CHARACTERS
 
 if TYPE_CHECKING:
@@ -39,20 +42,8 @@ if TYPE_CHECKING:
 
 _isolation_level = Attribute(RawConnection, "isolation_level")
 
-#: Statements without any of these words leave the search path and the digits of floats alone.
-_MOVES = re.compile(
-    r"search_path|schema|role|authorization|discard|reset|set_config|rollback|temp|drop"
-    r"|float_digits",
-    re.IGNORECASE | re.ASCII,
-)
-_SETS = re.compile(r"\b(?:set|reset|discard)", re.IGNORECASE | re.ASCII)
-#: Names of settings that an application has made up.
-_MADE_UP = re.compile(r"\b([a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$.]*)", re.IGNORECASE | re.ASCII)
-_ISOLATES = re.compile(r"isolation|serializable|repeatable", re.IGNORECASE | re.ASCII)
 #: psycopg2's isolation levels above READ COMMITTED.
 _ISOLATED = (2, 3)
-#: How the command tags begin of statements that leave settings and tables as they are.
-_HARMLESS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _MOST_TEXTS = 1_000
 #: Where PostgreSQL looks by default.
 _USUAL_PATH = ("pg_catalog", "public")
@@ -76,7 +67,7 @@ class OneDatabase:
 
     Attributes:
         may_have_set: Whether the session may have settings that a new one would not have.
-        made_up_settings: Names of settings that PostgreSQL does not know, if they were set.
+        may_have_made_up: Likewise, of settings that PostgreSQL does not know.
         compared_as_text: Statements whose rows Python can order only by the text of their values.
         read_in_batches: Statements that gather so many rows that they come in batches.
     """
@@ -93,20 +84,19 @@ class OneDatabase:
         self.home = home.shard
         self.connect_timeout_s = connect_timeout_s
         self.may_have_set = False
-        self.made_up_settings: set[str] = set()
+        self.may_have_made_up = False
         self.compared_as_text: set[str] = set()
         self.read_in_batches: set[str] = set()
-        self._may_isolate = False
         self._session = session
         self._knowledge = knowledge_of(cluster, databases)
         self._changed = False
         self._own: Known | None = None
-        self._path: tuple[str, ...] | None = None
-        self._may_hide = False  # whether there may be temporary tables
-        self._temporary: frozenset[str] = frozenset()
-        self._path_known = False
-        self._moves = False  # whether the end of the transaction may change the path or the digits
-        self._digits: int | None = None
+        self._base: Bearings | None = None  # of sessions that nothing has moved
+        self._bearings: dict[str, Bearings] = {}  # of the others
+        self._strays = False  # whether they differ, or there are temporary tables
+        self._unsure: set[str] = set()  # shards whose bearings may be others now
+        self._moved: set[str] = set()  # shards whose bearings the end of the transaction may change
+        self._exposed: set[str] = set()  # shards whose sessions others can use unseen
         self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
@@ -120,9 +110,9 @@ class OneDatabase:
         make: Callable[..., Plan] = self._known(timeout).planner.plan
         if len(text) > MAX_CACHED_CHARACTERS:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
-        plan = make(text, has_parameters, self._path or _USUAL_PATH)
-        if self._temporary and (hidden := self._temporary.intersection(map(_bare, plan.tables))):
-            return Plan(_hiding(min(hidden)), tables=plan.tables)
+        plan = make(text, has_parameters, self._path)
+        if self._strays and (problem := self._problem(plan)) is not None:
+            return Plan(problem, tables=plan.tables)
         return plan
 
     def _known(self, timeout: Timeout) -> Known:
@@ -130,8 +120,8 @@ class OneDatabase:
         known = self._own if self._changed else self._knowledge.current()
         if known is None:
             known = self._load(timeout)
-        if not self._path_known:
-            self._ask_path(timeout)
+        if self._unsure or self._base is None:
+            self._ask_bearings(timeout)
         return known
 
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
@@ -161,15 +151,49 @@ class OneDatabase:
             raise
         return knowledge.keep(catalog, changes)
 
-    def _ask_path(self, timeout: Timeout) -> None:
-        informant = self._informant()
-        if informant is None:
-            return
-        self._path = current_path(self._session, informant.shard, seconds_left(timeout))
-        if self._may_hide:
-            self._session.reach([physical.shard for physical in self._session.alive], timeout)
-            self._temporary = temporary_names(self._session, seconds_left(timeout))
-        self._path_known = True
+    def _ask_bearings(self, timeout: Timeout) -> None:
+        """Ask the shards that may have moved; and one of the others, for all of those."""
+        session, wanted = self._session, set(self._unsure)
+        still = None if self._base else self._still()
+        if still is not None:
+            session.reach((still,), timeout)
+            wanted.add(still)
+        asked = {p.shard: p for p in session.alive if p.shard in wanted}
+        found = ask_bearings(session, asked, timeout)
+        if still in found:
+            self._base = found[still]
+        self._bearings |= found
+        alive = {physical.shard for physical in session.alive}
+        self._unsure = (self._unsure & alive) - found.keys() | self._exposed
+        every = [self._of(shard) for shard in session.shards]
+        apart = len({(one.path, one.role) for one in every if one}) > 1
+        self._strays = apart or any(one.temporary for one in every if one)
+
+    def _still(self) -> str | None:
+        """A shard whose session nothing has moved, the home if possible."""
+        able = [p.shard for p in self._session.alive if p.transaction_status != TRANSACTION_FAILED]
+        names = [self.home, *able, *self._session.shards]
+        alive = [name for name in names if name in able or name not in self._session.physicals]
+        return next((name for name in alive if name not in self._unsure), None)
+
+    def _of(self, shard: str) -> Bearings | None:
+        return self._bearings.get(shard) or self._base
+
+    @property
+    def _path(self) -> tuple[str, ...]:
+        own = self._of(self.home) or next(iter(self._bearings.values()), None)
+        return _USUAL_PATH if own is None else own.path
+
+    def _problem(self, plan: Plan) -> Refused | None:
+        """Why a statement must not run: it would mean another table on each shard."""
+        every = {shard: one for shard in self._session.shards if (one := self._of(shard))}
+        hidden = {name for one in every.values() for name in one.temporary}
+        if found := hidden.intersection(map(_bare, plan.tables)):
+            return _hiding(min(found))
+        sets = isinstance(plan.step, Broadcast) and not plan.step.resets_catalog
+        if len({(one.path, one.role) for one in every.values()}) > 1 and not sets:
+            return _differing(every)
+        return None
 
     def _informant(self) -> Physical | None:
         """A shard that can be asked, the home if possible; None if all transactions failed."""
@@ -196,7 +220,8 @@ class OneDatabase:
     @property
     def isolated(self) -> bool:
         """Whether the transaction may see other rows than one that begins now."""
-        return self._may_isolate or any(
+        known = (self._base, *self._bearings.values())
+        return any(one.isolated for one in known if one) or any(
             _isolation_level.read(physical.raw) in _ISOLATED for physical in self._session.alive
         )
 
@@ -217,8 +242,7 @@ class OneDatabase:
         Switches: when something must be asked for first.
         """
         known = self._known(timeout)
-        path = self._path or _USUAL_PATH
-        return shard_of_key(key, table, self.cluster, known.catalog, path)
+        return shard_of_key(key, table, self.cluster, known.catalog, self._path)
 
     def explain(self, plan: Plan, given: Any, *, verbose: bool) -> str:
         """A plan as text."""
@@ -229,48 +253,50 @@ class OneDatabase:
     # What statements change -----------------------------------------------------------------
 
     @property
-    def path(self) -> tuple[str, ...] | None:
-        """The search path, once it is known. Set it where it is known already."""
-        return self._path if self._path_known else None
+    def bearings(self) -> Bearings | None:
+        """Those of all sessions, if they are known. Set them where they are known already."""
+        known = {self._of(shard) for shard in self._session.shards}
+        return known.pop() if len(known) == 1 and not self._unsure else None
 
-    @path.setter
-    def path(self, path: tuple[str, ...]) -> None:
-        self._path, self._path_known = path, True
+    @bearings.setter
+    def bearings(self, bearings: Bearings) -> None:
+        self._base = bearings
 
-    def note(self, text: str, *, sets: bool, changes: bool) -> None:
-        """Take note of a statement that ran on all shards, or failed.
+    def trace_of(self, text: str, has_parameters: bool, timeout: Timeout) -> Trace:
+        """What a statement may leave that goes to chosen shards as it is.
+
+        Switches: when the catalog must be loaded.
+        """
+        known = self._own if self._changed else self._knowledge.current()
+        try:
+            known = known or self._load(timeout)
+        except errors.Error:
+            return Trace.CODE  # a shard that is not asked for may be out of reach
+        return known.planner.traces.of_text(text, has_parameters)
+
+    def note(self, trace: Trace, shards: Iterable[str], *, changes: bool) -> None:
+        """Take note of a statement that ran, or failed.
 
         Args:
-            text: The statement.
-            sets: Whether it may have changed settings.
+            trace: What it may have left.
+            shards: Where.
             changes: Whether it may have changed tables.
         """
         self._now = None
-        if sets and _SETS.search(text):
-            self.may_have_set = True
-            self.made_up_settings.update(_MADE_UP.findall(text))
-        if _ISOLATES.search(text):
-            self._may_isolate = True
-        if _MOVES.search(text):
-            self._forget_settings()
-            self._moves = True
-            self._may_hide = self._may_hide or "temp" in text.lower()
+        if trace >= Trace.ANYTHING:
+            self.may_have_set = self.may_have_made_up = True
+            self._moved.update(shards)
+            self._unsure |= self._moved
         if changes:
             self._changed, self._own = True, None
         if not self.in_transaction:
             self.ended()
 
-    def note_unplanned(self, text: str, cursor: RawCursor | None) -> None:
-        """Take note of a statement that went to chosen shards, and that may not only read.
-
-        Args:
-            text: The statement.
-            cursor: One that ran it.
-        """
-        tag = ((cursor and cursor.statusmessage) or "").partition(" ")[0]
-        if tag in _HARMLESS and ";" not in text:
-            return
-        self.note(text, sets=True, changes=tag != "SELECT" or ";" in text)
+    def expose(self, shard: str) -> None:
+        """Take note that somebody has the shard's connection itself, and may use it unseen."""
+        self.note(Trace.ANYTHING, (shard,), changes=False)
+        self._exposed.add(shard)
+        self._unsure.add(shard)
 
     @property
     def changed(self) -> bool:
@@ -285,15 +311,11 @@ class OneDatabase:
     def ended(self) -> None:
         """Take note that the transaction has ended."""
         self._now = None
-        if self._moves:
-            self._forget_settings()
-            self._moves = False
+        self._unsure |= self._moved
+        self._moved.clear()
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()
-
-    def _forget_settings(self) -> None:
-        self._path_known, self._digits = False, None
 
     def mistrust(self) -> None:
         """Take note that a server does not know a name: the catalog may be too old."""
@@ -302,23 +324,11 @@ class OneDatabase:
 
     # Asked for when needed ------------------------------------------------------------------
 
-    def float_digits(self, run: Callable[[str, Callable[[], object]], object]) -> int:
-        """The session's ``extra_float_digits``.
-
-        Args:
-            run: Runs a call on a shard.
-
-        Switches: if it is not known.
-        """
-        if self._digits is None:
-            home = self._informant()
-            if home is None:
-                return 1  # a failed transaction: the statement fails, whatever it would give
-            cursor = own_cursor(home.raw)
-            run(home.shard, lambda: cursor.execute("SHOW extra_float_digits"))
-            row: Any = cursor.fetchone()
-            self._digits = int(row[0])
-        return self._digits
+    @property
+    def float_digits(self) -> int:
+        """The session's ``extra_float_digits``, as `plan` has found it."""
+        own = self._of(self.home)
+        return 1 if own is None else own.digits
 
     def now(self, run: Callable[[str, Callable[[], object]], object]) -> str:
         """The time at which the transaction began, at the home; of the statement in autocommit.
@@ -355,4 +365,17 @@ def _hiding(name: str) -> Refused:
         f"a temporary table of this session hides {name} on a shard",
         "GS410",
         "Drop it, or give it another name.",
+    )
+
+
+def _differing(bearings: Mapping[str, Bearings]) -> Refused:
+    told = "; ".join(
+        f"{shard} in {', '.join(one.path)}, with role {one.role}"
+        for shard, one in sorted(bearings.items())
+    )
+    return Refused(
+        f"the shards' sessions look for names in different places: {told}",
+        "GS410",
+        "SET search_path (or ROLE) for all of them, roll back what set it on one, or run the "
+        "statement on one shard with conn.on('...').",
     )

@@ -38,6 +38,7 @@ status = Attribute(RawConnection, "status")
 autocommit = Attribute(RawConnection, "autocommit")
 _isolation_level = Attribute(RawConnection, "isolation_level")
 _readonly = Attribute(RawConnection, "readonly")
+_info = Attribute(RawConnection, "info")
 _deferrable = Attribute(RawConnection, "deferrable")
 
 
@@ -102,6 +103,11 @@ class Physical:
     def alive(self) -> bool:
         """Whether the connection is open, as far as psycopg2 knows without asking the server."""
         return bool(closed.read(self.raw) == 0)
+
+    @property
+    def user(self) -> str:
+        """Who has connected."""
+        return str(_info.read(self.raw).user)
 
     @property
     def in_transaction(self) -> bool:

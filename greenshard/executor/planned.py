@@ -106,6 +106,7 @@ class Planned(Execution):
 
         Switches: yes.
         """
+        self.ran.add(shard)
         self.session.run({shard: call}, self.timeout)
 
     # Where ----------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ class Planned(Execution):
             errors.NotSupportedError: There are some.
         """
         plain = is_plain(self.text)
-        if plain and self.plan.may_set and isinstance(self.plan.step, Broadcast):
+        step = self.plan.step
+        if plain and isinstance(step, Broadcast) and not step.resets_catalog:
             return
         physicals = self.session.physicals
         names = shards if plain else {self.database.home, *shards}
@@ -235,6 +237,7 @@ class Planned(Execution):
         Switches: yes.
         """
         connection = connection or shard
+        self.ran.add(connection)
         sent: tuple[Any, ...] = (text,) if parameters is None else (text, parameters)
         calls = {connection: partial(cursor.execute, *sent)}
         outcome = self.session.run(calls, self.timeout, noted=self.noted)

@@ -10,7 +10,7 @@ from typing import Any
 from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answer import Answer, CountedAnswer
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies import run_plan
+from greenshard.executor.strategies import note, run_plan
 from greenshard.executor.values import plan_for, with_literals_in
 from greenshard.planner.plan import Routed
 
@@ -30,11 +30,16 @@ def run_many(e: Planned) -> Answer:
         def calls(raws: Mapping[str, RawCursor]) -> dict[str, Any]:
             return {s: partial(raw.executemany, text, split[s]) for s, raw in raws.items()}
 
-        return e.fan_out(shards, calls)
+        try:
+            return e.fan_out(shards, calls)
+        finally:
+            note(e, e.plan)
     count, status = 0, None
     for given in e.given:
         text, values, plan = plan_for(e.database, e.parts, e.text, given, e.timeout)
-        one = replace(e, plan=plan, text=text, given=values, stages=None, now=None, query=None)
+        one = replace(
+            e, plan=plan, text=text, given=values, stages=None, now=None, query=None, ran=set()
+        )
         try:
             answer = run_plan(one)
         finally:

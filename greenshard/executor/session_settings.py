@@ -27,7 +27,7 @@ FROM (
         AND name OPERATOR(pg_catalog.<>) ALL (%(not_copied)s::pg_catalog.text[])
     UNION ALL
     SELECT 2, name, pg_catalog.current_setting(name, true)
-    FROM pg_catalog.unnest(%(made_up)s::pg_catalog.text[]) AS name
+    FROM pg_catalog.unnest(%(asked)s::pg_catalog.text[]) AS name
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL
     UNION ALL
     SELECT 3, 'session_authorization', SESSION_USER::pg_catalog.text
@@ -38,18 +38,29 @@ FROM (
 Settings = tuple[tuple[str, str], ...]
 
 
-def read_settings(cursor: RawCursor, made_up: Iterable[str]) -> Settings:
+def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
     """What the session of `cursor` has set, SET LOCAL included; in the order to apply it.
 
     Args:
         cursor: One for our own queries.
-        made_up: Names of settings that PostgreSQL does not know (``app.tenant``).
+        asked: Names of settings that the statement asks for: PostgreSQL may not know them
+            (``app.tenant``), and does not list those then.
 
     Switches: yes; call it in a greenlet of the session's.
     """
-    cursor.execute(_READ, {"not_copied": list(_NOT_COPIED), "made_up": list(made_up)})
+    cursor.execute(_READ, {"not_copied": list(_NOT_COPIED), "asked": list(asked)})
     row: Any = cursor.fetchone()
     return tuple((name, value) for name, value in json.loads(row[0]))
+
+
+def is_plain(settings: Settings, user: str) -> bool:
+    """Whether a session has set nothing.
+
+    Args:
+        settings: What `read_settings` has found.
+        user: Who has connected.
+    """
+    return settings == (("session_authorization", user), ("role", "none"))
 
 
 def applying(settings: Settings) -> tuple[str, list[str]]:

@@ -13,11 +13,13 @@ from greenshard.executor.merging import merge
 from greenshard.executor.planned import Planned
 from greenshard.executor.rights import check_policies, check_rights
 from greenshard.executor.streamed_combining import stream_combined
+from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Combine,
     Gather,
+    Plan,
     Refused,
     Routed,
     Scatter,
@@ -54,9 +56,14 @@ def run_plan(e: Planned) -> Answer:
             e.database.mistrust()
         raise
     finally:
-        if plan.may_set or isinstance(step, Broadcast):
-            changes = isinstance(step, Broadcast) and step.resets_catalog
-            e.database.note(e.text, sets=plan.may_set, changes=changes)
+        note(e, plan)
+
+
+def note(e: Planned, plan: Plan) -> None:
+    """Take note of what a statement may have left."""
+    changes = isinstance(plan.step, Broadcast) and plan.step.resets_catalog
+    if changes or plan.trace >= Trace.ANYTHING:
+        e.database.note(plan.trace, e.ran, changes=changes)
 
 
 def _run(e: Planned, step: Step) -> Answer:

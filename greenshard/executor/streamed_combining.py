@@ -163,6 +163,7 @@ class _Pages:
         home = database.home if database.home in self._outlets else self.first
         settings = settings_of(e, home)
         with gatherer(e.session, home, database.connect_timeout_s, e.timeout) as held:
+            held.used_up = bool(e.plan.trace)
             batch = Batch(BEGIN)
             if settings:
                 batch.add(*applying(settings))

@@ -6,6 +6,7 @@ from types import NoneType
 from typing import Any
 
 from greenshard._driver import (
+    DriverError,
     ISQLQuote,
     RawConnection,
     RawCursor,
@@ -70,6 +71,16 @@ def _is_usual(kind: type) -> bool:
 
 
 _OWN = {kind: ((kind, ISQLQuote), adapter) for kind, adapter in own_adapters.items()}
+
+
+def are_values(parts: Parts, given: Any) -> bool:
+    """Whether parameters are values: what stands for them in the text is a literal."""
+    if given is None:
+        return True
+    try:
+        return with_literals_in(parts, given) is not None
+    except (DriverError, AttributeError, LookupError, TypeError, ValueError):
+        return False  # the statement fails, in the driver's words
 
 
 def _written(raw: RawConnection, text: str, given: Any) -> str:

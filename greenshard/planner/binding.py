@@ -31,6 +31,7 @@ from greenshard.planner._parser import (
     walk,
 )
 from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.functions import Functions
 from greenshard.planner.joining import JOIN_KINDS, joined, use
 from greenshard.planner.naming import column_name
@@ -51,7 +52,7 @@ from greenshard.planner.query import (
     is_several,
     is_star,
 )
-from greenshard.planner.relations import SYSTEM_SCHEMAS, Relations, named_as, renamed
+from greenshard.planner.relations import Relations, named_as, renamed
 from greenshard.planner.rowsets import function_alias, function_columns
 from greenshard.planner.scope import BoundColumn, Columns, Level, Source
 from greenshard.planner.tree import (

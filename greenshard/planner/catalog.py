@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from greenshard.planner.code import Code, Function, Operator, code_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Relation:
         primary_key: Its columns' names; empty if there is none.
         definition: The query of a view, from ``pg_get_viewdef``.
         security: Who may see what.
+        runs: When it runs code that may leave something in a session; see `code.Code`.
     """
 
     schema: str
@@ -82,24 +86,11 @@ class Relation:
     primary_key: tuple[str, ...] = ()
     definition: str | None = None
     security: Security = Security()
+    runs: str = ""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """What is known of the functions of one schema that share a name and these properties.
-
-    Attributes:
-        kind: ``pg_proc.prokind``: "f" function, "a" aggregate, "w" window function, "p" procedure.
-        volatility: ``pg_proc.provolatile``: "i", "s" or "v".
-    """
-
-    schema: str
-    kind: str
-    volatility: str
 
 
 @dataclass(frozen=True)
@@ -112,12 +103,23 @@ class Catalog:
         functions: By name, in every schema.
         c_collation: Whether the database's default collation sorts by code point.
         server_version: As in 180003.
+        operators: Those that are not PostgreSQL's own, by name.
+        runs_unseen: Whether casts, domains or the like, which no text needs to name, run code that
+            may leave something in a session.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     functions: Mapping[str, frozenset[Function]] = field(default_factory=dict)
     c_collation: bool = False
     server_version: int = 0
+    operators: Mapping[str, frozenset[Operator]] = field(default_factory=dict)
+    runs_unseen: bool = False
+
+    @cached_property
+    def code(self) -> Code:
+        """What a text may run."""
+        relations = ((one.name, one.kind, one.schema, one.runs) for one in self.relations.values())
+        return code_of(self.functions, relations, self.operators, unseen=self.runs_unseen)
 
     def relation(self, schema: str | None, name: str, path: Sequence[str]) -> Relation | None:
         """Find what a name in FROM means.

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name, walk
-from greenshard.planner.catalog import Catalog, Function
+from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import Function
 from greenshard.planner.tree import names_of
 
 #: Of PostgreSQL's own: what differs from shard to shard though the rows do not.

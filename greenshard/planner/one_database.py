@@ -12,6 +12,7 @@ from greenshard.planner._parser import Message, ParserError, TokenKind, parse, s
 from greenshard.planner.binding import Binder
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import Trace
 from greenshard.planner.functions import Functions, calls, name_of
 from greenshard.planner.nodes import copy
 from greenshard.planner.now import replace_now
@@ -31,17 +32,20 @@ from greenshard.planner.plan import (
     Scatter,
     Sql,
     Step,
+    Value,
 )
 from greenshard.planner.problem import Problem
 from greenshard.planner.query import Query
 from greenshard.planner.reading import only_reads
 from greenshard.planner.refusing import reasons
 from greenshard.planner.rights import filterings, readings
+from greenshard.planner.settings import settings_asked
 from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.traces import Traces
 from greenshard.planner.tree import unwrap
-from greenshard.planner.utilities import may_set, plan_utility
+from greenshard.planner.utilities import plan_utility
 from greenshard.planner.views import PathBound, put_views, unqualify_columns, view_tells_time
 from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.whole_views import WholeViews
@@ -64,6 +68,7 @@ class Planner:
     def __init__(self, cluster: Cluster, catalog: Catalog) -> None:
         self._cluster = cluster
         self._catalog = catalog
+        self.traces = Traces(catalog.code)
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
 
     def _plan(self, text: str, has_parameters: bool, path: tuple[str, ...]) -> Plan:
@@ -84,11 +89,12 @@ class Planner:
         if isinstance(statements, Refused):
             return Plan(statements)
         reads = only_reads(translation.text, statements)
+        trace = self.traces.of(statements)
         if len(statements) != 1:
-            return Plan(_plan_several(text, statements), reads=reads, may_set=not reads)
+            return Plan(_plan_several(text, statements), reads=reads, trace=trace)
         one = _OneStatement(self._cluster, self._catalog, text, translation, path)
         try:
-            return one.plan(statements[0], reads)
+            return one.plan(statements[0], reads, trace)
         except RecursionError:
             return Plan(Refused(_TOO_DEEP, "GS410", _ON), reads=reads)
 
@@ -113,13 +119,12 @@ class _OneStatement:
         self._refusals: tuple[Refusal, ...] = ()
         self._tables: tuple[str, ...] = ()
         self._policies: tuple[Filtering, ...] = ()
+        self._settings: tuple[Value, ...] | None = ()
         self._reads = False
 
-    def plan(self, raw: Any, reads: bool) -> Plan:
+    def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
-        kind, _ = unwrap(raw.stmt)
         step = plan_utility(self._text, raw.stmt)
-        sets = may_set(raw.stmt)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
         if step is None:
@@ -129,10 +134,11 @@ class _OneStatement:
                 step = self._explain(inner)
             elif kind == "select_stmt":
                 step = self._select(inner, changed)
-                sets = isinstance(step, Broadcast)
             else:
                 step = self._write(kind, inner, raw, changed)
-        return Plan(step, self._refusals, reads, sets, self._tables, self._policies)
+        return Plan(
+            step, self._refusals, reads, trace, self._tables, self._policies, self._settings
+        )
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""
@@ -187,6 +193,7 @@ class _OneStatement:
                 {f"{t.relation.schema}.{t.relation.name}" for t in candidate.tables if not t.system}
             )
         )
+        self._settings = settings_asked(candidate.roots, self._translation)
         found = [
             *problems,
             *objections(candidate.roots, self._functions, sharded=bool(candidate.sharded)),

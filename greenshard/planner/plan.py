@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from greenshard.planner.code import Trace
+
 if TYPE_CHECKING:
     from greenshard.cluster import Placement
 
@@ -382,14 +384,17 @@ class Plan:
         step: What to do.
         refusals: Why cheaper strategies could not be taken.
         reads: Whether the statement certainly only reads.
-        may_set: Whether it may change the session's settings.
+        trace: What it may leave in the sessions that run it.
         tables: The declared tables that it names, qualified, for messages.
         policies: Those that must not apply to who runs it.
+        settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
+            if it computes one.
     """
 
     step: Step
     refusals: tuple[Refusal, ...] = ()
     reads: bool = True
-    may_set: bool = False
+    trace: Trace = Trace.NOTHING
     tables: tuple[str, ...] = ()
     policies: tuple[Filtering, ...] = ()
+    settings: tuple[Value, ...] | None = ()

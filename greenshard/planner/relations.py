@@ -17,12 +17,11 @@ from typing import Any
 
 from greenshard.cluster import Cluster, Sharded
 from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.problem import Problem
 from greenshard.planner.query import Table
 from greenshard.planner.scope import BoundColumn, Columns, Source
 from greenshard.planner.whole_views import WholeView
-
-SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 
 class Relations:

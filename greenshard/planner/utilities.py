@@ -12,9 +12,9 @@ from typing import Any
 from greenshard.planner.plan import Anywhere, Broadcast, Refused, Sql, Step
 from greenshard.planner.tree import unwrap
 
-_SETTING = {"variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt"}
 _KEEPS_CATALOG = {
-    *_SETTING, "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
+    "variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt",
+    "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
     "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
     "refresh_mat_view_stmt", "deallocate_stmt",
 }  # fmt: skip
@@ -70,11 +70,10 @@ def plan_utility(text: str, node: Any) -> Step | None:
     return Broadcast(
         Sql(text),
         answer_of_one=True,
-        resets_catalog=kind not in _KEEPS_CATALOG,
+        resets_catalog=not keeps_catalog(node),
     )
 
 
-def may_set(node: Any) -> bool:
-    """Whether a statement may change the session's settings, or undo a change."""
-    kind, _ = unwrap(node)
-    return kind in _SETTING
+def keeps_catalog(node: Any) -> bool:
+    """Whether a utility statement leaves tables, functions and the like as they are."""
+    return unwrap(node)[0] in _KEEPS_CATALOG

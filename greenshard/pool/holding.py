@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greenshard import _green
-from greenshard._driver import Attribute, DriverError, RawConnection, RawCursor
+from greenshard._driver import Attribute, DriverError, RawConnection
+from greenshard.executor.bearings import Bearings
 from greenshard.executor.physical import Physical, autocommit, has_characteristics
+from greenshard.executor.renewal import make_new
 
 #: Seconds that a server may take to end a session that was closed.
 _END_S = 1.0
@@ -26,13 +28,13 @@ class Holding:
 
     Attributes:
         physicals: Its connections, by the shard's name.
-        path: The search path of its sessions, once it is known.
+        bearings: Those of its sessions, once they are known.
         compared: Those of which no two were found to be to the same database.
         type_names, oids_there: What sessions know of the shards' types.
     """
 
     physicals: dict[str, Physical] = field(default_factory=dict)
-    path: tuple[str, ...] | None = None
+    bearings: Bearings | None = None
     compared: Mapping[str, Physical] = field(default_factory=dict)
     type_names: dict[tuple[str, int], str] = field(default_factory=dict)
     oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)
@@ -85,7 +87,7 @@ def renew(physical: Physical, encoding: str) -> None:
     RawConnection.set_session(raw, **default, autocommit=True)  # type: ignore[arg-type]
     if _encoding.read(raw) != encoding:
         RawConnection.set_client_encoding(raw, encoding)
-    RawCursor(raw).execute("DISCARD ALL")
+    make_new(raw)
     if not _parameter(raw, "DateStyle").startswith("ISO"):
         RawConnection.reset(raw)  # psycopg2 cannot read dates in another style
         RawConnection.set_session(raw, **default)  # type: ignore[arg-type]

@@ -11,13 +11,19 @@ from greenshard.executor.opening import Opening
 from greenshard.executor.physical import Physical
 from greenshard.executor.portals import end_all_portals
 from greenshard.executor.session import Session
+from greenshard.planner.code import Trace
 from greenshard.pool.process import end_session
 from greenshard.pool.supply import Supply
-from greenshard.pool.traces import may_leave_traces
 
 if TYPE_CHECKING:
+    from greenshard.cursor import Cursor
+    from greenshard.executor.bearings import Bearings
+    from greenshard.executor.one_database import OneDatabase
     from greenshard.pool.process import Process
     from greenshard.pool.slot import Lease
+
+#: Of a union: longer texts, and more of them, are taken to leave anything.
+_LONGEST, _MOST_TEXTS = 10_000, 1_000
 
 _encoding = Attribute(RawConnection, "encoding")
 _notices = Attribute(RawConnection, "notices")
@@ -43,9 +49,10 @@ class PooledConnection(Connection):
     _process: Process
     _lease: Lease
     _given_back = True
-    _traces = False
+    _trace = Trace.NOTHING
     _in_block = False
     _chosen: dict[str, Any]
+    _texts: set[tuple[str, bool]]
 
     @classmethod
     def of(cls, process: Process, lease: Lease, home: Physical, supply: Supply) -> PooledConnection:
@@ -54,11 +61,12 @@ class PooledConnection(Connection):
         connection._process, connection._lease = process, lease
         connection._home, connection._supply = home, supply
         connection._chosen = {}
+        connection._texts = set()
         connection._opening = process.opening
         connection.__init__()  # type: ignore[misc]
-        path = supply.holding.path
-        if connection._database is not None and path is not None:
-            connection._database.path = path
+        bearings = supply.holding.bearings
+        if connection._database is not None and bearings is not None:
+            connection._database.bearings = bearings
         connection._given_back = False
         return connection
 
@@ -95,12 +103,25 @@ class PooledConnection(Connection):
 
     # What must be undone afterwards ---------------------------------------------------------
 
-    def _note(self, text: str | bytes | None) -> None:
-        if not self._traces:
-            self._traces = may_leave_traces(text)
+    def _trace_of(self, text: str | None, has_parameters: bool, cursor: Cursor) -> Trace:
+        """Of a union, what a text may leave is found out when the connection is given back."""
+        if self._database is not None:
+            return super()._trace_of(text, has_parameters, cursor)
+        if text is None or len(text) > _LONGEST or len(self._texts) >= _MOST_TEXTS:
+            trace = Trace.CODE
+        else:
+            self._texts.add((text, has_parameters))
+            trace = Trace.NOTHING
+        self._note(trace, cursor)
+        return trace
+
+    def _note(self, trace: Trace, cursor: Cursor) -> None:
+        if cursor.name is not None and cursor.withhold:  # it outlives its transaction
+            trace = max(trace, Trace.ANYTHING)
+        self._trace = max(self._trace, trace)
 
     def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
-        self._traces = True
+        self._trace = max(self._trace, Trace.ANYTHING)
         return super()._over_one(name, *args, switches=switches)
 
     def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
@@ -172,9 +193,16 @@ class PooledConnection(Connection):
     def _renew(self, session: Session) -> None:
         database = self._database
         if database is not None:
-            self._supply.holding.path = None if self._traces else database.path
+            self._supply.holding.bearings = self._bearings(database)
         end_all_portals(session)
-        self._supply.renew(session, traces=self._traces)
+        self._supply.renew(session, self._trace, self._texts)
+
+    def _bearings(self, database: OneDatabase) -> Bearings | None:
+        """Those that the sessions will have when they are given back, if they are known."""
+        if self._trace < Trace.ANYTHING:
+            return database.bearings
+        # They are made as good as new, and have what new ones have, if the schemas are the same.
+        return self._supply.holding.bearings if self._trace < Trace.CODE else None
 
     def __del__(self) -> None:
         if not self._given_back:

@@ -19,6 +19,7 @@ from greenshard._driver import Dsn
 from greenshard.executor.gatherer import name_of, prepare
 from greenshard.executor.portals import end_all_portals
 from greenshard.executor.session import Session
+from greenshard.pool.codes import Codes
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
 from greenshard.pool.policy import Policy
@@ -52,6 +53,7 @@ class Process:
         lock: Held for each look at the state, and for each change. Nothing in it switches
             greenlets, so that a greenlet never finds it held by another one of its thread.
         encoding: The client encoding of all connections, once there was one.
+        codes: What the shards of a union may run.
         sessions: The sessions of the leases that there are.
     """
 
@@ -79,6 +81,7 @@ class Process:
         self.encoding: str | None = None
         self.sessions: dict[Lease, Session] = {}
         self.dropped: deque[Lease] = deque()
+        self.codes = Codes()
         self._holdings: dict[Slot, Holding] = {}
         self._successors: dict[int, Process] = {}
         self._housekeeper = Housekeeper(self)

@@ -13,9 +13,13 @@ from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import End, FanOut, Job
 from greenshard.executor.gatherer import name_of
 from greenshard.executor.identity import identify
+from greenshard.executor.outside import read_outside
 from greenshard.executor.physical import Physical
+from greenshard.executor.renewal import forget_sequences
 from greenshard.executor.session import Session
+from greenshard.planner.code import Trace
 from greenshard.pool import report
+from greenshard.pool.codes import Texts
 from greenshard.pool.holding import renew, restore, share_encoding, with_news
 from greenshard.pool.shard import Down, Step
 from greenshard.pool.slot import Lease
@@ -30,6 +34,9 @@ _CHECK_S = 1.0
 _OPEN_GRACE_S = 0.5
 #: Seconds that a connection whose renewal did not end in time gets to end.
 _RENEW_GRACE_S = 0.1
+#: Likewise, if its server is first asked what code there is: a session that was closed in the midst
+#: of that would still count there when its slot is another's.
+_ASK_GRACE_S = 1.0
 
 
 class Supply:
@@ -231,7 +238,7 @@ class Supply:
         physical = self.holding.physicals.pop(name, None)
         if physical is not None:
             physical.discard()
-            self.holding.path = None  # the next session may have another
+            self.holding.bearings = None  # the next session may have another
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 
@@ -286,12 +293,13 @@ class Supply:
 
     # Giving back ----------------------------------------------------------------------------
 
-    def renew(self, session: Session, *, traces: bool) -> None:
+    def renew(self, session: Session, trace: Trace, texts: Texts) -> None:
         """Make the connections as good as new; those that cannot be made so are closed.
 
         Args:
             session: The session that ends; the caller has taken it.
-            traces: Whether statements may have left something in the sessions.
+            trace: What statements may have left in the sessions, as far as that is known.
+            texts: Others, of which the code on each shard tells.
 
         Raises:
             BaseException: What arrived from outside meanwhile. All is done nevertheless.
@@ -299,34 +307,45 @@ class Supply:
         Switches: if something must be sent or closed.
         """
         session.physicals = {}
-        jobs = self._renewing(traces=traces)
+        jobs, asks = self._renewing(trace, texts)
         try:
             if jobs:
-                fanout = FanOut(jobs, _RENEW_GRACE_S, tolerant=True, cancellable=False)
+                grace_s = _ASK_GRACE_S if asks else _RENEW_GRACE_S
+                fanout = FanOut(jobs, grace_s, tolerant=True, cancellable=False)
                 fanout.run(session.grace_s)
         finally:
             for job in jobs:
                 if job.end is not End.DONE:
                     self.lose(job.shard)
 
-    def _renewing(self, *, traces: bool) -> list[Job]:
-        """What must be sent; forgets connections that broke."""
-        jobs = []
+    def _renewing(self, trace: Trace, texts: Texts) -> tuple[list[Job], bool]:
+        """What must be sent, and whether a server must be asked; forgets what broke."""
+        jobs, asks = [], False
         encoding = self._process.encoding or ""
+        codes = self._process.codes
+        if trace is Trace.CODE:
+            codes.forget()
         for name, physical in tuple(self.holding.physicals.items()):
             if not physical.alive:
                 self.lose(name)
                 continue
-            if not restore(physical, encoding) or (traces and name in self._lease.used):
-                call = partial(self._renew, physical, encoding, traces=traces)
-                jobs.append(Job(name, call, physical))
-        return jobs
+            used = name in self._lease.used
+            left = codes.trace(name, texts, trace) if used else Trace.NOTHING
+            if not restore(physical, encoding) or left is not Trace.NOTHING:
+                jobs.append(Job(name, partial(self._renew, physical, left, texts), physical))
+                asks = asks or left is None
+        return jobs, asks
 
-    def _renew(self, physical: Physical, encoding: str, *, traces: bool) -> None:
+    def _renew(self, physical: Physical, left: Trace | None, texts: Texts) -> None:
+        encoding = self._process.encoding or ""
         if physical.in_transaction:
             physical.roll_back()
-        if traces or not restore(physical, encoding):
+        if left is None:
+            left = self._process.codes.ask(physical, texts)
+        if left >= Trace.ANYTHING or not restore(physical, encoding):
             renew(physical, encoding)
+        elif left is Trace.COUNT:
+            read_outside(physical, lambda one: forget_sequences(one.raw))
 
 
 class Loan:

@@ -13,6 +13,7 @@ from gevent import monkey
 
 from greenshard.executor.fanout import FanOut
 from greenshard.merge.concatenation import Concatenation
+from greenshard.planner.code import Trace
 from greenshard.pool.process import Process
 from greenshard.pool.supply import Supply
 from greenshard.transaction import commit
@@ -125,7 +126,10 @@ def lost_row(scene, patch, ending):
 def kept_setting(scene, patch, ending):
     """A connection that is given back as it is."""
     renew = Supply.renew
-    patch.setattr(Supply, "renew", lambda self, session, traces: renew(self, session, traces=False))
+    kept = Trace.NOTHING
+    patch.setattr(
+        Supply, "renew", lambda self, session, *_: renew(self, session, kept, frozenset())
+    )
 
 
 def ended_sessions(scene, patch, ending):

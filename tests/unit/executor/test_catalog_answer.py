@@ -6,13 +6,14 @@ import pytest
 
 from greenshard import errors
 from greenshard.executor import catalog
+from greenshard.executor.outside import understood
 
 
 @pytest.mark.parametrize("answer", [b"\xff", b"{", b"[]", b"5", b'{"system": 7}', "text", None])
 def test_answer_about_the_catalog_that_makes_no_sense_is_the_shards_failure(answer):
     with (
         pytest.raises(errors.OperationalError, match=r"shard s1: .* cannot be read") as caught,
-        catalog._understood("s1"),
+        understood("s1"),
     ):
         catalog._catalog(json.loads(bytes(answer)))
     assert caught.value.shard == "s1"

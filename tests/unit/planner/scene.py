@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
-from greenshard.planner.catalog import Catalog, Column, Function, Relation, Security
+from greenshard.planner.catalog import Catalog, Column, Relation, Security
+from greenshard.planner.code import HARMLESS, RUNNING, Function
 from greenshard.planner.one_database import Planner
 
 PATH = ("pg_catalog", "public")
@@ -316,10 +317,13 @@ def _functions() -> dict[str, frozenset[Function]]:
     functions: dict[str, set[Function]] = {}
     for (kind, volatility), names in _FUNCTIONS.items():
         for name in names.split():
-            functions.setdefault(name, set()).add(Function("pg_catalog", kind, volatility))
+            leaves = name in RUNNING or (volatility == "v" and name not in HARMLESS)
+            functions.setdefault(name, set()).add(Function("pg_catalog", kind, volatility, leaves))
     own = {"twice": ("f", "i"), "order_count": ("f", "s"), "touch": ("f", "v"), "total": ("a", "i")}
     for name, properties in own.items():
-        functions.setdefault(name, set()).add(Function("public", *properties))
+        functions.setdefault(name, set()).add(
+            Function("public", *properties, leaves=name != "total")
+        )
     return {name: frozenset(found) for name, found in functions.items()}
 
 

@@ -1,0 +1,133 @@
+"""What code the servers run for a statement, as far as it may leave something in the session.
+
+A session is as good as new after code that only computes; after code that may set, lock, prepare or
+count something, nobody knows. PostgreSQL's own functions are known. Of the others, those in C that
+are not VOLATILE only compute (it takes a superuser to make one: they are those of extensions); any
+other may do anything, whatever its name, and so may what runs it unseen: a view, trigger, rule,
+policy, default, constraint or index of a relation, an operator, a cast, a domain.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+#: Schemas that are PostgreSQL's own.
+SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
+
+_COMPUTING = """
+    array_sample array_shuffle bernoulli clock_timestamp current_query gen_random_bytes
+    gen_random_uuid gen_salt pg_advisory_xact_lock pg_advisory_xact_lock_shared
+    pg_blocking_pids pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
+    pg_database_size pg_indexes_size pg_is_in_recovery pg_last_wal_receive_lsn
+    pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_lock_status
+    pg_notification_queue_usage pg_notify pg_partition_ancestors pg_partition_tree
+    pg_relation_size pg_safe_snapshot_blocking_pids pg_sequence_last_value pg_sleep
+    pg_sleep_for pg_sleep_until pg_table_size pg_tablespace_size pg_total_relation_size
+    pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_xact_status random
+    random_normal suppress_redundant_updates_trigger system timeofday tsvector_update_trigger
+    tsvector_update_trigger_column txid_status unique_key_recheck uuid_generate_v1
+    uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7 RI_FKey_cascade_del RI_FKey_cascade_upd
+    RI_FKey_check_ins RI_FKey_check_upd RI_FKey_noaction_del RI_FKey_noaction_upd
+    RI_FKey_restrict_del RI_FKey_restrict_upd RI_FKey_setdefault_del RI_FKey_setdefault_upd
+    RI_FKey_setnull_del RI_FKey_setnull_upd
+"""
+_QUERYING = """
+    database_to_xml database_to_xml_and_xmlschema database_to_xmlschema schema_to_xml
+    schema_to_xml_and_xmlschema schema_to_xmlschema table_to_xml table_to_xml_and_xmlschema
+    table_to_xmlschema
+"""
+#: VOLATILE functions that leave nothing in their session: PostgreSQL's own, and in C of extensions.
+HARMLESS = frozenset(_COMPUTING.split())
+#: PostgreSQL's own that are not VOLATILE, and run a query that they are given or make.
+RUNNING = frozenset(_QUERYING.split())
+#: What only counts: afterwards the session has a `lastval()`, and nothing else.
+COUNTING = "nextval"
+
+
+class Trace(IntEnum):
+    """What a statement may leave in its session; of several the largest counts."""
+
+    NOTHING = 0
+    COUNT = 1  # a session's `lastval()` and `currval()`
+    ANYTHING = 2  # settings, locks, temporary tables, ...
+    CODE = 3  # and there may be other tables, functions, triggers from now on
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What is known of the functions of one schema that share a name and these properties.
+
+    Attributes:
+        kind: ``pg_proc.prokind``: "f" function, "a" aggregate, "w" window function, "p" procedure.
+        volatility: ``pg_proc.provolatile``: "i", "s" or "v".
+        leaves: Whether it may leave something in its session, or is not known to do nothing else
+            than to compute.
+    """
+
+    schema: str
+    kind: str
+    volatility: str
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Operators of one schema that share a name and are not PostgreSQL's own.
+
+    Attributes:
+        takes_builtin: Whether the types of both sides are PostgreSQL's own: it may then be the one
+            that is meant where no type of the user's is in sight.
+        leaves: As in `Function`.
+    """
+
+    schema: str
+    takes_builtin: bool
+    leaves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What may be run, by names alone: whatever the search path, the answer is the same.
+
+    Attributes:
+        functions: By name, in every schema.
+        relations: For each name of a relation, in any schema, when such a one runs code that may
+            leave something: a letter for each of "r" reading, "i" inserting, "u" updating, "d"
+            deleting; and "n" if inserting counts (`COUNTING`), and does nothing else.
+        operators: Names of operators whose functions may leave something.
+        unseen: Whether what no text needs to name may leave something.
+    """
+
+    functions: Mapping[str, frozenset[Function]]
+    relations: Mapping[str, str]
+    operators: frozenset[str]
+    unseen: bool
+
+
+def code_of(
+    functions: Mapping[str, frozenset[Function]],
+    relations: Iterable[tuple[str, str, str, str]],
+    operators: Mapping[str, frozenset[Operator]],
+    *,
+    unseen: bool,
+) -> Code:
+    """What a text may run.
+
+    Args:
+        functions: By name.
+        relations: Name, kind (``pg_class.relkind``), schema, and what it runs itself.
+        operators: By name, those that are not PostgreSQL's own.
+        unseen: See `Code`.
+    """
+    runs: defaultdict[str, set[str]] = defaultdict(set)
+    for name, kind, schema, letters in relations:
+        runs[name].update(letters)
+        # A write to a view is one to another table. Of PostgreSQL's own, pg_settings sets.
+        if kind == "v" or schema in SYSTEM_SCHEMAS:
+            runs[name].update("iud")
+    leaving = {name for name, found in operators.items() if any(one.leaves for one in found)}
+    merged = {name: "".join(sorted(letters)) for name, letters in runs.items()}
+    return Code(functions, merged, frozenset(leaving), unseen)

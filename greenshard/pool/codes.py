@@ -1,0 +1,68 @@
+"""What the shards of a union may run for a statement; each is asked once a minute.
+
+A declared cluster has a catalog, and every plan tells what its statement may leave. A union has
+none. So the texts of a lease are kept, and when it ends, the code that each shard has tells what
+they may have left in its session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set as AbstractSet
+
+from greenshard._driver import DriverError
+from greenshard.executor.code import read_code
+from greenshard.executor.outside import read_outside
+from greenshard.executor.physical import Physical
+from greenshard.planner.code import Trace
+from greenshard.planner.traces import Traces
+
+#: How old it may be, in seconds: another process may have changed it.
+_OLDEST_S = 60.0
+
+#: Statements, each with whether it had parameters.
+Texts = AbstractSet[tuple[str, bool]]
+
+
+class Codes:
+    """The code of each shard, by name; for all connections of a pool."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Traces]] = {}
+        self._asking: set[str] = set()
+
+    def forget(self) -> None:
+        """Take note that it may have changed."""
+        self._known.clear()
+
+    def trace(self, shard: str, texts: Texts, least: Trace = Trace.NOTHING) -> Trace | None:
+        """What texts may have left in a shard's session; None if the shard must be asked.
+
+        Args:
+            shard: Its name.
+            texts: Statements that may have run there.
+            least: What others have left.
+        """
+        if not texts or least >= Trace.ANYTHING:
+            return least
+        loaded_at, traces = self._known.get(shard, (0.0, None))
+        if traces is not None and time.monotonic() < loaded_at + _OLDEST_S:
+            return max(least, *(traces.of_text(*each) for each in texts))
+        # While one asks, a new session is sooner to be had for the others.
+        return Trace.ANYTHING if shard in self._asking else None
+
+    def ask(self, physical: Physical, texts: Texts) -> Trace:
+        """The same, of a connection in no transaction, after asking its server.
+
+        Switches: yes.
+        """
+        shard = physical.shard
+        self._asking.add(shard)
+        try:
+            code = read_outside(physical, read_code)
+        except DriverError:
+            return Trace.ANYTHING  # who may not read the catalog can still be given a new session
+        finally:
+            self._asking.discard(shard)
+        self._known[shard] = (time.monotonic(), Traces(code))
+        return self.trace(shard, texts) or Trace.NOTHING

@@ -1,0 +1,270 @@
+"""A search path that code has moved unseen: answers are of one place, or there is an error."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+
+import psycopg2
+import pytest
+
+import greenshard
+from greenshard.executor import one_database
+from greenshard.planner.code import Trace
+from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
+
+TABLES = {
+    "t": greenshard.Sharded("id"),
+    "b.t": greenshard.Sharded("id"),
+    **dict.fromkeys(
+        ["triggered", "late", "defaulted", "checked", "indexed", "made"], greenshard.Sharded("id")
+    ),
+}
+QUERIES = {
+    "gather": ("SELECT string_agg(DISTINCT v, ',' ORDER BY v) FROM t", None),
+    "combine": ("SELECT min(v), count(*) FROM t", None),
+    "concatenate": ("SELECT v FROM t", None),
+    "route": ("SELECT v FROM t WHERE id = %s", (7,)),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(greenshard_shards):
+    with greenshard_shards.databases() as dsns:
+        shards = {"s0": dsns["s0"], "s1": dsns["s1"]}
+        for dsn in shards.values():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute(SCHEMA)
+        cluster = greenshard.Cluster(shards, TABLES)
+        with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
+            for n in range(20):
+                cur.execute("INSERT INTO t VALUES (%s, %s)", (n, f"a{n}"))
+                cur.execute("INSERT INTO b.t VALUES (%s, %s)", (n, f"b{n}"))
+            conn.commit()
+        yield cluster
+
+
+@pytest.fixture
+def conn(cluster):
+    with contextlib.closing(greenshard.connect(cluster)) as connection:
+        yield connection
+
+
+def ask(conn, text, args=None):
+    cur = conn.cursor()
+    cur.execute(text, args)
+    return cur.fetchall()
+
+
+def check(conn, names=tuple(QUERIES)):
+    """Answers are those of the schema in which all shards look for t, or there is an error."""
+    answers = []
+    for name in names:
+        text, args = QUERIES[name]
+        try:
+            answers.append((name, ask(conn, text, args)))
+        except greenshard.NotSupportedError:
+            answers.append((name, None))
+    paths = {ask_on(conn, shard, "SHOW search_path")[0][0] for shard in conn.shards}
+    for name, answer in answers:
+        if len(paths) > 1:
+            assert answer is None, (name, paths)
+        else:
+            schema = "b" if "b, " in paths.pop() else "a"
+            assert answer is not None
+            assert answer == expected(schema, name) or sorted(answer) == expected(schema, name)
+            paths = {schema + ", " if schema == "b" else ""}
+
+
+def expected(schema, name):
+    values = [f"{schema}{n}" for n in range(20)]
+    return {
+        "gather": [(",".join(sorted(values)),)],
+        "combine": [(min(values), 20)],
+        "concatenate": sorted((v,) for v in values),
+        "route": [(f"{schema}7",)],
+    }[name]
+
+
+def ask_on(conn, shard, text):
+    return ask_with(conn.on(shard).cursor(), text)
+
+
+def ask_with(cur, text):
+    cur.execute(text)
+    return cur.fetchall()
+
+
+def run(conn, text, shards=None):
+    """Run a statement on shards, or as the planner says; whether it ran at all."""
+    try:
+        if shards is None:
+            conn.cursor().execute(text)
+        else:
+            conn.on(shards).cursor().execute(text)
+    except greenshard.NotSupportedError:
+        return False
+    except greenshard.Error:
+        conn.rollback()
+    return True
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_is_known(conn, place):
+    database = conn._database
+    trace = database.trace_of(PLACES[place], False, None)
+    assert trace is Trace.COUNT if place.startswith("lastval") else trace >= Trace.ANYTHING
+
+
+@pytest.mark.parametrize("text", CLEAN)
+def test_clean_statements_are_known(conn, text):
+    assert conn._database.trace_of(text, False, None) is Trace.NOTHING
+
+
+def test_policies_count(conn):
+    assert conn._database.trace_of("SELECT * FROM guarded", False, None) is Trace.ANYTHING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE DOMAIN odd AS int CHECK (quiet(VALUE) = 1)",
+        "CREATE CAST (point AS int) WITH FUNCTION to_odd(point)",
+        "CREATE OPERATOR = (LEFTARG = point, RIGHTARG = int, FUNCTION = odd_equal)",
+    ],
+)
+def test_what_no_text_names_counts_for_all(conn, change):
+    cur = conn.on("s0").cursor()
+    cur.execute(
+        "CREATE FUNCTION odd_equal(point, int) RETURNS bool LANGUAGE sql AS 'SELECT true';"
+        "CREATE FUNCTION to_odd(point) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    assert conn._database.trace_of("SELECT 1", False, None) is Trace.NOTHING
+    cur.execute(change)
+    assert conn._database.trace_of("SELECT 1", False, None) is Trace.ANYTHING
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("autocommit", [False, True], ids=["transaction", "autocommit"])
+def test_answers_after_it_moved_on_one_shard(conn, place, autocommit):
+    conn.autocommit = autocommit
+    check(conn)
+    run(conn, PLACES[place], "s1")
+    check(conn)
+    conn.commit()  # a deferred trigger has moved it now
+    check(conn)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_answers_after_it_moved_on_all_shards(conn, place):
+    if run(conn, PLACES[place]):
+        check(conn, ["gather"])
+    run(conn, PLACES[place], ["s0", "s1"])
+    check(conn)
+    conn.rollback()
+    check(conn)
+
+
+def test_rollback_to_a_savepoint_moves_it_back(conn):
+    conn.cursor().execute("SAVEPOINT s")
+    run(conn, PLACES["a call"], "s1")
+    check(conn, ["route"])
+    conn.cursor().execute("ROLLBACK TO s")
+    check(conn)
+
+
+def test_named_cursor_runs_code_when_it_is_fetched_from(conn):
+    cur = conn.on("s1").cursor("c")
+    cur.itersize = 1
+    cur.execute("SELECT CASE WHEN n = 3 THEN evil(1) END FROM generate_series(1, 5) AS n")
+    cur.fetchone()
+    check(conn, ["route"])
+    cur.fetchmany(4)
+    check(conn)
+
+
+@pytest.mark.parametrize("how", ["executemany", "callproc", "reset", "native"])
+def test_other_ways_to_run_code(conn, how):
+    check(conn)
+    if how == "executemany":
+        conn.cursor().executemany("INSERT INTO triggered VALUES (%s, 1)", [(1,), (2,), (3,)])
+    elif how == "callproc":
+        conn.on("s0").cursor().callproc("evil", (1,))
+    elif how == "reset":
+        conn.cursor().execute("SET search_path = b, public")
+        check(conn)
+        conn.reset()
+    else:
+        with conn.on("s1"):
+            conn.get_native_connection()
+        raw = conn._session.physical("s1").raw
+        psycopg2.extensions.cursor(raw).execute("SET search_path = b, public")
+        check(conn)
+        conn.cursor().execute("SET search_path = b, public")
+    check(conn)
+
+
+def test_setting_that_code_has_made_up_is_there_where_rows_are_gathered(conn):
+    for shard in conn.shards:
+        run(conn, "SELECT set_config('app.tenant', 'a7', false) FROM over_it", shard)
+    conn.cursor().execute("SET search_path = public")
+    run(conn, "SELECT evil(1)", list(conn.shards))
+    conn.cursor().execute("SET search_path = public")
+    for name, args in [("'app.tenant'", None), ("%s", ("app.tenant",))]:
+        text = f"SELECT count(DISTINCT v), current_setting({name}) FROM t WHERE v <> 'a7'"
+        assert ask(conn, text, args) == [(19, "other")]
+    with pytest.raises(greenshard.NotSupportedError, match="computes the name of a setting"):
+        ask(conn, "SELECT count(DISTINCT v), current_setting('app.' || 'tenant') FROM t")
+
+
+def test_gathering_session_keeps_nothing(conn):
+    """A function declared IMMUTABLE runs there too."""
+    for _ in range(2):
+        assert ask(conn, "SELECT count(DISTINCT v), quiet(1) FROM t") == [(20, 1)]
+        (beside,) = conn._session.beside.values()
+        cur = psycopg2.extensions.cursor(beside.raw)
+        cur.execute("SHOW search_path")
+        assert "b" not in cur.fetchone()[0].split(", ")
+
+
+def test_plans_ask_nothing_after_clean_statements(conn, monkeypatch):
+    asked = []
+    ask_bearings = one_database.ask_bearings
+    monkeypatch.setattr(
+        one_database, "ask_bearings", lambda *args: asked.append(1) or ask_bearings(*args)
+    )
+    for text in CLEAN:
+        run(conn, text)
+        conn.commit()
+    assert len(asked) == 1
+    conn.cursor().execute("SET TimeZone = 'UTC'")
+    run(conn, CLEAN[0])
+    assert len(asked) == 2
+
+
+def steps(rand, conn):
+    """A statement or an end of a transaction, at random."""
+    yield rand.choice(
+        [
+            lambda: run(conn, PLACES[rand.choice(list(PLACES))], rand.choice(conn.shards)),
+            lambda: run(conn, PLACES[rand.choice(list(PLACES))], list(conn.shards)),
+            lambda: run(conn, PLACES[rand.choice(list(PLACES))]),
+            lambda: run(conn, rand.choice(CLEAN)),
+            lambda: run(conn, rand.choice(CLEAN), rand.choice(conn.shards)),
+            lambda: run(conn, "SET search_path = public"),
+            lambda: run(conn, "DISCARD ALL"),
+            conn.commit,
+            conn.rollback,
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_sequence_of_statements(cluster, seed):
+    rand = random.Random(seed)
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        conn.autocommit = rand.random() < 0.3
+        for _ in range(25):
+            for step in steps(rand, conn):
+                step()
+            check(conn, rand.sample(list(QUERIES), 2))
