@@ -48,6 +48,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         "timeout": 2.0,  # seconds that a request waits for one
         "call_timeout": 5.0,  # and that a statement may take
     }
+    app.config["MAX_CONTENT_LENGTH"] = 64 * 1024  # bytes of a form; more is refused with 413
     app.config.from_mapping(config or {})
     app.url_map.converters["code"] = Code
     db.init_app(app)
@@ -62,9 +63,17 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def refuse_other_sites() -> None:
-    """Refuse a form that a page of another site sent."""
+    """Refuse what a page of another site sent, also of one under the same domain.
+
+    Browsers tell with Sec-Fetch-Site; those before 2023 only with Origin, and not always. What
+    sends neither is no browser, and carries no one's session.
+    """
+    if request.method in {"GET", "HEAD", "OPTIONS"}:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if request.method == "POST" and origin not in (None, request.host_url.rstrip("/")):
+    own = request.host_url.rstrip("/")
+    if site not in {None, "same-origin", "none"} or origin not in {None, own}:
         abort(403)
 
 

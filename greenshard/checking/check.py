@@ -23,6 +23,7 @@ from greenshard.checking.tables import (
     read_relations,
     undeclared,
 )
+from greenshard.checking.types import compare_types, read_types
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
 from greenshard.connection import Connection
 
@@ -55,6 +56,7 @@ def check(
     servers = read_servers(conn)
     report.servers = {shard: str(server) for shard, server in servers.items()}
     report.findings += compare_servers(servers)
+    report.findings += compare_types(read_types(conn), conn.shards)
     relations = read_relations(conn)
     report.findings += missing_tables(cluster, relations)
     encodings = {shard: server.encoding for shard, server in servers.items()}

@@ -20,7 +20,8 @@ from greenshard.cli.writing import write_lines
 
 EPILOG = """\
 What is compared: the servers' versions, encodings, collations and settings; that every declared
-table is on every shard, with the same columns; that its shard key can be placed; that each row is
+table is on every shard, with the same columns; that types of your own are the same on all shards,
+enums in their order; that its shard key can be placed; that each row is
 on the shard that its key belongs on; that a reference table has the same rows on all shards. Views
 are not compared.
 

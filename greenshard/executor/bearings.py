@@ -23,7 +23,6 @@ SELECT pg_catalog.convert_to(pg_catalog.json_build_array(
     pg_catalog.to_json(pg_catalog.current_schemas(true)),
     pg_catalog.current_setting('role'),
     SESSION_USER,
-    pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4,
     pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'), ' ',
         pg_catalog.current_setting('default_transaction_isolation')),
     CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid THEN (
@@ -43,7 +42,6 @@ class Bearings:
             session's own ``pg_temp_N``.
         role: What it has set, or "none".
         user: Its session's user.
-        digits: Its ``extra_float_digits``.
         isolated: Whether a transaction may see other rows than one that begins now.
         temporary: The names of its temporary relations.
     """
@@ -51,7 +49,6 @@ class Bearings:
     path: tuple[str, ...]
     role: str
     user: str
-    digits: int
     isolated: bool
     temporary: frozenset[str] = frozenset()
 
@@ -86,12 +83,11 @@ def _read(physical: Physical) -> bytes:
 
 def _bearings(shard: str, found: Any) -> Bearings:
     with understood(shard):
-        path, role, user, digits, isolation, temporary = json.loads(bytes(found))
+        path, role, user, isolation, temporary = json.loads(bytes(found))
         return Bearings(
             tuple(schema for schema in path if not schema.startswith("pg_temp_")),
             role,
             user,
-            digits,
             "repeatable read" in isolation or "serializable" in isolation,
             frozenset(temporary or ()),
         )

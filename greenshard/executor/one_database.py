@@ -14,9 +14,10 @@ Three things are remembered from one statement to the next, until they may have 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from greenshard import errors
+from greenshard import _green, errors
 from greenshard._driver import (
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
@@ -45,6 +46,8 @@ _isolation_level = Attribute(RawConnection, "isolation_level")
 #: psycopg2's isolation levels above READ COMMITTED.
 _ISOLATED = (2, 3)
 _MOST_TEXTS = 1_000
+#: Characters. A longer text is planned in a thread: the hub must not wait for it.
+_SOON_PLANNED = 10_000
 #: Where PostgreSQL looks by default.
 _USUAL_PATH = ("pg_catalog", "public")
 
@@ -97,6 +100,7 @@ class OneDatabase:
         self._unsure: set[str] = set()  # shards whose bearings may be others now
         self._moved: set[str] = set()  # shards whose bearings the end of the transaction may change
         self._exposed: set[str] = set()  # shards whose sessions others can use unseen
+        self._digits: int | None = None
         self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
@@ -104,13 +108,17 @@ class OneDatabase:
     def plan(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
         """The plan of a statement.
 
-        Switches: when something must be asked for first.
+        Switches: when something must be asked for first, and for a long text.
         Cost: a few us for a text seen before.
         """
         make: Callable[..., Plan] = self._known(timeout).planner.plan
         if len(text) > MAX_CACHED_CHARACTERS:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
-        plan = make(text, has_parameters, self._path)
+        path = self._path
+        if len(text) <= _SOON_PLANNED:
+            plan = make(text, has_parameters, path)
+        else:
+            plan = _green.in_thread(lambda: make(text, has_parameters, path))
         if self._strays and (problem := self._problem(plan)) is not None:
             return Plan(problem, tables=plan.tables)
         return plan
@@ -287,6 +295,7 @@ class OneDatabase:
             self.may_have_set = self.may_have_made_up = True
             self._moved.update(shards)
             self._unsure |= self._moved
+            self._digits = None
         if changes:
             self._changed, self._own = True, None
         if not self.in_transaction:
@@ -311,8 +320,10 @@ class OneDatabase:
     def ended(self) -> None:
         """Take note that the transaction has ended."""
         self._now = None
-        self._unsure |= self._moved
-        self._moved.clear()
+        if self._moved:
+            self._unsure |= self._moved
+            self._digits = None
+            self._moved.clear()
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()
@@ -324,11 +335,23 @@ class OneDatabase:
 
     # Asked for when needed ------------------------------------------------------------------
 
-    @property
-    def float_digits(self) -> int:
-        """The session's ``extra_float_digits``, as `plan` has found it."""
-        own = self._of(self.home)
-        return 1 if own is None else own.digits
+    def float_digits(self, timeout: Timeout) -> int:
+        """The least of the sessions' ``extra_float_digits``: a role's may differ by shard.
+
+        Switches: if it is not known.
+        """
+        if self._digits is None or self._exposed:
+            if self._informant() is None:
+                return 1  # a failed transaction: the statement fails, whatever it would give
+            shards = [p.shard for p in self._session.alive]
+            self._session.reach(shards, timeout)
+            able = [p for p in self._session.alive if p.transaction_status != TRANSACTION_FAILED]
+            cursors = {p.shard: own_cursor(p.raw) for p in able}
+            calls = {s: partial(c.execute, "SHOW extra_float_digits") for s, c in cursors.items()}
+            self._session.run(calls, timeout)
+            rows: list[Any] = [cursor.fetchone() for cursor in cursors.values()]
+            self._digits = min(int(row[0]) for row in rows)
+        return self._digits
 
     def now(self, run: Callable[[str, Callable[[], object]], object]) -> str:
         """The time at which the transaction began, at the home; of the statement in autocommit.

@@ -8,7 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 from greenshard.cluster import Cluster
-from greenshard.planner._parser import Message, ParserError, TokenKind, parse, scan, type_name, walk
+from greenshard.planner._parser import (
+    Message,
+    ParserError,
+    TokenKind,
+    TooDeep,
+    parse,
+    scan,
+    type_name,
+    walk,
+)
 from greenshard.planner.binding import Binder
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Catalog
@@ -56,6 +65,10 @@ CACHED_PLANS = 1000
 """How many plans are kept."""
 
 _TOO_DEEP = "the statement is nested too deeply"
+_SHALLOWER = (
+    "Write it flatter: = ANY(%s) with a list instead of many ORs, a join with VALUES instead of "
+    "CASE in CASE; or run it on one shard with conn.on('...')."
+)
 _ON = "Run it on one shard with conn.on('...')."
 
 
@@ -96,7 +109,7 @@ class Planner:
         try:
             return one.plan(statements[0], reads, trace)
         except RecursionError:
-            return Plan(Refused(_TOO_DEEP, "GS410", _ON), reads=reads)
+            return Plan(Refused(_TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
 
 
 class _OneStatement:
@@ -310,6 +323,8 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
     try:
         statements = parse(translation.text)
         hidden = _hides_parameters(translation, statements)
+    except TooDeep as error:
+        return Refused(error.message, "GS410", _SHALLOWER)
     except ParserError as error:
         at = None if error.position is None else translation.old_position(error.position)
         parametrized = bool(translation.parameters)

@@ -556,3 +556,50 @@ def test_command_ends_with_2_without_a_file(tmp_path):
     result = CliRunner().invoke(main, ["check", str(tmp_path / "none.toml")])
     assert result.exit_code == 2
     assert "none.toml cannot be read" in result.stderr
+
+
+TYPES_MADE = [
+    ("TYPE mood AS ENUM", "('sad', 'happy')", "('happy', 'sad')", "enum {}"),
+    ("TYPE mood AS ENUM", "('a')", "('a', 'it''s')", "enum {}"),
+    ("TYPE pair AS", "(a integer, b date)", "(a integer, b text default)", "{}"),
+    ("TYPE pair AS", '(a text COLLATE "C")', '(a text COLLATE "POSIX")', "{}"),
+    (
+        "DOMAIN few AS integer",
+        "CHECK ((VALUE < 5))",
+        "CHECK ((VALUE < 6))",
+        "domain over integer {}",
+    ),
+    ("DOMAIN few AS", "integer", "bigint NOT NULL", "domain over {}"),
+    ("TYPE span AS RANGE", "(subtype = date)", "(subtype = int4)", "range of {}"),
+]
+
+
+@pytest.mark.parametrize(("create", "first", "second", "shown"), TYPES_MADE)
+def test_types_that_differ_are_found(dsns, check_it, create, first, second, shown):
+    for dsn, definition in zip(dsns.values(), (first, second), strict=True):
+        run_on(dsn, f"CREATE {create} {definition.replace(' default)', ')')}")
+    one, other = (
+        shown.format(definition.replace("COLLATE ", "").replace('"', ""))
+        .replace("(subtype = date)", "date date_ops")
+        .replace("(subtype = int4)", "integer int4_ops")
+        for definition in (first, second)
+    )
+    name = create.split()[1]
+    assert said(check_it({"orders": Sharded("id")})) == [
+        (None, (), f"the type public.{name} differs: {one} on s0; {other} on s1")
+    ]
+
+
+@pytest.mark.parametrize("create", [f"{each[0]} {each[1]}" for each in TYPES_MADE])
+def test_types_that_are_the_same_are_no_finding(dsns, check_it, create):
+    # So that it has another OID on each shard.
+    run_on(dsns["s0"], "CREATE TYPE before AS ENUM ()", "DROP TYPE before")
+    run(dsns, f"CREATE {create}")
+    assert said(check_it({"orders": Sharded("id")})) == []
+
+
+def test_a_type_that_a_shard_lacks_is_found(dsns, check_it):
+    run_on(dsns["s1"], "CREATE TYPE \"Mood %\" AS ENUM ('a')")
+    assert said(check_it({"orders": Sharded("id")})) == [
+        (None, ("s0",), 'the type public."Mood %" is not there')
+    ]

@@ -92,6 +92,29 @@ def test_form_of_another_site_is_refused(client: Any, healthy: Site, tailnum: st
     assert write(client, tailnum, "x", headers=own).status_code == 303
 
 
+@pytest.mark.parametrize("sent_from", ["cross-site", "same-site", "", "nonsense"])
+@pytest.mark.parametrize("origin", [{}, {"Origin": "http://localhost"}], ids=["no origin", "own"])
+def test_form_of_another_site_without_its_origin_is_refused(
+    client: Any, healthy: Site, tailnum: str, sent_from: str, origin: dict[str, str]
+) -> None:
+    headers = {**origin, "Sec-Fetch-Site": sent_from}
+    assert write(client, tailnum, "x", headers=headers).status_code == 403
+    assert client.delete(f"/aircraft/{tailnum}/notes", headers=headers).status_code in {403, 405}
+    assert kept(healthy, tailnum) == ([], 0)
+
+
+@pytest.mark.parametrize("sent_from", ["same-origin", "none"])
+def test_form_of_this_site_is_taken(client: Any, tailnum: str, sent_from: str) -> None:
+    own = {"Origin": "http://localhost", "Sec-Fetch-Site": sent_from}
+    assert write(client, tailnum, "x", headers=own).status_code == 303
+
+
+def test_form_that_is_too_long_is_refused(client: Any, healthy: Site, tailnum: str) -> None:
+    response = write(client, tailnum, "x" * 70_000)
+    assert response.status_code == 413
+    assert kept(healthy, tailnum) == ([], 0)
+
+
 @pytest.mark.parametrize("path", ["/aircraft/N1/notes", "/aircraft/N1/notes/1/remove"])
 def test_notes_are_written_by_forms_only(client: Any, path: str) -> None:
     assert client.get(path).status_code in {404, 405}

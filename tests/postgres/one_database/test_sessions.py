@@ -8,6 +8,7 @@ import uuid
 
 import gevent
 import psycopg2
+import psycopg2.extensions
 import pytest
 from psycopg2.extensions import (
     ISOLATION_LEVEL_REPEATABLE_READ,
@@ -397,3 +398,20 @@ def test_temporary_table_that_hides_a_declared_one_is_not_read(conn):
     with conn.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM orders")
         assert cursor.fetchone() == before
+
+
+@pytest.mark.parametrize("drifted", ["s0", "s1", "s2"])
+def test_floats_are_not_rounded_by_one_shard_alone(shop, drifted):
+    query = "SELECT a.price FROM items a JOIN items b ON a.n = b.order_id"
+    database = psycopg2.extensions.parse_dsn(shop.dsns[drifted])["dbname"]
+    with contextlib.closing(psycopg2.connect(shop.dsns[drifted])) as admin:
+        admin.autocommit = True
+        admin.cursor().execute(f"ALTER DATABASE {database} SET extra_float_digits = 0")
+        try:
+            with (
+                contextlib.closing(greenshard.connect(shop.cluster)) as conn,
+                pytest.raises(greenshard.NotSupportedError, match="extra_float_digits is 0"),
+            ):
+                conn.cursor().execute(query)
+        finally:
+            admin.cursor().execute(f"ALTER DATABASE {database} RESET extra_float_digits")
