@@ -15,7 +15,7 @@ import pytest
 
 import greenshard
 from greenshard.checking import session
-from greenshard.executor import catalog
+from greenshard.executor import outside
 from greenshard.planner._parser import Message, ParserError, parse
 from greenshard.planner.placeholders import translate
 from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable, Sql
@@ -29,6 +29,10 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
     ("executor/catalog.py", "_CATALOG"),
+    ("executor/code.py", "MEMBERS"),
+    ("executor/code.py", "_CODE"),
+    ("checking/rights.py", "_ASPECTS"),
+    ("checking/types.py", "_TYPES"),
     ("checking/tables.py", "_COLUMNS"),
     ("checking/rows.py", "_PARENT"),
     ("checking/rows.py", "_satisfies"),
@@ -189,8 +193,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("executor/ranking.py", "_RANK"),
         ("executor/one_database.py", "_NOW"),
         ("executor/session_settings.py", "_READ"),
-        ("executor/catalog.py", "_PATH"),
-        ("executor/catalog.py", "_TEMPORARY"),
+        ("executor/bearings.py", "_BEARINGS"),
         ("checking/servers.py", "_FACTS"),
         ("planner/aggregates.py", "_average"),
         ("planner/strategies/merge.py", "_SUM"),
@@ -201,7 +204,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
 
 
 def test_whoever_leaves_names_out_sets_the_search_path() -> None:
-    assert catalog._SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
+    assert outside.SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
     assert session._SETTINGS["search_path"] == "pg_catalog, pg_temp"
 
 

@@ -98,7 +98,7 @@ def sometimes(original, instead, every=5):
 def lost_write(scene, patch, ending):
     """A commit that does not commit."""
 
-    def roll_back(session, opened, timeout_s):
+    def roll_back(session, opened, timeout, *, wrote):
         for physical in opened:
             physical.roll_back()
 
