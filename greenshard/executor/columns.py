@@ -36,12 +36,12 @@ def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: T
 
 def _check_names(first: str, expected: Sequence[Any], shard: str, columns: Sequence[Any]) -> None:
     if len(expected) != len(columns):
-        raise _differ(
+        raise differ(
             f"shard {first} gives {len(expected)} columns and shard {shard} {len(columns)}", shard
         )
     for at, (one, other) in enumerate(zip(expected, columns, strict=True), 1):
         if one.name != other.name:
-            raise _differ(
+            raise differ(
                 f"column {at} is {one.name!r} on shard {first} and {other.name!r} on shard {shard}",
                 shard,
             )
@@ -66,14 +66,15 @@ def _check_types(
     names = type_names(session, wanted, timeout)
     for column, one, other in pairs:
         if names[first, one] != names[shard, other]:
-            raise _differ(
+            raise differ(
                 f"column {column!r} is of type {names[first, one]} on shard {first}"
                 f" and {names[shard, other]} on shard {shard}",
                 shard,
             )
 
 
-def _differ(message: str, shard: str) -> errors.ProgrammingError:
+def differ(message: str, shard: str) -> errors.ProgrammingError:
+    """The error for columns that are not the same on all shards."""
     return errors.ProgrammingError(
         message,
         code="GS202",

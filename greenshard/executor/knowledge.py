@@ -36,14 +36,21 @@ _MOST_UNUSED = 8
 
 
 class Known(NamedTuple):
-    """A catalog, and the planner that plans with it."""
+    """A catalog, and the planner that plans with it.
+
+    Attributes:
+        catalog: Of one shard.
+        planner: What plans with it.
+        alike: Relations, each with the shards that are known to have the same columns of it.
+    """
 
     catalog: Catalog
     planner: Planner
+    alike: set[tuple[str, tuple[str, ...]]]
 
     @classmethod
     def of(cls, cluster: Cluster, catalog: Catalog) -> Known:
-        return cls(catalog, Planner(cluster, catalog))
+        return cls(catalog, Planner(cluster, catalog), set())
 
 
 class Knowledge:
@@ -97,6 +104,7 @@ class Knowledge:
         known = self.known
         if known is None or known.catalog != catalog:
             known = Known.of(cluster, catalog)
+        known.alike.clear()  # other shards may have changed
         if changes == self._changes:
             self.known = known
             self._loaded_at = time.monotonic()

@@ -220,6 +220,12 @@ class OneDatabase:
         return {"hits": info.hits, "misses": info.misses, "plans": info.currsize}
 
     @property
+    def alike(self) -> set[tuple[str, tuple[str, ...]]]:
+        """What the shards are known to have the same columns of; see `Known`."""
+        known = self._own if self._changed else self._knowledge.known
+        return set() if known is None else known.alike
+
+    @property
     def c_collation(self) -> bool:
         """Whether the database's default collation sorts by code point."""
         known = self._own if self._changed else self._knowledge.known

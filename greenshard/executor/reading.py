@@ -21,6 +21,7 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answer import Stages
+from greenshard.executor.drift import check_alike
 from greenshard.executor.fanout import Job
 from greenshard.executor.held import check_held
 from greenshard.executor.outlets import Outlet, close_outlets
@@ -107,6 +108,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
             wanted.setdefault(shard, []).append(table)
     shards = tuple(shard for shard in e.session.shards if shard in wanted)
     e.session.reach(shards, e.timeout)
+    check_alike(e, tables, shards)
     if budget.once and e.text in e.database.read_in_batches:
         return Batches(e, wanted, shards)
     reads = {table.name: (reading(table), e.parameters(table.read) or {}) for table in tables}
