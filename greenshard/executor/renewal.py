@@ -39,7 +39,10 @@ def make_new(raw: RawConnection) -> None:
     """
     recovering = RawConnection.get_parameter_status(raw, "in_hot_standby") == "on"
     texts = _IN_RECOVERY if recovering else _RENEWING
-    RawCursor(raw).execute("; ".join(texts), (random.SystemRandom().uniform(-1, 1),))
+    # As text: a number that is negative would be written with an operator before it, which the
+    # search path could find elsewhere.
+    seed = str(random.SystemRandom().uniform(-1, 1))
+    RawCursor(raw).execute("; ".join(texts), (seed,))
 
 
 def forget_sequences(raw: RawConnection) -> None:
