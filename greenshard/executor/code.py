@@ -31,7 +31,7 @@ PARAMETERS = {"harmless": sorted(HARMLESS), "running": sorted(RUNNING)}
 #:
 #: A tree's text has "funcid 870" or "fnoid 2147" where a function is called. It may hold the same
 #: in a name; so what follows is compared as text. The OIDs below 16384 are PostgreSQL's own, 13 is
-#: the language C, 1574 `nextval`.
+#: the language C, 1574 `nextval`, 1043 varchar.
 CTES = """
 leaving AS MATERIALIZED (
     SELECT p.oid FROM pg_proc p
@@ -131,7 +131,10 @@ MEMBERS = """
             GROUP BY s.nspname, p.prokind, p.provolatile, l.oid IS NOT NULL) g),
     'operators', (
         SELECT json_agg(json_build_array(o.oprname, s.nspname,
-            o.oprleft < 16384 AND o.oprright < 16384, o.oprcode IN (SELECT oid FROM leaving)))
+            1043 IN (o.oprleft, o.oprright) OR NOT EXISTS (
+                SELECT FROM pg_type t WHERE t.oid IN (o.oprleft, o.oprright)
+                    AND t.oid >= 16384 AND t.typtype <> 'd'),
+            o.oprcode IN (SELECT oid FROM leaving)))
         FROM pg_operator o JOIN space s ON s.oid = o.oprnamespace WHERE o.oid >= 16384),
     'unseen', EXISTS (SELECT FROM reached WHERE oid = 0)"""
 

@@ -88,6 +88,9 @@ class Binder:
         self._numbers = count()
         self._relations = Relations(cluster, catalog, path, self._numbers)
         self._functions = Functions(catalog, path)
+        self._own_equality = catalog.equality_beside(path) is None
+        # USING in a view compares by the path of whoever made the view.
+        self._own_using = catalog.equality_beside(None) is None
         self._joins: list[tuple[Any, Join]] = []
         self.problems: list[Problem] = self._relations.problems
 
@@ -182,7 +185,7 @@ class Binder:
         level = _level(items, parent)
         query = Query(select, level, items=items)
         if select.HasField("where_clause"):
-            query.where = [Condition(part, level) for part in conjuncts(select.where_clause)]
+            query.where = self._conditions(select.where_clause, level)
         for condition in query.where:
             query.sublinks += self._sublinks(condition.node, level, ctes, conjunct=True)
         self._bind_sublinks(query, clauses(select), ctes)
@@ -210,9 +213,22 @@ class Binder:
             query = self.bind(link.subselect.select_stmt, level, ctes)
             sublink = Sublink(link, query, level, in_join=in_join)
             if conjunct and root.HasField("sub_link") and root.sub_link == link:
-                sublink.matched = _matched(link, level)
+                sublink.matched = self._matched(link, level)
             found.append(sublink)
         return found
+
+    def _matched(self, link: Any, level: Level) -> tuple[BoundColumn | None, ...]:
+        """What stands to the left of IN (SELECT ...), if that is what the sublink is."""
+        if link.sub_link_type != ANY_SUBLINK:
+            return ()
+        if not names_equality(link.oper_name, bare=self._own_equality):
+            return ()
+        kind, inner = unwrap(link.testexpr)
+        nodes = inner.args if kind == "row_expr" else [link.testexpr]
+        return tuple(level.resolve(node) for node in nodes)
+
+    def _conditions(self, node: Message, level: Level) -> list[Condition]:
+        return [Condition(part, level, self._own_equality) for part in conjuncts(node)]
 
     def _outputs(self, select: Any, level: Level) -> Columns:
         number = next(self._numbers)
@@ -317,7 +333,7 @@ class Binder:
         if node.is_natural:
             names = self._natural(left, right)
         join = Join((), None, JOIN_KINDS[node.jointype], left, right)
-        using = use(join, names, node.jointype, next(self._numbers))
+        using = use(join, names, node.jointype, next(self._numbers), own_equality=self._own_using)
         join.sources = left.sources + right.sources
         if node.HasField("join_using_alias"):
             join.sources += (Source(node.join_using_alias.aliasname, tuple(using)),)
@@ -334,7 +350,7 @@ class Binder:
 
     def _bind_condition(self, join: Join, node: Any, parent: Level | None, ctes: Ctes) -> None:
         level = _level([join.left, join.right], parent)
-        join.on = [Condition(part, level) for part in conjuncts(node.quals)]
+        join.on = self._conditions(node.quals, level)
         outer = join.kind != "inner"
         join.sublinks = self._sublinks(node.quals, level, ctes, in_join=outer)
 
@@ -368,17 +384,6 @@ def _level(items: Sequence[Item], parent: Level | None) -> Level:
 
 def _nowhere(parent: Level | None) -> Level:
     return Level((), (), parent)
-
-
-def _matched(link: Any, level: Level) -> tuple[BoundColumn | None, ...]:
-    """What stands to the left of IN (SELECT ...), if that is what the sublink is."""
-    if link.sub_link_type != ANY_SUBLINK:
-        return ()
-    if link.oper_name and not names_equality(link.oper_name):
-        return ()
-    kind, inner = unwrap(link.testexpr)
-    nodes = inner.args if kind == "row_expr" else [link.testexpr]
-    return tuple(level.resolve(node) for node in nodes)
 
 
 def _shown(target: Any, level: Level) -> Columns:

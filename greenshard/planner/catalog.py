@@ -134,3 +134,14 @@ class Catalog:
             if found is not None:
                 return found
         return None
+
+    def equality_beside(self, path: Sequence[str] | None) -> str | None:
+        """A schema whose `=` may be taken for PostgreSQL's own types instead of PostgreSQL's.
+
+        Not where a side is of a user's type: with those PostgreSQL's own are always better matches.
+
+        Args:
+            path: ``current_schemas(true)``; None for all schemas there are.
+        """
+        found = (one.schema for one in self.operators.get("=", ()) if one.takes_builtin)
+        return min((each for each in found if path is None or each in path), default=None)

@@ -28,7 +28,7 @@ from greenshard.planner.targets import (
     order_of_window,
     sort_expression,
 )
-from greenshard.planner.tree import equated, location_of, names_of, walk_level
+from greenshard.planner.tree import location_of, names_of, walk_level
 
 #: Window functions that give peers different values.
 _BY_PLACE = frozenset(
@@ -162,7 +162,7 @@ def _is_found(table: Table, query: Query, known: set[ColumnId]) -> bool:
     """Whether WHERE compares the primary key of a table with what is known."""
     fixed = set()
     for condition in query.where:
-        sides = equated(condition.node)
+        sides = condition.equated
         for one, other in (sides, sides[::-1]) if sides is not None else ():
             column = condition.level.resolve(one)
             if column is not None and _names_only(other, condition.level, known):
@@ -185,7 +185,7 @@ def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:
 def _compared_with_values(query: Query) -> Iterator[BoundColumn]:
     """The columns that WHERE says are equal to something that is the same for all rows."""
     for condition in query.where:
-        sides = equated(condition.node)
+        sides = condition.equated
         for one, other in (sides, sides[::-1]) if sides is not None else ():
             column = condition.level.resolve(one)
             if column is not None and _names_only(other, condition.level, set()):

@@ -78,8 +78,9 @@ class Operator:
     """Operators of one schema that share a name and are not PostgreSQL's own.
 
     Attributes:
-        takes_builtin: Whether the types of both sides are PostgreSQL's own: it may then be the one
-            that is meant where no type of the user's is in sight.
+        takes_builtin: Whether the types of both sides are PostgreSQL's own or domains: it may then
+            be the one that is meant where no type of the user's is in sight. So may any that takes
+            varchar, of which PostgreSQL has no operators: whatever takes it matches better.
         leaves: As in `Function`.
     """
 

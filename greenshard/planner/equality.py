@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from greenshard.planner.query import Condition, Join
 from greenshard.planner.scope import BoundColumn, ColumnId
-from greenshard.planner.tree import equated
 
 Pair = tuple[ColumnId, ColumnId]
 
@@ -42,7 +41,7 @@ def pairs(conditions: Iterable[Condition]) -> list[Pair]:
     """The columns that conditions equate, where equal values hash alike."""
     found = []
     for condition in conditions:
-        sides = equated(condition.node)
+        sides = condition.equated
         if sides is None:
             continue
         one, other = map(condition.level.resolve, sides)

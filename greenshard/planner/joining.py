@@ -15,7 +15,9 @@ from greenshard.planner.scope import BoundColumn, Columns
 JOIN_KINDS = {JOIN_INNER: "inner", JOIN_LEFT: "left", JOIN_RIGHT: "left", JOIN_FULL: "full"}
 
 
-def use(join: Join, names: Iterable[str], jointype: int, number: int) -> list[BoundColumn]:
+def use(
+    join: Join, names: Iterable[str], jointype: int, number: int, *, own_equality: bool
+) -> list[BoundColumn]:
     """Note what USING equates; returns the columns that it shows instead of the pairs.
 
     Args:
@@ -23,6 +25,7 @@ def use(join: Join, names: Iterable[str], jointype: int, number: int) -> list[Bo
         names: Those in USING.
         jointype: The parser's.
         number: Of a source of columns: for those that neither side has.
+        own_equality: Whether they are equal as PostgreSQL's own `=` says; else nothing is noted.
     """
     shown = []
     for at, name in enumerate(names):
@@ -30,11 +33,13 @@ def use(join: Join, names: Iterable[str], jointype: int, number: int) -> list[Bo
         if one is None or other is None:
             shown.append(BoundColumn(name, (number, at)))
             continue
-        join.using.append((one, other))
+        if own_equality:
+            join.using.append((one, other))
         if jointype == JOIN_FULL:
             same = one.column if one.family == other.family else None
             merged = BoundColumn(name, (number, at), same)
-            join.merged.append(merged)
+            if own_equality:
+                join.merged.append(merged)
             shown.append(merged)
         else:
             shown.append(other if jointype == JOIN_RIGHT else one)

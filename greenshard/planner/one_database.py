@@ -248,7 +248,7 @@ class _OneStatement:
         step = self._several(candidate, refusals)
         routed = plan_route(candidate, step)
         if isinstance(routed, Refusal):
-            refusals.insert(0, routed)
+            refusals.insert(0, replace(routed, reason=routed.reason + self._beside))
         self._refusals = tuple(refusals)
         return step if isinstance(routed, Refusal) else routed
 
@@ -266,10 +266,18 @@ class _OneStatement:
                 return _with_fallback(found, candidate)
             refusals.append(found)
         return Refused(
-            "the statement cannot be run over several shards:\n" + reasons(refusals[1:]),
+            "the statement cannot be run over several shards:\n"
+            + reasons(refusals[1:])
+            + self._beside,
             "GS410",
             "Restrict it to one shard key, or run it on one shard with conn.on('...').",
         )
+
+    @property
+    def _beside(self) -> str:
+        """What to add to a reason if no `=` without its schema tells anything."""
+        schema = self._catalog.equality_beside(self._path)
+        return "" if schema is None else f"; the = of schema {schema} is not PostgreSQL's own"
 
     def _refused(self, problem: Problem) -> Refused:
         position = self._translation.old_position_of(problem.offset)
@@ -313,7 +321,10 @@ class _OneStatement:
             return write(raw, self._translation) if changed else Sql(self._text)
 
         try:
-            return plan_write(candidate, kind, inner, text)
+            step = plan_write(candidate, kind, inner, text)
+            if isinstance(step, Refused):
+                step = replace(step, message=step.message + self._beside)
+            return step
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _ON)
 

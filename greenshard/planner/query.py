@@ -14,17 +14,33 @@ from greenshard.planner._parser import Message, type_name
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Pin
 from greenshard.planner.scope import BoundColumn, ColumnId, Columns, Level, Source
-from greenshard.planner.tree import names_of, unwrap, walk_level
+from greenshard.planner.tree import equated, names_equality, names_of, unwrap, walk_level
 
 _Item = TypeVar("_Item", bound="Item")
 
 
 @dataclass(slots=True)
 class Condition:
-    """A conjunct, and what its names mean."""
+    """A conjunct, and what its names mean.
+
+    Attributes:
+        own_equality: Whether `=` without a schema is PostgreSQL's own.
+    """
 
     node: Message
     level: Level
+    own_equality: bool
+
+    @property
+    def equated(self) -> tuple[Message, Message] | None:
+        """The two sides of ``a = b`` under PostgreSQL's own operator."""
+        return equated(self.node, bare=self.own_equality)
+
+    @property
+    def by_equality(self) -> bool:
+        """Whether it is an expression with PostgreSQL's own `=`: IN and ANY are such, too."""
+        node: Any = self.node
+        return node.HasField("a_expr") and names_equality(node.a_expr.name, bare=self.own_equality)
 
 
 @dataclass(slots=True)

@@ -47,7 +47,7 @@ from greenshard.planner.query import (
 )
 from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.targets import window_partitions
-from greenshard.planner.tree import equated, names_equality, names_of, unwrap
+from greenshard.planner.tree import names_of, unwrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Restrictions:
     def _valued(self, condition: Condition) -> tuple[ColumnId, tuple[Value, ...]] | None:
         """The column, and its possible values, of ``k = 5``, ``k IN (...)``, ``k = ANY(...)``."""
         node = condition.node
-        sides = equated(node)
+        sides = condition.equated
         if sides is not None:
             for one, other in (sides, sides[::-1]):
                 column = condition.level.resolve(one)
@@ -234,7 +234,7 @@ class Restrictions:
                 if column is not None and value is not None:
                     return column.id, (value,)
             return None
-        if not node.HasField("a_expr") or not names_equality(node.a_expr.name):
+        if not condition.by_equality:
             return None
         column = condition.level.resolve(node.a_expr.lexpr)
         if column is None:
@@ -296,9 +296,8 @@ def _constant(node: Any) -> Constant | None:
 
 
 def _keeps_value(target: Any, column: BoundColumn) -> bool:
-    names = names_of(target.names) or ("",)
     plain = not target.array_bounds and not target.typmods and not target.setof
-    return plain and CASTS.get(names[-1]) == column.family
+    return plain and CASTS.get(_own_type(target)) == column.family
 
 
 def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
@@ -306,12 +305,17 @@ def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
     kind, inner = unwrap(node)
     if kind != "type_cast":
         return node
-    names = names_of(inner.type_name.names) or ("",)
     plain = len(inner.type_name.array_bounds) == 1 and not inner.type_name.typmods
-    if not plain or CASTS.get(names[-1]) != column.family:
+    if not plain or CASTS.get(_own_type(inner.type_name)) != column.family:
         return None
     argument: Message = inner.arg
     return argument
+
+
+def _own_type(target: Any) -> str:
+    """The name of a type of PostgreSQL's own; empty if another schema's is meant."""
+    *schema, name = names_of(target.names) or ("",)
+    return name if schema in ([], ["pg_catalog"]) else ""
 
 
 def _breadth(values: tuple[Value, ...]) -> int:

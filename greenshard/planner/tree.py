@@ -66,21 +66,30 @@ def names_of(nodes: Any) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def equated(node: Message) -> tuple[Message, Message] | None:
-    """The two sides of ``a = b`` under PostgreSQL's own operator."""
+def equated(node: Message, *, bare: bool) -> tuple[Message, Message] | None:
+    """The two sides of ``a = b`` under PostgreSQL's own operator.
+
+    Args:
+        bare: Whether `=` is that one also without its schema.
+    """
     if not node.HasField("a_expr"):
         return None
     expression = node.a_expr
     if expression.kind != AEXPR_OP or not expression.HasField("lexpr"):
         return None
-    if not names_equality(expression.name):
+    if not names_equality(expression.name, bare=bare):
         return None
     return expression.lexpr, expression.rexpr
 
 
-def names_equality(nodes: Any) -> bool:
-    """Whether the names of an operator are those of PostgreSQL's own `=`."""
-    return names_of(nodes) in {("=",), ("pg_catalog", "=")}
+def names_equality(nodes: Any, *, bare: bool) -> bool:
+    """Whether the names of an operator are those of PostgreSQL's own `=`; none are those of IN.
+
+    Args:
+        bare: Whether `=` is that one also without its schema.
+    """
+    names = names_of(nodes)
+    return names == ("pg_catalog", "=") or (bare and names in {("=",), ()})
 
 
 def location_of(root: Message) -> int | None:

@@ -36,7 +36,7 @@ from greenshard.planner.query import Condition, Query, Table, queries, tables
 from greenshard.planner.restriction import Restriction
 from greenshard.planner.rights import readings
 from greenshard.planner.shortening import shortened
-from greenshard.planner.tree import equated, names_of, unwrap
+from greenshard.planner.tree import names_of, unwrap
 from greenshard.planner.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.whole_rows import telling_row
 from greenshard.planner.writing import Unwritable
@@ -220,7 +220,7 @@ def _compared(query: Query, numbers: set[int]) -> set[str]:
     own = {column.id for column in query.level.columns or ()}
     found = set()
     for condition in query.where:
-        sides = [condition.level.resolve(side) for side in equated(condition.node) or ()]
+        sides = [condition.level.resolve(side) for side in condition.equated or ()]
         columns = [column for column in sides if column is not None and column.family is not None]
         inner = [column for column in columns if column.id in own and column.id[0] in numbers]
         if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
