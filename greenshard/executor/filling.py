@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from greenshard._driver import RawCursor
 from greenshard.executor.reading import AS_TEXT, Arrays, Rows
 from greenshard.executor.session_settings import Settings, applying
+from greenshard.executor.travelling import parameter, receiving
 from greenshard.planner import nodes
 from greenshard.planner.plan import GatheredColumn, GatheredTable
 
@@ -48,18 +50,18 @@ class Batch:
     """Statements that are sent together, as far as they are not too large."""
 
     def __init__(self, *first: str) -> None:
-        self._sendings: list[tuple[list[str], list[str]]] = [([*first], [])]
+        self._sendings: list[tuple[list[str], list[Any]]] = [([*first], [])]
         self._characters = 0
 
-    def add(self, text: str, parameters: Sequence[str] = ()) -> None:
-        """Add a statement with psycopg2's placeholders."""
+    def add(self, text: str, parameters: Sequence[str] = (), encoding: str | None = None) -> None:
+        """Add a statement with psycopg2's placeholders; its parameters travel (`travelling`)."""
         self._characters += sum(map(len, parameters))
         if self._characters > _BATCH_CHARACTERS:
             self._sendings.append(([], []))
             self._characters = 0
         texts, values = self._sendings[-1]
         texts.append(text)
-        values.extend(parameters)
+        values.extend(parameter(each, encoding) for each in parameters)
 
     def send(self, cursor: RawCursor) -> None:
         """Send all; in a greenlet of the session's."""
@@ -75,7 +77,7 @@ def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
     add_tables(batch, [each.table for each in rows], settings)
     for each in rows:
         for piece in each.pieces:
-            add_rows(batch, each.table, piece)
+            add_rows(batch, each.table, piece, each.encoding)
     add_end(batch, {each.table: each.count for each in rows})
     return batch
 
@@ -89,11 +91,11 @@ def add_tables(batch: Batch, tables: Iterable[GatheredTable], settings: Settings
         batch.add(f"CREATE TEMP TABLE {quoted(table.name)} ({columns})")
 
 
-def add_rows(batch: Batch, table: GatheredTable, piece: Arrays) -> None:
+def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | None) -> None:
     """Add what puts rows into a temporary table."""
     # Not in FROM, where a composite value would be unnested into its fields.
-    values = ", ".join(map(_unnested, table.columns))
-    batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece)
+    values = ", ".join(_unnested(column, encoding) for column in table.columns)
+    batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
 
 
 def add_end(batch: Batch, counts: Mapping[GatheredTable, int]) -> None:
@@ -139,7 +141,9 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     tables = ", ".join(map(_common_table, rows))
     recursive = "RECURSIVE " if begins["recursive"] else ""
     text = f"WITH {recursive}{tables}{',' if begins['with'] else ''} "
-    arrays = [array for each in rows for piece in each.pieces for array in piece]
+    arrays = [
+        parameter(array, each.encoding) for each in rows for piece in each.pieces for array in piece
+    ]
     put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
     return begins["before"] + put + query[begins.end() :]
 
@@ -152,7 +156,7 @@ def _is_sought(rows: Rows) -> bool:
 def _common_table(rows: Rows) -> str:
     columns = rows.table.columns
     names = ", ".join(quoted(column.name) for column in columns)
-    values = ", ".join(_typed(column, _unnested(column)) for column in columns)
+    values = ", ".join(_typed(column, _unnested(column, rows.encoding)) for column in columns)
     pieces = ["SELECT " + values] * len(rows.pieces)
     if not pieces:
         nothing = ", ".join(_typed(column, "NULL") for column in columns)
@@ -169,10 +173,11 @@ def _declared(column: GatheredColumn) -> str:
     return f"{quoted(column.name)} {_type(column)}{_collation(column)}"
 
 
-def _unnested(column: GatheredColumn) -> str:
+def _unnested(column: GatheredColumn, encoding: str | None) -> str:
+    text = receiving(encoding)
     if column.is_array:  # its values came as text, for they need not have the same dimensions
-        return f"pg_catalog.unnest(%s{AS_TEXT}[])::{_type(column)}"
-    return f"pg_catalog.unnest(%s::{_type(column)}[])"
+        return f"pg_catalog.unnest({text}{AS_TEXT}[])::{_type(column)}"
+    return f"pg_catalog.unnest({text}::{_type(column)}[])"
 
 
 def _type(column: GatheredColumn) -> str:

@@ -165,7 +165,7 @@ class _Gathering:
         def inserting(pieces: Sequence[tuple[GatheredTable, Arrays]]) -> Callable[[], object]:
             batch = Batch()
             for table, arrays in pieces:
-                add_rows(batch, table, arrays)
+                add_rows(batch, table, arrays, rows.encoding)
             return partial(batch.send, cursor)
 
         rows.pass_on(self._held.name, inserting)

@@ -4,7 +4,8 @@ On each shard, for each table::
 
     SELECT count(*), array_agg(c0)::text, array_agg(c1)::text FROM (the read) AS g (c0, c1)
 
-No value of a cell is made in Python: a column of many rows is one text, an array's.
+No value of a cell is made in Python: a column of many rows is one text, an array's. Where the
+client encoding may not be able to write it, it comes as bytes (`travelling`).
 
 Few rows come so at once, in one round trip. If a shard has more, they are read anew, from a cursor
 there that gives some chunks at a time (`Batches`), and so is the same text the next time.
@@ -27,6 +28,7 @@ from greenshard.executor.held import check_held
 from greenshard.executor.outlets import Outlet, close_outlets
 from greenshard.executor.planned import Planned
 from greenshard.executor.session import Outcome
+from greenshard.executor.travelling import letters, sending, travelling
 from greenshard.merge.arrays import joined_arrays
 from greenshard.planner.plan import GatheredColumn, GatheredTable
 
@@ -64,11 +66,13 @@ class Rows:
         table: The table.
         count: How many.
         pieces: Their values, those of some rows in each.
+        encoding: As `travelling` says.
     """
 
     table: GatheredTable
     count: int
     pieces: tuple[Arrays, ...]
+    encoding: str | None
 
     @property
     def characters(self) -> int:
@@ -111,7 +115,10 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
     check_alike(e, tables, shards)
     if budget.once and e.text in e.database.read_in_batches:
         return Batches(e, wanted, shards)
-    reads = {table.name: (reading(table), e.parameters(table.read) or {}) for table in tables}
+    encoding = travelling(e.session.alive)
+    reads = {
+        table.name: (reading(table, encoding), e.parameters(table.read) or {}) for table in tables
+    }
     calls = {
         physical.shard: partial(
             _read,
@@ -131,7 +138,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
         for name, chunks in read.items():
             found[name] += chunks
             e.count(shard, _count(chunks))
-    rows = [_rows(table, found[table.name]) for table in tables]
+    rows = [_rows(table, found[table.name], encoding) for table in tables]
     if budget.left < 0:
         raise too_many(e.limits.gather_limit, {each.table: each.count for each in rows})
     if budget.exceeded:
@@ -154,11 +161,15 @@ def _read(
             break
         most = min(budget.left, _at_once(table)) if budget.once else budget.left
         cursor.execute(text, {**parameters, "gs$limit": most + 1})
-        found[table.name] = [chunk for chunk in cursor.fetchall() if chunk[0] != "0"]
+        found[table.name] = [chunk for chunk in _fetched(cursor.fetchall()) if chunk[0] != "0"]
         count = _count(found[table.name])
         budget.left -= count
         budget.exceeded = count > most and budget.left >= 0
     return found
+
+
+def _fetched(chunks: Iterable[tuple[Any, ...]]) -> list[tuple[str, ...]]:
+    return [tuple(map(letters, chunk)) for chunk in chunks]
 
 
 def _at_once(table: GatheredTable) -> int:
@@ -170,11 +181,13 @@ def _has_small_values(table: GatheredTable) -> bool:
     return all(map(_is_small, table.columns))
 
 
-def reading(table: GatheredTable, *, in_chunks: bool = False) -> str:
+def reading(table: GatheredTable, encoding: str | None, *, in_chunks: bool = False) -> str:
     """The text that reads a table's rows on a shard, in chunks if values may be large."""
     names = [f"c{n}" for n in range(len(table.columns))]
     arrays = ", ".join(
-        f"pg_catalog.array_agg({name}{AS_TEXT if column.is_array else ''}){AS_TEXT}"
+        sending(
+            f"pg_catalog.array_agg({name}{AS_TEXT if column.is_array else ''}){AS_TEXT}", encoding
+        )
         for name, column in zip(names, table.columns, strict=True)
     )
     read = table.read.text if table.read.binds else table.read.text.replace("%", "%%")
@@ -198,8 +211,8 @@ def _count(chunks: Iterable[tuple[str, ...]]) -> int:
     return sum(int(chunk[0]) for chunk in chunks)
 
 
-def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]]) -> Rows:
-    return Rows(table, _count(chunks), tuple(_joined(table, chunks)))
+def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]], encoding: str | None) -> Rows:
+    return Rows(table, _count(chunks), tuple(_joined(table, chunks)), encoding)
 
 
 def _joined(table: GatheredTable, chunks: Iterable[tuple[str, ...]]) -> list[Arrays]:
@@ -250,10 +263,12 @@ class _Reader:
         done: Whether all were read.
     """
 
-    def __init__(self, e: Planned, shard: str, tables: Iterable[GatheredTable]) -> None:
+    def __init__(
+        self, e: Planned, shard: str, tables: Iterable[GatheredTable], encoding: str | None
+    ) -> None:
         self.outlet = Outlet(shard, own_cursor(e.session.physical(shard).raw))
         self._left = [
-            (table, reading(table, in_chunks=True), e.parameters(table.read) or {})
+            (table, reading(table, encoding, in_chunks=True), e.parameters(table.read) or {})
             for table in tables
         ]
         self._chunks = 1
@@ -271,7 +286,7 @@ class _Reader:
         table, text, parameters = self._left[0]
         if not self.outlet.open:
             self.outlet.declare(text, {**parameters, "gs$limit": most + 1})
-        chunks = self.outlet.fetch(self._chunks)
+        chunks = _fetched(self.outlet.fetch(self._chunks))
         if self.outlet.ended:
             del self._left[0]
             self._chunks = 1
@@ -290,13 +305,15 @@ class Batches:
 
     Attributes:
         counts: How many rows of each table were read.
+        encoding: As `travelling` says.
     """
 
     def __init__(
         self, e: Planned, wanted: Mapping[str, Sequence[GatheredTable]], shards: Iterable[str]
     ) -> None:
         self._e = e
-        self._readers = [_Reader(e, shard, wanted[shard]) for shard in shards]
+        self.encoding = travelling(e.session.alive)
+        self._readers = [_Reader(e, shard, wanted[shard], self.encoding) for shard in shards]
         self.counts = {table: 0 for tables in wanted.values() for table in tables}
         self._pieces: list[tuple[GatheredTable, Arrays]] = []
         self._held = 0
