@@ -5,7 +5,7 @@ to the server that gathers, though the query only counts it; as text in SQL_ASCI
 not read it. There, arrays come as bytes in the servers' own encoding, and go on as bytes::
 
     SELECT convert_to(array_agg(c0)::text, 'UTF8') ...      on each shard
-    ... unnest(convert_from(%s, 'UTF8')::text[]) ...        where they are gathered
+    ... unnest(convert_from(decode(%s, 'hex'), 'UTF8')::text[]) ...     where they are gathered
 
 Where the client encoding is UTF8, as nearly always, text is as good, and half as large.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from greenshard._driver import Binary, RawConnection
+from greenshard._driver import RawConnection
 from greenshard.executor.physical import Physical
 
 _status = RawConnection.get_parameter_status
@@ -38,7 +38,9 @@ def travelling(physicals: Iterable[Physical]) -> str | None:
     clients = {_status(raw, "client_encoding") for raw in raws}
     if clients == {"UTF8"} and servers.isdisjoint(_UNKNOWN_LETTERS):
         return None
-    return servers.pop() if len(servers) == 1 else "UTF8"
+    common = servers.pop() if len(servers) == 1 else "UTF8"
+    # It goes into other servers' texts, and a server may say anything.
+    return common if common.replace("_", "").isalnum() and common.isascii() else "UTF8"
 
 
 def sending(text: str, encoding: str | None) -> str:
@@ -55,15 +57,20 @@ def letters(value: Any) -> str:
     return value if isinstance(value, str) else str(value, _BYTES)
 
 
-def parameter(value: str, encoding: str | None) -> Any:
-    """The parameter for `receiving` that such a text is passed on as."""
-    return value if encoding is None else Binary(value.encode(_BYTES))
+def parameter(value: str, encoding: str | None) -> str:
+    """The parameter for `receiving` that such a text is passed on as.
+
+    Not psycopg2's Binary, which would leave it to the search path what a ``bytea`` is.
+    """
+    return value if encoding is None else value.encode(_BYTES).hex()
 
 
 def receiving(encoding: str | None) -> str:
     """The placeholder for it, a text to be cast.
 
     >>> receiving(None), receiving("UTF8")
-    ('%s', "pg_catalog.convert_from(%s, 'UTF8')")
+    ('%s', "pg_catalog.convert_from(pg_catalog.decode(%s, 'hex'), 'UTF8')")
     """
-    return "%s" if encoding is None else f"pg_catalog.convert_from(%s, '{encoding}')"
+    if encoding is None:
+        return "%s"
+    return f"pg_catalog.convert_from(pg_catalog.decode(%s, 'hex'), '{encoding}')"
