@@ -161,7 +161,7 @@ def _read(
             break
         most = min(budget.left, _at_once(table)) if budget.once else budget.left
         cursor.execute(text, {**parameters, "gs$limit": most + 1})
-        found[table.name] = [chunk for chunk in _fetched(cursor.fetchall()) if chunk[0] != "0"]
+        found[table.name] = _fetched(cursor.fetchall())
         count = _count(found[table.name])
         budget.left -= count
         budget.exceeded = count > most and budget.left >= 0
@@ -169,7 +169,8 @@ def _read(
 
 
 def _fetched(chunks: Iterable[tuple[Any, ...]]) -> list[tuple[str, ...]]:
-    return [tuple(map(letters, chunk)) for chunk in chunks]
+    """Chunks as text. Of no rows there may be one, whose arrays are NULL."""
+    return [tuple(map(letters, chunk)) for chunk in chunks if chunk[0] != "0"]
 
 
 def _at_once(table: GatheredTable) -> int:

@@ -17,6 +17,7 @@ GATHERED = {
     "joined": f"SELECT a.id FROM {JOIN} WHERE a.note <> b.note ORDER BY 1",
     "distinct": f"SELECT count(DISTINCT a.note), count(DISTINCT b.tags) FROM {JOIN}",
     "documents": f"SELECT count(DISTINCT a.doc) FROM {JOIN}",
+    "no rows": f"SELECT count(DISTINCT a.note) FROM {JOIN} WHERE a.id < 0",
     "percentile": (
         f"SELECT octet_length(percentile_disc(0.5) WITHIN GROUP (ORDER BY a.note)) FROM {JOIN}"
     ),
