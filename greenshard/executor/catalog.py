@@ -53,7 +53,7 @@ WITH RECURSIVE space AS (
     FROM pg_locks l JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
         AND d.refobjid = l.relation AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite w ON w.oid = d.objid
-    WHERE %(skips)s AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+    WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), key AS (
     SELECT i.indrelid, json_agg(a.attname ORDER BY k.number) AS list
     FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
@@ -62,7 +62,7 @@ WITH RECURSIVE space AS (
     GROUP BY i.indrelid
 ), policy AS (
     SELECT p.polrelid, json_agg(json_build_array(p.polname, p.polcmd, CASE WHEN NOT EXISTS (
-        SELECT FROM pg_locks l WHERE %(skips)s AND l.mode = 'AccessExclusiveLock'
+        SELECT FROM pg_locks l WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock'
         AND l.pid <> pg_backend_pid() AND (l.relation = p.polrelid OR l.relation IN (
             SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass
             AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass))
@@ -148,13 +148,13 @@ def _read_catalog(physical: Physical) -> bytes:
     if physical.transaction_status != TRANSACTION_IDLE:
         begin, end = "SAVEPOINT greenshard_catalog;", "ROLLBACK TO SAVEPOINT greenshard_catalog;"
     try:
-        found = value(physical, begin + SETTINGS + _CATALOG, {**PARAMETERS, "skips": False})
+        found = value(physical, begin + SETTINGS + _CATALOG, {**PARAMETERS, "skips": "no"})
     except DriverError as exc:
         if exc.pgcode != _LOCK_NOT_AVAILABLE:
             raise
         if not end:
             end_block(physical)
-        found = value(physical, end + SETTINGS + _CATALOG, {**PARAMETERS, "skips": True})
+        found = value(physical, end + SETTINGS + _CATALOG, {**PARAMETERS, "skips": "yes"})
     if end:
         # The locks that reading took go with it.
         own_cursor(physical.raw).execute(f"{end} RELEASE SAVEPOINT greenshard_catalog")
