@@ -55,7 +55,8 @@ class Batch:
     def add(self, text: str, parameters: Sequence[str] = (), encoding: str | None = None) -> None:
         """Add a statement with psycopg2's placeholders; its parameters travel (`travelling`)."""
         self._characters += sum(map(len, parameters))
-        if self._characters > _BATCH_CHARACTERS:
+        # The first statement may be too large by itself: an empty sending would be an error.
+        if self._characters > _BATCH_CHARACTERS and self._sendings[-1][0]:
             self._sendings.append(([], []))
             self._characters = 0
         texts, values = self._sendings[-1]

@@ -155,3 +155,11 @@ def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):
             cursor.execute(statement)
         assert ours.fetchall() == theirs.fetchall()
     assert any('CREATE INDEX ON pg_temp."items" ("order_id")' in text for text in texts)
+
+
+def test_batches_of_wide_rows_are_passed_on(same, monkeypatch):
+    """Also where the rows of one batch alone are more than is sent together."""
+    for name, value in SMALL_BATCHES.items():
+        monkeypatch.setattr(reading, name, value)
+    monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 1)
+    same(f"SELECT a.id, b.note FROM {JOIN} ORDER BY a.id", strategy="gather")
