@@ -238,10 +238,6 @@ class Dsn:
                 f"connect_timeout is {value!r}, not a number of seconds", code="GS102"
             ) from None
 
-    def resolved(self) -> str:
-        """The text for libpq, with host names resolved to addresses; see `route`."""
-        return self.route().text
-
     def route(self) -> Route:
         """The way to the server, with host names resolved to addresses.
 

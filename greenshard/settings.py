@@ -25,7 +25,7 @@ from greenshard._driver import (
     obscured,
     without_secrets,
 )
-from greenshard.executor.physical import has_characteristics, status
+from greenshard.executor.physical import client_encoding, has_characteristics, status
 from greenshard.executor.portals import end_portals
 from greenshard.limits import refuse_large_objects
 from greenshard.planner.code import Trace
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from greenshard.planner.target import Target
 
 _server_version = Attribute(RawConnection, "server_version")
-_encoding = Attribute(RawConnection, "encoding")
 _dsn = Attribute(RawConnection, "dsn")
 
 #: Of several transaction states, the first of these is the connection's.
@@ -347,7 +346,7 @@ class Settings:
         given = [physical for physical in alive if physical.given]
         if given:
             self._agree(given, [physical for physical in alive if not physical.given])
-        differ = [p for p in alive if _encoding.read(p.raw) != self.encoding]
+        differ = [p for p in alive if client_encoding.read(p.raw) != self.encoding]
         if any(physical.in_transaction for physical in differ):
             raise _differ("encoding")  # setting it would roll back
         calls = {

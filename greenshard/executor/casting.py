@@ -14,20 +14,17 @@ from typing import Any
 
 from greenshard._driver import (
     UNICODE,
-    Attribute,
-    RawConnection,
     RawCursor,
     global_typecasters,
     own_typecasters,
 )
+from greenshard.executor.physical import string_types
 from greenshard.merge.ordering import comparable
 
 #: date, timestamp, timestamptz.
 DATES = frozenset({1082, 1114, 1184})
 _TIMESTAMPTZ = 1184
 _TEXT = 25
-
-_string_types = Attribute(RawConnection, "string_types")
 
 
 class AsText(Enum):
@@ -114,7 +111,7 @@ def _gives_text(caster: Any) -> bool:
 
 
 def _registered(cursor: RawCursor) -> dict[int, Any] | None:
-    of_connection = _string_types.read(cursor.connection)
+    of_connection = string_types.read(cursor.connection)
     of_cursor = cursor.string_types
     if of_connection and of_cursor:
         return {**of_connection, **of_cursor}

@@ -17,7 +17,6 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import (
     TRANSACTION_IDLE,
-    Attribute,
     DriverError,
     InvalidParameterValue,
     RawConnection,
@@ -26,12 +25,10 @@ from greenshard._driver import (
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
-from greenshard.executor.physical import Physical, autocommit
+from greenshard.executor.physical import Physical, autocommit, client_encoding
 from greenshard.executor.quoting import check_usual
 from greenshard.executor.renewal import make_new
 from greenshard.executor.session import Loan, Session
-
-_encoding = Attribute(RawConnection, "encoding")
 
 #: The rows that are gathered are held in memory up to this, instead of being written to a file.
 _TEMP_BUFFERS = "SET temp_buffers = '64MB'"
@@ -95,8 +92,8 @@ def _held(
     held = _hold(session, own, connect_timeout_s, timeout)
     at_once = True
     try:
-        encoding = _encoding.read(own.raw)
-        if _encoding.read(held.physical.raw) != encoding:
+        encoding = client_encoding.read(own.raw)
+        if client_encoding.read(held.physical.raw) != encoding:
             call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
             session.run({held.name: call}, timeout)
         check_usual((held.physical,))

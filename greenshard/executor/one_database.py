@@ -21,14 +21,13 @@ from greenshard import _green, errors
 from greenshard._driver import (
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
-    Attribute,
-    RawConnection,
     own_cursor,
 )
 from greenshard.executor.bearings import Bearings, ask_bearings
 from greenshard.executor.catalog import load_catalog
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.knowledge import Known, knowledge_of
+from greenshard.executor.physical import isolation_level
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from greenshard.executor.physical import Physical
     from greenshard.executor.session import Session
 
-_isolation_level = Attribute(RawConnection, "isolation_level")
 
 #: psycopg2's isolation levels above READ COMMITTED.
 _ISOLATED = (2, 3)
@@ -236,7 +234,7 @@ class OneDatabase:
         """Whether the transaction may see other rows than one that begins now."""
         known = (self._base, *self._bearings.values())
         return any(one.isolated for one in known if one) or any(
-            _isolation_level.read(physical.raw) in _ISOLATED for physical in self._session.alive
+            isolation_level.read(physical.raw) in _ISOLATED for physical in self._session.alive
         )
 
     def remember_compared_as_text(self, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
 from greenshard.executor.deadline import Deadline, Timeout
-from greenshard.executor.physical import Physical
+from greenshard.executor.physical import Physical, string_types
 from greenshard.executor.session import Session
 from greenshard.executor.typecasters import has_user_typecasters, shard_typecasters
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
 Row = tuple[Any, ...]
-
-_string_types = Attribute(RawConnection, "string_types")
 
 
 class Parts:
@@ -176,7 +174,7 @@ class Parts:
 
     def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
         """Give the shards' cursors the typecasters that were registered."""
-        registered = _string_types.read(self._home.raw) or {}
+        registered = string_types.read(self._home.raw) or {}
         if own := self._logical.string_types:
             registered = {**registered, **own}
         self._typed = self._typed or bool(registered) or has_user_typecasters()

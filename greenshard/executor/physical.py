@@ -36,7 +36,9 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
 autocommit = Attribute(RawConnection, "autocommit")
-_isolation_level = Attribute(RawConnection, "isolation_level")
+client_encoding = Attribute(RawConnection, "encoding")
+isolation_level = Attribute(RawConnection, "isolation_level")
+string_types = Attribute(RawConnection, "string_types")
 _readonly = Attribute(RawConnection, "readonly")
 _info = Attribute(RawConnection, "info")
 _deferrable = Attribute(RawConnection, "deferrable")
@@ -48,7 +50,7 @@ def has_characteristics(raw: RawConnection) -> bool:
     If not, psycopg2 sends nothing to the server when autocommit changes.
     """
     return (
-        _isolation_level.read(raw) is not None
+        isolation_level.read(raw) is not None
         or _readonly.read(raw) is not None
         or _deferrable.read(raw) is not None
     )

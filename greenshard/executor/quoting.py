@@ -16,11 +16,10 @@ from functools import lru_cache
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import Attribute, QuotedString, RawConnection, RawCursor, codecs
-from greenshard.executor.physical import Physical
+from greenshard._driver import QuotedString, RawConnection, RawCursor, codecs
+from greenshard.executor.physical import Physical, client_encoding
 
 _status = RawConnection.get_parameter_status
-_read_encoding = Attribute(RawConnection, "encoding").read
 #: How psycopg2 writes a backslash; the server's client encoding; what psycopg2 takes it for.
 Quoting = tuple[bytes, str | None, str]
 
@@ -40,7 +39,7 @@ def quoting(raw: RawConnection) -> Quoting:
     """
     backslash = QuotedString("\\")
     backslash.prepare(raw)
-    return backslash.getquoted(), _status(raw, "client_encoding"), _read_encoding(raw)
+    return backslash.getquoted(), _status(raw, "client_encoding"), client_encoding.read(raw)
 
 
 @lru_cache(maxsize=64)

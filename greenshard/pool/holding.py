@@ -11,14 +11,18 @@ from typing import Any
 from greenshard import _green
 from greenshard._driver import Attribute, DriverError, RawConnection
 from greenshard.executor.bearings import Bearings
-from greenshard.executor.physical import Physical, autocommit, has_characteristics
+from greenshard.executor.physical import (
+    Physical,
+    autocommit,
+    client_encoding,
+    has_characteristics,
+    string_types,
+)
 from greenshard.executor.renewal import make_new
 
 #: Seconds that a server may take to end a session that was closed.
 _END_S = 1.0
 
-_encoding = Attribute(RawConnection, "encoding")
-_string_types = Attribute(RawConnection, "string_types")
 _binary_types = Attribute(RawConnection, "binary_types")
 
 
@@ -47,9 +51,9 @@ def restore(physical: Physical, encoding: str) -> bool:
         Whether it is now like new, as far as psycopg2 knows; if not, the server must be asked.
     """
     raw = physical.raw
-    _string_types.read(raw).clear()
+    string_types.read(raw).clear()
     _binary_types.read(raw).clear()
-    if physical.in_transaction or has_characteristics(raw) or _encoding.read(raw) != encoding:
+    if physical.in_transaction or has_characteristics(raw) or client_encoding.read(raw) != encoding:
         return False
     if autocommit.read(raw):
         autocommit.write(raw, False)
@@ -85,7 +89,7 @@ def renew(physical: Physical, encoding: str) -> None:
     raw = physical.raw
     default = {"isolation_level": "DEFAULT", "readonly": "DEFAULT", "deferrable": "DEFAULT"}
     RawConnection.set_session(raw, **default, autocommit=True)  # type: ignore[arg-type]
-    if _encoding.read(raw) != encoding:
+    if client_encoding.read(raw) != encoding:
         RawConnection.set_client_encoding(raw, encoding)
     make_new(raw)
     if not _parameter(raw, "DateStyle").startswith("ISO"):
@@ -139,7 +143,7 @@ def share_encoding(physical: Physical, encoding: str | None) -> str:
 
     Switches: if it has another.
     """
-    own: str = _encoding.read(physical.raw)
+    own: str = client_encoding.read(physical.raw)
     if encoding is not None and own != encoding:
         RawConnection.set_client_encoding(physical.raw, encoding)
     return encoding or own

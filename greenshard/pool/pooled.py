@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from greenshard._driver import Attribute, RawConnection
 from greenshard.connection import Connection
 from greenshard.executor.opening import Opening
-from greenshard.executor.physical import Physical
+from greenshard.executor.physical import Physical, client_encoding
 from greenshard.executor.portals import end_all_portals
 from greenshard.executor.session import Session
 from greenshard.planner.code import Trace
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 #: Of a union: longer texts, and more of them, are taken to leave anything.
 _LONGEST, _MOST_TEXTS = 10_000, 1_000
 
-_encoding = Attribute(RawConnection, "encoding")
 _notices = Attribute(RawConnection, "notices")
 _notifies = Attribute(RawConnection, "notifies")
 #: What psycopg2 keeps for a connection, and `Settings` sets on all of them.
@@ -86,7 +85,7 @@ class PooledConnection(Connection):
         _notices.write(raw, _notices.read(home))
         _notifies.write(raw, _notifies.read(home))
         encoding = self._chosen.get("encoding")
-        if encoding is not None and encoding != _encoding.read(raw):
+        if encoding is not None and encoding != client_encoding.read(raw):
             RawConnection.set_client_encoding(raw, encoding)
         for name, attribute in _CHOSEN.items():
             if name in self._chosen and attribute.read(raw) != self._chosen[name]:
@@ -133,7 +132,7 @@ class PooledConnection(Connection):
         super()._each(call, sends=sends)
         raw = session.alive[0].raw
         self._chosen = {name: attribute.read(raw) for name, attribute in _CHOSEN.items()}
-        self._chosen["encoding"] = _encoding.read(raw)
+        self._chosen["encoding"] = client_encoding.read(raw)
 
     def __enter__(self) -> PooledConnection:
         """Begin a transaction block; see `Connection`."""

@@ -112,11 +112,11 @@ def test_unknown_keyword_argument_is_refused_without_its_value():
 
 def test_empty_string_is_libpqs_defaults():
     assert Dsn("").text == ""
-    assert Dsn().resolved() == ""
+    assert Dsn().route().text == ""
 
 
 def resolved(text, **parameters):
-    return parse_dsn(Dsn(text, **parameters).resolved())
+    return parse_dsn(Dsn(text, **parameters).route().text)
 
 
 def test_name_is_resolved_and_kept_for_tls_and_the_password_file():
@@ -162,7 +162,7 @@ def test_several_hosts_of_a_uri_are_resolved():
 )
 def test_what_is_no_name_is_not_looked_up(text, lookups):
     given = parse_dsn(text) if text else {}
-    assert parse_dsn(Dsn(text).resolved() or "dbname=''").items() >= given.items()
+    assert parse_dsn(Dsn(text).route().text or "dbname=''").items() >= given.items()
     assert lookups == []
 
 
@@ -188,7 +188,7 @@ def test_wrong_number_of_ports_is_left_to_libpq(lookups):
 
 def test_name_that_is_not_found_is_an_operational_error_like_libpqs():
     with pytest.raises(psycopg2.OperationalError, match="could not translate host name 'nowhere'"):
-        Dsn(f"host=nowhere password={SECRET}").resolved()
+        Dsn(f"host=nowhere password={SECRET}").route()
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example"])
@@ -198,7 +198,7 @@ def test_name_that_is_no_name_is_an_operational_error_too(host, monkeypatch):
 
     monkeypatch.setattr(_green, "resolve", resolve)
     with pytest.raises(psycopg2.OperationalError, match="could not translate host name"):
-        Dsn(f"host={host}").resolved()
+        Dsn(f"host={host}").route()
 
 
 def test_one_of_several_names_that_is_not_found_does_not_stop_the_others():
