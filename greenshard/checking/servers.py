@@ -10,6 +10,7 @@ from typing import Any
 from greenshard.checking.findings import Finding, differing
 from greenshard.checking.session import SHARD, transaction
 from greenshard.connection import Connection
+from greenshard.merge.arrays import array_text
 
 # They change what a statement means, or how its answer is written.
 SETTINGS = [
@@ -74,7 +75,7 @@ def read_servers(conn: Connection) -> dict[str, Server]:
     known = conn.server_version >= 150000
     facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::pg_catalog.text")
     with transaction(conn, conn.shards, settings={}) as cursor:
-        cursor.execute(facts, (SETTINGS,))
+        cursor.execute(facts, (array_text(SETTINGS),))
         return {row[0]: server_of(*row[1:]) for row in cursor.fetchall()}
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from greenshard.executor.outside import SETTINGS, understood, value
 from greenshard.executor.physical import Physical
+from greenshard.merge.arrays import array_text
 from greenshard.planner.code import HARMLESS, RUNNING, Code, Function, Operator, code_of
 
-#: What `CTES` and `FUNCTIONS` take.
-PARAMETERS = {"harmless": " ".join(sorted(HARMLESS)), "running": " ".join(sorted(RUNNING))}
+#: What `CTES` takes.
+PARAMETERS = {"harmless": array_text(sorted(HARMLESS)), "running": array_text(sorted(RUNNING))}
 
 #: Common table expressions:
 #:
@@ -36,9 +37,9 @@ CTES = """
 leaving AS MATERIALIZED (
     SELECT p.oid FROM pg_proc p
     WHERE p.prokind <> 'a' AND CASE
-        WHEN p.proname = ANY (string_to_array(%(running)s, ' ')) THEN true
+        WHEN p.proname = ANY (%(running)s::text[]) THEN true
         WHEN p.oid < 16384 OR p.prolang = 13
-            THEN p.provolatile = 'v' AND p.proname <> ALL (string_to_array(%(harmless)s, ' '))
+            THEN p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s::text[])
         ELSE true END
     UNION ALL
     SELECT a.aggfnoid FROM pg_aggregate a WHERE a.aggfnoid >= 16384 AND EXISTS (
@@ -46,7 +47,7 @@ leaving AS MATERIALIZED (
         WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
                 a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
             AND (p.oid >= 16384 AND p.prolang <> 13 OR p.provolatile = 'v'
-                OR p.proname = ANY (string_to_array(%(running)s, ' '))))
+                OR p.proname = ANY (%(running)s::text[])))
 ), triggers AS MATERIALIZED (
     SELECT tgrelid, tgfoid, tgqual, concat(
         CASE WHEN tgtype & 4 > 0 THEN 'i' END, CASE WHEN tgtype & 8 > 0 THEN 'd' END,

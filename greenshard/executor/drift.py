@@ -14,6 +14,7 @@ from typing import Any
 from greenshard._driver import TRANSACTION_FAILED, RawCursor, own_cursor
 from greenshard.executor.columns import differ
 from greenshard.executor.planned import Planned
+from greenshard.merge.arrays import array_text
 from greenshard.planner.plan import GatheredTable
 
 #: Names, not OIDs: the types that users made have others in each database.
@@ -59,7 +60,7 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
 
 
 def _read(cursor: RawCursor, relations: list[str]) -> _Types:
-    cursor.execute(_COLUMNS, (relations,))
+    cursor.execute(_COLUMNS, (array_text(relations),))
     return {(relation, column): type_ for relation, column, type_ in cursor.fetchall()}
 
 

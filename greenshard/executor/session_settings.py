@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from greenshard._driver import RawCursor
+from greenshard.merge.arrays import array_text
 
 #: Settings of a transaction, those that psycopg2 looks after itself, one that cannot be changed
 #: after its first use, and one that must be as it is where literals are written already.
@@ -48,7 +49,7 @@ def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
 
     Switches: yes; call it in a greenlet of the session's.
     """
-    cursor.execute(_READ, {"not_copied": list(_NOT_COPIED), "asked": list(asked)})
+    cursor.execute(_READ, {"not_copied": array_text(_NOT_COPIED), "asked": array_text(list(asked))})
     row: Any = cursor.fetchone()
     return tuple((name, value) for name, value in json.loads(row[0]))
 

@@ -9,6 +9,7 @@ from typing import Any
 from greenshard._driver import own_cursor
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.session import Session
+from greenshard.merge.arrays import array_text
 
 #: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
 FIRST_USER_OID = 16384
@@ -37,7 +38,8 @@ def type_names(
     """
     known = session.type_names
     unknown = {s: [o for o in oids if (s, o) not in known] for s, oids in wanted.items()}
-    for shard, found in _ask(session, _NAMES, unknown, timeout).items():
+    asked = {shard: list(map(str, oids)) for shard, oids in unknown.items()}
+    for shard, found in _ask(session, _NAMES, asked, timeout).items():
         known.update({(shard, oid): name for oid, name in found.items()})
         known.update({(shard, oid): f"OID {oid}" for oid in unknown[shard] if oid not in found})
     return known
@@ -54,7 +56,7 @@ def type_oids(
 
 
 def _ask(
-    session: Session, query: str, arguments: Mapping[str, list[Any]], timeout: Timeout
+    session: Session, query: str, arguments: Mapping[str, list[str]], timeout: Timeout
 ) -> dict[str, dict[Any, Any]]:
     cursors = {
         shard: own_cursor(session.physicals[shard].raw)
@@ -63,6 +65,6 @@ def _ask(
     }
     if not cursors:
         return {}
-    calls = {s: partial(c.execute, query, (arguments[s],)) for s, c in cursors.items()}
+    calls = {s: partial(c.execute, query, (array_text(arguments[s]),)) for s, c in cursors.items()}
     session.run(calls, timeout)
     return {shard: dict(cursor.fetchall()) for shard, cursor in cursors.items()}

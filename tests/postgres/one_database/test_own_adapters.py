@@ -11,6 +11,7 @@ from psycopg2.extensions import AsIs, Binary, ISQLQuote, QuotedString, adapters,
 from psycopg2.extras import Json
 
 import greenshard
+from greenshard.checking.check import check
 
 TABLES = {"words": greenshard.Sharded("k"), "numbers": greenshard.Sharded("k")}
 SCHEMA = "CREATE TABLE words (k text, v text); CREATE TABLE numbers (k bigint, v text)"
@@ -228,3 +229,24 @@ def test_a_mapping_with_values_that_it_does_not_list(conn, cur):
     cur.execute("SELECT k, %(odd)s FROM numbers WHERE k = %(key)s", given)
     assert cur.fetchall() == [(5, "x")]
     conn.rollback()
+
+
+def test_lists_of_our_own_are_not_the_program_s_to_write(cluster, conn, cur):
+    """Those that types, settings, columns and the catalog are asked with."""
+    cur.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+    conn.commit()
+    with (
+        registered(list, Json),
+        contextlib.closing(greenshard.connect(cluster)) as other,
+        other.cursor() as asking,
+    ):
+        asking.execute("SET work_mem = '8MB'")
+        asking.execute("SELECT count(DISTINCT v), max('sad'::mood) FROM words")
+        assert asking.fetchall() == [(0, None)]
+        asking.execute("SELECT 'sad'::mood FROM words ORDER BY 1")
+        assert asking.fetchall() == []
+        dsns = {name: shard.primary for name, shard in cluster.shards.items()}
+        with contextlib.closing(greenshard.connect(dsns)) as union:
+            assert check(union, cluster).findings == []
+    cur.execute("DROP TYPE mood")
+    conn.commit()
