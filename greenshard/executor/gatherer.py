@@ -32,6 +32,8 @@ from greenshard.executor.session import Loan, Session
 
 #: The rows that are gathered are held in memory up to this, instead of being written to a file.
 _TEMP_BUFFERS = "SET temp_buffers = '64MB'"
+#: What a server says where the role may not make temporary tables.
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def name_of(shard: str, number: int = 1) -> str:

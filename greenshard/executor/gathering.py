@@ -25,16 +25,21 @@ from greenshard.executor.filling import (
     inlined,
     keying,
 )
-from greenshard.executor.gatherer import Gatherer, end, execute, gatherer
+from greenshard.executor.gatherer import (
+    INSUFFICIENT_PRIVILEGE,
+    Gatherer,
+    end,
+    execute,
+    gatherer,
+)
 from greenshard.executor.merging import buffered
 from greenshard.executor.planned import Planned
 from greenshard.executor.reading import Arrays, Batches, Rows, read_tables
-from greenshard.executor.session_settings import Settings, applying, is_plain, read_settings
+from greenshard.executor.session_settings import Settings, applying, read_settings, sets_nothing
 from greenshard.executor.staying import check_named, declare_answer
 from greenshard.planner.plan import Constant, Gather, GatheredTable, Sql
 
 _GROUPING_ERROR = "42803"
-_INSUFFICIENT_PRIVILEGE = "42501"
 _HINT = (
     "So many rows are gathered in temporary tables: GRANT TEMPORARY on the database to the role, "
     "and USAGE on the schemas of the columns' types."
@@ -88,7 +93,7 @@ def settings_of(e: Planned, home: str) -> Settings:
     physical = e.session.physical(home)
     call = partial(read_settings, own_cursor(physical.raw), [n for n in names if type(n) is str])
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
-    database.may_have_set = not is_plain(found, physical.user)
+    database.may_have_set = not sets_nothing(found, physical.user)
     return tuple(found)
 
 
@@ -139,7 +144,7 @@ class _Gathering:
         try:
             self._fill(rows)
         except errors.Error as error:
-            if error.pgcode == _INSUFFICIENT_PRIVILEGE and error.hint is None:
+            if error.pgcode == INSUFFICIENT_PRIVILEGE and error.hint is None:
                 error.hint = _HINT
             raise
         try:

@@ -42,10 +42,19 @@ def quoting(raw: RawConnection) -> Quoting:
     return backslash.getquoted(), _status(raw, "client_encoding"), client_encoding.read(raw)
 
 
+def letters_of(encoding: str) -> str:
+    """An encoding's name without what PostgreSQL and psycopg2 write differently.
+
+    >>> letters_of("EUC_JP"), letters_of("utf-8")
+    ('EUCJP', 'UTF8')
+    """
+    return "".join(filter(str.isalnum, encoding)).upper()
+
+
 @lru_cache(maxsize=64)
 def _same_encoding(reported: str | None, encoding: str) -> bool:
     """Whether psycopg2's name of an encoding means the one that a server reports."""
-    letters = "".join(filter(str.isalnum, reported or "")).upper()
+    letters = letters_of(reported or "")
     return letters == encoding or (letters in codecs and codecs[letters] == codecs.get(encoding))
 
 

@@ -82,7 +82,7 @@ class Source(Protocol):
 
 
 class _Turn:
-    """The session, held."""
+    """Makes greenlets of one thread refuse each other, and threads wait; see `Session.taken`."""
 
     __slots__ = ("_session",)
 

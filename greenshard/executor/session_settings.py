@@ -54,7 +54,7 @@ def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
     return tuple((name, value) for name, value in json.loads(row[0]))
 
 
-def is_plain(settings: Settings, user: str) -> bool:
+def sets_nothing(settings: Settings, user: str) -> bool:
     """Whether a session has set nothing.
 
     Args:

@@ -36,7 +36,7 @@ from greenshard.executor.combining import (
     partial_types,
 )
 from greenshard.executor.filling import ANALYZED_ROWS, BEGIN, SAMPLE, Batch
-from greenshard.executor.gatherer import Gatherer, execute, gatherer
+from greenshard.executor.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute, gatherer
 from greenshard.executor.gathering import settings_of
 from greenshard.executor.held import check_held, check_rows
 from greenshard.executor.outlets import Outlet, close_outlets
@@ -50,7 +50,6 @@ from greenshard.planner.plan import PARTIAL, Combine
 #: The rows come in the order of the shards' hash tables. Put so into another one, of the same
 #: function, they collide: 200,000 groups took three minutes, and sorted, a second.
 _SORTED = "SET LOCAL enable_hashagg = off"
-_INSUFFICIENT_PRIVILEGE = "42501"
 _TABLE = f'pg_temp."{PARTIAL}"'
 
 
@@ -138,7 +137,7 @@ class _Pages:
                 try:
                     return self._gathered(names)
                 except errors.Error as error:
-                    if error.pgcode != _INSUFFICIENT_PRIVILEGE or self._passed_on:
+                    if error.pgcode != INSUFFICIENT_PRIVILEGE or self._passed_on:
                         raise  # not because temporary tables are forbidden
             while not self._all_are_here:
                 self._fetch()

@@ -18,6 +18,7 @@ from greenshard.executor.physical import (
     has_characteristics,
     string_types,
 )
+from greenshard.executor.quoting import letters_of
 from greenshard.executor.renewal import make_new
 
 #: Seconds that a server may take to end a session that was closed.
@@ -95,18 +96,13 @@ def renew(physical: Physical, encoding: str) -> None:
     if not _parameter(raw, "DateStyle").startswith("ISO"):
         RawConnection.reset(raw)  # psycopg2 cannot read dates in another style
         RawConnection.set_session(raw, **default)  # type: ignore[arg-type]
-    if _letters(_parameter(raw, "client_encoding")) != _letters(encoding):
+    if letters_of(_parameter(raw, "client_encoding")) != letters_of(encoding):
         raise DriverError("the session's encoding cannot be set back")
     autocommit.write(raw, False)
 
 
 def _parameter(raw: RawConnection, name: str) -> str:
     return RawConnection.get_parameter_status(raw, name) or ""
-
-
-def _letters(encoding: str) -> str:
-    """An encoding's name without what PostgreSQL and psycopg2 write differently."""
-    return "".join(filter(str.isalnum, encoding)).upper()
 
 
 def close_all(physicals: Iterable[Physical]) -> None:
