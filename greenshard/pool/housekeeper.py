@@ -125,9 +125,11 @@ class Housekeeper:
         finally:
             if connecting is not None:
                 connecting.kill()  # waits for it; if it has ended, this does nothing
-            process.give_back(chore.lease)
-            del self._chores[chore]
-            self._nudge()
+            try:
+                process.give_back(chore.lease)
+            finally:
+                del self._chores[chore]
+                self._nudge()
 
     def _connect(self, process: Process, chore: Chore, news: Any) -> None:
         """Open what a chore says; what cannot be opened is no concern of it."""

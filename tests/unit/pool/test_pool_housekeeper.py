@@ -99,3 +99,20 @@ def test_chore_that_is_recalled_twice_gives_its_slot_back_once():
     pool = Recorder(begin, let_it_run, recall, recall, recall)
     pool.run()
     assert pool.given_back == [pool.chore.lease]
+
+
+def test_thread_ends_though_a_slot_could_not_be_given_back(capfd):
+    class Failing(Recorder):
+        def tick(self):
+            super().tick()
+            return 0.01 if self.housekeeper._chores else None
+
+        def give_back(self, lease):
+            super().give_back(lease)
+            raise OSError("closing failed")
+
+    pool = Failing(begin, let_it_run, recall)
+    pool.run()
+    assert pool.given_back == [pool.chore.lease]
+    assert not pool.housekeeper._running
+    assert "closing failed" in capfd.readouterr().err
