@@ -2,9 +2,10 @@
 
 A session is as good as new after code that only computes; after code that may set, lock, prepare or
 count something, nobody knows. PostgreSQL's own functions are known. Of the others, those in C that
-are not VOLATILE only compute (it takes a superuser to make one: they are those of extensions); any
-other may do anything, whatever its name, and so may what runs it unseen: a view, trigger, rule,
-policy, default, constraint or index of a relation, an operator, a cast, a domain.
+are not VOLATILE are taken to compute only: it takes a superuser to make one, so they are those of
+extensions. (Not all of them do: tablefunc's ``crosstab`` runs the SQL that it is given.) Any other
+may do anything, whatever its name, and so may what runs it unseen: a view, trigger, rule, policy,
+default, constraint or index of a relation, an operator, a cast, a domain.
 """
 
 from __future__ import annotations
