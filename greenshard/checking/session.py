@@ -1,8 +1,8 @@
 """Transactions in which the shards answer the same statement, each with its own name.
 
 A statement runs on all shards at once, and ``current_setting('greenshard.shard')`` in it is the
-name of the shard that answers. Names without a schema are pg_catalog's. What such a transaction does
-is rolled back.
+name of the shard that answers. Names without a schema are pg_catalog's. What such a transaction
+does is rolled back.
 """
 
 from __future__ import annotations
