@@ -79,6 +79,18 @@ own_adapters: Mapping[type, object] = {
     tuple: ext.SQL_IN,
     UUID: UUID_adapter,
 }
+
+
+def ours(value: object) -> Any:
+    """A parameter of our own: psycopg2's adapter writes it, whatever the program has registered.
+
+    A program may have text normalised, or written as JSON, for its own statements; the rows that
+    go from one server to another must not be.
+    """
+    adapter: Any = own_adapters[type(value)]
+    return adapter(value)
+
+
 ISQLQuote = ext.ISQLQuote
 QueryCanceled = psycopg2.errors.QueryCanceled
 InvalidParameterValue = psycopg2.errors.InvalidParameterValue

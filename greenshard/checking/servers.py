@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from greenshard._driver import ours
 from greenshard.checking.findings import Finding, differing
 from greenshard.checking.session import SHARD, transaction
 from greenshard.connection import Connection
@@ -75,7 +76,7 @@ def read_servers(conn: Connection) -> dict[str, Server]:
     known = conn.server_version >= 150000
     facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::pg_catalog.text")
     with transaction(conn, conn.shards, settings={}) as cursor:
-        cursor.execute(facts, (array_text(SETTINGS),))
+        cursor.execute(facts, (ours(array_text(SETTINGS)),))
         return {row[0]: server_of(*row[1:]) for row in cursor.fetchall()}
 
 

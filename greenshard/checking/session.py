@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from greenshard import errors
+from greenshard._driver import ours
 from greenshard.connection import Connection
 
 SHARD = "pg_catalog.current_setting('greenshard.shard')"
@@ -55,9 +56,8 @@ def transaction(
             of_shard = {"greenshard.shard": shard, **settings}
             calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(of_shard))
             with conn.on(shard).cursor() as cursor:
-                cursor.execute(
-                    f"SELECT {calls}", [word for pair in of_shard.items() for word in pair]
-                )
+                words = [ours(word) for pair in of_shard.items() for word in pair]
+                cursor.execute(f"SELECT {calls}", words)
         with conn.on(shards).cursor(name) as cursor:
             yield cursor
     finally:

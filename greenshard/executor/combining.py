@@ -17,7 +17,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from greenshard._driver import Column
+from greenshard._driver import Column, ours
 from greenshard.executor.answer import Answer
 from greenshard.executor.buffered import BufferedAnswer, Row
 from greenshard.executor.casting import AsText, Casting
@@ -147,11 +147,11 @@ def combining(sql: Sql, names: Sequence[str]) -> str:
     return text
 
 
-def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, str]:
+def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, Any]:
     """The parameters of `partial_rows`."""
     rows = list(chain.from_iterable(parts))
     columns = [list(map(itemgetter(at), rows)) for at in range(width)]
-    return {f"gs${at}": array_text(column) for at, column in enumerate(columns)}
+    return {f"gs${at}": ours(array_text(column)) for at, column in enumerate(columns)}
 
 
 def partial_rows(names: Sequence[str]) -> str:

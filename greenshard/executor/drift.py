@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_FAILED, RawCursor, own_cursor
+from greenshard._driver import TRANSACTION_FAILED, RawCursor, ours, own_cursor
 from greenshard.executor.columns import differ
 from greenshard.executor.planned import Planned
 from greenshard.merge.arrays import array_text
@@ -60,7 +60,7 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
 
 
 def _read(cursor: RawCursor, relations: list[str]) -> _Types:
-    cursor.execute(_COLUMNS, (array_text(relations),))
+    cursor.execute(_COLUMNS, (ours(array_text(relations)),))
     return {(relation, column): type_ for relation, column, type_ in cursor.fetchall()}
 
 

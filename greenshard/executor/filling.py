@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from greenshard._driver import RawCursor
 from greenshard.executor.reading import AS_TEXT, Arrays, Rows
@@ -49,7 +50,7 @@ class Batch:
     """Statements that are sent together, as far as they are not too large."""
 
     def __init__(self, *first: str) -> None:
-        self._sendings: list[tuple[list[str], list[str]]] = [([*first], [])]
+        self._sendings: list[tuple[list[str], list[Any]]] = [([*first], [])]
         self._characters = 0
 
     def add(self, text: str, parameters: Sequence[str] = (), encoding: str | None = None) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from greenshard import errors
-from greenshard._driver import RawConnection, own_cursor
+from greenshard._driver import RawConnection, ours, own_cursor
 from greenshard.executor.physical import Physical, autocommit
 
 _Found = TypeVar("_Found")
@@ -31,7 +31,8 @@ SET LOCAL lock_timeout = '500ms';
 def value(physical: Physical, query: str, parameters: Mapping[str, Any] | None = None) -> bytes:
     """The one value of a query's one row, a bytea. Switches: yes."""
     cursor = own_cursor(physical.raw)
-    cursor.execute(query, parameters)
+    given = None if parameters is None else {n: ours(v) for n, v in parameters.items()}
+    cursor.execute(query, given)
     ((found,),) = cursor.fetchall()
     return found  # type: ignore[no-any-return]
 

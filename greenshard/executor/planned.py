@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from greenshard import errors
-from greenshard._driver import RawCursor, python_encoding
+from greenshard._driver import RawCursor, ours, python_encoding
 from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.execution import Calls, Execution
@@ -99,7 +99,7 @@ class Planned(Execution):
         """
         if sql.needs_now and self.now is None:
             self.now = self.database.now(self.ask)
-        return sql.values(self.given, self.now)
+        return sql.values(self.given, None if self.now is None else ours(self.now))
 
     def ask(self, shard: str, call: Callable[[], object]) -> None:
         """Run a call that is not the statement's own.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import own_cursor
+from greenshard._driver import ours, own_cursor
 from greenshard.executor.planned import Planned
 from greenshard.executor.types import type_names
 from greenshard.merge.arrays import array_text, integers
@@ -49,7 +49,7 @@ def rank(
     value = f"(v::{name})" if collation is None else f"(v::{name}) COLLATE {collation}"
     cursor = own_cursor(e.session.physicals[shard].raw)
     query = _RANK.format(value=value.replace("%", "%%"))
-    parameters = {"values": array_text(listed)}
+    parameters = {"values": ours(array_text(listed))}
     e.session.run({shard: lambda: cursor.execute(query, parameters)}, e.timeout)
     row: Any = cursor.fetchone()
     return dict(zip(listed, integers(row[0]), strict=True))

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import RawCursor, own_cursor
+from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.answer import Stages
 from greenshard.executor.drift import check_alike
 from greenshard.executor.fanout import Job
@@ -160,7 +160,7 @@ def _read(
         if budget.left < 0 or budget.exceeded:
             break
         most = min(budget.left, _at_once(table)) if budget.once else budget.left
-        cursor.execute(text, {**parameters, "gs$limit": most + 1})
+        cursor.execute(text, {**parameters, "gs$limit": ours(most + 1)})
         found[table.name] = _fetched(cursor.fetchall())
         count = _count(found[table.name])
         budget.left -= count
@@ -286,7 +286,7 @@ class _Reader:
         """
         table, text, parameters = self._left[0]
         if not self.outlet.open:
-            self.outlet.declare(text, {**parameters, "gs$limit": most + 1})
+            self.outlet.declare(text, {**parameters, "gs$limit": ours(most + 1)})
         chunks = _fetched(self.outlet.fetch(self._chunks))
         if self.outlet.ended:
             del self._left[0]

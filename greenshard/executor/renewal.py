@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 
-from greenshard._driver import RawConnection, RawCursor
+from greenshard._driver import RawConnection, RawCursor, ours
 
 _RENEWING = (
     "CLOSE ALL",
@@ -42,7 +42,7 @@ def make_new(raw: RawConnection) -> None:
     # As text: a number that is negative would be written with an operator before it, which the
     # search path could find elsewhere.
     seed = str(random.SystemRandom().uniform(-1, 1))
-    RawCursor(raw).execute("; ".join(texts), (seed,))
+    RawCursor(raw).execute("; ".join(texts), (ours(seed),))
 
 
 def forget_sequences(raw: RawConnection) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from greenshard import errors
-from greenshard._driver import RawCursor, own_cursor
+from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.planned import Planned
 from greenshard.planner.plan import Filtering, Reading
 
@@ -178,7 +178,7 @@ def _ask(
         }
         for number, (reading, policy) in enumerate(asked)
     ]
-    question = RawCursor.mogrify(cursor, _ASK, {"asked": json.dumps(told)})
+    question = RawCursor.mogrify(cursor, _ASK, {"asked": ours(json.dumps(told))})
     e.ask(shard, lambda: cursor.execute(before + question))
     row: Any = cursor.fetchone()
     said = json.loads(bytes(row[0])) if row[0] is not None else []

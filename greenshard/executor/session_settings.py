@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from greenshard._driver import RawCursor
+from greenshard._driver import RawCursor, ours
 from greenshard.merge.arrays import array_text
 
 #: Settings of a transaction, those that psycopg2 looks after itself, one that cannot be changed
@@ -49,7 +49,9 @@ def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
 
     Switches: yes; call it in a greenlet of the session's.
     """
-    cursor.execute(_READ, {"not_copied": array_text(_NOT_COPIED), "asked": array_text(list(asked))})
+    cursor.execute(
+        _READ, {"not_copied": ours(array_text(_NOT_COPIED)), "asked": ours(array_text(list(asked)))}
+    )
     row: Any = cursor.fetchone()
     return tuple((name, value) for name, value in json.loads(row[0]))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from greenshard._driver import RawConnection
+from greenshard._driver import RawConnection, ours
 from greenshard.executor.physical import Physical
 
 _status = RawConnection.get_parameter_status
@@ -57,12 +57,12 @@ def letters(value: Any) -> str:
     return value if isinstance(value, str) else str(value, _BYTES)
 
 
-def parameter(value: str, encoding: str | None) -> str:
+def parameter(value: str, encoding: str | None) -> Any:
     """The parameter for `receiving` that such a text is passed on as.
 
     Not psycopg2's Binary, which would leave it to the search path what a ``bytea`` is.
     """
-    return value if encoding is None else value.encode(_BYTES).hex()
+    return ours(value if encoding is None else value.encode(_BYTES).hex())
 
 
 def receiving(encoding: str | None) -> str:

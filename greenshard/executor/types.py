@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import own_cursor
+from greenshard._driver import ours, own_cursor
 from greenshard.executor.deadline import Timeout
 from greenshard.executor.session import Session
 from greenshard.merge.arrays import array_text
@@ -65,6 +65,8 @@ def _ask(
     }
     if not cursors:
         return {}
-    calls = {s: partial(c.execute, query, (array_text(arguments[s]),)) for s, c in cursors.items()}
+    calls = {
+        s: partial(c.execute, query, (ours(array_text(arguments[s])),)) for s, c in cursors.items()
+    }
     session.run(calls, timeout)
     return {shard: dict(cursor.fetchall()) for shard, cursor in cursors.items()}

@@ -11,8 +11,6 @@ _SPECIAL = re.compile(r'["\\]')
 def array_text(values: Sequence[str | None]) -> str:
     r"""An array of texts, as its input function reads it.
 
-    Our own queries get their lists so: the program may have an adapter of its own for lists.
-
     Cost: 0.03 us a value if none is NULL and none must be escaped; else 0.3 us.
 
     >>> print(array_text(["a", None, 'say "b\\c"']))

@@ -12,9 +12,12 @@ from psycopg2.extras import Json
 
 import greenshard
 from greenshard.checking.check import check
+from greenshard.executor import reading
+from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 TABLES = {"words": greenshard.Sharded("k"), "numbers": greenshard.Sharded("k")}
 SCHEMA = "CREATE TABLE words (k text, v text); CREATE TABLE numbers (k bigint, v text)"
+FORMS = ("NFC", "NFD")
 DECOMPOSED = [f"e\u0301 {n}" for n in range(40)]
 
 
@@ -231,12 +234,13 @@ def test_a_mapping_with_values_that_it_does_not_list(conn, cur):
     conn.rollback()
 
 
-def test_lists_of_our_own_are_not_the_program_s_to_write(cluster, conn, cur):
+@pytest.mark.parametrize("kind", [list, str, int])
+def test_our_own_parameters_are_not_the_program_s_to_write(cluster, conn, cur, kind):
     """Those that types, settings, columns and the catalog are asked with."""
     cur.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
     conn.commit()
     with (
-        registered(list, Json),
+        registered(kind, Json),
         contextlib.closing(greenshard.connect(cluster)) as other,
         other.cursor() as asking,
     ):
@@ -250,3 +254,32 @@ def test_lists_of_our_own_are_not_the_program_s_to_write(cluster, conn, cur):
             assert check(union, cluster).findings == []
     cur.execute("DROP TYPE mood")
     conn.commit()
+
+
+TRAVELLING = {
+    "in the text": "SELECT count(DISTINCT v) FROM words",
+    "combined": "SELECT count(*) FROM (SELECT v FROM words GROUP BY v) AS q",
+    "partial rows": 'SELECT v, avg(length(v)) FROM words GROUP BY v ORDER BY v COLLATE "C"',
+    "ranked": "SELECT v FROM words ORDER BY v",
+    "the time": "SELECT count(*), now() > '2020-01-01' FROM words GROUP BY 2",
+}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("in_batches", [False, True])
+@pytest.mark.parametrize("statement", TRAVELLING.values(), ids=TRAVELLING)
+def test_rows_travel_as_they_are(conn, cur, monkeypatch, statement, in_batches, named):
+    """The program's adapter for text is for its own parameters, not for rows on their way."""
+    cur.executemany(
+        "INSERT INTO words VALUES (%s, %s)",
+        [(f"{n} {form}", unicodedata.normalize(form, f"é{n}")) for n in range(9) for form in FORMS],
+    )
+    for name, value in SMALL_BATCHES.items() if in_batches else ():
+        monkeypatch.setattr(reading, name, value)
+    answers = []
+    for adapter in (QuotedString, Composed, Json):
+        with registered(str, adapter), conn.cursor(*["streamed"] * named) as asking:
+            asking.execute(statement)
+            answers.append(asking.fetchall())
+    assert answers[1:] == answers[:1] * 2
+    conn.rollback()

@@ -22,6 +22,6 @@ def test_batch_that_begins_with_a_large_statement_sends_no_empty_text(monkeypatc
         batch.add("SELECT %s", values)
     batch.send(cursor)
     assert all(text for text, _ in cursor.sent)
-    assert [value for _, values in cursor.sent for value in values] == [
+    assert [value.adapted for _, values in cursor.sent for value in values] == [
         "0123456789", "a", "0123456789",
     ]  # fmt: skip
