@@ -5,13 +5,15 @@ soon as it is open, and those of a session are compared before a statement runs 
 
 A server that was made by copying another's files has the other's system identifier and its
 databases' OIDs, and that is a normal way to make shards. So what tells is the moment at which the
-server was started, to the microsecond. A standby is a server of its own by that: it is compared by
-the system identifier and the timeline, which it shares with the server that it follows.
+server was started, to the microsecond. Servers that are started together can have it in common (it
+happened, once in some thousand starts): whether two are one is settled by whether each other's
+processes are theirs. A standby is a server of its own by that: it is compared by the system
+identifier and the timeline, which it shares with the server that it follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +37,11 @@ SELECT pg_catalog.to_char(
 _LINEAGE = """
 SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::pg_catalog.text,
     (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::pg_catalog.int8
+"""
+#: Every role sees all processes' IDs there, if not what they do.
+_PROCESSES = """
+SELECT pg_catalog.pg_backend_pid(),
+    (SELECT pg_catalog.array_agg(pid) FROM pg_catalog.pg_stat_activity)
 """
 _SAVE, _SAVED = "SAVEPOINT greenshard_identity; ", "RELEASE SAVEPOINT greenshard_identity"
 _BACK = f"ROLLBACK TO SAVEPOINT greenshard_identity; {_SAVED}"
@@ -91,41 +98,57 @@ def refuse_one_database(
     Raises:
         errors.ProgrammingError: Two are the same.
 
-    Switches: if there is a standby that must be asked more.
+    Switches: if two may be the same, or there is a standby.
     """
-    known: dict[tuple[object, ...], str] = {}
-    for name, physical in physicals.items():
-        if (one := physical.identity) is None:
-            continue
-        first = known.setdefault((one.started, one.database, one.path if by_path else ""), name)
-        if first != name:
-            raise _refusal(first, name, "the same database")
-    if any(p.identity and p.identity.standby for p in physicals.values()):
-        _refuse_standbys(physicals, by_path=by_path, timeout_s=timeout_s)
+    told = {name: p.identity for name, p in physicals.items() if p.identity is not None}
+    places = {name: _place(one, by_path) for name, one in told.items()}
+    asks = partial(_ask_all, physicals, timeout_s=timeout_s)
+    if len(set(places.values())) < len(places):
+        pairs = [(a, b) for a, b in combinations(told, 2) if places[a] == places[b]]
+        answers = asks(pairs, _PROCESSES)
+        for first, second in pairs:
+            if _on_one_server(answers[first], answers[second]):
+                raise _refusal(first, second, "the same database")
+    if any(one.standby for one in told.values()):
+        pairs = [(a, b) for a, b in combinations(told, 2) if _may_follow(told[a], told[b], by_path)]
+        answers = asks(pairs, _LINEAGE)
+        for first, second in pairs:
+            if answers[first] is not None and answers[first] == answers[second]:
+                what = "a server and its standby, or two standbys of one server"
+                raise _refusal(first, second, what)
 
 
-def _refuse_standbys(
-    physicals: Mapping[str, Physical], *, by_path: bool, timeout_s: float | None
-) -> None:
-    alike = [
-        (first, second)
-        for first, second in combinations(physicals, 2)
-        if _alike(physicals[first].identity, physicals[second].identity, by_path=by_path)
-    ]
-    asked = {name: physicals[name] for pair in alike for name in pair}
-    jobs = [Job(name, partial(_ask, each, _LINEAGE), each) for name, each in asked.items()]
-    limit_s = _ASK_S if timeout_s is None else min(timeout_s, _ASK_S)
-    FanOut(jobs, _GRACE_S, tolerant=True).run(limit_s)
-    lineages = {job.shard: job.result for job in jobs}
-    for first, second in alike:
-        if lineages[first] is not None and lineages[first] == lineages[second]:
-            raise _refusal(first, second, "a server and its standby, or two standbys of one server")
+def _place(one: Identity, by_path: bool) -> tuple[str, int, str]:
+    return one.started, one.database, one.path if by_path else ""
 
 
-def _alike(one: Identity | None, other: Identity | None, *, by_path: bool) -> bool:
-    if one is None or other is None or not (one.standby or other.standby):
+def _on_one_server(one: Any, other: Any) -> bool:
+    """Whether sessions are of one server, by the processes that they see; so if it is not told."""
+    if one is None or other is None:
+        return True
+    (pid, pids), (other_pid, other_pids) = one, other
+    return pid in other_pids or other_pid in pids
+
+
+def _may_follow(one: Identity, other: Identity, by_path: bool) -> bool:
+    if not (one.standby or other.standby):
         return False
     return one.database == other.database and not (by_path and one.path != other.path)
+
+
+def _ask_all(
+    physicals: Mapping[str, Physical],
+    pairs: Sequence[tuple[str, str]],
+    query: str,
+    *,
+    timeout_s: float | None,
+) -> dict[str, object]:
+    """What those of the pairs answer, by the shard's name; None for no answer."""
+    asked = {name: physicals[name] for pair in pairs for name in pair}
+    jobs = [Job(name, partial(_ask, each, query), each) for name, each in asked.items()]
+    limit_s = _ASK_S if timeout_s is None else min(timeout_s, _ASK_S)
+    FanOut(jobs, _GRACE_S, tolerant=True).run(limit_s)
+    return {job.shard: job.result for job in jobs}
 
 
 def _refusal(first: str, second: str, what: str) -> errors.ProgrammingError:

@@ -16,6 +16,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 import greenshard
 from greenshard import Cluster, Sharded
+from greenshard.executor import identity
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
 
@@ -114,6 +115,18 @@ def test_copied_server_is_another_shard(servers):
     assert counted([shard.dsn for shard in servers]) == [(1,), (1,)]
     identifier = "SELECT system_identifier FROM pg_control_system()"
     assert ask(servers[0], identifier) == ask(servers[1], identifier)
+
+
+def test_servers_that_started_in_the_same_microsecond_are_two_shards(servers, monkeypatch):
+    """Which happens: servers that are started together."""
+    started = "SELECT '20260101000000000000', 7::int8, false, 'public'"
+    monkeypatch.setattr(identity, "_IDENTITY", started)
+    assert counted([shard.dsn for shard in servers]) == [(1,), (1,)]
+    assert "s0 and s1" in refused([servers[0].dsn, servers[0].tcp_dsn, servers[1].dsn])
+    assert "s0 and s2" in refused([servers[0].dsn, servers[1].dsn, servers[0].tcp_dsn])
+    # Who cannot be told apart is taken for the same.
+    monkeypatch.setattr(identity, "_PROCESSES", "SELECT nothing()")
+    refused([shard.dsn for shard in servers])
 
 
 def test_other_databases_of_one_server_are_other_shards(servers):
