@@ -117,7 +117,7 @@ class Connection(Settings, RawConnection):
         missing = dict(opening.missing)
         physicals = self._physicals({n: s for n, s in opening.shards.items() if n not in missing})
         limit_s = opening.left_s or opening.connect_timeout_s
-        failures = open_all(physicals, limit_s, identified=opening.compares)
+        failures = open_all(physicals, limit_s, identified=opening.identifies)
         if isinstance(silent := failures.get(self._home.shard), HomeSilent):
             close_opened(physicals)
             raise silent

@@ -27,7 +27,7 @@ from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.planned import Planned
 from greenshard.executor.portals import end_portals
-from greenshard.executor.quoting import check_written, is_plain, merged_once
+from greenshard.executor.quoting import are_usual, check_written, is_plain, merged_once
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.strategies import run_plan
@@ -245,6 +245,11 @@ class Cursor(AnswerView, Fetching, RawCursor):
         text = None
         if plain and isinstance(query, (str, bytes)):
             text = self._decoded(query, "replace")
+        same = isinstance(query, (str, bytes)) and is_plain(query)
+        if text is not None and (has_parameters or not same) and self._is_odd(target):
+            # What was read in the text is not what the server reads.
+            conn._admit_write("")
+            reads, text = False, None
         self._trace = conn._trace_of(text, has_parameters, self)
         execution = Execution(
             conn._session,
@@ -254,7 +259,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
             reads and self.on_error == "partial",
             None if self.name is None else self._streams,
             "union",
-            plain=isinstance(query, (str, bytes)) and is_plain(query),
+            plain=same,
             bound=has_parameters or query is None,
         )
         if self._record is not None:
@@ -263,6 +268,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
             return execution.fan_out(target.shards, calls)
         finally:
             self._leave(execution.ran)
+
+    def _is_odd(self, target: Target) -> bool:
+        """Whether a session targeted reads literals otherwise than we do."""
+        session = self._logical._session
+        session.reach(target.shards, self.timeout)
+        there = (session.physicals.get(shard) for shard in target.shards)
+        return not are_usual(physical for physical in there if physical is not None)
 
     def _planned(
         self, database: OneDatabase, query: str | bytes, given: Any, *, many: bool = False

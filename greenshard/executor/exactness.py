@@ -53,7 +53,7 @@ def _check(e: Planned, floats: bool, zoned: bool) -> None:
         style = RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
         if not style.startswith("ISO"):
             raise _refused(f"timestamps would lose their time zone: DateStyle is {style}")
-    if floats and (digits := e.database.float_digits(e.timeout)) < 1:
+    if floats and (digits := e.database.bearings.float_digits) < 1:
         raise _refused(f"floats would lose digits: extra_float_digits is {digits}")
 
 

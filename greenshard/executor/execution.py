@@ -82,7 +82,7 @@ class Execution:
 
         Switches: yes.
         """
-        self.check_quoting(shards)
+        self.check_sessions(shards)
         self.ran.update(calls)
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
@@ -90,7 +90,7 @@ class Execution:
             calls, timeout, tolerant=self.tolerant, writes=not self.reads, noted=self.noted
         )
 
-    def check_quoting(self, shards: Sequence[str]) -> None:
+    def check_sessions(self, shards: Sequence[str]) -> None:
         """Refuse sessions that could read otherwise what was written for another.
 
         psycopg2 writes parameters for each where they differ; what is in the text already was

@@ -8,7 +8,7 @@ there. In between it has none and holds nothing; so a pool lends its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -22,6 +22,7 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
 )
+from greenshard.executor.bearings import ask_bearings
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.fanout import Job
 from greenshard.executor.opening import failed_opening, open_all
@@ -31,7 +32,7 @@ from greenshard.executor.renewal import make_new
 from greenshard.executor.session import Loan, Session
 
 #: The rows that are gathered are held in memory up to this, instead of being written to a file.
-_TEMP_BUFFERS = "SET temp_buffers = '64MB'"
+_TEMP_BUFFERS = "SET temp_buffers = '64MB';"
 #: What a server says where the role may not make temporary tables.
 INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -160,14 +161,16 @@ def _open(physical: Physical, *timeouts: float | None) -> None:
 
 
 def prepare(physical: Physical) -> None:
-    """Make a new connection one that gathers.
+    """Make a new connection one that gathers; its session's bearings are known then.
 
     Switches: yes. Cost: one round trip.
     """
     autocommit.write(physical.raw, True)
-    # Behind a pooler, others may have used temporary tables in the session: then it is too late.
-    with suppress(InvalidParameterValue):
-        RawCursor(physical.raw).execute(_TEMP_BUFFERS)
+    try:
+        ask_bearings(physical, before=_TEMP_BUFFERS)
+    except InvalidParameterValue:
+        # Behind a pooler, others may have used temporary tables in the session: it is too late.
+        ask_bearings(physical)
 
 
 def execute(

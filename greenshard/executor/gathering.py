@@ -73,6 +73,7 @@ def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
     settings = settings_of(e, home)
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
         held.used_up = bool(e.plan.trace)
+        settings = (*defaults_of(e, home, held), *settings)
         return _Gathering(e, sql, rows, home, held, settings).answer()
 
 
@@ -95,6 +96,16 @@ def settings_of(e: Planned, home: str) -> Settings:
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
     database.may_have_set = not sets_nothing(found, physical.user)
     return tuple(found)
+
+
+def defaults_of(e: Planned, home: str, held: Gatherer) -> Settings:
+    """What the gathering session must set to have the home's bearings.
+
+    It is another session: the defaults of the role or the database may have changed between the
+    opening of the two.
+    """
+    own, its = e.session.physical(home).bearings, held.physical.bearings
+    return () if own is its or own is None or its is None else tuple(own.bringing(its))
 
 
 class _Gathering:

@@ -13,6 +13,7 @@ identifier and the timeline, which it shares with the server that it follows.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,16 +23,19 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import TRANSACTION_FAILED, DriverError, own_cursor
+from greenshard.executor.bearings import BEARINGS, keep_bearings
 from greenshard.executor.fanout import FanOut, Job
+from greenshard.executor.outside import understood
 from greenshard.executor.physical import Physical, autocommit
 
 #: Every role may call these, unless somebody has revoked that.
-_IDENTITY = """
+_IDENTITY = f"""
 SELECT pg_catalog.to_char(
         pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS'),
     (SELECT oid FROM pg_catalog.pg_database
         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())::pg_catalog.int8,
-    pg_catalog.pg_is_in_recovery(), pg_catalog.current_schemas(false)::pg_catalog.text
+    pg_catalog.pg_is_in_recovery(), pg_catalog.current_schemas(false)::pg_catalog.text,
+    {BEARINGS}
 """
 #: 1 ms in a new session, which is why it is asked of standbys and their like only.
 _LINEAGE = """
@@ -71,7 +75,7 @@ class Identity:
 
 
 def identify(physical: Physical) -> None:
-    """Ask the server of a new connection what it is, if it tells that.
+    """Ask the server of a new connection what it is, if it tells that; and the session's bearings.
 
     A pooler may have others like it; each of them is the same database.
 
@@ -80,8 +84,13 @@ def identify(physical: Physical) -> None:
 
     Switches: yes. Cost: one round trip.
     """
+    began = time.monotonic()
     found = _ask(physical, _IDENTITY)
-    physical.identity = Identity(*found) if found else None
+    if found is not None:
+        with understood(physical.shard):
+            *identity, bearings = found
+            physical.identity = Identity(*identity)
+        keep_bearings(physical, bearings, began)
 
 
 def refuse_one_database(

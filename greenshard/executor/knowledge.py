@@ -22,8 +22,9 @@ from greenshard.planner.one_database import Planner
 if TYPE_CHECKING:
     from greenshard.cluster import Cluster
 
-#: How old a catalog may be, in seconds: another process may have changed the tables.
-_OLDEST_S = 60.0
+#: How old a catalog may be, in seconds: another process may have changed the tables. And what
+#: sessions have told of what they see of it.
+OLDEST_S = 60.0
 
 #: How long, in seconds, others wait for one that loads the catalog, or go on with an old one.
 _PATIENCE_S = 5.0
@@ -69,6 +70,7 @@ class Knowledge:
         self._kin = kin
         self.known: Known | None = None
         self._loaded_at = 0.0
+        self._doubted_at = 0.0
         self._expires = 0.0
         self._loading_until = 0.0
         self._changes = 0
@@ -108,7 +110,7 @@ class Knowledge:
         if changes == self._changes:
             self.known = known
             self._loaded_at = time.monotonic()
-            self._expires = self._loaded_at + _OLDEST_S
+            self._expires = self._loaded_at + OLDEST_S
         self._loading_until = 0.0
         return known
 
@@ -120,9 +122,14 @@ class Knowledge:
         """Whether the catalog was loaded more than some seconds ago."""
         return time.monotonic() > self._loaded_at + seconds
 
+    def oldest(self) -> float:
+        """When sessions must have told what they see of the catalog, at least, to count."""
+        return max(self._doubted_at, time.monotonic() - OLDEST_S)
+
     def expire(self) -> None:
         """Let the next one who needs it load the catalog anew."""
         self._expires = 0.0
+        self._doubted_at = time.monotonic()
 
     def drop(self) -> None:
         """Forget the catalog: it has changed, maybe for other roles in the same database too."""
@@ -133,6 +140,7 @@ class Knowledge:
         self._changes += 1
         self.known = None
         self._expires = self._loading_until = 0.0
+        self._doubted_at = time.monotonic()
 
 
 class Kin:

@@ -65,6 +65,11 @@ class Opening:
         """Whether to see that no two shards are the same database."""
         return len(self.shards) > 1 and not self.allow_same_database
 
+    @property
+    def identifies(self) -> bool:
+        """Whether to ask each connection what it is, and for its session's bearings."""
+        return self.compares or (self.cluster is not None and len(self.shards) > 1)
+
     def refuse_one_database(self, physicals: Mapping[str, Physical]) -> None:
         """Refuse shards that are the same database; see `identity.refuse_one_database`."""
         if self.compares:

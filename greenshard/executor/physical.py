@@ -25,6 +25,7 @@ from greenshard._libpq import last_error, request_cancel, server_tried, whole_er
 from greenshard.executor.rejection import read_failure
 
 if TYPE_CHECKING:
+    from greenshard.executor.bearings import Bearings
     from greenshard.executor.identity import Identity
 
 #: The part of the time that servers which do not answer may have together, nearly.
@@ -69,6 +70,9 @@ class Physical:
         beside: For a connection that is not the shard's own but a second one to its database, the
             shard's name; `shard` is then a name that no shard has.
         identity: What the server says of itself, if it was asked and does.
+        bearings: The session's, as it told them last; None if they must be asked for.
+        bearings_at: When it was asked, of the monotonic clock.
+        session_user: Who the session was when it was asked first.
     """
 
     shard: str
@@ -78,6 +82,9 @@ class Physical:
     worker: _green.Worker | None = None
     beside: str | None = None
     identity: Identity | None = None
+    bearings: Bearings | None = None
+    bearings_at: float = 0.0
+    session_user: str | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:

@@ -106,6 +106,7 @@ class Planned(Execution):
 
         Switches: yes.
         """
+        self.check_bearings((shard,))
         self.ran.add(shard)
         self.session.run({shard: call}, self.timeout)
 
@@ -152,7 +153,38 @@ class Planned(Execution):
         if self.wrote and self.database.in_transaction:
             return True
         # Also if the default has been set to such a level.
-        return self.database.may_have_set or self.database.isolated
+        return self.database.may_have_set or self.database.bearings.isolated
+
+    def check_sessions(self, shards: Sequence[str]) -> None:
+        """Refuse sessions that would read the statement otherwise than the planner.
+
+        Raises:
+            errors.NotSupportedError: There are some.
+
+        Switches: if one must be asked.
+        """
+        self.check_quoting(shards)
+        self.check_bearings(shards)
+
+    def check_bearings(self, shards: Sequence[str]) -> None:
+        """Refuse sessions that do not have the bearings that the statement was planned by.
+
+        What may give them the same ones is not refused.
+
+        Raises:
+            errors.NotSupportedError: There are some.
+
+        Switches: if one must be asked.
+        """
+        step, timeout = self.plan.step, self.timeout
+        if isinstance(step, Broadcast) and not step.resets_catalog:
+            return
+        if self.tolerant and isinstance(timeout, Deadline):
+            timeout = timeout.part(_FIRST_SHARE)
+        bearings = self.database.bearings
+        failed = bearings.check(shards, self.plan.tables, timeout, tolerant=self.tolerant)
+        if failed and isinstance(self.timeout, Deadline):
+            self.timeout = self.timeout.later(self.session.grace_s)
 
     def check_quoting(self, shards: Sequence[str]) -> None:
         """Refuse sessions that read literals otherwise than the planner.
@@ -213,7 +245,7 @@ class Planned(Execution):
         Switches: yes.
         """
         cursor = self.parts.last(shard, self.timeout)
-        self.check_quoting((shard,))  # a function that the first stage called may have set it
+        self.check_sessions((shard,))  # a function that the first stage called may have set it
         outcome = self.run_last(shard, cursor, text, parameters)
         return Answer({shard: cursor}, (), outcome, self.stages)
 

@@ -318,7 +318,7 @@ class Batches:
         self.counts = {table: 0 for tables in wanted.values() for table in tables}
         self._pieces: list[tuple[GatheredTable, Arrays]] = []
         self._held = 0
-        e.check_quoting(tuple(shards))
+        e.check_sessions(tuple(shards))
 
     @property
     def tables(self) -> Sequence[GatheredTable]:

@@ -37,7 +37,7 @@ from greenshard.executor.combining import (
 )
 from greenshard.executor.filling import ANALYZED_ROWS, BEGIN, SAMPLE, Batch
 from greenshard.executor.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute, gatherer
-from greenshard.executor.gathering import settings_of
+from greenshard.executor.gathering import defaults_of, settings_of
 from greenshard.executor.held import check_held, check_rows
 from greenshard.executor.outlets import Outlet, close_outlets
 from greenshard.executor.planned import Planned
@@ -163,6 +163,7 @@ class _Pages:
         settings = settings_of(e, home)
         with gatherer(e.session, home, database.connect_timeout_s, e.timeout) as held:
             held.used_up = bool(e.plan.trace)
+            settings = (*defaults_of(e, home, held), *settings)
             batch = Batch(BEGIN)
             if settings:
                 batch.add(*applying(settings))

@@ -10,7 +10,6 @@ from typing import Any
 
 from greenshard import _green
 from greenshard._driver import Attribute, DriverError, RawConnection
-from greenshard.executor.bearings import Bearings
 from greenshard.executor.physical import (
     Physical,
     autocommit,
@@ -33,13 +32,11 @@ class Holding:
 
     Attributes:
         physicals: Its connections, by the shard's name.
-        bearings: Those of its sessions, once they are known.
         compared: Those of which no two were found to be to the same database.
         type_names, oids_there: What sessions know of the shards' types.
     """
 
     physicals: dict[str, Physical] = field(default_factory=dict)
-    bearings: Bearings | None = None
     compared: Mapping[str, Physical] = field(default_factory=dict)
     type_names: dict[tuple[str, int], str] = field(default_factory=dict)
     oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)

@@ -17,8 +17,6 @@ from greenshard.pool.supply import Supply
 
 if TYPE_CHECKING:
     from greenshard.cursor import Cursor
-    from greenshard.executor.bearings import Bearings
-    from greenshard.executor.one_database import OneDatabase
     from greenshard.pool.process import Process
     from greenshard.pool.slot import Lease
 
@@ -63,9 +61,6 @@ class PooledConnection(Connection):
         connection._texts = set()
         connection._opening = process.opening
         connection.__init__()  # type: ignore[misc]
-        bearings = supply.holding.bearings
-        if connection._database is not None and bearings is not None:
-            connection._database.bearings = bearings
         connection._given_back = False
         return connection
 
@@ -190,18 +185,11 @@ class PooledConnection(Connection):
         self.close()
 
     def _renew(self, session: Session) -> None:
-        database = self._database
-        if database is not None:
-            self._supply.holding.bearings = self._bearings(database)
+        if self._database is not None:
+            # As good as new, they have what new ones have, if the schemas are the same.
+            self._database.bearings.restore(as_before=self._trace < Trace.CODE)
         end_all_portals(session)
         self._supply.renew(session, self._trace, self._texts)
-
-    def _bearings(self, database: OneDatabase) -> Bearings | None:
-        """Those that the sessions will have when they are given back, if they are known."""
-        if self._trace < Trace.ANYTHING:
-            return database.bearings
-        # They are made as good as new, and have what new ones have, if the schemas are the same.
-        return self._supply.holding.bearings if self._trace < Trace.CODE else None
 
     def __del__(self) -> None:
         if not self._given_back:

@@ -193,7 +193,7 @@ class Supply:
         physical = Physical.new(name, process.dsns[name])
         try:
             physical.open(limit_s)
-            if process.opening.compares and process.gatherers is not None:
+            if process.opening.identifies and process.gatherers is not None:
                 identify(physical)
             process.encoding = share_encoding(physical, process.encoding)
             if process.prepare is not None:
@@ -238,7 +238,6 @@ class Supply:
         physical = self.holding.physicals.pop(name, None)
         if physical is not None:
             physical.discard()
-            self.holding.bearings = None  # the next session may have another
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 

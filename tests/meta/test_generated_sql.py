@@ -193,7 +193,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("executor/ranking.py", "_RANK"),
         ("executor/one_database.py", "_NOW"),
         ("executor/session_settings.py", "_READ"),
-        ("executor/bearings.py", "_BEARINGS"),
+        ("executor/bearings.py", "BEARINGS"),
         ("checking/servers.py", "_FACTS"),
         ("planner/aggregates.py", "_average"),
         ("planner/strategies/merge.py", "_SUM"),
