@@ -16,6 +16,7 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
     make_cooperative,
+    make_shell,
 )
 from greenshard.arguments import (
     derived_class,
@@ -60,8 +61,8 @@ class Connection(Settings, RawConnection):
     Made by `greenshard.connect`. The object is itself psycopg2's connection to one shard, its
     *home* (the first that can be reached), because psycopg2's C functions (``quote_ident``,
     ``register_type``, ``Binary.prepare``) take nothing else. The connections to the other shards
-    are psycopg2's plain ones. Given open connections, it lives on none of them, and those
-    functions take its cursors only.
+    are psycopg2's plain ones. Given open connections, it lives on none of them: typecasters are
+    registered for it, and the other functions take its cursors only.
 
     New cursors take over its `timeout` and `on_error`. Over a declared cluster, `allow_scatter`,
     `allow_gather`, `gather_limit` and `max_held_bytes` say what a statement may cost.
@@ -149,6 +150,8 @@ class Connection(Settings, RawConnection):
             else:
                 physicals.append(Physical.embodied(name, shard, self))
         self._home = physicals[0]
+        if self._home.raw is not self:
+            make_shell(self)
         return physicals
 
     def __repr__(self) -> str:

@@ -25,6 +25,7 @@ from greenshard.executor.deadline import Deadline
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
+from greenshard.executor.physical import string_types
 from greenshard.executor.planned import Planned
 from greenshard.executor.portals import end_portals
 from greenshard.executor.quoting import are_usual, check_written, is_plain, merged_once
@@ -68,7 +69,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         super().__init__(conn._home.raw, name)
         self._logical = conn
         self._target: Target | None = None
-        self._parts = Parts(self, conn._session, conn._home)
+        self._parts = Parts(self, conn._session, conn._home, string_types.read(conn))
         self._answer = NOTHING
         self._record: Record | None = None
         self._sent: bytes | None = None

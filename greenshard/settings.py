@@ -116,8 +116,6 @@ class Settings:
 
     encoding = _of_home("encoding", "The client encoding; the same for all shards.")
     protocol_version = _of_home("protocol_version", "Version of the protocol.")
-    string_types = _of_home("string_types", "Typecasters registered for the connection.")
-    binary_types = _of_home("binary_types", "Binary typecasters, likewise.")
     pgconn_ptr = _of_home("pgconn_ptr", "libpq's connection to the home shard.")
 
     autocommit = _of_all("autocommit", "Whether each statement is its own transaction.")

@@ -26,18 +26,22 @@ class Parts:
     Args:
         logical: The cursor whose settings they share; itself never executed.
         session: Where the shards' connections are.
-        home: The connection on which typecasters are registered.
+        home: The connection on which the OIDs of typecasters are looked up.
+        registered: The typecasters of the logical connection.
 
     Attributes:
         asked: The first of the cursors that the last statement ran on; None before one did.
         portal: The answer of a named cursor, if one server made it.
     """
 
-    def __init__(self, logical: RawCursor, session: Session, home: Physical) -> None:
+    def __init__(
+        self, logical: RawCursor, session: Session, home: Physical, registered: Mapping[int, Any]
+    ) -> None:
         # Weak: a cycle would keep rows in memory until the garbage collector runs.
         self._reference = weakref.ref(logical)
         self._session = session
         self._home = home
+        self._registered = registered
         self._cursors: dict[str, RawCursor] = {}
         self._lasts: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False
@@ -174,9 +178,10 @@ class Parts:
 
     def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
         """Give the shards' cursors the typecasters that were registered."""
-        registered = string_types.read(self._home.raw) or {}
-        if own := self._logical.string_types:
-            registered = {**registered, **own}
+        registered = self._registered
+        at_home, own = string_types.read(self._home.raw), self._logical.string_types
+        if at_home or own:
+            registered = {**(at_home or {}), **registered, **(own or {})}
         self._typed = self._typed or bool(registered) or has_user_typecasters()
         if not self._typed:
             return

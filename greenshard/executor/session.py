@@ -129,7 +129,7 @@ class Session:
         self.closed = False
         self.source: Source | None = None
         self.type_names: dict[tuple[str, int], str] = {}
-        self.oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = {}
+        self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
         self._buried: set[str] = set()
         self._pid = os.getpid()
         self._busy = _green.NativeLock()

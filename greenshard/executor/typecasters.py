@@ -66,12 +66,12 @@ def _oids_there(
     session: Session, home: str, shard: str, oids: frozenset[int], timeout: Timeout
 ) -> Mapping[int, int]:
     """The OIDs on `shard` of the types that have `oids` on `home`."""
-    known = session.oids_there.get(shard)
+    known = session.oids_there.get((home, shard))
     if known is None or known[0] != oids:
         names = type_names(session, {home: oids}, timeout)
         found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout)
         there = {oid: found[names[home, oid]] for oid in oids if names[home, oid] in found}
-        known = session.oids_there[shard] = (oids, there)
+        known = session.oids_there[home, shard] = (oids, there)
     return known[1]
 
 

@@ -39,7 +39,9 @@ class Holding:
     physicals: dict[str, Physical] = field(default_factory=dict)
     compared: Mapping[str, Physical] = field(default_factory=dict)
     type_names: dict[tuple[str, int], str] = field(default_factory=dict)
-    oids_there: dict[str, tuple[frozenset[int], Mapping[int, int]]] = field(default_factory=dict)
+    oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = field(
+        default_factory=dict
+    )
 
 
 def restore(physical: Physical, encoding: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from greenshard._driver import Attribute, RawConnection
+from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
 from greenshard.executor.opening import Opening
 from greenshard.executor.physical import Physical, client_encoding
@@ -38,8 +38,8 @@ class PooledConnection(Connection):
     Each time it is taken it is a new object, so that who has kept an old one reaches nothing.
     `close` gives it back. The connection to a shard is opened when a statement first needs it.
 
-    psycopg2's C functions that take a connection (``quote_ident``, ``register_type``) take its
-    cursors instead.
+    Typecasters can be registered for it; they are forgotten when it is given back. psycopg2's other
+    C functions that take a connection (``quote_ident``) take its cursors instead.
     """
 
     _supply: Supply
@@ -67,6 +67,7 @@ class PooledConnection(Connection):
     def _open(self, opening: Opening) -> None:
         holding = self._supply.holding
         have = [p for name in opening.shards if (p := holding.physicals.get(name)) is not None]
+        make_shell(self)
         self._session = Session(have, {}, list(opening.shards), opening.grace_s)
         self._session.type_names = holding.type_names
         self._session.oids_there = holding.oids_there

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 import gevent
+import psycopg2
 import pytest
+from psycopg2 import extensions, extras
 
 import greenshard
 from greenshard import Pool
@@ -241,3 +243,50 @@ def test_first_statement_of_a_fresh_connection_over_a_cluster(make_pool, cluster
             assert len(cur.fetchall()) == expected
         conn.close()
     assert max(watch.counts().values()) == (2 if kind.startswith("gather") else 1)
+
+
+@pytest.mark.parametrize("kind", ["pool", "open connections"])
+def test_typecasters_are_registered_for_the_connection_only(request, dsns, watch, kind):
+    """A connection that is none of psycopg2's own has a place for them, too."""
+    globally = dict(extensions.string_types)
+    if kind == "pool":
+        make = request.getfixturevalue("make_pool")(max_size=1).getconn
+    else:
+        raws = {shard: psycopg2.connect(dsn) for shard, dsn in dsns.items()}
+
+        def make():
+            return greenshard.connect(raws)
+
+    watch.ask("s1", "CREATE TYPE before AS (b int); CREATE TYPE pair AS (a int, b text); SELECT 1")
+    for shard in ("s0", "s2"):
+        watch.ask(shard, "CREATE TYPE pair AS (a int, b text); SELECT 1")
+    sql = "SELECT '1'::int, '[1]'::json, 'a-b'::text, ROW(1, 'x')::pair"
+    usual = [(1, [1], "a-b", "(1,x)")] * 3
+    try:
+        conn = make()
+        extensions.register_type(extensions.new_type((23,), "MINUS", lambda v, _: -int(v)), conn)
+        extras.register_default_json(conn, loads=lambda text: ("json", text))
+        extras.register_uuid(conn_or_curs=conn)
+        extras.register_composite("pair", conn)
+        assert set(conn.string_types) >= {23, 114}
+        with conn.cursor() as cur:
+            cur.execute(sql)
+            assert cur.fetchall() == [(-1, ("json", "[1]"), "a-b", (-1, "x"))] * 3
+        conn.release()
+        assert all(extensions.string_types.get(oid) is c for oid, c in globally.items())
+        assert extensions.string_types.keys() == globally.keys()
+        conn = make()
+        assert conn.string_types == {}
+        cur = conn.cursor()
+        cur.execute(sql)
+        assert cur.fetchall() == usual
+        with pytest.raises(psycopg2.InterfaceError, match="connection not valid"):
+            extensions.quote_ident("x", conn)
+        assert extensions.quote_ident("x", cur) == '"x"'
+        conn.release()
+    finally:
+        if kind == "open connections":
+            for raw in raws.values():
+                raw.close()
+        for shard in dsns:
+            watch.ask(shard, "DROP TYPE pair; DROP TYPE IF EXISTS before; SELECT 1")
