@@ -45,6 +45,7 @@ from greenshard.executor.values import plan_for, with_literals_in
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.planner.code import Trace
 from greenshard.planner.keys import untold
+from greenshard.planner.parameters import as_read
 from greenshard.planner.target import Target, choose
 from greenshard.scope import Scope
 from greenshard.secret import hidden
@@ -227,7 +228,7 @@ class Connection(Settings, RawConnection):
         database = self._declared("conn.on(key=...)")
         with self._session.taken(), self._ours():
             try:
-                literals = with_literals_in(Cursor(self)._parts, (key,))
+                literals = with_literals_in(Cursor(self)._parts, (key,), "%s")
             except (DriverError, UnicodeError) as error:  # it cannot be written at all
                 raise untold(key, table) from error
             if literals is None:
@@ -252,6 +253,7 @@ class Connection(Settings, RawConnection):
         with self._session.taken(), self._ours():
             cursor = Cursor(self)
             text = cursor._decoded(cursor._text(sql))
+            args = as_read(args, lambda: text)
             cursor.mogrify(text, args)
             _, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
             return database.explain(plan, given, verbose=verbose)

@@ -37,6 +37,7 @@ from greenshard.executor.values import are_values, plan_for
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement
 from greenshard.planner.code import Trace
+from greenshard.planner.parameters import as_read
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
@@ -103,16 +104,17 @@ class Cursor(AnswerView, Fetching, RawCursor):
         text = self._text(query)
         if self._parts.portal is not None:
             raise errors.ProgrammingError("can't call .execute() on named cursors more than once")
+        given = self._read(text, vars)
         if (database := self._planning()) is not None:
-            self._take_answer(text, lambda: self._planned(database, text, vars))
+            self._take_answer(text, lambda: self._planned(database, text, given))
             return
 
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
-            sent = merged_once(text, vars, list(raws.values()))
+            sent = merged_once(text, given, list(raws.values()))
             return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
 
-        plain = are_values(self._parts, vars)
-        self._take_answer(text, lambda: self._union(text, vars is not None, calls, plain=plain))
+        plain = given is None or self._are_values(text, (given,))
+        self._take_answer(text, lambda: self._union(text, given is not None, calls, plain=plain))
 
     def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
         """Run a statement once for each set of parameters; the row counts are added up.
@@ -120,7 +122,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         Switches: yes.
         """
         text = self._text(query)
-        every = vars_list if isinstance(vars_list, (list, tuple)) else list(vars_list)
+        every = [self._read(text, given) for given in vars_list]
         if (database := self._planning()) is not None:
             self._take_answer(
                 text, lambda: self._planned(database, text, every, many=True), len(every)
@@ -130,7 +132,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         def calls(raws: Mapping[str, RawCursor]) -> Calls:
             return {shard: partial(raw.executemany, text, every) for shard, raw in raws.items()}
 
-        plain = all(are_values(self._parts, given) for given in every)
+        plain = self._are_values(text, every)
         self._take_answer(text, lambda: self._union(text, True, calls, plain=plain), len(every))
 
     def callproc(self, procname: str | bytes, *parameters: Any) -> Any:
@@ -167,6 +169,19 @@ class Cursor(AnswerView, Fetching, RawCursor):
             return query
         cursor = self._quoting()
         return self._written(cursor, query.as_string(cursor))
+
+    def _read(self, text: Any, given: Any) -> Any:
+        """Parameters as psycopg2 reads them, each once; see `as_read`."""
+        if not isinstance(text, (str, bytes)):
+            return given  # which psycopg2 refuses
+        return as_read(given, lambda: self._decoded(text, "replace"))
+
+    def _are_values(self, text: Any, every: Iterable[Any]) -> bool:
+        """Whether parameters are values, as `are_values` tells."""
+        if not isinstance(text, (str, bytes)):
+            return False
+        decoded = self._decoded(text, "replace")
+        return all(are_values(self._parts, given, decoded) for given in every)
 
     def _written(self, cursor: RawCursor, text: _Text) -> _Text:
         """A text that was written for a cursor's session, and may be run in others.

@@ -58,7 +58,7 @@ def _split(e: Planned) -> dict[str, list[Any]] | None:
         return None
     split: dict[str, list[Any]] = {}
     for given in e.given:
-        literals = with_literals_in(e.parts, given)
+        literals = with_literals_in(e.parts, given, e.text)
         if literals is None:
             return None
         named = replace(e, given=literals).named(step.pins)

@@ -35,7 +35,7 @@ def plan_for(
     """
     if given is None:
         return text, given, database.plan(text, False, timeout)
-    literals = with_literals_in(parts, given)
+    literals = with_literals_in(parts, given, text)
     if literals is None:
         text, given = _written(parts.quoting(), text, given), None
     else:
@@ -47,7 +47,7 @@ def plan_for(
     return text, given, plan
 
 
-def with_literals_in(parts: Parts, given: Any) -> Any:
+def with_literals_in(parts: Parts, given: Any, text: str) -> Any:
     """Parameters as `with_literals` gives them."""
 
     def write(value: Any) -> tuple[bytes, str]:
@@ -56,7 +56,7 @@ def with_literals_in(parts: Parts, given: Any) -> Any:
         check_written(raw, quoted)
         return quoted, quoted.decode(python_encoding(raw))
 
-    return with_literals(given, _is_usual, write)
+    return with_literals(given, text, _is_usual, write)
 
 
 def _is_usual(kind: type) -> bool:
@@ -73,12 +73,12 @@ def _is_usual(kind: type) -> bool:
 _OWN = {kind: ((kind, ISQLQuote), adapter) for kind, adapter in own_adapters.items()}
 
 
-def are_values(parts: Parts, given: Any) -> bool:
+def are_values(parts: Parts, given: Any, text: str) -> bool:
     """Whether parameters are values: what stands for them in the text is a literal."""
     if given is None:
         return True
     try:
-        return with_literals_in(parts, given) is not None
+        return with_literals_in(parts, given, text) is not None
     except (DriverError, AttributeError, LookupError, TypeError, ValueError):
         return False  # the statement fails, in the driver's words
 

@@ -11,18 +11,23 @@ where the literal belongs. So the adapter is asked once, and what it wrote takes
 from __future__ import annotations
 
 import re
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
+from greenshard.planner._parser import ParserError, parse
+from greenshard.planner.placeholders import translate
+
 _LISTS = (list, tuple)
+#: Of these psycopg2 can only read what anybody else sees.
+_AS_THEY_ARE = frozenset({tuple, list, dict, type(None)})
 
 _LITERAL = re.compile(
     r"""
       \s*(?P<number>[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*
     | (?: '(?P<text>[^']*(?:''[^']*)*)' | E'(?P<escaped>[^'\\]*(?:''[^'\\]*)*)' )
-      (?: ::(?P<cast>["\w. ]+(?:\[\])?) )?
+      (?: ::(?P<cast>(?: [\w. ] | "(?:[^"]|"")+" | \([0-9]+(?:,\ ?[0-9]+)?\) | \[[0-9]*\] )+) )?
     | (?P<word> true | false | null )
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
@@ -56,13 +61,43 @@ class Written:
         return self._quoted
 
 
+def as_read(given: Any, text: Callable[[], str]) -> Any:
+    """Parameters as psycopg2 reads them for a statement: by name or by position, each once.
+
+    A mapping may have values that it does not list (``__missing__``), and a list other ones than it
+    lists (``__getitem__``): so all others look at what was read.
+
+    Args:
+        given: A sequence or mapping of parameters, as `execute` takes them, or None.
+        text: Gives the statement, with psycopg2's placeholders.
+
+    Returns:
+        A tuple or a dict; the parameters themselves if they are a tuple, list, dict or None, or if
+        psycopg2 is going to refuse them.
+
+    Cost: 0.1 us for those; 3 us for each placeholder otherwise.
+    """
+    if type(given) in _AS_THEY_ARE or not hasattr(given, "__getitem__"):
+        return given
+    keys = translate(text(), True).parameters
+    if all(isinstance(key, str) for key in keys):
+        return {key: given[key] for key in dict.fromkeys(keys)} if keys else given
+    if len(given) != len(keys) or any(isinstance(key, str) for key in keys):
+        return given
+    return tuple(given[at] for at in range(len(keys)))
+
+
 def with_literals(
-    given: Any, is_usual: Callable[[type], bool], write: Callable[[Any], tuple[bytes, str]]
+    given: Any,
+    text: str,
+    is_usual: Callable[[type], bool],
+    write: Callable[[Any], tuple[bytes, str]],
 ) -> Any:
     """The parameters, with a literal in the place of each that psycopg2 does not write by itself.
 
     Args:
-        given: A sequence or mapping of parameters, as `execute` takes them, or None.
+        given: The parameters, `as_read`.
+        text: The statement, with psycopg2's placeholders.
         is_usual: Whether psycopg2 writes values of exactly this type, and with its own adapter.
         write: What the adapter writes, as bytes and as text.
 
@@ -74,6 +109,10 @@ def with_literals(
     """
     if given is None or _all_usual(given, is_usual):
         return given
+    if isinstance(given, Mapping):
+        # Those that no placeholder names need not be what psycopg2 could write.
+        used = dict.fromkeys(translate(text, True).parameters)
+        given = {name: given[name] for name in used if name in given}
     try:
         return _replaced(given, is_usual, write)
     except _NoLiteral:
@@ -106,9 +145,7 @@ def _replaced(
 
     if not isinstance(given, Mapping):
         return tuple(map(replace, given))
-    replaced = {name: replace(value) for name, value in given.items()}
-    # A mapping of another kind may have values for names that it does not list.
-    return replaced if type(given) is dict else ChainMap(replaced, given)  # type: ignore[arg-type]
+    return {name: replace(value) for name, value in given.items()}
 
 
 def _read(quoted: bytes, written: str) -> Written | None:
@@ -120,6 +157,24 @@ def _read(quoted: bytes, written: str) -> Written | None:
         return None if word.lower() == "null" else Written(quoted, word.lower() == "true", None)
     if (number := match["number"]) is not None:
         digits = number.lstrip("+-").isdigit()
+        # As psycopg2 writes a negative number: "--" would begin a comment.
+        quoted = b" " + quoted if quoted.startswith(b"-") else quoted
         return Written(quoted, int(number) if digits else Decimal(number), None)
-    text = match["text"] if match["text"] is not None else match["escaped"]
-    return Written(quoted, text.replace("''", "'"), match["cast"])
+    text, cast = match["text"] if match["text"] is not None else match["escaped"], match["cast"]
+    if cast is not None and " " in cast and not _is_type(cast):
+        raise _NoLiteral
+    return Written(quoted, text.replace("''", "'"), cast)
+
+
+@lru_cache(maxsize=256)
+def _is_type(words: str) -> bool:
+    """Whether words are the name of one type, with nothing after it.
+
+    >>> _is_type("timestamp (0) with time zone"), _is_type("text GROUP BY who")
+    (True, False)
+    """
+    try:
+        parse(f"SELECT CAST('' AS {words})")
+    except ParserError:
+        return False
+    return True
