@@ -8,7 +8,8 @@ No value of a cell is made in Python: a column of many rows is one text, an arra
 client encoding may not be able to write it, it comes as bytes (`travelling`).
 
 Few rows come so at once, in one round trip. If a shard has more, they are read anew, from a cursor
-there that gives some chunks at a time (`Batches`), and so is the same text the next time.
+there that gives some chunks at a time (`Batches`), and so is the same text the next time. For a
+named cursor, rows that may be wide are read so from the beginning: only few shall be held here.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _SMALL = re.compile(
 )
 #: In a cursor, so many rows of small values are a chunk.
 SMALL_CHUNK_ROWS = 5_000
+#: There, other rows are a chunk, too, if they have so many bytes.
+CHUNK_BYTES = 250_000
 #: So many values of a table are read at once on a shard, if they are small; else so many rows.
 ONCE_VALUES = 400_000
 ONCE_ROWS = 16_000
@@ -115,6 +118,9 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
     check_alike(e, tables, shards)
     if budget.once and e.text in e.database.read_in_batches:
         return Batches(e, wanted, shards)
+    if budget.once and e.streaming is not None and not all(map(_has_small_values, tables)):
+        batches = Batches(e, wanted, shards)
+        return batches.few() or batches
     encoding = travelling(e.session.alive)
     reads = {
         table.name: (reading(table, encoding), e.parameters(table.read) or {}) for table in tables
@@ -198,6 +204,15 @@ def reading(table: GatheredTable, encoding: str | None, *, in_chunks: bool = Fal
         return f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays} FROM {rows}"
     number = "(pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)"
     chunk = f"{number} OPERATOR(pg_catalog./) {SMALL_CHUNK_ROWS if small else CHUNK_ROWS}"
+    if in_chunks and not small:
+        # Not pg_column_size: a value may be a hundred times larger when it is uncompressed.
+        size = " OPERATOR(pg_catalog.+) ".join(
+            f"pg_catalog.octet_length(pg_catalog.concat({name}))"
+            for name, column in zip(names, table.columns, strict=True)
+            if not _is_small(column)
+        )
+        so_far = f"pg_catalog.sum({size}) OVER (ROWS UNBOUNDED PRECEDING)"
+        chunk = f"({chunk}) OPERATOR(pg_catalog.+) ({so_far} OPERATOR(pg_catalog./) {CHUNK_BYTES})"
     return (
         f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays}"
         f" FROM (SELECT *, {chunk} AS chunk FROM {rows}) AS g GROUP BY chunk"
@@ -213,12 +228,12 @@ def _count(chunks: Iterable[tuple[str, ...]]) -> int:
 
 
 def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]], encoding: str | None) -> Rows:
-    return Rows(table, _count(chunks), tuple(_joined(table, chunks)), encoding)
-
-
-def _joined(table: GatheredTable, chunks: Iterable[tuple[str, ...]]) -> list[Arrays]:
-    """The arrays of some chunks, joined where that is possible."""
     arrays = [chunk[1:] for chunk in chunks]
+    return Rows(table, _count(chunks), tuple(_joined(table, arrays)), encoding)
+
+
+def _joined(table: GatheredTable, arrays: list[Arrays]) -> list[Arrays]:
+    """The arrays of some chunks, joined where that is possible."""
     # Arrays that came as arrays of text have commas in any case.
     if all(column.is_array or _COMMA.match(column.type_sql) for column in table.columns):
         return [joined_arrays(group) for group in _groups(arrays)]
@@ -324,6 +339,34 @@ class Batches:
     def tables(self) -> Sequence[GatheredTable]:
         return tuple(self.counts)
 
+    def few(self) -> list[Rows] | None:
+        """All rows, if they are few; None if there are more: then they are to be passed on.
+
+        Raises:
+            errors.NotSupportedError: They are too many, or too large.
+
+        Switches: yes.
+        """
+        try:
+            while self._held < BATCH_CHARACTERS:
+                if all(reader.done for reader in self._readers):
+                    return self._all()
+                self._read({})
+        except BaseException:
+            self.close()
+            raise
+        return None
+
+    def _all(self) -> list[Rows]:
+        """What was read, as rows of each table."""
+        pieces: dict[GatheredTable, list[Arrays]] = {table: [] for table in self.counts}
+        for table, arrays in self._pieces:
+            pieces[table].append(arrays)
+        return [
+            Rows(table, self.counts[table], tuple(_joined(table, found)), self.encoding)
+            for table, found in pieces.items()
+        ]
+
     def pass_on(
         self,
         name: str,
@@ -342,31 +385,39 @@ class Batches:
         """
         e = self._e
         while self._pieces or any(not reader.done for reader in self._readers):
-            left = e.limits.gather_limit - sum(self.counts.values())
-            calls: dict[str, Callable[[], object]] = {
-                reader.outlet.shard: partial(reader.step, left)
-                for reader in self._readers
-                if not reader.done
-            }
-            read = tuple(calls)
-            if self._pieces:
-                calls[name] = inserting(self._pieces)
-            jobs = e.session.run(calls, e.timeout, noted=e.noted).jobs
-            self._take({shard: jobs[shard] for shard in read})
+            others = {name: inserting(self._pieces)} if self._pieces else {}
+            self._pieces, passed, self._held = [], self._held, 0
+            self._read(others, passed)
         if sum(self.counts.values()) * 4 < ONCE_ROWS:
             e.database.read_in_batches.discard(e.text)
 
-    def _take(self, jobs: Mapping[str, Job]) -> None:
+    def _read(self, others: Mapping[str, Callable[[], object]], passed: int = 0) -> None:
+        """Read the next rows of each shard that has more; make other calls at the same time.
+
+        Args:
+            others: The other calls.
+            passed: How large the rows are that these pass on.
+        """
+        e, left = self._e, self._e.limits.gather_limit - sum(self.counts.values())
+        calls: dict[str, Callable[[], object]] = {
+            reader.outlet.shard: partial(reader.step, left)
+            for reader in self._readers
+            if not reader.done
+        }
+        jobs = e.session.run({**calls, **others}, e.timeout, noted=e.noted).jobs
+        self._take({shard: jobs[shard] for shard in calls}, passed)
+
+    def _take(self, jobs: Mapping[str, Job], passed: int) -> None:
         """Take what was read, to be passed on next."""
-        e, passed = self._e, self._held
-        self._pieces, counts = [], {}
+        e, counts = self._e, {}
         for shard, job in jobs.items():
             result: Any = job.result
             table, chunks = result
             counts[shard] = _count(chunks)
             self.counts[table] += counts[shard]
-            self._pieces += [(table, arrays) for arrays in _joined(table, chunks)]
-        self._held = sum(_size(arrays) for _, arrays in self._pieces)
+            pieces = _joined(table, [chunk[1:] for chunk in chunks])
+            self._pieces += [(table, arrays) for arrays in pieces]
+            self._held += sum(map(_size, pieces))
         e.stages = e.stages or Stages()
         e.stages.add(Outcome(jobs, {}), counts)
         if sum(self.counts.values()) > e.limits.gather_limit:

@@ -439,6 +439,45 @@ def test_batches_that_are_cut_short_leave_no_cursor(conn, monkeypatch, kind, aut
     assert plain.fetchone() == (60,)
 
 
+WIDE = "SELECT id, body, row_number() OVER (ORDER BY id) FROM blobs"
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_wide_rows_for_a_named_cursor_are_held_in_small_parts_from_the_first_on(
+    conn, held, autocommit
+):
+    conn.autocommit = autocommit
+    cur = conn.cursor()
+    # The server compresses them: what counts is how long they are when they travel.
+    insert = "INSERT INTO blobs (id, body) VALUES (%s, repeat(%s, 20000))"
+    cur.executemany(insert, [(n, f"é {n:7}") for n in range(120)])
+    named = conn.cursor("wide", withhold=autocommit)
+    named.itersize = 10
+    try:
+        named.execute(WIDE)
+        assert sum(held) > 20_000_000
+        assert max(held) < 8_000_000
+        assert WIDE not in conn._database.read_in_batches
+        rows = named.fetchall()
+        assert [(n, body[:9], number) for n, body, number in rows] == [
+            (n, f"é {n:7}", n + 1) for n in range(120)
+        ]
+        named.close()
+        cur.execute("DELETE FROM blobs WHERE id > 3")
+        named = conn.cursor("few", withhold=autocommit)
+        held.clear()
+        named.execute(WIDE)
+        assert len(named.fetchall()) == 4
+        named.close()
+    finally:
+        cur.execute("DELETE FROM blobs")
+    assert is_clean(conn)
+    for shard in conn.shards:
+        with conn.on(shard):
+            cur.execute("SELECT count(*) FROM pg_cursors")
+            assert cur.fetchone() == (0,)
+
+
 def test_few_rows_come_at_once_and_many_in_batches_from_then_on(conn, monkeypatch):
     monkeypatch.setattr(reading, "ONCE_ROWS", 10)
     cur = conn.cursor()
