@@ -6,6 +6,7 @@ options and grants.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -105,6 +106,15 @@ class Chance:
                 some = ", ".join(pick.sample(columns, pick.randint(1, len(columns))))
                 ddl.append(f"GRANT SELECT ({some}) ON {name} TO {{{role}}}")
         self.views.append(View(name, columns, "; ".join(ddl)))
+
+    def needed_for(self, statement: str) -> list[View]:
+        """The views that a statement names, and those in their queries."""
+        text, needed = statement, []
+        for view in reversed(self.views):
+            if re.search(rf"\b{view.name}\b", text):
+                needed.insert(0, view)
+                text += view.ddl
+        return needed
 
     def _definition(self) -> tuple[tuple[str, ...], str]:
         """Its columns, and its query."""

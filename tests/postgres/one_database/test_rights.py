@@ -128,11 +128,26 @@ WAYS = (
 )
 
 
+def is_skipped(theirs, statement, views):
+    """Whether one PostgreSQL did not ask for rights that the statement needs.
+
+    Where its plan shows that a join has no rows (a role without a policy reads nothing), it forgets
+    the tables of a view in it that was not put in the view's place, and may then run what it would
+    deny if the plan were another one. The shards ask.
+    """
+    plan = outcome(theirs, f"EXPLAIN {statement}")
+    return any("One-Time Filter: false" in line for line in plan) and any(
+        outcome(theirs, f"SELECT {chosen} FROM {view.name}") == "42501"
+        for view in views
+        for chosen in ("*", "count(*)")
+    )
+
+
 def test_random_views_and_roles(world):
     chance = rights.Chance(SEED, has_invokers=world.version >= 150000)
     for _ in range(VIEWS):
         chance.add_view()
-        world.add(chance.views[-1].ddl)
+    world.add("; ".join(view.ddl for view in chance.views))
     seen, strategies = Counter(), Counter()
     statements = [chance.statement() for _ in range(STATEMENTS)]
     for at, (role, how) in enumerate(WAYS):
@@ -142,12 +157,18 @@ def test_random_views_and_roles(world):
                 kind = got[0] if isinstance(got, tuple) else got if isinstance(got, str) else "rows"
                 seen[kind] += 1
                 strategies[ours.explain(statement).split()[1]] += 1
-                if kind != "refused":
-                    views = "\n".join(view.ddl for view in chance.views)
-                    assert got == expected, f"seed {SEED}, as {role}: {statement}\n{views}"
-    assert seen["rows"] > STATEMENTS // 5
-    assert seen["42501"] > STATEMENTS // 20
+                if kind == "refused" or got == expected:
+                    continue
+                views = chance.needed_for(statement)
+                if got == "42501" and is_skipped(theirs, statement, views):
+                    seen["skipped"] += 1
+                    continue
+                ddl = "\n".join(view.ddl for view in views)
+                assert got == expected, f"seed {SEED}, as {role} by {how}: {statement}\n{ddl}"
+    assert seen["rows"] > STATEMENTS // 5, f"seed {SEED}"
+    assert seen["42501"] > STATEMENTS // 20, f"seed {SEED}"
     assert seen["refused"] < STATEMENTS // 5, f"seed {SEED}"
+    assert seen["skipped"] < STATEMENTS // 50, f"seed {SEED}"
     assert {"route", "reference", "concatenate", "merge", "combine", "gather"} <= {*strategies}
 
 
@@ -211,6 +232,15 @@ def test_a_view_over_shards_that_is_not_granted_is_denied(world, made):
         pytest.raises(psycopg2.errors.InsufficientPrivilege, match="for view groups"),
     ):
         ours.cursor().execute("SELECT * FROM groups")
+
+
+def test_rights_that_one_postgresql_forgets_are_asked_for(world, made):
+    owned(made, "sealed", "SELECT id FROM shut", "clerk", "WITH (security_barrier)")
+    statement = "SELECT count(DISTINCT a.customer) FROM spot a JOIN sealed v ON v.id = a.id"
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        assert outcome(theirs, "SELECT * FROM sealed") == "42501"
+        assert outcome(theirs, statement) == ["(0,)"]
+        assert outcome(ours, statement) == "42501"
 
 
 def test_a_plan_is_right_for_whoever_runs_it(world, made):
