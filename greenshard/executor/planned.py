@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from greenshard import errors
-from greenshard._driver import RawCursor, ours, python_encoding
+from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
 from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.deadline import Deadline, Timeout
 from greenshard.executor.execution import Calls, Execution
@@ -68,11 +68,13 @@ class Planned(Execution):
     def check_parameters(self) -> None:
         """Let psycopg2 refuse wrong parameters as it does, before another text is sent."""
         if self.query is None:
-            raw = self.parts.quoting()
-            if self.given is None:
-                self.query = self.text.encode(python_encoding(raw))
-            else:
-                self.query = RawCursor(raw).mogrify(self.text, self.given)
+            self.query = self.written(self.parts.quoting())
+
+    def written(self, raw: RawConnection) -> bytes:
+        """The user's statement as psycopg2 sends it to a server."""
+        if self.given is None:
+            return self.text.encode(python_encoding(raw))
+        return RawCursor(raw).mogrify(self.text, self.given)
 
     def named(self, pins: Sequence[Pin] | None) -> frozenset[str] | None:
         """The shards that pins name; None if any may be meant."""

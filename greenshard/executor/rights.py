@@ -1,4 +1,4 @@
-"""Ask the server, as whoever the session is now, what rights mean for a statement.
+"""Ask the servers, as whoever the session is now, what rights mean for a statement.
 
 A plan is shared by all users. Where it reads relations in the place of views, two things must hold:
 
@@ -7,19 +7,34 @@ A plan is shared by all users. Where it reads relations in the place of views, t
 - the rows are the same: the user may read what the views' owners read, and row-level security
   hides nothing from either, or both are the same role.
 
-Both are asked in one message.
+Both are asked in one message, of every shard that the statement reads: owners, grants, policies and
+roles are each server's own. Any one that objects ends the statement.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from greenshard import errors
 from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.planned import Planned
-from greenshard.planner.plan import Filtering, Reading
+from greenshard.planner.plan import (
+    Anywhere,
+    Broadcast,
+    Combine,
+    Filtering,
+    Gather,
+    Reading,
+    Routed,
+    Scatter,
+    Step,
+)
+
+#: What may stand before a statement.
+_BLANK = b"; \t\r\n"
 
 #: One row of one bytea, as in `catalog`. Of each relation that is asked for: who reads it, who
 #: would in PostgreSQL, whether the first may not, from whom of the two row-level security hides
@@ -95,21 +110,25 @@ class _Said(NamedTuple):
     has_policy: bool
 
 
-def check_rights(e: Planned, readings: Sequence[Reading]) -> None:
+def check_rights(e: Planned, step: Scatter | Combine | Gather) -> None:
     """Make sure that reading as the user gives what reading as the views' owners would give.
 
     Raises:
         errors.Error: PostgreSQL would refuse the statement (of its class), or it cannot be run so.
 
     Switches: yes.
-    Cost: one round trip, in which the server plans the statement.
+    Cost: one round trip, in which the servers plan the statement.
     """
     e.check_parameters()
-    explain = b"EXPLAIN " + (e.query or b"").lstrip(b"; \t\r\n") + b"\n;"
-    for reading, said in _ask(e, [(each, "") for each in readings], explain):
-        reason = _difference(said)
-        if reason is not None:
-            raise _refused_reading(reading, said, reason)
+    asked = [(each, "") for each in step.rights]
+    answers = _ask(e, asked, shards_read(e, step), explains=True)
+    for number, (reading, _) in enumerate(asked):
+        found = {shard: said[number] for shard, said in answers.items() if number in said}
+        reasons = {shard: _difference(said) for shard, said in found.items()}
+        for shard, reason in reasons.items():
+            if reason is not None:
+                only = None if all(reasons.values()) else shard
+                raise _refused_reading(reading, found[shard], reason, only)
 
 
 def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
@@ -122,15 +141,42 @@ def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
     Cost: one round trip.
     """
     asked = [(each.reading, each.policy) for each in filterings]
-    for at, (reading, said) in enumerate(_ask(e, asked)):
-        if said.reader_filtered and said.has_policy:
+    answers = _ask(e, asked, shards_read(e, e.plan.step))
+    for number, filtering in enumerate(filterings):
+        found = [said[number] for said in answers.values() if number in said]
+        if any(said.reader_filtered and said.has_policy for said in found):
             raise errors.refused(
-                f'policy "{filterings[at].policy}" on {_shown(reading.relation)} cannot be applied '
-                f"by each shard: {filterings[at].reason}",
+                f'policy "{filtering.policy}" on {_shown(filtering.reading.relation)} cannot be '
+                f"applied by each shard: {filtering.reason}",
                 code="GS410",
                 hint="Let the policy read reference tables, or rows with the same shard key; or "
                 "run the statement on one shard with conn.on('...').",
             )
+
+
+def shards_read(e: Planned, step: Step) -> tuple[str, ...]:
+    """The shards whose tables a plan's step reads or writes, at least one.
+
+    Raises:
+        errors.NotSupportedError: There are several, and that is not allowed.
+    """
+    if isinstance(step, Routed):
+        named = e.named(step.pins)
+        if named is None or len(named) > 1:
+            return shards_read(e, step.otherwise)
+        return tuple(named) or (e.any_shard(),)
+    if isinstance(step, (Scatter, Combine)):
+        return e.targets(step.pins)
+    if isinstance(step, Gather):
+        # Reference tables may be read where it gathers, and where a transaction is open.
+        read = {e.database.home, e.any_shard()}
+        for table in step.tables:
+            read.update(() if table.reference else e.targets(table.pins))
+        return tuple(shard for shard in e.session.shards if shard in read)
+    if isinstance(step, Broadcast):
+        return e.session.shards
+    first = isinstance(step, Anywhere) and step.first
+    return (e.session.shards[0] if first else e.any_shard(),)
 
 
 def _difference(said: _Said) -> str | None:
@@ -142,30 +188,45 @@ def _difference(said: _Said) -> str | None:
     return None
 
 
-def _refused_reading(reading: Reading, said: _Said, reason: str) -> errors.Error:
+def _refused_reading(reading: Reading, said: _Said, reason: str, only: str | None) -> errors.Error:
     view = _shown(reading.view or ("", ""))
+    where, drift = "", ""
+    if only is not None:
+        where = f"on shard {only}, "
+        drift = " Other shards have other rights: greenshard check tells which."
     return errors.refused(
-        f"view {view} reads {_shown(reading.relation)} as {said.reader}, and over several shards "
-        f"that would have to be done as {said.user}, who {reason}",
+        f"{where}view {view} reads {_shown(reading.relation)} as {said.reader}, and over several "
+        f"shards that would have to be done as {said.user}, who {reason}",
         code="GS410",
         hint=f"Shards cannot make the rows of {view} alone. Let the view show rows, and aggregate, "
-        "join and ask for the time in the statement; or run the statement as the view's owner.",
+        "join and ask for the time in the statement; or run the statement as the view's owner."
+        f"{drift}",
     )
 
 
 def _ask(
-    e: Planned, asked: Sequence[tuple[Reading, str]], before: bytes = b""
-) -> list[tuple[Reading, _Said]]:
-    """What the server says of each reading and policy; nothing of relations that are not there.
+    e: Planned,
+    asked: Sequence[tuple[Reading, str]],
+    shards: Sequence[str],
+    *,
+    explains: bool = False,
+) -> Mapping[str, Mapping[int, _Said]]:
+    """What each server says of each reading and policy; nothing of relations that are not there.
 
     Args:
         e: The statement.
         asked: Relations to ask for, and policies on them.
-        before: A text to send before.
+        shards: Whom to ask. One that is gone says nothing, if the statement can do without it.
+        explains: Whether the servers are to plan the user's own text, too.
+
+    Returns:
+        The answers by shard and number.
+
+    Raises:
+        errors.Error: A shard failed.
     """
-    shard = e.any_shard()
-    e.session.reach([shard], e.timeout)
-    cursor = own_cursor(e.session.physical(shard).raw)
+    e.session.reach(shards, e.timeout)
+    e.check_quoting(shards)
     told = [
         {
             "number": number,
@@ -178,11 +239,32 @@ def _ask(
         }
         for number, (reading, policy) in enumerate(asked)
     ]
-    question = RawCursor.mogrify(cursor, _ASK, {"asked": ours(json.dumps(told))})
-    e.ask(shard, lambda: cursor.execute(before + question))
+    parameters = {"asked": ours(json.dumps(told))}
+    calls: dict[str, Callable[[], Any]] = dict.fromkeys(shards, lambda: None)
+    for shard in shards:
+        physical = e.session.physicals.get(shard)
+        if physical is not None and physical.alive:
+            cursor = own_cursor(physical.raw)
+            question = RawCursor.mogrify(cursor, _ASK, parameters)
+            if explains:
+                question = b"EXPLAIN " + e.written(physical.raw).lstrip(_BLANK) + b"\n;" + question
+            calls[shard] = partial(_answer, cursor, question)
+    e.ran.update(shards)
+    outcome = e.session.run(calls, e.timeout, tolerant=e.tolerant)
+    for shard, failure in outcome.failures.items():
+        # It would be read nevertheless. One that is gone is missed when the statement runs.
+        physical = e.session.physicals.get(shard)
+        if physical is not None and physical.alive:
+            raise errors.from_shards({shard: failure}, len(e.session.shards))
+    answers: dict[str, Any] = {shard: job.result for shard, job in outcome.jobs.items()}
+    return answers
+
+
+def _answer(cursor: RawCursor, question: bytes) -> Mapping[int, _Said]:
+    cursor.execute(question)
     row: Any = cursor.fetchone()
     said = json.loads(bytes(row[0])) if row[0] is not None else []
-    return [(asked[number][0], _Said(*facts)) for number, *facts in sorted(said)]
+    return {number: _Said(*facts) for number, *facts in said}
 
 
 def _shown(relation: tuple[str, str]) -> str:

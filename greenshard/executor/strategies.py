@@ -69,7 +69,7 @@ def note(e: Planned, plan: Plan) -> None:
 def _run(e: Planned, step: Step) -> Answer:
     e.strategy = step.strategy
     if isinstance(step, (Scatter, Combine, Gather)) and step.rights:
-        check_rights(e, step.rights)
+        check_rights(e, step)
     return _STRATEGIES[type(step)](e, step)
 
 

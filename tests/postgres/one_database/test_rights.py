@@ -417,3 +417,140 @@ def test_writes_ask_for_policies_that_need_other_shards(world, made):
     with acting(world, "boss", "SET ROLE {}") as (ours, _):
         ours.cursor().executemany(insert, [(1,), (2,)])
         ours.rollback()
+
+
+@pytest.fixture
+def drifted(world):
+    """Make something on some shards only; what undoes it is run after the test."""
+    undoing = []
+
+    def drift(shards, text, undo=""):
+        dsns = [world.dsns[shard] for shard in shards.split()]
+        run_as_chief(dsns, text.format(**world.roles))
+        undoing.append((dsns, undo.format(**world.roles)))
+
+    yield drift
+    for dsns, undo in undoing:
+        run_as_chief(dsns, undo or "SELECT")
+
+
+DATED = "SELECT id, customer, CURRENT_DATE AS today FROM {}"
+
+
+@pytest.mark.parametrize(
+    ("user", "table", "shards", "text", "undo", "reason"),
+    [
+        ("clerk", "mine", "s1", "ALTER VIEW groups OWNER TO {agent}", "", "denied for table mine"),
+        (
+            "clerk",
+            "open",
+            "s1",
+            "ALTER TABLE open ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE open DISABLE ROW LEVEL SECURITY",
+            "on shard s1, view public.groups reads public.open as .* may see other rows of it",
+        ),
+        ("clerk", "open", "s1 s2", "REVOKE SELECT ON groups FROM {clerk}", "", "denied for view"),
+        (
+            "clerk",
+            "open",
+            "s1 s2",
+            "REVOKE SELECT ON open FROM {clerk}; GRANT SELECT (id) ON open TO {clerk}",
+            "REVOKE SELECT (id) ON open FROM {clerk}; GRANT SELECT ON open TO {clerk}",
+            "on shard s1, view public.groups reads public.open as .* may not read it",
+        ),
+        # Roles are a server's, and s0 and s2 are on one.
+        (
+            "agent",
+            "tenants",
+            "s0",
+            "ALTER ROLE {agent} BYPASSRLS",
+            "ALTER ROLE {agent} NOBYPASSRLS",
+            "on shard s1, view public.groups reads public.tenants as .* may see other rows of it",
+        ),
+    ],
+    ids=["owner", "row security", "grant", "column grant", "role"],
+)
+@pytest.mark.parametrize("query", [CROSSING, DATED], ids=["gathered", "scattered"])
+def test_each_shard_is_asked_for_its_rights(
+    world, made, drifted, user, table, shards, text, undo, reason, query
+):
+    owned(made, "groups", query.format(table), "boss")
+    world.add("GRANT SELECT ON groups TO {agent}")
+    with acting(world, user, "SET ROLE {}") as (ours, theirs):
+        if user == "clerk":  # nothing differs yet
+            expected = outcome(theirs, "SELECT * FROM groups")
+            assert outcome(ours, "SELECT * FROM groups") == expected
+            assert len(expected) > 4
+        drifted(shards, text, undo)
+        for name in (None, "named"):
+            with pytest.raises(greenshard.Error, match=reason) as e:
+                ours.cursor(name).execute("SELECT * FROM groups")
+            assert e.value.pgcode == "42501" if "denied" in reason else e.value.code == "GS410"
+            if "on shard" in reason:
+                assert "greenshard check" in e.value.hint
+            ours.rollback()
+
+
+def test_shards_that_are_not_read_are_not_asked_for_rights(world, made, drifted):
+    owned(made, "dated", DATED.format("open"), "boss")
+    drifted("s1", "ALTER VIEW dated OWNER TO {agent}; REVOKE SELECT ON dated FROM {clerk}")
+    keys = [key for key in range(1, 31) if world.shard_of(key) != "s1"]
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        statement = f"SELECT count(*), max(id) FROM dated WHERE id = ANY (ARRAY{keys})"
+        assert (
+            outcome(ours, statement)
+            == outcome(theirs, statement)
+            == [f"({len(keys)}, {max(keys)})"]
+        )
+        assert outcome(ours, "SELECT count(*), max(id) FROM dated") == "42501"
+
+
+def test_a_view_whose_rows_shards_make_shows_what_each_would_show(world, made, drifted):
+    owned(made, "all_of_them", "SELECT id, customer FROM tenants", "boss")
+    drifted("s1", "ALTER VIEW all_of_them OWNER TO {clerk}")
+    expected = 0
+    for dsn in world.dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
+            cur.execute(f"SET ROLE {world.roles['clerk']}; SELECT count(*) FROM all_of_them")
+            expected += cur.fetchone()[0]
+    assert 10 < expected < 30
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        cur = ours.cursor()
+        for statement in ("SELECT count(*) FROM {}", "SELECT count(DISTINCT id) FROM {}"):
+            cur.execute(statement.format("all_of_them"))
+            assert cur.fetchone() == (expected,)
+
+
+def test_row_security_of_one_shard_applies_its_policies(world, made, drifted):
+    made("TABLE", "guarded", f"{COLUMNS}; ALTER TABLE guarded OWNER TO {{boss}}")
+    made("POLICY", "near ON guarded", "TO {clerk} USING (customer IN (SELECT id FROM mine))")
+    world.add("GRANT SELECT ON guarded TO {clerk}")
+    with acting(world, "clerk", "SET ROLE {}") as (ours, _):
+        assert outcome(ours, "SELECT count(*) FROM guarded") == ["(0,)"]
+        drifted("s1", "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY")
+        for statement in ("SELECT count(*) FROM guarded", "SELECT count(DISTINCT id) FROM guarded"):
+            kind, said = outcome(ours, statement)
+            assert kind == "refused"
+            assert 'policy "near" on public.guarded cannot be applied' in said
+
+
+def test_a_shard_that_denies_is_not_left_out_and_one_that_is_gone_is(world, made, drifted):
+    owned(made, "dated", DATED.format("open"), "boss")
+    here = [key for key in range(1, 31) if world.shard_of(key) != "s1"]
+    gone = """GRANT SELECT ON dated TO {clerk}; SELECT pg_terminate_backend(pid)
+        FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+    for text, expected in (("REVOKE SELECT ON dated FROM {clerk}", None), (gone, here)):
+        with contextlib.closing(greenshard.connect(world.cluster, on_error="partial")) as conn:
+            conn.autocommit = True
+            cur = conn.cursor()
+            cur.execute(f"SET ROLE {world.roles['clerk']}")
+            cur.execute("SELECT count(*) FROM open")
+            drifted("s1", text)
+            if expected is None:
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cur.execute("SELECT id FROM dated")
+            else:
+                with pytest.warns(greenshard.PartialResultWarning):
+                    cur.execute("SELECT id FROM dated")
+                assert sorted(cur.fetchall()) == [(key,) for key in expected]
+                assert list(cur.failures) == ["s1"]
