@@ -15,7 +15,7 @@ A session is asked (again)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,7 @@ class KnownBearings:
         self._planned_on = home
         self._oldest = 0.0  # when bearings must have been asked for to count
         self._unsure: set[str] = set()  # shards whose bearings may be others now
-        # Shards whose bearings the end of the transaction may change.
-        self._moved = {p.shard for p in session.alive if p.in_transaction}
+        self._moved: set[str] = set()  # shards whose bearings the transaction's end may change
         self._exposed: set[str] = set()  # shards whose sessions others can use unseen
         self._before: dict[Physical, tuple[Bearings | None, float]] = {}
 
@@ -171,7 +170,13 @@ class KnownBearings:
         }
         if not calls:
             return False
-        failures = session.run(calls, seconds_left(timeout), tolerant=tolerant).failures
+        failures: Mapping[str, BaseException]
+        try:
+            failures = session.run(calls, seconds_left(timeout), tolerant=tolerant).failures
+        except errors.Error as error:  # of all of them
+            if not tolerant:
+                raise
+            failures = dict.fromkeys(calls, error)
         alive = {physical.shard for physical in session.alive}
         for shard, failure in failures.items():
             if shard in alive:  # it is not gone, and nobody knows where it would look

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 
 import psycopg2
 import pytest
@@ -283,3 +285,49 @@ def test_texts_that_a_session_reads_otherwise_may_leave_anything(scene, how):
                 ask(conn.on("s0"), text)
             with pool.connection() as conn:
                 assert ask(conn.on("s0"), "SHOW search_path") == before
+
+
+def test_server_that_does_not_tell_what_it_is(scene):
+    """Then its sessions are asked for their bearings when they are first needed."""
+    function = "FUNCTION pg_catalog.pg_postmaster_start_time()"
+    for shard in SHARDS:
+        scene.ask(shard, f"REVOKE EXECUTE ON {function} FROM PUBLIC")
+    try:
+        for setting in None, "search_path = b, public":
+            with contextlib.ExitStack() as stack:
+                if setting is not None:
+                    stack.enter_context(scene.default("s1", setting))
+                pool = stack.enter_context(greenshard.Pool(scene.cluster, 1))
+                for _ in range(2):
+                    conn = stack.enter_context(
+                        contextlib.closing(greenshard.connect(scene.cluster))
+                    )
+                    pooled = stack.enter_context(contextlib.closing(pool.getconn()))
+                    for each in conn, pooled:
+                        if setting is None:
+                            assert ask(each, "SELECT count(DISTINCT v) FROM t") == [(20,)]
+                        else:
+                            refused(each, "SELECT count(*) FROM t")
+                    pooled.close()
+    finally:
+        for shard in SHARDS:
+            scene.ask(shard, f"GRANT EXECUTE ON {function} TO PUBLIC")
+
+
+def test_shard_that_does_not_answer_is_done_without(scene, monkeypatch):
+    """Where the answer of some shards is good enough; others need not be asked at all."""
+    with contextlib.closing(
+        greenshard.connect(scene.cluster, timeout=3.0, cancel_grace=0.2, on_error="partial")
+    ) as conn:
+        conn.autocommit = True
+        ((pid,),) = ask(conn.on("s1"), "SELECT pg_backend_pid()")
+        assert ask(conn, "SELECT count(*) FROM t") == [(20,)]
+        later(monkeypatch)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            (key, *others) = scene.keys("s0", range(20))
+            assert ask(conn, f"SELECT v FROM t WHERE id = {key}") == [(f"a{key}",)]
+            with pytest.warns(greenshard.PartialResultWarning):
+                assert ask(conn, "SELECT count(*) FROM t") == [(1 + len(others),)]
+        finally:
+            os.kill(pid, signal.SIGCONT)
