@@ -135,6 +135,7 @@ class Connection(Settings, RawConnection):
             # Before there is a session, which would have to be held.
             opening.refuse_one_database({physical.shard: physical for physical in opened})
             self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
+            self._session.savepoints = any(physical.given for physical in opened)
             self._share_settings()
         except BaseException:
             close_opened(physicals)
@@ -328,7 +329,8 @@ class Connection(Settings, RawConnection):
 
     def _ended(self, *, committed: bool) -> None:
         """Forget what held for the transaction, and end the named cursors that end with it."""
-        self._wrote = False
+        self._wrote = self._session.savepoints = False
+        self._session.streamed.clear()
         if self._database is not None:
             self._database.ended()
         end_portals(self._session, committed=committed)

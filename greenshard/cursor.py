@@ -27,10 +27,11 @@ from greenshard.executor.fetching import Fetching
 from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.physical import string_types
 from greenshard.executor.planned import Planned
-from greenshard.executor.portals import end_portals
+from greenshard.executor.portals import end_portals, end_undone_portals
 from greenshard.executor.quoting import are_usual, check_written, is_plain, merged_once
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
+from greenshard.executor.staying import check_name
 from greenshard.executor.strategies import run_plan
 from greenshard.executor.streaming import Stream, streams
 from greenshard.executor.values import are_values, plan_for
@@ -38,6 +39,7 @@ from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement
 from greenshard.planner.code import Trace
 from greenshard.planner.parameters import as_read
+from greenshard.planner.plan import Broadcast
 from greenshard.planner.union import refuse_insert
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         text = self._text(query)
         if self._parts.portal is not None:
             raise errors.ProgrammingError("can't call .execute() on named cursors more than once")
+        if self.name is not None:
+            check_name(self._logical._session, self.name)
         given = self._read(text, vars)
         if (database := self._planning()) is not None:
             self._take_answer(text, lambda: self._planned(database, text, given))
@@ -217,6 +221,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
                 self._parts.asked, self._sent, self._answer = None, None, NOTHING
                 try:
                     self._answer = run()
+                    if self.name is not None and self._parts.portal is None:
+                        session.streamed.add(self.name)
                 except DriverError as exc:
                     self._fail(exc)
                 finally:
@@ -233,11 +239,15 @@ class Cursor(AnswerView, Fetching, RawCursor):
             _warn(self._answer.failures)
 
     def _end_portals(self, text: str | bytes) -> None:
-        """End the named cursors that end with a transaction that SQL has ended."""
+        """End the named cursors that end with what SQL has ended: the transaction, or a part."""
         session = self._logical._session
         if all(physical.transaction_status == TRANSACTION_IDLE for physical in session.alive):
-            undone = _UNDOES.match(self._decoded(text)) is not None
+            # Without an answer, it was COMMIT that failed.
+            done = self._answer.statusmessage
+            undone = done in {None, "ROLLBACK"} or _UNDOES.match(self._decoded(text)) is not None
             end_portals(session, committed=not undone)
+        elif b"rollback" in (self.query or b"").lower():
+            end_undone_portals(session, self.timeout)
 
     def _union(
         self,
@@ -266,6 +276,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
             # What was read in the text is not what the server reads.
             conn._admit_write("")
             reads, text = False, None
+        if text is None or "savepoint" in text.lower():
+            conn._session.savepoints = True
         self._trace = conn._trace_of(text, has_parameters, self)
         execution = Execution(
             conn._session,
@@ -303,6 +315,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         else:
             text, given, plan = plan_for(database, self._parts, text, given, timeout)
         self._trace = plan.trace
+        if isinstance(plan.step, Broadcast):
+            conn._session.savepoints = True
         conn._note(plan.trace, self)
         reads = plan.reads and not many
         if not reads:

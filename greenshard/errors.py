@@ -319,7 +319,7 @@ def from_shards(
 
 
 def refused(
-    message: str, *, code: str, hint: str | None = None, pgcode: str | None = None
+    message: str, *, code: str | None = None, hint: str | None = None, pgcode: str | None = None
 ) -> Error:
     """The error for a statement that cannot be run, before anything was sent.
 

@@ -149,7 +149,12 @@ def _hold(
         physical = Physical.second(name, own)
         _open(physical, connect_timeout_s, seconds_left(timeout))
         session.beside[name] = physical
-        session.run({name: partial(prepare, physical)}, timeout)
+        try:
+            session.run({name: partial(prepare, physical)}, timeout)
+        except BaseException:
+            del session.beside[name]
+            physical.discard()
+            raise
     return Gatherer(name, physical)
 
 

@@ -136,6 +136,11 @@ class Parts:
         return self._session.alive[0].raw
 
     @property
+    def name(self) -> str:
+        """The name of the named cursor."""
+        return str(self._logical.name)
+
+    @property
     def holds(self) -> bool:
         """Whether the named cursor outlives a commit."""
         return bool(self._logical.withhold)

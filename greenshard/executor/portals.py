@@ -11,20 +11,61 @@ shards, in which PostgreSQL would have declared it::
 
 What fits one page is fetched with the statement, and the connection is free at once. That such rows
 are here is not told: they are over when the others would be.
+
+ROLLBACK TO a savepoint ends those that were declared after it. Which these are, PostgreSQL knows:
+if there may be a savepoint, a cursor is declared on a shard as a `Marker`, and looked for later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from greenshard import _green, errors
-from greenshard._driver import DriverError
+from greenshard._driver import TRANSACTION_OPEN, DriverError, own_cursor
+from greenshard.executor.deadline import Timeout
 from greenshard.executor.gatherer import Gatherer, let_go
+from greenshard.executor.outlets import declaring, new_name
 
 if TYPE_CHECKING:
     from greenshard.executor.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A cursor that is there as long as the transaction is not rolled back to before it.
+
+    Attributes:
+        shard: Where.
+        name: Its name, quoted.
+    """
+
+    shard: str
+    name: str
+
+    @classmethod
+    def declared(cls, session: Session, shard: str, timeout: Timeout) -> Marker:
+        """A new one. Switches: yes."""
+        marker = cls(shard, new_name())
+        call = partial(own_cursor(session.physical(shard).raw).execute, *marker._declaring)
+        session.run({shard: call}, timeout)
+        return marker
+
+    @property
+    def _declaring(self) -> tuple[str]:
+        return (declaring(self.name, "SELECT 1"),)
+
+    def can_be_asked(self, session: Session) -> bool:
+        """Whether its shard can be asked; after an error, it cannot yet."""
+        physical = session.physicals.get(self.shard)
+        return (
+            physical is not None
+            and physical.alive
+            and physical.transaction_status == TRANSACTION_OPEN
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -32,23 +73,33 @@ class Portal:
     """The answer of one named cursor.
 
     Attributes:
+        name: The named cursor's name.
         hold: Whether it outlives a commit.
+        marker: What tells whether the transaction was rolled back to before it; None if it cannot
+            be.
         gatherer: The connection that has rows that were not fetched; None if there are none.
         kept: Whether it has outlived its transaction.
         open: Whether rows may be given out.
+        undone: Whether the transaction was rolled back to before it.
     """
 
+    name: str
     hold: bool
+    marker: Marker | None = None
     gatherer: Gatherer | None = None
     kept: bool = False
     open: bool = True
+    undone: bool = False
 
     def check(self) -> None:
         """Refuse if its time is over.
 
         Raises:
+            errors.OperationalError: As PostgreSQL does.
             errors.ProgrammingError: As psycopg2 does.
         """
+        if self.undone:
+            raise errors.refused(f'cursor "{self.name}" does not exist', pgcode="34000")
         if not self.open:
             raise errors.ProgrammingError("named cursor isn't valid anymore")
 
@@ -57,7 +108,15 @@ class Portal:
         self.open = False
         if self in session.portals:
             session.portals.remove(self)
-        self.free(session, at_once=at_once)
+        marker, self.marker = self.marker, None
+        try:
+            if marker is not None and not at_once and marker.can_be_asked(session):
+                call = partial(
+                    own_cursor(session.physical(marker.shard).raw).execute, f"CLOSE {marker.name}"
+                )
+                session.run({marker.shard: call}, session.grace_s)
+        finally:
+            self.free(session, at_once=at_once)
 
     def free(self, session: Session, *, at_once: bool = False) -> None:
         """Let the connection go, if there is one; what was fetched can still be given out.
@@ -79,6 +138,7 @@ def end_portals(session: Session, *, committed: bool) -> None:
     """
     arrived: BaseException | None = None
     for portal in tuple(session.portals):
+        portal.marker = None
         portal.kept = portal.kept or (committed and portal.hold)
         if portal.kept:
             if portal.gatherer is None:
@@ -87,6 +147,25 @@ def end_portals(session: Session, *, committed: bool) -> None:
         arrived = _green.graver(arrived, _closed(portal, session, at_once=arrived is not None))
     if arrived is not None:
         raise arrived
+
+
+def end_undone_portals(session: Session, timeout: Timeout) -> None:
+    """End those before which the transaction was rolled back, to a savepoint.
+
+    Switches: if there may be some.
+    """
+    marked = [(p, p.marker) for p in session.portals if p.marker is not None]
+    shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
+    cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
+    ask = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
+    calls: dict[str, Callable[[], Any]] = {s: partial(c.execute, ask) for s, c in cursors.items()}
+    if calls:
+        session.run(calls, timeout)
+    there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
+    for portal, marker in marked:
+        if marker.shard in shards and (marker.shard, marker.name) not in there:
+            portal.undone, portal.marker = True, None
+            portal.close(session)
 
 
 def end_all_portals(session: Session) -> None:

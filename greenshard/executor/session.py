@@ -125,6 +125,10 @@ class Session:
         self.beside: dict[str, Physical] = {}
         #: The answers of named cursors that are neither closed nor over.
         self.portals: list[Portal] = []
+        #: The names of other named cursors of the transaction; there may be none of the name now.
+        self.streamed: set[str] = set()
+        #: Whether the transaction may have a savepoint.
+        self.savepoints = False
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import RawCursor, own_cursor
+from greenshard._driver import TRANSACTION_OPEN, RawCursor, ours, own_cursor
 from greenshard.executor.answer import Answer, Stages
 from greenshard.executor.buffered import Row
 from greenshard.executor.gatherer import Gatherer
@@ -17,25 +17,59 @@ from greenshard.executor.held import check_page
 from greenshard.executor.outlets import declaring, fetching, new_name
 from greenshard.executor.physical import autocommit
 from greenshard.executor.planned import Planned
-from greenshard.executor.portals import Portal
-from greenshard.executor.session import Outcome
+from greenshard.executor.portals import Marker, Portal
+from greenshard.executor.session import Outcome, Session
 from greenshard.executor.streamed import StreamedRows
 
 
 def check_named(e: Planned) -> None:
-    """Refuse a named cursor outside of a transaction, unless it is WITH HOLD.
+    """Refuse a named cursor outside of a transaction, unless it is WITH HOLD; or one that is open.
 
     Raises:
-        errors.ProgrammingError: As psycopg2 does.
+        errors.ProgrammingError: As psycopg2 does, or PostgreSQL.
+
+    Switches: if there may be one of the name.
     """
-    alive = e.session.alive
+    alive, name = e.session.alive, e.parts.name
     if alive and autocommit.read(alive[0].raw) and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
+    if name not in e.session.streamed:
+        return
+    ask = "SELECT FROM pg_catalog.pg_cursors WHERE name OPERATOR(pg_catalog.=) %s"
+    asked = [p for p in alive if p.transaction_status == TRANSACTION_OPEN]
+    cursors = {physical.shard: own_cursor(physical.raw) for physical in asked}
+    calls = {s: partial(cursor.execute, ask, (ours(name),)) for s, cursor in cursors.items()}
+    if calls:
+        e.session.run(calls, e.timeout)
+    if any(cursor.rowcount for cursor in cursors.values()):
+        raise duplicate(name)
+
+
+def check_name(session: Session, name: str) -> None:
+    """Refuse a named cursor if another of its name is open, whose answer one server has made.
+
+    Raises:
+        errors.ProgrammingError: As PostgreSQL does.
+    """
+    if any(portal.name == name for portal in session.portals):
+        raise duplicate(name)
+
+
+def duplicate(name: str) -> errors.Error:
+    """PostgreSQL's error for a second cursor of a name."""
+    return errors.refused(f'cursor "{name}" already exists', pgcode="42P03")
 
 
 def _begin(e: Planned) -> Portal:
-    """The portal of the named cursor that executes."""
-    portal = Portal(e.parts.holds, kept=e.parts.holds and not e.database.in_transaction)
+    """The portal of the named cursor that executes.
+
+    Switches: if there may be a savepoint.
+    """
+    portal = Portal(
+        e.parts.name, e.parts.holds, kept=e.parts.holds and not e.database.in_transaction
+    )
+    if e.session.savepoints and not portal.kept:
+        portal.marker = Marker.declared(e.session, e.any_shard(), e.timeout)
     e.session.portals.append(portal)
     e.parts.portal = portal
     return portal

@@ -10,7 +10,7 @@ import psycopg2.extras
 import pytest
 
 import greenshard
-from greenshard.executor import reading
+from greenshard.executor import gatherer, reading
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 COMBINED = "SELECT id % 50, count(*), avg(customer) FROM orders GROUP BY 1 HAVING count(*) < 9"
@@ -489,3 +489,132 @@ def test_few_rows_come_at_once_and_many_in_batches_from_then_on(conn, monkeypatc
     monkeypatch.undo()
     cur.execute(GATHERED)  # so few that once is enough
     assert GATHERED not in conn._database.read_in_batches
+
+
+SMALL = {
+    "combine": "SELECT avg(id) FROM orders HAVING count(*) > 1",
+    "gather": "SELECT id, row_number() OVER (ORDER BY id) FROM orders WHERE id < 3",
+}
+
+
+def asked(connection, ask, *args):
+    """What psycopg2's error is, or that there is none."""
+    try:
+        ask(*args)
+    except psycopg2.Error as error:
+        return error.pgcode, isinstance(error, psycopg2.errors.lookup(error.pgcode or "XX000"))
+    return None
+
+
+def small_cursors(connection, names, **options):
+    found = []
+    for name, statement in zip(names, SMALL.values(), strict=True):
+        found.append(connection.cursor(name, **options))
+        found[-1].execute(statement)
+    return found
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("way", ["text", "comment", "scope"])
+def test_rolling_back_to_a_savepoint_ends_those_that_came_after_it(conn, single, hold, way):
+    outcomes = []
+    for connection in (conn, single):
+        cur = connection.cursor()
+        before = [*small_cursors(connection, ("a", "b"), withhold=hold)]
+        large = connection.cursor("c", withhold=hold)
+        large.itersize = 3
+        large.execute(GATHERED)
+        first = large.fetchone()
+        cur.execute("SAVEPOINT s")
+        after = [*small_cursors(connection, ("d", "e"), withhold=hold)]
+        after.append(connection.cursor("f", withhold=hold))
+        after[-1].itersize = 3
+        after[-1].execute(GATHERED)
+        assert after[-1].fetchone() == first
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            cur.execute("SELECT 1 / 0 FROM orders")
+        if way == "scope" and connection is conn:
+            for shard in conn.shards:
+                with conn.on(shard):
+                    cur.execute("ROLLBACK TO s")
+        else:
+            cur.execute("rollback to s" if way == "text" else "/* back */ ROLLBACK TO s")
+        outcomes.append([asked(connection, each.fetchone) for each in (*before, large)])
+        for each in after:
+            outcomes[-1].append(asked(connection, each.fetchone))
+            if connection is not single or outcomes[-1][-1]:
+                connection.cursor().execute("ROLLBACK TO s")
+        outcomes[-1] += [len(large.fetchall()) > 50, len(before[0].fetchall())]
+        again = connection.cursor("f")  # its name is free
+        again.execute(GATHERED)
+        assert again.fetchone() == first
+        connection.rollback()
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][:6] == [None] * 3 + [("34000", True)] * 3
+    assert is_clean(conn)
+
+
+def test_markers_are_declared_only_if_there_may_be_a_savepoint_and_are_closed(conn):
+    def on_servers():
+        found = conn.cursor()
+        count = 0
+        for shard in conn.shards:
+            with conn.on(shard):
+                found.execute("SELECT count(*) FROM pg_cursors")
+                count += found.fetchone()[0]
+        return count
+
+    small_cursors(conn, ("a", "b"))
+    assert on_servers() == 0
+    conn.cursor().execute("SAVEPOINT s")
+    cursors = small_cursors(conn, ("c", "d"))
+    assert on_servers() == 2
+    for cur in cursors:
+        cur.close()
+    assert on_servers() == 0
+    conn.commit()
+    small_cursors(conn, ("a", "b"))
+    assert on_servers() == 0
+
+
+def test_with_hold_they_are_lost_with_a_rollback_however_it_is_written(conn):
+    cur = conn.cursor()
+    for end in ("/* no */ ROLLBACK", "-- no\nabort"):
+        held = opened(conn, "gather", withhold=True)
+        cur.execute(end)
+        with pytest.raises(psycopg2.ProgrammingError, match="isn't valid"):
+            held.fetchone()
+        assert is_clean(conn)
+        conn.rollback()
+
+
+NAMED = {**SMALL, "large": GATHERED, "streamed": "SELECT id FROM orders ORDER BY id"}
+
+
+@pytest.mark.parametrize("first", NAMED)
+@pytest.mark.parametrize("second", NAMED)
+def test_a_second_one_of_the_same_name_is_refused_until_the_first_is_closed(conn, first, second):
+    one = conn.cursor("same")
+    one.execute(NAMED[first])
+    two = conn.cursor("same")
+    with pytest.raises(psycopg2.errors.DuplicateCursor):
+        two.execute(NAMED[second])
+    conn.rollback()
+    one = conn.cursor("same")
+    one.execute(NAMED[first])
+    assert one.fetchone() is not None
+    one.close()
+    two = conn.cursor("same")
+    two.execute(NAMED[second])
+    assert two.fetchone() is not None
+    conn.rollback()
+
+
+def test_a_connection_that_could_not_be_made_one_that_gathers_is_not_kept(conn, monkeypatch):
+    monkeypatch.setattr(gatherer, "_TEMP_BUFFERS", "SELECT 1 / 0")
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        conn.cursor().execute(GATHERED)
+    assert conn._session.beside == {}
+    monkeypatch.undo()
+    conn.rollback()
+    assert len(list(opened(conn, "gather"))) == 59
