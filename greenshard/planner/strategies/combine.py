@@ -43,7 +43,7 @@ from greenshard.planner.nodes import (
     select as parse_select,
 )
 from greenshard.planner.ordering import direction
-from greenshard.planner.plan import PARTIAL, Combine, Reduction, Refusal, SortKey
+from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
 from greenshard.planner.query import Table, is_several
 from greenshard.planner.scope import BoundColumn, Level
 from greenshard.planner.shape import Where
@@ -64,6 +64,8 @@ _AFTER_GROUPING = (
 _NOT_COMPARED = frozenset(
     {"json", "xml", "jsonpath", "point", "line", "lseg", "box", "path", "polygon", "circle"}
 )
+#: In whose place the executor puts something else, wherever they are.
+_PUT_IN = (PARTIAL.encode(), TYPE_OF.format("").encode())
 
 
 def plan_combine(candidate: Candidate) -> Combine | Refusal:
@@ -75,6 +77,9 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
         if candidate.select.locking_clause:
             raise Unplannable("rows are locked")
         check_inner_locks(candidate)
+        written = same_text(candidate.select)
+        if any(name in written for name in _PUT_IN):
+            raise Unplannable("the statement has a name in it that stands for something else here")
         if candidate.has_collations:
             raise Unplannable("a column or expression has a collation of its own")
         if any(_has_sublink(candidate.select, name) for name in ("limit_count", "limit_offset")):

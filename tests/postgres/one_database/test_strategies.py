@@ -326,3 +326,21 @@ def test_all_shards_lost_is_an_error_that_names_them(conn, plain):
         with pytest.raises(psycopg2.Error, match="s2"):
             cur.execute(query, parameters)
     assert conn.closed == 2
+
+
+@pytest.mark.parametrize("name", ['"greenshard partial rows"', '"greenshard type of 0"'])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT '{}', avg(total), sum(total) FROM orders HAVING count(*) > 2",
+        "SELECT sum(total) AS {}, avg(total) FROM orders HAVING count(*) > 2",
+        "SELECT DISTINCT customer, 'a {} b' FROM orders ORDER BY customer",
+    ],
+)
+def test_text_of_the_users_that_looks_like_our_own_is_left_alone(same, conn, statement, name):
+    text = statement.format(name)
+    same(text, strategy="gather")
+    named = conn.cursor("rows")
+    named.itersize = 2
+    named.execute(text)
+    assert len(named.fetchall()) == (8 if "DISTINCT" in text else 1)
