@@ -209,7 +209,7 @@ class Dsn:
         """
         text, parameters = hidden(text or ""), hidden_parameters(parameters)
         self._parameters: Mapping[str, str] = {}
-        with suppress(psycopg2.Error):
+        with suppress(psycopg2.Error, ValueError):  # half of a surrogate pair, say
             self._parameters = hidden_parameters(_parsed(text, parameters))
             return
         # Outside of the handler, so that libpq's message is not this error's context either.

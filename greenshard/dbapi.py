@@ -206,7 +206,7 @@ def _open_async(
 
 def _sources(shards: Any, parameters: Mapping[str, Any]) -> dict[str, Dsn | RawConnection]:
     """Each shard's name, and its connection string or open connection."""
-    if shards is None or isinstance(shards, (str, RawConnection)):
+    if shards is None or isinstance(shards, (str, bytes, RawConnection)):
         shards = [shards]
     try:
         named = dict(shards) if isinstance(shards, Mapping) else _numbered(shards)

@@ -43,6 +43,23 @@ class Secret(str):
         return format(_SHOWN, spec)
 
 
+class SecretBytes(bytes):
+    """Bytes that do not show themselves: they stand where a text should."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"b'{_SHOWN}'"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+SecretBytes.__name__ = "bytes"  # which is what is told of it
+
+
 def reveal(text: str) -> str:
     """The text itself."""
     return str.__str__(text)
@@ -60,9 +77,16 @@ def hidden(text: str) -> str:
 def hidden_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """libpq's parameters, of which the secrets do not show themselves."""
     return {
-        name: Secret(value) if name in SECRETS and type(value) is str else value
+        name: _secret(value) if name in SECRETS and value is not None else value
         for name, value in parameters.items()
     }
+
+
+def _secret(value: Any) -> Secret:
+    """A secret as libpq gets it: psycopg2 makes a text of whatever it is."""
+    if isinstance(value, Secret):
+        return value
+    return Secret(reveal(value) if isinstance(value, str) else str(value))
 
 
 def hidden_shards(shards: Any) -> Any:
@@ -71,7 +95,9 @@ def hidden_shards(shards: Any) -> Any:
         return shards if shards.endswith(".toml") else hidden(shards)
     if isinstance(shards, Mapping):
         return {name: hidden_shards(shard) for name, shard in shards.items()}
-    if isinstance(shards, Iterable) and not isinstance(shards, bytes):
+    if isinstance(shards, (bytes, bytearray, memoryview)):
+        return SecretBytes(shards)
+    if isinstance(shards, Iterable):
         return [hidden_shards(shard) for shard in shards]
     return shards
 

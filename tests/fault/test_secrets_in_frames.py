@@ -11,6 +11,7 @@ import pickle
 import pprint
 import socket
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import quote
 
 import gevent
@@ -19,6 +20,7 @@ import pytest
 
 import greenshard
 from greenshard import Cluster, Reference
+from greenshard.cluster import Shard
 from greenshard.ext.flask.configuration import make_pools
 from greenshard.secret import Secret, hidden, reveal
 from tests.fault.strange_server import strange_server
@@ -188,6 +190,47 @@ def test_unknown_host_leaves_none_in_the_frames(written, dead, tmp_path):
 )
 def test_bad_parameter_leaves_none_in_the_frames(written, dead, text, tmp_path):
     check(ways(written(dead) + text, tmp_path))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_refused_and_leave_none_in_the_frames(written, dead, kind):
+    dsn = kind(written(dead).encode())
+    for call in (
+        lambda: greenshard.connect(dsn),
+        lambda: greenshard.connect(dsn=dsn),
+        lambda: greenshard.connect([dsn]),
+        lambda: greenshard.connect({"a": dsn}),
+        lambda: greenshard.connect(dsn, async_=1),
+        lambda: greenshard.Pool([dsn]),
+        lambda: make_pools({"GREENSHARD": {"cluster": [dsn]}}),
+        lambda: Cluster({"a": dsn, "b": {"primary": dsn, "replicas": [dsn]}}),
+        lambda: Cluster({"a": Shard("a", dsn, (dsn,))}),
+    ):
+        error = raised(call)
+        assert isinstance(error, greenshard.ProgrammingError)
+        assert "bytes" in str(error)
+        assert leaks(error) == []
+
+
+def test_a_text_that_is_no_unicode_is_no_connection_string(written, dead):
+    for call in (
+        lambda: greenshard.connect(written(dead) + "\udc80"),
+        lambda: greenshard.connect([written(dead)], password=PASSWORD + "\udc80"),
+        lambda: greenshard.Pool([written(dead) + "\udc80"]),
+    ):
+        error = raised(call)
+        assert isinstance(error, greenshard.ProgrammingError)
+        assert error.code == "GS102"
+        assert leaks(error) == []
+
+
+def test_secrets_that_are_no_text_leave_none_in_the_frames(written, dead):
+    class Text(str):
+        __slots__ = ()
+
+    for secret in (PASSWORD.encode(), Text(PASSWORD)):
+        connect = partial(greenshard.connect, [written(dead)], password=secret)
+        assert leaks(raised(connect)) == []
 
 
 def test_timeout_leaves_none_in_the_frames(written, silent, tmp_path):
