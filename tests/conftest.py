@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from greenshard.testing import pytest_plugin
@@ -31,6 +32,10 @@ def keep_servers_in_memory() -> None:
 
 
 keep_servers_in_memory()
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("greenshard", deadline=None)
+hypothesis.settings.load_profile("greenshard")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -34,7 +34,9 @@ SELECT pg_catalog.to_char(
         pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS'),
     (SELECT oid FROM pg_catalog.pg_database
         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())::pg_catalog.int8,
-    pg_catalog.pg_is_in_recovery(), pg_catalog.current_schemas(false)::pg_catalog.text,
+    pg_catalog.pg_is_in_recovery(),
+    (SELECT pg_catalog.array_agg(name ORDER BY name)
+        FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS name)::pg_catalog.text,
     {BEARINGS}
 """
 #: 1 ms in a new session, which is why it is asked of standbys and their like only.
@@ -65,13 +67,14 @@ class Identity:
         started: When the server was started.
         database: The database's OID.
         standby: Whether the server is one.
-        path: The schemas that the session looks into.
+        path: The schemas that the session looks into, whatever their order: a table that one of
+            them has is found in any.
     """
 
     started: str
     database: int
     standby: bool
-    path: str
+    path: str | None
 
 
 def identify(physical: Physical) -> None:

@@ -177,6 +177,11 @@ def test_schemas_of_one_database_are_shards_of_a_union(servers):
         dsns = {s: make_dsn(servers[0].dsn, options=f"-csearch_path={s}") for s in ("one", "two")}
         assert counted(dsns) == [(1,), (5,)]
         refused([dsns["one"], dsns["one"]])
+        paths = ("one,two", 'two,"one",nowhere', "two,public", "nowhere", "missing,nowhere")
+        both = [make_dsn(servers[0].dsn, options=f"-csearch_path={path}") for path in paths]
+        refused(both[:2])
+        assert counted({"one": both[0], "two": both[2]}) == [(1,), (5,)]
+        refused(both[3:])
         # What greenshard asks of a declared cluster names the tables' schema: the first one's.
         refused(Cluster(dsns, {"t": Sharded("id")}))
     finally:
