@@ -16,14 +16,21 @@ from typing import Any
 from greenshard.executor.outside import SETTINGS, understood, value
 from greenshard.executor.physical import Physical
 from greenshard.merge.arrays import array_text
-from greenshard.planner.code import HARMLESS, RUNNING, Code, Function, Operator, code_of
+from greenshard.planner.code import COMPUTING, HARMLESS, RUNNING, Code, Function, Operator, code_of
 
 #: What `CTES` takes.
-PARAMETERS = {"harmless": array_text(sorted(HARMLESS)), "running": array_text(sorted(RUNNING))}
+PARAMETERS = {
+    "computing": array_text(sorted(COMPUTING)),
+    "harmless": array_text(sorted(HARMLESS)),
+    "running": array_text(sorted(RUNNING)),
+}
 
 #: Common table expressions:
 #:
-#: - `leaving`: functions that may leave something in their session. An aggregate is its functions.
+#: - `known`: functions of extensions that are known; who made such an extension may add some of
+#:   his own, but only a superuser one in C.
+#: - `leaving`: functions that may leave something in their session. An aggregate is its functions;
+#:   PostgreSQL calls each IMMUTABLE, `aggregate` has the volatility of the worst of them.
 #: - `called`: what a relation calls, and at which of the letters of `planner.code.Code.relations`;
 #:   relation 0 stands for any. An index or a constraint counts also when its table is read: the
 #:   server computes what is constant in it then.
@@ -31,23 +38,30 @@ PARAMETERS = {"harmless": array_text(sorted(HARMLESS)), "running": array_text(so
 #:   partitions, a key those that are deleted with it.
 #:
 #: A tree's text has "funcid 870" or "fnoid 2147" where a function is called. It may hold the same
-#: in a name; so what follows is compared as text. The OIDs below 16384 are PostgreSQL's own, 13 is
-#: the language C, 1574 `nextval`, 1043 varchar.
+#: in a name; so what follows is compared as text. The OIDs below 16384 are PostgreSQL's own, 12 is
+#: the language of its own functions under other names, 13 is C, 1574 `nextval`, 1043 varchar.
 CTES = """
-leaving AS MATERIALIZED (
-    SELECT p.oid FROM pg_proc p
+known AS MATERIALIZED (
+    SELECT d.objid AS oid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+    WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
+        AND d.deptype = 'e' AND e.extname = ANY (%(computing)s::text[])
+), plain AS MATERIALIZED (
+    SELECT p.oid, p.provolatile FROM pg_proc p
     WHERE p.prokind <> 'a' AND CASE
         WHEN p.proname = ANY (%(running)s::text[]) THEN true
-        WHEN p.oid < 16384 OR p.prolang = 13
+        WHEN p.oid < 16384 OR p.prolang IN (12, 13) AND p.oid IN (SELECT oid FROM known)
             THEN p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s::text[])
         ELSE true END
+), aggregate AS MATERIALIZED (
+    SELECT a.aggfnoid::oid AS oid, max(p.provolatile::text COLLATE "C") AS volatility
+    FROM pg_aggregate a JOIN plain p
+        ON p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+            a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
+    WHERE a.aggfnoid >= 16384 GROUP BY a.aggfnoid
+), leaving AS MATERIALIZED (
+    SELECT oid FROM plain
     UNION ALL
-    SELECT a.aggfnoid FROM pg_aggregate a WHERE a.aggfnoid >= 16384 AND EXISTS (
-        SELECT FROM pg_proc p
-        WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
-                a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
-            AND (p.oid >= 16384 AND p.prolang <> 13 OR p.provolatile = 'v'
-                OR p.proname = ANY (%(running)s::text[])))
+    SELECT oid FROM aggregate
 ), triggers AS MATERIALIZED (
     SELECT tgrelid, tgfoid, tgqual, concat(
         CASE WHEN tgtype & 4 > 0 THEN 'i' END, CASE WHEN tgtype & 8 > 0 THEN 'd' END,
@@ -125,17 +139,22 @@ leaving AS MATERIALIZED (
 MEMBERS = """
     'functions', (
         SELECT json_agg(g) FROM (
-            SELECT s.nspname AS schema, p.prokind AS kind, p.provolatile AS volatility,
-                l.oid IS NOT NULL AS leaves, array_agg(DISTINCT p.proname) AS names
+            SELECT s.nspname AS schema, p.prokind AS kind,
+                coalesce(a.volatility, p.provolatile::text) AS volatility,
+                l.oid IS NOT NULL AS leaves,
+                p.pronargs > 0 AND p.pronargs - p.pronargdefaults < 2 AS unary,
+                array_agg(DISTINCT p.proname) AS names
             FROM pg_proc p JOIN space s ON s.oid = p.pronamespace
             LEFT JOIN leaving l ON l.oid = p.oid
-            GROUP BY s.nspname, p.prokind, p.provolatile, l.oid IS NOT NULL) g),
+            LEFT JOIN aggregate a ON a.oid = p.oid
+            GROUP BY 1, 2, 3, 4, 5) g),
     'operators', (
         SELECT json_agg(json_build_array(o.oprname, s.nspname,
             1043 IN (o.oprleft, o.oprright) OR NOT EXISTS (
                 SELECT FROM pg_type t WHERE t.oid IN (o.oprleft, o.oprright)
                     AND t.oid >= 16384 AND t.typtype <> 'd'),
-            o.oprcode IN (SELECT oid FROM leaving)))
+            o.oprcode IN (SELECT oid FROM leaving),
+            o.oprcode IN (SELECT oid FROM plain WHERE provolatile <> 'i')))
         FROM pg_operator o JOIN space s ON s.oid = o.oprnamespace WHERE o.oid >= 16384),
     'unseen', EXISTS (SELECT FROM reached WHERE oid = 0)"""
 
@@ -179,7 +198,7 @@ def functions_of(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Fun
     functions: defaultdict[str, list[Function]] = defaultdict(list)
     for group in groups:
         function = Function(
-            group["schema"], group["kind"], group["volatility"], leaves=group["leaves"]
+            group["schema"], group["kind"], group["volatility"], group["leaves"], group["unary"]
         )
         for name in group["names"]:
             functions[name].append(function)
@@ -193,6 +212,6 @@ def functions_of(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Fun
 def operators_of(rows: Iterable[Any] | None) -> dict[str, frozenset[Operator]]:
     """The operators that are not PostgreSQL's own, by name."""
     operators: defaultdict[str, set[Operator]] = defaultdict(set)
-    for name, schema, takes_builtin, leaves in rows or ():
-        operators[name].add(Operator(schema, takes_builtin, leaves))
+    for name, *properties in rows or ():
+        operators[name].add(Operator(*properties))
     return {name: frozenset(found) for name, found in operators.items()}

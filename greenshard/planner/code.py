@@ -1,11 +1,11 @@
 """What code the servers run for a statement, as far as it may leave something in the session.
 
 A session is as good as new after code that only computes; after code that may set, lock, prepare or
-count something, nobody knows. PostgreSQL's own functions are known. Of the others, those in C that
-are not VOLATILE are taken to compute only: it takes a superuser to make one, so they are those of
-extensions. (Not all of them do: tablefunc's ``crosstab`` runs the SQL that it is given.) Any other
-may do anything, whatever its name, and so may what runs it unseen: a view, trigger, rule, policy,
-default, constraint or index of a relation, an operator, a cast, a domain.
+count something, nobody knows. PostgreSQL's own functions are known, and so are those in C, not
+VOLATILE, of extensions that were looked through (`COMPUTING`). Any other may do anything, whatever
+its name: also in C, for tablefunc's ``crosstab`` runs the SQL that it is given. So may what runs
+it unseen: a view, trigger, rule, policy, default, constraint or index of a relation, an operator,
+a cast, a domain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import IntEnum
 #: Schemas that are PostgreSQL's own.
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
-_COMPUTING = """
+_QUIET = """
     array_sample array_shuffle bernoulli clock_timestamp current_query gen_random_bytes
     gen_random_uuid gen_salt pg_advisory_xact_lock pg_advisory_xact_lock_shared
     pg_blocking_pids pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
@@ -38,12 +38,24 @@ _COMPUTING = """
 _QUERYING = """
     database_to_xml database_to_xml_and_xmlschema database_to_xmlschema schema_to_xml
     schema_to_xml_and_xmlschema schema_to_xmlschema table_to_xml table_to_xml_and_xmlschema
-    table_to_xmlschema
+    table_to_xmlschema xpath_table
 """
-#: VOLATILE functions that leave nothing in their session: PostgreSQL's own, and in C of extensions.
-HARMLESS = frozenset(_COMPUTING.split())
-#: PostgreSQL's own that are not VOLATILE, and run a query that they are given or make.
-RUNNING = frozenset(_QUERYING.split())
+_EXTENSIONS = """
+    bloom btree_gin btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hstore
+    intagg intarray isn lo ltree pg_trgm pgcrypto postgis seg tsm_system_rows tsm_system_time
+    unaccent uuid-ossp vector xml2
+"""
+#: Extensions whose functions in C do as they say: what is not VOLATILE only computes, but for
+#: `RUNNING` and ``isn_weak``. Not among them: tablefunc, dblink, postgis_raster,
+#: address_standardizer and pgrouting, which run queries that they are given or make; and whatever
+#: nobody has looked through.
+COMPUTING = frozenset(_EXTENSIONS.split())
+#: VOLATILE functions that leave nothing in their session: PostgreSQL's own, and those of
+#: `COMPUTING`.
+HARMLESS = frozenset(_QUIET.split())
+#: What is not VOLATILE, but runs a query that it is given or makes, or sets something: until
+#: version 17 ``isn_weak`` is IMMUTABLE.
+RUNNING = frozenset({*_QUERYING.split(), "isn_weak"})
 #: What only counts: afterwards the session has a `lastval()`, and nothing else.
 COUNTING = "nextval"
 
@@ -63,15 +75,18 @@ class Function:
 
     Attributes:
         kind: ``pg_proc.prokind``: "f" function, "a" aggregate, "w" window function, "p" procedure.
-        volatility: ``pg_proc.provolatile``: "i", "s" or "v".
+        volatility: ``pg_proc.provolatile``: "i", "s" or "v"; of an aggregate the worst of what it
+            calls and is not known to compute only.
         leaves: Whether it may leave something in its session, or is not known to do nothing else
             than to compute.
+        unary: Whether it can be called with one argument, and so be written as an attribute of it.
     """
 
     schema: str
     kind: str
     volatility: str
     leaves: bool = False
+    unary: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +98,13 @@ class Operator:
             be the one that is meant where no type of the user's is in sight. So may any that takes
             varchar, of which PostgreSQL has no operators: whatever takes it matches better.
         leaves: As in `Function`.
+        reads: Whether its function may read tables: it is not IMMUTABLE, nor known to compute only.
     """
 
     schema: str
     takes_builtin: bool
     leaves: bool
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Traces:
         self._attributes = {
             name
             for name, found in code.functions.items()
-            if any(each.leaves and each.schema != "pg_catalog" for each in found)
+            if any(each.leaves and each.unary for each in found)
         }
         self._cached = lru_cache(maxsize=_CACHED_TEXTS)(self._read)
 
