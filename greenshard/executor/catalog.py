@@ -85,6 +85,13 @@ WITH RECURSIVE space AS (
     LEFT JOIN policy p ON p.polrelid = c.oid
     WHERE c.relkind = 'v' AND c.reloptions IS NOT NULL OR g.attrelid IS NOT NULL
         OR p.polrelid IS NOT NULL
+), composite AS (
+    SELECT format_type(c.reltype, NULL) AS name, (
+        SELECT json_object_agg(a.attname, format_type(a.atttypid, NULL)) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS fields
+    FROM pg_class c JOIN space s ON s.oid = c.relnamespace
+    WHERE NOT s.system AND (c.relkind = 'c' OR c.reltype IN (
+        SELECT atttypid FROM pg_attribute WHERE attrelid >= 16384))
 ), {CTES}
 SELECT convert_to(json_build_object(
     'version', current_setting('server_version_num')::int,
@@ -106,6 +113,17 @@ SELECT convert_to(json_build_object(
         LEFT JOIN security s ON s.oid = r.oid
         LEFT JOIN running u ON u.oid = r.oid
         WHERE NOT r.system),
+    'composites', (SELECT json_object_agg(name, coalesce(fields, '{{}}')) FROM composite),
+    'outputs', (
+        SELECT json_agg(DISTINCT o.name)
+        FROM pg_proc p CROSS JOIN unnest(p.proargnames, p.proargmodes) AS o (name, mode)
+        WHERE p.oid >= 16384 AND p.proargmodes IS NOT NULL AND o.mode IN ('o', 'b', 't')),
+    'namesakes', (
+        SELECT json_agg(json_build_array(t.typname, s.nspname))
+        FROM pg_type t JOIN space s ON s.oid = t.typnamespace
+        WHERE t.oid >= 16384 AND NOT s.system AND EXISTS (
+            SELECT FROM pg_type o WHERE o.typname = t.typname
+                AND o.typnamespace = 'pg_catalog'::regnamespace)),
 {MEMBERS}
 )::text, 'UTF8')
 """
@@ -185,6 +203,10 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         found["version"],
         operators_of(found["operators"]),
         found["unseen"],
+        found["composites"] or {},
+        frozenset(found["outputs"] or ()),
+        tuple((name, schema) for name, schema in found["namesakes"] or ()),
+        found["makes"],
     )
 
 

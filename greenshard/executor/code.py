@@ -18,17 +18,19 @@ from greenshard.executor.physical import Physical
 from greenshard.merge.arrays import array_text
 from greenshard.planner.code import COMPUTING, HARMLESS, RUNNING, Code, Function, Operator, code_of
 
-#: What `CTES` takes.
+#: What `CTES` and `MEMBERS` take.
 PARAMETERS = {
     "computing": array_text(sorted(COMPUTING)),
     "harmless": array_text(sorted(HARMLESS)),
     "running": array_text(sorted(RUNNING)),
+    "making": r"\m(alter|call|create|do|drop|execute|grant|import|reassign|revoke)\M",
 }
 
 #: Common table expressions:
 #:
-#: - `known`: functions of extensions that are known; who made such an extension may add some of
-#:   his own, but only a superuser one in C.
+#: - `known`: functions of extensions that are known, and of any extension what makes up a type:
+#:   its operators, casts and operator classes, which are given no SQL to run. Who made an extension
+#:   may add functions of his own to it, but only a superuser one in C.
 #: - `leaving`: functions that may leave something in their session. An aggregate is its functions;
 #:   PostgreSQL calls each IMMUTABLE, `aggregate` has the volatility of the worst of them.
 #: - `called`: what a relation calls, and at which of the letters of `planner.code.Code.relations`;
@@ -44,7 +46,12 @@ CTES = """
 known AS MATERIALIZED (
     SELECT d.objid AS oid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
-        AND d.deptype = 'e' AND e.extname = ANY (%(computing)s::text[])
+        AND d.deptype = 'e' AND (e.extname = ANY (%(computing)s::text[]) OR d.objid IN (
+            SELECT oprcode FROM pg_operator WHERE oid >= 16384
+            UNION ALL SELECT castfunc FROM pg_cast WHERE oid >= 16384
+            UNION ALL SELECT amproc FROM pg_amproc WHERE oid >= 16384
+            UNION ALL SELECT unnest(ARRAY[rngcanonical, rngsubdiff]) FROM pg_range
+            WHERE rngtypid >= 16384))
 ), plain AS MATERIALIZED (
     SELECT p.oid, p.provolatile FROM pg_proc p
     WHERE p.prokind <> 'a' AND CASE
@@ -53,7 +60,7 @@ known AS MATERIALIZED (
             THEN p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s::text[])
         ELSE true END
 ), aggregate AS MATERIALIZED (
-    SELECT a.aggfnoid::oid AS oid, max(p.provolatile::text COLLATE "C") AS volatility
+    SELECT a.aggfnoid::oid AS oid, max(p.provolatile::text COLLATE "C")::"char" AS volatility
     FROM pg_aggregate a JOIN plain p
         ON p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
             a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
@@ -140,23 +147,34 @@ MEMBERS = """
     'functions', (
         SELECT json_agg(g) FROM (
             SELECT s.nspname AS schema, p.prokind AS kind,
-                coalesce(a.volatility, p.provolatile::text) AS volatility,
+                coalesce(a.volatility, p.provolatile) AS volatility,
                 l.oid IS NOT NULL AS leaves,
-                p.pronargs > 0 AND p.pronargs - p.pronargdefaults < 2 AS unary,
+                p.prokind IN ('a', 'f') AND p.pronargs > 0 AND p.pronargs - p.pronargdefaults < 2
+                    AND p.oid NOT IN (SELECT aggfnoid FROM pg_aggregate WHERE aggkind <> 'n')
+                    AS unary,
                 array_agg(DISTINCT p.proname) AS names
             FROM pg_proc p JOIN space s ON s.oid = p.pronamespace
             LEFT JOIN leaving l ON l.oid = p.oid
             LEFT JOIN aggregate a ON a.oid = p.oid
             GROUP BY 1, 2, 3, 4, 5) g),
     'operators', (
-        SELECT json_agg(json_build_array(o.oprname, s.nspname,
-            1043 IN (o.oprleft, o.oprright) OR NOT EXISTS (
-                SELECT FROM pg_type t WHERE t.oid IN (o.oprleft, o.oprright)
-                    AND t.oid >= 16384 AND t.typtype <> 'd'),
-            o.oprcode IN (SELECT oid FROM leaving),
-            o.oprcode IN (SELECT oid FROM plain WHERE provolatile <> 'i')))
-        FROM pg_operator o JOIN space s ON s.oid = o.oprnamespace WHERE o.oid >= 16384),
-    'unseen', EXISTS (SELECT FROM reached WHERE oid = 0)"""
+        SELECT json_agg(json_build_array(o.oprname, o.nspname, o.builtin, o.leaves,
+            o.reads AND (o.builtin OR o.oprname NOT IN (
+                SELECT oprname FROM pg_operator WHERE oid < 16384))))
+        FROM (
+            SELECT o.oprname, s.nspname, o.oprcode IN (SELECT oid FROM leaving) AS leaves,
+                1043 IN (o.oprleft, o.oprright) OR NOT EXISTS (
+                    SELECT FROM pg_type t WHERE t.oid IN (o.oprleft, o.oprright)
+                        AND t.oid >= 16384 AND t.typtype <> 'd') AS builtin,
+                o.oprcode IN (SELECT oid FROM plain WHERE provolatile <> 'i') AS reads
+            FROM pg_operator o JOIN space s ON s.oid = o.oprnamespace WHERE o.oid >= 16384) o),
+    'unseen', EXISTS (SELECT FROM reached WHERE oid = 0),
+    'makes', EXISTS (
+        SELECT FROM plain n JOIN pg_proc p ON p.oid = n.oid JOIN pg_language l ON l.oid = p.prolang
+        WHERE p.oid >= 16384 AND CASE l.lanname
+            WHEN 'plpgsql' THEN p.prosrc ~* %(making)s
+            WHEN 'sql' THEN p.prosrc ~* %(making)s OR p.prosrc ~* '\\mselect\\M.*\\minto\\M'
+            ELSE true END)"""
 
 _CODE = f"""
 WITH RECURSIVE space AS (
@@ -190,6 +208,7 @@ def read_code(physical: Physical) -> Code:
             found["relations"] or (),
             operators_of(found["operators"]),
             unseen=found["unseen"],
+            makes=found["makes"],
         )
 
 

@@ -130,7 +130,7 @@ def refuse_one_database(
                 raise _refusal(first, second, what)
 
 
-def _place(one: Identity, by_path: bool) -> tuple[str, int, str]:
+def _place(one: Identity, by_path: bool) -> tuple[str, int, str | None]:
     return one.started, one.database, one.path if by_path else ""
 
 

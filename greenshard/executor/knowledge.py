@@ -5,6 +5,8 @@ Connections to one `Cluster` may go to other databases, or as other roles, than 
 
 The catalog is loaded when it is first needed, and again when it is a minute old or a connection of
 this process has changed it. While one loads, the others go on with the old one if it was just old.
+After a function of the user's own, which may have changed it unseen, the server is asked whether it
+has: see `changes`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from greenshard import _green
@@ -63,12 +65,15 @@ class Knowledge:
 
     Attributes:
         known: None before the first catalog was loaded, and after a change.
+        doubted: Shards on which code has run that may have changed the catalog.
     """
 
     def __init__(self, cluster: Cluster, kin: Kin | None = None) -> None:
         self._cluster = weakref.ref(cluster)
         self._kin = kin
         self.known: Known | None = None
+        self.doubted: set[str] = set()
+        self._versions: dict[str, bytes] = {}
         self._loaded_at = 0.0
         self._doubted_at = 0.0
         self._expires = 0.0
@@ -125,6 +130,26 @@ class Knowledge:
     def oldest(self) -> float:
         """When sessions must have told what they see of the catalog, at least, to count."""
         return max(self._doubted_at, time.monotonic() - OLDEST_S)
+
+    def doubt(self, shards: Iterable[str]) -> None:
+        """Let the next one who needs the catalog ask whether it has changed on some shards."""
+        for each in [self] if self._kin is None else self._kin.all():
+            each.doubted.update(shards)
+
+    def has_changed(self, shards: Iterable[str], versions: Mapping[str, bytes]) -> bool:
+        """Whether the catalog of a shard may have changed since that was last asked.
+
+        Args:
+            shards: Those in question.
+            versions: See `changes.catalog_versions`; of those that could be asked.
+        """
+        known = self._versions
+        return any(each not in versions or versions[each] != known.get(each) for each in shards)
+
+    def believe(self, shards: Iterable[str], versions: Mapping[str, bytes]) -> None:
+        """Take note that what is known holds, or is forgotten, after asking some shards."""
+        self._versions.update(versions)
+        self.doubted.difference_update(shards)
 
     def expire(self) -> None:
         """Let the next one who needs it load the catalog anew."""

@@ -4,7 +4,8 @@ Three things are remembered from one statement to the next, until they may have 
 
 - the planner, shared with the other connections to the cluster (`knowledge`). From a statement
   that changes tables until the transaction ends, the connection has a planner of its own: others
-  do not see the change yet. When it has ended, the shared one is made anew;
+  do not see the change yet. When it has ended, the shared one is made anew. After a statement that
+  may have changed tables the shards that ran it are asked whether it has;
 - the bearings of its sessions, such as the search path (`KnownBearings`);
 - the time at which the transaction began, which is the same for all its statements.
 """
@@ -21,6 +22,7 @@ from greenshard._driver import (
     own_cursor,
 )
 from greenshard.executor.catalog import load_catalog
+from greenshard.executor.changes import catalog_versions
 from greenshard.executor.deadline import Timeout, seconds_left
 from greenshard.executor.knowledge import Known, knowledge_of
 from greenshard.executor.known_bearings import KnownBearings
@@ -86,6 +88,8 @@ class OneDatabase:
         self._knowledge = knowledge_of(cluster, databases)
         self._changed = False
         self._own: Known | None = None
+        self._doubted: set[str] = set()  # shards whose catalog the transaction may have changed
+        self._ran: set[str] = set()  # likewise, but asked meanwhile
         self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
@@ -106,12 +110,37 @@ class OneDatabase:
 
     def _known(self, timeout: Timeout) -> Known:
         """Make sure of the catalog, and of the bearings to plan by."""
-        known = self._own if self._changed else self._knowledge.current()
-        if known is None:
-            known = self._load(timeout)
+        known = self._current(timeout)
         if not self.bearings.hold(self._knowledge.oldest()):
             self.bearings.ask(self._informant(), timeout)
         return known
+
+    def _current(self, timeout: Timeout) -> Known:
+        """Make sure of the catalog."""
+        if self._doubted or self._knowledge.doubted:
+            self._look_for_changes(timeout)
+        known = self._own if self._changed else self._knowledge.current()
+        return self._load(timeout) if known is None else known
+
+    def _look_for_changes(self, timeout: Timeout) -> None:
+        """Ask the shards where code has run that may have changed the catalog."""
+        session, knowledge = self._session, self._knowledge
+        shards = self._doubted | knowledge.doubted
+        session.reach(shards, timeout)
+        asked = {p.shard: p for p in session.alive if p.shard in shards}
+        try:
+            versions = catalog_versions(session, asked, timeout)
+        except errors.Error:
+            versions = {}  # the statement may not need that shard
+        if knowledge.has_changed(shards, versions):
+            if self._doubted:  # others do not see it yet
+                self._changed, self._own = True, None
+            else:
+                knowledge.drop()
+        if not self._doubted and not self.bearings.isolated:
+            knowledge.believe(shards, versions)
+        self._ran |= self._doubted
+        self._doubted.clear()
 
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
@@ -198,14 +227,15 @@ class OneDatabase:
     def trace_of(self, text: str, has_parameters: bool, timeout: Timeout) -> Trace:
         """What a statement may leave that goes to chosen shards as it is.
 
-        Switches: when the catalog must be loaded.
+        Switches: when the catalog must be loaded, and for a long text.
         """
-        known = self._own if self._changed else self._knowledge.current()
         try:
-            known = known or self._load(timeout)
+            traces = self._current(timeout).planner.traces
         except errors.Error:
             return Trace.CODE  # a shard that is not asked for may be out of reach
-        return known.planner.traces.of_text(text, has_parameters)
+        if len(text) <= _SOON_PLANNED:
+            return traces.of_text(text, has_parameters)
+        return _green.in_thread(lambda: traces.of_text(text, has_parameters))
 
     def note(self, trace: Trace, shards: Iterable[str], *, changes: bool) -> None:
         """Take note of a statement that ran, or failed.
@@ -221,6 +251,8 @@ class OneDatabase:
             self.bearings.move(shards)
         if changes:
             self._changed, self._own = True, None
+        elif trace is Trace.UNSEEN:
+            self._doubted.update(shards)
         if not self.in_transaction:
             self.ended()
 
@@ -243,6 +275,10 @@ class OneDatabase:
         """Take note that the transaction has ended."""
         self._now = None
         self.bearings.end_transaction()
+        if doubted := self._doubted | self._ran:
+            self._knowledge.doubt(doubted)
+            self._doubted.clear()
+            self._ran.clear()
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()

@@ -18,7 +18,7 @@ from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, 
 from greenshard.planner.query import Derived, Query, Table, tables
 from greenshard.planner.restriction import Restriction, Restrictions
 from greenshard.planner.shape import Analysis, Crosses
-from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.tree import own_type, unwrap
 from greenshard.planner.whole_views import views_in, whole_views
 from greenshard.planner.writing import write
 
@@ -164,7 +164,7 @@ class Candidate:
         if not self.select.HasField(name):
             return None
         kind, inner = unwrap(getattr(self.select, name))
-        if kind == "type_cast" and (names_of(inner.type_name.names) or ("",))[-1] in _INTEGERS:
+        if kind == "type_cast" and own_type(inner.type_name) in _INTEGERS:
             kind, inner = unwrap(inner.arg)
         if kind == "a_const" and inner.isnull:
             return None

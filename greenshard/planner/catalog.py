@@ -106,6 +106,12 @@ class Catalog:
         operators: Those that are not PostgreSQL's own, by name.
         runs_unseen: Whether casts, domains or the like, which no text needs to name, run code that
             may leave something in a session.
+        composites: Types that have fields: for each its fields' types, all as `Column.type_sql` has
+            them, without a modifier and the schema pg_catalog. Rows of tables only where a column
+            is one.
+        outputs: Names of the columns that functions of the user's own give.
+        namesakes: Types of the user's own that are called as one of PostgreSQL's: name and schema.
+        makes: See `code.Code`.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -114,12 +120,18 @@ class Catalog:
     server_version: int = 0
     operators: Mapping[str, frozenset[Operator]] = field(default_factory=dict)
     runs_unseen: bool = False
+    composites: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    outputs: frozenset[str] = frozenset()
+    namesakes: tuple[tuple[str, str], ...] = ()
+    makes: bool = False
 
     @cached_property
     def code(self) -> Code:
         """What a text may run."""
         relations = ((one.name, one.kind, one.schema, one.runs) for one in self.relations.values())
-        return code_of(self.functions, relations, self.operators, unseen=self.runs_unseen)
+        return code_of(
+            self.functions, relations, self.operators, unseen=self.runs_unseen, makes=self.makes
+        )
 
     def relation(self, schema: str | None, name: str, path: Sequence[str]) -> Relation | None:
         """Find what a name in FROM means.
@@ -134,6 +146,22 @@ class Catalog:
             if found is not None:
                 return found
         return None
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The names of all columns of tables, fields of types, and columns of functions."""
+        columns = (column.name for one in self.relations.values() for column in one.columns)
+        return self.outputs.union(columns, *self.composites.values())
+
+    def namesakes_on(self, path: Sequence[str]) -> dict[str, str]:
+        """The types that stand before PostgreSQL's own of that name, with their schemas.
+
+        Args:
+            path: ``current_schemas(true)``.
+        """
+        before = list(path[: path.index("pg_catalog")]) if "pg_catalog" in path else []
+        found = [(name, schema) for name, schema in self.namesakes if schema in before]
+        return dict(sorted(found, key=lambda each: before.index(each[1]), reverse=True))
 
     def equality_beside(self, path: Sequence[str] | None) -> str | None:
         """A schema whose `=` may be taken for PostgreSQL's own types instead of PostgreSQL's.

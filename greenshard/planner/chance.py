@@ -113,9 +113,12 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
         yield Choice(f"{name}()", call.location)
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
-        if name in _BY_PLACE and not _is_total(query, keys, functions):
+        by_place = name in _BY_PLACE or not functions.is_own(call)
+        if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
-    elif functions.is_aggregate(call) and name not in _UNORDERED and not call.agg_order:
+    elif functions.is_aggregate(call) and not call.agg_order:
+        if name in _UNORDERED and functions.is_own(call):
+            return
         yield Choice(f"{name}() without ORDER BY", call.location)
 
 

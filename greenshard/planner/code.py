@@ -2,10 +2,10 @@
 
 A session is as good as new after code that only computes; after code that may set, lock, prepare or
 count something, nobody knows. PostgreSQL's own functions are known, and so are those in C, not
-VOLATILE, of extensions that were looked through (`COMPUTING`). Any other may do anything, whatever
-its name: also in C, for tablefunc's ``crosstab`` runs the SQL that it is given. So may what runs
-it unseen: a view, trigger, rule, policy, default, constraint or index of a relation, an operator,
-a cast, a domain.
+VOLATILE, of extensions that were looked through (`COMPUTING`), and of any extension those of its
+types' operators, casts and operator classes. Any other may do anything, whatever its name: also in
+C, for tablefunc's ``crosstab`` runs the SQL that it is given. So may what runs it unseen: a view,
+trigger, rule, policy, default, constraint or index of a relation, an operator, a cast, a domain.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ _QUIET = """
     RI_FKey_setnull_del RI_FKey_setnull_upd
 """
 _QUERYING = """
-    database_to_xml database_to_xml_and_xmlschema database_to_xmlschema schema_to_xml
+    cursor_to_xml cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema
+    database_to_xmlschema query_to_xml query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml
     schema_to_xml_and_xmlschema schema_to_xmlschema table_to_xml table_to_xml_and_xmlschema
-    table_to_xmlschema xpath_table
+    table_to_xmlschema ts_rewrite ts_stat xpath_table
 """
 _EXTENSIONS = """
     bloom btree_gin btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hstore
-    intagg intarray isn lo ltree pg_trgm pgcrypto postgis seg tsm_system_rows tsm_system_time
-    unaccent uuid-ossp vector xml2
+    intagg intarray isn lo ltree pg_trgm pgcrypto seg tsm_system_rows tsm_system_time unaccent
+    uuid-ossp vector xml2
 """
 #: Extensions whose functions in C do as they say: what is not VOLATILE only computes, but for
-#: `RUNNING` and ``isn_weak``. Not among them: tablefunc, dblink, postgis_raster,
-#: address_standardizer and pgrouting, which run queries that they are given or make; and whatever
-#: nobody has looked through.
+#: `RUNNING`. Not among them are tablefunc, dblink, postgis_raster, address_standardizer and
+#: pgrouting, which run queries that they are given or make; postgis, which looks up
+#: ``spatial_ref_sys`` with operators that the search path chooses; and what nobody looked through.
 COMPUTING = frozenset(_EXTENSIONS.split())
 #: VOLATILE functions that leave nothing in their session: PostgreSQL's own, and those of
 #: `COMPUTING`.
 HARMLESS = frozenset(_QUIET.split())
-#: What is not VOLATILE, but runs a query that it is given or makes, or sets something: until
+#: What runs a query that it is given or makes, or sets something, though maybe not VOLATILE: until
 #: version 17 ``isn_weak`` is IMMUTABLE.
 RUNNING = frozenset({*_QUERYING.split(), "isn_weak"})
 #: What only counts: afterwards the session has a `lastval()`, and nothing else.
@@ -66,7 +67,8 @@ class Trace(IntEnum):
     NOTHING = 0
     COUNT = 1  # a session's `lastval()` and `currval()`
     ANYTHING = 2  # settings, locks, temporary tables, ...
-    CODE = 3  # and there may be other tables, functions, triggers from now on
+    UNSEEN = 3  # and maybe tables, functions, triggers: the server must be asked whether it has
+    CODE = 4  # and there may be other tables, functions, triggers from now on
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Operator:
             varchar, of which PostgreSQL has no operators: whatever takes it matches better.
         leaves: As in `Function`.
         reads: Whether its function may read tables: it is not IMMUTABLE, nor known to compute only.
+            Not noted if it is for types of the user's, and PostgreSQL has operators of its name.
     """
 
     schema: str
@@ -118,12 +121,15 @@ class Code:
             deleting; and "n" if inserting counts (`COUNTING`), and does nothing else.
         operators: Names of operators whose functions may leave something.
         unseen: Whether what no text needs to name may leave something.
+        makes: Whether there are functions of the user's that may make tables, functions, triggers:
+            in another language than SQL and PL/pgSQL, or with a word like CREATE or EXECUTE.
     """
 
     functions: Mapping[str, frozenset[Function]]
     relations: Mapping[str, str]
     operators: frozenset[str]
     unseen: bool
+    makes: bool = False
 
 
 def code_of(
@@ -132,6 +138,7 @@ def code_of(
     operators: Mapping[str, frozenset[Operator]],
     *,
     unseen: bool,
+    makes: bool = False,
 ) -> Code:
     """What a text may run.
 
@@ -139,7 +146,7 @@ def code_of(
         functions: By name.
         relations: Name, kind (``pg_class.relkind``), schema, and what it runs itself.
         operators: By name, those that are not PostgreSQL's own.
-        unseen: See `Code`.
+        unseen, makes: See `Code`.
     """
     runs: defaultdict[str, set[str]] = defaultdict(set)
     for name, kind, schema, letters in relations:
@@ -149,4 +156,4 @@ def code_of(
             runs[name].update("iud")
     leaving = {name for name, found in operators.items() if any(one.leaves for one in found)}
     merged = {name: "".join(sorted(letters)) for name, letters in runs.items()}
-    return Code(functions, merged, frozenset(leaving), unseen)
+    return Code(functions, merged, frozenset(leaving), unseen, makes)

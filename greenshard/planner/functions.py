@@ -34,8 +34,10 @@ _PLACE_BOUND = re.compile(
     re.VERBOSE,
 )
 
-#: Likewise, but sizes: a wrong answer even where no table is read.
-_SIZES = re.compile(r"pg_(?:total_)?relation_size|pg_table_size|pg_indexes_size|\w+_to_xml\w*")
+#: Likewise, but sizes, and what runs a query: a wrong answer even where no table is read.
+_SIZES = re.compile(
+    r"pg_(?:total_)?relation_size|pg_table_size|pg_indexes_size|\w+_to_xml\w*|ts_stat"
+)
 
 #: Volatile, but as good on one server as on another.
 _HARMLESS = frozenset(
@@ -55,11 +57,16 @@ class Functions:
     Args:
         catalog: What is there.
         path: ``current_schemas(true)``: where a name without a schema is looked for.
+
+    Attributes:
+        foreign_types: See `Catalog.namesakes_on`.
     """
 
     def __init__(self, catalog: Catalog, path: Sequence[str]) -> None:
         self._known = catalog.functions
+        self._operators = catalog.operators
         self._path = path
+        self.foreign_types = catalog.namesakes_on(path)
 
     def of(self, call: Any) -> frozenset[Function]:
         """What is known of the functions that a call may mean."""
@@ -67,6 +74,11 @@ class Functions:
         found = self._known.get(names[-1], frozenset())
         where = self._path if len(names) == 1 else names[-2:-1]
         return frozenset(each for each in found if each.schema in where)
+
+    def written_as(self, name: str) -> frozenset[Function]:
+        """What is known of the functions that an attribute of that name may be a call of."""
+        found = self._known.get(name, frozenset())
+        return frozenset(each for each in found if each.unary and each.schema in self._path)
 
     def is_aggregate(self, call: Any) -> bool:
         """Whether a call aggregates the rows of its query, and is not a window function's."""
@@ -89,6 +101,16 @@ class Functions:
         found = self.of(call)
         return any(each.schema != "pg_catalog" and each.volatility != "i" for each in found)
 
+    def reading_operator(self, expression: Any) -> str | None:
+        """The name of an operator of the user's own, in an expression, that may read tables."""
+        for field in ("name", "oper_name", "use_op"):
+            *schema, name = names_of(getattr(expression, field, ())) or ("",)
+            where = schema or self._path
+            found = self._operators.get(name, ())
+            if any(each.reads and each.schema in where for each in found):
+                return name
+        return None
+
 
 def name_of(call: Any) -> str:
     """The function's name, without its schema."""
@@ -103,14 +125,15 @@ def calls(root: Message) -> Iterator[Any]:
             yield message
 
 
-def is_place_bound(call: Any) -> bool:
-    """Whether the answer is another one on each shard."""
-    return _PLACE_BOUND.fullmatch(name_of(call)) is not None
+def is_place_bound(name: str) -> bool:
+    """Whether the answer of PostgreSQL's function of that name is another one on each shard."""
+    return _PLACE_BOUND.fullmatch(name) is not None
 
 
 def measures_tables(call: Any) -> bool:
     """Whether it tells the size of a table's part on one shard, or shows the rows there."""
-    return _SIZES.fullmatch(name_of(call)) is not None
+    name = name_of(call)
+    return _SIZES.fullmatch(name) is not None or (name == "ts_rewrite" and len(call.args) == 2)
 
 
 def is_harmless(call: Any) -> bool:

@@ -5,7 +5,8 @@
 
 The time at which the transaction began is another one on each server. So it is asked for once,
 and put in the place of what tells it: `now()`, CURRENT_DATE and its kin, `age()` of one argument,
-and `'today'::date`. Columns keep their names.
+and `'today'::date`. Columns keep their names. What is called so and may not be PostgreSQL's has
+been refused before: see `namesakes`.
 
 Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
 """
@@ -45,6 +46,11 @@ _OF_TIMES = frozenset({*_OF_DAYS, "time", "timetz"})
 def tells_time(root: Message) -> bool:
     """Whether the time at which the transaction began stands in a tree."""
     return any(_replacement(message) is not None for message in walk(root))
+
+
+def is_telling(call: Any) -> bool:
+    """Whether a call tells the time, if its function is PostgreSQL's own."""
+    return _of_call(call) is not None
 
 
 def replace_now(root: Message, number: int) -> bool:
@@ -97,18 +103,27 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
         return None
     if name in _FUNCTIONS and not inner.args:
         return "t", {}
-    if name == "age" and len(inner.args) == 1:
+    if len(inner.args) != 1:
+        return None
+    if name == "age":
         return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
-    return None
+    return _of_constant(inner.args[0], name)
 
 
 def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
     """Of ``'today'::date`` and ``timestamp 'now'``."""
-    target = (names_of(inner.type_name.names) or ("",))[-1]
+    *schema, target = names_of(inner.type_name.names) or ("",)
     plain = not inner.type_name.array_bounds and not inner.type_name.typmods
-    if not plain or not inner.arg.HasField("a_const") or target not in _OF_TIMES:
+    if not plain or schema not in ([], ["pg_catalog"]):
         return None
-    word = inner.arg.a_const.sval.sval.strip().lower()
+    return _of_constant(inner.arg, target)
+
+
+def _of_constant(node: Any, target: str) -> tuple[str, dict[str, Message]] | None:
+    """Of a literal as a value of a type; ``date('today')`` is a cast, too."""
+    if not node.HasField("a_const") or target not in _OF_TIMES:
+        return None
+    word = node.a_const.sval.sval.strip().lower()
     if word not in _WORDS or (word != "now" and target not in _OF_DAYS):
         return None
     return f"({_WORDS[word]})::pg_catalog.{target}", {}

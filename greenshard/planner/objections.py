@@ -8,16 +8,21 @@ from typing import Any
 from greenshard.planner._parser import Message, type_name, walk
 from greenshard.planner.functions import (
     Functions,
-    calls,
     is_harmless,
     is_place_bound,
     measures_tables,
     name_of,
 )
 from greenshard.planner.problem import Problem
+from greenshard.planner.tree import location_of
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
+_IMMUTABLE = (
+    "If it does not, declare it IMMUTABLE on the servers; or run the statement on one shard with "
+    "conn.on('...')."
+)
 
 
 def objections(
@@ -30,15 +35,25 @@ def objections(
         sharded: Whether it reads or writes a sharded table.
     """
     for root in roots:
-        for call in calls(root):
-            yield from _of_call(call, functions, sharded)
+        for message in walk(root):
+            kind = type_name(message)
+            if kind == "FuncCall":
+                yield from _of_call(message, functions, sharded)
+            elif kind in _WITH_OPERATORS and (name := functions.reading_operator(message)):
+                yield Problem(
+                    f"the function of operator {name} may read tables, of which each shard has a "
+                    "part only",
+                    location_of(message),
+                    "GS410",
+                    _IMMUTABLE,
+                )
 
 
 def scattered_objection(roots: Iterable[Message]) -> Problem | None:
     """What would have another value on each shard, in a statement over several."""
     for root in roots:
         for message in walk(root):
-            if type_name(message) == "FuncCall" and is_place_bound(message):
+            if type_name(message) == "FuncCall" and is_place_bound(name_of(message)):
                 name = name_of(message)
                 return Problem(
                     f"{name}() has another answer on each shard", message.location, "GS410", _ON_ONE
@@ -60,8 +75,7 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             f"function {name}() may read tables, of which each shard has a part only",
             call.location,
             "GS410",
-            "If it does not, declare it IMMUTABLE on the servers; or run the statement on one "
-            "shard with conn.on('...').",
+            _IMMUTABLE,
         )
     elif measures_tables(call):
         yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)

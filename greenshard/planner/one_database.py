@@ -18,11 +18,13 @@ from greenshard.planner._parser import (
     type_name,
     walk,
 )
+from greenshard.planner.attributes import Attributes
 from greenshard.planner.binding import Binder
 from greenshard.planner.candidate import Candidate, Unplannable
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.functions import Functions, calls, name_of
+from greenshard.planner.namesakes import doubtful_time, resolve_types
 from greenshard.planner.nodes import copy
 from greenshard.planner.now import replace_now
 from greenshard.planner.objections import objections, scattered_objection
@@ -140,6 +142,9 @@ class _OneStatement:
         step = plan_utility(self._text, raw.stmt)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
+        resolve_types(raw.stmt, self._functions)
+        if step is None and (doubtful := doubtful_time(raw.stmt, self._functions)) is not None:
+            step = self._refused(doubtful)
         if step is None:
             changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
@@ -171,13 +176,16 @@ class _OneStatement:
                 "Each shard would make a table of its own rows. Create the table, then insert "
                 "into it.",
             )  # fmt: skip
-        names = {name_of(call) for call in calls(select)}
-        if "set_config" in names:
+        if any(name_of(call) == "set_config" and self._own(call) for call in calls(select)):
             return self._set_config(select)
         candidate, problem = self._bind(select, changed)
         if problem is not None:
             return self._refused(problem)
         return self._choose(candidate)
+
+    def _own(self, call: Any) -> bool:
+        """Whether no function of the user's own is meant."""
+        return self._functions.is_own(call) or not self._functions.of(call)
 
     def _set_config(self, select: Any) -> Step:
         if any(type_name(message) == "RangeVar" for message in walk(select)):
@@ -196,7 +204,7 @@ class _OneStatement:
                 return candidate, Problem(bound.reason, bound.offset, "GS410", _ON)
             unqualify_columns(select)
             replace_now(select, now_number(self._translation))
-            row = telling_row(candidate.query)
+            row = telling_row(candidate.query, self._functions)
             candidate, problems = self._candidate(select, True, readings_)
             if row is not None:
                 reason = "a whole row stands beside a view that tells the time"
@@ -210,6 +218,9 @@ class _OneStatement:
         found = [
             *problems,
             *objections(candidate.roots, self._functions, sharded=bool(candidate.sharded)),
+            *Attributes(self._functions, self._catalog).problems(
+                candidate.query, sharded=bool(candidate.sharded)
+            ),
         ]
         if candidate.sharded and any(table.system for table in candidate.tables):
             found.append(

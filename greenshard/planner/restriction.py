@@ -47,7 +47,7 @@ from greenshard.planner.query import (
 )
 from greenshard.planner.scope import BoundColumn, ColumnId
 from greenshard.planner.targets import window_partitions
-from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.tree import names_of, own_type, unwrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,8 @@ class Restrictions:
             node = _uncast_array(expression.rexpr, column)
             if node is None or not node.HasField("param_ref"):
                 return None
+            if column.family in self._functions.foreign_types:
+                return None
             source = self._source(node.param_ref.number)
             return None if source is None else (Parameter(source, several=True),)
         else:
@@ -268,6 +270,8 @@ class Restrictions:
         if kind == "type_cast" and _keeps_value(inner.type_name, column):
             kind, inner = unwrap(inner.arg)
         if kind == "param_ref":
+            if column.family in self._functions.foreign_types:
+                return None  # psycopg2 writes a cast to a type of that name
             source = self._source(inner.number)
             several = inner.number in self._translation.bracketed
             return None if source is None else Parameter(source, several)
@@ -297,7 +301,7 @@ def _constant(node: Any) -> Constant | None:
 
 def _keeps_value(target: Any, column: BoundColumn) -> bool:
     plain = not target.array_bounds and not target.typmods and not target.setof
-    return plain and CASTS.get(_own_type(target)) == column.family
+    return plain and CASTS.get(own_type(target)) == column.family
 
 
 def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
@@ -306,16 +310,10 @@ def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
     if kind != "type_cast":
         return node
     plain = len(inner.type_name.array_bounds) == 1 and not inner.type_name.typmods
-    if not plain or CASTS.get(_own_type(inner.type_name)) != column.family:
+    if not plain or CASTS.get(own_type(inner.type_name)) != column.family:
         return None
     argument: Message = inner.arg
     return argument
-
-
-def _own_type(target: Any) -> str:
-    """The name of a type of PostgreSQL's own; empty if another schema's is meant."""
-    *schema, name = names_of(target.names) or ("",)
-    return name if schema in ([], ["pg_catalog"]) else ""
 
 
 def _breadth(values: tuple[Value, ...]) -> int:

@@ -8,7 +8,7 @@ from greenshard.planner._parser import Message, type_name
 from greenshard.planner.functions import Functions
 from greenshard.planner.relations import renamed
 from greenshard.planner.scope import BoundColumn, Columns, Level
-from greenshard.planner.tree import names_of, unwrap
+from greenshard.planner.tree import names_of, own_type, unwrap
 
 _PAIR = ("key", "value")
 #: Functions and the columns that they give, whatever they are called with; one without a name is
@@ -80,7 +80,7 @@ def _is_of_scalars(node: Message, level: Level) -> bool:
     """Whether an array's elements are certainly no rows, which would give several columns."""
     kind, inner = unwrap(node)
     if kind == "type_cast":
-        return (names_of(inner.type_name.names) or ("",))[-1] in _SCALARS
+        return own_type(inner.type_name) in _SCALARS
     if kind == "a_array_expr":
         return all(each.HasField("a_const") for each in inner.elements)
     column = level.resolve(node)

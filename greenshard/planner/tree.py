@@ -66,6 +66,16 @@ def names_of(nodes: Any) -> tuple[str, ...] | None:
     return tuple(names)
 
 
+def own_type(target: Any) -> str:
+    """The name of a type of PostgreSQL's own; empty if another schema's is meant.
+
+    Args:
+        target: A `TypeName`; without a schema it is PostgreSQL's, see `namesakes`.
+    """
+    *schema, name = names_of(target.names) or ("",)
+    return name if schema in ([], ["pg_catalog"]) else ""
+
+
 def equated(node: Message, *, bare: bool) -> tuple[Message, Message] | None:
     """The two sides of ``a = b`` under PostgreSQL's own operator.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from greenshard.planner._parser import Message, type_name
-from greenshard.planner.functions import name_of
+from greenshard.planner.functions import Functions, name_of
 from greenshard.planner.query import Derived, Query, Table, expressions, is_star, nested, queries
 from greenshard.planner.scope import Level
 from greenshard.planner.tree import names_of, walk_level
@@ -31,7 +31,7 @@ _FUNCTIONS = frozenset(
 )  # fmt: skip
 
 
-def telling_row(query: Query) -> int | None:
+def telling_row(query: Query, functions: Functions) -> int | None:
     """Where a whole row of a table or view may tell its type, in bytes; None if nowhere."""
     aliases = {
         source.alias
@@ -46,17 +46,19 @@ def telling_row(query: Query) -> int | None:
             for one in queries(query)
             for root, level in expressions(one)
             for message in walk_level(root)
-            for node in _telling_nodes(message)
+            for node in _telling_nodes(message, functions)
             if node.HasField("column_ref") and _alias(node, level) in aliases
         ),
         None,
     )
 
 
-def _telling_nodes(message: Any) -> Iterator[Any]:
+def _telling_nodes(message: Any, functions: Functions) -> Iterator[Any]:
     """The expressions directly in another one whose type that may show."""
     kind = type_name(message)
-    if kind in _PARENTS or (kind == "FuncCall" and name_of(message) in _FUNCTIONS):
+    if kind in _PARENTS:
+        return
+    if kind == "FuncCall" and name_of(message) in _FUNCTIONS and functions.is_own(message):
         return
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.name == "Node":

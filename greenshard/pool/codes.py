@@ -11,6 +11,7 @@ import time
 from collections.abc import Set as AbstractSet
 
 from greenshard._driver import DriverError
+from greenshard.executor.changes import catalog_version
 from greenshard.executor.code import read_code
 from greenshard.executor.outside import read_outside
 from greenshard.executor.physical import Physical
@@ -28,12 +29,27 @@ class Codes:
     """The code of each shard, by name; for all connections of a pool."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Traces]] = {}
+        self._known: dict[str, tuple[float, Traces, bytes]] = {}
         self._asking: set[str] = set()
 
-    def forget(self) -> None:
-        """Take note that it may have changed."""
-        self._known.clear()
+    def forget(self, shard: str) -> None:
+        """Take note that a shard's may have changed."""
+        self._known.pop(shard, None)
+
+    def doubt(self, physical: Physical, left: Trace) -> None:
+        """Forget a shard's if statements have changed it.
+
+        Args:
+            physical: A connection to it, in no transaction.
+            left: What they have left.
+
+        Switches: if the server must be asked.
+        """
+        _, _, version = self._known.get(physical.shard, (0.0, None, None))
+        if version is None or left < Trace.UNSEEN:
+            return
+        if left is Trace.CODE or read_outside(physical, catalog_version) != version:
+            self.forget(physical.shard)
 
     def trace(self, shard: str, texts: Texts, least: Trace = Trace.NOTHING) -> Trace | None:
         """What texts may have left in a shard's session; None if the shard must be asked.
@@ -45,11 +61,11 @@ class Codes:
         """
         if not texts or least >= Trace.ANYTHING:
             return least
-        loaded_at, traces = self._known.get(shard, (0.0, None))
+        loaded_at, traces, _ = self._known.get(shard, (0.0, None, b""))
         if traces is not None and time.monotonic() < loaded_at + _OLDEST_S:
             return max(least, *(traces.of_text(*each) for each in texts))
         # While one asks, a new session is sooner to be had for the others.
-        return Trace.ANYTHING if shard in self._asking else None
+        return Trace.UNSEEN if shard in self._asking else None
 
     def ask(self, physical: Physical, texts: Texts) -> Trace:
         """The same, of a connection in no transaction, after asking its server.
@@ -59,10 +75,11 @@ class Codes:
         shard = physical.shard
         self._asking.add(shard)
         try:
+            version = read_outside(physical, catalog_version)
             code = read_outside(physical, read_code)
         except DriverError:
             return Trace.ANYTHING  # who may not read the catalog can still be given a new session
         finally:
             self._asking.discard(shard)
-        self._known[shard] = (time.monotonic(), Traces(code))
+        self._known[shard] = (time.monotonic(), Traces(code), version)
         return self.trace(shard, texts) or Trace.NOTHING

@@ -103,7 +103,7 @@ class PooledConnection(Connection):
         if self._database is not None:
             return super()._trace_of(text, has_parameters, cursor)
         if text is None or len(text) > _LONGEST or len(self._texts) >= _MOST_TEXTS:
-            trace = Trace.CODE
+            trace = Trace.UNSEEN
         else:
             self._texts.add((text, has_parameters))
             trace = Trace.NOTHING
@@ -188,7 +188,7 @@ class PooledConnection(Connection):
     def _renew(self, session: Session) -> None:
         if self._database is not None:
             # As good as new, they have what new ones have, if the schemas are the same.
-            self._database.bearings.restore(as_before=self._trace < Trace.CODE)
+            self._database.bearings.restore(as_before=self._trace < Trace.UNSEEN)
         end_all_portals(session)
         self._supply.renew(session, self._trace, self._texts)
 

@@ -315,6 +315,7 @@ class Supply:
         finally:
             for job in jobs:
                 if job.end is not End.DONE:
+                    self._process.codes.forget(job.shard)
                     self.lose(job.shard)
 
     def _renewing(self, trace: Trace, texts: Texts) -> tuple[list[Job], bool]:
@@ -322,13 +323,12 @@ class Supply:
         jobs, asks = [], False
         encoding = self._process.encoding or ""
         codes = self._process.codes
-        if trace is Trace.CODE:
-            codes.forget()
         for name, physical in tuple(self.holding.physicals.items()):
+            used = name in self._lease.used
             if not physical.alive:
+                codes.forget(name)
                 self.lose(name)
                 continue
-            used = name in self._lease.used
             left = codes.trace(name, texts, trace) if used else Trace.NOTHING
             if not restore(physical, encoding) or left is not Trace.NOTHING:
                 jobs.append(Job(name, partial(self._renew, physical, left, texts), physical))
@@ -339,8 +339,11 @@ class Supply:
         encoding = self._process.encoding or ""
         if physical.in_transaction:
             physical.roll_back()
+        codes = self._process.codes
         if left is None:
-            left = self._process.codes.ask(physical, texts)
+            left = codes.ask(physical, texts)
+        else:
+            codes.doubt(physical, left)
         if left >= Trace.ANYTHING or not restore(physical, encoding):
             renew(physical, encoding)
         elif left is Trace.COUNT:

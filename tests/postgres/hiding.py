@@ -10,6 +10,9 @@ CREATE TABLE b.t (id int PRIMARY KEY, v text);
 CREATE SEQUENCE counter;
 CREATE TABLE numbered (id serial, x int);
 CREATE TABLE identified (id int GENERATED ALWAYS AS IDENTITY, x int);
+CREATE EXTENSION tablefunc;
+CREATE EXTENSION pg_trgm;
+CREATE EXTENSION citext;
 CREATE FUNCTION evil(anyelement) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
     PERFORM set_config('search_path', 'b, public', false);
     PERFORM set_config('app.tenant', 'other', false);
@@ -119,7 +122,14 @@ PLACES = {
     "lastval": "SELECT nextval('counter')",
     "setval": "SELECT setval('counter', 7)",
     "seed": "SELECT setseed(0.5)",
+    "seed of a number": "SELECT (0.5::float8).setseed",
     "advisory lock": "SELECT pg_advisory_lock(7)",
+    "advisory lock on a column": "SELECT (id).pg_advisory_lock FROM t WHERE id = 3",
+    "advisory lock on a result": "SELECT s.pg_advisory_lock FROM generate_series(7, 7) AS s",
+    "crosstab": "SELECT * FROM crosstab('SELECT evil(1)::text, ''a''::text, 1')"
+    " AS c (a text, b int)",
+    "connectby": "SELECT * FROM connectby('(SELECT evil(1), 2 AS id, 1 AS up) AS x', 'id', 'up',"
+    " '1', 0) AS c (id int, up int, level int)",
 }
 
 #: Statements that leave nothing.
@@ -134,6 +144,7 @@ CLEAN = [
     "INSERT INTO t SELECT id, v FROM t WHERE id = 3 ON CONFLICT (id) DO UPDATE SET v = t.v",
     "SELECT id FROM t AS own WHERE id = 3 FOR UPDATE OF own",
     "WITH x AS (SELECT id FROM t) SELECT * FROM x WHERE id IN (1, 2)",
+    "SELECT similarity(v, 'a') FROM t WHERE id = 3 AND v % 'a' AND v::citext = 'A'",
     "SHOW search_path",
     "EXPLAIN SELECT * FROM t",
     "SELECT name FROM pg_settings WHERE name = 'work_mem'",

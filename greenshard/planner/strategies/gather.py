@@ -79,7 +79,7 @@ class _Gathering:
         for table in candidate.tables:
             if table.only or table.sampled:
                 raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
-        row = telling_row(candidate.query)
+        row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)
         relations = {_where(each): each for each in self._relations()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 
 import psycopg2
@@ -10,6 +11,7 @@ import pytest
 
 import greenshard
 from greenshard._driver import Dsn, make_cooperative
+from greenshard.executor import code
 from greenshard.executor.bearings import ask_bearings
 from greenshard.executor.catalog import load_catalog
 from greenshard.executor.outside import read_outside
@@ -235,15 +237,64 @@ def test_temporary_relations_do_not_hide_the_systems(session, cur, catalog):
 
 
 def test_functions_are_told_apart_by_schema_kind_and_volatility(catalog):
-    assert catalog.functions["f"] == {
+    assert told(catalog, "f") == {
         Function("other", "f", "s", leaves=True),
         Function("other", "f", "v", leaves=True),
         Function("public", "f", "i", leaves=True),
     }
-    assert catalog.functions["p"] == {Function("other", "p", "v", leaves=True)}
-    assert catalog.functions["total"] == {Function("other", "a", "i")}
-    assert catalog.functions["row_number"] == {Function("pg_catalog", "w", "i")}
-    assert catalog.functions["now"] == {Function("pg_catalog", "f", "s")}
+    assert told(catalog, "p") == {Function("other", "p", "v", leaves=True)}
+    assert told(catalog, "total") == {Function("other", "a", "i")}
+    assert told(catalog, "row_number") == {Function("pg_catalog", "w", "i")}
+    assert told(catalog, "now") == {Function("pg_catalog", "f", "s")}
+
+
+def told(catalog, name):
+    return {replace(each, unary=True) for each in catalog.functions[name]}
+
+
+def test_functions_of_one_argument_can_be_attributes(session, cur, catalog):
+    found = {
+        name: {each.unary for each in catalog.functions[name]}
+        for name in ("now", "setseed", "set_config", "sum", "rank", "row_number", "concat")
+    }
+    assert found == {
+        **{name: {False} for name in ("now", "set_config", "row_number", "rank")},
+        **{name: {True} for name in ("setseed", "sum", "concat")},
+    }
+
+
+def test_an_extension_that_is_not_known_makes_no_statement_suspect(session, cur, monkeypatch):
+    monkeypatch.setitem(code.PARAMETERS, "computing", "{}")
+    before = load(session).runs_unseen
+    cur.execute("CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION tablefunc")
+    found = load(session)
+    assert found.runs_unseen == before
+    assert not any(each.leaves for one in found.operators.values() for each in one)
+    assert any(each.leaves for each in found.functions["akeys"])
+    assert any(each.leaves for each in found.functions["crosstab"])
+
+
+def test_fields_and_namesakes(session, cur):
+    assert not load(session).makes
+    cur.execute(
+        "CREATE TYPE other.inner_size AS (wide int);"
+        'CREATE TYPE "Size" AS ("Tall" text, p other.inner_size[]);'
+        "CREATE TABLE held (id int); CREATE TABLE holding (h held, n int);"
+        "CREATE FUNCTION given(x int, OUT y int) LANGUAGE sql AS 'SELECT 1';"
+        "CREATE DOMAIN other.date AS int; CREATE TABLE uuid (a int);"
+        "CREATE FUNCTION doing() RETURNS int LANGUAGE plpgsql"
+        " AS 'BEGIN execute ''SELECT 1''; RETURN 1; END'"
+    )
+    found = load(session)
+    assert found.composites["other.inner_size"] == {"wide": "integer"}
+    assert found.composites['public."Size"'] == {"Tall": "text", "p": "other.inner_size[]"}
+    assert found.composites["public.held"] == {"id": "integer"}
+    assert "public.holding" not in found.composites
+    assert "y" in found.outputs
+    assert "x" not in found.outputs
+    assert {("date", "other"), ("uuid", "public")} <= set(found.namesakes)
+    assert found.makes
+    assert found.namesakes_on(("other", "pg_catalog", "public"))["date"] == "other"
 
 
 def test_server_version(catalog, cur):

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import secrets
 import uuid
+from dataclasses import replace
 from random import Random
 
 import psycopg2
@@ -195,4 +196,5 @@ def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
             assert found.definition.split() == relation.definition.split(), where
     if loaded.server_version >= 180000:
         for name, functions in ours.functions.items():
-            assert loaded.functions[name] == functions, name
+            found = {replace(each, unary=True) for each in loaded.functions[name]}
+            assert found == functions, name

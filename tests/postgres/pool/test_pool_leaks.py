@@ -157,3 +157,75 @@ def test_any_sequence_of_statements(pool, seed):
                     rand.choice([conn.commit, conn.rollback])()
         with pool.connection() as conn:
             assert look(conn) == expected
+
+
+MAKER = """
+CREATE OR REPLACE FUNCTION make(what text) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN EXECUTE what; RETURN 1; END $$
+"""
+
+
+def test_trigger_that_a_function_has_made_is_known_at_once(pool):
+    with pool.connection() as conn:
+        expected = look(conn)
+        run(conn, MAKER, list(conn.shards))
+        run(conn, "DROP TABLE IF EXISTS quiet", list(conn.shards))
+        run(conn, "CREATE TABLE quiet (id int)", list(conn.shards))
+        conn.commit()
+    for committed in (False, True):
+        with pool.connection() as conn:
+            run(conn, "INSERT INTO quiet VALUES (1)", conn.shards[0])
+            conn.commit()
+        with pool.connection() as conn:
+            assert look(conn) == expected
+            run(
+                conn,
+                "SELECT make('CREATE TRIGGER t BEFORE INSERT ON quiet"
+                " FOR EACH ROW EXECUTE FUNCTION evil_trigger()')",
+                list(conn.shards),
+            )
+            if committed:
+                conn.commit()
+    with pool.connection() as conn:
+        run(conn, "INSERT INTO quiet VALUES (1)", conn.shards[0])
+        conn.commit()
+    with pool.connection() as conn:
+        assert look(conn) == expected
+
+
+def test_trigger_made_in_a_union_is_known_at_once(make_pool, dsns):
+    pool = make_pool(dsns, 1)
+    with pool.connection() as conn:
+        expected = look(conn)
+        run(conn, "DROP TABLE IF EXISTS still; CREATE TABLE still (id int)")
+        conn.commit()
+    with pool.connection() as conn:
+        run(conn, "INSERT INTO still VALUES (1)", "s0")
+        conn.commit()
+    with pool.connection() as conn:
+        run(
+            conn,
+            "CREATE TRIGGER t BEFORE INSERT ON still FOR EACH ROW EXECUTE FUNCTION evil_trigger()",
+        )
+        conn.commit()
+    with pool.connection() as conn:
+        run(conn, "INSERT INTO still VALUES (1)", "s0")
+        conn.commit()
+    with pool.connection() as conn:
+        assert look(conn) == expected
+
+
+def test_long_statement_on_one_shard_costs_nothing(make_pool, dsns, renewed):
+    cluster = greenshard.Cluster(dsns, TABLES)
+    pool = make_pool(cluster, 1)
+    text = f"INSERT INTO t VALUES (70, '{'x' * 50_000}') ON CONFLICT (id) DO NOTHING"
+    for _ in range(2):
+        with pool.connection() as conn:
+            known = conn._database._knowledge.known
+            conn.on("s0").cursor().execute(text)
+            conn.rollback()
+            assert renewed == [] or known is None
+            renewed.clear()
+    assert known is not None
+    with pool.connection() as conn:
+        assert conn._database._knowledge.known is known

@@ -20,10 +20,10 @@ RELATIONS = [
 ]
 
 
-def traces(*, operators=(), unseen=False):
+def traces(*, operators=(), unseen=False, makes=False):
     functions = scene.catalog().functions
     own = {name: frozenset({Operator("public", True, leaves)}) for name, leaves in operators}
-    return Traces(code_of(functions, RELATIONS, own, unseen=unseen))
+    return Traces(code_of(functions, RELATIONS, own, unseen=unseen, makes=makes))
 
 
 NOTHING = [
@@ -47,6 +47,8 @@ NOTHING = [
     "SHOW work_mem",
     "EXPLAIN SELECT 1",
     "SELECT /* SET x = 1; */ 'SELECT set_config()'",
+    "INSERT INTO plain VALUES ('" + "x" * 100_000 + "')",
+    "SELECT plain.date, (r).random FROM plain",
     "",
 ]
 COUNT = [
@@ -59,9 +61,9 @@ ANYTHING = [
     'SET U&"search\\005fpath" = b',
     "SELECT set_config('a.b', 'c', false)",
     "SELECT pg_advisory_lock(1)",
-    "SELECT no_such_function(1)",
-    "SELECT public.lower('x')",
     "SELECT touch(1)",
+    "SELECT (0.5::float8).setseed",
+    "SELECT (7).pg_advisory_lock FROM plain AS p WHERE p.pg_advisory_lock IS NULL",
     "SELECT (r).touch FROM plain",
     "SELECT plain.touch FROM plain",
     "SELECT * FROM no_such_table",
@@ -77,6 +79,7 @@ ANYTHING = [
     "DISCARD ALL",
     "SELECT currval('s')",
 ]
+UNSEEN = ["SELECT no_such_function(1)", "SELECT public.lower('x')"]
 CODE = [
     "SELECT 1; CREATE TABLE t (x int)",
     "CREATE TABLE t (x int)",
@@ -85,7 +88,8 @@ CODE = [
     "PREPARE p AS SELECT 1",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
     "this is no SQL",
-    "SELECT '" + "x" * 10_000 + "'",
+    "SELECT 1 INTO t",
+    "SELECT touch(1) INTO t UNION SELECT 2",
 ]
 
 
@@ -95,6 +99,7 @@ CODE = [
         *((text, Trace.NOTHING) for text in NOTHING),
         *((text, Trace.COUNT) for text in COUNT),
         *((text, Trace.ANYTHING) for text in ANYTHING),
+        *((text, Trace.UNSEEN) for text in UNSEEN),
         *((text, Trace.CODE) for text in CODE),
         ("SELECT 1 INTO TEMP t", Trace.ANYTHING),
     ],
@@ -119,3 +124,23 @@ def test_operator_that_statements_imply_is_in_any(implied):
 def test_cast_or_domain_is_in_any():
     assert traces(unseen=True).of_text("SELECT 1", False) is Trace.ANYTHING
     assert traces(unseen=True).of_text("SAVEPOINT s", False) is Trace.NOTHING
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT touch(1)",
+        "SELECT plain.touch FROM plain",
+        "SELECT * FROM looking",
+        "INSERT INTO guarded VALUES (1)",
+        "SELECT * FROM no_such_table",
+        "SELECT 1 @@@ 2",
+        "SELECT * FROM ts_stat('SELECT touch(1)')",
+    ],
+)
+def test_code_of_ones_own_may_make_tables(text):
+    own = traces(operators=[("@@@", True)], makes=True)
+    assert own.of_text(text, False) is Trace.UNSEEN
+    assert own.of_text("SELECT setseed(0.5)", False) is Trace.ANYTHING
+    assert own.of_text("SET TimeZone = 'UTC'", False) is Trace.ANYTHING
+    assert traces(makes=True, unseen=True).of_text("SELECT 1", False) is Trace.UNSEEN

@@ -1,0 +1,206 @@
+"""Functions that a statement calls though it does not look so, and names that mean others."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn
+
+import greenshard
+
+SCHEMA = """
+CREATE EXTENSION tablefunc;
+CREATE TYPE size AS (count int, max int, age int, touched text);
+CREATE TABLE orders (
+    id bigint PRIMARY KEY, n int, sum int, now int, random int, version text, size size,
+    sizes size[], at timestamptz, words tsvector, span float8);
+CREATE TABLE rates (code text PRIMARY KEY, n int, count int, size size);
+CREATE FUNCTION rank_of(orders) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT count(*) FROM public.orders WHERE id <= $1.id';
+CREATE FUNCTION rank_of(rates) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT count(*) FROM public.orders';
+CREATE FUNCTION rank_of(bigint) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT count(*) FROM public.orders WHERE id <= $1';
+CREATE FUNCTION touched(size) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT count(*) FROM public.orders';
+CREATE FUNCTION twice(bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT 2 * $1';
+CREATE FUNCTION sized(bigint) RETURNS TABLE (count int, wide int) IMMUTABLE LANGUAGE sql
+    AS 'SELECT 3, 4';
+CREATE FUNCTION beside(bigint, bigint) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT count(*) FROM public.orders WHERE id BETWEEN $1 AND $2';
+CREATE OPERATOR <<|>> (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = beside);
+CREATE FUNCTION counted(bigint, bigint) RETURNS bigint STABLE LANGUAGE sql
+    AS 'SELECT $1 + count(*) FROM public.orders';
+CREATE AGGREGATE counting(bigint) (SFUNC = counted, STYPE = bigint, INITCOND = '0');
+"""
+TABLES = {"orders": greenshard.Sharded("id"), "rates": greenshard.Reference()}
+
+#: What is a column, or a field, goes on to work.
+WORKING = [
+    "SELECT o.sum, o.now, o.random, o.version FROM orders o ORDER BY o.id",
+    "SELECT public.orders.sum FROM public.orders ORDER BY orders.now, id",
+    "SELECT (size).count, (o.size).max, (size).touched FROM orders o ORDER BY (size).age, o.id",
+    "SELECT (sizes[1]).count, (o).sum, (o.*).size FROM orders o ORDER BY o.id",
+    "SELECT id, (id).twice FROM orders ORDER BY 1",
+    "SELECT r.count, (r.size).count FROM rates r ORDER BY code",
+    "SELECT r.json_agg FROM rates r",  # of what every shard has
+    "SELECT s.count, o.id FROM orders o, sized(o.id) AS s ORDER BY o.id",
+    "SELECT s.count FROM orders, jsonb_to_recordset('[{\"count\": 1}]') AS s (count int)",
+    "SELECT s.count FROM (SELECT count(*) FROM orders) AS s",
+    "WITH s AS (SELECT max(n), n % 2 AS two FROM orders GROUP BY 2) SELECT s.max FROM s ORDER BY 1",
+    "SELECT sum(o.sum) FROM orders o WHERE o.id = 3",
+    "SELECT (size).count, count(*) FROM orders GROUP BY (size).count ORDER BY 1",
+    "SELECT ts_rewrite('a'::tsquery, 'a'::tsquery, 'b'::tsquery)",
+    "SELECT date('today') - CURRENT_DATE AS days, id FROM orders ORDER BY id",
+]
+#: What would be another answer, or a shard's.
+OTHERS = [
+    "SELECT o.rank_of FROM orders o ORDER BY o.id",
+    "SELECT (o).rank_of FROM orders o ORDER BY o.id",
+    "SELECT (o.*).rank_of FROM orders o ORDER BY o.id",
+    "SELECT (id).rank_of FROM orders ORDER BY id",
+    "SELECT (id + 0).rank_of FROM orders ORDER BY id",
+    "SELECT ((id)).rank_of FROM orders WHERE id = 3",
+    "SELECT id FROM orders o WHERE o.rank_of > 5 ORDER BY id",
+    "SELECT id FROM orders o ORDER BY o.rank_of DESC",
+    "SELECT count(*) FROM orders o GROUP BY o.rank_of",
+    "SELECT r.rank_of FROM rates r ORDER BY r.code",
+    "SELECT r.code FROM rates r JOIN orders o ON o.id = r.rank_of ORDER BY 1",
+    "SELECT (id).sum FROM orders",
+    "SELECT o.count FROM orders o",
+    "SELECT (o).count FROM orders o",
+    "SELECT (size).json_agg FROM orders",
+    "SELECT (n + 1).avg FROM orders",
+    "SELECT id FROM orders o GROUP BY id HAVING o.count > 0 ORDER BY id",
+    "SELECT (at).age IS NULL FROM orders",
+    "SELECT ('today').date = CURRENT_DATE FROM orders",
+    "SELECT 1::bigint <<|>> 9",
+    "SELECT id <<|>> 9 FROM orders ORDER BY id",
+    "SELECT counting(id) FROM orders",
+    "SELECT * FROM ts_stat('SELECT words FROM orders')",
+    "SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, count(*)::text::tsquery FROM orders')",
+    "SELECT query_to_xml('SELECT count(*) FROM orders', true, true, '')::text",
+    "SELECT table_to_xml('orders', true, true, '')::text",
+    "SELECT x FROM crosstab('SELECT 1, 2, count(*) FROM orders') AS c (one int, x bigint)",
+    "UPDATE orders o SET n = o.rank_of WHERE o.id = 3",
+    "UPDATE orders SET n = (id).rank_of",
+    "UPDATE rates r SET n = r.rank_of",
+    "INSERT INTO orders (id) VALUES (3) ON CONFLICT (id) DO UPDATE SET n = excluded.rank_of",
+    "DELETE FROM orders o WHERE o.rank_of = 4",
+    "UPDATE orders o SET n = 1 WHERE id = 3 RETURNING o.rank_of",
+    "SELECT (id).pg_try_advisory_xact_lock FROM orders",
+    "SELECT (7).pg_advisory_xact_lock",
+]
+
+
+@pytest.fixture(scope="module")
+def databases(greenshard_shards):
+    """Two shards, and one database with all rows."""
+    with greenshard_shards.databases() as dsns:
+        found = {"s0": dsns["s0"], "s1": dsns["s1"]}
+        cluster = greenshard.Cluster(found, TABLES)
+        with greenshard_shards.databases() as others:
+            whole = others["s0"]
+            for dsn in (*found.values(), whole):
+                run(dsn, SCHEMA)
+                run(dsn, "INSERT INTO rates VALUES ('a', 1, 7, (2, 3, 4, 'x')), ('b', 2, 8, NULL)")
+            for n in range(1, 13):
+                shard = cluster.placement.shards_for(n, "int8", cluster.names)
+                for dsn in (found[shard], whole):
+                    run(
+                        dsn,
+                        f"INSERT INTO orders VALUES ({n}, {n} % 5, {n} * 3, {n} % 4, 1, 'v',"
+                        f" ({n} % 3, {n}, 1, 'x'), ARRAY[({n}, 2, 3, 'y')::size], now(),"
+                        f" to_tsvector('simple', 'w{n} all'), 0.5)",
+                    )
+            yield cluster, whole
+
+
+def run(dsn, text):
+    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+        cur.execute(text)
+
+
+def answer(conn, text):
+    try:
+        cur = conn.cursor()
+        cur.execute(text)
+        return cur.fetchall() if cur.description else cur.rowcount
+    finally:
+        conn.rollback()
+
+
+def test_columns_and_fields_are_what_they_were(databases):
+    cluster, whole = databases
+    with (
+        contextlib.closing(psycopg2.connect(whole)) as one,
+        contextlib.closing(greenshard.connect(cluster)) as conn,
+    ):
+        for text in WORKING:
+            assert (text, answer(conn, text)) == (text, answer(one, text))
+
+
+def test_what_is_called_unseen_is_refused(databases):
+    cluster, whole = databases
+    with (
+        contextlib.closing(psycopg2.connect(whole)) as one,
+        contextlib.closing(greenshard.connect(cluster)) as conn,
+    ):
+        for text in OTHERS:
+            with contextlib.suppress(psycopg2.errors.FeatureNotSupported):  # without XML
+                answer(one, text)  # it means something
+            with pytest.raises(greenshard.NotSupportedError) as raised:
+                answer(conn, text)
+            assert (raised.value.code, bool(raised.value.hint)) == ("GS410", True)
+
+
+NAMESAKES = """
+CREATE SCHEMA mine;
+CREATE DOMAIN mine.int8 AS text;
+CREATE TYPE mine.date AS ENUM ('today', 'now');
+CREATE FUNCTION mine.to_eight(mine.date) RETURNS bigint IMMUTABLE LANGUAGE sql
+    AS 'SELECT 4::bigint';
+CREATE CAST (mine.date AS bigint) WITH FUNCTION mine.to_eight(mine.date) AS IMPLICIT;
+CREATE FUNCTION mine.age(int) RETURNS interval IMMUTABLE LANGUAGE sql
+    AS $$ SELECT interval '1 hour' * $1 $$;
+CREATE FUNCTION mine.now(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+CREATE TABLE keyed (id uuid PRIMARY KEY, n int);
+CREATE DOMAIN mine.uuid AS text;
+CREATE FUNCTION mine.same(pg_catalog.uuid, text) RETURNS bool IMMUTABLE LANGUAGE sql
+    AS 'SELECT true';
+CREATE OPERATOR mine.<=> (LEFTARG = pg_catalog.uuid, RIGHTARG = text, FUNCTION = mine.same);
+"""
+
+
+def test_names_on_the_path_are_not_taken_for_postgresqls_own(databases):
+    cluster, whole = databases
+    dsns = [*(shard.primary for shard in cluster.shards.values()), whole]
+    for dsn in dsns:
+        run(dsn, NAMESAKES)
+    options = "-c search_path=mine,pg_catalog,public"
+    shards = {
+        name: make_dsn(shard.primary, options=options) for name, shard in cluster.shards.items()
+    }
+    there = greenshard.Cluster(shards, {**TABLES, "keyed": greenshard.Sharded("id")})
+    with (
+        contextlib.closing(psycopg2.connect(make_dsn(whole, options=options))) as one,
+        contextlib.closing(greenshard.connect(there)) as conn,
+    ):
+        for text in (
+            "SELECT 'today'::date, id FROM orders ORDER BY id",
+            "SELECT id FROM orders WHERE id = 'today'::date",
+            "SELECT id FROM orders WHERE n = 3 AND 'today'::date::text = 'today' ORDER BY id",
+            "SELECT mine.age(5), id FROM orders ORDER BY id",
+            "SELECT now('x'), id FROM orders ORDER BY id",
+            "SELECT pg_catalog.now() = pg_catalog.now(), id FROM orders ORDER BY id",
+        ):
+            assert (text, answer(conn, text)) == (text, answer(one, text))
+        for text in ("SELECT now(), id FROM orders", "SELECT age(5), id FROM orders"):
+            with pytest.raises(greenshard.NotSupportedError, match="another function") as raised:
+                answer(conn, text)
+            assert "pg_catalog." in raised.value.hint
+        key = "00000000-0000-0000-0000-000000000001"
+        plan = conn.explain("SELECT n FROM keyed WHERE id = %s", (key,))
+        assert "strategy: route" not in plan
