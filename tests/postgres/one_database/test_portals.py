@@ -611,7 +611,7 @@ def test_a_second_one_of_the_same_name_is_refused_until_the_first_is_closed(conn
 
 
 def test_a_connection_that_could_not_be_made_one_that_gathers_is_not_kept(conn, monkeypatch):
-    monkeypatch.setattr(gatherer, "_TEMP_BUFFERS", "SELECT 1 / 0")
+    monkeypatch.setattr(gatherer, "_TEMP_BUFFERS", "SELECT 1 / 0;")
     with pytest.raises(psycopg2.errors.DivisionByZero):
         conn.cursor().execute(GATHERED)
     assert conn._session.beside == {}
