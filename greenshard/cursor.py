@@ -38,7 +38,7 @@ from greenshard.executor.values import are_values, plan_for
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.planner import Statement, copies_with_client, read_statement
 from greenshard.planner.code import Trace
-from greenshard.planner.parameters import as_read
+from greenshard.planner.parameters import AS_THEY_ARE, as_read
 from greenshard.planner.plan import Broadcast
 from greenshard.planner.union import refuse_insert
 
@@ -126,7 +126,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         Switches: yes.
         """
         text = self._text(query)
-        every = [self._read(text, given) for given in vars_list]
+        every = [v if type(v) in AS_THEY_ARE else self._read(text, v) for v in vars_list]
         if (database := self._planning()) is not None:
             self._take_answer(
                 text, lambda: self._planned(database, text, every, many=True), len(every)

@@ -77,7 +77,7 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
         if candidate.select.locking_clause:
             raise Unplannable("rows are locked")
         check_inner_locks(candidate)
-        written = same_text(candidate.select)
+        written = candidate.select.SerializeToString()
         if any(name in written for name in _PUT_IN):
             raise Unplannable("the statement has a name in it that stands for something else here")
         if candidate.has_collations:

@@ -9,6 +9,7 @@ import pytest
 
 import greenshard
 from greenshard import _green
+from greenshard.executor import repeating
 
 MANY = 4000
 
@@ -55,6 +56,23 @@ def test_the_hub_goes_on_while_a_long_text_is_planned(conn, text, monkeypatch):
     assert conn.explain(text) == plan
     assert seen
     assert min(seen) >= 5  # once, if it were planned in the hub's thread
+
+
+def test_the_hub_goes_on_while_many_sets_of_parameters_are_placed(conn, monkeypatch):
+    seen = []
+
+    def split(execution):
+        with ticks() as counted:
+            result = real(execution)
+            seen.append(counted[0])
+        return result
+
+    real = repeating._split
+    monkeypatch.setattr(repeating, "_split", split)
+    cur = conn.cursor()
+    cur.executemany("DELETE FROM orders WHERE id = %s", [(n,) for n in range(10**6, 10**6 + 5000)])
+    assert cur.rowcount == 0
+    assert seen[0] >= 3
 
 
 def test_an_error_of_planning_in_a_thread_is_raised_and_not_printed(conn, capfd):

@@ -178,3 +178,16 @@ def test_all_pins_count() -> None:
 def test_a_parameter_that_is_missing_is_the_caller_s_to_report() -> None:
     with pytest.raises(LookupError):
         named_shards([Pin(Hash(), "int4", (Parameter(1),))], SHARDS, (1,))
+
+
+def test_once_all_shards_are_named_no_more_keys_are_placed() -> None:
+    read = []
+
+    class Reading(Hash):
+        def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
+            read.append(value)
+            return super().shards_for(value, type_name, shards)
+
+    pin = Pin(Reading(), "int8", (Parameter(0, several=True),))
+    assert named_shards([pin], SHARDS, (list(range(100_000)),)) == frozenset(SHARDS)
+    assert len(read) < 100
