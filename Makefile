@@ -37,9 +37,11 @@ app: $(VENV)/.has-app
 	@echo "==> app: the application of examples/flask_app, over four PostgreSQL shards of its own"
 	@$(BIN)/python examples/flask_app/start.py $(ARGS)
 
+# A process for each core, up to four: each starts servers of its own. A file's tests share what they
+# set up, so a file is one process's.
 test: $(VENV)/.has-test
-	@echo "==> test: pytest, in random order, warnings as errors"
-	@$(BIN)/python -m pytest $(ARGS)
+	@echo "==> test: pytest, in random order, warnings as errors (ARGS=-n0: in one process)"
+	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # Not pytest-cov: pytest loads greenshard's own plugin before pytest-cov starts to measure.
 coverage: $(VENV)/.has-test

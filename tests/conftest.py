@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -32,6 +34,19 @@ def keep_servers_in_memory() -> None:
 
 
 keep_servers_in_memory()
+#: Whatever is random follows from it; the processes of pytest-xdist inherit it.
+os.environ.setdefault("GREENSHARD_SEED", str(secrets.randbits(32)))
+
+
+def pytest_report_header() -> str:
+    """Tell the seed."""
+    return f"GREENSHARD_SEED={os.environ['GREENSHARD_SEED']}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell the seed where a test failed, also with ``-q``."""
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        terminalreporter.write_line(f"again: GREENSHARD_SEED={os.environ['GREENSHARD_SEED']}")
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("greenshard", deadline=None)

@@ -8,7 +8,6 @@ of the C library.
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter
 
 import psycopg2
@@ -18,7 +17,7 @@ from psycopg2 import extras
 from tests.differential import databases, golden, report, writes
 from tests.differential.referee import Referee, referee
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+SEED = os.environ["GREENSHARD_SEED"]
 STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 200)
 CHECKED = 400
 BLOCKS = 6

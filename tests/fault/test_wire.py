@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import pytest
 
 from tests.fault.scene import SLACK_S, bounded
 from tests.fuzz.wire import Wire
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+SEED = os.environ["GREENSHARD_SEED"]
 BREAKS = 48
 #: Half of them are silent, and each silence lasts until a timeout.
 LONGEST_S = 30.0

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from itertools import islice
 
 import pytest
@@ -17,7 +16,7 @@ from tests.fuzz.declarations import Declarations
 from tests.fuzz.keys import TABLES, Keys
 from tests.fuzz.names import Names
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+SEED = os.environ["GREENSHARD_SEED"]
 DECLARATIONS = 1500
 KEYS = 400
 NAMES = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets
 import uuid
 from random import Random
 
@@ -15,7 +14,7 @@ import greenshard
 from tests.fuzz.keys import COUNT, TABLES, Keys
 from tests.fuzz.own_adapters import ADAPTERS
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+SEED = os.environ["GREENSHARD_SEED"]
 EACH = int(os.environ.get("GREENSHARD_OWN_ADAPTER_KEYS", "60"))
 TYPES = {
     str: ("text", "varchar"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets
 import uuid
 from dataclasses import replace
 from random import Random
@@ -22,7 +21,7 @@ from tests.postgres.one_database.test_catalog import open_session
 from tests.unit.planner import scene
 from tests.unit.planner.plan_cases import plan_cases
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(secrets.randbits(32))
+SEED = os.environ["GREENSHARD_SEED"]
 ROWS = {"orders": 60, "lineitem": 150, "nation": 9, "region": 4, "customer": 13}
 FEW = 25
 WORDS = ["", "a", "A", "b", "Zed", "é", "100%", "it's", "back\\slash", "x y", "late", "now"]

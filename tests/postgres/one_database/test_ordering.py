@@ -18,7 +18,7 @@ from greenshard.merge.ordering import comparable, merge_streams, order
 from greenshard.merge.reduction import reduce, reducible
 from greenshard.planner.plan import Reduction, SortKey
 
-SEED = os.environ.get("GREENSHARD_SEED") or str(random.randrange(10**6))
+SEED = os.environ["GREENSHARD_SEED"]
 SHARDS = 3
 ROWS = 60
 
