@@ -34,6 +34,11 @@ def keep_servers_in_memory() -> None:
 
 
 keep_servers_in_memory()
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("greenshard", deadline=None)
+hypothesis.settings.load_profile("greenshard")
+
 #: Whatever is random follows from it; the processes of pytest-xdist inherit it.
 os.environ.setdefault("GREENSHARD_SEED", str(secrets.randbits(32)))
 
@@ -47,10 +52,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Tell the seed where a test failed, also with ``-q``."""
     if terminalreporter.stats.keys() & {"failed", "error"}:
         terminalreporter.write_line(f"again: GREENSHARD_SEED={os.environ['GREENSHARD_SEED']}")
-
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("greenshard", deadline=None)
-hypothesis.settings.load_profile("greenshard")
 
 
 def pytest_configure(config: pytest.Config) -> None:
