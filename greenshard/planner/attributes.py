@@ -4,12 +4,14 @@
     SELECT (x).f FROM orders        calls f(x), if x is no row with a field f
     SELECT t.count FROM orders t    counts the rows
 
-No other rule looks for them there, so what would make a difference is refused: functions of the
-user's own that are not IMMUTABLE, what is VOLATILE, what is another one on each shard, aggregates,
-and what tells the time. Written as a call it is seen.
+No other rule looks for them there, so what would make a difference is refused: functions that are
+not IMMUTABLE, what is another one on each shard, aggregates, what tells the time, and whatever is
+given a whole row, of which only the columns that are named would be brought. Written as a call it
+is seen.
 
-A column or a field goes first, as in PostgreSQL. If it is not known whether there is one, an
-aggregate's name (`count`, `max`) is taken for a field's where some column or field has that name.
+A column or a field goes first, as in PostgreSQL. If it is not known whether there is one, the name
+of an aggregate (`count`, `max`) or of a STABLE function of PostgreSQL's (`date`) is taken for a
+field's where some column or field has that name.
 
 Source: ParseFuncOrColumn in PostgreSQL's parse_func.c; PostgreSQL manual, 8.16.5 "Using Composite
 Types in Queries".
@@ -74,8 +76,10 @@ class Attributes:
         kind = type_name(message)
         if kind == "ColumnRef" and len(message.fields) > 1:
             *names, name = names_of(message.fields) or ("",)
-            if self._differs(name, sharded):
+            if self._functions.written_as(name):
                 row = _row(names, level)
+                if row is None and not self._differs(name, sharded):
+                    return
                 if self._is_call(name, row, sharded):
                     yield name
         elif kind == "A_Indirection" and message.arg.HasField("a_const"):
@@ -101,10 +105,10 @@ class Attributes:
             return name not in fields
         if self._refused(name):
             return True
-        return self._aggregates(name, sharded) and name not in self._catalog.fields
+        return self._may_differ(name, sharded) and name not in self._catalog.fields
 
     def _differs(self, name: str, sharded: bool) -> bool:
-        return name == "age" or self._refused(name) or self._aggregates(name, sharded)
+        return name == "age" or self._refused(name) or self._may_differ(name, sharded)
 
     def _refused(self, name: str) -> bool:
         found = self._functions.written_as(name)
@@ -113,8 +117,10 @@ class Attributes:
             for each in found
         ) or (bool(found) and is_place_bound(name))
 
-    def _aggregates(self, name: str, sharded: bool) -> bool:
-        return sharded and any(each.kind == "a" for each in self._functions.written_as(name))
+    def _may_differ(self, name: str, sharded: bool) -> bool:
+        """Whether it is an aggregate, or a function that depends on settings."""
+        found = self._functions.written_as(name)
+        return any(each.volatility == "s" or (sharded and each.kind == "a") for each in found)
 
     # What an expression is ------------------------------------------------------------------
 

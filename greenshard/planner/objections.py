@@ -47,6 +47,14 @@ def objections(
                     "GS410",
                     _IMMUTABLE,
                 )
+            elif kind == "JsonArrayQueryConstructor":
+                # The only query in an expression that is no `SubLink`, as all others are planned.
+                yield Problem(
+                    "JSON_ARRAY() of a query over several shards",
+                    location_of(message),
+                    "GS410",
+                    "Write to_json(ARRAY(SELECT ...)).",
+                )
 
 
 def scattered_objection(roots: Iterable[Message]) -> Problem | None:

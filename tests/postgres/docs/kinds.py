@@ -49,6 +49,16 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT id FROM orders WHERE id < orders_count()", "GS410"),
         ("SELECT * FROM orders_count()", "GS410"),
     ],
+    "functions written as attributes: t.f, (x).f, (x).count": [
+        ("SELECT orders.to_json FROM orders", "GS410"),
+        ("SELECT (id).count FROM orders", "GS410"),
+        ("SELECT (now()).date FROM orders", "GS410"),
+        ("SELECT (-id).abs FROM orders", "concatenate"),
+    ],
+    "JSON_ARRAY(SELECT ...)": [
+        ("SELECT JSON_ARRAY(SELECT id FROM orders)", "GS410"),
+        ("SELECT to_json(ARRAY(SELECT id FROM orders WHERE id = 7))", "route"),
+    ],
     "now(), CURRENT_DATE and the like": [
         ("SELECT count(*) FROM orders WHERE placed < now()", "combine"),
         ("SELECT count(DISTINCT now()) FROM orders", "gather"),
@@ -72,7 +82,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT pg_backend_pid() FROM orders", "GS410"),
         ("SELECT txid_current() FROM orders", "GS410"),
     ],
-    "pg_relation_size() and the like": [
+    "pg_relation_size() and the like; ts_stat(), query_to_xml() and others that run a query": [
+        ("SELECT count(*) FROM ts_stat('SELECT to_tsvector(''a'')')", "GS410"),
         ("SELECT pg_relation_size('orders')", "GS410"),
         ("SELECT pg_total_relation_size('items')", "GS410"),
     ],

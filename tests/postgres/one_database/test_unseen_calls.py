@@ -25,6 +25,7 @@ CREATE FUNCTION rank_of(bigint) RETURNS bigint STABLE LANGUAGE sql
     AS 'SELECT count(*) FROM public.orders WHERE id <= $1';
 CREATE FUNCTION touched(size) RETURNS bigint STABLE LANGUAGE sql
     AS 'SELECT count(*) FROM public.orders';
+CREATE FUNCTION one_of(orders) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT $1.id + $1.n';
 CREATE FUNCTION twice(bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT 2 * $1';
 CREATE FUNCTION sized(bigint) RETURNS TABLE (count int, wide int) IMMUTABLE LANGUAGE sql
     AS 'SELECT 3, 4';
@@ -45,7 +46,8 @@ WORKING = [
     "SELECT (sizes[1]).count, (o).sum, (o.*).size FROM orders o ORDER BY o.id",
     "SELECT id, (id).twice FROM orders ORDER BY 1",
     "SELECT r.count, (r.size).count FROM rates r ORDER BY code",
-    "SELECT r.json_agg FROM rates r",  # of what every shard has
+    "SELECT unnest.unnest FROM unnest(ARRAY[1, 2])",
+    "SELECT o.id FROM orders o WHERE ((o.n)::bigint).twice = 2 ORDER BY 1",
     "SELECT s.count, o.id FROM orders o, sized(o.id) AS s ORDER BY o.id",
     "SELECT s.count FROM orders, jsonb_to_recordset('[{\"count\": 1}]') AS s (count int)",
     "SELECT s.count FROM (SELECT count(*) FROM orders) AS s",
@@ -92,6 +94,42 @@ OTHERS = [
     "UPDATE orders o SET n = 1 WHERE id = 3 RETURNING o.rank_of",
     "SELECT (id).pg_try_advisory_xact_lock FROM orders",
     "SELECT (7).pg_advisory_xact_lock",
+    # Of a whole row only the columns that are named would be brought.
+    "SELECT count(DISTINCT o.to_jsonb) FROM orders o",
+    "SELECT o.row_to_json::text, count(*) OVER () FROM orders o",
+    "SELECT o.quote_literal FROM orders o JOIN rates r ON r.n = o.n",
+    "SELECT o.one_of FROM orders o, rates r",
+    "SELECT r.json_agg FROM rates r",
+    # What another session has set.
+    "SELECT count(DISTINCT n), min(('TimeZone'::text).current_setting) FROM orders",
+    "SELECT count(DISTINCT n), min((at).date) FROM orders",
+]
+#: A query in an expression that is no sublink; PostgreSQL 16 and newer.
+QUERIES = [
+    "SELECT JSON_ARRAY(SELECT id FROM orders)::text",
+    "SELECT code FROM rates WHERE JSON_ARRAY(SELECT id FROM orders)::text = '[1]'",
+    "SELECT id, JSON_ARRAY(SELECT id FROM orders ORDER BY id)::text FROM orders WHERE id = 1",
+    "SELECT JSON_ARRAY(SELECT count(*) FROM orders)::text, n FROM orders GROUP BY n",
+    "WITH x AS (SELECT count(*) c FROM orders) SELECT JSON_ARRAY(SELECT c FROM x)::text",
+    "SELECT n FROM orders ORDER BY JSON_ARRAY(SELECT id FROM rates)::text",
+    "SELECT JSON_ARRAY(SELECT 1 FROM hidden)",
+    "DELETE FROM orders WHERE jsonb_array_length(JSON_ARRAY(SELECT id FROM orders)::jsonb) < 12",
+    "DELETE FROM rates WHERE JSON_ARRAY(SELECT id FROM orders) IS NULL",
+    "DELETE FROM orders RETURNING JSON_ARRAY(SELECT id FROM orders)",
+    "UPDATE rates SET code = JSON_ARRAY(SELECT id FROM orders ORDER BY id)::text WHERE code = 'a'",
+    "UPDATE orders SET version = JSON_ARRAY(SELECT id FROM orders)::text WHERE id = 1",
+    "INSERT INTO orders (id, version) VALUES (99, JSON_ARRAY(SELECT id FROM orders)::text)",
+    "INSERT INTO rates SELECT JSON_ARRAY(SELECT id FROM orders)::text",
+    (
+        "INSERT INTO rates AS r VALUES ('a') ON CONFLICT (code)"
+        " DO UPDATE SET code = JSON_ARRAY(SELECT id FROM orders)::text"
+    ),
+    "INSERT INTO rates (code) VALUES ('c') RETURNING JSON_ARRAY(SELECT id FROM orders)",
+    "EXPLAIN SELECT JSON_ARRAY(SELECT id FROM orders)",
+    (
+        "MERGE INTO orders o USING rates r ON o.id = 1"
+        " WHEN MATCHED THEN UPDATE SET version = JSON_ARRAY(SELECT id FROM orders)::text"
+    ),
 ]
 
 
@@ -140,6 +178,15 @@ def test_columns_and_fields_are_what_they_were(databases):
     ):
         for text in WORKING:
             assert (text, answer(conn, text)) == (text, answer(one, text))
+
+
+def test_queries_that_are_no_sublinks_are_refused(databases):
+    cluster, _ = databases
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        for text in QUERIES:
+            with pytest.raises(greenshard.NotSupportedError) as caught:
+                answer(conn, text)
+            assert caught.value.code in {"GS409", "GS410", "GS412"}, text
 
 
 def test_what_is_called_unseen_is_refused(databases):

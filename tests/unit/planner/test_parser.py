@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from postgast import pg_query_pb2
 
 from greenshard.planner import _parser
 from greenshard.planner._parser import Message, ParserError, TokenKind
@@ -163,3 +164,39 @@ def test_threads_parse_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(read, texts)) == list(range(1, 200))
+
+
+def test_every_place_of_a_query_is_one_that_the_planner_enters():
+    """A query in a place that nobody knows of would be answered by one shard."""
+    names = {"query", "subselect", "subquery", "ctequery", "select_stmt", "source_relation"}
+    found = {
+        (message.name, field.name)
+        for message in pg_query_pb2.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.message_type is not None
+        and (
+            field.message_type.name == "SelectStmt"
+            or (field.message_type.name == "Node" and field.name in names)
+        )
+    }
+    planned = {
+        ("CommonTableExpr", "ctequery"),
+        ("ExplainStmt", "query"),
+        ("InsertStmt", "select_stmt"),
+        ("MergeStmt", "source_relation"),
+        ("Node", "select_stmt"),
+        ("RangeSubselect", "subquery"),
+        ("SelectStmt", "larg"),
+        ("SelectStmt", "rarg"),
+        ("SubLink", "subselect"),
+    }
+    refused = {("JsonArrayQueryConstructor", "query")}
+    utilities = {
+        ("CopyStmt", "query"),
+        ("CreateTableAsStmt", "query"),
+        ("DeclareCursorStmt", "query"),
+        ("PLAssignStmt", "val"),
+        ("PrepareStmt", "query"),
+        ("ViewStmt", "query"),
+    }
+    assert found == planned | refused | utilities
