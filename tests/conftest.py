@@ -35,6 +35,7 @@ def keep_servers_in_memory() -> None:
 
 keep_servers_in_memory()
 
+
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("greenshard", deadline=None)
 hypothesis.settings.load_profile("greenshard")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import gevent
 import psycopg2
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 import greenshard
 from greenshard.cli import main
+from greenshard.pool import pool as pool_module
 from tests.fault.strange_server import SHOWN, error, ready, strange_server
 
 
@@ -39,7 +41,10 @@ def test_partial_answers_do_without_a_shard_that_speaks_latin1(good):
             assert cur.fetchall() == [(1,)]
 
 
-def test_breaker_opens_on_a_connect_error_in_latin1(good):
+def test_breaker_opens_on_a_connect_error_in_latin1(good, monkeypatch):
+    # Longer than a busy machine may take between the two.
+    patient = partial(pool_module.Policy, first_pause_s=60.0, longest_pause_s=60.0)
+    monkeypatch.setattr(pool_module, "Policy", patient)
     with strange_server(rejection=b"57P03") as dsn, greenshard.Pool([good, dsn], 1) as pool:
         for _ in range(2):
             with pool.connection() as conn, pytest.raises(greenshard.ShardUnavailable) as caught:
