@@ -16,6 +16,7 @@ A session is asked (again)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -118,13 +119,13 @@ class KnownBearings:
             self._plans = session.physical(informant.shard).bearings or self._plans
 
     def check(
-        self, shards: Sequence[str], tables: Iterable[str], timeout: Timeout, *, tolerant: bool
+        self, shards: Sequence[str], names: AbstractSet[str], timeout: Timeout, *, tolerant: bool
     ) -> bool:
         """Refuse a statement that would mean something else on one shard than on another.
 
         Args:
             shards: Where it is to run; their connections are there.
-            tables: The declared tables that it names, qualified.
+            names: See `Plan.names`.
             timeout: What it may take.
             tolerant: Whether it can do without some shards.
 
@@ -154,7 +155,7 @@ class KnownBearings:
         failed = self._ask(old, timeout, tolerant=tolerant)
         found = {s: one for s in shards if s in physicals and (one := physicals[s].bearings)}
         found.setdefault(self._planned_on, plans)
-        _compare(found, plans, tables)
+        _compare(found, plans, names)
         return failed
 
     def _is_old(self, physical: Physical) -> bool:
@@ -218,12 +219,12 @@ class KnownBearings:
             physical.bearings, physical.bearings_at = before if as_before else (None, 0.0)
 
 
-def _compare(found: dict[str, Bearings], plans: Bearings, tables: Iterable[str]) -> None:
+def _compare(found: dict[str, Bearings], plans: Bearings, names: AbstractSet[str]) -> None:
     """Refuse bearings that are not the plan's."""
     hidden = {name for one in found.values() for name in one.temporary}
-    if named := hidden.intersection(table.partition(".")[2] for table in tables):
+    if named := hidden & names:
         raise errors.refused(
-            f"a temporary table of this session hides {min(named)} on a shard",
+            f"a temporary relation of this session hides {min(named)} on a shard",
             code="GS410",
             hint="Drop it, or give it another name.",
         )

@@ -184,7 +184,7 @@ class Planned(Execution):
         if self.tolerant and isinstance(timeout, Deadline):
             timeout = timeout.part(_FIRST_SHARE)
         bearings = self.database.bearings
-        failed = bearings.check(shards, self.plan.tables, timeout, tolerant=self.tolerant)
+        failed = bearings.check(shards, self.plan.names, timeout, tolerant=self.tolerant)
         if failed and isinstance(self.timeout, Deadline):
             self.timeout = self.timeout.later(self.session.grace_s)
 

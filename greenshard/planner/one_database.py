@@ -133,6 +133,7 @@ class _OneStatement:
         self._path = path
         self._refusals: tuple[Refusal, ...] = ()
         self._tables: tuple[str, ...] = ()
+        self._names: frozenset[str] = frozenset()
         self._policies: tuple[Filtering, ...] = ()
         self._settings: tuple[Value, ...] | None = ()
         self._reads = False
@@ -146,6 +147,9 @@ class _OneStatement:
         if step is None and (doubtful := doubtful_time(raw.stmt, self._functions)) is not None:
             step = self._refused(doubtful)
         if step is None:
+            self._names = frozenset(
+                each.relname for each in walk(raw.stmt) if type_name(each) == "RangeVar"
+            )
             changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
             if kind == "explain_stmt":
@@ -155,7 +159,14 @@ class _OneStatement:
             else:
                 step = self._write(kind, inner, raw, changed)
         return Plan(
-            step, self._refusals, reads, trace, self._tables, self._policies, self._settings
+            step,
+            self._refusals,
+            reads,
+            trace,
+            self._tables,
+            self._names,
+            self._policies,
+            self._settings,
         )
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
@@ -209,11 +220,9 @@ class _OneStatement:
             if row is not None:
                 reason = "a whole row stands beside a view that tells the time"
                 problems.append(Problem(reason, row, "GS410", _ON))
-        self._tables = tuple(
-            sorted(
-                {f"{t.relation.schema}.{t.relation.name}" for t in candidate.tables if not t.system}
-            )
-        )
+        relations = [table.relation for table in candidate.tables if not table.system]
+        self._tables = tuple(sorted({f"{each.schema}.{each.name}" for each in relations}))
+        self._names |= {each.name for each in relations}
         self._settings = settings_asked(candidate.roots, self._translation)
         found = [
             *problems,

@@ -386,6 +386,8 @@ class Plan:
         reads: Whether the statement certainly only reads.
         trace: What it may leave in the sessions that run it.
         tables: The declared tables that it names, qualified, for messages.
+        names: The relations that it names or that their views read, without schemas: what a
+            temporary one of the same name may hide.
         policies: Those that must not apply to who runs it.
         settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
             if it computes one.
@@ -396,5 +398,6 @@ class Plan:
     reads: bool = True
     trace: Trace = Trace.NOTHING
     tables: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
     policies: tuple[Filtering, ...] = ()
     settings: tuple[Value, ...] | None = ()

@@ -400,6 +400,41 @@ def test_temporary_table_that_hides_a_declared_one_is_not_read(conn):
         assert cursor.fetchone() == before
 
 
+def test_temporary_relations_hide_views_and_tables_of_any_schema(shop):
+    """Only the planner reads the view of the schema: the servers would read the temporary one."""
+    public = "CREATE VIEW numbers AS SELECT customer, count(*) AS n FROM orders GROUP BY customer"
+    schema = 'CREATE SCHEMA "do.t"; CREATE TABLE "do.t".dotted (id int)'
+    cluster = greenshard.Cluster(
+        shop.dsns, {**shop.cluster.tables, '"do.t".dotted': greenshard.Sharded("id")}
+    )
+    for dsn in shop.dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute(f"{public}; {schema}")
+    try:
+        with contextlib.closing(greenshard.connect(cluster)) as conn:
+            cur = conn.cursor()
+            for name, made in [("numbers", "VIEW numbers"), ("dotted", "VIEW dotted")]:
+                cur.execute('SET search_path = public, "do.t"')
+                statements = [f"SELECT {what} FROM {name}" for what in ("*", "count(*)")]
+                for statement in statements:
+                    cur.execute(statement)
+                for shard in conn.shards:
+                    conn.on(shard).cursor().execute(f"CREATE TEMP {made} AS SELECT 1 AS n")
+                for statement in statements:
+                    with pytest.raises(greenshard.NotSupportedError, match=name) as caught:
+                        cur.execute(statement)
+                    assert caught.value.code == "GS410"
+                    assert "hides" in str(caught.value)
+                cur.execute("SELECT count(*) FROM orders")
+                conn.rollback()
+                cur.execute(statements[0].replace(name, "orders"))
+                conn.rollback()
+    finally:
+        for dsn in shop.dsns.values():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute('DROP VIEW numbers; DROP SCHEMA "do.t" CASCADE')
+
+
 @pytest.mark.parametrize("drifted", ["s0", "s1", "s2"])
 def test_floats_are_not_rounded_by_one_shard_alone(shop, drifted):
     query = "SELECT a.price FROM items a JOIN items b ON a.n = b.order_id"
