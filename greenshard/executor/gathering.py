@@ -69,7 +69,7 @@ def gather(e: Planned, step: Gather) -> Answer:
 
 
 def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
-    home = e.database.home if e.database.home not in e.session.broken else e.any_shard()
+    home = e.gathers_on
     settings = settings_of(e, home)
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
         held.used_up = bool(e.plan.trace)

@@ -123,6 +123,12 @@ class Planned(Execution):
         home = self.database.home
         return home if any(p.shard == home for p in able) else able[0].shard
 
+    @property
+    def gathers_on(self) -> str:
+        """The shard to whose database rows are brought: the home, or another if that is gone."""
+        home = self.database.home
+        return home if home not in self.session.broken else self.any_shard()
+
     def targets(self, pins: Sequence[Pin] | None) -> tuple[str, ...]:
         """The shards that rows with these pins can be on, at least one.
 

@@ -169,7 +169,7 @@ def shards_read(e: Planned, step: Step) -> tuple[str, ...]:
         return e.targets(step.pins)
     if isinstance(step, Gather):
         # Reference tables may be read where it gathers, and where a transaction is open.
-        read = {e.database.home, e.any_shard()}
+        read = {e.gathers_on, e.any_shard()}
         for table in step.tables:
             read.update(() if table.reference else e.targets(table.pins))
         return tuple(shard for shard in e.session.shards if shard in read)
@@ -223,10 +223,11 @@ def _ask(
         The answers by shard and number.
 
     Raises:
+        errors.NotSupportedError: Their sessions would not read the text as it is meant.
         errors.Error: A shard failed.
     """
     e.session.reach(shards, e.timeout)
-    e.check_quoting(shards)
+    e.check_sessions(shards)  # before the user's text is sent, if only to be planned
     told = [
         {
             "number": number,

@@ -291,6 +291,45 @@ def test_a_reference_view_shows_what_the_transaction_wrote(world, made):
         conn.rollback()
 
 
+#: What the shards cannot make of their own rows, over a view whose query stands in its place.
+GATHERED = "SELECT string_agg(DISTINCT text, ',' ORDER BY text) FROM told WHERE id IN ({}, {})"
+TOLD = "SELECT id, customer::text AS text, CURRENT_DATE AS today FROM open"
+
+
+def test_sessions_that_differ_are_not_asked_to_plan_a_view(world, made):
+    owned(made, "told", TOLD, "boss")
+    keys = {world.shard_of(row[0]): row[0] for row in ROWS}
+    statement = GATHERED.format(keys["s0"], keys["s1"])
+    with acting(world, "boss", "SET ROLE {}") as (ours, theirs):
+        assert outcome(ours, statement) == outcome(theirs, statement)
+        ours.on("s1").cursor().execute("SET search_path = pg_catalog")
+        with pytest.raises(greenshard.NotSupportedError, match="in different places") as caught:
+            ours.cursor().execute(statement)
+        assert caught.value.code == "GS410"
+        assert ours.on("s1").cursor().execute("SELECT 1") is None  # nothing was sent
+
+
+def test_rights_are_not_asked_of_a_home_that_is_gone_and_not_needed(world, made):
+    owned(made, "told", TOLD, "boss")
+    keys = {world.shard_of(row[0]): row[0] for row in ROWS}
+    statement = GATHERED.format(keys["s1"], keys["s2"])
+    with acting(world, "boss", "SET ROLE {}") as (ours, theirs):
+        ours.autocommit = True
+        assert "gather" in ours.explain(statement)
+        expected = outcome(theirs, statement)
+        assert outcome(ours, statement) == expected
+        cur = ours.on("s0").cursor()
+        cur.execute("SELECT pg_backend_pid()")
+        (pid,) = cur.fetchone()
+        run_as_chief([world.dsns["s0"]], f"SELECT pg_terminate_backend({pid}, 5000)")
+        with pytest.raises(greenshard.Error):
+            ours.on("s0").cursor().execute("SELECT 1")
+        for _ in range(2):
+            cur = ours.cursor()
+            cur.execute(statement)
+            assert sorted(map(repr, cur.fetchall())) == expected
+
+
 def test_a_view_that_chooses_is_another_one_each_time(world, made):
     owned(made, "dice", "SELECT id, random() AS r FROM open", "boss")
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
