@@ -219,16 +219,20 @@ class Cursor(AnswerView, Fetching, RawCursor):
             with session.taken():
                 record = self._record = recording(self._logical._on_event, text, sets)
                 self._parts.asked, self._sent, self._answer = None, None, NOTHING
+                answered = True
                 try:
                     self._answer = run()
                     if self.name is not None and self._parts.portal is None:
                         session.streamed.add(self.name)
                 except DriverError as exc:
                     self._fail(exc)
+                except BaseException:
+                    answered = False
+                    raise
                 finally:
                     self._record = None
                     if session.portals:
-                        self._end_portals(text)
+                        self._end_portals(text, ask=answered)
         except BaseException as exc:
             if record is not None:
                 record.tell(NOTHING, exc)
@@ -238,8 +242,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
         if self._answer.failures:
             _warn(self._answer.failures)
 
-    def _end_portals(self, text: str | bytes) -> None:
-        """End the named cursors that end with what SQL has ended: the transaction, or a part."""
+    def _end_portals(self, text: str | bytes, *, ask: bool) -> None:
+        """End the named cursors that end with what SQL has ended: the transaction, or a part.
+
+        Args:
+            text: The statement.
+            ask: Whether servers may be asked which: not after what has come from outside.
+        """
         session = self._logical._session
         if all(physical.transaction_status == TRANSACTION_IDLE for physical in session.alive):
             # Without an answer, it was COMMIT that failed.
@@ -247,7 +256,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
             undone = done in {None, "ROLLBACK"} or _UNDOES.match(self._decoded(text)) is not None
             end_portals(session, committed=not undone)
         elif b"rollback" in (self.query or b"").lower():
-            end_undone_portals(session, self.timeout)
+            end_undone_portals(session, self.timeout, ask=ask)
 
     def _union(
         self,

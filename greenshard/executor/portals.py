@@ -149,16 +149,25 @@ def end_portals(session: Session, *, committed: bool) -> None:
         raise arrived
 
 
-def end_undone_portals(session: Session, timeout: Timeout) -> None:
+def end_undone_portals(session: Session, timeout: Timeout, *, ask: bool) -> None:
     """End those before which the transaction was rolled back, to a savepoint.
 
-    Switches: if there may be some.
+    Args:
+        session: The caller has `taken` it.
+        timeout: For asking.
+        ask: Whether the shards are asked which; if not, all that may be have ended.
+
+    Switches: if there may be some, and they are asked.
     """
     marked = [(p, p.marker) for p in session.portals if p.marker is not None]
+    if not ask:
+        for portal, _ in marked:
+            portal.undone = True
+        return
     shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
     cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
-    ask = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
-    calls: dict[str, Callable[[], Any]] = {s: partial(c.execute, ask) for s, c in cursors.items()}
+    query = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
+    calls: dict[str, Callable[[], Any]] = {s: partial(c.execute, query) for s, c in cursors.items()}
     if calls:
         session.run(calls, timeout)
     there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}

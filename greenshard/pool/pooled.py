@@ -189,8 +189,10 @@ class PooledConnection(Connection):
         if self._database is not None:
             # As good as new, they have what new ones have, if the schemas are the same.
             self._database.bearings.restore(as_before=self._trace < Trace.UNSEEN)
-        end_all_portals(session)
-        self._supply.renew(session, self._trace, self._texts)
+        try:
+            end_all_portals(session)
+        finally:  # whatever arrives: nobody else may have the sessions as they are
+            self._supply.renew(session, self._trace, self._texts)
 
     def __del__(self) -> None:
         if not self._given_back:
