@@ -70,6 +70,7 @@ def gather(e: Planned, step: Gather) -> Answer:
 
 def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
     home = e.gathers_on
+    e.check_bearings((home,))  # those that the gathering session gets
     settings = settings_of(e, home)
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
         held.used_up = bool(e.plan.trace)

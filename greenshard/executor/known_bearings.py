@@ -51,7 +51,6 @@ class KnownBearings:
         self._plans: Bearings | None = None  # those that statements are planned by
         self._planned_on = home
         self._oldest = 0.0  # when bearings must have been asked for to count
-        self._unsure: set[str] = set()  # shards whose bearings may be others now
         self._moved: set[str] = set()  # shards whose bearings the transaction's end may change
         self._exposed: set[str] = set()  # shards whose sessions others can use unseen
         self._before: dict[Physical, tuple[Bearings | None, float]] = {}
@@ -78,6 +77,11 @@ class KnownBearings:
             for p in self._session.alive
         )
 
+    @property
+    def may_be_isolated(self) -> bool:
+        """The same, or a session may have been set so that was not asked since it moved."""
+        return self.isolated or any(p.bearings is None for p in self._session.alive)
+
     def hold(self, oldest: float) -> bool:
         """Whether the next statement can be planned by what is known; if not, `ask`.
 
@@ -87,36 +91,36 @@ class KnownBearings:
         Cost: 0.3 us.
         """
         self._oldest = oldest
-        home = self._session.physicals.get(self._home)
+        physicals = self._session.physicals
+        for shard in self._exposed:
+            if shard in physicals:
+                physicals[shard].bearings = None
+        home = physicals.get(self._home)
         return (
             home is not None
             and home.bearings is self._plans is not None
             and home.bearings_at >= oldest
-            and not self._unsure
         )
 
     def ask(self, informant: Physical | None, timeout: Timeout) -> None:
-        """Learn by what to plan: ask the shards that may have moved, and one for the plan.
+        """Learn by what to plan, of one shard. Others are asked if the statement needs them.
 
         Args:
             informant: That one; None if all transactions have failed.
 
         Raises:
-            errors.Error: A shard failed, or time is up.
+            errors.Error: It failed, or time is up.
 
-        Switches: if one of them must be asked.
+        Switches: if it must be asked.
         """
-        session = self._session
-        wanted = {p.shard for p in session.alive if p.shard in self._unsure}
-        if informant is not None and self._is_old(informant):
-            session.reach((informant.shard,), timeout)
-            wanted.add(informant.shard)
-        self._ask(wanted, timeout, tolerant=False)
-        self._unsure = {p.shard for p in session.alive if p.bearings is None} & self._unsure
-        self._unsure |= self._exposed
-        if informant is not None:
-            self._planned_on = informant.shard
-            self._plans = session.physical(informant.shard).bearings or self._plans
+        if informant is None:
+            return
+        session, shard = self._session, informant.shard
+        if self._is_old(informant):
+            session.reach((shard,), timeout)
+            self._ask((shard,), timeout, tolerant=False)
+        self._planned_on = shard
+        self._plans = session.physical(shard).bearings or self._plans
 
     def check(
         self, shards: Sequence[str], names: AbstractSet[str], timeout: Timeout, *, tolerant: bool
@@ -194,7 +198,6 @@ class KnownBearings:
     def expose(self, shard: str) -> None:
         """Take note that somebody has the shard's connection itself, and may use it unseen."""
         self._exposed.add(shard)
-        self._unsure.add(shard)
 
     def end_transaction(self) -> None:
         """Take note that the transaction has ended."""
@@ -203,7 +206,6 @@ class KnownBearings:
             self._moved.clear()
 
     def _forget(self) -> None:
-        self._unsure |= self._moved
         physicals = self._session.physicals
         for physical in (physicals[shard] for shard in self._moved if shard in physicals):
             self._before.setdefault(physical, (physical.bearings, physical.bearings_at))

@@ -161,7 +161,7 @@ class Planned(Execution):
         if self.wrote and self.database.in_transaction:
             return True
         # Also if the default has been set to such a level.
-        return self.database.may_have_set or self.database.bearings.isolated
+        return self.database.may_have_set or self.database.bearings.may_be_isolated
 
     def check_sessions(self, shards: Sequence[str]) -> None:
         """Refuse sessions that would read the statement otherwise than the planner.

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import time
 
 import psycopg2
 import pytest
@@ -332,3 +333,38 @@ def test_shard_that_does_not_answer_is_done_without(scene, monkeypatch):
                 assert ask(conn, "SELECT count(*) FROM t") == [(1 + len(others),)]
         finally:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_shard_that_has_moved_and_does_not_answer_is_done_without(scene):
+    """As long as the statement does not need it, or can do without; on time."""
+    (key, *others) = scene.keys("s0", range(20))
+    away = "SELECT pg_backend_pid(), set_config('search_path', 'b', false)"
+    for how, on_error in itertools.product(("moved", "exposed"), ("raise", "partial")):
+        with contextlib.closing(
+            greenshard.connect(scene.cluster, timeout=1.5, cancel_grace=0.2, on_error=on_error)
+        ) as conn:
+            conn.autocommit = True
+            ((pid, _),) = ask(conn.on("s1"), away if how == "moved" else away.replace("'b'", "''"))
+            if how == "exposed":
+                with conn.on("s1"):
+                    conn.get_native_connection()
+                raw = psycopg2.extensions.cursor(conn._session.physical("s1").raw)
+                raw.execute("SET search_path = b")
+                refused(conn, "SELECT count(*) FROM t")
+                raw.execute("RESET search_path")
+                assert ask(conn, "SELECT count(*) FROM t") == [(20,)]
+                raw.execute("SET search_path = b")
+                refused(conn, "SELECT count(*) FROM t")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                assert ask(conn, f"SELECT v FROM t WHERE id = {key}") == [(f"a{key}",)]
+                assert time.monotonic() - began < 1.0
+                if on_error == "partial":
+                    with pytest.warns(greenshard.PartialResultWarning):
+                        assert ask(conn, "SELECT count(*) FROM t") == [(1 + len(others),)]
+                else:
+                    with pytest.raises(greenshard.OperationalError):
+                        ask(conn, "SELECT count(*) FROM t")
+            finally:
+                os.kill(pid, signal.SIGCONT)
