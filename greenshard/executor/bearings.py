@@ -156,7 +156,13 @@ def _read(found: bytes, first_user: str | None) -> tuple[Bearings, str]:
         frozenset(temporary or ()),
         tuple(settings),
     )
-    return bearings, user
+    return _interned(bearings), user
+
+
+@lru_cache(maxsize=256)
+def _interned(bearings: Bearings) -> Bearings:
+    """The one object for equal bearings, which are then compared by identity."""
+    return bearings
 
 
 def _plain(name: str, setting: str) -> str:
