@@ -110,6 +110,8 @@ class Knowledge:
         assert cluster is not None  # noqa: S101  # the connection that loads holds it
         known = self.known
         if known is None or known.catalog != catalog:
+            if known is not None:
+                self._doubted_at = time.monotonic()  # new schemas may be on the sessions' paths
             known = Known.of(cluster, catalog)
         known.alike.clear()  # other shards may have changed
         if changes == self._changes:
@@ -154,7 +156,6 @@ class Knowledge:
     def expire(self) -> None:
         """Let the next one who needs it load the catalog anew."""
         self._expires = 0.0
-        self._doubted_at = time.monotonic()
 
     def drop(self) -> None:
         """Forget the catalog: it has changed, maybe for other roles in the same database too."""

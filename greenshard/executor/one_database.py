@@ -144,8 +144,7 @@ class OneDatabase:
 
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
-        if not self._changed and self._knowledge.is_older_than(1.0):
-            self._knowledge.expire()
+        self.mistrust()
         return self.plan(text, has_parameters, timeout)
 
     def _load(self, timeout: Timeout) -> Known:
@@ -284,8 +283,8 @@ class OneDatabase:
             self._knowledge.drop()
 
     def mistrust(self) -> None:
-        """Take note that a server does not know a name: the catalog may be too old."""
-        if not self._changed:
+        """Take note that a name is not known: the catalog may be too old, unless it is new."""
+        if not self._changed and self._knowledge.is_older_than(1.0):
             self._knowledge.expire()
 
     # Asked for when needed ------------------------------------------------------------------

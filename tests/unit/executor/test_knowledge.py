@@ -56,6 +56,21 @@ def test_plans_outlive_a_catalog_that_is_the_same(known, clock):
     assert known.keep(catalog("u"), known.begin()) is not kept
 
 
+def test_sessions_are_asked_again_after_a_change_and_not_after_a_guess(known, clock):
+    known.keep(catalog(), known.begin())
+    clock.now += 10
+    known.expire()
+    known.keep(catalog(), known.begin())
+    assert known.oldest() < clock.now
+    clock.now += 10
+    known.expire()
+    known.keep(catalog("u"), known.begin())
+    assert known.oldest() == clock.now
+    clock.now += 10
+    known.drop()
+    assert known.oldest() == clock.now
+
+
 def test_others_go_on_with_an_old_catalog_while_it_is_loaded(known, clock):
     kept = known.keep(catalog(), known.begin())
     clock.now += 61
