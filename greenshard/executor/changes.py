@@ -39,6 +39,7 @@ _TABLES = {
     "pg_proc": ("oid", ""),
     "pg_range": ("rngtypid", ""),
     "pg_rewrite": ("oid", "ev_class"),
+    "pg_statistic_ext": ("oid", "stxrelid"),
     "pg_trigger": ("oid", "tgrelid"),
     "pg_type": ("oid", ""),
 }

@@ -86,6 +86,8 @@ known AS MATERIALIZED (
     SELECT indrelid, 'riud', concat(indexprs, indpred) FROM pg_index
     WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND indexrelid >= 16384
     UNION ALL
+    SELECT stxrelid, 'riud', stxexprs::text FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+    UNION ALL
     SELECT polrelid, 'riud', concat(polqual, polwithcheck) FROM pg_policy
     UNION ALL
     SELECT partrelid, 'riud', partexprs::text FROM pg_partitioned_table

@@ -148,10 +148,14 @@ class Knowledge:
         known = self._versions
         return any(each not in versions or versions[each] != known.get(each) for each in shards)
 
-    def believe(self, shards: Iterable[str], versions: Mapping[str, bytes]) -> None:
-        """Take note that what is known holds, or is forgotten, after asking some shards."""
+    def take_doubts(self) -> set[str]:
+        """The shards in question, which the caller asks now. Others may be added meanwhile."""
+        taken, self.doubted = self.doubted, set()
+        return taken
+
+    def believe(self, versions: Mapping[str, bytes]) -> None:
+        """Take note of what was asked: what is known holds, or is forgotten."""
         self._versions.update(versions)
-        self.doubted.difference_update(shards)
 
     def expire(self) -> None:
         """Let the next one who needs it load the catalog anew."""

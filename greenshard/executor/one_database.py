@@ -125,21 +125,33 @@ class OneDatabase:
     def _look_for_changes(self, timeout: Timeout) -> None:
         """Ask the shards where code has run that may have changed the catalog."""
         session, knowledge = self._session, self._knowledge
-        shards = self._doubted | knowledge.doubted
-        session.reach(shards, timeout)
-        asked = {p.shard: p for p in session.alive if p.shard in shards}
+        isolated = self.bearings.isolated
+        # What only this transaction sees, or does not see yet, is nothing for the others.
+        apart = isolated or self._changed or bool(self._doubted or self._ran)
+        shared = knowledge.take_doubts()
+        # In one snapshot nothing changes but by the transaction itself.
+        shards = self._doubted | (shared - self._ran if isolated else shared)
+        believed = False
         try:
-            versions = catalog_versions(session, asked, timeout)
-        except errors.Error:
-            versions = {}  # the statement may not need that shard
-        if knowledge.has_changed(shards, versions):
-            if self._doubted:  # others do not see it yet
-                self._changed, self._own = True, None
-            else:
-                knowledge.drop()
-        if not self._doubted and not self.bearings.isolated:
-            knowledge.believe(shards, versions)
-        self._ran |= self._doubted
+            session.reach(shards, timeout)
+            asked = {p.shard: p for p in session.alive if p.shard in shards}
+            try:
+                versions = catalog_versions(session, asked, timeout)
+            except errors.Error:
+                versions = {}  # the statement may not need that shard
+            if knowledge.has_changed(shards, versions):
+                if apart:
+                    self._changed, self._own = True, None
+                else:
+                    knowledge.drop()
+            if not apart:
+                knowledge.believe(versions)
+                believed = True
+        finally:
+            if not believed:
+                knowledge.doubted |= shared
+        if apart:
+            self._ran |= shards
         self._doubted.clear()
 
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:

@@ -31,10 +31,12 @@ class Codes:
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Traces, bytes]] = {}
         self._asking: set[str] = set()
+        self._changes: dict[str, int] = {}  # by shard, how often its code may have changed
 
     def forget(self, shard: str) -> None:
-        """Take note that a shard's may have changed."""
+        """Take note that a shard's may have changed, also while it is asked."""
         self._known.pop(shard, None)
+        self._changes[shard] = self._changes.get(shard, 0) + 1
 
     def doubt(self, physical: Physical, left: Trace) -> None:
         """Forget a shard's if statements have changed it.
@@ -45,10 +47,11 @@ class Codes:
 
         Switches: if the server must be asked.
         """
-        _, _, version = self._known.get(physical.shard, (0.0, None, None))
-        if version is None or left < Trace.UNSEEN:
+        if left < Trace.UNSEEN:
             return
-        if left is Trace.CODE or read_outside(physical, catalog_version) != version:
+        _, _, version = self._known.get(physical.shard, (0.0, None, None))
+        sure = left is Trace.CODE or version is None
+        if sure or read_outside(physical, catalog_version) != version:
             self.forget(physical.shard)
 
     def trace(self, shard: str, texts: Texts, least: Trace = Trace.NOTHING) -> Trace | None:
@@ -73,6 +76,7 @@ class Codes:
         Switches: yes.
         """
         shard = physical.shard
+        before = self._changes.get(shard)
         self._asking.add(shard)
         try:
             version = read_outside(physical, catalog_version)
@@ -81,5 +85,7 @@ class Codes:
             return Trace.ANYTHING  # who may not read the catalog can still be given a new session
         finally:
             self._asking.discard(shard)
+        if self._changes.get(shard) != before:
+            return Trace.UNSEEN  # what was read may be older than that, or newer than the texts
         self._known[shard] = (time.monotonic(), Traces(code), version)
         return self.trace(shard, texts) or Trace.NOTHING

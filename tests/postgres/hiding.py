@@ -69,6 +69,8 @@ CREATE TABLE checked (id int CHECK (quiet(id) = 1));
 CREATE TABLE made (id int, x int GENERATED ALWAYS AS (quiet(id)) STORED);
 CREATE TABLE indexed (id int);
 CREATE INDEX ON indexed (quiet(id));
+CREATE TABLE measured (id int);
+CREATE STATISTICS of_measured ON (quiet(1) + id), (id * 2) FROM measured;
 CREATE TABLE guarded (id int);
 CREATE POLICY mine ON guarded USING (set_config('search_path', 'b, public', false) <> '');
 INSERT INTO parent VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9);
@@ -110,6 +112,7 @@ PLACES = {
     "a constraint": "INSERT INTO checked VALUES (1)",
     "a generated column": "INSERT INTO made (id) VALUES (1)",
     "an index": "INSERT INTO indexed VALUES (1)",
+    "statistics": "SELECT * FROM measured WHERE id = 3",
     "pg_settings": "UPDATE pg_settings SET setting = 'b, public' WHERE name = 'search_path'",
     "a view of pg_settings": "UPDATE settings SET setting = 'b, public' WHERE name = 'search_path'",
     "an escaped name": 'SET U&"search\\005fpath" = b, public',

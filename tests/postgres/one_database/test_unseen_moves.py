@@ -229,6 +229,8 @@ def test_gathering_session_keeps_nothing(conn):
 
 
 def test_plans_ask_nothing_after_clean_statements(conn, monkeypatch):
+    run(conn, CLEAN[0])  # the catalog is known
+    conn.commit()
     asked = []
     ask_bearings = known_bearings.ask_bearings
     monkeypatch.setattr(

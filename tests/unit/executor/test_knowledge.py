@@ -146,3 +146,13 @@ def test_knowledge_of_databases_that_nobody_uses_is_bounded(cluster):
     assert len(knowledge._kin[cluster].all()) <= 10
     assert knowledge_of(cluster, "used") is used
     assert knowledge_of(cluster, 99) is knowledge_of(cluster, 99)
+
+
+def test_doubts_that_come_while_shards_are_asked_stay(known):
+    known.doubt(["s0", "s1"])
+    assert known.take_doubts() == {"s0", "s1"}
+    known.doubt(["s1"])
+    known.believe({"s0": b"1", "s1": b"1"})
+    assert known.doubted == {"s1"}
+    assert not known.has_changed(["s0", "s1"], {"s0": b"1", "s1": b"1"})
+    assert known.has_changed(["s1"], {"s1": b"2"})
