@@ -131,6 +131,9 @@ class OneDatabase:
         shared = knowledge.take_doubts()
         # In one snapshot nothing changes but by the transaction itself.
         shards = self._doubted | (shared - self._ran if isolated else shared)
+        if not shards:
+            knowledge.doubted |= shared
+            return
         believed = False
         try:
             session.reach(shards, timeout)

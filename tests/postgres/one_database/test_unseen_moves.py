@@ -9,7 +9,8 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import known_bearings
+from greenshard.executor import known_bearings, one_database
+from greenshard.executor.changes import catalog_versions
 from greenshard.planner.code import Trace
 from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
 
@@ -271,3 +272,101 @@ def test_any_sequence_of_statements(cluster, seed):
             for step in steps(rand, conn):
                 step()
             check(conn, rand.sample(list(QUERIES), 2))
+
+
+MAKER = """
+CREATE OR REPLACE FUNCTION make(what text) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN EXECUTE what; RETURN 1; END $$
+"""
+
+
+@pytest.fixture
+def pair(cluster):
+    """Two connections that know the catalog, nothing doubted; the second in autocommit mode."""
+    with (
+        contextlib.closing(greenshard.connect(cluster)) as conn,
+        contextlib.closing(greenshard.connect(cluster)) as other,
+    ):
+        other.autocommit = True
+        run(other, MAKER, list(other.shards))
+        settle(other)
+        yield conn, other
+        conn.rollback()
+        run(other, "ALTER TABLE t DROP COLUMN IF EXISTS extra", list(other.shards))
+        run(other, "DROP TABLE IF EXISTS fresh", list(other.shards))
+
+
+def settle(other):
+    make(other, "SELECT 1")
+    ask(other, "SELECT v FROM t WHERE id = 1")
+    knowledge = other._database._knowledge
+    assert (knowledge.current() is not None, knowledge.doubted) == (True, set())
+
+
+def make(conn, what):
+    ask(conn.on(list(conn.shards)), f"SELECT make('{what}')")
+
+
+def columns(conn):
+    conn.explain("SELECT v FROM t")
+    relation = conn._database._knowledge.known.catalog.relations["public", "t"]
+    return [column.name for column in relation.columns]
+
+
+ADD = "ALTER TABLE t ADD COLUMN extra int"
+
+
+def test_doubt_that_arises_while_another_asks_stays(pair, monkeypatch):
+    conn, other = pair
+    make(other, "SELECT 1")
+
+    def ask_and_wait(*args):
+        versions = catalog_versions(*args)
+        monkeypatch.undo()
+        make(other, ADD)
+        return versions
+
+    monkeypatch.setattr(one_database, "catalog_versions", ask_and_wait)
+    ask(conn, "SELECT v FROM t WHERE id = 1")
+    assert conn._database._knowledge.doubted == set(conn.shards)
+    assert columns(other) == ["id", "v", "extra"]
+
+
+@pytest.mark.parametrize("how", ["a statement", "a function"])
+def test_own_changes_are_not_believed_for_others(pair, how):
+    conn, other = pair
+    knowledge = conn._database._knowledge
+    known, versions = knowledge.known, dict(knowledge._versions)
+    if how == "a statement":
+        run(conn, ADD, list(conn.shards))
+    else:
+        make(conn, ADD)
+        conn.explain("SELECT 1")  # asks
+    make(other, "SELECT 1")
+    conn.explain("SELECT v FROM t")
+    assert (knowledge.known, knowledge._versions) == (known, versions)
+    assert knowledge.doubted == set(conn.shards)
+    conn.commit()
+    assert columns(other) == ["id", "v", "extra"]
+
+
+def test_isolated_transaction_asks_once(pair, monkeypatch):
+    conn, other = pair
+    asked = []
+    monkeypatch.setattr(
+        one_database,
+        "catalog_versions",
+        lambda *args: asked.append(args) or catalog_versions(*args),
+    )
+    conn.isolation_level = "REPEATABLE READ"
+    knowledge = conn._database._knowledge
+    ask(conn, "SELECT v FROM t")
+    make(other, "SELECT 1")
+    for _ in range(3):
+        ask(conn, "SELECT v FROM t")
+    assert (len(asked), knowledge.doubted) == (1, set(conn.shards))
+    make(other, "CREATE TABLE fresh (id int)")
+    conn.commit()
+    ask(other, "SELECT v FROM t")
+    assert knowledge.doubted == set()
+    assert ("public", "fresh") in other._database._knowledge.current().catalog.relations
