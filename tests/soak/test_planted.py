@@ -142,8 +142,8 @@ def ended_sessions(scene, patch, ending):
             " WHERE usename = 'app' AND application_name LIKE 'soak %' AND state = 'active'",
         )
 
-    for after_s in (0.5, 1.0, 1.5):
-        gevent.spawn_later(after_s, end)
+    for number in range(15):  # at some moments nothing is active there
+        gevent.spawn_later(0.3 + 0.1 * number, end)
 
 
 def stall(scene, patch, ending):
