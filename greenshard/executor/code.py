@@ -34,8 +34,8 @@ PARAMETERS = {
 #: - `leaving`: functions that may leave something in their session. An aggregate is its functions;
 #:   PostgreSQL calls each IMMUTABLE, `aggregate` has the volatility of the worst of them.
 #: - `called`: what a relation calls, and at which of the letters of `planner.code.Code.relations`;
-#:   relation 0 stands for any. An index or a constraint counts also when its table is read: the
-#:   server computes what is constant in it then.
+#:   relation 0 stands for any. An index, a constraint or extended statistics count also when their
+#:   table is read: the server computes what is constant in them then.
 #: - `reached`: what a relation runs itself or through others: a view what it reads, a parent its
 #:   partitions, a key those that are deleted with it.
 #:

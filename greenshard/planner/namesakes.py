@@ -20,17 +20,13 @@ from greenshard.planner.now import is_telling
 from greenshard.planner.problem import Problem
 
 
-def resolve_types(root: Message, functions: Functions) -> bool:
+def resolve_types(root: Message, functions: Functions) -> None:
     """Give the types that are not PostgreSQL's own, but are called so, their schema.
 
     Args:
         root: A statement's tree; it is changed.
         functions: To know the types.
-
-    Returns:
-        Whether there are any.
     """
-    changed = False
     for each in walk(root) if functions.foreign_types else ():
         message: Any = each
         if type_name(message) == "TypeName" and len(message.names) == 1:
@@ -38,8 +34,6 @@ def resolve_types(root: Message, functions: Functions) -> bool:
             if schema is not None:
                 message.names.add().CopyFrom(message.names[0])
                 message.names[0].string.sval = schema
-                changed = True
-    return changed
 
 
 def doubtful_time(root: Message, functions: Functions) -> Problem | None:
