@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
 from typing import TYPE_CHECKING
 
 from greenshard import errors
-from greenshard._driver import TRANSACTION_FAILED
 from greenshard.executor.bearings import Bearings, ask_bearings, told
 from greenshard.executor.deadline import Timeout, seconds_left
-from greenshard.executor.outside import read_outside
+from greenshard.executor.outside import calls_outside
 from greenshard.executor.physical import isolation_level
 
 if TYPE_CHECKING:
@@ -168,11 +166,7 @@ class KnownBearings:
     def _ask(self, shards: Iterable[str], timeout: Timeout, *, tolerant: bool) -> bool:
         """Ask some shards, but for those whose transaction has failed; whether one is gone now."""
         session = self._session
-        calls = {
-            p.shard: partial(read_outside, p, ask_bearings)
-            for p in session.alive
-            if p.shard in shards and p.transaction_status != TRANSACTION_FAILED
-        }
+        calls = calls_outside((p for p in session.alive if p.shard in shards), ask_bearings)
         if not calls:
             return False
         failures: Mapping[str, BaseException]

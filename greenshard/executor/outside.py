@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from greenshard import errors
-from greenshard._driver import RawConnection, ours, own_cursor
+from greenshard._driver import TRANSACTION_FAILED, RawConnection, ours, own_cursor
 from greenshard.executor.physical import Physical, autocommit
 
 _Found = TypeVar("_Found")
@@ -52,6 +53,20 @@ def understood(shard: str) -> Iterator[None]:
             shard=shard,
             hint="Is it PostgreSQL? Only sslmode=verify-full makes that sure.",
         ) from exc
+
+
+def calls_outside(
+    physicals: Iterable[Physical], read: Callable[[Physical], _Found]
+) -> dict[str, Callable[[], _Found]]:
+    """What `Session.run` calls to `read_outside` from each that answers.
+
+    One whose transaction has failed answers nothing.
+    """
+    return {
+        physical.shard: partial(read_outside, physical, read)
+        for physical in physicals
+        if physical.transaction_status != TRANSACTION_FAILED
+    }
 
 
 def read_outside(physical: Physical, read: Callable[[Physical], _Found]) -> _Found:
