@@ -41,7 +41,7 @@ from greenshard.errors import (
     ShardUnavailable,
     Warning,
 )
-from greenshard.executor.answer import ShardTiming
+from greenshard.executor.answers.answer import ShardTiming
 from greenshard.parallel import ParallelConnection
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats

@@ -26,9 +26,13 @@ from greenshard.arguments import (
     timeout_attribute,
 )
 from greenshard.cursor import Cursor, cursor_class
-from greenshard.executor.deadline import Deadline
-from greenshard.executor.one_database import OneDatabase
-from greenshard.executor.opening import (
+from greenshard.executor.answers.portals import end_portals
+from greenshard.executor.knowledge.one_database import OneDatabase
+from greenshard.executor.sql_values import plan_for, with_literals_in
+from greenshard.executor.types.typecasters import is_registration
+from greenshard.limits import refuse_async, refuse_replication
+from greenshard.links.deadline import Deadline
+from greenshard.links.opening import (
     GATHER_LIMIT,
     MAX_HELD_BYTES,
     HomeUnreachable,
@@ -37,19 +41,15 @@ from greenshard.executor.opening import (
     failed_opening,
     open_all,
 )
-from greenshard.executor.physical import HomeSilent, Physical, closed
-from greenshard.executor.portals import end_portals
-from greenshard.executor.session import Session
-from greenshard.executor.typecasters import is_registration
-from greenshard.executor.values import plan_for, with_literals_in
-from greenshard.limits import refuse_async, refuse_replication
+from greenshard.links.physical import HomeSilent, Physical, closed
+from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.planner.keys import untold
-from greenshard.planner.parameters import as_read
 from greenshard.planner.target import Target, choose
-from greenshard.scope import Scope
 from greenshard.secret import hidden
 from greenshard.settings import Settings
+from greenshard.sql.parameters import as_read
+from greenshard.target_scope import Scope
 from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
 
 #: Stands for no key: None is one.

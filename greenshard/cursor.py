@@ -19,32 +19,32 @@ from greenshard._driver import (
     python_encoding,
 )
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
-from greenshard.executor.answer import NOTHING, Answer, AnswerView
-from greenshard.executor.columns import check_columns
-from greenshard.executor.deadline import Deadline
+from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
+from greenshard.executor.answers.columns import check_columns
+from greenshard.executor.answers.fetching import Fetching
+from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
+from greenshard.executor.answers.portals import end_portals, end_undone_portals
+from greenshard.executor.dispatch import run_plan
 from greenshard.executor.execution import Calls, Execution
-from greenshard.executor.fetching import Fetching
-from greenshard.executor.parts import Parts, row_factory, tzinfo_factory
-from greenshard.executor.physical import string_types
 from greenshard.executor.planned import Planned
-from greenshard.executor.portals import end_portals, end_undone_portals
-from greenshard.executor.quoting import are_usual, check_written, is_plain, merged_once
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
-from greenshard.executor.staying import check_name
-from greenshard.executor.strategies import run_plan
-from greenshard.executor.streaming import Stream, streams
-from greenshard.executor.values import are_values, plan_for
+from greenshard.executor.sql_values import are_values, plan_for
+from greenshard.executor.strategies.staying import check_name
 from greenshard.limits import refuse_copy, refuse_replication
+from greenshard.links.deadline import Deadline
+from greenshard.links.physical import string_types
+from greenshard.links.quoting import are_usual, check_written, is_plain, merged_once
+from greenshard.links.streams import Stream, streams
 from greenshard.planner import Statement, copies_with_client, read_statement
 from greenshard.planner.code import Trace
-from greenshard.planner.parameters import AS_THEY_ARE, as_read
 from greenshard.planner.plan import Broadcast
 from greenshard.planner.union import refuse_insert
+from greenshard.sql.parameters import AS_THEY_ARE, as_read
 
 if TYPE_CHECKING:
     from greenshard.connection import Connection
-    from greenshard.executor.one_database import OneDatabase
+    from greenshard.executor.knowledge.one_database import OneDatabase
     from greenshard.merge.concatenation import Concatenation, Rows
     from greenshard.planner.target import Target
 

@@ -13,9 +13,9 @@ from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.events import Listener
-from greenshard.executor.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
-from greenshard.executor.physical import HomeSilent, closed
 from greenshard.limits import refuse_async
+from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
+from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards
 
 _async = Attribute(RawConnection, "async_")

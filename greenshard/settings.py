@@ -25,15 +25,15 @@ from greenshard._driver import (
     obscured,
     without_secrets,
 )
-from greenshard.executor.physical import client_encoding, has_characteristics, status
-from greenshard.executor.portals import end_portals
+from greenshard.executor.answers.portals import end_portals
 from greenshard.limits import refuse_large_objects
+from greenshard.links.physical import client_encoding, has_characteristics, status
 from greenshard.planner.code import Trace
 
 if TYPE_CHECKING:
-    from greenshard.executor.one_database import OneDatabase
-    from greenshard.executor.physical import Physical
-    from greenshard.executor.session import Session
+    from greenshard.executor.knowledge.one_database import OneDatabase
+    from greenshard.links.physical import Physical
+    from greenshard.links.session import Session
     from greenshard.planner.target import Target
 
 _server_version = Attribute(RawConnection, "server_version")

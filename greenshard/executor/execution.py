@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenshard._driver import RawCursor
-from greenshard.executor.answer import Answer
-from greenshard.executor.columns import check_columns
-from greenshard.executor.deadline import Timeout
-from greenshard.executor.fanout import Job
-from greenshard.executor.parts import Parts
-from greenshard.executor.quoting import check_alike
-from greenshard.executor.session import Outcome, Session
-from greenshard.executor.streaming import Stream
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.columns import check_columns
+from greenshard.executor.answers.parts import Parts
+from greenshard.links.deadline import Timeout
+from greenshard.links.fanout import Job
+from greenshard.links.quoting import check_alike
+from greenshard.links.session import Outcome, Session
+from greenshard.links.streams import Stream
 
 Calls = Mapping[str, Callable[[], object]]
 Streaming = Callable[[Mapping[str, RawCursor]], tuple[Stream, ...]]

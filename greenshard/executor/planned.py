@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from greenshard import errors
 from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
-from greenshard.executor.answer import Answer, Stages
-from greenshard.executor.deadline import Deadline, Timeout
+from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
-from greenshard.executor.one_database import OneDatabase
-from greenshard.executor.quoting import check_usual, is_plain, merged_once
-from greenshard.executor.session import Outcome
+from greenshard.executor.knowledge.one_database import OneDatabase
+from greenshard.links.deadline import Deadline, Timeout
+from greenshard.links.quoting import check_usual, is_plain, merged_once
+from greenshard.links.session import Outcome
 from greenshard.planner.pins import named_shards
 from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Sql, Value
 

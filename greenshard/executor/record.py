@@ -9,16 +9,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from greenshard.events import Server, ShardRun, StatementEnded, tell
-from greenshard.executor.fanout import End
+from greenshard.links.fanout import End
 from greenshard.planner import redact
-from greenshard.planner.statement import MAX_CACHED_CHARACTERS
+from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 
 if TYPE_CHECKING:
     from greenshard._driver import Dsn
     from greenshard.events import Listener
-    from greenshard.executor.answer import Answer
+    from greenshard.executor.answers.answer import Answer
     from greenshard.executor.execution import Execution
-    from greenshard.executor.fanout import Job
+    from greenshard.links.fanout import Job
 
 logger = logging.getLogger("greenshard")
 

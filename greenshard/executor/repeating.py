@@ -9,10 +9,10 @@ from typing import Any
 
 from greenshard import _green
 from greenshard._driver import RawCursor, quote_ident
-from greenshard.executor.answer import Answer, CountedAnswer
+from greenshard.executor.answers.answer import Answer, CountedAnswer
+from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies import note, run_plan
-from greenshard.executor.values import plan_for, with_literals_in
+from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.planner.plan import Routed
 
 #: After so many sets of parameters, other greenlets have their turn: 10 us each.

@@ -7,8 +7,8 @@ it (`redact`).
 
 from __future__ import annotations
 
-from greenshard.planner.commands import commits, copies_with_client
-from greenshard.planner.redaction import redact
-from greenshard.planner.statement import Statement, Unreadable, read_statement
+from greenshard.sql.commands import commits, copies_with_client
+from greenshard.sql.redaction import redact
+from greenshard.sql.statement import Statement, Unreadable, read_statement
 
 __all__ = ["Statement", "Unreadable", "commits", "copies_with_client", "read_statement", "redact"]

@@ -22,7 +22,7 @@ from greenshard.planner.plan import (
     Sql,
     Step,
 )
-from greenshard.planner.refusing import reasons
+from greenshard.planner.refusals import reasons
 
 
 def explain(

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from greenshard.planner.parameters import Written
 from greenshard.planner.plan import Constant, Pin, Value
+from greenshard.sql.parameters import Written
 
 #: Casts that leave a key's value as it is, if the key is of the same family.
 CASTS = {

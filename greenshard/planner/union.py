@@ -7,8 +7,8 @@ shards puts the same rows on each of them, and the union then shows them several
 from __future__ import annotations
 
 from greenshard import errors
-from greenshard.planner.statement import Statement, Unreadable
 from greenshard.planner.target import Target
+from greenshard.sql.statement import Statement, Unreadable
 
 
 def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Set as AbstractSet
 
 from greenshard._driver import DriverError
-from greenshard.executor.changes import catalog_version
-from greenshard.executor.code import read_code
-from greenshard.executor.outside import read_outside
-from greenshard.executor.physical import Physical
+from greenshard.executor.knowledge.changes import catalog_version
+from greenshard.executor.knowledge.code_queries import read_code
+from greenshard.links.outside import read_outside
+from greenshard.links.physical import Physical
+from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.code import Trace
-from greenshard.planner.traces import Traces
 
 #: How old it may be, in seconds: another process may have changed it.
 _OLDEST_S = 60.0

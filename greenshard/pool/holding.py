@@ -10,15 +10,15 @@ from typing import Any
 
 from greenshard import _green
 from greenshard._driver import Attribute, DriverError, RawConnection
-from greenshard.executor.physical import (
+from greenshard.links.physical import (
     Physical,
     autocommit,
     client_encoding,
     has_characteristics,
     string_types,
 )
-from greenshard.executor.quoting import letters_of
-from greenshard.executor.renewal import make_new
+from greenshard.links.quoting import letters_of
+from greenshard.links.renewal import make_new
 
 #: Seconds that a server may take to end a session that was closed.
 _END_S = 1.0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
-from greenshard.executor.opening import Opening
-from greenshard.executor.physical import Physical, client_encoding
-from greenshard.executor.portals import end_all_portals
-from greenshard.executor.session import Session
+from greenshard.executor.answers.portals import end_all_portals
+from greenshard.links.opening import Opening
+from greenshard.links.physical import Physical, client_encoding
+from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.pool.process import end_session
 from greenshard.pool.supply import Supply

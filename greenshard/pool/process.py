@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import Dsn
-from greenshard.executor.gatherer import name_of, prepare
-from greenshard.executor.portals import end_all_portals
-from greenshard.executor.session import Session
+from greenshard.executor.answers.portals import end_all_portals
+from greenshard.links.gatherer import name_of, prepare
+from greenshard.links.session import Session
 from greenshard.pool.codes import Codes
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
@@ -28,8 +28,8 @@ from greenshard.pool.state import PoolState
 from greenshard.pool.stats import PoolStats, stats_of
 
 if TYPE_CHECKING:
-    from greenshard.executor.opening import Opening
-    from greenshard.executor.physical import Physical
+    from greenshard.links.opening import Opening
+    from greenshard.links.physical import Physical
 
 logger = logging.getLogger("greenshard")
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError
-from greenshard.executor.deadline import Timeout, seconds_left
-from greenshard.executor.fanout import End, FanOut, Job
-from greenshard.executor.gatherer import name_of
-from greenshard.executor.identity import identify
-from greenshard.executor.outside import read_outside
-from greenshard.executor.physical import Physical
-from greenshard.executor.renewal import forget_sequences
-from greenshard.executor.session import Session
+from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.fanout import End, FanOut, Job
+from greenshard.links.gatherer import name_of
+from greenshard.links.identity import identify
+from greenshard.links.outside import read_outside
+from greenshard.links.physical import Physical
+from greenshard.links.renewal import forget_sequences
+from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.pool import report
 from greenshard.pool.codes import Texts

@@ -29,9 +29,9 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
 )
-from greenshard.executor.deadline import Timeout, seconds_allowed, seconds_left
-from greenshard.executor.physical import Physical
-from greenshard.executor.session import Session
+from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
+from greenshard.links.physical import Physical
+from greenshard.links.session import Session
 from greenshard.planner import commits
 
 logger = logging.getLogger("greenshard")

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import filling
+from greenshard.executor.strategies import filling
 from tests.fault.scene import ANSWERING, SILENT, SURVIVORS, VICTIM, bounded, eventually, outcome
 
 TIMEOUT_S = 0.25

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from greenshard.planner._parser import Message, ParserError, parse
+from greenshard.sql.parser import Message, ParserError, parse
 from tests.meta.sql_names import HOLE
 
 #: As what a piece may be parsed.

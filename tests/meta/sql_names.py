@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from greenshard.planner._parser import (
+from greenshard.sql.parser import (
     AEXPR_OP,
     AEXPR_OP_ALL,
     AEXPR_OP_ANY,

@@ -15,10 +15,10 @@ import pytest
 
 import greenshard
 from greenshard.checking import session
-from greenshard.executor import outside
-from greenshard.planner._parser import Message, ParserError, parse
-from greenshard.planner.placeholders import translate
+from greenshard.links import outside
 from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable, Sql
+from greenshard.sql.parser import Message, ParserError, parse
+from greenshard.sql.placeholders import translate
 from tests.meta.sql_constants import SqlText, sql_constants
 from tests.meta.sql_names import path_names
 from tests.unit.planner import scene
@@ -28,9 +28,9 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
-    ("executor/catalog.py", "_CATALOG"),
-    ("executor/code.py", "MEMBERS"),
-    ("executor/code.py", "_CODE"),
+    ("executor/knowledge/catalog_queries.py", "_CATALOG"),
+    ("executor/knowledge/code_queries.py", "MEMBERS"),
+    ("executor/knowledge/code_queries.py", "_CODE"),
     ("checking/rights.py", "_ASPECTS"),
     ("checking/types.py", "_TYPES"),
     ("checking/tables.py", "_COLUMNS"),
@@ -40,7 +40,7 @@ PATH_IS_SET = {
     ("checking/references.py", "read_contents"),
 }
 #: These stand for others, or get their schema when they are put together.
-PIECES = {("planner/aggregates.py", "_node"), ("planner/now.py", "_TYPES")}
+PIECES = {("planner/strategies/aggregates.py", "_node"), ("sql/now.py", "_TYPES")}
 #: These are no SQL of ours: statements as users write them, over the demo's own servers; messages.
 NOT_OURS = {
     "cli/cases.py", "cli/scene.py", "cli/demo.py", "cli/flights.py", "cli/query.py",
@@ -188,14 +188,14 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
     seen = {(c.path, c.name) for c in CONSTANTS if c.trees}
     assert PATH_IS_SET - seen == set()
     for name in ("_NAMES", "_OIDS"):
-        assert ("executor/types.py", name) in seen
+        assert ("executor/types/type_names.py", name) in seen
     for where in (
-        ("executor/ranking.py", "_RANK"),
-        ("executor/one_database.py", "_NOW"),
-        ("executor/session_settings.py", "_READ"),
-        ("executor/bearings.py", "BEARINGS"),
+        ("executor/strategies/ranking.py", "_RANK"),
+        ("executor/knowledge/one_database.py", "_NOW"),
+        ("links/session_settings.py", "_READ"),
+        ("links/bearings.py", "BEARINGS"),
         ("checking/servers.py", "_FACTS"),
-        ("planner/aggregates.py", "_average"),
+        ("planner/strategies/aggregates.py", "_average"),
         ("planner/strategies/merge.py", "_SUM"),
         ("transaction/commit.py", "_CHECK"),
         ("testing/databases.py", "_DROP"),

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from gevent import monkey
 
-from greenshard.executor.fanout import FanOut
+from greenshard.links.fanout import FanOut
 from greenshard.merge.concatenation import Concatenation
 from greenshard.planner.code import Trace
 from greenshard.pool.process import Process

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from greenshard.planner.candidate import Candidate
 from greenshard.planner.plan import Refusal, Step
+from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.combine import plan_combine
 from greenshard.planner.strategies.concatenate import plan_concatenate
 from greenshard.planner.strategies.gather import plan_gather

@@ -25,12 +25,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenshard.planner._parser import Message, type_name, walk
-from greenshard.planner.aggregates import split
-from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.equality import Classes
-from greenshard.planner.naming import column_name, is_named_by_value
-from greenshard.planner.nodes import (
+from greenshard.planner.analysis.equality import Classes
+from greenshard.planner.analysis.select import grouping_expression
+from greenshard.planner.analysis.shape import Where
+from greenshard.planner.binding.query import Table, is_several
+from greenshard.planner.binding.scope import BoundColumn, Level
+from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
+from greenshard.planner.strategies.aggregates import split
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.concatenate import check_inner_locks
+from greenshard.planner.strategies.distinct import plan_distinct
+from greenshard.planner.strategies.merge import read_slice
+from greenshard.planner.strategies.sort_keys import direction
+from greenshard.sql.column_names import column_name, is_named_by_value
+from greenshard.sql.nodes import (
     ROWS,
     add_target,
     clear,
@@ -39,19 +47,11 @@ from greenshard.planner.nodes import (
     partial_column,
     quoted,
 )
-from greenshard.planner.nodes import (
+from greenshard.sql.nodes import (
     select as parse_select,
 )
-from greenshard.planner.ordering import direction
-from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
-from greenshard.planner.query import Table, is_several
-from greenshard.planner.scope import BoundColumn, Level
-from greenshard.planner.shape import Where
-from greenshard.planner.strategies.concatenate import check_inner_locks
-from greenshard.planner.strategies.distinct import plan_distinct
-from greenshard.planner.strategies.merge import read_slice
-from greenshard.planner.targets import grouping_expression
-from greenshard.planner.tree import location_of, names_of, same_text, unwrap
+from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.tree import location_of, names_of, same_text, unwrap
 
 STRATEGY = "combine"
 _AFTER_GROUPING = (

@@ -12,10 +12,10 @@ Refuses what crosses shards, and ORDER BY, which `merge` does.
 
 from __future__ import annotations
 
-from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.analysis.shape import Where
+from greenshard.planner.binding.query import Table, queries
 from greenshard.planner.plan import Refusal, Scatter
-from greenshard.planner.query import Table, queries
-from greenshard.planner.shape import Where
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 
 STRATEGY = "concatenate"
 

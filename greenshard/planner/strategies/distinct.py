@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.naming import is_named_by_value
-from greenshard.planner.nodes import ROWS, clear, copy, expression, partial_column, quoted
-from greenshard.planner.nodes import select as parse_select
-from greenshard.planner.ordering import read_order
 from greenshard.planner.plan import PARTIAL, Combine, Reduction, SortKey
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.merge import read_slice
+from greenshard.planner.strategies.sort_keys import read_order
+from greenshard.sql.column_names import is_named_by_value
+from greenshard.sql.nodes import ROWS, clear, copy, expression, partial_column, quoted
+from greenshard.sql.nodes import select as parse_select
 
 
 def plan_distinct(candidate: Candidate) -> Combine:

@@ -26,20 +26,20 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from greenshard.planner._parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
-from greenshard.planner.candidate import Candidate, Unplannable
+from greenshard.planner.analysis.restriction import Restriction
+from greenshard.planner.analysis.rights import readings
+from greenshard.planner.analysis.whole_rows import telling_row
+from greenshard.planner.binding.query import Condition, Query, Table, queries, tables
+from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.catalog import Relation
-from greenshard.planner.nodes import copy, expression, quoted
-from greenshard.planner.nodes import select as parse_select
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal, Sql
-from greenshard.planner.query import Condition, Query, Table, queries, tables
-from greenshard.planner.restriction import Restriction
-from greenshard.planner.rights import readings
-from greenshard.planner.shortening import shortened
-from greenshard.planner.tree import names_of, unwrap
-from greenshard.planner.views import PathBound, put_views, unqualify_columns
-from greenshard.planner.whole_rows import telling_row
-from greenshard.planner.writing import Unwritable
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.shortening import shortened
+from greenshard.sql.deparsing import Unwritable
+from greenshard.sql.nodes import copy, expression, quoted
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
+from greenshard.sql.tree import names_of, unwrap
 
 STRATEGY = "gather"
 _NO_COLUMN = GatheredColumn("gs none", "integer")

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenshard.planner._parser import WITH_TIES, Message, type_name, walk
-from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.nodes import add_target, copy, expression, with_names
-from greenshard.planner.nodes import select as parse_select
-from greenshard.planner.ordering import Order, read_order
 from greenshard.planner.plan import Refusal, Scatter, Slice
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.concatenate import check_local, locks_rows
-from greenshard.planner.tree import names_of
+from greenshard.planner.strategies.sort_keys import Order, read_order
+from greenshard.sql.nodes import add_target, copy, expression, with_names
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import WITH_TIES, Message, type_name, walk
+from greenshard.sql.tree import names_of
 
 STRATEGY = "merge"
 

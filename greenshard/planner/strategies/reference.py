@@ -11,11 +11,11 @@ Refuses if a sharded table is read. Row locks are taken on the first shard, for 
 
 from __future__ import annotations
 
-from greenshard.planner.candidate import Candidate, Unplannable
-from greenshard.planner.functions import calls, is_harmless
+from greenshard.planner.analysis.shape import Where
+from greenshard.planner.binding.query import queries
+from greenshard.planner.calls import calls, is_harmless
 from greenshard.planner.plan import Anywhere, Refusal, Sql
-from greenshard.planner.query import queries
-from greenshard.planner.shape import Where
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 
 
 def plan_reference(candidate: Candidate) -> Anywhere | Refusal:

@@ -16,8 +16,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 import greenshard
 from greenshard import Cluster, Sharded
-from greenshard.executor import identity
-from greenshard.executor.bearings import BEARINGS
+from greenshard.links import identity
+from greenshard.links.bearings import BEARINGS
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
 

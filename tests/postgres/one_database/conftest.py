@@ -42,7 +42,7 @@ ITEMS = [
     (n, line, n / 7 * line, "wxYz"[(n + line) % 4]) for n in range(60) for line in range(n % 4)
 ]
 NATIONS = [(1, "Peru"), (2, "Chad"), (3, "Åland"), (4, None)]
-#: Of `greenshard.executor.reading`: what makes few rows come in many batches.
+#: Of `greenshard.executor.strategies.table_rows`: what makes few rows come in many batches.
 SMALL_BATCHES = {
     "ONCE_VALUES": 0, "ONCE_ROWS": 0, "CHUNK_ROWS": 2, "SMALL_CHUNK_ROWS": 3,
     "BATCH_CHARACTERS": 60,

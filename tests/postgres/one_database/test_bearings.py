@@ -13,7 +13,8 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import greenshard
-from greenshard.executor import knowledge, known_bearings
+from greenshard.executor.knowledge import known_bearings
+from greenshard.executor.knowledge import shared as knowledge
 
 ROLE = "bearer"
 SHARDS = ("s0", "s1")

@@ -11,12 +11,12 @@ import pytest
 
 import greenshard
 from greenshard._driver import Dsn, make_cooperative
-from greenshard.executor import code
-from greenshard.executor.bearings import ask_bearings
-from greenshard.executor.catalog import load_catalog
-from greenshard.executor.outside import read_outside
-from greenshard.executor.physical import Physical
-from greenshard.executor.session import Session
+from greenshard.executor.knowledge import code_queries as code
+from greenshard.executor.knowledge.catalog_queries import load_catalog
+from greenshard.links.bearings import ask_bearings
+from greenshard.links.outside import read_outside
+from greenshard.links.physical import Physical
+from greenshard.links.session import Session
 from greenshard.planner.catalog import Column
 from greenshard.planner.code import Function
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
-from greenshard.executor import reading
+from greenshard.executor.strategies import table_rows as reading
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 #: Of the rows, none of these can write all: é, Å, and what is added below.
@@ -43,7 +43,7 @@ def _letters(shop):
 def way(request, monkeypatch):
     """How the rows get to where they are gathered."""
     if request.param == "in tables":
-        monkeypatch.setattr("greenshard.executor.gathering.inlined", lambda *_: None)
+        monkeypatch.setattr("greenshard.executor.strategies.gather.inlined", lambda *_: None)
     if request.param == "in batches":
         for name, value in SMALL_BATCHES.items():
             monkeypatch.setattr(reading, name, value)

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import drift
+from greenshard.executor.types import drift
 
 GATHERED = "SELECT count(DISTINCT at) FROM happened"
 TABLES = {"happened": greenshard.Sharded("id"), "kinds": greenshard.Reference()}

@@ -8,7 +8,8 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import filling, reading
+from greenshard.executor.strategies import filling
+from greenshard.executor.strategies import table_rows as reading
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 JOIN = "orders a JOIN orders b ON a.customer = b.id"

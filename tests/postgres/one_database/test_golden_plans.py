@@ -14,7 +14,7 @@ from psycopg2 import extras
 
 import greenshard
 from greenshard.cluster import Sharded, TableName
-from greenshard.executor.catalog import load_catalog
+from greenshard.executor.knowledge.catalog_queries import load_catalog
 from tests.differential.answers import answer, difference
 from tests.differential.draft import Statement
 from tests.postgres.one_database.test_catalog import open_session

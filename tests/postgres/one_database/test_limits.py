@@ -13,7 +13,8 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
-from greenshard.executor import filling, reading
+from greenshard.executor.strategies import filling
+from greenshard.executor.strategies import table_rows as reading
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 GATHERED = "SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.id"

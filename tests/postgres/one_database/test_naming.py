@@ -7,8 +7,8 @@ import contextlib
 import psycopg2
 import pytest
 
-from greenshard.planner._parser import parse
-from greenshard.planner.naming import column_name
+from greenshard.sql.column_names import column_name
+from greenshard.sql.parser import parse
 
 #: Over a table t with the columns i integer, s text, a integer[], j jsonb, d timestamp, c of a row.
 EXPRESSIONS = """

@@ -12,7 +12,7 @@ from psycopg2.extras import Json
 
 import greenshard
 from greenshard.checking.check import check
-from greenshard.executor import reading
+from greenshard.executor.strategies import table_rows as reading
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 TABLES = {"words": greenshard.Sharded("k"), "numbers": greenshard.Sharded("k")}

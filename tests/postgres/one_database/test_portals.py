@@ -10,7 +10,8 @@ import psycopg2.extras
 import pytest
 
 import greenshard
-from greenshard.executor import gatherer, reading
+from greenshard.executor.strategies import table_rows as reading
+from greenshard.links import gatherer
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 COMBINED = "SELECT id % 50, count(*), avg(customer) FROM orders GROUP BY 1 HAVING count(*) < 9"

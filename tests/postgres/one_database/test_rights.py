@@ -14,7 +14,7 @@ from psycopg2 import extras
 from psycopg2.extensions import make_dsn
 
 import greenshard
-from greenshard.executor import filling
+from greenshard.executor.strategies import filling
 from tests.postgres.one_database import rights
 from tests.postgres.one_database.rights import COLUMNS, PLACES, REFERENCE, ROWS, SHARDED
 

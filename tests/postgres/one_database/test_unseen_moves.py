@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor import known_bearings, one_database
-from greenshard.executor.changes import catalog_versions
+from greenshard.executor.knowledge import known_bearings, one_database
+from greenshard.executor.knowledge.changes import catalog_versions
 from greenshard.planner.code import Trace
 from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
 

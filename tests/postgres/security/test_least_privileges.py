@@ -11,7 +11,7 @@ from psycopg2.extensions import make_dsn
 
 import greenshard
 from greenshard.checking import check
-from greenshard.executor import filling
+from greenshard.executor.strategies import filling
 from tests.meta.pages import ROOT
 
 ROWS = 300

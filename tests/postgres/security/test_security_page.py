@@ -9,7 +9,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 import greenshard
-from greenshard.executor import filling
+from greenshard.executor.strategies import filling
 
 TABLES = {"notes": greenshard.Sharded("id")}
 SCHEMA = """

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from greenshard import errors
-from greenshard.executor.answer import Stages
-from greenshard.executor.buffered import BufferedAnswer, BufferedRows
-from greenshard.executor.streamed import StreamedRows
+from greenshard.executor.answers.answer import Stages
+from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows
+from greenshard.executor.strategies.streamed_merge import StreamedRows
 
 ROWS = [(1,), (2,), (3,), (4,), (5,)]
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from greenshard import errors
-from greenshard.executor import catalog
-from greenshard.executor.outside import understood
+from greenshard.executor.knowledge import catalog_queries as catalog
+from greenshard.links.outside import understood
 
 
 @pytest.mark.parametrize("answer", [b"\xff", b"{", b"[]", b"5", b'{"system": 7}', "text", None])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.executor import filling
-from greenshard.executor.filling import Batch
+from greenshard.executor.strategies import filling
+from greenshard.executor.strategies.filling import Batch
 
 
 class Cursor:

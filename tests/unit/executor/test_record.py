@@ -8,11 +8,11 @@ import pytest
 from greenshard import errors
 from greenshard._driver import Dsn
 from greenshard.events import Server
-from greenshard.executor.answer import NOTHING
+from greenshard.executor.answers.answer import NOTHING
 from greenshard.executor.execution import Execution
-from greenshard.executor.fanout import End, Job
-from greenshard.executor.physical import Physical
 from greenshard.executor.record import recording
+from greenshard.links.fanout import End, Job
+from greenshard.links.physical import Physical
 
 
 def job(shard, seconds=0.25, end=End.DONE, error=None, dsn="host=db0 dbname=app", beside=None):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
 from greenshard.planner.catalog import Catalog, Column, Relation, Security
 from greenshard.planner.code import HARMLESS, RUNNING, Function
-from greenshard.planner.one_database import Planner
+from greenshard.planner.planner import Planner
 
 PATH = ("pg_catalog", "public")
 SHARDS = ("s0", "s1", "s2", "s3")

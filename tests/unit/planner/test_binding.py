@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.planner.binding import Binder
-from greenshard.planner.nodes import select
-from greenshard.planner.query import Derived, Query, Table, nested, queries, tables
-from greenshard.planner.scope import BoundColumn
+from greenshard.planner.binding.binder import Binder
+from greenshard.planner.binding.query import Derived, Query, Table, nested, queries, tables
+from greenshard.planner.binding.scope import BoundColumn
+from greenshard.sql.nodes import select
 from tests.unit.planner import scene
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenshard.planner.equality import Classes, pairs
+from greenshard.planner.analysis.equality import Classes, pairs
 from tests.unit.planner.test_binding import bound
 
 columns = st.tuples(st.integers(0, 3), st.integers(0, 3))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.planner.functions import Functions
-from greenshard.planner.locality import Locality
-from greenshard.planner.shape import Analysis, Crosses, Where
+from greenshard.planner.analysis.locality import Locality
+from greenshard.planner.analysis.shape import Analysis, Crosses, Where
+from greenshard.planner.calls import Functions
 from tests.unit.planner import scene
 from tests.unit.planner.test_binding import bound
 

@@ -8,8 +8,8 @@ import pytest
 
 from greenshard.planner.code import Operator
 from greenshard.planner.explanation import explain
-from greenshard.planner.one_database import Planner
 from greenshard.planner.plan import Refused
+from greenshard.planner.planner import Planner
 from tests.unit.planner import scene
 
 AFTER = ("pg_catalog", "public")

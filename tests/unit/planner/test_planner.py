@@ -13,9 +13,9 @@ from greenshard import errors
 from greenshard.cluster import Cluster
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.explanation import explain
-from greenshard.planner.one_database import CACHED_PLANS, Planner
 from greenshard.planner.plan import Anywhere, Gather, Plan, Refused
-from greenshard.planner.refusing import refusal_error
+from greenshard.planner.planner import CACHED_PLANS, Planner
+from greenshard.planner.refusals import refusal_error
 from tests.differential.statements import statement
 from tests.unit.planner import scene
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from greenshard.planner._parser import deparse, parse
-from greenshard.planner.functions import Functions
-from greenshard.planner.one_database import Planner
+from greenshard.planner.binding.qualifying import path_bound, qualify
+from greenshard.planner.calls import Functions
 from greenshard.planner.plan import Gather, Refused
-from greenshard.planner.qualifying import path_bound, qualify
+from greenshard.planner.planner import Planner
+from greenshard.sql.parser import deparse, parse
 from tests.unit.planner import scene
 
 EQUAL = "OPERATOR(pg_catalog.=)"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from greenshard.planner.functions import Functions
-from greenshard.planner.nodes import as_statement, select
-from greenshard.planner.placeholders import Translation, translate
+from greenshard.planner.analysis.restriction import Restriction, Restrictions
+from greenshard.planner.calls import Functions
 from greenshard.planner.plan import Constant
-from greenshard.planner.restriction import Restriction, Restrictions
-from greenshard.planner.writing import write
+from greenshard.sql.deparsing import write
+from greenshard.sql.nodes import as_statement, select
+from greenshard.sql.placeholders import Translation, translate
 from tests.unit.planner import scene
 from tests.unit.planner.test_binding import bound
 

@@ -8,8 +8,8 @@ import pytest
 
 from greenshard.planner.catalog import Catalog, Policy, Relation, Security
 from greenshard.planner.explanation import explain
-from greenshard.planner.one_database import Planner
 from greenshard.planner.plan import Filtering, Gather, Plan, Reading
+from greenshard.planner.planner import Planner
 from tests.unit.planner import scene
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.code import Operator, Trace, code_of
-from greenshard.planner.traces import Traces
 from tests.unit.planner import scene
 
 RELATIONS = [

@@ -9,9 +9,9 @@ from psycopg2.extensions import (
 )
 
 from greenshard import errors
-from greenshard.executor import deadline
-from greenshard.executor.deadline import Deadline, seconds_left
-from greenshard.executor.session import Session
+from greenshard.links import deadline
+from greenshard.links.deadline import Deadline, seconds_left
+from greenshard.links.session import Session
 from greenshard.transaction import commit
 
 

@@ -1,0 +1,1 @@
+"""The rows of an answer, behind one cursor's fetch methods."""

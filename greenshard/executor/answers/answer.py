@@ -1,0 +1,223 @@
+"""What the shards gave to one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from greenshard._driver import RawCursor
+from greenshard.links.session import Outcome
+from greenshard.links.streams import Stream
+from greenshard.merge.concatenation import Concatenation, Rows
+from greenshard.merge.status import merge_status
+
+
+@dataclass(slots=True)
+class ShardTiming:
+    """How long one shard took.
+
+    Attributes:
+        first_result_s: Seconds until its answer to the statement was there.
+        total_s: Seconds in all, with what was fetched from its server afterwards.
+        rows: How many rows it gave, or changed.
+    """
+
+    first_result_s: float
+    total_s: float
+    rows: int
+
+
+class Stages:
+    """What the stages before the last one took, where a statement has several.
+
+    Attributes:
+        timings: A `ShardTiming` for each shard that answered.
+        failures: The error of each shard that did not.
+    """
+
+    __slots__ = ("failures", "timings")
+
+    def __init__(self) -> None:
+        self.timings: dict[str, ShardTiming] = {}
+        self.failures: dict[str, BaseException] = {}
+
+    def add(self, outcome: Outcome, rows: Mapping[str, int]) -> None:
+        """Add what a stage took; `rows` tells how many rows each shard gave."""
+        self.failures.update(outcome.failures)
+        for shard, job in outcome.jobs.items():
+            timing = self.timings.setdefault(shard, ShardTiming(0.0, 0.0, 0))
+            timing.first_result_s += job.seconds
+            timing.total_s += job.seconds
+            timing.rows += rows.get(shard, 0)
+
+
+class Answer:
+    """The rows of the shards that answered, and what is known of the statement.
+
+    Args:
+        cursors: The cursor of each shard that answered, in shard order.
+        streams: For a named cursor, the rows of each.
+        outcome: How the calls ended; None if nothing was executed.
+        stages: What went before, if the rows are those of a last stage on one shard.
+
+    Attributes:
+        rows: The rows of all, one shard after the other.
+        failures: The error of each shard that did not answer.
+    """
+
+    rows: Concatenation | Rows
+    failures: Mapping[str, BaseException]
+
+    def __init__(
+        self,
+        cursors: Mapping[str, RawCursor],
+        streams: Iterable[Stream] = (),
+        outcome: Outcome | None = None,
+        stages: Stages | None = None,
+    ) -> None:
+        self._cursors: tuple[Any, ...] = tuple(cursors.values())
+        self._streams = tuple(streams)
+        sources: Sequence[Any] = self._streams or self._cursors
+        self.rows = Concatenation(sources)
+        self._stages = stages
+        self.failures = stages.failures if stages else outcome.failures if outcome else {}
+        self._named = cursors
+        jobs = outcome.jobs if outcome else {}
+        self._seconds = {name: job.seconds for name, job in jobs.items()}
+
+    def of_first(self) -> Answer:
+        """The same with the rows and counts of the first shard only."""
+        first = dict(list(self._named.items())[:1])
+        stages = Stages()
+        stages.timings, stages.failures = self.timings, dict(self.failures)
+        return Answer(first, self._streams[:1], None, stages)
+
+    @cached_property
+    def timings(self) -> dict[str, ShardTiming]:
+        """A `ShardTiming` for each shard that answered."""
+        if self._stages is not None:
+            return self._stages.timings
+        timings = {}
+        for name, cursor in self._named.items():
+            seconds = self._seconds.get(name, 0.0)
+            rows = 0 if self._streams else max(0, cursor.rowcount)
+            timings[name] = ShardTiming(seconds, seconds, rows)
+        return timings
+
+    @property
+    def _first(self) -> RawCursor | None:
+        return self._cursors[0] if self._cursors else None
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards answered."""
+        return len(self._cursors)
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all shards together, -1 if not known."""
+        return -1 if len(self._streams) > 1 else self.rows.rowcount
+
+    @property
+    def rownumber(self) -> int | None:
+        """How many rows were fetched; of one stream, of its last page (as psycopg2 counts)."""
+        return self._streams[0].page_rownumber if len(self._streams) == 1 else self.rows.rownumber
+
+    @property
+    def description(self) -> Any:
+        """The columns, with the type codes of the first shard that knows them.
+
+        Named cursors know them from their first fetch on, and the first to get there may be any.
+        """
+        known = (cursor.description for cursor in self._cursors)
+        return next((columns for columns in known if columns is not None), None)
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag, with the row counts of the shards added up."""
+        return merge_status([cursor.statusmessage for cursor in self._cursors])
+
+    @property
+    def lastrowid(self) -> int:
+        """The OID of the last row inserted, 0 if there is none."""
+        return 0 if self._first is None else self._first.lastrowid
+
+    @property
+    def pgresult_ptr(self) -> int | None:
+        """libpq's result of the first shard that answered."""
+        return None if self._first is None else self._first.pgresult_ptr
+
+
+class CountedAnswer(Answer):
+    """The answer to statements whose rows nobody wants.
+
+    Args:
+        count: How many rows they gave, or changed.
+        status: The last one's command tag.
+    """
+
+    def __init__(self, count: int, status: str | None) -> None:
+        super().__init__({})
+        self._count, self._status = count, status
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all statements together."""
+        return self._count
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag."""
+        return self._status
+
+
+#: The answer before there is one.
+NOTHING = Answer({})
+
+
+class AnswerView:
+    """What is known of a cursor's last statement, as its attributes."""
+
+    _answer: Answer
+
+    @property
+    def rowcount(self) -> int:
+        """Rows of all shards together, -1 if not known."""
+        return self._answer.rowcount
+
+    @property
+    def rownumber(self) -> Any:
+        """How many rows have been fetched; on a named cursor over one shard, of the last page."""
+        return self._answer.rownumber
+
+    @property
+    def description(self) -> Any:
+        """The columns; the type codes are those of the first shard that answered."""
+        return self._answer.description
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag, with the row counts of the shards added up."""
+        return self._answer.statusmessage
+
+    @property
+    def lastrowid(self) -> int:
+        """The OID of the last row inserted, 0 if there is none."""
+        return self._answer.lastrowid
+
+    @property
+    def pgresult_ptr(self) -> int | None:
+        """libpq's result of the first shard that answered."""
+        return self._answer.pgresult_ptr
+
+    @property
+    def failures(self) -> Mapping[str, BaseException]:
+        """The error of each shard that did not answer the last statement."""
+        return self._answer.failures
+
+    @property
+    def timings(self) -> dict[str, ShardTiming]:
+        """A `ShardTiming` for each shard that did."""
+        return self._answer.timings

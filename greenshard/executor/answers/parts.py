@@ -1,0 +1,240 @@
+"""The shards' own cursors behind one logical cursor."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from greenshard._driver import Attribute, RawConnection, RawCursor
+from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
+from greenshard.links.deadline import Deadline, Timeout
+from greenshard.links.physical import Physical, string_types
+from greenshard.links.session import Session
+
+if TYPE_CHECKING:
+    from greenshard.executor.answers.portals import Portal
+
+row_factory = Attribute(RawCursor, "row_factory")
+tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
+Row = tuple[Any, ...]
+
+
+class Parts:
+    """A plain cursor of psycopg2 for each shard, made when first needed.
+
+    Args:
+        logical: The cursor whose settings they share; itself never executed.
+        session: Where the shards' connections are.
+        home: The connection on which the OIDs of typecasters are looked up.
+        registered: The typecasters of the logical connection.
+
+    Attributes:
+        asked: The first of the cursors that the last statement ran on; None before one did.
+        portal: The answer of a named cursor, if one server made it.
+    """
+
+    def __init__(
+        self, logical: RawCursor, session: Session, home: Physical, registered: Mapping[int, Any]
+    ) -> None:
+        # Weak: a cycle would keep rows in memory until the garbage collector runs.
+        self._reference = weakref.ref(logical)
+        self._session = session
+        self._home = home
+        self._registered = registered
+        self._cursors: dict[str, RawCursor] = {}
+        self._lasts: dict[str, RawCursor] = {}
+        self._typed = self._tzinfo_set = self._rows_set = False
+        self._shapes = True
+        self._fetch_timeout: Timeout = None
+        self.asked: RawCursor | None = None
+        self.portal: Portal | None = None
+
+    @property
+    def _logical(self) -> Any:
+        return self._reference()
+
+    def made(self) -> Mapping[str, RawCursor]:
+        """Those that there are so far, by shard."""
+        return self._cursors
+
+    def of(self, shard: str) -> RawCursor:
+        """The cursor of a shard whose connection there is."""
+        cursor = self._cursors.get(shard)
+        if cursor is None:
+            physical = self._session.physicals[shard]
+            cursor = self._cursors[shard] = self._make(physical, self._logical.name)
+            self._bridge(cursor)
+        return cursor
+
+    def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """The cursors for a statement, of the shards whose connections there are.
+
+        Switches: the first time that a user's type is registered, or a shard is needed.
+        """
+        cursors = {shard: self.of(shard) for shard in self._there(shards, timeout)}
+        self._apply_typecasters(cursors, timeout)
+        self.asked = next(iter(cursors.values()), None)
+        return cursors
+
+    def plain(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """Like `ready`, but new cursors, unnamed, for rows that are not the answer yet.
+
+        They give rows as tuples, whatever the row factory.
+
+        Switches: the first time that a user's type is registered.
+        """
+        there = self._there(shards, timeout)
+        physicals = self._session.physicals
+        cursors = {shard: self._make(physicals[shard], None) for shard in there}
+        self._apply_typecasters(cursors, timeout)
+        return cursors
+
+    def beside(self, connection: str, timeout: Timeout) -> RawCursor:
+        """A new cursor on a connection beside those of the shards, like those of `plain`.
+
+        Switches: the first time that a user's type is registered.
+        """
+        cursor = self._make(self._session.connection(connection), None)
+        self._apply_typecasters({connection: cursor}, timeout)
+        return cursor
+
+    def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+        """Like `ready`, but the rows are tuples, whatever the row factory, from now on.
+
+        Switches: the first time that a user's type is registered.
+        """
+        self._shapes = False
+        cursors = self.ready(shards, timeout)
+        for cursor in cursors.values():
+            row_factory.write(cursor, None)
+        return cursors
+
+    def last(self, shard: str, timeout: Timeout) -> RawCursor:
+        """The cursor for a last stage on one shard, unnamed; its rows are the answer.
+
+        Switches: the first time that a user's type is registered.
+        """
+        physical = self._session.physical(shard)
+        cursor = self._lasts.get(shard)
+        if cursor is None or cursor.connection is not physical.raw:
+            cursor = self._lasts[shard] = self._make(physical, None)
+            self._bridge(cursor)
+        self._apply_typecasters({shard: cursor}, timeout)
+        self.asked = cursor
+        return cursor
+
+    def quoting(self) -> RawConnection:
+        """A connection that can quote: the home, or another one that is there.
+
+        Raises:
+            errors.Error: None is.
+        """
+        if self._home.alive:
+            return self._home.raw
+        self._session.check_alive()
+        return self._session.alive[0].raw
+
+    @property
+    def name(self) -> str:
+        """The name of the named cursor."""
+        return str(self._logical.name)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the named cursor outlives a commit."""
+        return bool(self._logical.withhold)
+
+    @property
+    def itersize(self) -> int:
+        """How many rows a page has."""
+        return max(1, int(self._logical.itersize))
+
+    def begin_fetch(self, timeout_s: float | None) -> None:
+        """Take note that a call begins that fetches, and what it may take."""
+        self._fetch_timeout = timeout_s
+
+    @property
+    def fetch_timeout(self) -> Timeout:
+        """What is left of that: one deadline for all pages that the call fetches."""
+        if isinstance(self._fetch_timeout, float):
+            self._fetch_timeout = Deadline(self._fetch_timeout)
+        return self._fetch_timeout
+
+    def _there(self, shards: Iterable[str], timeout: Timeout) -> list[str]:
+        self._session.reach(shards, timeout)
+        physicals = self._session.physicals
+        return [s for s in shards if (found := physicals.get(s)) is not None and found.alive]
+
+    @property
+    def own_time_zones(self) -> bool:
+        """Whether the user has set what makes the time zone of a timestamp."""
+        return self._tzinfo_set
+
+    def _make(self, physical: Physical, name: str | None) -> RawCursor:
+        logical = self._logical
+        cursor = RawCursor(physical.raw, name)
+        if name is not None:
+            cursor.withhold = logical.withhold
+            cursor.scrollable = logical.scrollable
+        if self._tzinfo_set:
+            tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
+        return cursor
+
+    def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
+        """Give the shards' cursors the typecasters that were registered."""
+        registered = self._registered
+        at_home, own = string_types.read(self._home.raw), self._logical.string_types
+        if at_home or own:
+            registered = {**(at_home or {}), **registered, **(own or {})}
+        self._typed = self._typed or bool(registered) or has_user_typecasters()
+        if not self._typed:
+            return
+        for name, cursor in cursors.items():
+            physical = self._session.connection(name)
+            cursor.string_types = shard_typecasters(
+                self._session, self._home, physical, registered, timeout
+            )
+
+    def shaping(self, cast: Callable[[Row], Row] | None) -> Callable[[Row], Any] | None:
+        """What makes of values a row as psycopg2 does with the logical cursor's row factory.
+
+        Args:
+            cast: What is done with the values first.
+
+        Returns:
+            None if the row is just the values.
+        """
+        logical = self._logical
+        factory = row_factory.read(logical)
+        if factory is None:
+            return cast
+
+        def shape(values: Row) -> Any:
+            row = factory(logical)
+            for at, value in enumerate(values if cast is None else cast(values)):
+                row[at] = value
+            return row
+
+        return shape
+
+    def set_row_factory(self, factory: Any) -> None:
+        """Set psycopg2's ``row_factory``."""
+        self._rows_set = True
+        row_factory.write(self._logical, factory)
+        for cursor in (*self._cursors.values(), *self._lasts.values()):
+            self._bridge(cursor)
+
+    def set_tzinfo_factory(self, factory: Any) -> None:
+        """Set psycopg2's ``tzinfo_factory``."""
+        self._tzinfo_set = True
+        tzinfo_factory.write(self._logical, factory)
+        for cursor in (*self._cursors.values(), *self._lasts.values()):
+            tzinfo_factory.write(cursor, factory)
+
+    def _bridge(self, cursor: RawCursor) -> None:
+        """Let the shard's rows be made for the logical cursor, which knows all columns."""
+        if not (self._rows_set and self._shapes):
+            return
+        reference, factory = self._reference, row_factory.read(self._logical)
+        row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))

@@ -1,0 +1,194 @@
+"""The answers of named cursors that one server makes: they stay there, and come page by page.
+
+The server is the one that combined or gathered, and the rows wait in a cursor of its own there, in
+the transaction of the connection that gathers. The session holds that connection (`Portal`) until
+the rows have come to their end, the named cursor is closed, or its transaction ends: that of the
+shards, in which PostgreSQL would have declared it::
+
+                              commit              rollback
+    a named cursor            is over             is over
+    WITH HOLD                 goes on, for good   is over
+
+What fits one page is fetched with the statement, and the connection is free at once. That such rows
+are here is not told: they are over when the others would be.
+
+ROLLBACK TO a savepoint ends those that were declared after it. Which these are, PostgreSQL knows:
+if there may be a savepoint, a cursor is declared on a shard as a `Marker`, and looked for later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from greenshard import _green, errors
+from greenshard._driver import TRANSACTION_OPEN, DriverError, own_cursor
+from greenshard.links.deadline import Timeout
+from greenshard.links.gatherer import Gatherer, let_go
+from greenshard.links.outlets import declaring, new_name
+
+if TYPE_CHECKING:
+    from greenshard.links.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A cursor that is there as long as the transaction is not rolled back to before it.
+
+    Attributes:
+        shard: Where.
+        name: Its name, quoted.
+    """
+
+    shard: str
+    name: str
+
+    @classmethod
+    def declared(cls, session: Session, shard: str, timeout: Timeout) -> Marker:
+        """A new one. Switches: yes."""
+        marker = cls(shard, new_name())
+        call = partial(own_cursor(session.physical(shard).raw).execute, *marker._declaring)
+        session.run({shard: call}, timeout)
+        return marker
+
+    @property
+    def _declaring(self) -> tuple[str]:
+        return (declaring(self.name, "SELECT 1"),)
+
+    def can_be_asked(self, session: Session) -> bool:
+        """Whether its shard can be asked; after an error, it cannot yet."""
+        physical = session.physicals.get(self.shard)
+        return (
+            physical is not None
+            and physical.alive
+            and physical.transaction_status == TRANSACTION_OPEN
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Portal:
+    """The answer of one named cursor.
+
+    Attributes:
+        name: The named cursor's name.
+        hold: Whether it outlives a commit.
+        marker: What tells whether the transaction was rolled back to before it; None if it cannot
+            be.
+        gatherer: The connection that has rows that were not fetched; None if there are none.
+        kept: Whether it has outlived its transaction.
+        open: Whether rows may be given out.
+        undone: Whether the transaction was rolled back to before it.
+    """
+
+    name: str
+    hold: bool
+    marker: Marker | None = None
+    gatherer: Gatherer | None = None
+    kept: bool = False
+    open: bool = True
+    undone: bool = False
+
+    def check(self) -> None:
+        """Refuse if its time is over.
+
+        Raises:
+            errors.OperationalError: As PostgreSQL does.
+            errors.ProgrammingError: As psycopg2 does.
+        """
+        if self.undone:
+            raise errors.refused(f'cursor "{self.name}" does not exist', pgcode="34000")
+        if not self.open:
+            raise errors.ProgrammingError("named cursor isn't valid anymore")
+
+    def close(self, session: Session, *, at_once: bool = False) -> None:
+        """End it. Switches: unless `at_once`, if it has rows on a server."""
+        self.open = False
+        if self in session.portals:
+            session.portals.remove(self)
+        marker, self.marker = self.marker, None
+        try:
+            if marker is not None and not at_once and marker.can_be_asked(session):
+                call = partial(
+                    own_cursor(session.physical(marker.shard).raw).execute, f"CLOSE {marker.name}"
+                )
+                session.run({marker.shard: call}, session.grace_s)
+        finally:
+            self.free(session, at_once=at_once)
+
+    def free(self, session: Session, *, at_once: bool = False) -> None:
+        """Let the connection go, if there is one; what was fetched can still be given out.
+
+        Switches: unless `at_once`.
+        """
+        held, self.gatherer = self.gatherer, None
+        if held is not None:
+            let_go(session, held, at_once=at_once)
+
+
+def end_portals(session: Session, *, committed: bool) -> None:
+    """End those whose transaction has ended; with them goes what their connections have.
+
+    Raises:
+        BaseException: What arrived from outside meanwhile. All have ended nevertheless.
+
+    Switches: if one has rows on a server.
+    """
+    arrived: BaseException | None = None
+    for portal in tuple(session.portals):
+        portal.marker = None
+        portal.kept = portal.kept or (committed and portal.hold)
+        if portal.kept:
+            if portal.gatherer is None:
+                session.portals.remove(portal)  # nothing ends it any more
+            continue
+        arrived = _green.graver(arrived, _closed(portal, session, at_once=arrived is not None))
+    if arrived is not None:
+        raise arrived
+
+
+def end_undone_portals(session: Session, timeout: Timeout, *, ask: bool) -> None:
+    """End those before which the transaction was rolled back, to a savepoint.
+
+    Args:
+        session: The caller has `taken` it.
+        timeout: For asking.
+        ask: Whether the shards are asked which; if not, all that may be have ended.
+
+    Switches: if there may be some, and they are asked.
+    """
+    marked = [(p, p.marker) for p in session.portals if p.marker is not None]
+    if not ask:
+        for portal, _ in marked:
+            portal.undone = True
+        return
+    shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
+    cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
+    query = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
+    calls: dict[str, Callable[[], Any]] = {s: partial(c.execute, query) for s, c in cursors.items()}
+    if calls:
+        session.run(calls, timeout)
+    there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
+    for portal, marker in marked:
+        if marker.shard in shards and (marker.shard, marker.name) not in there:
+            portal.undone, portal.marker = True, None
+            portal.close(session)
+
+
+def end_all_portals(session: Session) -> None:
+    """End them all; see `end_portals`."""
+    for portal in session.portals:
+        portal.kept = False
+    end_portals(session, committed=False)
+
+
+def _closed(portal: Portal, session: Session, *, at_once: bool) -> BaseException | None:
+    """Close a portal; returns what arrived from outside meanwhile."""
+    try:
+        with suppress(DriverError):  # then the connection is closed, which does as well
+            portal.close(session, at_once=at_once)
+    except BaseException as exc:
+        return exc
+    return None

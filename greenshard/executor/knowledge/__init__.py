@@ -1,0 +1,1 @@
+"""What a connection knows of its cluster: catalogs, plans, bearings, rights."""

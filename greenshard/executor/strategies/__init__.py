@@ -1,0 +1,1 @@
+"""One strategy a file, named as the planner's."""

@@ -1,0 +1,226 @@
+"""The shards' partial rows become the answer: in Python where that is exact, else in PostgreSQL.
+
+The rows come as text and go on as text, one array for each column, so that nothing is lost between
+the servers. ``"gs$partial"`` in the combine query becomes::
+
+    (SELECT x0::pg_catalog.int8 AS c0, x1::pg_catalog.text AS c1
+     FROM ROWS FROM (unnest(%(gs$0)s::text[]), unnest(%(gs$1)s::text[])) AS u (x0, x1))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from greenshard._driver import Column, ours
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.buffered import BufferedAnswer, Row
+from greenshard.executor.answers.columns import check_columns
+from greenshard.executor.answers.held import check_page, check_rows
+from greenshard.executor.planned import Planned, limit
+from greenshard.executor.strategies.merge import buffered
+from greenshard.executor.strategies.ranking import UNNAMED
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.executor.types.exactness import check_types
+from greenshard.executor.types.type_names import type_names
+from greenshard.merge.arrays import array_text
+from greenshard.merge.reduction import reduce, reducible
+from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Sql
+
+_FLOAT4 = 700
+#: What they are, for messages.
+PARTIAL_ROWS = "one for each group and shard"
+
+
+def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None:
+    """Run the partial query on some shards, and make the answer of what they give.
+
+    Returns:
+        None if a partial column is of a type that does not allow it.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    cursors = e.parts.plain(shards, e.timeout)
+    zones = e.parts.own_time_zones
+    castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
+    outcome = e.first_stage(shards, e.calls(_limited(e, step), cursors), cursors)
+    cursors = {shard: cursors[shard] for shard in outcome.jobs}
+    check_columns(cursors, e.session, e.timeout)
+    check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
+    check_page(e, cursors.values())
+    first = next(iter(cursors))
+    columns = cursors[first].description or ()
+    parts = [cursor.fetchall() for cursor in cursors.values()]
+    return combined(e, step, PartialRows(first, columns, parts, castings[first]))
+
+
+def _limited(e: Planned, step: Combine) -> Sql:
+    """The partial query; no shard gives more rows than may come of all, and one that tells."""
+    sql, reduction = step.partial, step.reduction
+    if reduction is not None and not reduction.keys:
+        return sql  # one row
+    limit = int(e.limits.gather_limit) + 1
+    return replace(sql, text=f"SELECT * FROM ({sql.text}) AS gs LIMIT {limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRows:
+    """What the shards gave.
+
+    Attributes:
+        shard: The first that answered.
+        columns: Its description of the columns.
+        parts: The rows of each shard, their values as text.
+        casting: The first shard's.
+    """
+
+    shard: str
+    columns: Sequence[Any]
+    parts: Sequence[Sequence[Row]]
+    casting: Casting
+
+
+def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
+    """The answer, made of partial rows that are all here.
+
+    Returns:
+        None if a column is of a type that does not allow it.
+
+    Switches: if PostgreSQL makes it, or types must be asked for.
+    """
+    if is_averaged_otherwise(step, partial.columns):
+        return None
+    if step.reduction is not None:
+        answer = _reduced(e, step.reduction, partial)
+        if answer is not None:
+            return answer
+    names = partial_types(e, partial.shard, partial.columns)
+    if names is None:
+        return None
+    return _combined(e, step.combine, names, partial.parts, partial.shard)
+
+
+def is_averaged_otherwise(step: Combine, columns: Sequence[Any]) -> bool:
+    """Whether an average is of a type that cannot be made of partial sums."""
+    return any(columns[at].type_code == _FLOAT4 for at in step.averaged)
+
+
+def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[str] | None:
+    """The names of the columns' types; None if one's values cannot be read from text.
+
+    Switches: if types must be asked for.
+    """
+    oids = [column.type_code for column in columns]
+    known = type_names(e.session, {shard: oids}, e.timeout)
+    names = [known[shard, oid] for oid in oids]
+    if not UNNAMED.isdisjoint(names):
+        return None
+    check_types(e, oids)
+    return names
+
+
+# In PostgreSQL ------------------------------------------------------------------------------
+
+
+def _combined(
+    e: Planned, sql: Sql, names: Sequence[str], parts: Sequence[Sequence[Row]], shard: str
+) -> Answer:
+    text = combining(sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    parameters = {**(e.parameters(sql) or {}), **partial_arrays(parts, len(names))}
+    return e.last_stage(shard, text, parameters)
+
+
+def combining(sql: Sql, names: Sequence[str]) -> str:
+    """The combine query with the names of the partial columns' types, to be sent with parameters.
+
+    `PARTIAL` in it still stands for the partial rows.
+    """
+    text = sql.text if sql.binds else sql.text.replace("%", "%%")
+    for at, name in enumerate(names):
+        text = text.replace(f'"{TYPE_OF.format(at)}"', name.replace("%", "%%"))
+    return text
+
+
+def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, Any]:
+    """The parameters of `partial_rows`."""
+    rows = list(chain.from_iterable(parts))
+    columns = [list(map(itemgetter(at), rows)) for at in range(width)]
+    return {f"gs${at}": ours(array_text(column)) for at, column in enumerate(columns)}
+
+
+def partial_rows(names: Sequence[str]) -> str:
+    """The partial rows as a table."""
+    numbers = range(len(names))
+    cast = ", ".join(f"x{n}::{name} AS c{n}" for n, name in enumerate(names)).replace("%", "%%")
+    arrays = ", ".join(f"pg_catalog.unnest(%(gs${n})s::pg_catalog.text[])" for n in numbers)
+    columns = ", ".join(f"x{n}" for n in numbers)
+    return f"(SELECT {cast} FROM ROWS FROM ({arrays}) AS u ({columns}))"
+
+
+# In Python ----------------------------------------------------------------------------------
+
+
+def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> BufferedAnswer | None:
+    columns, casting = partial.columns, partial.casting
+    oids = [column.type_code for column in columns]
+    if not reducible(reduction, oids, e.database.c_collation):
+        return None
+    if not all(casting.is_own(oid) for oid in oids) or e.parts.own_time_zones:
+        return None
+    try:
+        readers = [_python(casting, oid) for oid in oids]
+        rows = [list(_read(part, readers)) for part in partial.parts]
+    except (ValueError, OverflowError):
+        return None  # a date beyond Python's
+    count, offset = (limit(v, e.given) for v in (reduction.slice.count, reduction.slice.offset))
+    if min(count or 0, offset or 0) < 0:
+        return None  # which PostgreSQL then refuses
+    answer = reduce(reduction, rows, count, offset)
+    if answer is None:
+        return None
+    described = [
+        _renamed(columns[at], name)
+        for (_, at), name in zip(reduction.outputs, reduction.names, strict=True)
+    ]
+    return buffered(e, answer, tuple(described))
+
+
+def _python(casting: Casting, type_oid: int) -> Callable[[str], Any] | None:
+    """What reads a value from its text; None for text itself."""
+    if type_oid in _TEXTS:
+        return None
+    return _READERS.get(type_oid) or partial(casting.cast, type_oid)
+
+
+def _read(part: Sequence[Row], readers: Sequence[Callable[[str], Any] | None]) -> Iterable[Row]:
+    """The rows of a part, their values read from text."""
+    columns: list[Iterable[Any]] = []
+    for at, read in enumerate(readers):
+        texts = list(map(itemgetter(at), part))
+        columns.append(texts if read is None else _each(read, texts))
+    return zip(*columns, strict=True)
+
+
+def _each(read: Callable[[str], Any], texts: list[str | None]) -> Iterable[Any]:
+    if None in texts:
+        return [None if text is None else read(text) for text in texts]
+    return map(read, texts)  # type: ignore[arg-type]  # there is no None
+
+
+def _renamed(column: Any, name: str) -> Any:
+    """The description of a column, with the answer's name for it."""
+    return Column(name, *column[1:])
+
+
+_TEXTS = frozenset({19, 25, 1043, 2950})
+_READERS: Mapping[int, Callable[[str], Any]] = {
+    16: "t".__eq__,
+    **dict.fromkeys((20, 21, 23, 26), int),
+    1700: Decimal,
+}

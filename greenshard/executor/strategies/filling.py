@@ -1,0 +1,194 @@
+"""Rows that were read, put before a query: as temporary tables, or in its own text.
+
+A few rows go with the query, whose text then begins so::
+
+    WITH orders (id, note) AS (SELECT unnest(%s::bigint[]), unnest(%s::text[])) SELECT ...
+
+More go into temporary tables first, which can be analyzed, and whose transaction is rolled back::
+
+    CREATE TEMP TABLE orders (id bigint, note text)
+    INSERT INTO orders SELECT unnest(%s::bigint[]), unnest(%s::text[])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from greenshard._driver import RawCursor
+from greenshard.executor.strategies.table_rows import AS_TEXT, Arrays, Rows
+from greenshard.executor.strategies.travelling import parameter, receiving
+from greenshard.links.session_settings import Settings, applying
+from greenshard.planner.plan import GatheredColumn, GatheredTable
+from greenshard.sql import nodes
+
+#: Statements are sent together as long as their parameters have no more characters than this.
+_BATCH_CHARACTERS = 1_000_000
+#: A temporary table of so many rows is indexed where that helps, and analyzed (3,000 of them).
+ANALYZED_ROWS = 1_000
+SAMPLE = "SET LOCAL default_statistics_target = 10"
+#: As many pieces of a table go with a query.
+_MOST_PIECES = 16
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+#: Temporary tables are found first, unless somebody has said otherwise.
+_FIND_THEM_FIRST = (
+    "SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_temp, ', path), true)"
+    " FROM pg_catalog.current_setting('search_path') AS path"
+    " WHERE path OPERATOR(pg_catalog.~) 'pg_temp'"
+)
+#: How a query begins: comments, and then a word before which, or after which, WITH can be put.
+_QUERY = re.compile(
+    rb"(?P<before>(?:\s|--[^\n]*\n|/\*(?:(?!/\*|\*/).)*\*/)*)"
+    rb"(?:(?P<with>with\s+(?P<recursive>recursive\s+)?)|(?=select\b|values\b|table\b|\())",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Batch:
+    """Statements that are sent together, as far as they are not too large."""
+
+    def __init__(self, *first: str) -> None:
+        self._sendings: list[tuple[list[str], list[Any]]] = [([*first], [])]
+        self._characters = 0
+
+    def add(self, text: str, parameters: Sequence[str] = (), encoding: str | None = None) -> None:
+        """Add a statement with psycopg2's placeholders; its parameters travel (`travelling`)."""
+        self._characters += sum(map(len, parameters))
+        # The first statement may be too large by itself: an empty sending would be an error.
+        if self._characters > _BATCH_CHARACTERS and self._sendings[-1][0]:
+            self._sendings.append(([], []))
+            self._characters = 0
+        texts, values = self._sendings[-1]
+        texts.append(text)
+        values.extend(parameter(each, encoding) for each in parameters)
+
+    def send(self, cursor: RawCursor) -> None:
+        """Send all; in a greenlet of the session's."""
+        for texts, values in self._sendings:
+            text = "; ".join(texts)
+            # psycopg2 leaves a text alone in which there is no placeholder.
+            cursor.execute(*(text, values) if values else (text.replace("%%", "%"),))
+
+
+def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
+    """What begins a transaction, makes the temporary tables, and fills them."""
+    batch = Batch(BEGIN)
+    add_tables(batch, [each.table for each in rows], settings)
+    for each in rows:
+        for piece in each.pieces:
+            add_rows(batch, each.table, piece, each.encoding)
+    add_end(batch, {each.table: each.count for each in rows})
+    return batch
+
+
+def add_tables(batch: Batch, tables: Iterable[GatheredTable], settings: Settings) -> None:
+    """Add what makes the temporary tables."""
+    if settings:
+        batch.add(*applying(settings))
+    for table in tables:
+        columns = ", ".join(map(_declared, table.columns))
+        batch.add(f"CREATE TEMP TABLE {quoted(table.name)} ({columns})")
+
+
+def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | None) -> None:
+    """Add what puts rows into a temporary table."""
+    # Not in FROM, where a composite value would be unnested into its fields.
+    values = ", ".join(_unnested(column, encoding) for column in table.columns)
+    batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
+
+
+def add_end(batch: Batch, counts: Mapping[GatheredTable, int]) -> None:
+    """Add what is to be done when all rows are there."""
+    for table, count in counts.items():
+        for sought in table.sought if count >= ANALYZED_ROWS else ():
+            columns = ", ".join(map(quoted, sought))
+            batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} ({columns})")
+    large = [table for table, count in counts.items() if count >= ANALYZED_ROWS]
+    if large:
+        batch.add(SAMPLE)
+        batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
+    batch.add(_FIND_THEM_FIRST)
+    batch.add("SAVEPOINT gathered")
+
+
+def keying(tables: Iterable[GatheredTable]) -> Batch | None:
+    """What adds the primary keys, after a query that failed; None if there are none."""
+    batch = None
+    for table in tables:
+        if table.primary_key:
+            batch = batch or Batch("ROLLBACK TO SAVEPOINT gathered")
+            columns = ", ".join(map(quoted, table.primary_key))
+            batch.add(f"ALTER TABLE pg_temp.{quoted(table.name)} ADD PRIMARY KEY ({columns})")
+    return batch
+
+
+def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | None:
+    """A query with the rows in its text; None if tables are better, or it begins strangely.
+
+    Args:
+        query: Without placeholders.
+        rows: Of each table.
+        cursor: To quote with.
+    """
+    if sum(each.characters for each in rows) > _BATCH_CHARACTERS:
+        return None
+    if any(len(each.pieces) > _MOST_PIECES or _is_sought(each) for each in rows):
+        return None
+    begins = _QUERY.match(query)
+    if begins is None:
+        return None
+    tables = ", ".join(map(_common_table, rows))
+    recursive = "RECURSIVE " if begins["recursive"] else ""
+    text = f"WITH {recursive}{tables}{',' if begins['with'] else ''} "
+    arrays = [
+        parameter(array, each.encoding) for each in rows for piece in each.pieces for array in piece
+    ]
+    put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
+    return begins["before"] + put + query[begins.end() :]
+
+
+def _is_sought(rows: Rows) -> bool:
+    """Whether an index pays off."""
+    return bool(rows.table.sought) and rows.count >= ANALYZED_ROWS
+
+
+def _common_table(rows: Rows) -> str:
+    columns = rows.table.columns
+    names = ", ".join(quoted(column.name) for column in columns)
+    values = ", ".join(_typed(column, _unnested(column, rows.encoding)) for column in columns)
+    pieces = ["SELECT " + values] * len(rows.pieces)
+    if not pieces:
+        nothing = ", ".join(_typed(column, "NULL") for column in columns)
+        pieces = [f"SELECT {nothing} WHERE false"]
+    return f"{quoted(rows.table.name)} ({names}) AS ({' UNION ALL '.join(pieces)})"
+
+
+def _typed(column: GatheredColumn, value: str) -> str:
+    """A value with the column's whole type, its precision and its collation."""
+    return f"{value}::{_type(column)}{_collation(column)}"
+
+
+def _declared(column: GatheredColumn) -> str:
+    return f"{quoted(column.name)} {_type(column)}{_collation(column)}"
+
+
+def _unnested(column: GatheredColumn, encoding: str | None) -> str:
+    text = receiving(encoding)
+    if column.is_array:  # its values came as text, for they need not have the same dimensions
+        return f"pg_catalog.unnest({text}{AS_TEXT}[])::{_type(column)}"
+    return f"pg_catalog.unnest({text}::{_type(column)}[])"
+
+
+def _type(column: GatheredColumn) -> str:
+    return column.type_sql.replace("%", "%%")
+
+
+def _collation(column: GatheredColumn) -> str:
+    return f" COLLATE {column.collation}".replace("%", "%%") if column.collation else ""
+
+
+def quoted(name: str) -> str:
+    """An identifier, in a text with psycopg2's placeholders."""
+    return nodes.quoted(name).replace("%", "%%")

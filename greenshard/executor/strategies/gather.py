@@ -1,0 +1,223 @@
+"""The needed rows come to one PostgreSQL, and the query runs there.
+
+It has a connection of its own, to the home's database. There the user's own text runs, if that is
+possible: `filling` puts the rows where it finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import RawCursor, own_cursor
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.filling import (
+    BEGIN,
+    Batch,
+    add_end,
+    add_rows,
+    add_tables,
+    filling,
+    inlined,
+    keying,
+)
+from greenshard.executor.strategies.merge import buffered
+from greenshard.executor.strategies.staying import check_named, declare_answer
+from greenshard.executor.strategies.table_rows import Arrays, Batches, Rows, read_tables
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.executor.types.exactness import check_type_names
+from greenshard.links.gatherer import (
+    INSUFFICIENT_PRIVILEGE,
+    Gatherer,
+    end,
+    execute,
+    gatherer,
+)
+from greenshard.links.session_settings import Settings, applying, read_settings, sets_nothing
+from greenshard.planner.plan import Constant, Gather, GatheredTable, Sql
+
+_GROUPING_ERROR = "42803"
+_HINT = (
+    "So many rows are gathered in temporary tables: GRANT TEMPORARY on the database to the role, "
+    "and USAGE on the schemas of the columns' types."
+)
+
+
+def gather(e: Planned, step: Gather) -> Answer:
+    """Run a query where the rows that it needs have been brought.
+
+    Raises:
+        errors.NotSupportedError: They are more than ``gather_limit``.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    if e.streaming is not None:
+        check_named(e)
+    every = e.gathers_references
+    tables = [table for table in step.tables if every or not table.reference]
+    check_type_names(e, [column.type_sql for table in tables for column in table.columns])
+    rows = read_tables(e, tables)
+    try:
+        return _gather(e, step.complete if every else step.sql, rows)
+    finally:
+        if isinstance(rows, Batches):
+            rows.close()
+
+
+def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
+    home = e.gathers_on
+    e.check_bearings((home,))  # those that the gathering session gets
+    settings = settings_of(e, home)
+    with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
+        held.used_up = bool(e.plan.trace)
+        settings = (*defaults_of(e, home, held), *settings)
+        return _Gathering(e, sql, rows, home, held, settings).answer()
+
+
+def settings_of(e: Planned, home: str) -> Settings:
+    """What the home's session has set, and the gathering one has not."""
+    database = e.database
+    asked = e.plan.settings
+    if not (database.may_have_set or (database.may_have_made_up and asked != ())):
+        return ()
+    if asked is None:
+        raise errors.NotSupportedError(
+            "the statement computes the name of a setting, and is run in another session",
+            code="GS410",
+            hint="Give current_setting() the name as a literal or a parameter, or run the "
+            "statement on one shard with conn.on('...').",
+        )
+    names = [each.value if isinstance(each, Constant) else e.given[each.source] for each in asked]
+    physical = e.session.physical(home)
+    call = partial(read_settings, own_cursor(physical.raw), [n for n in names if type(n) is str])
+    found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
+    database.may_have_set = not sets_nothing(found, physical.user)
+    return tuple(found)
+
+
+def defaults_of(e: Planned, home: str, held: Gatherer) -> Settings:
+    """What the gathering session must set to have the home's bearings.
+
+    It is another session: the defaults of the role or the database may have changed between the
+    opening of the two.
+    """
+    own, its = e.session.physical(home).bearings, held.physical.bearings
+    return () if own is its or own is None or its is None else tuple(own.bringing(its))
+
+
+class _Gathering:
+    """The query, where its rows are."""
+
+    def __init__(
+        self,
+        e: Planned,
+        sql: Sql,
+        rows: Sequence[Rows] | Batches,
+        home: str,
+        held: Gatherer,
+        settings: Settings,
+    ) -> None:
+        self._e = e
+        self._text, self._parameters = sql.text, e.parameters(sql)
+        self._rows = rows
+        self._home = home
+        self._held = held
+        self._settings = settings
+
+    def answer(self) -> Answer:
+        if isinstance(self._rows, Batches):
+            return self._beside_tables(self._rows)
+        cursor = RawCursor(self._held.physical.raw)
+        given = () if self._parameters is None else (self._parameters,)
+        text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
+        if text is None:
+            return self._beside_tables(self._rows)
+        # What a statement sets is to go with the transaction.
+        if self._settings or self._e.streaming is not None or self._e.plan.trace:
+            batch = Batch(BEGIN)
+            if self._settings:
+                batch.add(*applying(self._settings))
+            self._send(batch)
+        try:
+            return self._run(text, None)
+        except errors.Error as error:
+            if not _is_of_the_text(error):
+                raise
+        # Where a table can stand, not always the name of a common table expression can.
+        end(self._e.session, self._held, at_once=False)
+        return self._beside_tables(self._rows)
+
+    def _beside_tables(self, rows: Sequence[Rows] | Batches) -> Answer:
+        tables = rows.tables if isinstance(rows, Batches) else [each.table for each in rows]
+        try:
+            self._fill(rows)
+        except errors.Error as error:
+            if error.pgcode == INSUFFICIENT_PRIVILEGE and error.hint is None:
+                error.hint = _HINT
+            raise
+        try:
+            return self._run(self._text, self._parameters)
+        except errors.Error as error:
+            batch = keying(tables)
+            if error.pgcode != _GROUPING_ERROR or batch is None:
+                raise
+        # A column that is not grouped by, of a table whose primary key is.
+        self._send(batch)
+        return self._run(self._text, self._parameters)
+
+    def _fill(self, rows: Sequence[Rows] | Batches) -> None:
+        """Put all rows into temporary tables."""
+        if not isinstance(rows, Batches):
+            self._send(filling(rows, self._settings))
+            return
+        begin, end = Batch(BEGIN), Batch()
+        add_tables(begin, rows.tables, self._settings)
+        self._send(begin)
+        cursor = RawCursor(self._held.physical.raw)
+
+        def inserting(pieces: Sequence[tuple[GatheredTable, Arrays]]) -> Callable[[], object]:
+            batch = Batch()
+            for table, arrays in pieces:
+                add_rows(batch, table, arrays, rows.encoding)
+            return partial(batch.send, cursor)
+
+        rows.pass_on(self._held.name, inserting)
+        add_end(end, rows.counts)
+        self._send(end)
+
+    def _send(self, batch: Batch) -> None:
+        e = self._e
+        execute(e.session, self._held, batch.send, e.timeout, e.noted)
+
+    def _run(self, text: str | bytes, parameters: Any) -> Answer:
+        """The answer, which must not need the connection any more: it may be lent to others."""
+        e, connection = self._e, self._held.name
+        if e.streaming is not None:
+            return declare_answer(e, self._held, self._home, text, parameters)
+        cursor = e.parts.beside(connection, e.timeout)
+        e.run_last(self._home, cursor, text, parameters, connection)
+        try:
+            return buffered(e, cursor.fetchall(), cursor.description or ())
+        except (ValueError, OverflowError):
+            # A date beyond Python's; as text it fails when it is fetched, as it should.
+            return self._run_as_text(text, parameters)
+
+    def _run_as_text(self, text: str | bytes, parameters: Any) -> Answer:
+        e, home = self._e, self._home
+        own = e.parts.plain([home], e.timeout)[home]
+        casting = Casting(own, AsText.ALL, e.parts.own_time_zones)
+        cursor = e.parts.beside(self._held.name, e.timeout)
+        cursor.string_types = own.string_types
+        e.run_last(home, cursor, text, parameters, self._held.name)
+        columns = cursor.description or ()
+        cast = casting.casting(column.type_code for column in columns)
+        return buffered(e, cursor.fetchall(), columns, cast)
+
+
+def _is_of_the_text(error: errors.Error) -> bool:
+    """Whether the text is wrong, or has what is not supported; not what it computes."""
+    return (error.pgcode or "")[:2] in ("42", "0A")

@@ -1,0 +1,83 @@
+"""Rows that the shards have sorted, as one answer in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard.executor.answers.answer import Answer, Stages
+from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows, Row, all_of
+from greenshard.executor.answers.columns import check_columns
+from greenshard.executor.answers.held import check_page
+from greenshard.executor.planned import Planned, limit
+from greenshard.executor.strategies.streamed_merge import stream
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.executor.types.comparing import Comparison
+from greenshard.merge.ordering import cut
+from greenshard.planner.plan import Scatter
+
+
+def merge(e: Planned, step: Scatter, shards: tuple[str, ...]) -> Answer:
+    """Merge the rows of some shards, take a slice of them, and cut hidden columns off.
+
+    Values that Python can tell apart only as text (a date may be infinite) are known when they are
+    there: then the shards are asked once more, and at once the next time.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    if e.streaming is not None:
+        return stream(e, step, shards)
+    database, text = e.database, step.sql.text
+    answer = None
+    if text not in database.compared_as_text:
+        answer = _merge(e, step, shards, AsText.INCOMPARABLE)
+    if answer is None:
+        database.remember_compared_as_text(text)
+        e.stages = None
+        answer = _merge(e, step, shards, AsText.ALL)
+    if answer is None:
+        raise errors.InternalError("rows cannot be ordered by text")
+    return answer
+
+
+def _merge(
+    e: Planned, step: Scatter, shards: tuple[str, ...], as_text: AsText
+) -> BufferedAnswer | None:
+    cursors = e.parts.plain(shards, e.timeout)
+    zones = e.parts.own_time_zones
+    castings = {shard: Casting(cursor, as_text, zones) for shard, cursor in cursors.items()}
+    outcome = e.first_stage(shards, e.calls(step.sql, cursors), cursors)
+    cursors = {shard: cursors[shard] for shard in outcome.jobs}
+    check_columns(cursors, e.session, e.timeout)
+    first = next(iter(cursors))
+    description = cursors[first].description
+    if description is None:
+        raise errors.ProgrammingError("the statement gives no rows")
+    check_page(e, cursors.values())
+    try:
+        rows: list[Row] | None = all_of(cursors)
+    except (ValueError, OverflowError):
+        return None  # a date beyond Python's; as text it fails when it is fetched, as it should
+    if len(cursors) > 1 and step.sort:
+        comparison = Comparison(e, first, description, castings[first])
+        rows = comparison.ordered(rows or [], step.sort)
+    if rows is None:
+        return None
+    count, offset = limit(step.slice.count, e.given), limit(step.slice.offset, e.given)
+    visible = description[: len(description) - step.hidden]
+    cast = castings[first].casting(column.type_code for column in visible)
+    return buffered(e, cut(rows, count, offset, step.hidden), visible, cast)
+
+
+def buffered(
+    e: Planned,
+    rows: Sequence[Row],
+    description: Sequence[Any],
+    cast: Callable[[Row], Row] | None = None,
+) -> BufferedAnswer:
+    """An answer of rows that are cast, and made for the user's cursor, when they are fetched."""
+    shaping = partial(e.parts.shaping, cast)
+    return BufferedAnswer(BufferedRows(rows, shaping), description, e.stages or Stages())

@@ -1,0 +1,207 @@
+"""The answer of a named cursor that stays in the server that made it; see `portals`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import TRANSACTION_OPEN, RawCursor, ours, own_cursor
+from greenshard.executor.answers.answer import Answer, Stages
+from greenshard.executor.answers.buffered import Row
+from greenshard.executor.answers.held import check_page
+from greenshard.executor.answers.portals import Marker, Portal
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.streamed_merge import StreamedRows
+from greenshard.links.gatherer import Gatherer
+from greenshard.links.outlets import declaring, fetching, new_name
+from greenshard.links.physical import autocommit
+from greenshard.links.session import Outcome, Session
+
+
+def check_named(e: Planned) -> None:
+    """Refuse a named cursor outside of a transaction, unless it is WITH HOLD; or one that is open.
+
+    Raises:
+        errors.ProgrammingError: As psycopg2 does, or PostgreSQL.
+
+    Switches: if there may be one of the name.
+    """
+    alive, name = e.session.alive, e.parts.name
+    if alive and autocommit.read(alive[0].raw) and not e.parts.holds:
+        raise errors.ProgrammingError("can't use a named cursor outside of transactions")
+    if name not in e.session.streamed:
+        return
+    ask = "SELECT FROM pg_catalog.pg_cursors WHERE name OPERATOR(pg_catalog.=) %s"
+    asked = [p for p in alive if p.transaction_status == TRANSACTION_OPEN]
+    cursors = {physical.shard: own_cursor(physical.raw) for physical in asked}
+    calls = {s: partial(cursor.execute, ask, (ours(name),)) for s, cursor in cursors.items()}
+    if calls:
+        e.session.run(calls, e.timeout)
+    if any(cursor.rowcount for cursor in cursors.values()):
+        raise duplicate(name)
+
+
+def check_name(session: Session, name: str) -> None:
+    """Refuse a named cursor if another of its name is open, whose answer one server has made.
+
+    Raises:
+        errors.ProgrammingError: As PostgreSQL does.
+    """
+    if any(portal.name == name for portal in session.portals):
+        raise duplicate(name)
+
+
+def duplicate(name: str) -> errors.Error:
+    """PostgreSQL's error for a second cursor of a name."""
+    return errors.refused(f'cursor "{name}" already exists', pgcode="42P03")
+
+
+def _begin(e: Planned) -> Portal:
+    """The portal of the named cursor that executes.
+
+    Switches: if there may be a savepoint.
+    """
+    portal = Portal(
+        e.parts.name, e.parts.holds, kept=e.parts.holds and not e.database.in_transaction
+    )
+    if e.session.savepoints and not portal.kept:
+        portal.marker = Marker.declared(e.session, e.any_shard(), e.timeout)
+    e.session.portals.append(portal)
+    e.parts.portal = portal
+    return portal
+
+
+class PortalAnswer(Answer):
+    """The answer of a named cursor that one server made.
+
+    Args:
+        portal: How long it holds.
+        rows: What iterates over the rows.
+        columns: Its columns.
+        stages: What the statement took.
+    """
+
+    def __init__(
+        self, portal: Portal, rows: Iterator[Any], columns: Any, stages: Stages | None
+    ) -> None:
+        super().__init__({}, (), None, stages or Stages())
+        self.rows = self._rows = StreamedRows(lambda: rows, portal.check)
+        self._columns = columns
+
+    @property
+    def rowcount(self) -> int:
+        return -1
+
+    @property
+    def description(self) -> Any:
+        """The columns, from the first fetch on."""
+        return self._columns if self._rows.begun else None
+
+
+def portal_answer(e: Planned, answer: Answer) -> Answer:
+    """The answer of a named cursor, made of one whose rows are all here."""
+    rows = iter(answer.rows.fetchone, None)
+    return PortalAnswer(_begin(e), rows, answer.description, e.stages)
+
+
+def declare_answer(
+    e: Planned, held: Gatherer, home: str, text: str | bytes, parameters: Any
+) -> Answer:
+    """Run the statement whose rows are the answer, and fetch the first page of them.
+
+    Args:
+        e: The execution.
+        held: The connection that runs it; kept, if there are more rows.
+        home: Its shard.
+        text: The statement, with psycopg2's placeholders.
+        parameters: Their values; None if the text has no placeholders.
+
+    Switches: yes.
+    """
+    name, size = new_name(), e.parts.itersize
+    cursor = e.parts.beside(held.name, e.timeout)
+    given = () if parameters is None else (parameters,)
+
+    def declare() -> None:
+        cursor.execute(declaring(name, text), *given)
+        cursor.execute(fetching(name, size))
+
+    jobs = e.session.run({held.name: declare}, e.timeout, noted=e.noted).jobs
+    e.stages = e.stages or Stages()
+    e.stages.add(Outcome({home: jobs[held.name]}, {}), {})
+    check_page(e, [cursor])
+    portal = _begin(e)
+    if cursor.rowcount == size:
+        portal.gatherer, held.kept = held, True
+    pages = _Pages(replace(e, streaming=None, noted=None), portal, cursor, name, home)
+    first, failure = _page(cursor)
+    return PortalAnswer(portal, pages.rows(first, failure), cursor.description, e.stages)
+
+
+@dataclass(slots=True, eq=False)
+class _Pages:
+    """The rows of a cursor on the server that made the answer.
+
+    Attributes:
+        cursor: What fetches.
+        name: The name of the cursor on the server, quoted.
+        home: The server's shard.
+    """
+
+    e: Planned
+    portal: Portal
+    cursor: RawCursor
+    name: str
+    home: str
+
+    def rows(self, page: Sequence[Row], failure: Exception | None) -> Iterator[Any]:
+        """All rows, as the user wants them; the first page is here."""
+        while True:
+            for row in page:
+                shape = self.e.parts.shaping(None)
+                yield row if shape is None else shape(row)
+            if failure is not None:
+                raise failure
+            if self.portal.gatherer is None:
+                return
+            self._fetch(self.portal.gatherer)
+            page, failure = _page(self.cursor)
+
+    def _fetch(self, held: Gatherer) -> None:
+        e, session, size = self.e, self.e.session, self.e.parts.itersize
+        with session.taken():
+            if not self.portal.kept and (failed := session.failed) is not None:
+                # That server says what one PostgreSQL would say.
+                call = partial(own_cursor(session.physical(failed).raw).execute, "SELECT 1")
+                session.run({failed: call}, e.parts.fetch_timeout)
+            call = partial(self.cursor.execute, fetching(self.name, size))
+            try:
+                jobs = session.run({held.name: call}, e.parts.fetch_timeout).jobs
+                check_page(e, [self.cursor])
+            except BaseException as error:
+                self.portal.free(session, at_once=not isinstance(error, errors.Error))
+                if isinstance(error, errors.Error) and error.shard == held.name:
+                    error.shard = self.home
+                raise
+            if e.stages is not None and self.home in e.stages.timings:
+                e.stages.timings[self.home].total_s += jobs[held.name].seconds
+            if self.cursor.rowcount < size:
+                self.portal.free(session)
+
+
+def _page(cursor: RawCursor) -> tuple[list[Row], Exception | None]:
+    """The rows that were fetched, and what is wrong with the one after them."""
+    try:
+        return cursor.fetchall(), None
+    except (ValueError, OverflowError) as error:  # a date beyond Python's
+        failure = error
+    rows: list[Row] = []
+    cursor.scroll(0, "absolute")
+    with suppress(ValueError, OverflowError):
+        for row in cursor:
+            rows.append(row)  # noqa: PERF402  # those before it count
+    return rows, failure

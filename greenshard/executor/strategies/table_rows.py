@@ -1,0 +1,429 @@
+"""Read tables' rows on the shards, to bring them to one server.
+
+On each shard, for each table::
+
+    SELECT count(*), array_agg(c0)::text, array_agg(c1)::text FROM (the read) AS g (c0, c1)
+
+No value of a cell is made in Python: a column of many rows is one text, an array's. Where the
+client encoding may not be able to write it, it comes as bytes (`travelling`).
+
+Few rows come so at once, in one round trip. If a shard has more, they are read anew, from a cursor
+there that gives some chunks at a time (`Batches`), and so is the same text the next time. For a
+named cursor, rows that may be wide are read so from the beginning: only few shall be held here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import RawCursor, ours, own_cursor
+from greenshard.executor.answers.answer import Stages
+from greenshard.executor.answers.held import check_held
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.travelling import letters, sending, travelling
+from greenshard.executor.types.drift import check_alike
+from greenshard.links.fanout import Job
+from greenshard.links.outlets import Outlet, close_outlets
+from greenshard.links.session import Outcome
+from greenshard.merge.arrays import joined_arrays
+from greenshard.planner.plan import GatheredColumn, GatheredTable
+
+AS_TEXT = "::pg_catalog.text"
+
+#: So many rows are read as one value. The server's limit for that is 1 GB; values of some types
+#: are small, and so are a million of them.
+CHUNK_ROWS = 1_000
+_SMALL = re.compile(
+    r"(bigint|integer|smallint|numeric|real|double precision|boolean|date|time|interval"
+    r"|pg_catalog\.(uuid|date))\b"
+)
+#: In a cursor, so many rows of small values are a chunk.
+SMALL_CHUNK_ROWS = 5_000
+#: There, other rows are a chunk, too, if they have so many bytes.
+CHUNK_BYTES = 250_000
+#: So many values of a table are read at once on a shard, if they are small; else so many rows.
+ONCE_VALUES = 400_000
+ONCE_ROWS = 16_000
+#: About so many characters are fetched from a shard at a time; never more chunks than this.
+BATCH_CHARACTERS = 1_000_000
+_MOST_CHUNKS = 64
+#: Chunks are joined up to so many characters.
+_PIECE_CHARACTERS = 16 * 1024 * 1024
+#: The elements of these types' arrays are separated by a comma: all of PostgreSQL's own but one.
+_COMMA = re.compile(r"[^.]*$|pg_catalog\.(?!box\b)")
+
+#: The values of some rows of a table: for each column the text of an array.
+Arrays = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a table that were read.
+
+    Attributes:
+        table: The table.
+        count: How many.
+        pieces: Their values, those of some rows in each.
+        encoding: As `travelling` says.
+    """
+
+    table: GatheredTable
+    count: int
+    pieces: tuple[Arrays, ...]
+    encoding: str | None
+
+    @property
+    def characters(self) -> int:
+        """How large they are as text."""
+        return sum(map(_size, self.pieces))
+
+
+@dataclass(slots=True)
+class _Budget:
+    """How many more rows may be read.
+
+    Attributes:
+        left: So many; -1 or less if there were more.
+        once: Whether tables are read at once only if they have few rows.
+        exceeded: Whether one has more.
+    """
+
+    left: int
+    once: bool = False
+    exceeded: bool = False
+
+
+def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Batches:
+    """The rows of some tables, or where to get them in batches.
+
+    Raises:
+        errors.NotSupportedError: They are too many. The transaction is as it was.
+
+    Switches: yes.
+    """
+    # A shard whose rows were passed on must not fail any more, where that would be tolerated.
+    budget = _Budget(e.limits.gather_limit, once=not e.tolerant)
+    wanted: dict[str, list[GatheredTable]] = {}
+    one = e.any_shard()
+    for table in tables:
+        for shard in (one,) if table.reference else e.targets(table.pins):
+            wanted.setdefault(shard, []).append(table)
+    shards = tuple(shard for shard in e.session.shards if shard in wanted)
+    e.session.reach(shards, e.timeout)
+    check_alike(e, tables, shards)
+    if budget.once and e.text in e.database.read_in_batches:
+        return Batches(e, wanted, shards)
+    if budget.once and e.streaming is not None and not all(map(_has_small_values, tables)):
+        batches = Batches(e, wanted, shards)
+        return batches.few() or batches
+    encoding = travelling(e.session.alive)
+    reads = {
+        table.name: (reading(table, encoding), e.parameters(table.read) or {}) for table in tables
+    }
+    calls = {
+        physical.shard: partial(
+            _read,
+            own_cursor(physical.raw),
+            {table: reads[table.name] for table in wanted[physical.shard]},
+            budget,
+        )
+        for physical in e.session.alive
+        if physical.shard in wanted
+    }
+    outcome = e.first_stage(shards, calls)
+    if one in outcome.failures and any(table.reference for table in wanted[one]):
+        raise outcome.failures[one]
+    found: dict[str, list[tuple[str, ...]]] = {table.name: [] for table in tables}
+    for shard, job in outcome.jobs.items():
+        read: Any = job.result
+        for name, chunks in read.items():
+            found[name] += chunks
+            e.count(shard, _count(chunks))
+    rows = [_rows(table, found[table.name], encoding) for table in tables]
+    if budget.left < 0:
+        raise too_many(e.limits.gather_limit, {each.table: each.count for each in rows})
+    if budget.exceeded:
+        e.database.remember_read_in_batches(e.text)
+        e.stages = None
+        return Batches(e, wanted, shards)
+    check_held(e, sum(each.characters for each in rows))
+    return rows
+
+
+def _read(
+    cursor: RawCursor,
+    reads: Mapping[GatheredTable, tuple[str, Mapping[str, Any]]],
+    budget: _Budget,
+) -> dict[str, list[tuple[str, ...]]]:
+    """Read tables on one shard, one after the other; in a greenlet of the session's."""
+    found = {}
+    for table, (text, parameters) in reads.items():
+        if budget.left < 0 or budget.exceeded:
+            break
+        most = min(budget.left, _at_once(table)) if budget.once else budget.left
+        cursor.execute(text, {**parameters, "gs$limit": ours(most + 1)})
+        found[table.name] = _fetched(cursor.fetchall())
+        count = _count(found[table.name])
+        budget.left -= count
+        budget.exceeded = count > most and budget.left >= 0
+    return found
+
+
+def _fetched(chunks: Iterable[tuple[Any, ...]]) -> list[tuple[str, ...]]:
+    """Chunks as text. Of no rows there may be one, whose arrays are NULL."""
+    return [tuple(map(letters, chunk)) for chunk in chunks if chunk[0] != "0"]
+
+
+def _at_once(table: GatheredTable) -> int:
+    """How many rows of a table are read at once, at most."""
+    return ONCE_VALUES // len(table.columns) if _has_small_values(table) else ONCE_ROWS
+
+
+def _has_small_values(table: GatheredTable) -> bool:
+    return all(map(_is_small, table.columns))
+
+
+def reading(table: GatheredTable, encoding: str | None, *, in_chunks: bool = False) -> str:
+    """The text that reads a table's rows on a shard, in chunks if values may be large."""
+    names = [f"c{n}" for n in range(len(table.columns))]
+    arrays = ", ".join(
+        sending(
+            f"pg_catalog.array_agg({name}{AS_TEXT if column.is_array else ''}){AS_TEXT}", encoding
+        )
+        for name, column in zip(names, table.columns, strict=True)
+    )
+    read = table.read.text if table.read.binds else table.read.text.replace("%", "%%")
+    rows = f"(SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s) AS g ({', '.join(names)})"
+    small = _has_small_values(table)
+    if small and not in_chunks:
+        return f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays} FROM {rows}"
+    number = "(pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)"
+    chunk = f"{number} OPERATOR(pg_catalog./) {SMALL_CHUNK_ROWS if small else CHUNK_ROWS}"
+    if in_chunks and not small:
+        # Not pg_column_size: a value may be a hundred times larger when it is uncompressed.
+        size = " OPERATOR(pg_catalog.+) ".join(
+            f"pg_catalog.octet_length(pg_catalog.concat({name}))"
+            for name, column in zip(names, table.columns, strict=True)
+            if not _is_small(column)
+        )
+        so_far = f"pg_catalog.sum({size}) OVER (ROWS UNBOUNDED PRECEDING)"
+        chunk = f"({chunk}) OPERATOR(pg_catalog.+) ({so_far} OPERATOR(pg_catalog./) {CHUNK_BYTES})"
+    return (
+        f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays}"
+        f" FROM (SELECT *, {chunk} AS chunk FROM {rows}) AS g GROUP BY chunk"
+    )
+
+
+def _is_small(column: GatheredColumn) -> bool:
+    return not column.is_array and _SMALL.match(column.type_sql) is not None
+
+
+def _count(chunks: Iterable[tuple[str, ...]]) -> int:
+    return sum(int(chunk[0]) for chunk in chunks)
+
+
+def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]], encoding: str | None) -> Rows:
+    arrays = [chunk[1:] for chunk in chunks]
+    return Rows(table, _count(chunks), tuple(_joined(table, arrays)), encoding)
+
+
+def _joined(table: GatheredTable, arrays: list[Arrays]) -> list[Arrays]:
+    """The arrays of some chunks, joined where that is possible."""
+    # Arrays that came as arrays of text have commas in any case.
+    if all(column.is_array or _COMMA.match(column.type_sql) for column in table.columns):
+        return [joined_arrays(group) for group in _groups(arrays)]
+    return arrays
+
+
+def _groups(pieces: Iterable[Arrays]) -> list[list[Arrays]]:
+    """Pieces that can be one piece."""
+    groups: list[list[Arrays]] = []
+    room = 0
+    for piece in pieces:
+        size = _size(piece)
+        if size > room:
+            groups.append([])
+            room = _PIECE_CHARACTERS
+        groups[-1].append(piece)
+        room -= size
+    return groups
+
+
+def _size(piece: Arrays) -> int:
+    return sum(map(len, piece))
+
+
+def too_many(limit: int, counts: Mapping[GatheredTable, int]) -> errors.NotSupportedError:
+    """The error for more rows than may be gathered, of which there are these already."""
+    largest = max(counts, key=lambda table: counts[table]).relation
+    return errors.NotSupportedError(
+        f"the query needs more than {limit} rows in one place, most of them of {largest}",
+        code="GS405",
+        hint="Restrict the rows, raise gather_limit, or run it on each shard with conn.on(...).",
+    )
+
+
+# In batches ---------------------------------------------------------------------------------
+
+
+class _Reader:
+    """The rows of some tables on one shard. Its method runs in a greenlet of the session's.
+
+    Attributes:
+        outlet: The cursor of the table that is being read.
+        done: Whether all were read.
+    """
+
+    def __init__(
+        self, e: Planned, shard: str, tables: Iterable[GatheredTable], encoding: str | None
+    ) -> None:
+        self.outlet = Outlet(shard, own_cursor(e.session.physical(shard).raw))
+        self._left = [
+            (table, reading(table, encoding, in_chunks=True), e.parameters(table.read) or {})
+            for table in tables
+        ]
+        self._chunks = 1
+
+    @property
+    def done(self) -> bool:
+        return not self._left
+
+    def step(self, most: int) -> tuple[GatheredTable, list[tuple[str, ...]]]:
+        """Some chunks of a table; the next time, as many as make a batch.
+
+        Args:
+            most: How many rows may be read yet. One more is read, which tells.
+        """
+        table, text, parameters = self._left[0]
+        if not self.outlet.open:
+            self.outlet.declare(text, {**parameters, "gs$limit": ours(most + 1)})
+        chunks = _fetched(self.outlet.fetch(self._chunks))
+        if self.outlet.ended:
+            del self._left[0]
+            self._chunks = 1
+        elif size := sum(map(_size, chunks)):
+            wanted = BATCH_CHARACTERS * len(chunks) // size
+            self._chunks = min(max(1, wanted), 4 * self._chunks, _MOST_CHUNKS)
+        return table, chunks
+
+
+class Batches:
+    """Tables' rows that are read and passed on in batches: few are held here at a time.
+
+    Args:
+        wanted: The tables to be read on each shard.
+        shards: These shards, in their order.
+
+    Attributes:
+        counts: How many rows of each table were read.
+        encoding: As `travelling` says.
+    """
+
+    def __init__(
+        self, e: Planned, wanted: Mapping[str, Sequence[GatheredTable]], shards: Iterable[str]
+    ) -> None:
+        self._e = e
+        self.encoding = travelling(e.session.alive)
+        self._readers = [_Reader(e, shard, wanted[shard], self.encoding) for shard in shards]
+        self.counts = {table: 0 for tables in wanted.values() for table in tables}
+        self._pieces: list[tuple[GatheredTable, Arrays]] = []
+        self._held = 0
+        e.check_sessions(tuple(shards))
+
+    @property
+    def tables(self) -> Sequence[GatheredTable]:
+        return tuple(self.counts)
+
+    def few(self) -> list[Rows] | None:
+        """All rows, if they are few; None if there are more: then they are to be passed on.
+
+        Raises:
+            errors.NotSupportedError: They are too many, or too large.
+
+        Switches: yes.
+        """
+        try:
+            while self._held < BATCH_CHARACTERS:
+                if all(reader.done for reader in self._readers):
+                    return self._all()
+                self._read({})
+        except BaseException:
+            self.close()
+            raise
+        return None
+
+    def _all(self) -> list[Rows]:
+        """What was read, as rows of each table."""
+        pieces: dict[GatheredTable, list[Arrays]] = {table: [] for table in self.counts}
+        for table, arrays in self._pieces:
+            pieces[table].append(arrays)
+        return [
+            Rows(table, self.counts[table], tuple(_joined(table, found)), self.encoding)
+            for table, found in pieces.items()
+        ]
+
+    def pass_on(
+        self,
+        name: str,
+        inserting: Callable[[Sequence[tuple[GatheredTable, Arrays]]], Callable[[], object]],
+    ) -> None:
+        """Read all rows; while some are inserted, the next ones are read.
+
+        Args:
+            name: The connection that they are inserted on.
+            inserting: The call that inserts some.
+
+        Raises:
+            errors.NotSupportedError: They are too many, or too large.
+
+        Switches: yes.
+        """
+        e = self._e
+        while self._pieces or any(not reader.done for reader in self._readers):
+            others = {name: inserting(self._pieces)} if self._pieces else {}
+            self._pieces, passed, self._held = [], self._held, 0
+            self._read(others, passed)
+        if sum(self.counts.values()) * 4 < ONCE_ROWS:
+            e.database.read_in_batches.discard(e.text)
+
+    def _read(self, others: Mapping[str, Callable[[], object]], passed: int = 0) -> None:
+        """Read the next rows of each shard that has more; make other calls at the same time.
+
+        Args:
+            others: The other calls.
+            passed: How large the rows are that these pass on.
+        """
+        e, left = self._e, self._e.limits.gather_limit - sum(self.counts.values())
+        calls: dict[str, Callable[[], object]] = {
+            reader.outlet.shard: partial(reader.step, left)
+            for reader in self._readers
+            if not reader.done
+        }
+        jobs = e.session.run({**calls, **others}, e.timeout, noted=e.noted).jobs
+        self._take({shard: jobs[shard] for shard in calls}, passed)
+
+    def _take(self, jobs: Mapping[str, Job], passed: int) -> None:
+        """Take what was read, to be passed on next."""
+        e, counts = self._e, {}
+        for shard, job in jobs.items():
+            result: Any = job.result
+            table, chunks = result
+            counts[shard] = _count(chunks)
+            self.counts[table] += counts[shard]
+            pieces = _joined(table, [chunk[1:] for chunk in chunks])
+            self._pieces += [(table, arrays) for arrays in pieces]
+            self._held += sum(map(_size, pieces))
+        e.stages = e.stages or Stages()
+        e.stages.add(Outcome(jobs, {}), counts)
+        if sum(self.counts.values()) > e.limits.gather_limit:
+            raise too_many(e.limits.gather_limit, self.counts)
+        check_held(e, passed + self._held)
+
+    def close(self) -> None:
+        """Close the cursors that there still are. Switches: if there are any."""
+        close_outlets(self._e.session, [reader.outlet for reader in self._readers])

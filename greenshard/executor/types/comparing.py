@@ -1,0 +1,67 @@
+"""Which rows Python can order, and in which PostgreSQL must rank the values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard._driver import RawConnection
+from greenshard.executor.answers.buffered import Row
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.ranking import rank
+from greenshard.executor.types.casting import Casting
+from greenshard.merge.ordering import comparable, order, sorts_by_code_point
+from greenshard.planner.plan import SortKey
+
+#: Types whose text has their order: name, text, varchar, uuid.
+_COMPARED_AS_TEXT = frozenset({19, 25, 1043, 2950})
+
+
+class Comparison:
+    """How the rows of a statement compare.
+
+    Args:
+        e: The execution.
+        shard: The first that answered.
+        description: Its columns.
+        casting: What of them was fetched as text.
+
+    Attributes:
+        shard: Where values are ranked.
+    """
+
+    def __init__(
+        self, e: Planned, shard: str, description: Sequence[Any], casting: Casting
+    ) -> None:
+        self._e = e
+        self.shard = shard
+        self._description = description
+        self._casting = casting
+        raw = e.session.physicals[shard].raw
+        self._encoding = str(RawConnection.get_parameter_status(raw, "server_encoding"))
+
+    def type_of(self, key: SortKey) -> int:
+        """The OID of the type that a key sorts by."""
+        oid: int = self._description[key.column].type_code
+        return oid
+
+    def is_pythons(self, key: SortKey) -> bool:
+        """Whether Python compares the values, as they were fetched."""
+        oid, c_collation = self.type_of(key), self._e.database.c_collation
+        code_point = sorts_by_code_point(key.collation, c_collation, self._encoding)
+        if not comparable(oid, code_point):
+            return False
+        return oid in _COMPARED_AS_TEXT or not self._casting.is_text(oid)
+
+    def ordered(self, rows: list[Row], keys: Sequence[SortKey]) -> list[Row] | None:
+        """The rows in order; None if Python cannot tell which.
+
+        Switches: if PostgreSQL must rank values.
+        """
+        ranks = {}
+        for position, key in enumerate(keys):
+            if not self.is_pythons(key):
+                values = {row[key.column] for row in rows} - {None}
+                oid = self.type_of(key)
+                ranks[position] = rank(self._e, self.shard, oid, values, key.collation)
+        return order(rows, keys, ranks)

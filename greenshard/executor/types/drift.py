@@ -1,0 +1,88 @@
+"""Are the columns that are gathered of the same types on all shards?
+
+The rows travel as text and are read as the types of the shard whose catalog is known: another
+shard's ``timestamptz`` would become a ``timestamp``, without a word. So they are asked before,
+once for each table as long as the catalog is not loaded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from greenshard._driver import TRANSACTION_FAILED, RawCursor, ours, own_cursor
+from greenshard.executor.answers.columns import differ
+from greenshard.executor.planned import Planned
+from greenshard.merge.arrays import array_text
+from greenshard.planner.plan import GatheredTable
+
+#: Names, not OIDs: the types that users made have others in each database.
+_COLUMNS = """
+SELECT r.name, a.attname, pg_catalog.concat(n.nspname, '.', t.typname, ' ', a.atttypmod)
+FROM pg_catalog.unnest(%s::pg_catalog.text[]) AS r (name)
+JOIN pg_catalog.pg_attribute AS a
+    ON a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(r.name)::pg_catalog.oid
+JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+"""
+
+#: The types of some columns, each with its modifier, by relation and name.
+_Types = Mapping[tuple[str, str], str]
+
+
+def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[str]) -> None:
+    """Make sure that some shards have the same types in the columns that are gathered of them.
+
+    Raises:
+        errors.ProgrammingError: They differ; names both shards, the column and its types.
+
+    Switches: if the shards were not asked yet. Cost: one round trip then.
+    """
+    alike = e.database.alike
+    names = tuple(dict.fromkeys((e.database.home, *shards)))
+    asked = [t for t in tables if len(names) > 1 and (t.relation, names) not in alike]
+    if not asked:
+        return
+    relations = [table.relation for table in asked]
+    calls = {
+        physical.shard: partial(_read, own_cursor(physical.raw), relations)
+        for physical in e.session.alive
+        if physical.shard in names and physical.transaction_status != TRANSACTION_FAILED
+    }
+    jobs = e.session.run(calls, e.timeout, tolerant=e.tolerant).jobs
+    found: dict[str, Any] = {shard: job.result for shard, job in jobs.items()}
+    for table in asked:
+        _compare(table, found)
+    if len(found) == len(names):  # what a shard that is not there has is not known
+        alike.update((relation, names) for relation in relations)
+
+
+def _read(cursor: RawCursor, relations: list[str]) -> _Types:
+    cursor.execute(_COLUMNS, (ours(array_text(relations)),))
+    return {(relation, column): type_ for relation, column, type_ in cursor.fetchall()}
+
+
+def _compare(table: GatheredTable, found: Mapping[str, _Types]) -> None:
+    """Compare a table's columns; one that is not there is an error when it is read."""
+    for column in table.columns:
+        known = {
+            shard: types[table.relation, column.name]
+            for shard, types in found.items()
+            if (table.relation, column.name) in types
+        }
+        (first, expected), *others = known.items() or [("", "")]
+        for shard, type_ in others:
+            if type_ != expected:
+                raise differ(
+                    f"column {column.name!r} of {table.relation} is of type {_shown(expected)} on "
+                    f"shard {first} and {_shown(type_)} on shard {shard}",
+                    shard,
+                )
+
+
+def _shown(type_: str) -> str:
+    """A type for a message: its modifier only if it has one, as PostgreSQL keeps it."""
+    name, _, modifier = type_.rpartition(" ")
+    return name if modifier == "-1" else f"{name} (modifier {modifier})"

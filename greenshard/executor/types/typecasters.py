@@ -1,0 +1,87 @@
+"""Typecasters that users registered, for shards where the type has another OID.
+
+``register_composite("card", conn)`` finds the OID on one shard and registers a typecaster for it.
+On the other shards the type has another OID, and that OID may even be another type. So each other
+shard's cursor gets a table of its own: the typecaster of a type is put under the shard's OID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import FrameType
+from typing import Any
+
+from greenshard._driver import UNICODE, global_typecasters
+from greenshard.executor.types.type_names import FIRST_USER_OID, type_names, type_oids
+from greenshard.links.deadline import Timeout
+from greenshard.links.physical import Physical
+from greenshard.links.session import Session
+
+
+def shard_typecasters(
+    session: Session,
+    home: Physical,
+    physical: Physical,
+    casters: Mapping[int, Any],
+    timeout: Timeout,
+) -> dict[int, Any] | None:
+    """The typecasters of one shard's cursor; None where there are none to add.
+
+    Args:
+        home: The connection on which OIDs were looked up.
+        physical: The shard's connection, or another one to its database.
+        casters: What was registered for the connection and the cursor, by OID on `home`.
+
+    Switches: the first time that a user's type is registered.
+    """
+    if physical.beside is not None:
+        physical = session.physicals[physical.beside]
+    if physical is home:
+        return dict(casters) or None
+    everywhere = _user_typecasters(len(global_typecasters))
+    own = {**everywhere, **{oid: c for oid, c in casters.items() if oid >= FIRST_USER_OID}}
+    builtin = {oid: caster for oid, caster in casters.items() if oid < FIRST_USER_OID}
+    if not own:
+        return builtin or None
+    there = _oids_there(session, home.shard, physical.shard, frozenset(own), timeout)
+    # A type for which nothing is registered is text, whatever has its OID at home.
+    table = dict.fromkeys(everywhere, UNICODE)
+    table.update({there[oid]: caster for oid, caster in own.items() if oid in there})
+    return {**builtin, **table}
+
+
+def has_user_typecasters() -> bool:
+    """Whether a typecaster for a user's type is registered globally."""
+    return bool(_user_typecasters(len(global_typecasters)))
+
+
+@lru_cache(maxsize=1)
+def _user_typecasters(_count: int) -> dict[int, Any]:
+    """Of what is registered globally, the part for users' types; `_count` says when it grew."""
+    return {oid: c for oid, c in global_typecasters.items() if oid >= FIRST_USER_OID}
+
+
+def _oids_there(
+    session: Session, home: str, shard: str, oids: frozenset[int], timeout: Timeout
+) -> Mapping[int, int]:
+    """The OIDs on `shard` of the types that have `oids` on `home`."""
+    known = session.oids_there.get((home, shard))
+    if known is None or known[0] != oids:
+        names = type_names(session, {home: oids}, timeout)
+        found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout)
+        there = {oid: found[names[home, oid]] for oid in oids if names[home, oid] in found}
+        known = session.oids_there[home, shard] = (oids, there)
+    return known[1]
+
+
+def is_registration(frame: FrameType) -> bool:
+    """Whether psycopg2 looks a type up in the catalog, to register a typecaster for it.
+
+    The union of what the shards' catalogs say would be read as one type with every attribute
+    several times. `shard_typecasters` does for the other shards what must be done.
+    """
+    return (
+        frame.f_code.co_name == "_solve_conn_curs"
+        and frame.f_globals.get("__name__") == "psycopg2.extras"
+    )

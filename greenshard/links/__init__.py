@@ -1,0 +1,1 @@
+"""What touches one server: connections, sessions, deadlines; one call for each of several."""

@@ -1,0 +1,204 @@
+"""Run one call for each shard, each in a greenlet of its own, and see all of them end.
+
+Whatever happens, when `FanOut.run` returns or raises, every call has ended: it has finished, or was
+cancelled on its server, or its connection was closed because the server did not answer the cancel
+within the grace time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from greenshard import _green
+from greenshard._driver import QueryCanceled
+from greenshard.links.physical import Physical
+
+#: How long, in seconds, a greenlet may take to end after its connection was closed under it.
+_LAST_WAIT_S = 1.0
+
+#: How often, in seconds, who cancels looks whether the calls have ended.
+_LOOK_S = 0.005
+
+
+class End(Enum):
+    """How a call ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # by us, because another failed, or the caller's time was up
+    LOST = "lost"  # did not end within the grace time; its connection was closed
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call on one shard.
+
+    Attributes:
+        shard: The shard's name.
+        call: What to run in the greenlet.
+        physical: The connection that it uses; None while there is none.
+        result, error: What `call` returned, or raised.
+        end: How it ended; None while it runs.
+        started: When it began, by ``time.perf_counter``.
+        seconds: How long it took.
+    """
+
+    shard: str
+    call: Callable[[], object]
+    physical: Physical | None = None
+    result: object = None
+    error: BaseException | None = None
+    end: End | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    greenlet: _green.Worker | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.end is None
+
+
+@dataclass(slots=True, eq=False)
+class FanOut:
+    """The calls of one statement.
+
+    Args:
+        jobs: One for each shard.
+        grace_s: How long the calls may take to end once that is wanted.
+        tolerant: Whether the others go on when one fails.
+        cancellable: Whether calls may be cancelled on their servers. False for COMMIT, whose end
+            is waited for, and for connecting.
+    """
+
+    jobs: Sequence[Job]
+    grace_s: float
+    tolerant: bool = False
+    cancellable: bool = True
+    _unfinished: int = 0
+    _stopping: bool = False
+    _closing: bool = False
+    _asked_to_cancel: bool = False
+    _over: bool = False
+    _cancels: set[Job] = field(default_factory=set)
+    _wake: _green.Event = field(default_factory=_green.Event)
+
+    def run(self, timeout_s: float | None) -> None:
+        """Run all calls until all have ended; each job then tells its own end.
+
+        Raises:
+            BaseException: A ``gevent.Timeout`` or a kill that arrived from outside.
+
+        Switches: yes.
+        """
+        self._unfinished = len(self.jobs)
+        for job in self.jobs:
+            self._start(job)
+        arrived: BaseException | None = None
+        try:
+            self._wake.wait(timeout_s)
+        except BaseException as exc:
+            arrived = exc
+        if self._unfinished:
+            arrived = _green.graver(arrived, self._stop())
+        self._over = True
+        if arrived is not None:
+            raise arrived
+
+    def _start(self, job: Job) -> None:
+        physical = job.physical
+        worker = _green.work(physical.worker if physical else None, self._work, job)
+        if physical is not None:
+            physical.worker = worker
+        job.greenlet = worker
+
+    def cancel(self) -> None:
+        """Cancel what is running, from another greenlet or thread; the calls then fail.
+
+        The greenlet that is in `run` does it, so that the grace time holds here too. What is not
+        cancellable goes on.
+
+        Switches: yes, until the running calls have ended.
+        """
+        if self.cancellable:
+            _green.enter_thread()
+            self._asked_to_cancel = True
+            self._wake.set()
+            while not self._over:
+                _green.sleep(_LOOK_S)
+
+    def holds(self, greenlet: object) -> bool:
+        """Whether a call runs in `greenlet`."""
+        return any(job.greenlet is greenlet for job in self.jobs)
+
+    def _work(self, job: Job) -> None:
+        job.started = time.perf_counter()
+        end = End.DONE
+        try:
+            if self._stopping:
+                end = End.CANCELLED
+            else:
+                job.result = job.call()
+        except BaseException as exc:
+            job.error, end = exc, self._end_after(exc)
+        job.seconds = time.perf_counter() - job.started
+        job.end = end
+        self._unfinished -= 1
+        if not self._unfinished or self._stopping or (end is not End.DONE and not self.tolerant):
+            self._wake.set()
+
+    def _end_after(self, error: BaseException) -> End:
+        if self._closing:
+            return End.LOST
+        if self._stopping and isinstance(error, QueryCanceled) and not self._asked_to_cancel:
+            return End.CANCELLED
+        return End.FAILED
+
+    def _stop(self) -> BaseException | None:
+        """End everything; returns what arrived from outside meanwhile."""
+        self._stopping = True
+        late = [job for job in self.jobs if job.running]
+        cancellers = [_green.spawn(self._cancel, job) for job in late if self.cancellable]
+        arrived = self._wait(self.grace_s)
+        if not self._unfinished and not self._cancels:
+            return arrived
+        self._closing = True
+        for canceller in cancellers:
+            canceller.kill(block=False)
+        for job in self.jobs:
+            self._close(job)
+        return _green.graver(arrived, self._wait(_LAST_WAIT_S))
+
+    def _close(self, job: Job) -> None:
+        if job.running and job.greenlet is not None:
+            # psycopg2 closes a connection whose wait callback raises.
+            job.greenlet.stop()
+        elif job in self._cancels and job.physical is not None:
+            # The call ended, but a cancel is under way that could hit the next one.
+            job.physical.discard()
+            if job.end is End.DONE:
+                job.end = End.LOST  # what it gave cannot be read any more
+
+    def _wait(self, timeout_s: float) -> BaseException | None:
+        """Wait until all calls and cancel requests have ended, through whatever arrives."""
+        end = time.monotonic() + timeout_s
+        arrived: BaseException | None = None
+        while (left := end - time.monotonic()) > 0:
+            self._wake.clear()
+            if not self._unfinished and not self._cancels:
+                break
+            arrived = _green.graver(arrived, _green.wait_through(self._wake, left))
+        return arrived
+
+    def _cancel(self, job: Job) -> None:
+        # Its job cannot end unseen: it is registered before it looks whether the job runs, and
+        # `_wait` waits for it.
+        self._cancels.add(job)
+        try:
+            if job.physical is not None and job.running:
+                job.physical.cancel_while(lambda: job.running)
+        finally:
+            self._cancels.remove(job)
+            self._wake.set()

@@ -1,0 +1,240 @@
+"""The connection that gathers: a second one to a shard's database, opened when first needed.
+
+It is not the shard's own, because a transaction that touched a temporary table cannot be prepared,
+and because its transaction ends with each statement; with each named cursor, if that has rows left
+there. In between it has none and holds nothing; so a pool lends its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import (
+    TRANSACTION_IDLE,
+    DriverError,
+    InvalidParameterValue,
+    RawConnection,
+    RawCursor,
+)
+from greenshard.links.bearings import ask_bearings
+from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.fanout import Job
+from greenshard.links.opening import failed_opening, open_all
+from greenshard.links.physical import Physical, autocommit, client_encoding
+from greenshard.links.quoting import check_usual
+from greenshard.links.renewal import make_new
+from greenshard.links.session import Loan, Session
+
+#: The rows that are gathered are held in memory up to this, instead of being written to a file.
+_TEMP_BUFFERS = "SET temp_buffers = '64MB';"
+#: What a server says where the role may not make temporary tables.
+INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def name_of(shard: str, number: int = 1) -> str:
+    """What a connection that gathers at a shard is called; no shard is called so.
+
+    >>> name_of("s0"), name_of("s0", 2)
+    ('s0 (gathering)', 's0 (gathering 2)')
+    """
+    return f"{shard} (gathering)" if number == 1 else f"{shard} (gathering {number})"
+
+
+@dataclass(slots=True, eq=False)
+class Gatherer:
+    """A connection that gathers, while it is held.
+
+    Attributes:
+        name: What calls on it are named by, in `Session.beside`.
+        physical: The connection.
+        loan: How a pool gets it back; None if it is the session's own.
+        kept: Whether it is held longer than for one statement: by a `Portal`.
+        used_up: Whether the statement may leave something in its session: not all of that goes
+            with the transaction.
+    """
+
+    name: str
+    physical: Physical
+    loan: Loan | None = None
+    kept: bool = False
+    used_up: bool = False
+
+
+@contextmanager
+def gatherer(
+    session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
+) -> Iterator[Gatherer]:
+    """The connection that gathers at a shard, for one statement; longer, if it is `kept` then.
+
+    Raises:
+        errors.Error: There is none: it cannot be opened, or all of the pool's are in use. Or it
+            reads literals otherwise than the planner.
+
+    Switches: if it must be opened or waited for, or the session's encoding has changed.
+    """
+    own = session.physical(shard)
+    try:
+        with _held(session, own, connect_timeout_s, timeout) as held:
+            yield held
+    except errors.Error as error:
+        if error.shard is not None and error.shard.startswith(f"{shard} (gathering"):
+            error.shard = shard
+        raise
+
+
+@contextmanager
+def _held(
+    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
+) -> Iterator[Gatherer]:
+    held = _hold(session, own, connect_timeout_s, timeout)
+    at_once = True
+    try:
+        encoding = client_encoding.read(own.raw)
+        if client_encoding.read(held.physical.raw) != encoding:
+            call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
+            session.run({held.name: call}, timeout)
+        check_usual((held.physical,))
+        yield held
+        at_once = False
+    except errors.Error:
+        at_once = False
+        raise
+    finally:
+        if at_once or not held.kept:
+            let_go(session, held, at_once=at_once)
+
+
+def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
+    """End its transaction; a pool's goes back.
+
+    Args:
+        session: Its session.
+        held: The connection.
+        at_once: Without waiting for the server: then it is closed.
+
+    Switches: unless `at_once`, or if a pool closes it.
+    """
+    try:
+        end(session, held, at_once=at_once)
+        if held.used_up:
+            _renew(session, held, at_once=at_once)
+    finally:
+        if held.loan is not None:
+            session.beside.pop(held.name, None)
+            held.loan.give_back()
+        elif held.name != name_of(str(held.physical.beside)):
+            # A further one, which few sessions need: the first stays.
+            session.beside.pop(held.name, None)
+            held.physical.discard()
+
+
+def _hold(
+    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
+) -> Gatherer:
+    """The session's own connection, kept until the session ends; or one that a pool lends."""
+    kept = {portal.gatherer.name for portal in session.portals if portal.gatherer is not None}
+    name = next(name for n in count(1) if (name := name_of(own.shard, n)) not in kept)
+    if session.source is not None:
+        loan = session.source.lend(own.shard, timeout, has_one=bool(kept))
+        session.beside[name] = loan.physical
+        return Gatherer(name, loan.physical, loan)
+    physical = session.beside.get(name)
+    if physical is None or not physical.alive:
+        physical = Physical.second(name, own)
+        _open(physical, connect_timeout_s, seconds_left(timeout))
+        session.beside[name] = physical
+        try:
+            session.run({name: partial(prepare, physical)}, timeout)
+        except BaseException:
+            del session.beside[name]
+            physical.discard()
+            raise
+    return Gatherer(name, physical)
+
+
+def _open(physical: Physical, *timeouts: float | None) -> None:
+    limits = [seconds for seconds in timeouts if seconds is not None]
+    failures = open_all([physical], min(limits, default=None))
+    if failures:
+        raise failed_opening(failures, 2)
+
+
+def prepare(physical: Physical) -> None:
+    """Make a new connection one that gathers; its session's bearings are known then.
+
+    Switches: yes. Cost: one round trip.
+    """
+    autocommit.write(physical.raw, True)
+    try:
+        ask_bearings(physical, before=_TEMP_BUFFERS)
+    except InvalidParameterValue:
+        # Behind a pooler, others may have used temporary tables in the session: it is too late.
+        ask_bearings(physical)
+
+
+def execute(
+    session: Session,
+    held: Gatherer,
+    call: Callable[[RawCursor], Any],
+    timeout: Timeout,
+    noted: list[Job] | None = None,
+) -> Any:
+    """Run statements on it; returns what the call does.
+
+    Switches: yes.
+    """
+    cursor = RawCursor(held.physical.raw)
+    outcome = session.run({held.name: partial(call, cursor)}, timeout, noted=noted)
+    return outcome.jobs[held.name].result
+
+
+def _renew(session: Session, held: Gatherer, *, at_once: bool) -> None:
+    """Make its session as good as new, or close it.
+
+    Switches: unless `at_once`.
+    """
+    physical = held.physical
+
+    def renew() -> None:
+        make_new(physical.raw)
+        prepare(physical)
+
+    try:
+        if at_once:
+            physical.discard()
+        elif physical.alive:
+            session.run({held.name: renew}, session.grace_s)
+    except DriverError:
+        physical.discard()
+    except BaseException:
+        physical.discard()
+        raise
+
+
+def end(session: Session, held: Gatherer, *, at_once: bool) -> None:
+    """End its transaction, and with it all that was gathered.
+
+    Args:
+        session: Its session.
+        held: The connection.
+        at_once: Without waiting for the server: then it is closed.
+
+    Switches: unless `at_once`.
+    """
+    physical = held.physical
+    if not physical.alive or physical.transaction_status == TRANSACTION_IDLE:
+        return
+    try:
+        if not at_once:
+            execute(session, held, lambda cursor: cursor.execute("ROLLBACK"), session.grace_s)
+    except DriverError:
+        at_once = True
+    finally:
+        if at_once or physical.transaction_status != TRANSACTION_IDLE:
+            physical.discard()

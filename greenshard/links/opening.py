@@ -1,0 +1,149 @@
+"""Open the connections to all shards in parallel, within one deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from greenshard import _green, errors
+from greenshard._driver import DriverError, Dsn, RawConnection
+from greenshard.links.fanout import End, FanOut, Job
+from greenshard.links.identity import identify, refuse_one_database
+from greenshard.links.physical import Physical
+from greenshard.secret import hidden
+
+if TYPE_CHECKING:
+    from greenshard.cluster import Cluster
+    from greenshard.events import Listener
+
+#: How long, in seconds, greenlets may take to start; then they are ended.
+_START_S = 0.05
+
+
+#: How many rows a statement may bring to one server, unless the connection says otherwise.
+GATHER_LIMIT = 1_000_000
+#: How much it may hold of rows on their way, likewise: 1 GiB.
+MAX_HELD_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What to open, and how.
+
+    Attributes:
+        shards: For each name a connection string, or psycopg2's open connection.
+        connect_timeout_s: Seconds for all shards together; None for no limit.
+        timeout_s: Seconds for each call afterwards; None for no limit.
+        on_error: "raise" or "partial".
+        grace_s: Seconds that a server may take to answer a cancel.
+        missing: Why shards are left out (with "partial").
+        cluster: The declaration that the shards are of, if there is one.
+        limits: `allow_scatter`, `allow_gather`, `gather_limit` and `max_held_bytes`.
+        on_event: Who is told of statements.
+        databases: Equal where the same databases are opened as the same roles.
+        allow_same_database: Whether two shards may be one database.
+        left_s: What is left of `connect_timeout_s`, if this is not the first attempt.
+    """
+
+    shards: Mapping[str, Dsn | RawConnection] = field(repr=False)
+    connect_timeout_s: float | None = None
+    timeout_s: float | None = None
+    on_error: str = "raise"
+    grace_s: float = 5.0
+    missing: Mapping[str, BaseException] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    on_event: Listener | None = None
+    databases: Hashable = ()
+    allow_same_database: bool = False
+    left_s: float | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether to see that no two shards are the same database."""
+        return len(self.shards) > 1 and not self.allow_same_database
+
+    @property
+    def identifies(self) -> bool:
+        """Whether to ask each connection what it is, and for its session's bearings."""
+        return self.compares or (self.cluster is not None and len(self.shards) > 1)
+
+    def refuse_one_database(self, physicals: Mapping[str, Physical]) -> None:
+        """Refuse shards that are the same database; see `identity.refuse_one_database`."""
+        if self.compares:
+            by_path, timeout_s = self.cluster is None, self.connect_timeout_s
+            refuse_one_database(physicals, by_path=by_path, timeout_s=timeout_s)
+
+    @property
+    def home_text(self) -> str:
+        """What the home's class is called with: its connection string, with the password."""
+        home = next(shard for name, shard in self.shards.items() if name not in self.missing)
+        return home.text if isinstance(home, Dsn) else hidden(home.dsn)
+
+
+class HomeUnreachable(Exception):
+    """The shard that the logical connection was to live on cannot be opened; others can."""
+
+    def __init__(self, failures: Mapping[str, BaseException]) -> None:
+        super().__init__()
+        self.failures = failures
+
+
+def open_all(
+    physicals: Sequence[Physical], timeout_s: float | None, *, identified: bool = False
+) -> Mapping[str, BaseException]:
+    """Connect each of `physicals`; returns why those failed that did.
+
+    With `identified`, each tells what it is then, which is one round trip more. A connection that
+    is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill from outside all
+    that it opened are closed.
+
+    Switches: yes.
+    """
+    _green.enter_thread()
+    opens = partial(_open, timeout_s=timeout_s, identified=identified)
+    jobs = [Job(physical.shard, partial(opens, physical), physical) for physical in physicals]
+    fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
+    try:
+        fanout.run(timeout_s)
+    except BaseException:
+        close_opened(physicals)
+        raise
+    failures: dict[str, BaseException] = {}
+    for job in jobs:
+        if job.end is End.DONE:
+            continue
+        if job.error is None or job.end is End.LOST:
+            failures[job.shard] = errors.OperationalError(
+                f"timeout expired: no connection to shard {job.shard} within {timeout_s:g} s",
+                code="GS101",
+                shard=job.shard,
+                hint="Is the server up and reachable? connect_timeout sets the time allowed.",
+            )
+        else:
+            failures[job.shard] = job.error
+    close_opened([physical for physical in physicals if physical.shard in failures])
+    return failures
+
+
+def _open(physical: Physical, *, timeout_s: float | None, identified: bool) -> None:
+    physical.open(timeout_s)
+    if identified:
+        identify(physical)
+
+
+def close_opened(physicals: Sequence[Physical]) -> None:
+    """Close `physicals`, but for those that the user opened."""
+    for physical in physicals:
+        if not physical.given:
+            physical.discard()
+
+
+def failed_opening(failures: Mapping[str, BaseException], total: int) -> BaseException:
+    """The error of `greenshard.connect`: it names every shard that failed and says why."""
+    error = errors.from_shards(failures, total, doing=" to open", code="GS101")
+    if isinstance(error, DriverError) and not isinstance(error, errors.Error):
+        return errors.from_driver(error)
+    return error

@@ -1,0 +1,312 @@
+"""One physical connection: how it is opened, and how what runs on it is cancelled."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from greenshard import _green, errors
+from greenshard._driver import (
+    STATUS_READY,
+    Attribute,
+    DriverError,
+    DriverOperationalError,
+    Dsn,
+    RawConnection,
+    RawCursor,
+    Route,
+    Wire,
+)
+from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
+from greenshard.links.rejection import read_failure
+
+if TYPE_CHECKING:
+    from greenshard.links.bearings import Bearings
+    from greenshard.links.identity import Identity
+
+#: The part of the time that servers which do not answer may have together, nearly.
+_SHARE = 0.8
+
+#: Pauses between two cancel requests, in seconds: the first, and the longest.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
+
+closed = Attribute(RawConnection, "closed")
+status = Attribute(RawConnection, "status")
+autocommit = Attribute(RawConnection, "autocommit")
+client_encoding = Attribute(RawConnection, "encoding")
+isolation_level = Attribute(RawConnection, "isolation_level")
+string_types = Attribute(RawConnection, "string_types")
+_readonly = Attribute(RawConnection, "readonly")
+_info = Attribute(RawConnection, "info")
+_deferrable = Attribute(RawConnection, "deferrable")
+
+
+def has_characteristics(raw: RawConnection) -> bool:
+    """Whether something was chosen for the transactions of a connection.
+
+    If not, psycopg2 sends nothing to the server when autocommit changes.
+    """
+    return (
+        isolation_level.read(raw) is not None
+        or _readonly.read(raw) is not None
+        or _deferrable.read(raw) is not None
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Physical:
+    """A connection to the database of one shard.
+
+    Attributes:
+        shard: The shard's name.
+        dsn: What it was opened with.
+        raw: psycopg2's connection.
+        given: Whether the user opened it.
+        worker: The greenlet that its calls run in.
+        beside: For a connection that is not the shard's own but a second one to its database, the
+            shard's name; `shard` is then a name that no shard has.
+        identity: What the server says of itself, if it was asked and does.
+        bearings: The session's, as it told them last; None if they must be asked for.
+        bearings_at: When it was asked, of the monotonic clock.
+        session_user: Who the session was when it was asked first.
+    """
+
+    shard: str
+    dsn: Dsn
+    raw: RawConnection = field(repr=False)  # the program's own show some secrets
+    given: bool = False
+    worker: _green.Worker | None = None
+    beside: str | None = None
+    identity: Identity | None = None
+    bearings: Bearings | None = None
+    bearings_at: float = 0.0
+    session_user: str | None = None
+
+    @classmethod
+    def new(cls, shard: str, dsn: Dsn) -> Physical:
+        """A connection to be opened."""
+        return cls(shard, dsn, Wire.__new__(Wire))
+
+    @classmethod
+    def embodied(cls, shard: str, dsn: Dsn, logical: RawConnection) -> Physical:
+        """A connection to be opened that is the logical connection itself."""
+        return _Embodied(shard, dsn, logical)
+
+    @classmethod
+    def second(cls, name: str, shard: Physical) -> Physical:
+        """Another connection to a shard's database, to be opened."""
+        second = cls.new(name, shard.dsn)
+        second.beside = shard.shard
+        return second
+
+    @classmethod
+    def of_open(cls, shard: str, raw: RawConnection) -> Physical:
+        """A connection that the user opened."""
+        return cls(shard, Dsn.of(raw), raw, given=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open, as far as psycopg2 knows without asking the server."""
+        return bool(closed.read(self.raw) == 0)
+
+    @property
+    def user(self) -> str:
+        """Who has connected."""
+        return str(_info.read(self.raw).user)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether psycopg2 has begun a transaction that has not ended."""
+        return bool(status.read(self.raw) != STATUS_READY)
+
+    @property
+    def transaction_status(self) -> int:
+        """libpq's state of the transaction."""
+        return RawConnection.get_transaction_status(self.raw)
+
+    def open(self, timeout_s: float | None = None) -> None:
+        """Connect; or see that what the user opened still answers.
+
+        Args:
+            timeout_s: Seconds after which the caller gives up. Of several servers, each that does
+                not answer gets its share of it; libpq's own timeout has no effect here.
+
+        Switches: yes.
+        """
+        if self.given:
+            if not self.in_transaction:
+                self.check()
+            return
+        try:
+            self._connect(self.dsn.route(), timeout_s)
+        except HomeSilent:
+            raise
+        except Exception as exc:
+            raise self._failure(exc) from exc
+
+    def _connect(self, route: Route, timeout_s: float | None) -> None:
+        end = time.monotonic() + (timeout_s or 0.0)
+        while timeout_s is not None and route.count > 1:
+            patience = _Patience(self.raw, route, _SHARE * (end - time.monotonic()) / route.count)
+            try:
+                with (
+                    whole_errors(self.raw),
+                    _green.interrupted(patience.judge, patience.share_s / 8),
+                ):
+                    RawConnection.__init__(self.raw, route.text)
+                return
+            except _Silent as silent:
+                route = route.without(silent.number)
+                self._renew(route, end - time.monotonic())
+        with whole_errors(self.raw):
+            RawConnection.__init__(self.raw, route.text)
+
+    def _renew(self, route: Route, left_s: float) -> None:
+        """Give up the connection that psycopg2 cannot open any more, for another one."""
+        self.discard()
+        self.raw = Wire.__new__(Wire)
+
+    def _failure(self, error: Exception) -> DriverError:
+        """Why the connection could not be opened.
+
+        Whatever psycopg2 raises, it is the shard's failure: it may not even be able to read what
+        the server says, which comes in the encoding of the server's machine.
+        """
+        said = last_error(self.raw).decode("utf-8", "backslashreplace")
+        message, sqlstate, stays = read_failure(said or str(error) or type(error).__name__)
+        if "connection to server" not in message:
+            # Green mode's messages do not say to which server.
+            message = f"connection to {self.dsn.server} failed: {message}"
+        if stays:
+            return errors.rejected(message.rstrip("\n"), self.shard, sqlstate)
+        return DriverOperationalError(message)
+
+    def check(self) -> None:
+        """Let the server show that it answers, outside of any transaction.
+
+        Raises:
+            DriverError: It does not.
+
+        Switches: yes. Cost: one round trip.
+        """
+        with self.beginning_nothing():
+            RawCursor(self.raw).execute("SELECT 1")
+
+    @contextmanager
+    def beginning_nothing(self) -> Iterator[None]:
+        """Let what is sent meanwhile begin no transaction, if there is none."""
+        raw = self.raw
+        before = autocommit.read(raw)
+        if before or self.in_transaction:
+            yield
+            return
+        autocommit.write(raw, True)
+        try:
+            yield
+        finally:
+            if self.alive:
+                autocommit.write(raw, before)
+
+    def roll_back(self) -> None:
+        """Roll back. Switches: yes."""
+        RawConnection.rollback(self.raw)
+
+    def discard(self) -> None:
+        """Close the connection at once, whatever the server is doing for it."""
+        self.worker = None
+        with suppress(DriverError):
+            RawConnection.close(self.raw)
+
+    def cancel_while(self, running: Callable[[], bool]) -> None:
+        """Cancel what the server runs for this connection, until `running` says it ended.
+
+        A request that reaches the server between BEGIN and the statement is ignored there, so it
+        is repeated. When this returns every request has been delivered, so that none can hit the
+        next statement.
+
+        Switches: yes.
+        Source: ``PostgresMain`` in postgres.c drops a cancel that arrives while it waits for a
+        command.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while running():
+            request_cancel(self.raw)
+            _green.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class HomeSilent(Exception):
+    """The logical connection's own came to a server that does not answer; others are left.
+
+    Attributes:
+        dsn: How to connect to those.
+        left_s: Seconds that are left for it.
+    """
+
+    def __init__(self, dsn: Dsn, left_s: float) -> None:
+        super().__init__()
+        self.dsn, self.left_s = dsn, left_s
+
+
+class _Silent(Exception):
+    """A server of several does not answer."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Patience:
+    """Watches connecting to one of several servers."""
+
+    def __init__(self, raw: RawConnection, route: Route, share_s: float) -> None:
+        self.share_s = max(share_s, 0.01)
+        self._raw, self._route = raw, route
+        self._number: int | None = None
+        self._since = 0.0
+
+    def judge(self) -> _Silent | None:
+        """Whether the server that is tried has had its share of the time."""
+        now, number = time.monotonic(), self._route.where(*server_tried(self._raw))
+        if number != self._number:
+            self._number, self._since = number, now
+        elif number is not None and now - self._since >= self.share_s:
+            return _Silent(number)
+        return None
+
+
+class _Embodied(Physical):
+    """A connection that is the logical connection itself.
+
+    The reference is weak: a cycle would keep connections open until the garbage collector runs.
+    """
+
+    __slots__ = ("_reference",)
+
+    @property
+    def raw(self) -> Any:
+        """psycopg2's connection; None while it is being finalized."""
+        return self._reference()
+
+    @raw.setter
+    def raw(self, raw: RawConnection) -> None:
+        self._reference = weakref.ref(raw)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open, as far as psycopg2 knows without asking the server."""
+        raw = self._reference()
+        return raw is not None and closed.read(raw) == 0
+
+    def discard(self) -> None:
+        """Close the connection at once, whatever the server is doing for it."""
+        if self._reference() is not None:
+            super().discard()
+
+    def _renew(self, route: Route, left_s: float) -> None:
+        """The object is the connection: whoever made it must make another one."""
+        raise HomeSilent(Dsn(route.text), max(left_s, 0.01)) from None

@@ -1,0 +1,423 @@
+"""The physical connections of one logical connection, used by one greenlet at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from greenshard import _green, errors
+from greenshard._driver import (
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
+    DriverError,
+    DriverOperationalError,
+)
+from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
+from greenshard.links.fanout import End, FanOut, Job
+from greenshard.links.physical import Physical, autocommit
+
+if TYPE_CHECKING:
+    from greenshard.executor.answers.portals import Portal
+
+#: How often, in seconds, a thread looks whether it is its turn.
+_TURN_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the shards answered.
+
+    Attributes:
+        jobs: The finished call of each shard that answered, in shard order.
+        failures: The error of each other shard; empty unless failures are tolerated.
+    """
+
+    jobs: Mapping[str, Job]
+    failures: Mapping[str, BaseException]
+
+
+class Loan(Protocol):
+    """A connection that is lent; given back, too, when it is dropped."""
+
+    @property
+    def physical(self) -> Physical:
+        """The connection."""
+
+    def give_back(self) -> None:
+        """End the loan. Switches: if the connection is closed."""
+
+
+class Source(Protocol):
+    """Where a session gets its connections from, if it does not have them from the beginning."""
+
+    def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
+        """Let the session have connections to some shards, or `Session.missing` say why not.
+
+        Switches: if one must be opened, or looked after.
+        """
+
+    def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
+        """A second connection to a shard's database, for a statement that gathers there.
+
+        Args:
+            shard: The shard.
+            timeout: How long to wait for it.
+            has_one: Whether the session has such a connection already: then it does not wait, for
+                sessions that wait for one another would wait for ever.
+
+        Raises:
+            errors.Error: There is none.
+
+        Switches: if it must be waited for, opened or looked after.
+        """
+
+    def began(self, jobs: Sequence[Job]) -> None:
+        """Calls are about to be sent."""
+
+    def ended(self, jobs: Sequence[Job]) -> None:
+        """They have ended."""
+
+
+class _Turn:
+    """Makes greenlets of one thread refuse each other, and threads wait; see `Session.taken`."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session._take()
+
+    def __exit__(self, *exc: object) -> None:
+        self._session._give_back()
+
+
+class Session:
+    """Physical connections by shard name, in shard order.
+
+    Every entry point takes the session for its caller: a second greenlet that called psycopg2 on a
+    connection that waits in another greenlet would block the whole process on a mutex.
+
+    Args:
+        physicals: One for each shard that could be opened.
+        missing: Why the others could not be opened.
+        grace_s: How long a server may take to answer a cancel before its connection is closed.
+
+    Attributes:
+        source: Where connections come from when they are first needed; None if they are all there.
+    """
+
+    def __init__(
+        self,
+        physicals: Sequence[Physical],
+        missing: Mapping[str, BaseException],
+        shards: Sequence[str],
+        grace_s: float,
+    ) -> None:
+        self.shards = tuple(shards)
+        self.physicals = {physical.shard: physical for physical in physicals}
+        self.missing = dict(missing)
+        #: Connections beside those of the shards, by names that no shard has.
+        self.beside: dict[str, Physical] = {}
+        #: The answers of named cursors that are neither closed nor over.
+        self.portals: list[Portal] = []
+        #: The names of other named cursors of the transaction; there may be none of the name now.
+        self.streamed: set[str] = set()
+        #: Whether the transaction may have a savepoint.
+        self.savepoints = False
+        self.grace_s = grace_s
+        self.closed = False
+        self.source: Source | None = None
+        self.type_names: dict[tuple[str, int], str] = {}
+        self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
+        self._buried: set[str] = set()
+        self._pid = os.getpid()
+        self._busy = _green.NativeLock()
+        self._queue: deque[object] = deque()
+        self._thread: int | None = None
+        self._current: FanOut | None = None
+
+    @property
+    def alive(self) -> list[Physical]:
+        return [physical for physical in self.physicals.values() if physical.alive]
+
+    @property
+    def every(self) -> list[Physical]:
+        """The connections to all shards, and those beside them."""
+        return [*self.physicals.values(), *self.beside.values()]
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the shards that cannot be used any more."""
+        alive = {physical.shard for physical in self.alive}
+        opened = self.shards if self.source is None else self.physicals
+        return [name for name in self.shards if name in opened and name not in alive]
+
+    @property
+    def failed(self) -> str | None:
+        """A shard on which the transaction has failed: nothing but its end can be run."""
+        for name, physical in self.physicals.items():
+            if physical.transaction_status == TRANSACTION_FAILED:
+                return name
+        return None
+
+    @property
+    def running(self) -> bool:
+        """Whether something runs on the servers."""
+        return self._current is not None
+
+    def inside(self) -> bool:
+        """Whether the caller is a greenlet of the session's own: psycopg2, calling back."""
+        return self._current is not None and self._current.holds(_green.current())
+
+    def physical(self, shard: str) -> Physical:
+        """The connection to a shard.
+
+        Raises:
+            errors.Error: It is gone, or could not be opened.
+        """
+        physical = self.physicals.get(shard)
+        if physical is None or not physical.alive:
+            raise errors.from_shards({shard: self._gone(shard)}, len(self.shards))
+        return physical
+
+    def connection(self, name: str) -> Physical:
+        """The connection to a shard, or one beside those, by its name."""
+        return self.physicals.get(name) or self.beside[name]
+
+    def reach(self, shards: Iterable[str], timeout: Timeout) -> None:
+        """Open the connections to some shards that are to be opened when first needed.
+
+        What cannot be opened is missing, as it is when the others are open from the beginning.
+
+        Switches: if one must be opened.
+        """
+        if self.source is not None:
+            self.source.reach(self, shards, timeout)
+
+    def check_process(self) -> None:
+        """Refuse a connection that came here through a fork.
+
+        Raises:
+            errors.InterfaceError: It belongs to the parent process; its sockets are not touched.
+        """
+        if os.getpid() != self._pid:
+            raise errors.InterfaceError(
+                f"the connection was opened in process {self._pid} and cannot be used in this one",
+                code="GS303",
+                hint="Connect after the fork; with gunicorn --preload, in post_fork or on the "
+                "first request.",
+            )
+
+    def check(self) -> None:
+        """Refuse a connection that is closed or belongs to another process."""
+        self.check_process()
+        if self.closed:
+            raise errors.InterfaceError("connection already closed")
+
+    def check_alive(self) -> None:
+        """Refuse if there is no shard left to talk to."""
+        if not self.alive:
+            gone = {name: self._gone(name) for name in self.broken or self.shards}
+            raise errors.from_shards(gone, len(self.shards))
+
+    def bury(self) -> list[str]:
+        """The shards whose connections broke in the transaction that ends now."""
+        broken = [p for p in self.physicals.values() if not p.alive and p.shard not in self._buried]
+        self._buried.update(physical.shard for physical in broken)
+        return [physical.shard for physical in broken if physical.in_transaction]
+
+    def taken(self) -> _Turn:
+        """Hold the session for several calls. Another thread waits for its turn, as in psycopg2.
+
+        Raises:
+            errors.ProgrammingError: Another greenlet of this thread is using it.
+
+        Switches: while another thread holds it.
+        """
+        return _Turn(self)
+
+    def _take(self) -> None:
+        self.check_process()
+        _green.enter_thread()
+        if self._queue or not self._busy.acquire(False):
+            self._wait_turn()
+        self._thread = _green.thread_id()
+
+    def _give_back(self) -> None:
+        self._thread = None
+        self._busy.release()
+
+    def _wait_turn(self) -> None:
+        """Wait until the session is free, first come, first served."""
+        if self._thread == _green.thread_id():
+            raise errors.ProgrammingError(
+                "the connection is busy in another greenlet",
+                code="GS302",
+                hint="Give each greenlet a connection of its own, or let the first call end.",
+            )
+        turn = object()
+        self._queue.append(turn)
+        try:
+            while self._queue[0] is not turn or not self._busy.acquire(False):
+                _green.sleep(_TURN_S)
+        finally:
+            self._queue.remove(turn)
+
+    def run(
+        self,
+        calls: Mapping[str, Callable[[], object]],
+        timeout: Timeout,
+        *,
+        tolerant: bool = False,
+        cancellable: bool = True,
+        writes: bool = False,
+        noted: list[Job] | None = None,
+    ) -> Outcome:
+        """Run one call on each shard named, in parallel; the caller has `taken` the session.
+
+        Args:
+            calls: For each shard what to run.
+            timeout: Seconds for all of them; None for no limit.
+            tolerant: Whether it is enough that one shard answers.
+            cancellable: See `FanOut`.
+            writes: Whether an error shall tell where the call is committed already.
+            noted: Where to note the calls, whatever becomes of them.
+
+        Raises:
+            errors.Error: A shard failed (of its own class), or several, or time is up.
+            BaseException: A ``gevent.Timeout`` or a kill from outside.
+
+        Switches: yes.
+        """
+        jobs: list[Job] = []
+        failures: dict[str, BaseException] = {}
+        for name, call in calls.items():
+            physical = self.physicals.get(name) or self.beside.get(name)
+            if physical is not None and physical.alive:
+                jobs.append(Job(name, call, physical))
+            else:
+                failures[name] = self._gone(name)
+        if failures and not tolerant:
+            raise errors.from_shards(failures, len(self.shards))
+        if noted is not None:
+            noted += jobs
+        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
+        if not jobs:
+            _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
+        else:
+            self._watch(fanout, timeout)
+        done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
+        if failures and not (tolerant and done):
+            error = self._raised(failures)
+            if writes and isinstance(error, errors.Error):
+                self._tell_fate(error, jobs)
+            raise error
+        return Outcome(done, failures)
+
+    def _watch(self, fanout: FanOut, timeout: Timeout) -> None:
+        self._current = fanout
+        if self.source is not None:
+            self.source.began(fanout.jobs)
+        try:
+            fanout.run(seconds_left(timeout))
+        finally:
+            self._current = None
+            if self.source is not None:
+                self.source.ended(fanout.jobs)
+
+    def _ends(
+        self,
+        jobs: Sequence[Job],
+        failures: dict[str, BaseException],
+        timeout_s: float | None,
+        tolerant: bool,
+    ) -> dict[str, Job]:
+        """The jobs that are done; why the others are not goes to `failures`."""
+        done: dict[str, Job] = {}
+        late = []
+        for job in jobs:
+            if job.end is End.DONE:
+                done[job.shard] = job
+            elif job.end is End.FAILED and job.error is not None:
+                failures[job.shard] = _failure(job, job.error)
+            else:
+                late.append(job)
+        if late and (tolerant or not failures):
+            failures.update(dict.fromkeys((job.shard for job in late), _timeout(late, timeout_s)))
+        return done
+
+    def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
+        """Tell with the error of a write in autocommit mode where it is committed nevertheless."""
+        committed, doubtful = [], []
+        for job in jobs:
+            physical = self.physicals.get(job.shard)
+            if physical is None:  # it is beside those of the shards
+                continue
+            if job.end is End.DONE and physical.transaction_status == TRANSACTION_IDLE:
+                committed.append(job.shard)
+            elif len(self.shards) > 1 and not physical.alive and autocommit.read(physical.raw):
+                doubtful.append(job.shard)
+        if committed or doubtful:
+            errors.note_committed(error, committed, doubtful)
+
+    def _raised(self, failures: Mapping[str, BaseException]) -> BaseException:
+        first = next(iter(failures.values()))
+        if isinstance(first, errors.QueryTimeout) and set(failures.values()) == {first}:
+            return first
+        return errors.from_shards(failures, len(self.shards))
+
+    def _gone(self, name: str) -> BaseException:
+        """Why a shard cannot be used."""
+        if name in self.missing:
+            return self.missing[name]
+        return errors.InterfaceError(
+            f"connection already closed: the connection to shard {name} is gone",
+            code="GS203",
+            shard=name,
+            hint="Connect again; what was not committed on it is rolled back.",
+        )
+
+    def cancel(self) -> None:
+        """Cancel the statement that runs now, if one does; callable while the session is taken.
+
+        Switches: yes, until the statement has ended.
+        """
+        self.check()
+        fanout = self._current
+        if fanout is not None:
+            fanout.cancel()
+
+
+def _failure(job: Job, error: BaseException) -> BaseException:
+    """Why a call failed. What breaks a connection is the shard's failure, whatever its class.
+
+    psycopg2 cannot read the last words of a server that speaks in another encoding.
+    """
+    lost = job.physical is not None and not job.physical.alive
+    if not lost or isinstance(error, DriverError) or not isinstance(error, Exception):
+        return error
+    said = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
+    told = DriverOperationalError(said.decode("utf-8", "backslashreplace"))
+    told.__cause__ = error
+    return told
+
+
+def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeout:
+    names = ", ".join(job.shard for job in late)
+    lost = [job.shard for job in late if job.end is End.LOST]
+    fate = "the queries were cancelled"
+    if lost:
+        fate = f"the connection to {', '.join(lost)} was closed: no answer to the cancel either"
+    return errors.QueryTimeout(
+        f"no answer from {names} within {timeout_s:g} s; {fate}"
+        if timeout_s is not None
+        else f"no answer from {names}; {fate}",
+        code="GS301",
+        shard=late[0].shard if len(late) == 1 else None,
+        hint="Raise the timeout, or look at what the server is doing (pg_stat_activity).",
+    )

@@ -1,0 +1,1 @@
+"""What is true of a bound query, whatever strategy will run it."""

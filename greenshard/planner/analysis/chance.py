@@ -1,0 +1,195 @@
+"""Goal: find what each server may choose for itself, though all hold the same rows.
+
+    SELECT * FROM orders
+    WHERE o_custkey = (SELECT c_custkey FROM customer WHERE c_name = 'a' LIMIT 1)
+
+Of two customers with that name, one shard may take the first and another one the second, for the
+rows of a table lie in another order there. So may random() be another number on each shard, where
+one PostgreSQL would have called it once for all rows. And a reference table must not be written by
+such a choice: its rows would no longer be the same everywhere.
+
+LIMIT, DISTINCT ON and window functions leave no choice if the rows are sorted by the primary keys
+of all tables, or if these are compared with values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard.planner.analysis.select import (
+    grouping_columns,
+    is_grouped,
+    order_of_window,
+    sort_expression,
+)
+from greenshard.planner.binding.query import Item, Join, Query, Table, expressions, nested, queries
+from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
+from greenshard.planner.calls import Functions, name_of
+from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.tree import location_of, names_of, walk_level
+
+#: Window functions that give peers different values.
+_BY_PLACE = frozenset(
+    {"row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"}
+)
+#: Aggregates that are the same in whatever order the rows come.
+_UNORDERED = frozenset(
+    {
+        "avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "corr", "count", "every",
+        "max", "min", "percentile_cont", "percentile_disc", "range_agg", "range_intersect_agg",
+        "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that each server may choose for itself.
+
+    Attributes:
+        what: What chooses, as the subject of a sentence.
+        offset: Where, in bytes; None if it is not known.
+    """
+
+    what: str
+    offset: int | None
+
+
+def first_choice(query: Query, functions: Functions, *, exists: bool = False) -> Choice | None:
+    """The first choice in a query.
+
+    Args:
+        exists: Whether it only counts if the query has rows.
+    """
+    return next(choices(query, functions, exists=exists), None)
+
+
+def choices(query: Query, functions: Functions, *, exists: bool = False) -> Iterator[Choice]:
+    """What a query, and those within it, may choose."""
+    for one in queries(query):
+        yield from _of_calls(one, functions)
+        if one is not query or not exists:
+            yield from _of_rows(one, functions)
+        for item in nested(one.items):
+            if isinstance(item, Table) and item.sampled:
+                yield Choice("TABLESAMPLE", item.node.location)
+
+
+def _of_rows(query: Query, functions: Functions) -> Iterator[Choice]:
+    """LIMIT and DISTINCT ON."""
+    node = query.node
+    limits = [
+        getattr(node, name)
+        for name in ("limit_count", "limit_offset")
+        if node.HasField(name) and not _is_all(getattr(node, name))
+    ]
+    if not limits and not (node.distinct_clause and node.distinct_clause[0].WhichOneof("node")):
+        return
+    keys = [sort_expression(item.sort_by.node, node) for item in node.sort_clause]
+    if not _is_total(query, keys, functions):
+        what = "LIMIT" if limits else "DISTINCT ON"
+        at = location_of(limits[0] if limits else node.distinct_clause[0])
+        yield Choice(f"{what} without an order of all rows", at)
+
+
+def _is_all(limit: Message) -> bool:
+    return bool(limit.HasField("a_const") and limit.a_const.isnull)
+
+
+def _of_calls(query: Query, functions: Functions) -> Iterator[Choice]:
+    for root, _ in expressions(query):
+        for message in walk_level(root):
+            if type_name(message) == "FuncCall":
+                yield from _of_call(message, query, functions)
+            elif type_name(message) in ("JsonArrayAgg", "JsonObjectAgg"):
+                yield Choice("an aggregate that keeps the order of its rows", None)
+
+
+def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
+    name = name_of(call)
+    if functions.is_volatile(call):
+        yield Choice(f"{name}()", call.location)
+    elif call.HasField("over"):
+        keys = order_of_window(call, query.node)
+        by_place = name in _BY_PLACE or not functions.is_own(call)
+        if by_place and not _is_total(query, keys, functions):
+            yield Choice(f"{name}() without an order of all rows", call.location)
+    elif functions.is_aggregate(call) and not call.agg_order:
+        if name in _UNORDERED and functions.is_own(call):
+            return
+        yield Choice(f"{name}() without ORDER BY", call.location)
+
+
+def _is_total(query: Query, keys: Iterable[Message], functions: Functions) -> bool:
+    """Whether rows that are equal in some expressions are one row."""
+    if query.branches:
+        return False
+    level = query.level
+    fixed = {column.id for node in keys if (column := level.resolve(node)) is not None}
+    fixed |= {column.id for column in _compared_with_values(query)}
+    if is_grouped(query.node, functions):
+        groups = grouping_columns(query.node, level)
+        return all(column is not None and column.id in fixed for column in groups)
+    return all(_is_fixed(item, fixed) for item in nested(query.items))
+
+
+def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
+    if isinstance(item, Join):
+        return True
+    if not isinstance(item, Table):
+        return False
+    names = item.relation.primary_key
+    own = {column.column.name: column.id for column in item.columns or () if column.column}
+    return bool(names) and all(own[name] in fixed for name in names)
+
+
+def matches_once(query: Query) -> bool:
+    """Whether each row of the first table in FROM is joined with one row of each other at most."""
+    first, *others = query.items
+    known = {column.id for column in first.columns or ()}
+    left = [item for item in others if isinstance(item, Table)]
+    if len(left) < len(others):
+        return False
+    while left:
+        found = next((table for table in left if _is_found(table, query, known)), None)
+        if found is None:
+            return False
+        left.remove(found)
+        known |= {column.id for column in found.columns or ()}
+    return True
+
+
+def _is_found(table: Table, query: Query, known: set[ColumnId]) -> bool:
+    """Whether WHERE compares the primary key of a table with what is known."""
+    fixed = set()
+    for condition in query.where:
+        sides = condition.equated
+        for one, other in (sides, sides[::-1]) if sides is not None else ():
+            column = condition.level.resolve(one)
+            if column is not None and _names_only(other, condition.level, known):
+                fixed.add(column.id)
+    return _is_fixed(table, fixed)
+
+
+def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:
+    """Whether an expression is the same for all rows in which some columns are."""
+    for message in walk(node):
+        if type_name(message) in ("FuncCall", "SubLink"):
+            return False
+        if type_name(message) == "ColumnRef":
+            column = level.named(names_of(message.fields))
+            if column is None or (level.owns(column) and column.id not in known):
+                return False
+    return True
+
+
+def _compared_with_values(query: Query) -> Iterator[BoundColumn]:
+    """The columns that WHERE says are equal to something that is the same for all rows."""
+    for condition in query.where:
+        sides = condition.equated
+        for one, other in (sides, sides[::-1]) if sides is not None else ():
+            column = condition.level.resolve(one)
+            if column is not None and _names_only(other, condition.level, set()):
+                yield column

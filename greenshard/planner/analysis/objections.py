@@ -1,0 +1,101 @@
+"""What no strategy over several shards gets round: what a shard answers for itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from greenshard.planner.calls import (
+    Functions,
+    is_harmless,
+    is_place_bound,
+    measures_tables,
+    name_of,
+)
+from greenshard.planner.problem import Problem
+from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.tree import location_of
+
+_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy"})
+_ON_ONE = "Run it on one shard with conn.on('...')."
+_IMMUTABLE = (
+    "If it does not, declare it IMMUTABLE on the servers; or run the statement on one shard with "
+    "conn.on('...')."
+)
+
+
+def objections(
+    roots: Iterable[Message], functions: Functions, *, sharded: bool
+) -> Iterator[Problem]:
+    """What stands in a statement that cannot be answered by shards.
+
+    Args:
+        roots: The statement's tree, and those of the views in it.
+        sharded: Whether it reads or writes a sharded table.
+    """
+    for root in roots:
+        for message in walk(root):
+            kind = type_name(message)
+            if kind == "FuncCall":
+                yield from _of_call(message, functions, sharded)
+            elif kind in _WITH_OPERATORS and (name := functions.reading_operator(message)):
+                yield Problem(
+                    f"the function of operator {name} may read tables, of which each shard has a "
+                    "part only",
+                    location_of(message),
+                    "GS410",
+                    _IMMUTABLE,
+                )
+            elif kind == "JsonArrayQueryConstructor":
+                # The only query in an expression that is no `SubLink`, as all others are planned.
+                yield Problem(
+                    "JSON_ARRAY() of a query over several shards",
+                    location_of(message),
+                    "GS410",
+                    "Write to_json(ARRAY(SELECT ...)).",
+                )
+
+
+def scattered_objection(roots: Iterable[Message]) -> Problem | None:
+    """What would have another value on each shard, in a statement over several."""
+    for root in roots:
+        for message in walk(root):
+            if type_name(message) == "FuncCall" and is_place_bound(name_of(message)):
+                name = name_of(message)
+                return Problem(
+                    f"{name}() has another answer on each shard", message.location, "GS410", _ON_ONE
+                )
+            if type_name(message) == "ColumnRef" and _names_system_column(message):
+                return Problem(
+                    "a system column has values of its own on each shard",
+                    message.location,
+                    "GS410",
+                    _ON_ONE,
+                )
+    return None
+
+
+def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem]:
+    name = name_of(call)
+    if functions.may_read_tables(call):
+        yield Problem(
+            f"function {name}() may read tables, of which each shard has a part only",
+            call.location,
+            "GS410",
+            _IMMUTABLE,
+        )
+    elif measures_tables(call):
+        yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)
+    elif sharded and functions.is_volatile(call) and not is_harmless(call) and functions.of(call):
+        yield Problem(
+            f"{name}() changes something on one server, and the statement may run on several",
+            call.location,
+            "GS410",
+            "Call it in a statement of its own, which runs on the first shard.",
+        )
+
+
+def _names_system_column(message: Any) -> bool:
+    last = message.fields[-1]
+    return last.HasField("string") and last.string.sval in _SYSTEM_COLUMNS

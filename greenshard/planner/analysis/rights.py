@@ -1,0 +1,116 @@
+"""Goal: say what is read as the user that PostgreSQL would read as somebody else.
+
+    SELECT * FROM per_customer          -- SELECT o_custkey, count(*) FROM orders GROUP BY 1
+
+1. PostgreSQL asks whether the user may read `per_customer`, and whether its owner may read
+   `orders`, of which it counts the rows that the owner may see.
+2. With the view's query in the place of its name, both are asked of the user.
+
+That is right only if it makes no difference; the executor asks the server when the statement runs,
+for rights are the session's. A policy that would need rows of other shards is found here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from greenshard.planner.analysis.locality import Locality
+from greenshard.planner.analysis.needed_columns import Mentions
+from greenshard.planner.analysis.shape import Crosses
+from greenshard.planner.analysis.whole_views import Name, name_of, views_in
+from greenshard.planner.binding.qualifying import qualify
+from greenshard.planner.binding.query import Derived, Item, Query, Table, nested, queries
+from greenshard.planner.calls import Functions
+from greenshard.planner.catalog import Policy, Relation
+from greenshard.planner.plan import Filtering, Reading
+from greenshard.sql.nodes import quoted
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import ParserError
+
+_READING = frozenset("r*")
+
+
+def readings(query: Query, mentions: Mentions, put: Callable[[Derived], bool]) -> Iterator[Reading]:
+    """What views read whose queries are put in the place of their names.
+
+    Args:
+        query: A statement.
+        mentions: The names in it.
+        put: Whether that is done with a view.
+    """
+    made = {
+        (reading.relation, reading.view): reading
+        for view in views_in(query)
+        if put(view)
+        for item in _items(view.query)
+        for reading in _of_item(item, name_of(view), mentions, put)
+    }
+    yield from made.values()
+
+
+def _of_item(
+    item: Item, view: Name, mentions: Mentions, put: Callable[[Derived], bool]
+) -> Iterator[Reading]:
+    if isinstance(item, Table) and not item.system:
+        columns = mentions.of(item)
+        yield _reading(
+            item.relation, [c.name for c in item.relation.columns if c.name in columns], view
+        )
+    elif isinstance(item, Derived) and item.relation is not None and not put(item):
+        yield _reading(item.relation, [column.name for column in item.relation.columns], view)
+
+
+def _reading(relation: Relation, columns: Iterable[str], view: Name | None) -> Reading:
+    return Reading((relation.schema, relation.name), tuple(columns), view)
+
+
+def _items(query: Query) -> Iterator[Item]:
+    """What a query names in FROM at any depth, but not within views."""
+    for one in queries(query, into_views=False):
+        yield from nested(one.items)
+
+
+def filterings(
+    query: Query, functions: Functions, bind: Callable[[object], Query], *, reads: bool
+) -> Iterator[Filtering]:
+    """The policies on what a statement names that read rows of other shards.
+
+    Args:
+        query: The statement.
+        functions: What is known of those.
+        bind: Resolves the names of a tree.
+        reads: Whether it only reads.
+    """
+    for view in (None, *views_in(query)):
+        for item in _items(query if view is None else view.query):
+            if not isinstance(item, Table):
+                continue
+            reading = _reading(item.relation, (), None if view is None else name_of(view))
+            for policy in item.relation.security.policies:
+                if not reads or policy.command in _READING:
+                    reason = _crossing(item.relation, policy, functions, bind)
+                    if reason is not None:
+                        yield Filtering(reading, policy.name, reason)
+
+
+def _crossing(
+    relation: Relation,
+    policy: Policy,
+    functions: Functions,
+    bind: Callable[[object], Query],
+) -> str | None:
+    """Why a shard cannot apply a policy alone; None if it can."""
+    if not policy.conditions:
+        return "its condition cannot be read, because a table in it is locked"
+    condition = " AND ".join(f"({each})" for each in policy.conditions)
+    where = f"{quoted(relation.schema)}.{quoted(relation.name)}"
+    try:
+        select = parse_select(f"SELECT FROM {where} WHERE {condition}")
+        qualify(select, functions)
+        query = bind(select)
+        Locality(functions).analyse(query)
+    except ParserError:
+        return "its condition cannot be read"
+    except Crosses as crosses:
+        return crosses.reason
+    return None

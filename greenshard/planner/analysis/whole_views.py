@@ -1,0 +1,109 @@
+"""Goal: find the views whose own rows can be gathered.
+
+    SELECT count(DISTINCT price) FROM big_orders WHERE o_custkey > 3
+
+1. Each row of `big_orders` comes about on one shard, or all of them on each: `locality`.
+2. So what is gathered is `SELECT price FROM public.big_orders WHERE o_custkey > 3`. The shards then
+   look after the rights of the view's owner, its security barrier, and row-level security.
+
+Not so if the rows of a view need several shards at once: its query stands in the place of its name,
+see `rights`. Nor if it calls something volatile and is named twice: each time other values are
+meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard.cluster import Placement
+from greenshard.planner.analysis.locality import Locality
+from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.analysis.shape import Crosses, Shape, Where
+from greenshard.planner.binding.query import Derived, Query, nested, queries
+from greenshard.planner.calls import Functions, calls
+from greenshard.planner.plan import Pin
+from greenshard.sql.placeholders import Translation
+
+Name = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeView:
+    """A view that can be read like a table.
+
+    Attributes:
+        sharded: Whether each row comes about on one shard; if not, all of them do on each.
+        key: The place of a column that decides the shard; None if there is none.
+        placement: How.
+        pins: The shards that the view's own conditions name; None: any.
+    """
+
+    sharded: bool
+    key: int | None = None
+    placement: Placement | None = None
+    pins: tuple[Pin, ...] | None = None
+
+
+WholeViews = Mapping[Name, WholeView]
+
+
+def name_of(view: Derived) -> Name:
+    """Schema and name of a view."""
+    assert view.relation is not None  # noqa: S101  # a view's
+    return view.relation.schema, view.relation.name
+
+
+def views_in(query: Query) -> Iterator[Derived]:
+    """The views that a query names, and those that they name."""
+    for one in queries(query):
+        for item in nested(one.items):
+            if isinstance(item, Derived) and item.view is not None:
+                yield item
+
+
+def definitions(view: Derived) -> Iterator[Any]:
+    """The tree of a view's query, and those of the views that it names."""
+    yield view.definition
+    for inner in views_in(view.query):
+        yield inner.definition
+
+
+def whole_views(query: Query, functions: Functions, translation: Translation) -> WholeViews:
+    """The views at any depth that can be read like tables."""
+    found = list(views_in(query))
+    times = Counter(map(name_of, found))
+    made: dict[Name, WholeView] = {}
+    for view in found:
+        name = name_of(view)
+        if name in made or (times[name] > 1 and _is_volatile(view, functions)):
+            continue
+        whole = _whole(view.query, functions, translation)
+        if whole is not None:
+            made[name] = whole
+    return made
+
+
+def _is_volatile(view: Derived, functions: Functions) -> bool:
+    return any(functions.is_volatile(call) for root in definitions(view) for call in calls(root))
+
+
+def _whole(query: Query, functions: Functions, translation: Translation) -> WholeView | None:
+    try:
+        shape = Locality(functions).shape(query)
+    except Crosses:
+        return None
+    if shape.where is not Where.SPLIT:
+        return WholeView(sharded=False)
+    restrictions = Restrictions(functions, translation)
+    restrictions.visit(query)
+    pins = [each.pin for each in restrictions.found if each.table.sharded]
+    known = None if None in pins else tuple(pin for pin in pins if pin is not None)
+    return WholeView(True, _key(query, shape), shape.placement, known)
+
+
+def _key(query: Query, shape: Shape) -> int | None:
+    outputs = query.outputs or ()
+    return next((at for at, column in enumerate(outputs) if column.id in shape.keys), None)

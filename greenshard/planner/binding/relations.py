@@ -1,0 +1,160 @@
+"""Goal: say what the name of a relation means, and where its rows are.
+
+    SELECT * FROM orders o, sales.orders, pg_class
+
+1. `orders` is found along the search path, `sales.orders` in its schema.
+2. The cluster says that they are sharded, by which column, and how its values are placed.
+3. `pg_class` belongs to PostgreSQL: each shard has its own.
+
+A table that there is not, or that the cluster does not declare, is a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from greenshard.cluster import Cluster, Sharded
+from greenshard.planner.analysis.whole_views import WholeView
+from greenshard.planner.binding.query import Table
+from greenshard.planner.binding.scope import BoundColumn, Columns, Source
+from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.code import SYSTEM_SCHEMAS
+from greenshard.planner.problem import Problem
+
+
+class Relations:
+    """The relations that a statement can name.
+
+    Args:
+        cluster: What is declared.
+        catalog: What is there.
+        path: ``current_schemas(true)``.
+        numbers: Numbers for sources of columns, each once.
+    """
+
+    def __init__(
+        self, cluster: Cluster, catalog: Catalog, path: Sequence[str], numbers: Iterator[int]
+    ) -> None:
+        self._cluster = cluster
+        self._catalog = catalog
+        self._path = path
+        self._numbers = numbers
+        self.problems: list[Problem] = []
+
+    def find(self, node: Any) -> Relation | None:
+        """What a `RangeVar` names; None, and a problem, if there is no such relation."""
+        relation = self._catalog.relation(node.schemaname or None, node.relname, self._path)
+        if relation is None:
+            self._note_unknown(node)
+        return relation
+
+    def table(self, node: Any, relation: Relation, alias: str) -> Table:
+        """A relation that is no view, as an item of FROM."""
+        table = self._item(node, relation, alias)
+        table.only = not node.inh
+        if not table.system:
+            self._place(table)
+        return table
+
+    def whole_view(self, node: Any, relation: Relation, alias: str, whole: WholeView) -> Table:
+        """A view that is read like a table; ONLY means nothing to a view."""
+        table = self._item(node, relation, alias)
+        table.sharded, table.placement, table.pins = whole.sharded, whole.placement, whole.pins
+        if whole.key is not None and table.columns is not None:
+            table.key = table.columns[whole.key]
+        return table
+
+    def _item(self, node: Any, relation: Relation, alias: str) -> Table:
+        system = relation.schema in SYSTEM_SCHEMAS
+        number = next(self._numbers)
+        plain = tuple(
+            BoundColumn(column.name, (number, at), column)
+            for at, column in enumerate(relation.columns)
+        )
+        columns = None if system else renamed(plain, node.alias.colnames)
+        schema = None if node.alias.aliasname else relation.schema
+        return Table((Source(alias, columns, schema),), columns, node, relation, system=system)
+
+    def _place(self, table: Table) -> None:
+        """Note how the rows of a table are placed."""
+        relation = table.relation
+        declared = self._cluster.table(relation.schema, relation.name)
+        if declared is None:
+            self._note_undeclared(table.node, relation)
+        if not isinstance(declared, Sharded):
+            return
+        table.sharded = True
+        table.placement = self._cluster.placement_of(declared)
+        places = [column.name for column in relation.columns]
+        if declared.column in places and table.columns is not None:
+            table.key = table.columns[places.index(declared.column)]
+        else:
+            self._note_missing_key(table.node, relation, declared.column)
+
+    # Problems -------------------------------------------------------------------------------
+
+    def _note_unknown(self, node: Any) -> None:
+        name = f"{node.schemaname}.{node.relname}" if node.schemaname else node.relname
+        self.problems.append(
+            Problem(
+                f'relation "{name}" does not exist',
+                node.location,
+                "GS408",
+                "A table that was created a moment ago by another process is seen after a minute "
+                "at the latest.",
+                "42P01",
+            )
+        )
+
+    def _note_undeclared(self, node: Any, relation: Relation) -> None:
+        self.problems.append(
+            Problem(
+                f"table {relation.schema}.{relation.name} is not declared in the cluster, so "
+                "nothing is known of where its rows are",
+                node.location,
+                "GS409",
+                "Declare it as sharded or as a reference table, or run the statement on one shard "
+                "with conn.on('...').",
+            )
+        )
+
+    def _note_missing_key(self, node: Any, relation: Relation, key: str) -> None:
+        self.problems.append(
+            Problem(
+                f"table {relation.schema}.{relation.name} has no column {key}, its declared shard "
+                "key",
+                node.location,
+                "GS409",
+                "Correct the declaration; `greenshard check` compares it with the servers.",
+            )
+        )
+
+    def note_unreadable(self, node: Any, relation: Relation) -> None:
+        """Note that the definition of a view cannot be parsed."""
+        self.problems.append(
+            Problem(
+                f"the definition of view {relation.name} cannot be read", node.location, "GS410"
+            )
+        )
+
+    def blame_view(self, before: int, relation: Relation) -> None:
+        """Say of the problems since `before` in which view they are."""
+        for at in range(before, len(self.problems)):
+            problem = self.problems[at]
+            reason = f"{problem.reason} (in view {relation.name})"
+            self.problems[at] = replace(problem, reason=reason)
+
+
+def renamed(columns: Columns, aliases: Iterable[Any]) -> Columns:
+    """Columns with the names of a list of column aliases."""
+    return named_as(columns, [alias.string.sval for alias in aliases])
+
+
+def named_as(columns: Columns, names: Sequence[str]) -> Columns:
+    """Rename the first columns."""
+    if columns is None or not names:
+        return columns
+    first = [replace(column, name=name) for column, name in zip(columns, names, strict=False)]
+    return (*first, *columns[len(first) :])

@@ -1,0 +1,89 @@
+"""The names that a function in FROM gives, as far as they can be told from the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner.binding.relations import renamed
+from greenshard.planner.binding.scope import BoundColumn, Columns, Level
+from greenshard.planner.calls import Functions
+from greenshard.sql.parser import Message, type_name
+from greenshard.sql.tree import names_of, own_type, unwrap
+
+_PAIR = ("key", "value")
+#: Functions and the columns that they give, whatever they are called with; one without a name is
+#: called as the function or its alias.
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("generate_series", "generate_subscripts", "regexp_matches"), ("",)),
+    **dict.fromkeys(("regexp_split_to_table", "string_to_table"), ("",)),
+    **dict.fromkeys(("json_object_keys", "jsonb_object_keys"), ("",)),
+    **dict.fromkeys(("json_array_elements", "jsonb_array_elements"), ("value",)),
+    **dict.fromkeys(("json_array_elements_text", "jsonb_array_elements_text"), ("value",)),
+    **dict.fromkeys(("json_each", "jsonb_each", "json_each_text", "jsonb_each_text"), _PAIR),
+}
+#: Element types of arrays, by the names of `Column.type_name` and of casts, that are no rows.
+_SCALARS = frozenset(
+    {
+        "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "uuid",
+        "bool", "date", "timestamp", "timestamptz", "time", "interval", "bytea", "oid", "json",
+        "jsonb",
+    }
+)  # fmt: skip
+
+
+def function_alias(inner: Any) -> str:
+    """The name by which the columns are qualified.
+
+    Args:
+        inner: A `RangeFunction`, or whatever else is computed in FROM.
+    """
+    if inner.alias.aliasname or type_name(inner) != "RangeFunction":
+        return str(inner.alias.aliasname)
+    call = inner.functions[0].list.items[0]
+    names = names_of(call.func_call.funcname) if call.HasField("func_call") else None
+    return names[-1] if names else ""
+
+
+def function_columns(inner: Any, level: Level, number: int, functions: Functions) -> Columns:
+    """The columns; None if they are not known.
+
+    Args:
+        inner: As above.
+        level: What the names in it mean.
+        number: Of the source.
+        functions: To know PostgreSQL's own.
+    """
+    if type_name(inner) != "RangeFunction" or len(inner.functions) != 1 or inner.coldeflist:
+        return None
+    call = inner.functions[0].list.items[0]
+    own = call.HasField("func_call") and functions.is_own(call.func_call)
+    names = _names(call.func_call, level) if own else None
+    if names is None:
+        return None
+    made = [name or function_alias(inner) for name in names]
+    if inner.ordinality:
+        made.append("ordinality")
+    return renamed(
+        tuple(BoundColumn(name, (number, at)) for at, name in enumerate(made)), inner.alias.colnames
+    )
+
+
+def _names(call: Any, level: Level) -> tuple[str, ...] | None:
+    """The columns that a function gives; None if they are not known."""
+    name = (names_of(call.funcname) or ("",))[-1]
+    if name == "unnest":
+        return ("",) if len(call.args) == 1 and _is_of_scalars(call.args[0], level) else None
+    return _COLUMNS.get(name)
+
+
+def _is_of_scalars(node: Message, level: Level) -> bool:
+    """Whether an array's elements are certainly no rows, which would give several columns."""
+    kind, inner = unwrap(node)
+    if kind == "type_cast":
+        return own_type(inner.type_name) in _SCALARS
+    if kind == "a_array_expr":
+        return all(each.HasField("a_const") for each in inner.elements)
+    column = level.resolve(node)
+    if column is None or column.column is None:
+        return kind == "param_ref"
+    return column.column.type_name.removeprefix("_") in _SCALARS

@@ -1,0 +1,141 @@
+"""What the functions that a statement calls mean for where it can run.
+
+- A function of the user's own that is not IMMUTABLE may read tables, and would see one shard's.
+- A function that tells of the server it runs on (`pg_backend_pid`), or of a table's size there,
+  gives another answer on each shard.
+- A sequence, an advisory lock, a notification must be in one place for everybody: on the first
+  shard.
+
+What PostgreSQL's own functions read otherwise is their arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import Function
+from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.tree import names_of
+
+#: Of PostgreSQL's own: what differs from shard to shard though the rows do not.
+_PLACE_BOUND = re.compile(
+    r"""
+      statement_timestamp | pg_backend_pid | inet_(?:server|client)_(?:addr|port) | current_database
+    | pg_postmaster_start_time | pg_conf_load_time | pg_(?:total_)?relation_size | pg_table_size
+    | pg_indexes_size | pg_database_size | pg_tablespace_size | pg_relation_filenode
+    | pg_relation_filepath | txid_\w+ | pg_current_(?:xact|snapshot|wal)\w* | pg_snapshot_\w+
+    | pg_xact_status | pg_visible_in_snapshot | pg_is_in_recovery | pg_last_\w+ | pg_stat_\w+
+    | pg_get_\w+ | pg_control_\w+ | pg_ls_\w+ | pg_read_\w+ | currval | lastval
+    | query_to_xml\w* | table_to_xml\w* | schema_to_xml\w* | database_to_xml\w* | cursor_to_xml\w*
+    """,
+    re.VERBOSE,
+)
+
+#: Likewise, but sizes, and what runs a query: a wrong answer even where no table is read.
+_SIZES = re.compile(
+    r"pg_(?:total_)?relation_size|pg_table_size|pg_indexes_size|\w+_to_xml\w*|ts_stat"
+)
+
+#: Volatile, but as good on one server as on another.
+_HARMLESS = frozenset(
+    {
+        "random", "random_normal", "setseed", "gen_random_uuid", "uuidv4", "uuidv7",
+        "clock_timestamp", "timeofday", "pg_sleep", "pg_sleep_for", "pg_sleep_until",
+    }
+)  # fmt: skip
+
+
+class Functions:
+    """Questions about calls, by the functions' names.
+
+    A name that several functions share counts as the most awkward of them: which one is meant
+    depends on the types of the arguments, too.
+
+    Args:
+        catalog: What is there.
+        path: ``current_schemas(true)``: where a name without a schema is looked for.
+
+    Attributes:
+        foreign_types: See `Catalog.namesakes_on`.
+    """
+
+    def __init__(self, catalog: Catalog, path: Sequence[str]) -> None:
+        self._known = catalog.functions
+        self._operators = catalog.operators
+        self._path = path
+        self.foreign_types = catalog.namesakes_on(path)
+
+    def of(self, call: Any) -> frozenset[Function]:
+        """What is known of the functions that a call may mean."""
+        names = names_of(call.funcname) or ("",)
+        found = self._known.get(names[-1], frozenset())
+        where = self._path if len(names) == 1 else names[-2:-1]
+        return frozenset(each for each in found if each.schema in where)
+
+    def written_as(self, name: str) -> frozenset[Function]:
+        """What is known of the functions that an attribute of that name may be a call of."""
+        found = self._known.get(name, frozenset())
+        return frozenset(each for each in found if each.unary and each.schema in self._path)
+
+    def is_aggregate(self, call: Any) -> bool:
+        """Whether a call aggregates the rows of its query, and is not a window function's."""
+        return not call.HasField("over") and any(each.kind == "a" for each in self.of(call))
+
+    def is_own(self, call: Any) -> bool:
+        """Whether only functions of PostgreSQL's own can be meant."""
+        found = self.of(call)
+        return bool(found) and all(each.schema == "pg_catalog" for each in found)
+
+    def is_immutable(self, call: Any) -> bool:
+        found = self.of(call)
+        return bool(found) and all(each.volatility == "i" for each in found)
+
+    def is_volatile(self, call: Any) -> bool:
+        return any(each.volatility == "v" for each in self.of(call)) or not self.of(call)
+
+    def may_read_tables(self, call: Any) -> bool:
+        """Whether a function of the user's own may be called that is not IMMUTABLE."""
+        found = self.of(call)
+        return any(each.schema != "pg_catalog" and each.volatility != "i" for each in found)
+
+    def reading_operator(self, expression: Any) -> str | None:
+        """The name of an operator of the user's own, in an expression, that may read tables."""
+        for field in ("name", "oper_name", "use_op"):
+            *schema, name = names_of(getattr(expression, field, ())) or ("",)
+            where = schema or self._path
+            found = self._operators.get(name, ())
+            if any(each.reads and each.schema in where for each in found):
+                return name
+        return None
+
+
+def name_of(call: Any) -> str:
+    """The function's name, without its schema."""
+    names = names_of(call.funcname)
+    return names[-1] if names else ""
+
+
+def calls(root: Message) -> Iterator[Any]:
+    """Every function call at any depth."""
+    for message in walk(root):
+        if type_name(message) == "FuncCall":
+            yield message
+
+
+def is_place_bound(name: str) -> bool:
+    """Whether the answer of PostgreSQL's function of that name is another one on each shard."""
+    return _PLACE_BOUND.fullmatch(name) is not None
+
+
+def measures_tables(call: Any) -> bool:
+    """Whether it tells the size of a table's part on one shard, or shows the rows there."""
+    name = name_of(call)
+    return _SIZES.fullmatch(name) is not None or (name == "ts_rewrite" and len(call.args) == 2)
+
+
+def is_harmless(call: Any) -> bool:
+    """Whether a volatile function may as well run on several servers as on one."""
+    return name_of(call) in _HARMLESS

@@ -1,0 +1,125 @@
+"""Goal: compute an aggregate from those of parts of its rows.
+
+    count(x)   each shard: count(x)            all: coalesce(sum(c0), 0)::int8
+    sum(x)     each shard: sum(x)              all: sum(c0)::(type of c0)
+    avg(x)     each shard: sum(x), count(x)    all: sum(c0) / sum(c1)
+    min(x)     each shard: min(x)              all: min(c0)
+
+PostgreSQL's own avg divides the same two numbers by the same rule, so it has the same digits; but
+that of float4 sums in float8, which sum(float4) does not: see `Combine.averaged`. What FILTER
+leaves out, it leaves out on the shards.
+
+Equal shard keys are on one shard, so count(DISTINCT key) is made of parts like count(key).
+
+Refused are any other DISTINCT, ORDER BY and WITHIN GROUP in a call, the user's own aggregates, and
+those that cannot be made of parts (percentiles), or not with the same digits (variance), or depend
+on the order of the rows (array_agg).
+
+Source: numeric_avg, int8_avg, float8_avg and interval_avg in PostgreSQL's sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard.planner.calls import Functions, name_of
+from greenshard.planner.plan import TYPE_OF
+from greenshard.planner.strategies.candidate import Unplannable
+from greenshard.sql.nodes import copy, expression, partial_column, quoted
+from greenshard.sql.parser import Message
+
+#: Those that are the same of parts as of the whole.
+_SAME = frozenset(
+    {"min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "any_value"}
+)
+#: Of those, which `Reduction` can do; and those for which DISTINCT changes nothing.
+REDUCIBLE = {
+    "count": "count", "sum": "sum", "min": "min", "max": "max",
+    "bool_and": "bool_and", "bool_or": "bool_or", "every": "bool_and",
+}  # fmt: skip
+_IDEMPOTENT = _SAME - {"bit_xor", "any_value"}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An aggregate in two steps.
+
+    Attributes:
+        combined: The expression over the partial rows.
+        reducer: What `Reduction` calls it, and the partial column; None if it cannot.
+        averaged: The partial column that holds the sum of an average.
+    """
+
+    combined: Message
+    reducer: tuple[str, int] | None = None
+    averaged: int | None = None
+
+
+def split(
+    call: Any,
+    functions: Functions,
+    add: Callable[[Message], int],
+    is_key: Callable[[Message], bool],
+) -> Split:
+    """Take an aggregate apart.
+
+    Args:
+        call: The call, a node's `FuncCall`.
+        functions: To know PostgreSQL's own.
+        add: Adds an expression to the partial columns, and gives its number.
+        is_key: Tells whether an expression is a shard key of the rows.
+
+    Raises:
+        Unplannable: It cannot be computed from parts.
+    """
+    name = name_of(call)
+    _check(call, name, functions, is_key)
+    if name == "avg":
+        return _average(call, add)
+    partial = copy(call)
+    if name in _IDEMPOTENT:
+        partial.ClearField("agg_distinct")
+    at = add(_node(partial))
+    column = partial_column(at)
+    reducer = (REDUCIBLE[name], at) if name in REDUCIBLE else None
+    if name == "count":
+        made = f"COALESCE(pg_catalog.sum({column}), 0)::pg_catalog.int8"
+    elif name == "sum":
+        made = f"pg_catalog.sum({column})::{quoted(TYPE_OF.format(at))}"
+    else:
+        made = f"pg_catalog.{name}({column})"
+    return Split(expression(made), reducer)
+
+
+def _average(call: Any, add: Callable[[Message], int]) -> Split:
+    numbers = []
+    for name in ("sum", "count"):
+        partial = copy(call)
+        partial.ClearField("funcname")
+        for part in ("pg_catalog", name):
+            partial.funcname.add().string.sval = part
+        numbers.append(add(_node(partial)))
+    total, count = map(partial_column, numbers)
+    made = expression(f"pg_catalog.sum({total}) OPERATOR(pg_catalog./) pg_catalog.sum({count})")
+    return Split(made, averaged=numbers[0])
+
+
+def _check(call: Any, name: str, functions: Functions, is_key: Callable[[Message], bool]) -> None:
+    if not functions.is_own(call):
+        raise Unplannable(f"{name} is not one of PostgreSQL's own aggregates", call.location)
+    local = name in _IDEMPOTENT or (len(call.args) == 1 and is_key(call.args[0]))
+    if call.agg_distinct and not local:
+        raise Unplannable(f"{name}(DISTINCT ...) compares rows of several shards", call.location)
+    if call.agg_order or call.agg_within_group or call.func_variadic:
+        raise Unplannable(f"{name} takes the rows of all shards in order", call.location)
+    if name not in _SAME | {"count", "sum", "avg"}:
+        raise Unplannable(f"{name} cannot be computed from parts", call.location)
+
+
+def _node(call: Any) -> Message:
+    node: Any = expression("f()")
+    node.func_call.CopyFrom(call)
+    made: Message = node
+    return made

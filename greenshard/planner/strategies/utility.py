@@ -1,0 +1,79 @@
+"""Statements that neither read nor write rows of tables: where they run.
+
+Settings, DDL and savepoints go to every shard, and the answer is one shard's. What keeps something
+on a server that another statement then uses (PREPARE, DECLARE, FETCH) is refused: the client has
+something better.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner.plan import Anywhere, Broadcast, Refused, Sql, Step
+from greenshard.sql.tree import unwrap
+
+_KEEPS_CATALOG = {
+    "variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt",
+    "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
+    "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
+    "refresh_mat_view_stmt", "deallocate_stmt",
+}  # fmt: skip
+#: Statements that make what may be temporary: its kind, and the field that names it.
+_MADE = {
+    "create_stmt": ("TABLE", "relation"),
+    "view_stmt": ("VIEW", "view"),
+    "create_seq_stmt": ("SEQUENCE", "sequence"),
+}
+_CURSORS = "Use a named cursor of the connection: conn.cursor('name')."
+_REFUSED = {
+    "prepare_stmt": ("PREPARE", "Plans are kept by the connection: execute the statement itself."),
+    "execute_stmt": ("EXECUTE", "Plans are kept by the connection: execute the statement itself."),
+    "declare_cursor_stmt": ("DECLARE", _CURSORS),
+    "fetch_stmt": ("FETCH", _CURSORS),
+    "close_portal_stmt": ("CLOSE", _CURSORS),
+    "copy_stmt": ("COPY", "COPY each shard's part on its own, with conn.on('...')."),
+    "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
+    "call_stmt": ("CALL", "It may read or write any table: name the shards with conn.on(...)."),
+    "create_table_as_stmt": (
+        "CREATE TABLE AS",
+        "Each shard would make a table of its own rows. Create the table, then insert into it.",
+    ),
+    "merge_stmt": ("MERGE", "Use INSERT ... ON CONFLICT, or name the shard with conn.on(...)."),
+}
+
+
+def plan_utility(text: str, node: Any) -> Step | None:
+    """Plan a utility statement; None if it is none.
+
+    Args:
+        text: The user's text, which holds this statement alone.
+        node: The statement's `Node`.
+    """
+    kind, inner = unwrap(node)
+    if kind in ("select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "explain_stmt"):
+        return None
+    if kind in _REFUSED:
+        name, hint = _REFUSED[kind]
+        return Refused(f"{name} over several shards", "GS410", hint)
+    if kind == "variable_show_stmt":
+        return Anywhere(Sql(text))
+    if kind == "notify_stmt":
+        return Anywhere(Sql(text), first=True)
+    named = _MADE.get(kind)
+    if named is not None and getattr(inner, named[1]).relpersistence == "t":
+        return Refused(
+            f"CREATE TEMPORARY {named[0]} over several shards",
+            "GS410",
+            "What is temporary is not declared, so no statement over several shards could name "
+            "it. Use it on one shard, with conn.on('...').",
+        )
+    return Broadcast(
+        Sql(text),
+        answer_of_one=True,
+        resets_catalog=not keeps_catalog(node),
+    )
+
+
+def keeps_catalog(node: Any) -> bool:
+    """Whether a utility statement leaves tables, functions and the like as they are."""
+    return unwrap(node)[0] in _KEEPS_CATALOG

@@ -1,0 +1,215 @@
+"""Goal: let a write reach exactly the rows that one PostgreSQL would have changed.
+
+    UPDATE orders SET o_comment = 'late' WHERE o_orderkey = 7     the shard of key 7
+    DELETE FROM lineitem USING orders WHERE l_orderkey = o_orderkey AND o_custkey = 3
+                                                                  every shard: the join is local
+    INSERT INTO orders (o_orderkey, ...) VALUES (7, ...)          the shard of key 7
+    UPDATE nation SET n_name = 'x' WHERE n_nationkey = 1          every shard, counted once
+
+An UPDATE or DELETE is looked at as the SELECT that finds its rows. On a reference table it must do
+the same everywhere, so there may be nothing in it that a server chooses (`chance`).
+
+Refused are changes of a shard key, rows whose shard is not known, INSERT of rows of several shards
+at once, INSERT ... SELECT, and an INSERT into a reference table that leaves a column to its
+default, which may be another one on each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from greenshard.cluster import Unknown
+from greenshard.planner.analysis.chance import first_choice, matches_once
+from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.binding.query import Table
+from greenshard.planner.plan import (
+    Broadcast,
+    Parameter,
+    Pin,
+    Refused,
+    Routed,
+    Scatter,
+    Sql,
+    Step,
+    Value,
+)
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.sql.nodes import add_target
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import Message
+from greenshard.sql.tree import location_of, unwrap
+
+CODE = "GS412"
+
+
+def as_select(kind: str, inner: Any) -> Any:
+    """The SELECT that finds the rows of an UPDATE or DELETE, or what an INSERT reads."""
+    made = parse_select("SELECT")
+    if inner.HasField("with_clause"):
+        made.with_clause.CopyFrom(inner.with_clause)
+    made.from_clause.add().range_var.CopyFrom(inner.relation)
+    if kind == "insert_stmt":
+        _add_insert(made, inner)
+    else:
+        sources = inner.from_clause if kind == "update_stmt" else inner.using_clause
+        made.from_clause.extend(sources)
+        if inner.HasField("where_clause"):
+            made.where_clause.CopyFrom(inner.where_clause)
+        for target in inner.target_list if kind == "update_stmt" else ():
+            add_target(made, target.res_target.val, "set")
+    made.target_list.extend(inner.returning_clause.exprs)
+    return made
+
+
+def _add_insert(made: Any, inner: Any) -> None:
+    """What the rows of VALUES, and ON CONFLICT, compute."""
+    for row in inner.select_stmt.select_stmt.values_lists:
+        for item in row.list.items:
+            if unwrap(item)[0] != "set_to_default":
+                add_target(made, item, "value")
+    conflict = inner.on_conflict_clause
+    for target in conflict.target_list:
+        add_target(made, target.res_target.val, "set")
+    if conflict.HasField("where_clause"):
+        add_target(made, conflict.where_clause, "where")
+
+
+def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], Sql]) -> Step:
+    """Plan INSERT, UPDATE or DELETE.
+
+    Args:
+        candidate: What `as_select` made of it.
+        kind: "insert_stmt", "update_stmt" or "delete_stmt".
+        inner: The statement.
+        write: Gives its text for several servers.
+    """
+    first = candidate.query.items[0]
+    if not isinstance(first, Table):
+        return Refused(
+            "a view is written to", CODE, "Write to its tables.", _position(candidate, inner)
+        )
+    try:
+        _check_keys(first, kind, inner)
+        if kind == "insert_stmt":
+            return _plan_insert(candidate, first, inner, write)
+        if first.sharded:
+            return _plan_sharded(candidate, write)
+        _check_reference(candidate)
+        if kind == "update_stmt" and not matches_once(candidate.query):
+            raise Unplannable("a row may match several, and each shard take another one of them")
+        return Broadcast(write(), answer_of_one=True)
+    except Unplannable as unplannable:
+        return Refused(
+            unplannable.reason,
+            CODE,
+            "Name the shards that it is meant for with conn.on(...).",
+            candidate.position(unplannable.offset),
+        )
+
+
+def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
+    """Change rows of a sharded table, on one shard or where they are."""
+    try:
+        for crosses in candidate.analysis.crossing.values():
+            if crosses is not candidate.analysis.crossing.get("group"):
+                raise Unplannable(crosses.reason, crosses.offset)
+        step: Step = Scatter(write(), candidate.pins, writes=True)
+    except Unplannable as unplannable:
+        step = Refused(
+            unplannable.reason,
+            CODE,
+            "Name the shard key, or the shards with conn.on(...).",
+            candidate.position(unplannable.offset),
+        )
+    if candidate.pins:
+        return Routed(Sql(candidate.text), candidate.pins, step, writes=True)
+    return step
+
+
+def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable[[], Sql]) -> Step:
+    rows = inner.select_stmt.select_stmt.values_lists
+    if not rows:
+        raise Unplannable("the rows to be inserted are not listed in VALUES")
+    columns = [column.res_target.name for column in inner.cols]
+    columns = columns or [column.name for column in table.relation.columns]
+    if len(candidate.sharded) > (1 if table.sharded else 0):
+        raise Unplannable("an INSERT reads a sharded table")
+    if not table.sharded:
+        _check_complete(table, columns, rows)
+        _check_reference(candidate)
+        return Broadcast(write(), answer_of_one=True)
+    key = table.key.name if table.key else ""
+    if key not in columns:
+        raise Unplannable(f"the rows to be inserted have no {key}, their shard key")
+    at = columns.index(key)
+    values = [_value(row.list.items, at, candidate, table) for row in rows]
+    otherwise = Refused(
+        f"the rows to be inserted into {table.relation.name} belong on several shards, or the type "
+        f"of their {key} does not tell which",
+        CODE,
+        "Insert the rows of one key at a time, and give the key in its column's type.",
+    )
+    if table.placement is None or table.key is None or table.key.column is None:
+        raise Unplannable("the placement is not known")
+    if isinstance(table.placement, Unknown):
+        raise Unplannable(f"the placement of {table.relation.name} does not tell the rows' shard")
+    pin = Pin(table.placement, table.key.column.type_name, tuple(values), inserts=True)
+    return Routed(Sql(candidate.text), (pin,), otherwise, writes=True)
+
+
+def _value(row: Sequence[Message], at: int, candidate: Candidate, table: Table) -> Value:
+    if len(row) == 1 and row[0].HasField("param_ref"):
+        number = row[0].param_ref.number
+        if number in candidate.translation.bracketed:  # VALUES %s
+            return Parameter(candidate.translation.parameters[number - 1], item=at)
+    if at >= len(row):
+        raise Unplannable("a row to be inserted has too few values")
+    reader = Restrictions(candidate.functions, candidate.translation)
+    value = reader.value(row[at], table.key)
+    if value is None:
+        raise Unplannable("the shard key of a row is computed", location_of(row[at]))
+    return value
+
+
+def _check_keys(table: Table, kind: str, inner: Any) -> None:
+    """Refuse to move a row to another shard."""
+    if not table.sharded or table.key is None:
+        return
+    targets = inner.target_list if kind == "update_stmt" else ()
+    if kind == "insert_stmt":
+        targets = inner.on_conflict_clause.target_list
+    for target in targets:
+        if target.res_target.name == table.key.name:
+            raise Unplannable(
+                f"the shard key {table.key.name} is changed, and the row would have to move",
+                target.res_target.location,
+            )
+
+
+def _check_complete(table: Table, columns: Sequence[str], rows: Any) -> None:
+    """Refuse defaults, which may be volatile."""
+    left = [each.name for each in table.relation.columns if each.name not in columns]
+    values = [unwrap(item)[0] for row in rows for item in row.list.items]
+    if left or "set_to_default" in values:
+        raise Unplannable(
+            f"reference table {table.relation.name} would get the default of "
+            f"{left[0] if left else 'a column'} from each shard"
+        )
+
+
+def _check_reference(candidate: Candidate) -> None:
+    """Refuse what would write something else on each shard."""
+    if candidate.sharded:
+        table = candidate.sharded[0]
+        raise Unplannable(
+            f"a reference table is written by what {table.relation.name} holds on each shard",
+            table.node.location,
+        )
+    choice = first_choice(candidate.query, candidate.functions)
+    if choice is not None:
+        raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
+
+
+def _position(candidate: Candidate, inner: Any) -> int | None:
+    return candidate.position(inner.relation.location)

@@ -1,0 +1,64 @@
+"""Goal: say of the statements in a text how they begin, without parsing them.
+
+`SELECT 1; /* done */ COMMIT` would commit: one of its statements begins with COMMIT, END or PREPARE
+TRANSACTION. `COPY t TO STDOUT` would send data outside of a result; `COPY t TO '/a/file'` would
+not. Only the scanner is used, so that a text with an error in it is told too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from greenshard.sql.parser import ParserError, TokenKind, scan
+
+_COMMENTS = {TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT}
+_COPY = re.compile(r"\bcopy\b.*\b(?:stdin|stdout)\b", re.IGNORECASE | re.ASCII | re.DOTALL)
+
+
+def commits(text: str) -> bool:
+    """Whether running `text` would commit a transaction, or prepare it.
+
+    A text that the scanner cannot read counts as one that would.
+
+    >>> commits("/* all done */ COMMIT"), commits("SELECT CASE WHEN a THEN b END")
+    (True, False)
+    """
+    try:
+        return any(
+            words[:1] in (["commit"], ["end"]) or words[:2] == ["prepare", "transaction"]
+            for words in _statements(text)
+        )
+    except ParserError:
+        return True
+
+
+def copies_with_client(text: str) -> bool:
+    """Whether `text` has a COPY from or to the client.
+
+    Cost: 1 us where the words are not there.
+
+    >>> copies_with_client("COPY t TO STDOUT"), copies_with_client("SELECT 'copy stdout'")
+    (True, False)
+    """
+    if not _COPY.search(text):
+        return False
+    try:
+        return any(
+            words[:1] == ["copy"] and not {"stdin", "stdout"}.isdisjoint(words)
+            for words in _statements(text)
+        )
+    except ParserError:
+        return False
+
+
+def _statements(text: str) -> Iterator[list[str]]:
+    """The tokens of each statement in lower case, without comments."""
+    source, words = text.encode(), list[str]()
+    for token in scan(text):
+        if token.kind == TokenKind.SEMICOLON:
+            yield words
+            words = []
+        elif token.kind not in _COMMENTS:
+            words.append(source[token.start : token.end].decode().lower())
+    yield words

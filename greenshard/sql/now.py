@@ -1,0 +1,145 @@
+"""Goal: one time for all servers that a statement runs on.
+
+    SELECT count(*) FROM orders WHERE o_orderdate > CURRENT_DATE
+    SELECT count(*) FROM orders WHERE o_orderdate > ($1::timestamptz)::pg_catalog.date
+
+The time at which the transaction began is another one on each server. So it is asked for once,
+and put in the place of what tells it: `now()`, CURRENT_DATE and its kin, `age()` of one argument,
+and `'today'::date`. Columns keep their names. What is called so and may not be PostgreSQL's has
+been refused before: see `namesakes`.
+
+Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.sql.column_names import UNNAMED, column_name, is_named_by_value
+from greenshard.sql.nodes import expression, with_names
+from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
+from greenshard.sql.tree import names_of, unwrap
+
+_FUNCTIONS = frozenset({"now", "transaction_timestamp"})
+_WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
+_TYPES = {
+    "current_date": "date",
+    "current_time": "timetz",
+    "current_time_n": "timetz({})",
+    "current_timestamp_n": "timestamptz({})",
+    "localtime": "time",
+    "localtime_n": "time({})",
+    "localtimestamp": "timestamp",
+    "localtimestamp_n": "timestamp({})",
+}
+#: Special values of dates and times, of the time of the transaction.
+_WORDS = {
+    "now": "t",
+    "today": "t::pg_catalog.date",
+    "tomorrow": "t::pg_catalog.date OPERATOR(pg_catalog.+) 1",
+    "yesterday": "t::pg_catalog.date OPERATOR(pg_catalog.-) 1",
+}
+_OF_DAYS = frozenset({"date", "timestamp", "timestamptz"})
+_OF_TIMES = frozenset({*_OF_DAYS, "time", "timetz"})
+
+
+def tells_time(root: Message) -> bool:
+    """Whether the time at which the transaction began stands in a tree."""
+    return any(_replacement(message) is not None for message in walk(root))
+
+
+def is_telling(call: Any) -> bool:
+    """Whether a call tells the time, if its function is PostgreSQL's own."""
+    return _of_call(call) is not None
+
+
+def replace_now(root: Message, number: int) -> bool:
+    """Put placeholder `number` in the place of what tells the time.
+
+    Args:
+        root: A statement's tree; it is changed.
+        number: The placeholder's number.
+
+    Returns:
+        Whether there is such a thing.
+    """
+    messages = list(walk(root))
+    wanted = [message for message in messages if _replacement(message) is not None]
+    if not wanted:
+        return False
+    for message in messages:
+        if type_name(message) in _WITH_COLUMNS:
+            _name_columns(message)
+    now = expression(f"${number}::pg_catalog.timestamptz")
+    for message in reversed(wanted):  # what stands within others first
+        made = _replacement(message)
+        if made is not None:
+            message.CopyFrom(with_names(made[0], {"t": now, **made[1]}))
+    return True
+
+
+def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
+    """The expression to be put in the place of a `Node`, in which `t` is the time.
+
+    Returns:
+        The text, and what other names in it stand for; None if the node tells no time.
+    """
+    kind, inner = unwrap(message) if type_name(message) == "Node" else ("", None)
+    rule = _RULES.get(kind)
+    return rule(inner) if rule else None
+
+
+def _of_value_function(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    name = VALUE_FUNCTIONS[inner.op]
+    if name == "current_timestamp":
+        return "t", {}
+    made = _TYPES.get(name)
+    return (f"t::pg_catalog.{made.format(inner.typmod)}", {}) if made else None
+
+
+def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    *schema, name = names_of(inner.funcname) or ("",)
+    if schema not in ([], ["pg_catalog"]):
+        return None
+    if name in _FUNCTIONS and not inner.args:
+        return "t", {}
+    if len(inner.args) != 1:
+        return None
+    if name == "age":
+        return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
+    return _of_constant(inner.args[0], name)
+
+
+def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
+    """Of ``'today'::date`` and ``timestamp 'now'``."""
+    *schema, target = names_of(inner.type_name.names) or ("",)
+    plain = not inner.type_name.array_bounds and not inner.type_name.typmods
+    if not plain or schema not in ([], ["pg_catalog"]):
+        return None
+    return _of_constant(inner.arg, target)
+
+
+def _of_constant(node: Any, target: str) -> tuple[str, dict[str, Message]] | None:
+    """Of a literal as a value of a type; ``date('today')`` is a cast, too."""
+    if not node.HasField("a_const") or target not in _OF_TIMES:
+        return None
+    word = node.a_const.sval.sval.strip().lower()
+    if word not in _WORDS or (word != "now" and target not in _OF_DAYS):
+        return None
+    return f"({_WORDS[word]})::pg_catalog.{target}", {}
+
+
+_RULES = {"sqlvalue_function": _of_value_function, "func_call": _of_call, "type_cast": _of_cast}
+
+
+def _name_columns(statement: Any) -> None:
+    """Write down the names that columns have of the functions they are made of."""
+    kind = type_name(statement)
+    targets = statement.target_list if kind == "SelectStmt" else statement.returning_clause.exprs
+    for target in targets:
+        named = target.res_target
+        if named.name or is_named_by_value(named) or not tells_time(named):
+            continue
+        name = column_name(named)
+        if name != UNNAMED:
+            named.name = name
