@@ -24,10 +24,10 @@ from greenshard.planner.plan import (
     Routed,
     Scatter,
     Slice,
-    Sql,
     Step,
 )
 from greenshard.planner.refusals import refusal_error
+from greenshard.sql.text import Sql
 
 #: SQLSTATEs for a table, a column and a function that the server does not know.
 _UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})

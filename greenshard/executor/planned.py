@@ -17,7 +17,8 @@ from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
 from greenshard.planner.pins import named_shards
-from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Sql, Value
+from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Value
+from greenshard.sql.text import Sql
 
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
 #: so that there is time left to make an answer of what there is.

@@ -19,10 +19,10 @@ from greenshard.planner.plan import (
     Routed,
     Scatter,
     SortKey,
-    Sql,
     Step,
 )
 from greenshard.planner.refusals import reasons
+from greenshard.sql.text import Sql
 
 
 def explain(

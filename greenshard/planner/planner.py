@@ -39,7 +39,6 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
-    Sql,
     Step,
     Value,
 )
@@ -66,6 +65,7 @@ from greenshard.sql.parser import (
 )
 from greenshard.sql.placeholders import Translation, translate
 from greenshard.sql.read_only import only_reads
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
 CACHED_PLANS = 1000

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from greenshard.planner.plan import Now, Source, Sql
 from greenshard.sql.nodes import copy, expression
 from greenshard.sql.parser import (
     AEXPR_DISTINCT,
@@ -34,6 +33,7 @@ from greenshard.sql.parser import (
     walk,
 )
 from greenshard.sql.placeholders import Translation
+from greenshard.sql.text import Now, Source, Sql
 from greenshard.sql.tree import same_text, unwrap
 
 

@@ -16,9 +16,10 @@ import pytest
 import greenshard
 from greenshard.checking import session
 from greenshard.links import outside
-from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable, Sql
+from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable
 from greenshard.sql.parser import Message, ParserError, parse
 from greenshard.sql.placeholders import translate
+from greenshard.sql.text import Sql
 from tests.meta.sql_constants import SqlText, sql_constants
 from tests.meta.sql_names import path_names
 from tests.unit.planner import scene

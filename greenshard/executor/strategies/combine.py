@@ -30,7 +30,8 @@ from greenshard.executor.types.exactness import check_types
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text
 from greenshard.merge.reduction import reduce, reducible
-from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Sql
+from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction
+from greenshard.sql.text import Sql
 
 _FLOAT4 = 700
 #: What they are, for messages.

@@ -37,7 +37,8 @@ from greenshard.links.gatherer import (
     gatherer,
 )
 from greenshard.links.session_settings import Settings, applying, read_settings, sets_nothing
-from greenshard.planner.plan import Constant, Gather, GatheredTable, Sql
+from greenshard.planner.plan import Constant, Gather, GatheredTable
+from greenshard.sql.text import Sql
 
 _GROUPING_ERROR = "42803"
 _HINT = (

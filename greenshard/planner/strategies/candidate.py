@@ -15,11 +15,12 @@ from greenshard.planner.analysis.whole_views import views_in, whole_views
 from greenshard.planner.binding.query import Derived, Query, Table, tables
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
-from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Sql, Value
+from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Value
 from greenshard.sql.deparsing import write
 from greenshard.sql.nodes import as_statement
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.placeholders import Translation
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import own_type, unwrap
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})

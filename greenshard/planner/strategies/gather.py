@@ -32,13 +32,14 @@ from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.query import Condition, Query, Table, queries, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.catalog import Relation
-from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal, Sql
+from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.shortening import shortened
 from greenshard.sql.deparsing import Unwritable
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import names_of, unwrap
 
 STRATEGY = "gather"

@@ -14,8 +14,9 @@ from __future__ import annotations
 from greenshard.planner.analysis.shape import Where
 from greenshard.planner.binding.query import queries
 from greenshard.planner.calls import calls, is_harmless
-from greenshard.planner.plan import Anywhere, Refusal, Sql
+from greenshard.planner.plan import Anywhere, Refusal
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.sql.text import Sql
 
 
 def plan_reference(candidate: Candidate) -> Anywhere | Refusal:

@@ -13,8 +13,9 @@ Refuses if the key of a sharded table is not known somewhere in the text.
 
 from __future__ import annotations
 
-from greenshard.planner.plan import Refusal, Routed, Sql, Step
+from greenshard.planner.plan import Refusal, Routed, Step
 from greenshard.planner.strategies.candidate import Candidate
+from greenshard.sql.text import Sql
 
 
 def plan_route(candidate: Candidate, otherwise: Step) -> Routed | Refusal:

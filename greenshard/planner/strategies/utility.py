@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenshard.planner.plan import Anywhere, Broadcast, Refused, Sql, Step
+from greenshard.planner.plan import Anywhere, Broadcast, Refused, Step
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
 _KEEPS_CATALOG = {

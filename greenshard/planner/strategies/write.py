@@ -23,21 +23,12 @@ from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice, matches_once
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
-from greenshard.planner.plan import (
-    Broadcast,
-    Parameter,
-    Pin,
-    Refused,
-    Routed,
-    Scatter,
-    Sql,
-    Step,
-    Value,
-)
+from greenshard.planner.plan import Broadcast, Parameter, Pin, Refused, Routed, Scatter, Step, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import location_of, unwrap
 
 CODE = "GS412"

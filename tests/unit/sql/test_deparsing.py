@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenshard.planner.plan import Now
 from greenshard.sql.deparsing import Unwritable, now_number, write
 from greenshard.sql.parser import ParserError, parse
 from greenshard.sql.placeholders import translate
+from greenshard.sql.text import Now
 from greenshard.sql.tree import same_text
 from tests.differential.statements import statement
 from tests.unit.planner.plan_cases import plan_cases
