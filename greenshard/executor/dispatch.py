@@ -7,8 +7,8 @@ from typing import Any
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
-from greenshard.executor.knowledge.privileges import check_policies, check_rights
 from greenshard.executor.planned import Planned
+from greenshard.executor.privileges import check_policies, check_rights
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.merge import merge

@@ -13,9 +13,9 @@ from greenshard.planner.analysis.objections import objections, scattered_objecti
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.analysis.whole_rows import telling_row
-from greenshard.planner.analysis.whole_views import WholeViews
 from greenshard.planner.binding.attributes import Attributes
 from greenshard.planner.binding.binder import Binder
+from greenshard.planner.binding.bound_views import WholeViews
 from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
 from greenshard.planner.binding.query import Query
 from greenshard.planner.binding.views import (

@@ -86,7 +86,7 @@ class Supply:
         self._adopt = weakref.WeakMethod(adopt)
 
     def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
-        """Let the session have connections to some shards; see `executor.session.Source`."""
+        """Let the session have connections to some shards; see `links.session.Source`."""
         used = self._lease.used
         lacking = [name for name in shards if name not in used]
         if not lacking:
@@ -242,7 +242,7 @@ class Supply:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 
     def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
-        """Lend one of the pool's connections that gather; see `executor.session.Source`.
+        """Lend one of the pool's connections that gather; see `links.session.Source`.
 
         Who has one waits for nobody: so this wait is no way into a deadlock either.
         """

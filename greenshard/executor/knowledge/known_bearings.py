@@ -7,7 +7,7 @@ to them. A new connection tells its bearings with what it is (`identity`), so th
 A session is asked (again)
 
 - after a statement that may have moved its bearings, by what the catalog says that it runs
-  (`planner.traces`), and once more when the transaction has ended, which may undo that or run
+  (`analysis.traces`), and once more when the transaction has ended, which may undo that or run
   triggers;
 - when its bearings are a minute old, or older than the last time that the catalog was found to
   have changed: the schemas that there are decide what a search path means.

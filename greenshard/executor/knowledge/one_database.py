@@ -2,7 +2,7 @@
 
 Three things are remembered from one statement to the next, until they may have changed:
 
-- the planner, shared with the other connections to the cluster (`knowledge`). From a statement
+- the planner, shared with the other connections to the cluster (`shared`). From a statement
   that changes tables until the transaction ends, the connection has a planner of its own: others
   do not see the change yet. When it has ended, the shared one is made anew. After a statement that
   may have changed tables the shards that ran it are asked whether it has;

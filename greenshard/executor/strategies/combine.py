@@ -23,10 +23,10 @@ from greenshard.executor.answers.buffered import BufferedAnswer, Row
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.held import check_page, check_rows
 from greenshard.executor.planned import Planned, limit
+from greenshard.executor.strategies.exactness import check_types
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.ranking import UNNAMED
 from greenshard.executor.types.casting import AsText, Casting
-from greenshard.executor.types.exactness import check_types
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text
 from greenshard.merge.reduction import reduce, reducible

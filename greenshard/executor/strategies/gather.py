@@ -14,6 +14,7 @@ from greenshard import errors
 from greenshard._driver import RawCursor, own_cursor
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.exactness import check_type_names
 from greenshard.executor.strategies.filling import (
     BEGIN,
     Batch,
@@ -28,7 +29,6 @@ from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.staying import check_named, declare_answer
 from greenshard.executor.strategies.table_rows import Arrays, Batches, Rows, read_tables
 from greenshard.executor.types.casting import AsText, Casting
-from greenshard.executor.types.exactness import check_type_names
 from greenshard.links.gatherer import (
     INSUFFICIENT_PRIVILEGE,
     Gatherer,

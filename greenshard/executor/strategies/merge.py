@@ -12,9 +12,9 @@ from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows, R
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.held import check_page
 from greenshard.executor.planned import Planned, limit
+from greenshard.executor.strategies.comparing import Comparison
 from greenshard.executor.strategies.streamed_merge import stream
 from greenshard.executor.types.casting import AsText, Casting
-from greenshard.executor.types.comparing import Comparison
 from greenshard.merge.ordering import cut
 from greenshard.planner.plan import Scatter
 

@@ -1,7 +1,7 @@
 """Rows that the shards have sorted, merged while they are fetched from named cursors.
 
 Never more than a page of each shard is held, if Python can compare the rows; one and a half, if
-PostgreSQL ranks them (`ranked`).
+PostgreSQL ranks them (`ranked_merge`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from greenshard._driver import RawCursor
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import Row
 from greenshard.executor.planned import Planned, limit
+from greenshard.executor.strategies.comparing import Comparison
 from greenshard.executor.strategies.ranked_merge import merge_pages
 from greenshard.executor.types.casting import DATES, AsText, Casting
-from greenshard.executor.types.comparing import Comparison
 from greenshard.links.session import Outcome
 from greenshard.links.streams import Stream, fetch_together
 from greenshard.merge.ordering import merge_streams

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.needed_columns import Mentions
 from greenshard.planner.analysis.shape import Crosses
-from greenshard.planner.analysis.whole_views import Name, name_of, views_in
+from greenshard.planner.binding.bound_views import Name, name_of, views_in
 from greenshard.planner.binding.qualifying import qualify
 from greenshard.planner.binding.query import Derived, Item, Query, Table, nested, queries
 from greenshard.planner.calls import Functions

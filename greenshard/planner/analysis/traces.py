@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Any
 
 from greenshard.planner.code import COUNTING, RUNNING, Code, Function, Trace
-from greenshard.planner.strategies.utility import keeps_catalog
 from greenshard.sql.parser import Message, ParserError, parse, type_name, walk
 from greenshard.sql.placeholders import translate
 from greenshard.sql.tree import names_of, unwrap
@@ -161,6 +160,14 @@ class Traces:
         return Trace.ANYTHING if clause.rel.relpersistence == "t" else Trace.CODE
 
 
+_KEEPS_CATALOG = {
+    "variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt",
+    "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
+    "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
+    "refresh_mat_view_stmt", "deallocate_stmt",
+}  # fmt: skip
+
+
 def _messages(root: Message) -> Iterator[Any]:
     """What `walk` yields, without the tables of FOR UPDATE OF, which are aliases."""
     pending = [root]
@@ -198,3 +205,8 @@ _RULES: dict[str, Callable[[Traces, Any, set[str]], Trace]] = {
     "MergeStmt": Traces._write,
     "IntoClause": Traces._into,
 }
+
+
+def keeps_catalog(node: Any) -> bool:
+    """Whether a utility statement leaves tables, functions and the like as they are."""
+    return unwrap(node)[0] in _KEEPS_CATALOG

@@ -14,61 +14,21 @@ meant.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from greenshard.cluster import Placement
 from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.analysis.shape import Crosses, Shape, Where
-from greenshard.planner.binding.query import Derived, Query, nested, queries
+from greenshard.planner.binding.bound_views import (
+    Name,
+    WholeView,
+    WholeViews,
+    definitions,
+    name_of,
+    views_in,
+)
+from greenshard.planner.binding.query import Derived, Query
 from greenshard.planner.calls import Functions, calls
-from greenshard.planner.plan import Pin
 from greenshard.sql.placeholders import Translation
-
-Name = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class WholeView:
-    """A view that can be read like a table.
-
-    Attributes:
-        sharded: Whether each row comes about on one shard; if not, all of them do on each.
-        key: The place of a column that decides the shard; None if there is none.
-        placement: How.
-        pins: The shards that the view's own conditions name; None: any.
-    """
-
-    sharded: bool
-    key: int | None = None
-    placement: Placement | None = None
-    pins: tuple[Pin, ...] | None = None
-
-
-WholeViews = Mapping[Name, WholeView]
-
-
-def name_of(view: Derived) -> Name:
-    """Schema and name of a view."""
-    assert view.relation is not None  # noqa: S101  # a view's
-    return view.relation.schema, view.relation.name
-
-
-def views_in(query: Query) -> Iterator[Derived]:
-    """The views that a query names, and those that they name."""
-    for one in queries(query):
-        for item in nested(one.items):
-            if isinstance(item, Derived) and item.view is not None:
-                yield item
-
-
-def definitions(view: Derived) -> Iterator[Any]:
-    """The tree of a view's query, and those of the views that it names."""
-    yield view.definition
-    for inner in views_in(view.query):
-        yield inner.definition
 
 
 def whole_views(query: Query, functions: Functions, translation: Translation) -> WholeViews:

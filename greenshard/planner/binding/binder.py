@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any
 
 from greenshard.cluster import Cluster
-from greenshard.planner.analysis.whole_views import WholeViews
+from greenshard.planner.binding.bound_views import WholeViews
 from greenshard.planner.binding.joining import JOIN_KINDS, joined, use
 from greenshard.planner.binding.qualifying import qualify, use_on
 from greenshard.planner.binding.query import (

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard.cluster import Cluster, Sharded
-from greenshard.planner.analysis.whole_views import WholeView
+from greenshard.planner.binding.bound_views import WholeView
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn, Columns, Source
 from greenshard.planner.catalog import Catalog, Relation

@@ -4,7 +4,7 @@
     SELECT count(*) FROM (SELECT ... FROM public.orders WHERE ...) b (o_orderkey, o_custkey, price)
 
 A view that tells the time would tell each shard's; and a view over tables that are gathered is not
-over the gathered ones. Nobody asks then for the rights of the view's owner: see `rights`.
+over the gathered ones. Nobody asks then for the rights of the view's owner: see `analysis.rights`.
 
 The query of a security_barrier view gets OFFSET 0, unless it has a LIMIT: PostgreSQL then tests its
 conditions before those around it, as it does for the view.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from greenshard.planner.analysis.whole_views import definitions
+from greenshard.planner.binding.bound_views import definitions
 from greenshard.planner.binding.qualifying import path_bound
 from greenshard.planner.binding.query import Derived, Query, nested, queries
 from greenshard.sql.nodes import copy

@@ -11,7 +11,8 @@ from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.needed_columns import Mentions
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.shape import Analysis, Crosses
-from greenshard.planner.analysis.whole_views import views_in, whole_views
+from greenshard.planner.analysis.whole_views import whole_views
+from greenshard.planner.binding.bound_views import views_in
 from greenshard.planner.binding.query import Derived, Query, Table, tables
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from greenshard.planner.analysis.traces import keeps_catalog
 from greenshard.planner.plan import Anywhere, Broadcast, Refused, Step
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
-_KEEPS_CATALOG = {
-    "variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt",
-    "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
-    "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
-    "refresh_mat_view_stmt", "deallocate_stmt",
-}  # fmt: skip
 #: Statements that make what may be temporary: its kind, and the field that names it.
 _MADE = {
     "create_stmt": ("TABLE", "relation"),
@@ -73,8 +68,3 @@ def plan_utility(text: str, node: Any) -> Step | None:
         answer_of_one=True,
         resets_catalog=not keeps_catalog(node),
     )
-
-
-def keeps_catalog(node: Any) -> bool:
-    """Whether a utility statement leaves tables, functions and the like as they are."""
-    return unwrap(node)[0] in _KEEPS_CATALOG

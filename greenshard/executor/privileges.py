@@ -36,9 +36,9 @@ from greenshard.planner.plan import (
 #: What may stand before a statement.
 _BLANK = b"; \t\r\n"
 
-#: One row of one bytea, as in `catalog`. Of each relation that is asked for: who reads it, who
-#: would in PostgreSQL, whether the first may not, from whom of the two row-level security hides
-#: rows, and whether a policy is for the second.
+#: One row of one bytea, as in `knowledge.catalog_queries`. Of each relation that is asked for: who
+#: reads it, who would in PostgreSQL, whether the first may not, from whom of the two row-level
+#: security hides rows, and whether a policy is for the second.
 _ASK = """
 WITH me AS (
     SELECT oid, rolname FROM pg_catalog.pg_roles
