@@ -8,11 +8,10 @@ from typing import TypeVar
 from greenshard import errors
 from greenshard._driver import quote_ident
 from greenshard.checking.findings import Finding, Report, TableReport, counted
+from greenshard.checking.probe import is_about_the_table, reason
 from greenshard.checking.references import compare_contents, read_contents
-from greenshard.checking.rights import compare_rights
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
 from greenshard.checking.servers import compare_servers, minor_versions, read_servers
-from greenshard.checking.session import is_about_the_table, reason
 from greenshard.checking.tables import (
     Relation,
     check_shard_key,
@@ -23,7 +22,8 @@ from greenshard.checking.tables import (
     read_relations,
     undeclared,
 )
-from greenshard.checking.types import compare_types, read_types
+from greenshard.checking.user_types import compare_types, read_types
+from greenshard.checking.visibility import compare_rights
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
 from greenshard.connection import Connection
 

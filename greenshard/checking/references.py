@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, counted, differing
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.connection import Connection
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from greenshard.checking.findings import Finding, counted
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.cluster import Hash, Placement
 from greenshard.connection import Connection
 

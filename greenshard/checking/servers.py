@@ -9,7 +9,7 @@ from typing import Any
 
 from greenshard._driver import ours
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.connection import Connection
 from greenshard.merge.arrays import array_text
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, differing, listed
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.connection import Connection
 

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from greenshard import checking, errors
 from greenshard.cli import terminal
+from greenshard.cli.check_report import json_lines, text_lines
 from greenshard.cli.connecting import connect_timeout_option, connected
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
-from greenshard.cli.report import json_lines, text_lines
-from greenshard.cli.writing import write_lines
+from greenshard.cli.stdio import write_lines
 
 EPILOG = """\
 What is compared: the servers' versions, encodings, collations and settings; that every declared

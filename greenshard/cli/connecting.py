@@ -13,7 +13,7 @@ import greenshard
 from greenshard import Cluster, errors
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import from_error
-from greenshard.cli.shards import VARIABLE, BadShards, shards_of, split_variable
+from greenshard.cli.shard_options import VARIABLE, BadShards, shards_of, split_variable
 
 CLUSTER_VARIABLE = "GREENSHARD_CLUSTER"
 

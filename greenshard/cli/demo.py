@@ -25,7 +25,7 @@ from greenshard.cli.loading import LoadFailed, copy_rows, run_scripts
 from greenshard.cli.measuring import AnswersDiffer, measure
 from greenshard.cli.program import Stopped
 from greenshard.cli.scene import ACCENT, Scene
-from greenshard.cli.writing import Screen
+from greenshard.cli.stdio import Screen
 
 INSTALL_HINT = "pip install 'greenshard[demo]' brings PostgreSQL and the flights"
 COPY = f"COPY flights FROM STDIN WITH (FORMAT csv, NULL '{flights.NULL}')"

@@ -16,7 +16,7 @@ from greenshard.cli.connecting import (
 )
 from greenshard.cli.declaration import read_cluster
 from greenshard.cli.failures import ExitCode, from_error
-from greenshard.cli.writing import read_sql, write_lines
+from greenshard.cli.stdio import read_sql, write_lines
 
 REFUSED = "strategy: refused"
 

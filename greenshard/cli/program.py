@@ -14,7 +14,7 @@ import click
 from greenshard import _green
 from greenshard.cli import terminal
 from greenshard.cli.failures import ExitCode
-from greenshard.cli.writing import ReaderGone, discard_stdout
+from greenshard.cli.stdio import ReaderGone, discard_stdout
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILLED = 128

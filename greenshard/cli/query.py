@@ -11,7 +11,6 @@ import click
 import greenshard
 from greenshard import errors
 from greenshard.cli import terminal
-from greenshard.cli.answer import Answer, Request, answered
 from greenshard.cli.connecting import (
     CLUSTER_VARIABLE,
     check_parameters,
@@ -23,8 +22,9 @@ from greenshard.cli.connecting import (
 )
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
 from greenshard.cli.formats import FORMATS, SameName
-from greenshard.cli.shards import VARIABLE
-from greenshard.cli.writing import read_sql, write_lines
+from greenshard.cli.shard_options import VARIABLE
+from greenshard.cli.stdio import read_sql, write_lines
+from greenshard.cli.text_answer import Answer, Request, answered
 
 EPILOG = """\
 \b

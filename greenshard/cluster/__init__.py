@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from greenshard.cluster.hashing import HASHED_TYPES
+from greenshard.cluster.lists_and_ranges import List, Range
 from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table
 from greenshard.cluster.names import TableName
 from greenshard.cluster.placement import Placement
 from greenshard.cluster.rules import Function, Unknown
 from greenshard.cluster.slots import Hash
-from greenshard.cluster.values import List, Range
 
 __all__ = [
     "HASHED_TYPES",

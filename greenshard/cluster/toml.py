@@ -27,11 +27,11 @@ from os import PathLike
 from typing import Any
 
 from greenshard import errors
+from greenshard.cluster.lists_and_ranges import List, Range
 from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.placement import Placement
 from greenshard.cluster.rules import Function, Unknown
 from greenshard.cluster.slots import MAX_SLOTS, Hash, is_int
-from greenshard.cluster.values import List, Range
 from greenshard.secret import hidden_shards
 
 if sys.version_info >= (3, 11):

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from greenshard import errors
-from greenshard.parallel.insertion import refuse_insert
+from greenshard.parallel.insert_refusal import refuse_insert
 
 if TYPE_CHECKING:
     from greenshard.parallel.threads import Threads

@@ -7,7 +7,7 @@ it (`redact`).
 
 from __future__ import annotations
 
-from greenshard.sql.commands import commits, copies_with_client
+from greenshard.sql.first_words import commits, copies_with_client
 from greenshard.sql.redaction import redact
 from greenshard.sql.statement import Statement, Unreadable, read_statement
 

@@ -26,10 +26,10 @@ from itertools import count
 from math import inf
 
 from greenshard import errors
-from greenshard.pool import report
+from greenshard.pool import no_connection
 from greenshard.pool.histogram import Histogram
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import ShardState
+from greenshard.pool.shard_state import ShardState
 from greenshard.pool.slot import Chore, Lease, Slot, Ticket, Todo
 
 #: Seconds between two ticks: the most, and the least.
@@ -227,12 +227,12 @@ class PoolState:
         else:
             del self.waiting[ticket]
             self.counts.refused += 1
-            ticket.refusal = report.full(self, now)
+            ticket.refusal = no_connection.full(self, now)
 
     def _time_out(self, ticket: Ticket, now: float) -> None:
         del self.waiting[ticket]
         self.counts.timeouts += now >= ticket.deadline  # else its owner was killed
-        ticket.refusal = report.timeout(self, ticket, now)
+        ticket.refusal = no_connection.timeout(self, ticket, now)
 
     def _free_slot(self, now: float, todo: Todo) -> Slot | None:
         """An idle slot, the last used one, so that those not needed grow old; else a new one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenshard.pool.histogram import Durations
-from greenshard.pool.shard import ShardState
+from greenshard.pool.shard_state import ShardState
 
 if TYPE_CHECKING:
     from greenshard.pool.slot import Slot

@@ -18,10 +18,10 @@ from greenshard.links.physical import Physical
 from greenshard.links.renewal import forget_sequences
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
-from greenshard.pool import report
+from greenshard.pool import no_connection
 from greenshard.pool.codes import Texts
 from greenshard.pool.holding import renew, restore, share_encoding, with_news
-from greenshard.pool.shard import Down, Step
+from greenshard.pool.shard_state import Down, Step
 from greenshard.pool.slot import Lease
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Supply:
             if step is Step.USE:
                 return
             if isinstance(step, Down):
-                raise report.unavailable(step, now)
+                raise no_connection.unavailable(step, now)
             if step is Step.CHECK:
                 self._check(name)
             else:
@@ -211,7 +211,7 @@ class Supply:
             with process.lock:
                 shard.failed(lease, now, _reason(exc))
                 down = shard.down()
-            raise report.unavailable(down, now) from exc
+            raise no_connection.unavailable(down, now) from exc
         except BaseException:
             physical.discard()
             with process.lock:

@@ -16,8 +16,8 @@ In pytest the fixtures ``greenshard_shards`` and ``greenshard_dsns`` give the sa
 
 from __future__ import annotations
 
-from greenshard.testing.errors import PostgresNotFound, ShardError
 from greenshard.testing.shard import Shard
+from greenshard.testing.shard_errors import PostgresNotFound, ShardError
 from greenshard.testing.shards import Shards
 
 __all__ = ["PostgresNotFound", "Shard", "ShardError", "Shards"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from greenshard.testing.errors import ShardError
+from greenshard.testing.shard_errors import ShardError
 
 __all__ = ["Account"]
 

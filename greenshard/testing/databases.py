@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenshard.testing.account import Account
-from greenshard.testing.errors import ShardError
+from greenshard.testing.shard_errors import ShardError
 
 __all__ = ["Psql", "new_database_name"]
 

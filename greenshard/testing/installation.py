@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from greenshard.testing.account import Account
-from greenshard.testing.errors import PostgresNotFound
+from greenshard.testing.shard_errors import PostgresNotFound
 
 __all__ = ["BIN_DIR_VARIABLE", "find_bin_dir", "readable_bin_dir"]
 

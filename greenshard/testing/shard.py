@@ -11,7 +11,7 @@ from pathlib import Path
 
 from greenshard.testing import guard
 from greenshard.testing.account import Account
-from greenshard.testing.errors import ShardError
+from greenshard.testing.shard_errors import ShardError
 
 __all__ = ["SUPERUSER", "Shard"]
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from greenshard.testing.account import Account
 from greenshard.testing.databases import Psql, new_database_name
-from greenshard.testing.errors import ShardError
 from greenshard.testing.home import Home
 from greenshard.testing.installation import find_bin_dir, readable_bin_dir
 from greenshard.testing.shard import SUPERUSER, Shard
+from greenshard.testing.shard_errors import ShardError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import greenshard
-from greenshard.checking import session
+from greenshard.checking import probe
 from greenshard.links import outside
 from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable
 from greenshard.sql.parser import Message, ParserError, parse
@@ -32,8 +32,8 @@ PATH_IS_SET = {
     ("executor/knowledge/catalog_queries.py", "_CATALOG"),
     ("executor/knowledge/code_queries.py", "MEMBERS"),
     ("executor/knowledge/code_queries.py", "_CODE"),
-    ("checking/rights.py", "_ASPECTS"),
-    ("checking/types.py", "_TYPES"),
+    ("checking/visibility.py", "_ASPECTS"),
+    ("checking/user_types.py", "_TYPES"),
     ("checking/tables.py", "_COLUMNS"),
     ("checking/rows.py", "_PARENT"),
     ("checking/rows.py", "_satisfies"),
@@ -206,7 +206,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
 
 def test_whoever_leaves_names_out_sets_the_search_path() -> None:
     assert outside.SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
-    assert session._SETTINGS["search_path"] == "pg_catalog, pg_temp"
+    assert probe._SETTINGS["search_path"] == "pg_catalog, pg_temp"
 
 
 def test_a_constant_is_found_in_pieces(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import greenshard
 from greenshard.arguments import unusable
 from greenshard.ext.flask.commands import commands
 from greenshard.ext.flask.configuration import DEFAULT, make_pools
-from greenshard.ext.flask.scope import Scope, Stream
+from greenshard.ext.flask.request_connections import Scope, Stream
 from greenshard.pool.pool import Pool
 
 _NAME = "greenshard"

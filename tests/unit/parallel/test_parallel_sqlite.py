@@ -552,7 +552,7 @@ def test_connections_must_be_some_and_different(databases, twice):
 
 
 def test_many_comments_are_read_in_linear_time():
-    from greenshard.parallel.insertion import refuse_insert
+    from greenshard.parallel.insert_refusal import refuse_insert
 
     started = time.perf_counter()
     refuse_insert("-- " * 5_000 + "\n" + "/* */ # x\n" * 5_000 + "SELECT 1", [None, None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greenshard.pool.shard import Step
+from greenshard.pool.shard_state import Step
 from greenshard.pool.slot import Lease, Slot
 from greenshard.pool.state import PoolState
 

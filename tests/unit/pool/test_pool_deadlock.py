@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import Step
+from greenshard.pool.shard_state import Step
 from tests.unit.pool.shell import Shell
 
 SHARDS = ("s0", "s1", "s2")

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from greenshard import errors
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import Down, Step
+from greenshard.pool.shard_state import Down, Step
 from tests.unit.pool.shell import Shell
 
 SHARDS = ("s0", "s1", "s2")

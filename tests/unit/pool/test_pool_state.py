@@ -4,7 +4,7 @@ import pytest
 
 from greenshard import errors
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import Step
+from greenshard.pool.shard_state import Step
 from tests.unit.pool.shell import Shell
 
 FOREVER = {"max_idle_s": None, "max_lifetime_s": None, "leak_after_s": None}

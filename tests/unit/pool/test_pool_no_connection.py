@@ -6,9 +6,9 @@ import psycopg2.pool
 import pytest
 
 from greenshard import errors
-from greenshard.pool import report
+from greenshard.pool import no_connection
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import Down
+from greenshard.pool.shard_state import Down
 from tests.unit.pool.shell import Shell
 
 
@@ -51,7 +51,7 @@ def test_only_the_most_frequent_places_are_named():
     shell = shell_of(max_size=6)
     for where in "aabcde":
         shell.take(where=where)
-    told = report.situation(shell.state, shell.now)
+    told = no_connection.situation(shell.state, shell.now)
     assert "(2 at a, 1 at b, 1 at c, 2 elsewhere)" in told
 
 
@@ -59,14 +59,14 @@ def test_slots_that_nobody_holds_are_told_too():
     shell = shell_of(max_size=2, min_idle=1)
     shell.give_back(shell.take(), keep=False)
     shell.tick()
-    told = report.situation(shell.state, shell.now)
+    told = no_connection.situation(shell.state, shell.now)
     assert told.startswith(
         "0 of 2 are taken, 1 are being connected, 1 are being closed; shard s0: 0 "
     )
 
 
 def test_a_shard_that_is_down_is_named_with_its_reason():
-    error = report.unavailable(Down("s1", 2.0, "connection refused", 10.5), 9.0)
+    error = no_connection.unavailable(Down("s1", 2.0, "connection refused", 10.5), 9.0)
     assert str(error).splitlines()[0] == (
         "shard s1 is down for 7.0 s (connection refused); the next probe is due in 1.5 s [GS604]"
     )
@@ -74,7 +74,7 @@ def test_a_shard_that_is_down_is_named_with_its_reason():
 
 
 def test_a_probe_that_is_under_way_is_told():
-    error = report.unavailable(Down("s1", 2.0, "connection refused", None), 9.0)
+    error = no_connection.unavailable(Down("s1", 2.0, "connection refused", None), 9.0)
     assert "; a probe is under way" in str(error)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from greenshard.pool.policy import Policy
-from greenshard.pool.shard import Down, Step
+from greenshard.pool.shard_state import Down, Step
 from tests.unit.pool.shell import Shell
 
 POLICY = Policy(max_size=3, check_after_s=30.0, first_pause_s=1.0, patience_s=2.0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from greenshard import errors
-from greenshard.pool.shard import Down, ShardState
+from greenshard.pool.shard_state import Down, ShardState
 
 if TYPE_CHECKING:
     from greenshard.pool.slot import Ticket

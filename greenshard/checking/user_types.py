@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.connection import Connection
 
 # Of an enum its labels in their order, of a composite type its columns, of a domain what it is over

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.session import SHARD, transaction
+from greenshard.checking.probe import SHARD, transaction
 from greenshard.checking.tables import label
 from greenshard.cluster import Cluster, TableName
 from greenshard.connection import Connection

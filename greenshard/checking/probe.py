@@ -1,4 +1,4 @@
-"""Transactions in which the shards answer the same statement, each with its own name.
+"""Transactions that ask all shards the same, each answering under its own name.
 
 A statement runs on all shards at once, and ``current_setting('greenshard.shard')`` in it is the
 name of the shard that answers. Names without a schema are pg_catalog's. What such a transaction

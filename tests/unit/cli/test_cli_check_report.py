@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from greenshard.checking import Finding, Report, TableReport
-from greenshard.cli.report import json_lines, text_lines
+from greenshard.cli.check_report import json_lines, text_lines
 
 SERVER = "PostgreSQL 18.1, UTF8, libc collation C"
 

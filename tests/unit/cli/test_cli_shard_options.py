@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.cli.shards import BadShards, shards_of, split_name, split_variable
+from greenshard.cli.shard_options import BadShards, shards_of, split_name, split_variable
 
 
 @pytest.mark.parametrize(
