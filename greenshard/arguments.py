@@ -123,16 +123,6 @@ def timeout_attribute() -> Any:
     return Checked(lambda value: seconds("timeout", value), doc)
 
 
-def flag_attribute(name: str, doc: str) -> Any:
-    """An attribute that is True or False."""
-    return Checked(lambda value: flag(name, value), doc)
-
-
-def number_attribute(what: str, name: str, doc: str) -> Any:
-    """An attribute that is a number of rows or bytes."""
-    return Checked(lambda value: number_of(what, name, value), doc)
-
-
 def on_error_attribute() -> Any:
     """The attribute ``on_error`` of connections and cursors."""
     return Checked(on_error, '"raise", or "partial": reads give what the shards that answer have.')

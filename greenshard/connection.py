@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
 
 from greenshard import errors
 from greenshard._driver import (
     STATUS_PREPARED,
-    TRANSACTION_FAILED,
     DriverError,
     Dsn,
     RawConnection,
@@ -20,21 +21,18 @@ from greenshard._driver import (
 )
 from greenshard.arguments import (
     derived_class,
-    flag_attribute,
-    number_attribute,
+    flag,
+    number_of,
     on_error_attribute,
     timeout_attribute,
 )
 from greenshard.cursor import Cursor, cursor_class
-from greenshard.executor.answers.portals import end_portals
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.types.typecasters import is_registration
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.links.deadline import Deadline
 from greenshard.links.opening import (
-    GATHER_LIMIT,
-    MAX_HELD_BYTES,
     HomeUnreachable,
     Opening,
     close_opened,
@@ -43,17 +41,29 @@ from greenshard.links.opening import (
 )
 from greenshard.links.physical import HomeSilent, Physical, closed
 from greenshard.links.session import Session
-from greenshard.planner.code import Trace
 from greenshard.planner.keys import untold
 from greenshard.planner.target import Target, choose
 from greenshard.secret import hidden
 from greenshard.settings import Settings
 from greenshard.sql.parameters import as_read
+from greenshard.statements import Statements
 from greenshard.target_scope import Scope
-from greenshard.transaction.commit import commit_all, refuse_commit, rollback_all
+from greenshard.transaction.commit import commit_all, rollback_all
 
 #: Stands for no key: None is one.
 _NO_KEY: Any = object()
+
+
+def _limit(name: str, check: Callable[[Any], Any], doc: str) -> Any:
+    """An attribute that says what a statement may cost."""
+
+    def read(self: Connection) -> Any:
+        return getattr(self._statements.limits, name)
+
+    def write(self: Connection, value: Any) -> None:
+        setattr(self._statements.limits, name, check(value))
+
+    return property(read, write, doc=doc)
 
 
 class Connection(Settings, RawConnection):
@@ -71,21 +81,31 @@ class Connection(Settings, RawConnection):
 
     timeout = timeout_attribute()
     on_error = on_error_attribute()
-    allow_scatter = flag_attribute(
-        "allow_scatter", "Whether a statement that reads or changes rows may run on several shards."
+    allow_scatter = _limit(
+        "allow_scatter",
+        partial(flag, "allow_scatter"),
+        "Whether a statement that reads or changes rows may run on several shards.",
     )
-    allow_gather = flag_attribute(
-        "allow_gather", "Whether rows may be brought to one server, for what needs that."
+    allow_gather = _limit(
+        "allow_gather",
+        partial(flag, "allow_gather"),
+        "Whether rows may be brought to one server, for what needs that.",
     )
-    gather_limit = number_attribute(
-        "rows", "gather_limit", "How many rows a statement may bring to one server."
+    gather_limit = _limit(
+        "gather_limit",
+        partial(number_of, "rows", "gather_limit"),
+        "How many rows a statement may bring to one server.",
     )
-    max_held_bytes = number_attribute(
-        "bytes", "max_held_bytes", "How much a statement may hold of rows on their way, in bytes."
+    max_held_bytes = _limit(
+        "max_held_bytes",
+        partial(number_of, "bytes", "max_held_bytes"),
+        "How much a statement may hold of rows on their way, in bytes.",
     )
     _opening: Opening | None = None
     _session: Session
     _home: Physical
+    _statements: Statements
+    _statements_class: ClassVar[type[Statements]] = Statements
 
     def __init__(self, dsn: str = "", async_: int = 0) -> None:
         dsn = hidden(dsn)
@@ -95,25 +115,22 @@ class Connection(Settings, RawConnection):
         self._opening = None
         self.timeout = opening.timeout_s
         self.on_error = opening.on_error
-        self.allow_scatter = opening.limits.get("allow_scatter", True)
-        self.allow_gather = opening.limits.get("allow_gather", True)
-        self.gather_limit = opening.limits.get("gather_limit", GATHER_LIMIT)
-        self.max_held_bytes = opening.limits.get("max_held_bytes", MAX_HELD_BYTES)
-        self._on_event = opening.on_event
-        self._wrote = False
         make_cooperative()
         self._open(opening)
-        self._whole = self._target = Target(self._session.shards)
         self.cluster = opening.cluster
-        self._database: OneDatabase | None = None
+        database = None
         if opening.cluster is not None:
-            self._database = OneDatabase(
+            database = OneDatabase(
                 opening.cluster,
                 self._session,
                 self._home,
                 opening.connect_timeout_s,
                 opening.databases,
             )
+        limits = replace(opening.limits)
+        self._statements = self._statements_class(
+            self._session, self._home, database, limits, opening.on_event
+        )
 
     def _open(self, opening: Opening) -> None:
         missing = dict(opening.missing)
@@ -207,7 +224,7 @@ class Connection(Settings, RawConnection):
         *,
         key: Any = _NO_KEY,
         table: str | None = None,
-    ) -> Scope:
+    ) -> Scope[Connection]:
         """Restrict to some shards: ``with conn.on("s1"): ...``, or ``conn.on("s1").cursor()``.
 
         Args:
@@ -253,7 +270,7 @@ class Connection(Settings, RawConnection):
         database = self._declared("conn.explain")
         with self._session.taken(), self._ours():
             cursor = Cursor(self)
-            text = cursor._decoded(cursor._text(sql))
+            text = self._statements.decoded(cursor._text(sql))
             args = as_read(args, lambda: text)
             cursor.mogrify(text, args)
             _, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
@@ -265,13 +282,14 @@ class Connection(Settings, RawConnection):
         Raises:
             errors.ProgrammingError: None is declared.
         """
-        if self._database is None:
+        database = self._statements.database
+        if database is None:
             raise errors.ProgrammingError(
                 f"{what} needs a declared cluster",
                 code="GS104",
                 hint="Connect to a greenshard.Cluster, or to the path of its TOML file.",
             )
-        return self._database
+        return database
 
     @property
     def plan_stats(self) -> dict[str, int]:
@@ -279,12 +297,13 @@ class Connection(Settings, RawConnection):
 
         Of all connections to the cluster together, since its catalog was last found changed.
         """
-        return {} if self._database is None else self._database.plan_stats
+        database = self._statements.database
+        return {} if database is None else database.plan_stats
 
-    def broadcast(self) -> Scope:
+    def broadcast(self) -> Scope[Connection]:
         """Let an INSERT put the same rows on every shard targeted; used like `on`."""
         self._session.check()
-        return Scope(self, Target(self._target.shards, broadcast=True))
+        return Scope(self, Target(self._statements.target.shards, broadcast=True))
 
     # Transactions ---------------------------------------------------------------------------
 
@@ -306,10 +325,10 @@ class Connection(Settings, RawConnection):
         with session.taken(), self._ours():
             committed = False
             try:
-                commit_all(session, Deadline(self.timeout), wrote=self._wrote)
+                commit_all(session, Deadline(self.timeout), wrote=self._statements.wrote)
                 committed = True
             finally:
-                self._ended(committed=committed)
+                self._statements.ended(committed=committed)
 
     def rollback(self) -> None:
         """Roll back on every shard. A shard whose connection is gone has rolled back already.
@@ -325,37 +344,7 @@ class Connection(Settings, RawConnection):
             try:
                 rollback_all(session, self.timeout)
             finally:
-                self._ended(committed=False)
-
-    def _ended(self, *, committed: bool) -> None:
-        """Forget what held for the transaction, and end the named cursors that end with it."""
-        self._wrote = self._session.savepoints = False
-        self._session.streamed.clear()
-        if self._database is not None:
-            self._database.ended()
-        end_portals(self._session, committed=committed)
-
-    def _trace_of(self, text: str | None, has_parameters: bool, cursor: Cursor) -> Trace:
-        """What a statement may leave that goes to chosen shards; None stands for any statement.
-
-        Switches: when the catalog must be loaded.
-        """
-        if self._database is None:
-            return Trace.CODE
-        trace = Trace.CODE
-        if text is not None:
-            trace = self._database.trace_of(text, has_parameters, cursor.timeout)
-        self._note(trace, cursor)
-        return trace
-
-    def _note(self, trace: Trace, cursor: Cursor) -> None:
-        """Take note of what a statement may leave that is about to be run."""
-
-    def _admit_write(self, text: str) -> None:
-        """Note that the transaction may write; refuse to end a failed one by SQL."""
-        self._wrote = True
-        if any(p.transaction_status == TRANSACTION_FAILED for p in self._session.alive):
-            refuse_commit(text)
+                self._statements.ended(committed=False)
 
     def __enter__(self) -> Connection:
         """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""

@@ -14,7 +14,7 @@ from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.events import Listener
 from greenshard.limits import refuse_async
-from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Opening
+from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Limits, Opening
 from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards
 
@@ -148,12 +148,12 @@ def read_opening(
         arguments.on_error(on_error),
         arguments.seconds("cancel_grace", cancel_grace, zero=True) or 0.0,
         cluster=cluster,
-        limits={
-            "allow_scatter": arguments.flag("allow_scatter", allow_scatter),
-            "allow_gather": arguments.flag("allow_gather", allow_gather),
-            "gather_limit": arguments.number_of("rows", "gather_limit", gather_limit),
-            "max_held_bytes": arguments.number_of("bytes", "max_held_bytes", max_held_bytes),
-        },
+        limits=Limits(
+            arguments.flag("allow_scatter", allow_scatter),
+            arguments.flag("allow_gather", allow_gather),
+            arguments.number_of("rows", "gather_limit", gather_limit),
+            arguments.number_of("bytes", "max_held_bytes", max_held_bytes),
+        ),
         on_event=arguments.listener(on_event),
         databases=(by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)]),
         allow_same_database=arguments.flag("allow_same_database", allow_same_database),

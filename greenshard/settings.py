@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from greenshard import errors
 from greenshard._driver import (
@@ -27,14 +27,10 @@ from greenshard._driver import (
 )
 from greenshard.executor.answers.portals import end_portals
 from greenshard.limits import refuse_large_objects
-from greenshard.links.physical import client_encoding, has_characteristics, status
+from greenshard.links.physical import Physical, client_encoding, has_characteristics, status
+from greenshard.links.session import Session
 from greenshard.planner.code import Trace
-
-if TYPE_CHECKING:
-    from greenshard.executor.knowledge.one_database import OneDatabase
-    from greenshard.links.physical import Physical
-    from greenshard.links.session import Session
-    from greenshard.planner.target import Target
+from greenshard.statements import Statements
 
 _server_version = Attribute(RawConnection, "server_version")
 _dsn = Attribute(RawConnection, "dsn")
@@ -99,8 +95,7 @@ class Settings:
     timeout: float | None
     _session: Session
     _home: Physical
-    _target: Target
-    _database: OneDatabase | None
+    _statements: Statements
     _ours: Callable[[], Any]
 
     Warning = _own_exception("Warning")
@@ -158,8 +153,8 @@ class Settings:
         Switches: yes.
         """
         self._each(RawConnection.reset)
-        if self._database is not None:
-            self._database.note(Trace.ANYTHING, self._session.physicals, changes=False)
+        if self._statements.database is not None:
+            self._statements.database.note(Trace.ANYTHING, self._session.physicals, changes=False)
 
     def _has_characteristics(self) -> bool:
         return any(has_characteristics(physical.raw) for physical in self._session.alive)
@@ -186,8 +181,8 @@ class Settings:
             else:
                 for physical in session.alive:
                     call(physical.raw)
-            if self._database is not None:
-                self._database.ended()
+            if self._statements.database is not None:
+                self._statements.database.ended()
             if all(not p.in_transaction for p in session.alive):
                 end_portals(session, committed=False)
 
@@ -268,8 +263,8 @@ class Settings:
     def get_native_connection(self) -> Any:
         """A capsule with libpq's connection; over one shard."""
         capsule = self._over_one("get_native_connection")
-        if self._database is not None:
-            self._database.expose(self._target.shards[0])
+        if self._statements.database is not None:
+            self._statements.database.expose(self._statements.target.shards[0])
         return capsule
 
     def xid(self, *args: Any) -> Any:
@@ -298,7 +293,7 @@ class Settings:
 
     def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
         self._session.check()
-        shards = self._target.shards
+        shards = self._statements.target.shards
         if len(shards) > 1:
             raise errors.NotSupportedError(
                 f"{name}() works over one shard, and the connection targets {', '.join(shards)}",
@@ -318,8 +313,8 @@ class Settings:
                 try:
                     outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
                 finally:
-                    if self._database is not None:
-                        self._database.ended()
+                    if self._statements.database is not None:
+                        self._statements.database.ended()
                 return outcome.jobs[shards[0]].result
 
     def _at_home(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from greenshard.connection import Connection
-    from greenshard.planner.target import Target
+from greenshard.planner.target import Target
+from greenshard.statements import Statements
 
 
-class Scope:
+class _Connected(Protocol):
+    @property
+    def _statements(self) -> Statements: ...
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+_C = TypeVar("_C", bound=_Connected)
+
+
+class Scope(Generic[_C]):
     """What `Connection.on` and `Connection.broadcast` return.
 
     As a context manager it holds for everything that the connection executes in the block;
     `cursor` makes a cursor for which it always holds.
     """
 
-    def __init__(self, connection: Connection, target: Target) -> None:
+    def __init__(self, connection: _C, target: Target) -> None:
         self._connection = connection
         self.target = target
         self._outer: list[Target] = []
 
-    def __enter__(self) -> Connection:
-        self._outer.append(self._connection._target)
-        self._connection._target = self.target
+    def __enter__(self) -> _C:
+        statements = self._connection._statements
+        self._outer.append(statements.target)
+        statements.target = self.target
         return self._connection
 
     def __exit__(self, *exc: object) -> None:
-        self._connection._target = self._outer.pop()
+        self._connection._statements.target = self._outer.pop()
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """A cursor that runs on these shards only; arguments as for `Connection.cursor`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from greenshard import errors
 from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
@@ -14,6 +14,7 @@ from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.links.deadline import Deadline, Timeout
+from greenshard.links.opening import Limits
 from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
 from greenshard.planner.pins import named_shards
@@ -23,15 +24,6 @@ from greenshard.sql.text import Sql
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
 #: so that there is time left to make an answer of what there is.
 _FIRST_SHARE = 0.75
-
-
-class Limits(Protocol):
-    """What the connection allows."""
-
-    allow_scatter: bool
-    allow_gather: bool
-    gather_limit: int
-    max_held_bytes: int
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

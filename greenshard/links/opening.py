@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, Dsn, RawConnection
@@ -28,6 +28,23 @@ GATHER_LIMIT = 1_000_000
 MAX_HELD_BYTES = 1 << 30
 
 
+@dataclass(slots=True)
+class Limits:
+    """What a statement may cost over a declared cluster.
+
+    Attributes:
+        allow_scatter: Whether it may run on several shards, if it reads or changes rows.
+        allow_gather: Whether rows may be brought to one server for it.
+        gather_limit: How many.
+        max_held_bytes: How many bytes of rows it may hold in this process, on their way.
+    """
+
+    allow_scatter: bool = True
+    allow_gather: bool = True
+    gather_limit: int = GATHER_LIMIT
+    max_held_bytes: int = MAX_HELD_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What to open, and how.
@@ -40,7 +57,7 @@ class Opening:
         grace_s: Seconds that a server may take to answer a cancel.
         missing: Why shards are left out (with "partial").
         cluster: The declaration that the shards are of, if there is one.
-        limits: `allow_scatter`, `allow_gather`, `gather_limit` and `max_held_bytes`.
+        limits: What a statement may cost, until the connection is told otherwise.
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
         allow_same_database: Whether two shards may be one database.
@@ -54,7 +71,7 @@ class Opening:
     grace_s: float = 5.0
     missing: Mapping[str, BaseException] = field(default_factory=dict)
     cluster: Cluster | None = None
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     on_event: Listener | None = None
     databases: Hashable = ()
     allow_same_database: bool = False

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
+from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import end_all_portals
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical, client_encoding
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
-from greenshard.pool.process import end_session
+from greenshard.pool.process import Process, end_session
+from greenshard.pool.slot import Lease
 from greenshard.pool.supply import Supply
-
-if TYPE_CHECKING:
-    from greenshard.cursor import Cursor
-    from greenshard.pool.process import Process
-    from greenshard.pool.slot import Lease
+from greenshard.statements import Statements
 
 #: Of a union: longer texts, and more of them, are taken to leave anything.
 _LONGEST, _MOST_TEXTS = 10_000, 1_000
@@ -30,6 +28,34 @@ _CHOSEN = {
     name: Attribute(RawConnection, name)
     for name in ("isolation_level", "readonly", "deferrable", "autocommit")
 }
+
+
+class PooledStatements(Statements):
+    """Those of a connection whose sessions outlive it: what they leave must be undone.
+
+    Attributes:
+        trace: What they may have left, at most.
+        texts: Of a union, those of which that is found out when the connection is given back; with
+            each whether it had parameters.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.trace = Trace.NOTHING
+        self.texts: set[tuple[str, bool]] = set()
+
+    def trace_of(self, text: str | None, bound: bool, timeout: float | None) -> Trace:
+        if self.database is not None:
+            return super().trace_of(text, bound, timeout)
+        if text is None or len(text) > _LONGEST or len(self.texts) >= _MOST_TEXTS:
+            return Trace.UNSEEN
+        self.texts.add((text, bound))
+        return Trace.NOTHING
+
+    def note(self, trace: Trace, parts: Parts | None = None) -> None:
+        if parts is not None and parts.named and parts.holds:  # it outlives its transaction
+            trace = max(trace, Trace.ANYTHING)
+        self.trace = max(self.trace, trace)
 
 
 class PooledConnection(Connection):
@@ -45,11 +71,11 @@ class PooledConnection(Connection):
     _supply: Supply
     _process: Process
     _lease: Lease
+    _statements: PooledStatements
+    _statements_class: ClassVar[type[Statements]] = PooledStatements
     _given_back = True
-    _trace = Trace.NOTHING
     _in_block = False
     _chosen: dict[str, Any]
-    _texts: set[tuple[str, bool]]
 
     @classmethod
     def of(cls, process: Process, lease: Lease, home: Physical, supply: Supply) -> PooledConnection:
@@ -58,7 +84,6 @@ class PooledConnection(Connection):
         connection._process, connection._lease = process, lease
         connection._home, connection._supply = home, supply
         connection._chosen = {}
-        connection._texts = set()
         connection._opening = process.opening
         connection.__init__()  # type: ignore[misc]
         connection._given_back = False
@@ -96,27 +121,8 @@ class PooledConnection(Connection):
         if session.closed or any(p.in_transaction or not p.alive for p in physicals):
             self.commit()
 
-    # What must be undone afterwards ---------------------------------------------------------
-
-    def _trace_of(self, text: str | None, has_parameters: bool, cursor: Cursor) -> Trace:
-        """Of a union, what a text may leave is found out when the connection is given back."""
-        if self._database is not None:
-            return super()._trace_of(text, has_parameters, cursor)
-        if text is None or len(text) > _LONGEST or len(self._texts) >= _MOST_TEXTS:
-            trace = Trace.UNSEEN
-        else:
-            self._texts.add((text, has_parameters))
-            trace = Trace.NOTHING
-        self._note(trace, cursor)
-        return trace
-
-    def _note(self, trace: Trace, cursor: Cursor) -> None:
-        if cursor.name is not None and cursor.withhold:  # it outlives its transaction
-            trace = max(trace, Trace.ANYTHING)
-        self._trace = max(self._trace, trace)
-
     def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
-        self._trace = max(self._trace, Trace.ANYTHING)
+        self._statements.note(Trace.ANYTHING)
         return super()._over_one(name, *args, switches=switches)
 
     def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
@@ -186,13 +192,14 @@ class PooledConnection(Connection):
         self.close()
 
     def _renew(self, session: Session) -> None:
-        if self._database is not None:
+        statements = self._statements
+        if statements.database is not None:
             # As good as new, they have what new ones have, if the schemas are the same.
-            self._database.bearings.restore(as_before=self._trace < Trace.UNSEEN)
+            statements.database.bearings.restore(as_before=statements.trace < Trace.UNSEEN)
         try:
             end_all_portals(session)
         finally:  # whatever arrives: nobody else may have the sessions as they are
-            self._supply.renew(session, self._trace, self._texts)
+            self._supply.renew(session, statements.trace, statements.texts)
 
     def __del__(self) -> None:
         if not self._given_back:

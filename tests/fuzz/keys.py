@@ -206,7 +206,7 @@ class Keys:
         table = _quoted(TABLES[type_name])
         try:
             with self.many.on(key=key, table=f'"{table}"') as conn:
-                shard = conn._target.shards
+                shard = conn._statements.target.shards
         except greenshard.ProgrammingError:
             self.tally["refused"] += 1
             return ""

@@ -92,7 +92,7 @@ def test_keys_go_where_the_server_puts_what_was_written(keys, adapted):
     for at, value in enumerate(given):
         try:
             with keys.many.on(key=value, table=table) as one:
-                told[at] = one._target.shards
+                told[at] = one._statements.target.shards
         except greenshard.ProgrammingError as error:
             assert error.code == "GS103"  # noqa: PT017  # most can be told
     keys.many.rollback()

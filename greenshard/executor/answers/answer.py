@@ -180,7 +180,10 @@ NOTHING = Answer({})
 class AnswerView:
     """What is known of a cursor's last statement, as its attributes."""
 
-    _answer: Answer
+    @property
+    def _answer(self) -> Answer:
+        """The last answer."""
+        raise NotImplementedError
 
     @property
     def rowcount(self) -> int:

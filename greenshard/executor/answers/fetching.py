@@ -15,7 +15,11 @@ class Fetching:
 
     name: Any
     arraysize: int
-    _answer: Answer
+
+    @property
+    def _answer(self) -> Answer:
+        """The last answer."""
+        raise NotImplementedError
 
     def _rows(self) -> Concatenation | Rows:
         """The rows to fetch from."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
+from greenshard.executor.answers.answer import NOTHING
+from greenshard.executor.answers.portals import Portal
 from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
 from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.physical import Physical, string_types
 from greenshard.links.session import Session
-
-if TYPE_CHECKING:
-    from greenshard.executor.answers.portals import Portal
+from greenshard.planner.code import Trace
 
 row_factory = Attribute(RawCursor, "row_factory")
 tzinfo_factory = Attribute(RawCursor, "tzinfo_factory")
@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 
 
 class Parts:
-    """A plain cursor of psycopg2 for each shard, made when first needed.
+    """A plain cursor of psycopg2 for each shard, made when first needed, and what they answered.
 
     Args:
         logical: The cursor whose settings they share; itself never executed.
@@ -30,6 +30,10 @@ class Parts:
         registered: The typecasters of the logical connection.
 
     Attributes:
+        named: Whether the logical cursor has a name, and its rows stay on servers.
+        answer: What the last statement gave.
+        trace: What it may leave in the sessions.
+        sent: It, as psycopg2 would have sent it, where another text was sent.
         asked: The first of the cursors that the last statement ran on; None before one did.
         portal: The answer of a named cursor, if one server made it.
     """
@@ -47,12 +51,26 @@ class Parts:
         self._typed = self._tzinfo_set = self._rows_set = False
         self._shapes = True
         self._fetch_timeout: Timeout = None
+        self.named = logical.name is not None
+        self.answer = NOTHING
+        self.trace = Trace.NOTHING
+        self.sent: bytes | None = None
         self.asked: RawCursor | None = None
         self.portal: Portal | None = None
 
     @property
-    def _logical(self) -> Any:
+    def logical(self) -> Any:
+        """The logical cursor."""
         return self._reference()
+
+    def begin(self) -> None:
+        """Forget the last statement: another one begins."""
+        self.asked, self.sent, self.answer = None, None, NOTHING
+
+    @property
+    def query(self) -> bytes | None:
+        """The last statement as it was sent to the first shard."""
+        return self.sent or (None if self.asked is None else self.asked.query)
 
     def made(self) -> Mapping[str, RawCursor]:
         """Those that there are so far, by shard."""
@@ -63,7 +81,7 @@ class Parts:
         cursor = self._cursors.get(shard)
         if cursor is None:
             physical = self._session.physicals[shard]
-            cursor = self._cursors[shard] = self._make(physical, self._logical.name)
+            cursor = self._cursors[shard] = self._make(physical, self.logical.name)
             self._bridge(cursor)
         return cursor
 
@@ -138,17 +156,17 @@ class Parts:
     @property
     def name(self) -> str:
         """The name of the named cursor."""
-        return str(self._logical.name)
+        return str(self.logical.name)
 
     @property
     def holds(self) -> bool:
         """Whether the named cursor outlives a commit."""
-        return bool(self._logical.withhold)
+        return bool(self.logical.withhold)
 
     @property
     def itersize(self) -> int:
         """How many rows a page has."""
-        return max(1, int(self._logical.itersize))
+        return max(1, int(self.logical.itersize))
 
     def begin_fetch(self, timeout_s: float | None) -> None:
         """Take note that a call begins that fetches, and what it may take."""
@@ -172,7 +190,7 @@ class Parts:
         return self._tzinfo_set
 
     def _make(self, physical: Physical, name: str | None) -> RawCursor:
-        logical = self._logical
+        logical = self.logical
         cursor = RawCursor(physical.raw, name)
         if name is not None:
             cursor.withhold = logical.withhold
@@ -184,7 +202,7 @@ class Parts:
     def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
         """Give the shards' cursors the typecasters that were registered."""
         registered = self._registered
-        at_home, own = string_types.read(self._home.raw), self._logical.string_types
+        at_home, own = string_types.read(self._home.raw), self.logical.string_types
         if at_home or own:
             registered = {**(at_home or {}), **registered, **(own or {})}
         self._typed = self._typed or bool(registered) or has_user_typecasters()
@@ -205,7 +223,7 @@ class Parts:
         Returns:
             None if the row is just the values.
         """
-        logical = self._logical
+        logical = self.logical
         factory = row_factory.read(logical)
         if factory is None:
             return cast
@@ -221,14 +239,14 @@ class Parts:
     def set_row_factory(self, factory: Any) -> None:
         """Set psycopg2's ``row_factory``."""
         self._rows_set = True
-        row_factory.write(self._logical, factory)
+        row_factory.write(self.logical, factory)
         for cursor in (*self._cursors.values(), *self._lasts.values()):
             self._bridge(cursor)
 
     def set_tzinfo_factory(self, factory: Any) -> None:
         """Set psycopg2's ``tzinfo_factory``."""
         self._tzinfo_set = True
-        tzinfo_factory.write(self._logical, factory)
+        tzinfo_factory.write(self.logical, factory)
         for cursor in (*self._cursors.values(), *self._lasts.values()):
             tzinfo_factory.write(cursor, factory)
 
@@ -236,5 +254,5 @@ class Parts:
         """Let the shard's rows be made for the logical cursor, which knows all columns."""
         if not (self._rows_set and self._shapes):
             return
-        reference, factory = self._reference, row_factory.read(self._logical)
+        reference, factory = self._reference, row_factory.read(self.logical)
         row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))

@@ -98,6 +98,6 @@ def test_what_was_alike_is_asked_again_with_a_new_catalog(dsns, connect):
     cur.execute(GATHERED)
     conn.commit()
     run(dsns["s1"], "ALTER TABLE happened ALTER at TYPE timestamptz")
-    conn._database._knowledge.expire()
+    conn._statements.database._knowledge.expire()
     with pytest.raises(greenshard.ProgrammingError, match="timestamptz on shard s1"):
         cur.execute(GATHERED)

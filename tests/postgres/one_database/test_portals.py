@@ -458,7 +458,7 @@ def test_wide_rows_for_a_named_cursor_are_held_in_small_parts_from_the_first_on(
         named.execute(WIDE)
         assert sum(held) > 20_000_000
         assert max(held) < 8_000_000
-        assert WIDE not in conn._database.read_in_batches
+        assert WIDE not in conn._statements.database.read_in_batches
         rows = named.fetchall()
         assert [(n, body[:9], number) for n, body, number in rows] == [
             (n, f"é {n:7}", n + 1) for n in range(120)
@@ -484,12 +484,12 @@ def test_few_rows_come_at_once_and_many_in_batches_from_then_on(conn, monkeypatc
     cur = conn.cursor()
     cur.execute(GATHERED)
     rows = cur.fetchall()
-    assert GATHERED in conn._database.read_in_batches
+    assert GATHERED in conn._statements.database.read_in_batches
     cur.execute(GATHERED)
     assert cur.fetchall() == rows
     monkeypatch.undo()
     cur.execute(GATHERED)  # so few that once is enough
-    assert GATHERED not in conn._database.read_in_batches
+    assert GATHERED not in conn._statements.database.read_in_batches
 
 
 SMALL = {

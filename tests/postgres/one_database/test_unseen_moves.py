@@ -113,18 +113,18 @@ def run(conn, text, shards=None):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_every_place_is_known(conn, place):
-    database = conn._database
+    database = conn._statements.database
     trace = database.trace_of(PLACES[place], False, None)
     assert trace is Trace.COUNT if place.startswith("lastval") else trace >= Trace.ANYTHING
 
 
 @pytest.mark.parametrize("text", CLEAN)
 def test_clean_statements_are_known(conn, text):
-    assert conn._database.trace_of(text, False, None) is Trace.NOTHING
+    assert conn._statements.database.trace_of(text, False, None) is Trace.NOTHING
 
 
 def test_policies_count(conn):
-    assert conn._database.trace_of("SELECT * FROM guarded", False, None) is Trace.UNSEEN
+    assert conn._statements.database.trace_of("SELECT * FROM guarded", False, None) is Trace.UNSEEN
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_what_no_text_names_counts_for_all(conn, change):
         "CREATE FUNCTION odd_equal(point, int) RETURNS bool LANGUAGE sql AS 'SELECT true';"
         "CREATE FUNCTION to_odd(point) RETURNS int LANGUAGE sql AS 'SELECT 1'"
     )
-    assert conn._database.trace_of("SELECT 1", False, None) is Trace.NOTHING
+    assert conn._statements.database.trace_of("SELECT 1", False, None) is Trace.NOTHING
     cur.execute(change)
-    assert conn._database.trace_of("SELECT 1", False, None) is Trace.UNSEEN
+    assert conn._statements.database.trace_of("SELECT 1", False, None) is Trace.UNSEEN
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -299,7 +299,7 @@ def pair(cluster):
 def settle(other):
     make(other, "SELECT 1")
     ask(other, "SELECT v FROM t WHERE id = 1")
-    knowledge = other._database._knowledge
+    knowledge = other._statements.database._knowledge
     assert (knowledge.current() is not None, knowledge.doubted) == (True, set())
 
 
@@ -309,7 +309,7 @@ def make(conn, what):
 
 def columns(conn):
     conn.explain("SELECT v FROM t")
-    relation = conn._database._knowledge.known.catalog.relations["public", "t"]
+    relation = conn._statements.database._knowledge.known.catalog.relations["public", "t"]
     return [column.name for column in relation.columns]
 
 
@@ -328,14 +328,14 @@ def test_doubt_that_arises_while_another_asks_stays(pair, monkeypatch):
 
     monkeypatch.setattr(one_database, "catalog_versions", ask_and_wait)
     ask(conn, "SELECT v FROM t WHERE id = 1")
-    assert conn._database._knowledge.doubted == set(conn.shards)
+    assert conn._statements.database._knowledge.doubted == set(conn.shards)
     assert columns(other) == ["id", "v", "extra"]
 
 
 @pytest.mark.parametrize("how", ["a statement", "a function"])
 def test_own_changes_are_not_believed_for_others(pair, how):
     conn, other = pair
-    knowledge = conn._database._knowledge
+    knowledge = conn._statements.database._knowledge
     known, versions = knowledge.known, dict(knowledge._versions)
     if how == "a statement":
         run(conn, ADD, list(conn.shards))
@@ -359,7 +359,7 @@ def test_isolated_transaction_asks_once(pair, monkeypatch):
         lambda *args: asked.append(args) or catalog_versions(*args),
     )
     conn.isolation_level = "REPEATABLE READ"
-    knowledge = conn._database._knowledge
+    knowledge = conn._statements.database._knowledge
     ask(conn, "SELECT v FROM t")
     make(other, "SELECT 1")
     for _ in range(3):
@@ -369,4 +369,4 @@ def test_isolated_transaction_asks_once(pair, monkeypatch):
     conn.commit()
     ask(other, "SELECT v FROM t")
     assert knowledge.doubted == set()
-    assert ("public", "fresh") in other._database._knowledge.current().catalog.relations
+    assert ("public", "fresh") in other._statements.database._knowledge.current().catalog.relations

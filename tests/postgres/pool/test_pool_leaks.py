@@ -221,11 +221,11 @@ def test_long_statement_on_one_shard_costs_nothing(make_pool, dsns, renewed):
     text = f"INSERT INTO t VALUES (70, '{'x' * 50_000}') ON CONFLICT (id) DO NOTHING"
     for _ in range(2):
         with pool.connection() as conn:
-            known = conn._database._knowledge.known
+            known = conn._statements.database._knowledge.known
             conn.on("s0").cursor().execute(text)
             conn.rollback()
             assert renewed == [] or known is None
             renewed.clear()
     assert known is not None
     with pool.connection() as conn:
-        assert conn._database._knowledge.known is known
+        assert conn._statements.database._knowledge.known is known

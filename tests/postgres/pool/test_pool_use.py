@@ -184,7 +184,10 @@ def test_routed_statement_sends_nothing_to_the_other_shards(make_pool, cluster, 
     pool = make_pool(cluster)
     with pool.connection() as conn:
         conn.cursor().execute("SELECT count(*) FROM orders")
-        keys = {conn._database.shard_of(number, "orders", None): number for number in range(20)}
+        keys = {
+            conn._statements.database.shard_of(number, "orders", None): number
+            for number in range(20)
+        }
 
     def last_messages():
         asked = "SELECT state_change FROM pg_stat_activity WHERE application_name = 'pooled'"

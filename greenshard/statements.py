@@ -1,0 +1,496 @@
+"""One statement's way from a cursor to the shards, and what the statements of a connection share.
+
+A cursor asks for a statement (`Asked`); `Statements` decides who answers:
+
+- the *union*: the text goes as it is to the shards that are targeted;
+- the *planner*, over declared tables, unless shards were named.
+
+It holds the session meanwhile, lets the cursor's `Parts` have the answer, and tells the listener.
+Connection and cursor are psycopg2's surface over this.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+from greenshard import errors
+from greenshard._driver import (
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
+    DriverError,
+    RawCursor,
+    python_encoding,
+)
+from greenshard.events import Listener
+from greenshard.executor.answers.answer import NOTHING, Answer
+from greenshard.executor.answers.columns import check_columns
+from greenshard.executor.answers.parts import Parts
+from greenshard.executor.answers.portals import end_portals, end_undone_portals
+from greenshard.executor.dispatch import run_plan
+from greenshard.executor.execution import Calls, Execution, Streaming
+from greenshard.executor.knowledge.one_database import OneDatabase
+from greenshard.executor.planned import Planned
+from greenshard.executor.record import Record, recording
+from greenshard.executor.repeating import calling, run_many
+from greenshard.executor.sql_values import are_values, plan_for
+from greenshard.executor.strategies.staying import check_name
+from greenshard.limits import refuse_copy
+from greenshard.links.deadline import Deadline
+from greenshard.links.opening import Limits
+from greenshard.links.physical import Physical
+from greenshard.links.quoting import are_usual, check_written, is_plain, merged_once
+from greenshard.links.session import Session
+from greenshard.links.streams import Stream, streams
+from greenshard.planner.code import Trace
+from greenshard.planner.plan import Broadcast
+from greenshard.planner.target import Target
+from greenshard.planner.union import refuse_insert
+from greenshard.sql.first_words import copies_with_client
+from greenshard.sql.statement import Statement, read_statement
+from greenshard.transaction.commit import refuse_commit
+
+logger = logging.getLogger("greenshard")
+_Text = TypeVar("_Text", str, bytes)
+
+#: Texts longer than this are taken to write, instead of being parsed at each call.
+_LONGEST_READ = 10_000
+_UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """What a cursor asks for with one statement.
+
+    Attributes:
+        parts: The shards' cursors; they get the answer.
+        timeout: Seconds that it may take; None for no limit.
+        partial: Whether the rows of some shards are good enough, if it only reads.
+        target: The shards that the cursor was made for; None if it follows its connection.
+        sets: How many sets of parameters it has, of ``executemany``; None for other calls.
+        record: Where its calls are noted; None while nobody listens.
+    """
+
+    parts: Parts
+    timeout: float | None
+    partial: bool
+    target: Target | None
+    sets: int | None = None
+    record: Record | None = None
+
+    def follow(self, execution: Execution) -> None:
+        """Let an execution note its calls where the listener looks."""
+        if self.record is not None:
+            self.record.follow(execution)
+
+
+class Statements:
+    """What the statements of one logical connection share.
+
+    Args:
+        session: The connections to the shards.
+        home: The one that lends its session where only one can: to quote, to read an encoding.
+        database: What is known of the declared cluster; None for a union.
+        limits: What a statement may cost.
+        listener: Called with an event after each statement.
+
+    Attributes:
+        whole: All shards.
+        target: The shards that statements go to, of cursors that have no target of their own.
+        wrote: Whether the open transaction may have written.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        home: Physical,
+        database: OneDatabase | None,
+        limits: Limits,
+        listener: Listener | None,
+    ) -> None:
+        self.session = session
+        self.home = home
+        self.database = database
+        self.limits = limits
+        self.listener = listener
+        self.whole = self.target = Target(session.shards)
+        self.wrote = False
+
+    # Who answers ----------------------------------------------------------------------------
+
+    def planning(self, own: Target | None) -> OneDatabase | None:
+        """What plans a statement; None if it goes to the shards targeted as it is.
+
+        Args:
+            own: The target of the statement's cursor.
+        """
+        chosen = own is not None or self.target is not self.whole
+        return None if chosen or len(self.session.shards) == 1 else self.database
+
+    def alive(self, own: Target | None) -> list[str]:
+        """The shards targeted that can be talked to."""
+        alive = {physical.shard for physical in self.session.alive}
+        return [shard for shard in (own or self.target).shards if shard in alive]
+
+    # Texts ----------------------------------------------------------------------------------
+
+    def decoded(self, query: str | bytes, wrong: str = "strict") -> str:
+        """A text as the servers will read it; `wrong` as for ``bytes.decode``."""
+        if isinstance(query, str):
+            return query
+        return query.decode(python_encoding(self.home.raw), wrong)
+
+    def quoting(self, own: Target | None) -> RawCursor:
+        """A cursor to adapt parameters with: of the first shard targeted that is there."""
+        alive = self.alive(own)
+        return RawCursor(self.session.physicals[alive[0]].raw if alive else self.home.raw)
+
+    def written(self, own: Target | None, cursor: RawCursor, text: _Text) -> _Text:
+        """A text that was written for a cursor's session, and may be run in others.
+
+        Raises:
+            errors.NotSupportedError: These could read it otherwise. Over shards that are just
+                named, it is the statement's own affair.
+        """
+        if self.planning(own) is not None:
+            check_written(cursor.connection, text)
+        return text
+
+    # What cursors ask for -------------------------------------------------------------------
+
+    def execute(self, asked: Asked, text: str | bytes, given: Any) -> None:
+        """Run a statement with one set of parameters, or with none.
+
+        Raises:
+            errors.Error: See `Cursor.execute`.
+            DriverError: psycopg2 refuses the parameters.
+
+        Switches: yes.
+        """
+        if asked.parts.named:
+            check_name(self.session, asked.parts.name)
+        database = self.planning(asked.target)
+        if database is not None:
+            self._take(asked, text, partial(self._planned, asked, database, text, given))
+            return
+        plain = given is None or self._are_values(asked, text, (given,))
+        calls = partial(_executing, text, given)
+        bound = given is not None
+        self._take(asked, text, partial(self._union, asked, text, bound, calls, plain=plain))
+
+    def execute_many(self, asked: Asked, text: str | bytes, every: Sequence[Any]) -> None:
+        """Run a statement once for each set of parameters.
+
+        Raises, Switches: see `execute`.
+        """
+        asked.sets = len(every)
+        database = self.planning(asked.target)
+        if database is not None:
+            run = partial(self._planned, asked, database, text, every, many=True)
+            self._take(asked, text, run)
+            return
+        plain = self._are_values(asked, text, every)
+        calls = partial(_executing_many, text, every)
+        self._take(asked, text, partial(self._union, asked, text, True, calls, plain=plain))
+
+    def call(self, asked: Asked, procname: str | bytes, parameters: Sequence[Any]) -> None:
+        """Call a stored function, as psycopg2's ``callproc`` does.
+
+        Raises, Switches: see `execute`.
+        """
+        database = self.planning(asked.target)
+        if database is not None:
+            text, given = calling(self.quoting(asked.target), procname, *parameters)
+            self._take(asked, text, partial(self._planned, asked, database, text, given))
+            return
+        name = procname.decode(errors="replace") if isinstance(procname, bytes) else procname
+        calls = partial(_calling, procname, parameters)
+        run = partial(self._union, asked, None, False, calls, plain=False)
+        self._take(asked, f"SELECT * FROM {name}(...)", run)
+
+    def _are_values(self, asked: Asked, text: Any, every: Iterable[Any]) -> bool:
+        """Whether all parameters are values, as `are_values` tells."""
+        if not isinstance(text, (str, bytes)):
+            return False
+        decoded = self.decoded(text, "replace")
+        return all(are_values(asked.parts, given, decoded) for given in every)
+
+    def _take(self, asked: Asked, text: str | bytes, run: Callable[[], Answer]) -> None:
+        """Run a statement, let the cursor's parts have its answer, and tell who listens."""
+        parts, session = asked.parts, self.session
+        record = None
+        try:
+            with session.taken():
+                record = asked.record = recording(self.listener, text, asked.sets)
+                parts.begin()
+                answered = True
+                try:
+                    parts.answer = run()
+                    if parts.named and parts.portal is None:
+                        session.streamed.add(parts.name)
+                except DriverError as exc:
+                    raise_ours(exc, parts)
+                except BaseException:
+                    answered = False
+                    raise
+                finally:
+                    if session.portals:
+                        self._end_portals(asked, text, ask=answered)
+        except BaseException as exc:
+            if record is not None:
+                record.tell(NOTHING, exc)
+            raise
+        if record is not None:
+            record.tell(parts.answer)
+        if parts.answer.failures:
+            _warn(parts.answer.failures)
+
+    # The two ways ---------------------------------------------------------------------------
+
+    def _union(
+        self,
+        asked: Asked,
+        query: str | bytes | None,
+        bound: bool,
+        calls: Callable[[Mapping[str, RawCursor]], Calls],
+        *,
+        plain: bool,
+    ) -> Answer:
+        """Run a statement on the shards targeted.
+
+        Args:
+            asked: Who asks.
+            query: None if it is no text.
+            bound: Whether there are parameters, or none at all.
+            calls: What to run, for the cursors that there are.
+            plain: Whether the parameters are values: some could be any SQL.
+        """
+        target, parts = asked.target or self.target, asked.parts
+        reads = self._admit(query, bound, target)
+        text = None
+        if plain and isinstance(query, (str, bytes)):
+            text = self.decoded(query, "replace")
+        same = isinstance(query, (str, bytes)) and is_plain(query)
+        if text is not None and (bound or not same) and self._is_odd(target, asked.timeout):
+            # What was read in the text is not what the server reads.
+            self.admit_write("")
+            reads, text = False, None
+        if text is None or "savepoint" in text.lower():
+            self.session.savepoints = True
+        parts.trace = self.trace_of(text, bound, asked.timeout)
+        self.note(parts.trace, parts)
+        execution = Execution(
+            self.session,
+            parts,
+            asked.timeout,
+            reads,
+            reads and asked.partial,
+            self._streaming(parts),
+            "union",
+            plain=same,
+            bound=bound or query is None,
+        )
+        asked.follow(execution)
+        try:
+            return execution.fan_out(target.shards, calls)
+        finally:
+            self.leave(parts.trace, execution.ran)
+
+    def _planned(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        query: str | bytes,
+        given: Any,
+        *,
+        many: bool = False,
+    ) -> Answer:
+        """Run a statement by its plan; with `many`, once for each of the parameters given."""
+        parts, text = asked.parts, self.decoded(query)
+        timeout = None if asked.timeout is None else Deadline(asked.timeout)
+        if many:
+            plan = database.plan(text, True, timeout)
+        else:
+            text, given, plan = plan_for(database, parts, text, given, timeout)
+        parts.trace = plan.trace
+        if isinstance(plan.step, Broadcast):
+            self.session.savepoints = True
+        self.note(plan.trace, parts)
+        reads = plan.reads and not many
+        if not reads:
+            self.admit_write(text)
+        execution = Planned(
+            self.session,
+            parts,
+            timeout,
+            reads,
+            reads and asked.partial,
+            self._streaming(parts),
+            database=database,
+            plan=plan,
+            text=text,
+            given=given,
+            limits=self.limits,
+            wrote=self.wrote,
+        )
+        asked.follow(execution)
+        try:
+            return run_many(execution) if many else run_plan(execution)
+        finally:
+            parts.sent = execution.query
+
+    # What may run, and what it may leave ----------------------------------------------------
+
+    def _admit(self, query: str | bytes | None, bound: bool, target: Target) -> bool:
+        """Refuse what must not run in a union; returns whether it certainly only reads."""
+        if not isinstance(query, (str, bytes)):
+            self.admit_write("")
+            return False
+        text = self.decoded(query, "replace")
+        if copies_with_client(text):
+            refuse_copy()
+        if len(self.session.shards) == 1:
+            return False
+        statement = read_statement(text, bound)
+        if len(target.shards) > 1 and not target.broadcast:
+            refuse_insert(statement, target)
+        reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
+        if not reads:
+            self.admit_write(text)
+        return reads
+
+    def admit_write(self, text: str) -> None:
+        """Note that the transaction may write; refuse to end a failed one by SQL."""
+        self.wrote = True
+        if any(p.transaction_status == TRANSACTION_FAILED for p in self.session.alive):
+            refuse_commit(text)
+
+    def _is_odd(self, target: Target, timeout: float | None) -> bool:
+        """Whether a session targeted reads literals otherwise than we do."""
+        self.session.reach(target.shards, timeout)
+        there = (self.session.physicals.get(shard) for shard in target.shards)
+        return not are_usual(physical for physical in there if physical is not None)
+
+    def trace_of(self, text: str | None, bound: bool, timeout: float | None) -> Trace:
+        """What a statement may leave that goes to chosen shards.
+
+        Args:
+            text: None stands for any statement.
+            bound: Whether it has parameters.
+            timeout: What it may take to find out.
+
+        Switches: when the catalog must be loaded.
+        """
+        if self.database is None or text is None:
+            return Trace.CODE
+        return self.database.trace_of(text, bound, timeout)
+
+    def note(self, trace: Trace, parts: Parts | None = None) -> None:
+        """Take note of what a statement, or a call without one, may leave; it is about to be run.
+
+        A connection that lives no longer than its sessions needs none.
+        """
+
+    def leave(self, trace: Trace, shards: Iterable[str]) -> None:
+        """Take note of what a statement may have left in the sessions of some shards."""
+        if self.database is not None and trace >= Trace.ANYTHING:
+            self.database.note(trace, shards, changes=trace is Trace.CODE)
+
+    # The end of transactions ----------------------------------------------------------------
+
+    def ended(self, *, committed: bool) -> None:
+        """Forget what held for the transaction, and end the named cursors that end with it."""
+        self.wrote = self.session.savepoints = False
+        self.session.streamed.clear()
+        if self.database is not None:
+            self.database.ended()
+        end_portals(self.session, committed=committed)
+
+    def _end_portals(self, asked: Asked, text: str | bytes, *, ask: bool) -> None:
+        """End the named cursors that end with what SQL has ended: the transaction, or a part.
+
+        Args:
+            asked: Who asks.
+            text: The statement.
+            ask: Whether servers may be asked which: not after what has come from outside.
+        """
+        session, parts = self.session, asked.parts
+        if all(physical.transaction_status == TRANSACTION_IDLE for physical in session.alive):
+            # Without an answer, it was COMMIT that failed.
+            done = parts.answer.statusmessage
+            undone = done in {None, "ROLLBACK"} or _UNDOES.match(self.decoded(text)) is not None
+            end_portals(session, committed=not undone)
+        elif b"rollback" in (parts.query or b"").lower():
+            end_undone_portals(session, asked.timeout, ask=ask)
+
+    # The rows of named cursors --------------------------------------------------------------
+
+    def _streaming(self, parts: Parts) -> Streaming | None:
+        """What makes the rows of a named cursor; None for another one."""
+        return partial(self.streams, parts) if parts.named else None
+
+    def streams(self, parts: Parts, cursors: Mapping[str, RawCursor]) -> tuple[Stream, ...]:
+        """The rows of a named cursor."""
+        # Weak: the parts have the answer, which has the streams.
+        reference = weakref.ref(parts)
+
+        def run(calls: Calls) -> Mapping[str, Any]:
+            parts = reference()
+            return {} if parts is None else self._fetch(parts, calls)
+
+        return streams(cursors, run, parts.itersize)
+
+    def _fetch(self, parts: Parts, calls: Calls) -> Mapping[str, Any]:
+        """Fetch from named cursors; their columns are known from the first time on."""
+        session, cursors = self.session, parts.made()
+        first = any(cursors[shard].description is None for shard in calls)
+        with session.taken():
+            timeout = parts.fetch_timeout
+            try:
+                jobs = session.run(calls, timeout).jobs
+            finally:
+                self.leave(parts.trace, calls)
+            if first:
+                seen = {name: c for name, c in cursors.items() if c.description is not None}
+                check_columns(seen, session, timeout)
+        timings = parts.answer.timings
+        for shard, job in jobs.items():
+            timings[shard].total_s += job.seconds
+            timings[shard].rows += max(0, cursors[shard].rowcount)
+        return {shard: job.result for shard, job in jobs.items()}
+
+
+def _executing(text: str | bytes, given: Any, raws: Mapping[str, RawCursor]) -> Calls:
+    sent = merged_once(text, given, list(raws.values()))
+    return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
+
+
+def _executing_many(text: Any, every: Sequence[Any], raws: Mapping[str, RawCursor]) -> Calls:
+    return {shard: partial(raw.executemany, text, every) for shard, raw in raws.items()}
+
+
+def _calling(procname: Any, parameters: Sequence[Any], raws: Mapping[str, RawCursor]) -> Calls:
+    return {shard: partial(raw.callproc, procname, *parameters) for shard, raw in raws.items()}
+
+
+def raise_ours(error: DriverError, parts: Parts) -> NoReturn:
+    """Raise our error for one of the driver's; its ``cursor`` is the logical one."""
+    ours = errors.from_driver(error)
+    ours.__dict__.setdefault("_cursor", parts.logical)
+    raise ours from ours.__cause__
+
+
+def _warn(failures: Mapping[str, BaseException]) -> None:
+    names = ", ".join(failures)
+    logger.warning("partial answer: no rows from %s", names)
+    warnings.warn(
+        f"partial answer: no rows from {names}; see cursor.failures",
+        errors.PartialResultWarning,
+        stacklevel=5,
+    )
