@@ -62,12 +62,14 @@ def _is_key(column: Column) -> bool:
         ("account", "id"),
         ("account", "account_id"),
         ("device", "serial"),
+        ("day", "day"),
+        ("day", "moment"),
     }
 
 
 def _key_condition(draft: Draft, column: Column) -> str:
     kind = column.kind
-    pool = values.DEVICES if kind == "text" else values.ACCOUNTS[:8]
+    pool = _KEYS.get(kind, values.ACCOUNTS[:8])
     some = [draft.pick.choice([*pool[:3], *pool]) for _ in range(draft.pick.randint(1, 4))]
     one = draft.value(some[0], kind)
     listed = ", ".join(draft.value(value, kind) for value in some)
@@ -79,4 +81,16 @@ def _key_condition(draft: Draft, column: Column) -> str:
     return draft.pick.choice(forms)
 
 
-_ARRAYS = {"big": "int8[]", "text": "text[]", "int": "int4[]"}
+#: The keys of each kind; those of any other are accounts.
+_KEYS: dict[str, list[object]] = {
+    "text": [*values.DEVICES],
+    "date": [*values.DAYS],
+    "ts": [*values.MOMENTS],
+}
+_ARRAYS = {
+    "big": "int8[]",
+    "text": "text[]",
+    "int": "int4[]",
+    "date": "date[]",
+    "ts": "timestamp[]",
+}

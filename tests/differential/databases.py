@@ -14,7 +14,7 @@ from random import Random
 
 import psycopg2
 
-from greenshard.cluster import Cluster, Hash, Reference, Sharded
+from greenshard.cluster import Cluster, Hash, Range, Reference, Sharded
 from greenshard.testing import Shards
 from tests.differential import rows, schema
 from tests.differential.rows import Row
@@ -89,11 +89,12 @@ def make(shards: Shards, collation: str, seed: object) -> Databases:
     clusters = {count: _cluster(shards, collation, count) for count in SHARD_COUNTS}
     made["device"] = _leaving_a_shard_empty(made["device"], clusters[max(SHARD_COUNTS)])
     one, other = (f"{collation}_{name}".lower() for name in ("one", "other"))
-    parts = {one: made, other: {name: pick.sample(some, len(some)) for name, some in made.items()}}
+    parts = {one: made, other: {name: _shuffled(pick, some) for name, some in made.items()}}
     for count, cluster in clusters.items():
         for name in cluster.names:
             parts[_database(collation, count, name)] = {
-                table.name: _of_shard(cluster, table, name, made[table.name])
+                # In another order everywhere: what a server chooses must not be chosen by each.
+                table.name: _shuffled(pick, _of_shard(cluster, table, name, made[table.name]))
                 for table in schema.TABLES
             }
     types: dict[int, str] = {}
@@ -107,13 +108,17 @@ def make(shards: Shards, collation: str, seed: object) -> Databases:
     return Databases(*dsns, clusters, types)
 
 
+def _shuffled(pick: Random, some: Sequence[Row]) -> list[Row]:
+    return pick.sample(some, len(some))
+
+
 def _database(collation: str, count: int, name: str) -> str:
     return f"{collation}_{count}_{name}".lower()
 
 
 def _cluster(shards: Shards, collation: str, count: int) -> Cluster:
     names = [f"s{number}" for number in range(count)]
-    tables = {name: Sharded(key) if key else Reference() for name, key in schema.keys().items()}
+    tables = {table.name: _declared(table, names) for table in schema.TABLES}
     return Cluster(
         shards={name: shards[0].dsn_of(_database(collation, count, name)) for name in names},
         tables=tables,
@@ -121,11 +126,23 @@ def _cluster(shards: Shards, collation: str, count: int) -> Cluster:
     )
 
 
+def _declared(table: Table, names: Sequence[str]) -> Sharded | Reference:
+    """A table's declaration; equal keys of badges and of accounts are mostly on two shards."""
+    if table.shard_key is None:
+        return Reference()
+    if table is not schema.BADGE:
+        return Sharded(table.shard_key)
+    bounds = [(3, names[-1]), (42, names[0]), (50, names[len(names) // 2])]
+    return Sharded(table.shard_key, Range(bounds, names[-1]))
+
+
 def shard_of(cluster: Cluster, table: Table, row: Row) -> str | None:
     """The shard of a sharded table's row."""
     field = next(field for field in table.fields if field.name == table.shard_key)
     value = row[table.fields.index(field)]
-    return cluster.placement.shards_for(value, field.type, cluster.names)
+    declared = cluster.table("public", table.name)
+    assert isinstance(declared, Sharded)
+    return cluster.placement_of(declared).shards_for(value, field.type, cluster.names)
 
 
 def _of_shard(cluster: Cluster, table: Table, name: str, made: Sequence[Row]) -> list[Row]:
@@ -149,12 +166,23 @@ def _create(dsn: str, database: str, collation: str) -> None:
 def _locale(cur: psycopg2.extensions.cursor, collation: str) -> str:
     if collation == "C":
         return "LOCALE 'C'"
-    cur.execute("SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'en-US-x-icu')")
-    if cur.fetchone() == (True,):
+    if _has_icu(cur):
         return _ICU
     if "LOCPATH" in os.environ:
         return f"LOCALE '{_LOCALE}'"
     raise NoCollationError("this PostgreSQL has no ICU, and this machine no locale but C")
+
+
+def _words(cur: psycopg2.extensions.cursor) -> str:
+    """What a collation is made from that sorts text by words, if there can be one."""
+    if _has_icu(cur):
+        return "(PROVIDER = icu, LOCALE = 'en-US')"
+    return f"(LOCALE = '{_LOCALE if 'LOCPATH' in os.environ else 'C'}')"
+
+
+def _has_icu(cur: psycopg2.extensions.cursor) -> bool:
+    cur.execute("SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'en-US-x-icu')")
+    return cur.fetchone() == (True,)
 
 
 def _fill(dsn: str, made: Mapping[str, Sequence[Row]], *, gaps: bool) -> dict[int, str]:
@@ -167,7 +195,7 @@ def _fill(dsn: str, made: Mapping[str, Sequence[Row]], *, gaps: bool) -> dict[in
             then differ.
     """
     with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(schema.ddl(gaps=gaps))
+        cur.execute(schema.ddl(gaps=gaps, words=_words(cur)))
         for table in schema.TABLES:
             if made[table.name]:
                 cur.execute(rows.insertion(table, made[table.name]))

@@ -55,6 +55,7 @@ class Statement:
             the columns whose values come in one order.
         by_value: Whether values that are equal may look different: 1.0 and 1.00.
         risky: Whether it is meant to fail; then a value may be looked at or not, as plans go.
+        refused: Whether it asks what only a single shard can answer.
         features: What it is made of.
     """
 
@@ -63,6 +64,7 @@ class Statement:
     order: str | tuple[int, ...] = "bag"
     by_value: bool = False
     risky: bool = False
+    refused: bool = False
     features: frozenset[str] = frozenset()
 
 
@@ -75,7 +77,7 @@ class Draft:
         derived: Makes a subquery in FROM, which may use some columns of others (LATERAL).
         style: How parameters are passed: "format", "pyformat", or None for literals only.
         budget: How many more subqueries there may be.
-        by_value, risky, features: As of `Statement`.
+        by_value, risky, refused, features: As of `Statement`.
         aliases: Names of relations that are taken.
         ctes: What WITH has defined.
     """
@@ -86,6 +88,7 @@ class Draft:
     budget: int = 2
     by_value: bool = False
     risky: bool = False
+    refused: bool = False
     features: set[str] = field(default_factory=set)
     aliases: set[str] = field(default_factory=set)
     ctes: list[Table] = field(default_factory=list)
@@ -161,9 +164,8 @@ class Draft:
     def finished(self, text: str, order: str | tuple[int, ...]) -> Statement:
         """The statement; parameters get their places."""
         text, args = self._with_parameters(text)
-        return Statement(
-            text, args, order, self.by_value, self.risky, frozenset(sorted(self.features))
-        )
+        features = frozenset(sorted(self.features))
+        return Statement(text, args, order, self.by_value, self.risky, self.refused, features)
 
     def _with_parameters(
         self, text: str

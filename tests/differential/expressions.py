@@ -199,6 +199,7 @@ _TEMPLATES = {
     "iarr": "({iarr} || ({int})::int)\nARRAY[({int})::int, 7]\ncoalesce({iarr}, {c:iarr})",
     "tarr": "({tarr} || ({text})::text)\nARRAY[({text})::text, 'x']\nstring_to_array({text}, ' ')",
     "grid": "ARRAY[ARRAY[({int})::int, 1], ARRAY[2, 3]]",
+    "ci": "coalesce({ci}, {c:ci})",
 }
 
 
@@ -208,7 +209,7 @@ def _rules() -> dict[str, list[str | Rule]]:
 
 RULES = _rules()
 #: Kinds that = compares, and those that < does too.
-COMPARED = (*MEASURED, "bool", "uuid", "bytea", "jsonb", "iarr", "tarr", "grid")
+COMPARED = (*MEASURED, "bool", "uuid", "bytea", "jsonb", "iarr", "tarr", "grid", "ci")
 
 
 def rule(kind: str, weight: int = 1) -> Callable[[Rule], Rule]:

@@ -12,6 +12,7 @@ from tests.differential.draft import Column, Draft
 from tests.differential.expressions import expression, loose, some_kind, usable
 from tests.differential.ordering import Query
 from tests.differential.relations import Relation
+from tests.differential.schema import TYPES
 
 #: Names of outputs; some are those of other columns.
 _NAMES = [
@@ -188,7 +189,7 @@ def _outputs(draft: Draft, wish: Wish, made: Relation, scope: Sequence[Column]) 
 
 
 def _output(draft: Draft, wish: Wish, scope: Sequence[Column], kind: str | None = None) -> Column:
-    columns = [c for c in scope if c.kind != "json"]
+    columns = [c for c in scope if c.kind in TYPES]
     if kind:
         columns = usable(columns, kind)
     if columns and draft.chance(0.65):

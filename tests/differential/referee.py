@@ -34,7 +34,7 @@ class Verdict:
 
     Attributes:
         outcome: "equal", "refused", "error" (on both sides), "skipped" (too slow on the one
-            database, or it is at fault), or "wrong".
+            database, or it is at fault), "rightly refused", or "wrong".
         shards: The number of shards.
         reason: Of a refusal; or what is wrong.
         strategy: Of the plan.
@@ -131,6 +131,9 @@ class Referee:
     ) -> Verdict:
         strategy = self.strategy(conn, made)
         got = answer(conn, made, self.types, name, Random(made.text).choice(ITERSIZES))
+        if made.refused:
+            conn.rollback()
+            return Verdict(*_only_refused(got, count), strategy)
         if got.error:
             conn.rollback()
             return Verdict(*_failed(made, expected, got.error, count), strategy)
@@ -159,6 +162,15 @@ class Referee:
     def rollback(self) -> None:
         for conn in (self.one, *self.clusters.values()):
             conn.rollback()
+
+
+def _only_refused(got: Answer, count: int) -> tuple[str, int, str]:
+    """The outcome of a statement that several shards have to refuse, and one may."""
+    if got.error is None:
+        return ("wrong", count, "rows of several shards") if count > 1 else ("skipped", count, "")
+    if isinstance(got.error, psycopg2.NotSupportedError) and not got.error.pgcode:
+        return "rightly refused", count, ""
+    return "wrong", count, f"{type(got.error).__name__} {got.error} instead of a refusal"
 
 
 def _failed(

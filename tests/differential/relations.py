@@ -42,7 +42,7 @@ class Relation:
 
 _WEIGHTED = (
     [schema.ACCOUNT] * 6 + [schema.ENTRY] * 6 + [schema.VISIT] * 3 + [schema.DEVICE] * 2
-) + [schema.REGION, schema.REGION, schema.CURRENCY, schema.ODD, *schema.VIEWS]
+) + [schema.REGION, schema.REGION, *schema.TABLES[5:], *schema.VIEWS]
 
 
 def relation(draft: Draft, joins: int) -> Relation:
@@ -87,7 +87,7 @@ def _qualified(draft: Draft, table: Table) -> str:
 def _of_table(table: Table, alias: str, text: str) -> Relation:
     columns = tuple(Column(f.name, f.kind, alias, f.family, f.tainted) for f in table.fields)
     key = tuple(column for column in columns if column.name in table.key)
-    bases = ((alias, table),) if table in schema.TABLES else ()
+    bases = ((alias, table),) if table in schema.TABLES and table.key else ()
     return Relation(text, columns, key or None, table.rows or 30, bases)
 
 

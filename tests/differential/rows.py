@@ -27,7 +27,17 @@ def make(pick: Random) -> dict[str, list[Row]]:
         ),
         "stock.currency": rows(pick, schema.CURRENCY, {"code": values.CURRENCIES}),
         '"Odd Table"': rows(pick, schema.ODD, {'"Id"': [0, 1, 2, 3, 9]}),
+        "badge": rows(pick, schema.BADGE, _numbered("account_id", pick.choices(accounts, k=40))),
+        "shift": rows(pick, schema.SHIFT, _numbered("day", pick.choices(values.DAYS, k=30))),
+        "alarm": rows(pick, schema.ALARM, _numbered("moment", pick.choices(values.MOMENTS, k=30))),
+        "rule": rows(pick, schema.RULE, {"kind": [1, 2, 3] * 3, "no": [1, 2, 3, 2, 3, 1, 3, 1, 2]}),
+        "remark": rows(pick, schema.REMARK, {"region": [*values.REGIONS, 1]}),
     }
+
+
+def _numbered(name: str, keys: list[object]) -> dict[str, Iterable[object]]:
+    """A key of each row, which rows may share, and the number of the row."""
+    return {name: keys, "no": range(1, len(keys) + 1)}
 
 
 def _bosses(pick: Random, accounts: Sequence[int]) -> list[int | None]:

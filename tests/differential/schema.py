@@ -1,20 +1,24 @@
 """The tables that the random statements read, and what they are made of.
 
-Four sharded tables (three colocated by the id of an account, one with a key of another type), three
-reference tables, and views over both. A column's *kind* says which values and operators fit it; it
-is coarser than its type: an ``int2`` and an ``int4`` are both of the kind ``int``.
+Seven sharded tables: three are colocated by the id of an account, one is by that id too but placed
+otherwise, and one each has a text, a date and a timestamp as its key. Five reference tables, of
+which one has no key and one a key of two columns. Views over both.
+
+A column's *kind* says which values and operators fit it; it is coarser than its type: an ``int2``
+and an ``int4`` are both of the kind ``int``. Columns of a kind that `TYPES` does not have are only
+for statements that are written for them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Kinds of which equal values may look different (1.0 and 1.00; 1 month and 30 days).
-LOOSE = frozenset({"num", "iv", "jsonb"})
+#: Kinds of which equal values may look different (1.0 and 1.00; 1 month and 30 days; a and A).
+LOOSE = frozenset({"num", "iv", "jsonb", "ci"})
 
 #: Kinds that have an order that ORDER BY, min and max know, on PostgreSQL 15 too.
 MEASURED = ("int", "big", "fix", "num", "float", "text", "date", "ts", "tstz", "iv", "mood", "char")
-KINDS = (*MEASURED, "bool", "uuid", "bytea", "jsonb", "iarr", "tarr", "grid")
+KINDS = (*MEASURED, "bool", "uuid", "bytea", "jsonb", "iarr", "tarr", "grid", "ci")
 
 #: For each kind the type that a value of it is cast to.
 TYPES = {
@@ -37,6 +41,7 @@ TYPES = {
     "iarr": "int4[]",
     "tarr": "text[]",
     "grid": "int4[]",
+    "ci": "stock.ci",
 }
 
 
@@ -90,7 +95,8 @@ class Table:
         columns = [f"{field.name} {field.type}" for field in self.fields]
         columns[1:1] = ["gone int"] if gaps else []
         dropped = f"; ALTER TABLE {self.name} DROP gone" if gaps else ""
-        listed = ", ".join([*columns, f"PRIMARY KEY ({', '.join(self.key)})"])
+        key = [f"PRIMARY KEY ({', '.join(self.key)})"] if self.key else []
+        listed = ", ".join([*columns, *key])
         return f"CREATE TABLE {self.name} ({listed}){dropped}"
 
 
@@ -221,7 +227,68 @@ ODD = Table(
     ('"Id"',),
     rows=5,
 )
-TABLES = (ACCOUNT, ENTRY, VISIT, DEVICE, REGION, CURRENCY, ODD)
+BADGE = Table(
+    "badge",
+    fields("""
+        account_id | int8         | big   | account!
+        no         | int4         | int   | !
+        code       | char(5)      | char
+        handle     | stock.ci     | ci
+        motto      | text COLLATE stock.words | words
+    """),
+    ("account_id", "no"),
+    "account_id",
+    rows=40,
+)
+SHIFT = Table(
+    "shift",
+    fields("""
+        day        | date         | date  | day!
+        no         | int4         | int   | !
+        worker     | int8         | big   | account
+        hours      | numeric(9,2) | fix
+    """),
+    ("day", "no"),
+    "day",
+    rows=30,
+)
+ALARM = Table(
+    "alarm",
+    fields("""
+        moment     | timestamp    | ts    | day!
+        no         | int4         | int   | !
+        level      | int2         | int
+        device     | text         | text  | device
+    """),
+    ("moment", "no"),
+    "moment",
+    rows=30,
+)
+#: Rows that are alike in one column of the key are not in the other.
+RULE = Table(
+    "rule",
+    fields("""
+        kind       | int4         | int   | !
+        no         | int4         | int   | !
+        region     | int4         | int   | region
+        word       | text         | text
+    """),
+    ("kind", "no"),
+    rows=9,
+)
+REMARK = Table(
+    "remark",
+    fields("""
+        region     | int4         | int   | region
+        word       | text         | text
+    """),
+    (),
+    rows=8,
+)
+TABLES = (
+    *(ACCOUNT, ENTRY, VISIT, DEVICE, REGION, CURRENCY, ODD),
+    *(BADGE, SHIFT, ALARM, RULE, REMARK),
+)
 
 VIEWS = (
     Table(
@@ -292,18 +359,55 @@ TYPES_DDL = """
     CREATE DOMAIN amount AS numeric(12, 2) CHECK (VALUE > -1000000);
     CREATE DOMAIN label AS text CHECK (length(VALUE) < 100)
 """
+#: A text whose case counts as little as that of citext; other aggregates than PostgreSQL's under
+#: their names, which are the same in whatever order the rows come.
+OWN_DDL = """
+    CREATE TYPE stock.ci;
+    CREATE FUNCTION stock.ci_in(cstring) RETURNS stock.ci
+        LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+    CREATE FUNCTION stock.ci_out(stock.ci) RETURNS cstring
+        LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+    CREATE TYPE stock.ci
+        (INPUT = stock.ci_in, OUTPUT = stock.ci_out, STORAGE = extended, CATEGORY = 'S');
+    CREATE CAST (stock.ci AS text) WITHOUT FUNCTION AS IMPLICIT;
+    CREATE CAST (text AS stock.ci) WITHOUT FUNCTION AS ASSIGNMENT;
+    CREATE FUNCTION stock.compared(stock.ci, stock.ci) RETURNS int IMMUTABLE STRICT LANGUAGE sql
+        AS 'SELECT bttextcmp(lower($1::text) COLLATE "C", lower($2::text) COLLATE "C")';
+    CREATE FUNCTION stock.hashed(stock.ci) RETURNS int IMMUTABLE STRICT LANGUAGE sql
+        AS 'SELECT hashtext(lower($1::text))';
+    CREATE FUNCTION stock.lt(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
+        AS 'SELECT stock.compared($1, $2) < 0';
+    CREATE FUNCTION stock.le(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
+        AS 'SELECT stock.compared($1, $2) <= 0';
+    CREATE FUNCTION stock.eq(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
+        AS 'SELECT stock.compared($1, $2) = 0';
+    CREATE OPERATOR stock.< (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.lt);
+    CREATE OPERATOR stock.<= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.le);
+    CREATE OPERATOR stock.= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.eq,
+        MERGES, HASHES);
+    CREATE OPERATOR stock.>= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.le,
+        COMMUTATOR = OPERATOR(stock.<=));
+    CREATE OPERATOR stock.> (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.lt,
+        COMMUTATOR = OPERATOR(stock.<));
+    CREATE OPERATOR CLASS stock.ci_ops DEFAULT FOR TYPE stock.ci USING btree AS
+        OPERATOR 1 stock.<, OPERATOR 2 stock.<=, OPERATOR 3 stock.=, OPERATOR 4 stock.>=,
+        OPERATOR 5 stock.>, FUNCTION 1 stock.compared(stock.ci, stock.ci);
+    CREATE OPERATOR CLASS stock.ci_ops DEFAULT FOR TYPE stock.ci USING hash AS
+        OPERATOR 1 stock.=, FUNCTION 1 stock.hashed(stock.ci);
+    CREATE AGGREGATE stock.max(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+    CREATE AGGREGATE stock.sum(int) (SFUNC = int4larger, STYPE = int);
+    CREATE AGGREGATE stock.count(int) (SFUNC = int4larger, STYPE = int);
+    CREATE AGGREGATE stock.bool_or(bool) (SFUNC = boolne, STYPE = bool, INITCOND = 'false')
+"""
 
 
-def ddl(*, gaps: bool = False) -> str:
+def ddl(*, gaps: bool = False, words: str) -> str:
     """Statements that make the types, the tables and the views.
 
     Args:
         gaps: Whether the tables have had another column before.
+        words: What the collation of words is made from.
     """
-    made = [TYPES_DDL, *(table.ddl(gaps=gaps) for table in (*TABLES, *VIEWS))]
+    collation = f"CREATE COLLATION stock.words {words}"
+    made = [TYPES_DDL, OWN_DDL, collation, *(table.ddl(gaps=gaps) for table in (*TABLES, *VIEWS))]
     return ";\n".join(made)
-
-
-def keys() -> dict[str, str | None]:
-    """For each table its shard key, or None for a reference table: what a cluster declares."""
-    return {table.name: table.shard_key for table in TABLES}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from tests.differential import recursion, values
+from tests.differential import recursion, traps, values
 from tests.differential.combining import combined
 from tests.differential.draft import Draft, Statement
 from tests.differential.expressions import expression
@@ -160,4 +160,4 @@ _ERRORS = [
 
 _SHAPES: list[Callable[[Draft], Query]] = (
     [_simple] * 35 + [_one_select] * 35 + [_combined] * 10 + [_with] * 12
-) + ([_recursive] * 3 + [_without_from] * 2 + [_lookup] * 5 + [_failing])
+) + ([traps.query] * 25 + [_recursive] * 3 + [_without_from] * 2 + [_lookup] * 5 + [_failing])

@@ -15,6 +15,9 @@ BIG_ACCOUNTS = [2**31, 2**40 + 5, -(2**33)]
 REGIONS = [1, 2, 3, 4, 5, 6, 7]
 CURRENCIES = ["EUR", "USD", "chf", "Ægg", "jpy"]
 DEVICES = ["", "a1", "A1", "b2", "é3", "zz", "x-9", "pump", "Pump", "fan", "FAN", "Øl", "q", "lamp"]
+#: Days, and moments of which some are their beginnings.
+DAYS = [dt.date(2020, 1, day) for day in range(1, 13)]
+MOMENTS = [dt.datetime(2020, 1, day, hour) for day in range(1, 10) for hour in (0, 0, 7)]  # noqa: DTZ001
 TAGS = [str(uuid.UUID(int=number * 2**120 + 99)) for number in (1, 7, 9, 128, 255)]
 
 _FIXED = ["0.00", "-12.50", "0.01", "3.10", "99.99", "1000.00", "20.00"]
@@ -56,6 +59,8 @@ CONSTANTS: dict[str, list[object]] = {
     "iarr": [[], [1], [1, 2, 2], [None, 7], [3, -1]],
     "tarr": [[], ["a"], ["é", 'q"t', "NULL"], [None, "{}"], ["Apple", "a"]],
     "grid": [[[1, 2], [3, 4]], [[1, None]], []],
+    "ci": ["a", "A", "b", "ab", "aB", "AB", "", "É", "x"],
+    "words": [*_LETTERS, *_WORDS],
 }
 
 

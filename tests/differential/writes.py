@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -23,6 +24,11 @@ _NEW_KEYS = {
     "region": {"id": [9001, 9002]},
     "stock.currency": {"code": ["N1", "N2"]},
     '"Odd Table"': {'"Id"': [9001, 9002]},
+    "badge": {"account_id": [1, 9001], "no": [9001, 9002]},
+    "shift": {"day": [values.DAYS[0], dt.date(2021, 1, 1)], "no": [9001, 9002]},
+    "alarm": {"moment": [values.MOMENTS[0], dt.datetime(2021, 1, 1)], "no": [9001, 9002]},  # noqa: DTZ001
+    "rule": {"kind": [1, 9001], "no": [9001, 9002]},
+    "remark": {"region": [1, 9001]},
 }
 #: What recursion follows; it has to end.
 _CHAINS = ("boss", "parent")
