@@ -201,7 +201,7 @@ TRAPS = (
         "a key beside values of another type",
         """
         SELECT d.serial, d.built FROM device d WHERE d.serial = ANY (ARRAY['a1  ', <<'fan '|'b2'|'Pump   '>>, {key:d}]::<<bpchar|char(6)|text|varchar>>[])
-        SELECT d.serial FROM device d WHERE d.serial <<=|IS NOT DISTINCT FROM>> <<'a1 '|'a1'|'x-9  '>>::<<bpchar|char(6)|text|varchar(2)|name>>
+        SELECT d.serial FROM device d WHERE d.serial <<=|IS NOT DISTINCT FROM>> <<'Pump '|'a1'|'fan  '|'b2 '|'zz '>>::<<bpchar|char(6)|text|varchar(2)|name>>
         SELECT d.serial FROM device d WHERE d.serial IN ('a1 '::bpchar, 'fan  '::<<bpchar|char(5)>>)
         SELECT d.serial FROM device d WHERE d.serial = ANY ({array:d}::<<bpchar|char(4)|text|name>>[])
         SELECT a.id FROM account a WHERE a.id = <<1|2|13>>::<<numeric|float8|int2|text::int8|numeric(9,2)>>
@@ -224,7 +224,7 @@ TRAPS = (
         SELECT JSON_ARRAYAGG(e.no ORDER BY e.account_id <<|DESC>>, e.no <<|RETURNING jsonb>>) FROM entry e WHERE {e?}
         SELECT e.currency, JSON_ARRAYAGG(e.no ORDER BY e.no) FROM entry e GROUP BY <<e.currency|1>>
         SELECT e.ok, JSON_OBJECTAGG(e.no : e.qty RETURNING jsonb) FROM entry e GROUP BY e.ok
-        SELECT JSON_OBJECTAGG(KEY e.no VALUE e.account_id <<|NULL ON NULL|ABSENT ON NULL>> RETURNING jsonb) FROM entry e WHERE {e?}
+        SELECT JSON_OBJECTAGG(e.no VALUE e.qty <<|NULL ON NULL|ABSENT ON NULL>> RETURNING jsonb) FROM entry e WHERE {e?}
         SELECT e.account_id, JSON_OBJECTAGG(e.no : e.qty RETURNING jsonb) FROM entry e GROUP BY e.account_id
         SELECT e.no, JSON_OBJECTAGG(e.no : e.qty RETURNING jsonb) OVER (<<|PARTITION BY e.ok|PARTITION BY e.account_id>>) FROM entry e WHERE {e?}
         SELECT e.no, JSON_ARRAYAGG(1 RETURNING jsonb) OVER (PARTITION BY e.<<currency|account_id>>) FROM entry e

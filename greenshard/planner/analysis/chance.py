@@ -24,12 +24,25 @@ from greenshard.planner.analysis.select import (
     order_of_window,
     sort_expression,
 )
-from greenshard.planner.binding.query import Item, Join, Query, Table, expressions, nested, queries
+from greenshard.planner.binding.query import (
+    CteScan,
+    Derived,
+    Item,
+    Join,
+    Query,
+    Table,
+    expressions,
+    nested,
+    queries,
+    sublinks,
+)
 from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
 from greenshard.planner.calls import Functions, name_of
-from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.parser import ARRAY_SUBLINK, EXISTS_SUBLINK, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of, walk_level
 
+#: What may give rows in another order on each server.
+_OF_TABLES = (CteScan, Derived, Join, Table)
 #: Window functions that give peers different values.
 _BY_PLACE = frozenset(
     {"row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"}
@@ -57,21 +70,30 @@ class Choice:
     offset: int | None
 
 
-def first_choice(query: Query, functions: Functions, *, exists: bool = False) -> Choice | None:
+def first_choice(
+    query: Query, functions: Functions, *, sublink_type: int | None = None
+) -> Choice | None:
     """The first choice in a query.
 
     Args:
-        exists: Whether it only counts if the query has rows.
+        sublink_type: Of the sublink that the query is: EXISTS asks only whether it has rows, and
+            ARRAY keeps their order.
     """
-    return next(choices(query, functions, exists=exists), None)
+    return next(choices(query, functions, sublink_type=sublink_type), None)
 
 
-def choices(query: Query, functions: Functions, *, exists: bool = False) -> Iterator[Choice]:
+def choices(
+    query: Query, functions: Functions, *, sublink_type: int | None = None
+) -> Iterator[Choice]:
     """What a query, and those within it, may choose."""
+    types = {id(query): sublink_type}
     for one in queries(query):
+        types |= {id(link.query): link.node.sub_link_type for link in sublinks(one)}
         yield from _of_calls(one, functions)
-        if one is not query or not exists:
+        if one is not query or sublink_type != EXISTS_SUBLINK:
             yield from _of_rows(one, functions)
+        if types.get(id(one)) == ARRAY_SUBLINK:
+            yield from _of_array(one, functions)
         for item in nested(one.items):
             if isinstance(item, Table) and item.sampled:
                 yield Choice("TABLESAMPLE", item.node.location)
@@ -87,11 +109,30 @@ def _of_rows(query: Query, functions: Functions) -> Iterator[Choice]:
     ]
     if not limits and not (node.distinct_clause and node.distinct_clause[0].WhichOneof("node")):
         return
-    keys = [sort_expression(item.sort_by.node, node) for item in node.sort_clause]
-    if not _is_total(query, keys, functions):
+    if not _is_total(query, _sort_keys(query), functions):
         what = "LIMIT" if limits else "DISTINCT ON"
         at = location_of(limits[0] if limits else node.distinct_clause[0])
         yield Choice(f"{what} without an order of all rows", at)
+
+
+def _of_array(query: Query, functions: Functions) -> Iterator[Choice]:
+    """ARRAY(SELECT ...): the order of its elements, unless equal ones are all that changes places.
+
+    A function's rows, and those of VALUES, come in an order of their own.
+    """
+    if not query.branches and not any(isinstance(item, _OF_TABLES) for item in query.items):
+        return
+    keys = _sort_keys(query)
+    shown = {column.id for column in query.outputs or () if column.family is not None}
+    columns = map(query.level.resolve, keys)
+    if any(column is not None and column.id in shown for column in columns):
+        return
+    if not _is_total(query, keys, functions):
+        yield Choice("ARRAY() without an order of all rows", location_of(query.node))
+
+
+def _sort_keys(query: Query) -> list[Message]:
+    return [sort_expression(item.sort_by.node, query.node) for item in query.node.sort_clause]
 
 
 def _is_all(limit: Message) -> bool:

@@ -63,7 +63,7 @@ from greenshard.planner.binding.query import (
 )
 from greenshard.planner.binding.scope import BoundColumn, Level
 from greenshard.planner.calls import Functions, calls, name_of
-from greenshard.sql.parser import EXISTS_SUBLINK, type_name, walk
+from greenshard.sql.parser import type_name, walk
 from greenshard.sql.tree import location_of, names_of
 
 
@@ -164,11 +164,13 @@ class Locality:
             return self._with_sublinks(Shape(Where.EVERYWHERE), item.sublinks, beside)
         raise TypeError(f"{type(item).__name__} is no item of FROM")
 
-    def _same_everywhere(self, query: Query, around: Around, *, exists: bool = False) -> Shape:
+    def _same_everywhere(
+        self, query: Query, around: Around, *, sublink_type: int | None = None
+    ) -> Shape:
         """Where a query's rows come about; those that come about everywhere are the same there."""
         shape = self.shape(query, around)
         if shape.where is Where.EVERYWHERE and not is_correlated(query):
-            choice = first_choice(query, self._functions, exists=exists)
+            choice = first_choice(query, self._functions, sublink_type=sublink_type)
             if choice is not None:
                 raise Crosses(f"{choice.what} may choose otherwise on each shard", choice.offset)
         return shape
@@ -216,7 +218,9 @@ class Locality:
         right = self._side(join.right, beside.with_rows(left), around)
         on = (*pairs(join.on), *using_pairs(join))
         for sublink in join.sublinks:
-            if self._same_everywhere(sublink.query, around).where is not Where.EVERYWHERE:
+            sublink_type = sublink.node.sub_link_type
+            shape = self._same_everywhere(sublink.query, around, sublink_type=sublink_type)
+            if shape.where is not Where.EVERYWHERE:
                 raise Crosses(
                     "a subquery in the condition of an outer join reads a sharded table",
                     sublink.node.location,
@@ -255,8 +259,8 @@ class Locality:
             for call in aggregates(query.node, self._functions):
                 if _is_of_outer_query(call, query.level):
                     raise Crosses("a subquery aggregates the rows around it", call.location)
-        exists = sublink.node.sub_link_type == EXISTS_SUBLINK
-        shape = self._same_everywhere(sublink.query, inside, exists=exists)
+        sublink_type = sublink.node.sub_link_type
+        shape = self._same_everywhere(sublink.query, inside, sublink_type=sublink_type)
         if shape.where is not Where.SPLIT or _matches_key(sublink, shape, inside):
             return shape.where
         raise Crosses(

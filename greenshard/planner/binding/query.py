@@ -219,13 +219,18 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
         yield one
         pending.extend(one.branches or ())
         pending.extend(cte.query for cte in one.ctes)
-        pending.extend(sublink.query for sublink in one.sublinks)
+        pending.extend(sublink.query for sublink in sublinks(one))
         for item in nested(one.items):
-            if isinstance(item, Derived):
-                if into_views or item.view is None:
-                    pending.append(item.query)
-            elif isinstance(item, (FunctionScan, Join)):
-                pending.extend(sublink.query for sublink in item.sublinks)
+            if isinstance(item, Derived) and (into_views or item.view is None):
+                pending.append(item.query)
+
+
+def sublinks(query: Query) -> Iterator[Sublink]:
+    """All queries in a query's expressions, FROM's included."""
+    yield from query.sublinks
+    for item in nested(query.items):
+        if isinstance(item, (FunctionScan, Join)):
+            yield from item.sublinks
 
 
 def expressions(query: Query) -> Iterator[tuple[Message, Level]]:

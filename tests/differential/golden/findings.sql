@@ -46,3 +46,7 @@ SELECT (ARRAY(SELECT level::int FROM account ORDER BY 1))[1], (coalesce(NULL, nu
 
 -- = a whole row has its table's type
 SELECT d0.account_id, c1.code, d0 FROM entry d0 LEFT JOIN account c1 USING (nums)
+
+-- = the order of an array's elements is no choice of each shard
+SELECT min(x.y) IS NOT DISTINCT FROM max(x.y)
+FROM (SELECT (ARRAY(SELECT r.id FROM region r))[1] AS y FROM account a) x

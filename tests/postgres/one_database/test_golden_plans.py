@@ -31,6 +31,8 @@ BY_CHANCE = {
     "gather.txt: a choice among reference rows",
     "gather.txt: a choice among reference rows, in FROM",
     "gather.txt: a choice among the reference rows of a set operation",
+    "gather.txt: the order of reference rows in an array",
+    "gather.txt: the order of reference rows in an array, within a subquery",
     "now.txt: now() of nothing",
     "now.txt: now() on one shard",
     "reference.txt: a sequence is the first shard's",
