@@ -195,7 +195,9 @@ def _fill(dsn: str, made: Mapping[str, Sequence[Row]], *, gaps: bool) -> dict[in
             then differ.
     """
     with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(schema.ddl(gaps=gaps, words=_words(cur)))
+        cur.execute("SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'citext')")
+        caseless = cur.fetchone() == (True,)
+        cur.execute(schema.ddl(gaps=gaps, words=_words(cur), caseless=caseless))
         for table in schema.TABLES:
             if made[table.name]:
                 cur.execute(rows.insertion(table, made[table.name]))

@@ -41,7 +41,7 @@ TYPES = {
     "iarr": "int4[]",
     "tarr": "text[]",
     "grid": "int4[]",
-    "ci": "stock.ci",
+    "ci": "stock.citext",
 }
 
 
@@ -233,7 +233,7 @@ BADGE = Table(
         account_id | int8         | big   | account!
         no         | int4         | int   | !
         code       | char(5)      | char
-        handle     | stock.ci     | ci
+        handle     | stock.citext | ci
         motto      | text COLLATE stock.words | words
     """),
     ("account_id", "no"),
@@ -359,55 +359,26 @@ TYPES_DDL = """
     CREATE DOMAIN amount AS numeric(12, 2) CHECK (VALUE > -1000000);
     CREATE DOMAIN label AS text CHECK (length(VALUE) < 100)
 """
-#: A text whose case counts as little as that of citext; other aggregates than PostgreSQL's under
-#: their names, which are the same in whatever order the rows come.
-OWN_DDL = """
-    CREATE TYPE stock.ci;
-    CREATE FUNCTION stock.ci_in(cstring) RETURNS stock.ci
-        LANGUAGE internal IMMUTABLE STRICT AS 'textin';
-    CREATE FUNCTION stock.ci_out(stock.ci) RETURNS cstring
-        LANGUAGE internal IMMUTABLE STRICT AS 'textout';
-    CREATE TYPE stock.ci
-        (INPUT = stock.ci_in, OUTPUT = stock.ci_out, STORAGE = extended, CATEGORY = 'S');
-    CREATE CAST (stock.ci AS text) WITHOUT FUNCTION AS IMPLICIT;
-    CREATE CAST (text AS stock.ci) WITHOUT FUNCTION AS ASSIGNMENT;
-    CREATE FUNCTION stock.compared(stock.ci, stock.ci) RETURNS int IMMUTABLE STRICT LANGUAGE sql
-        AS 'SELECT bttextcmp(lower($1::text) COLLATE "C", lower($2::text) COLLATE "C")';
-    CREATE FUNCTION stock.hashed(stock.ci) RETURNS int IMMUTABLE STRICT LANGUAGE sql
-        AS 'SELECT hashtext(lower($1::text))';
-    CREATE FUNCTION stock.lt(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
-        AS 'SELECT stock.compared($1, $2) < 0';
-    CREATE FUNCTION stock.le(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
-        AS 'SELECT stock.compared($1, $2) <= 0';
-    CREATE FUNCTION stock.eq(stock.ci, stock.ci) RETURNS bool IMMUTABLE STRICT LANGUAGE sql
-        AS 'SELECT stock.compared($1, $2) = 0';
-    CREATE OPERATOR stock.< (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.lt);
-    CREATE OPERATOR stock.<= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.le);
-    CREATE OPERATOR stock.= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.eq,
-        MERGES, HASHES);
-    CREATE OPERATOR stock.>= (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.le,
-        COMMUTATOR = OPERATOR(stock.<=));
-    CREATE OPERATOR stock.> (LEFTARG = stock.ci, RIGHTARG = stock.ci, FUNCTION = stock.lt,
-        COMMUTATOR = OPERATOR(stock.<));
-    CREATE OPERATOR CLASS stock.ci_ops DEFAULT FOR TYPE stock.ci USING btree AS
-        OPERATOR 1 stock.<, OPERATOR 2 stock.<=, OPERATOR 3 stock.=, OPERATOR 4 stock.>=,
-        OPERATOR 5 stock.>, FUNCTION 1 stock.compared(stock.ci, stock.ci);
-    CREATE OPERATOR CLASS stock.ci_ops DEFAULT FOR TYPE stock.ci USING hash AS
-        OPERATOR 1 stock.=, FUNCTION 1 stock.hashed(stock.ci);
+#: Other aggregates than PostgreSQL's under their names; the order of the rows changes nothing.
+AGGREGATES_DDL = """
     CREATE AGGREGATE stock.max(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
     CREATE AGGREGATE stock.sum(int) (SFUNC = int4larger, STYPE = int);
     CREATE AGGREGATE stock.count(int) (SFUNC = int4larger, STYPE = int);
     CREATE AGGREGATE stock.bool_or(bool) (SFUNC = boolne, STYPE = bool, INITCOND = 'false')
 """
+#: Text whose case does not count, and what stands for it on a server without that extension.
+CASELESS_DDL = "CREATE EXTENSION citext SCHEMA stock", "CREATE DOMAIN stock.citext AS text"
 
 
-def ddl(*, gaps: bool = False, words: str) -> str:
+def ddl(*, gaps: bool, words: str, caseless: bool) -> str:
     """Statements that make the types, the tables and the views.
 
     Args:
         gaps: Whether the tables have had another column before.
         words: What the collation of words is made from.
+        caseless: Whether the server has text whose case does not count.
     """
-    collation = f"CREATE COLLATION stock.words {words}"
-    made = [TYPES_DDL, OWN_DDL, collation, *(table.ddl(gaps=gaps) for table in (*TABLES, *VIEWS))]
+    made = [TYPES_DDL, AGGREGATES_DDL, CASELESS_DDL[not caseless]]
+    made.append(f"CREATE COLLATION stock.words {words}")
+    made += [table.ddl(gaps=gaps) for table in (*TABLES, *VIEWS)]
     return ";\n".join(made)
