@@ -84,21 +84,34 @@ def difference(expected: Answer, got: Answer, statement: Statement) -> str | Non
     """In what the answer differs from the one that is right; None if in nothing."""
     if expected.columns != got.columns:
         return f"columns: {got.columns} instead of {expected.columns}"
-    value = by_value if statement.by_value else repr
-    right, ours = ([tuple(map(value, row)) for row in rows] for rows in (expected.rows, got.rows))
+    right, ours = (_shown(each, by_value=statement.by_value) for each in (expected, got))
     if Counter(right) != Counter(ours):
         return _rows_differ(right, ours)
     if statement.order == "total" and right != ours:
         return f"order: {_first_difference(right, ours)}"
     if isinstance(statement.order, tuple):
-        first, second = (_columns(rows, statement.order) for rows in (expected.rows, got.rows))
+        first, second = (_columns(each, statement.order) for each in (expected, got))
         if first != second:
             return f"order of columns {statement.order}: {_first_difference(first, second)}"
     return None
 
 
-def _columns(rows: Rows, places: Sequence[int]) -> Rows:
-    return [tuple(by_value(row[place]) for place in places) for row in rows]
+def _columns(answer: Answer, places: Sequence[int]) -> Rows:
+    return [tuple(row[place] for place in places) for row in _shown(answer, by_value=True)]
+
+
+def _shown(answer: Answer, *, by_value: bool) -> Rows:
+    """The rows as what is compared: what values look like, or only what PostgreSQL compares."""
+    if not by_value:
+        return [tuple(map(repr, row)) for row in answer.rows]
+    show = [_caseless if kind == "citext" else _by_value for _, kind in answer.columns]
+    return [
+        tuple(each(value) for each, value in zip(show, row, strict=True)) for row in answer.rows
+    ]
+
+
+def _caseless(value: object) -> object:
+    return value if value is None else repr(str(value).lower())
 
 
 def _rows_differ(right: Rows, ours: Rows) -> str:
@@ -114,16 +127,16 @@ def _first_difference(right: Rows, ours: Rows) -> str:
     return f"row {place} is {ours[place]} instead of {right[place]}"
 
 
-def by_value(value: object) -> object:
+def _by_value(value: object) -> object:
     """The same for all values that PostgreSQL holds for equal."""
     if isinstance(value, Decimal):
         if not value.is_finite():
             return str(value)
         return f"{value.normalize():f}" if value else "0"
     if isinstance(value, list):
-        return tuple(by_value(item) for item in value)
+        return tuple(_by_value(item) for item in value)
     if isinstance(value, dict):
-        return tuple(sorted((key, by_value(item)) for key, item in value.items()))
+        return tuple(sorted((key, _by_value(item)) for key, item in value.items()))
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)

@@ -1,12 +1,35 @@
-"""Three shards, and one database that holds all of their rows."""
+"""Shards, and one database that holds all of their rows."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from tests.differential import databases
+from tests.differential.referee import referee
+
+SEED = os.environ["GREENSHARD_SEED"]
 
 
 @pytest.fixture(scope="module")
-def databases(greenshard_shards):
+def three_shards(greenshard_shards):
     """The connection strings of three shards, and of the one database to compare with."""
     with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
         yield {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}, second["s1"]
+
+
+@pytest.fixture(scope="class")
+def made(request):
+    """The databases of the collation that a class of tests names."""
+    with databases.server() as shards:
+        try:
+            yield databases.make(shards, request.cls.collation, SEED)
+        except databases.NoCollationError as why:
+            pytest.skip(str(why))
+
+
+@pytest.fixture(scope="class")
+def judge(made):
+    with referee(made, SEED, databases.SHARD_COUNTS) as opened:
+        yield opened

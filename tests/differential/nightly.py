@@ -1,7 +1,7 @@
 """Thousands of random statements on one server and on shards: ``make differential``.
 
 Prints progress, each wrong answer with its plan, the strategies used and what was refused. The exit
-code is 1 if an answer was wrong, or if too many statements were refused.
+code is 1 if an answer was wrong, or if more statements were refused than `budget` allows.
 """
 
 # ruff: noqa: T201  # it is a program
@@ -14,13 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.differential import databases, golden, report, writes
+from tests.differential import budget, databases, golden, report, writes
 from tests.differential.databases import Databases
 from tests.differential.referee import NAMED_SHARE, Referee, referee
 from tests.differential.report import Tally
 
-#: How many of the statements may be refused.
-REFUSED_SHARE = 0.01
 #: A block of writes comes after so many statements.
 BLOCK_EVERY = 200
 
@@ -71,10 +69,9 @@ def _run(made: Databases, collation: str, options: argparse.Namespace) -> int:
             if wrong >= options.stop_after:
                 break
     print("\n".join(tally.lines(features=options.features)))
-    if tally.refused_share > REFUSED_SHARE:
-        print(f"more than {REFUSED_SHARE:.0%} of the statements are refused")
-        wrong += 1
-    return wrong
+    amiss = [*budget.excesses(tally.refusals, tally.total)]
+    print("\n".join(amiss))
+    return wrong + len(amiss)
 
 
 def _cases(judge: Referee, options: argparse.Namespace):

@@ -79,11 +79,19 @@ class Referee:
         self.clusters = clusters
         self.types = types
 
-    def case(self, number: int) -> Case:
-        """Make the statement of a number, run it everywhere and judge."""
+    def case(self, number: int, *, everywhere: bool = True) -> Case:
+        """Make the statement of a number, run it and judge.
+
+        Args:
+            number: Of the statement.
+            everywhere: Whether on all clusters; else on one, mostly the largest.
+        """
         label, made, expected = self._choose(number)
-        named = Random(f"{label}/named").random() < self.named_share
-        return self.judge(label, made, expected, "named" if named else None)
+        pick = Random(f"{label}/named")
+        named = pick.random() < self.named_share
+        counts = list(self.clusters)
+        some = counts if everywhere else [pick.choice([*counts, *counts[-1:] * 4])]
+        return self.judge(label, made, expected, "named" if named else None, some)
 
     def _choose(self, number: int) -> tuple[str, Statement, Answer]:
         """A statement with rows, mostly: one without tells less."""
@@ -101,14 +109,16 @@ class Referee:
         made: Statement,
         expected: Answer | None = None,
         name: str | None = None,
+        counts: Sequence[int] = (),
     ) -> Case:
-        """Run a statement on the clusters, and compare."""
+        """Run a statement on the clusters, or those of some numbers of shards, and compare."""
         expected = expected or self._expect(made)
         if expected.sqlstate == _SLOW or self._orders_wrongly(made):
             return Case(label, made, expected, [Verdict("skipped", 0)])
         verdicts = [
             self._verdict(count, conn, made, expected, name)
             for count, conn in self.clusters.items()
+            if count in (counts or self.clusters)
         ]
         return Case(label, made, expected, verdicts)
 
@@ -195,10 +205,11 @@ def _single(error: psycopg2.Error) -> list[BaseException]:
 
 
 def reason(error: psycopg2.Error) -> str:
-    """Why a statement is refused, without what belongs to this statement only."""
+    """Why a statement is refused: the code and the words that do not belong to it alone."""
     refusals: Sequence[Any] = getattr(error, "refusals", ())
     text = refusals[-1].reason if refusals else str(error).strip().partition("\n")[0]
-    return re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"..."', text))[:120]
+    text = re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"..."', text))[:120]
+    return f"{getattr(error, 'code', None)} {text}"
 
 
 @contextlib.contextmanager

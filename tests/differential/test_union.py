@@ -25,9 +25,9 @@ SMALL = [(number % 7 - 1, label) for number, label in enumerate("axbycz")]
 
 
 @pytest.fixture(scope="module")
-def filled(databases):
+def filled(three_shards):
     """The two sides, with the same rows: each of the big table on one shard, and on the server."""
-    shards, single = databases
+    shards, single = three_shards
     pick = random.Random(SEED)
     rows = [values(pick) for _ in range(ROWS)]
     # One shard may well be empty.

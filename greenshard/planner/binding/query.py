@@ -220,9 +220,11 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
         pending.extend(one.branches or ())
         pending.extend(cte.query for cte in one.ctes)
         pending.extend(sublink.query for sublink in sublinks(one))
-        for item in nested(one.items):
-            if isinstance(item, Derived) and (into_views or item.view is None):
-                pending.append(item.query)
+        pending.extend(
+            item.query
+            for item in nested(one.items)
+            if isinstance(item, Derived) and (into_views or item.view is None)
+        )
 
 
 def sublinks(query: Query) -> Iterator[Sublink]:
