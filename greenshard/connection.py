@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from greenshard import errors
 from greenshard._driver import (
@@ -49,6 +49,8 @@ from greenshard.sql.parameters import as_read
 from greenshard.statements import Statements
 from greenshard.target_scope import Scope
 from greenshard.transaction.commit import commit_all, rollback_all
+
+_CursorT = TypeVar("_CursorT", bound=RawCursor)
 
 #: Stands for no key: None is one.
 _NO_KEY: Any = object()
@@ -192,9 +194,37 @@ class Connection(Settings, RawConnection):
 
     # Cursors --------------------------------------------------------------------------------
 
-    def cursor(  # type: ignore[override]  # the overloads say no more than Any
+    @overload
+    def cursor(
         self,
-        name: str | None = None,
+        name: str | bytes | None = None,
+        cursor_factory: None = None,
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> Cursor: ...
+
+    @overload
+    def cursor(
+        self,
+        name: str | bytes | None = None,
+        *,
+        cursor_factory: Callable[..., _CursorT],
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> _CursorT: ...
+
+    @overload
+    def cursor(
+        self,
+        name: str | bytes | None,
+        cursor_factory: Callable[..., _CursorT],
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> _CursorT: ...
+
+    def cursor(
+        self,
+        name: Any = None,
         cursor_factory: Any = None,
         withhold: bool = False,
         scrollable: bool | None = None,
@@ -203,7 +233,8 @@ class Connection(Settings, RawConnection):
 
         Args:
             name: Name of a server-side cursor.
-            cursor_factory: A class derived from psycopg2's cursor, as in ``psycopg2.extras``.
+            cursor_factory: A class derived from psycopg2's cursor, as in ``psycopg2.extras``. The
+                new cursor is a `Cursor`, too.
             withhold: Whether a server-side cursor outlives its transaction.
             scrollable: Whether a server-side cursor can move backwards.
         """
@@ -380,11 +411,11 @@ class Connection(Settings, RawConnection):
     # Life -----------------------------------------------------------------------------------
 
     @property
-    def closed(self) -> Any:
+    def closed(self) -> int:
         """0 while open, 1 after `close`, 2 if the connection to a shard is gone."""
         session = self.__dict__.get("_session")
         if session is None:
-            return closed.read(self)
+            return int(closed.read(self))
         return 1 if session.closed else 2 if session.broken else 0
 
     def close(self) -> None:

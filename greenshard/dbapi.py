@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
 from greenshard._driver import Attribute, Dsn, RawConnection, by_environment, connect_async
@@ -18,12 +18,37 @@ from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachab
 from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards
 
+_ConnectionT = TypeVar("_ConnectionT", bound=RawConnection)
 _async = Attribute(RawConnection, "async_")
 
 apilevel = "2.0"
 #: Threads may share the module and connections: a thread waits until it is its turn.
 threadsafety = 2
 paramstyle = "pyformat"
+
+
+@overload
+def connect(
+    shards: Any = None,
+    connection_factory: None = None,
+    cursor_factory: Any = None,
+    *,
+    async_: Literal[False, 0] = 0,
+    **kwargs: Any,
+) -> Connection: ...
+
+
+@overload
+def connect(
+    shards: Any = None,
+    *,
+    connection_factory: type[_ConnectionT],
+    **kwargs: Any,
+) -> _ConnectionT: ...
+
+
+@overload
+def connect(shards: Any = None, *, async_: Literal[True, 1], **kwargs: Any) -> RawConnection: ...
 
 
 def connect(

@@ -20,8 +20,10 @@ from greenshard._driver import (
     TRANSACTION_OPEN,
     TRANSACTION_UNKNOWN,
     Attribute,
+    Notify,
     PasswordlessInfo,
     RawConnection,
+    Xid,
     obscured,
     without_secrets,
 )
@@ -109,17 +111,21 @@ class Settings:
     ProgrammingError = _own_exception("ProgrammingError")
     NotSupportedError = _own_exception("NotSupportedError")
 
-    encoding = _of_home("encoding", "The client encoding; the same for all shards.")
-    protocol_version = _of_home("protocol_version", "Version of the protocol.")
-    pgconn_ptr = _of_home("pgconn_ptr", "libpq's connection to the home shard.")
+    encoding: str = _of_home("encoding", "The client encoding; the same for all shards.")
+    protocol_version: int = _of_home("protocol_version", "Version of the protocol.")
+    pgconn_ptr: int = _of_home("pgconn_ptr", "libpq's connection to the home shard.")
 
-    autocommit = _of_all("autocommit", "Whether each statement is its own transaction.")
-    isolation_level = _of_all("isolation_level", "Isolation level of the transactions to come.")
-    readonly = _of_all("readonly", "Whether the transactions to come are read only.")
-    deferrable = _of_all("deferrable", "Whether the transactions to come are deferrable.")
+    autocommit: bool = _of_all("autocommit", "Whether each statement is its own transaction.")
+    isolation_level: int | None = _of_all(
+        "isolation_level", "Isolation level of the transactions to come."
+    )
+    readonly: bool | None = _of_all("readonly", "Whether the transactions to come are read only.")
+    deferrable: bool | None = _of_all(
+        "deferrable", "Whether the transactions to come are deferrable."
+    )
 
-    notices = _collected("notices", "Messages that the servers sent.")
-    notifies = _collected("notifies", "Notifications (LISTEN) that the servers sent.")
+    notices: list[str] = _collected("notices", "Messages that the servers sent.")
+    notifies: list[Notify] = _collected("notifies", "Notifications (LISTEN) that the servers sent.")
 
     # Session --------------------------------------------------------------------------------
 
@@ -201,9 +207,9 @@ class Settings:
         return next(status for status in _GRAVEST if status in found)
 
     @property
-    def server_version(self) -> Any:
+    def server_version(self) -> int:
         """The lowest server version among the shards, as in 180003."""
-        return min(_server_version.read(p.raw) for p in self._session.physicals.values())
+        return int(min(_server_version.read(p.raw) for p in self._session.physicals.values()))
 
     @property
     def dsn(self) -> str:
@@ -211,7 +217,7 @@ class Settings:
         return obscured(_dsn.read(self._home_raw()))
 
     @property
-    def info(self) -> Any:
+    def info(self) -> PasswordlessInfo:
         """psycopg2's ``ConnectionInfo`` of the home shard, without secrets."""
         return PasswordlessInfo(self._home_raw())
 
@@ -220,13 +226,14 @@ class Settings:
         """Always 0, since asynchronous connections are not supported."""
         return 0
 
-    def get_dsn_parameters(self) -> Any:
+    def get_dsn_parameters(self) -> dict[str, str]:
         """The home shard's connection parameters, without secrets."""
         return without_secrets(self._at_home(RawConnection.get_dsn_parameters))
 
-    def get_parameter_status(self, parameter: str) -> Any:
+    def get_parameter_status(self, parameter: str) -> str | None:
         """A setting that the home shard's server reports."""
-        return self._at_home(RawConnection.get_parameter_status, parameter)
+        value: str | None = self._at_home(RawConnection.get_parameter_status, parameter)
+        return value
 
     def isexecuting(self) -> bool:
         """Whether a statement is running."""
@@ -245,31 +252,32 @@ class Settings:
 
     # Over one shard -------------------------------------------------------------------------
 
-    def fileno(self) -> Any:
+    def fileno(self) -> int:
         """The socket, to wait for notifications on it; over one shard."""
         if self._waiting():
             return RawConnection.fileno(self)  # type: ignore[arg-type]
-        return self._over_one("fileno")
+        return int(self._over_one("fileno"))
 
     def _waiting(self) -> bool:
         """Whether psycopg2's wait callback is asking, which knows this object as one connection."""
         session = self.__dict__.get("_session")
         return session is None or session.inside()
 
-    def get_backend_pid(self) -> Any:
+    def get_backend_pid(self) -> int:
         """The server process; over one shard."""
-        return self._over_one("get_backend_pid")
+        return int(self._over_one("get_backend_pid"))
 
-    def get_native_connection(self) -> Any:
+    def get_native_connection(self) -> object:
         """A capsule with libpq's connection; over one shard."""
         capsule = self._over_one("get_native_connection")
         if self._statements.database is not None:
             self._statements.database.expose(self._statements.target.shards[0])
         return capsule
 
-    def xid(self, *args: Any) -> Any:
+    def xid(self, *args: Any) -> Xid:
         """A transaction id for the ``tpc_`` methods."""
-        return self._at_home(RawConnection.xid, *args)
+        made: Xid = self._at_home(RawConnection.xid, *args)
+        return made
 
     def tpc_begin(self, xid: Any) -> None:
         """Begin a two-phase transaction; over one shard. Switches: yes."""
@@ -287,9 +295,10 @@ class Settings:
         """Roll it back; over one shard. Switches: yes."""
         self._over_one("tpc_rollback", *xid, switches=True)
 
-    def tpc_recover(self) -> Any:
+    def tpc_recover(self) -> list[Xid]:
         """The pending transactions; over one shard. Switches: yes."""
-        return self._over_one("tpc_recover", switches=True)
+        pending: list[Xid] = self._over_one("tpc_recover", switches=True)
+        return pending
 
     def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
         self._session.check()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, overload
 
+from greenshard._driver import RawCursor
+from greenshard.cursor import Cursor
 from greenshard.planner.target import Target
 from greenshard.statements import Statements
 
@@ -16,6 +19,7 @@ class _Connected(Protocol):
 
 
 _C = TypeVar("_C", bound=_Connected)
+_CursorT = TypeVar("_CursorT", bound=RawCursor)
 
 
 class Scope(Generic[_C]):
@@ -38,6 +42,25 @@ class Scope(Generic[_C]):
 
     def __exit__(self, *exc: object) -> None:
         self._connection._statements.target = self._outer.pop()
+
+    @overload
+    def cursor(
+        self,
+        name: str | bytes | None = None,
+        cursor_factory: None = None,
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> Cursor: ...
+
+    @overload
+    def cursor(
+        self,
+        name: str | bytes | None = None,
+        *,
+        cursor_factory: Callable[..., _CursorT],
+        withhold: bool = False,
+        scrollable: bool | None = None,
+    ) -> _CursorT: ...
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """A cursor that runs on these shards only; arguments as for `Connection.cursor`."""

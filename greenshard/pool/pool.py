@@ -126,7 +126,7 @@ class Pool:
     # Connections ----------------------------------------------------------------------------
 
     @contextmanager
-    def connection(self, timeout: float | None = None) -> Iterator[Any]:
+    def connection(self, timeout: float | None = None) -> Iterator[PooledConnection]:
         """A connection for a ``with`` block; it goes back to the pool whatever happens.
 
         When the block ends its transaction is committed; on any exception, also on a
@@ -156,7 +156,7 @@ class Pool:
             raise
         connection.close()
 
-    def getconn(self, key: object = None, timeout: float | None = None) -> Any:
+    def getconn(self, key: object = None, timeout: float | None = None) -> PooledConnection:
         """Take a connection, for who gives it back with `putconn` or its own ``close()``.
 
         Args:
@@ -188,7 +188,7 @@ class Pool:
             raise
         return connection
 
-    def _take(self, limit_s: float, where: str) -> Any:
+    def _take(self, limit_s: float, where: str) -> PooledConnection:
         """Take a connection; `where` tells who does."""
         process = self._here()
         deadline = process.now() + limit_s
@@ -208,7 +208,7 @@ class Pool:
         process.sessions[lease] = connection._session
         return connection
 
-    def connect(self, timeout: float | None = None) -> Any:
+    def connect(self, timeout: float | None = None) -> PooledConnection:
         """Take a connection, for code that opens one for each request and closes it.
 
         Switches: yes.

@@ -10,6 +10,7 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import TRANSACTION_FAILED, TRANSACTION_OPEN, DriverError
 from greenshard.pool.pool import Pool
+from greenshard.pool.pooled import PooledConnection
 
 logger = logging.getLogger("greenshard")
 
@@ -27,7 +28,7 @@ class Scope:
         self.streams = False
         self.failure: BaseException | None = None
 
-    def connection(self, name: str, pool: Pool) -> Any:
+    def connection(self, name: str, pool: Pool) -> PooledConnection:
         """The connection of a pool, taken when it is first asked for.
 
         Switches: then.
