@@ -15,14 +15,9 @@ told last, and when; `KnownBearings` tells when that is good enough.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from greenshard.links.outside import understood, value
-from greenshard.links.physical import Physical
 
 #: What makes another text, number or row of the same values, or lets triggers be.
 #: Source: PostgreSQL manual, 19.11 "Client Connection Defaults" and 19.13 "Version and Platform
@@ -108,38 +103,8 @@ class Bearings:
         return found
 
 
-def ask_bearings(physical: Physical, *, before: str = "") -> None:
-    """Ask a session for its bearings.
-
-    Args:
-        physical: Its connection.
-        before: SQL to run before, in the same message.
-
-    Switches: yes. Cost: one round trip.
-    """
-    began = time.monotonic()
-    keep_bearings(physical, value(physical, f"{before} SELECT {BEARINGS}"), began)
-
-
-def keep_bearings(physical: Physical, found: Any, asked_at: float) -> None:
-    """Keep with a connection what its server has told.
-
-    Args:
-        physical: The connection.
-        found: What `BEARINGS` has given.
-        asked_at: A moment before the server was asked, of the monotonic clock.
-
-    Raises:
-        errors.OperationalError: That cannot be read.
-    """
-    with understood(physical.shard):
-        physical.bearings, user = _read(bytes(found), physical.session_user)
-    physical.bearings_at = asked_at
-    physical.session_user = physical.session_user or user
-
-
 @lru_cache(maxsize=256)
-def _read(found: bytes, first_user: str | None) -> tuple[Bearings, str]:
+def read_bearings(found: bytes, first_user: str | None) -> tuple[Bearings, str]:
     """The bearings, one object for all sessions that have the same; and the session's user.
 
     Args:

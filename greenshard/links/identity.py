@@ -16,17 +16,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Any
 
 from greenshard import errors
 from greenshard._driver import TRANSACTION_FAILED, DriverError, own_cursor
-from greenshard.links.bearings import BEARINGS, keep_bearings
+from greenshard.links.asking import keep_bearings
+from greenshard.links.bearings import BEARINGS
 from greenshard.links.fanout import FanOut, Job
 from greenshard.links.outside import understood
-from greenshard.links.physical import Physical, autocommit
+from greenshard.links.physical import Identity, Physical, autocommit
 
 #: Every role may call these, unless somebody has revoked that.
 _IDENTITY = f"""
@@ -57,24 +57,6 @@ _NOT_TOLD = frozenset({"42501", "42883", "42P01"})
 
 #: How long, in seconds, asking for the lineage may take, and to end once that is over.
 _ASK_S, _GRACE_S = 5.0, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a server says of itself, to a session.
-
-    Attributes:
-        started: When the server was started.
-        database: The database's OID.
-        standby: Whether the server is one.
-        path: The schemas that the session looks into, whatever their order: a table that one of
-            them has is found in any.
-    """
-
-    started: str
-    database: int
-    standby: bool
-    path: str | None
 
 
 def identify(physical: Physical) -> None:

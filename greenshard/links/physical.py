@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenshard import _green, errors
 from greenshard._driver import (
@@ -22,11 +22,8 @@ from greenshard._driver import (
     Wire,
 )
 from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
+from greenshard.links.bearings import Bearings
 from greenshard.links.rejection import read_failure
-
-if TYPE_CHECKING:
-    from greenshard.links.bearings import Bearings
-    from greenshard.links.identity import Identity
 
 #: The part of the time that servers which do not answer may have together, nearly.
 _SHARE = 0.8
@@ -55,6 +52,24 @@ def has_characteristics(raw: RawConnection) -> bool:
         or _readonly.read(raw) is not None
         or _deferrable.read(raw) is not None
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a server says of itself, to a session.
+
+    Attributes:
+        started: When the server was started.
+        database: The database's OID.
+        standby: Whether the server is one.
+        path: The schemas that the session looks into, whatever their order: a table that one of
+            them has is found in any.
+    """
+
+    started: str
+    database: int
+    standby: bool
+    path: str | None
 
 
 @dataclass(slots=True, eq=False)

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from greenshard import errors
 from greenshard.parallel.insert_refusal import refuse_insert
 
-if TYPE_CHECKING:
-    from greenshard.parallel.threads import Threads
+
+class Runner(Protocol):
+    """The connections, and what runs their calls, each in a thread; see `threads.Threads`."""
+
+    connections: Sequence[Any]
+    closed: bool
+
+    @property
+    def running(self) -> bool:
+        """Whether a call waits, or has left a thread behind."""
+
+    def run(self, calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
+        """The results of one call for each connection."""
 
 
 class ThreadsCursor:
@@ -21,7 +32,7 @@ class ThreadsCursor:
     rollback: Callable[[], None]
     putconn: Callable[[Iterable[Any]], None]
 
-    def __init__(self, threads: Threads, cursors: Sequence[Any]) -> None:
+    def __init__(self, threads: Runner, cursors: Sequence[Any]) -> None:
         self._threads = threads
         self._cursors = cursors
         self._rows: Iterator[Any] | None = None

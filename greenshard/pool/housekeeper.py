@@ -9,20 +9,29 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from greenshard import _green
-from greenshard.pool.slot import Chore
-from greenshard.pool.supply import Supply
-
-if TYPE_CHECKING:
-    from greenshard.pool.process import Process
+from greenshard.pool.slot import Chore, Lease
 
 logger = logging.getLogger("greenshard")
 
 #: Seconds that the end of the process waits for the thread to end: longer than it takes to close
 #: connections whose servers do not answer. A thread that is still in its hub then may crash it.
 _END_S = 4.0
+
+
+class Kept(Protocol):
+    """The pool, as far as its housekeeper knows it; see `process.Process`."""
+
+    def tick(self) -> float | None:
+        """Do what is due; returns seconds until the next time, None if that is not known."""
+
+    def connect(self, chore: Chore) -> None:
+        """Open what a chore says. Switches: yes."""
+
+    def give_back(self, lease: Lease) -> None:
+        """End a lease. Switches: if connections must be closed."""
 
 
 class Housekeeper:
@@ -32,7 +41,7 @@ class Housekeeper:
     lives from the first connection until nothing is left to look after, and keeps no pool alive.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Kept) -> None:
         self._process = weakref.ref(process)
         self._pid = os.getpid()
         self._starting = _green.NativeLock()
@@ -100,7 +109,7 @@ class Housekeeper:
             del process
             self._wake.wait(pause_s)
 
-    def _begin(self, process: Process) -> None:
+    def _begin(self, process: Kept) -> None:
         for chore, news in self._chores.items():
             if chore.recalled:
                 news.set()
@@ -109,7 +118,7 @@ class Housekeeper:
             self._chores[chore] = _green.Event()
             _green.spawn(self._do, process, chore)
 
-    def _do(self, process: Process, chore: Chore) -> None:
+    def _do(self, process: Kept, chore: Chore) -> None:
         """Open what a chore says, unless it is called off, and give its slot back.
 
         Nobody kills this greenlet: one that is killed before it first runs, or while it gives the
@@ -131,10 +140,10 @@ class Housekeeper:
                 del self._chores[chore]
                 self._nudge()
 
-    def _connect(self, process: Process, chore: Chore, news: Any) -> None:
+    def _connect(self, process: Kept, chore: Chore, news: Any) -> None:
         """Open what a chore says; what cannot be opened is no concern of it."""
         try:
-            Supply(process, chore.lease).make_ready(chore.shards, process.connect_timeout_s)
+            process.connect(chore)
         finally:
             news.set()
 

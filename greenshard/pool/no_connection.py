@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
 from greenshard import errors
+from greenshard.pool.policy import Policy
 from greenshard.pool.shard_state import Down, ShardState
-
-if TYPE_CHECKING:
-    from greenshard.pool.slot import Ticket
-    from greenshard.pool.state import PoolState
+from greenshard.pool.slot import Lease, Slot, Ticket
 
 #: How many places in the program a message names.
 _NAMED = 3
 
 
-def timeout(state: PoolState, ticket: Ticket, now: float) -> errors.PoolTimeout:
+class Situation(Protocol):
+    """What is told of a pool; `state.PoolState` has it."""
+
+    policy: Policy
+
+    @property
+    def leases(self) -> Collection[Lease]: ...
+
+    @property
+    def chores(self) -> Collection[Lease]: ...
+
+    @property
+    def closing(self) -> Collection[Slot]: ...
+
+    @property
+    def waiting(self) -> Collection[Ticket]: ...
+
+    @property
+    def shards(self) -> Mapping[str, ShardState]: ...
+
+
+def timeout(state: Situation, ticket: Ticket, now: float) -> errors.PoolTimeout:
     """The error of a request that waited in vain."""
     within = f"within {ticket.deadline - ticket.since:g} s: {situation(state, now)}"
     if state.policy.of_gatherers:
@@ -34,7 +53,7 @@ def timeout(state: PoolState, ticket: Ticket, now: float) -> errors.PoolTimeout:
     )
 
 
-def full(state: PoolState, now: float) -> errors.PoolFull:
+def full(state: Situation, now: float) -> errors.PoolFull:
     """The error of a request that may not even wait."""
     return errors.PoolFull(
         f"no connection, and {len(state.waiting)} wait already: {situation(state, now)}",
@@ -57,7 +76,7 @@ def unavailable(down: Down, now: float) -> errors.ShardUnavailable:
     )
 
 
-def situation(state: PoolState, now: float) -> str:
+def situation(state: Situation, now: float) -> str:
     """Who holds connections, who waits, and what the shards are doing, in one line."""
     parts = [_held(state, now)]
     if state.waiting:
@@ -69,7 +88,7 @@ def situation(state: PoolState, now: float) -> str:
     return "; ".join(parts)
 
 
-def _held(state: PoolState, now: float) -> str:
+def _held(state: Situation, now: float) -> str:
     taken = f"{len(state.leases)} of {state.policy.max_size} are taken"
     if state.leases:
         longest = now - next(iter(state.leases)).since

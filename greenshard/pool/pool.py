@@ -17,7 +17,7 @@ from greenshard.pool.policy import Policy
 from greenshard.pool.pooled import PooledConnection
 from greenshard.pool.process import Process
 from greenshard.pool.stats import PoolStats
-from greenshard.pool.supply import Supply
+from greenshard.pool.supply import Supply, open_chore
 from greenshard.secret import hidden_parameters, hidden_shards
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class Pool:
                 f"shard {given[0]} is an open connection; a pool opens its own"
             )
         self._cursor_factory = cursor_factory
-        gatherers = Process(self._policy.for_gatherers(), opening)
-        self._process = Process(self._policy, opening, gatherers=gatherers)
+        gatherers = Process(self._policy.for_gatherers(), opening, open_chore)
+        self._process = Process(self._policy, opening, open_chore, gatherers=gatherers)
 
     def __repr__(self) -> str:
         if "_process" not in vars(self):  # its arguments were refused

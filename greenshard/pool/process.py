@@ -12,29 +12,29 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import random
-from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import Dsn
 from greenshard.executor.answers.portals import end_all_portals
 from greenshard.links.gatherer import name_of, prepare
+from greenshard.links.opening import Opening
+from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.pool.codes import Codes
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
 from greenshard.pool.policy import Policy
-from greenshard.pool.slot import Lease, Slot, Ticket, Todo
+from greenshard.pool.slot import Chore, Lease, Slot, Ticket, Todo
 from greenshard.pool.state import PoolState
 from greenshard.pool.stats import PoolStats, stats_of
-
-if TYPE_CHECKING:
-    from greenshard.links.opening import Opening
-    from greenshard.links.physical import Physical
 
 logger = logging.getLogger("greenshard")
 
 #: How often, in seconds, who waits for something without a signal looks.
 _LOOK_S = 0.005
+
+
+Connect = Callable[["Process", Chore], None]
 
 
 class Process:
@@ -43,6 +43,7 @@ class Process:
     Args:
         policy: The numbers that it goes by.
         opening: How connections are opened.
+        connect: What opens what a chore says, in this process or a child.
         state: The pool's state; a new one by default.
         gatherers: The pool of the connections that gather, if there is one; this one otherwise
             is such a pool itself.
@@ -63,6 +64,7 @@ class Process:
         self,
         policy: Policy,
         opening: Opening,
+        connect: Connect,
         state: PoolState | None = None,
         gatherers: Process | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class Process:
         self.codes = Codes()
         self._holdings: dict[Slot, Holding] = {}
         self._successors: dict[int, Process] = {}
+        self._connect = connect
         self._housekeeper = Housekeeper(self)
 
     def here(self) -> Process:
@@ -93,7 +96,8 @@ class Process:
             return self
         # setdefault is atomic: threads of the child agree on one.
         gatherers = self.gatherers and self.gatherers.here()
-        fresh = Process(self.state.policy, self.opening, self.state.forked(), gatherers)
+        state = self.state.forked()
+        fresh = Process(self.state.policy, self.opening, self._connect, state, gatherers)
         return self._successors.setdefault(pid, fresh)
 
     @property
@@ -193,6 +197,10 @@ class Process:
         return arrived
 
     # Life -----------------------------------------------------------------------------------
+
+    def connect(self, chore: Chore) -> None:
+        """Open what a chore says. Switches: yes."""
+        self._connect(self, chore)
 
     def tick(self) -> float | None:
         """Do what is due; returns seconds until the next time, None if that is not known."""

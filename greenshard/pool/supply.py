@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError
@@ -21,11 +20,9 @@ from greenshard.planner.code import Trace
 from greenshard.pool import no_connection
 from greenshard.pool.codes import Texts
 from greenshard.pool.holding import renew, restore, share_encoding, with_news
+from greenshard.pool.process import Process
 from greenshard.pool.shard_state import Down, Step
-from greenshard.pool.slot import Lease
-
-if TYPE_CHECKING:
-    from greenshard.pool.process import Process
+from greenshard.pool.slot import Chore, Lease
 
 #: Seconds in which an idle connection must show that it works.
 _CHECK_S = 1.0
@@ -384,3 +381,8 @@ class Loan:
 
 def _reason(error: DriverError) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def open_chore(process: Process, chore: Chore) -> None:
+    """Open what a chore of the housekeeper says. Switches: yes."""
+    Supply(process, chore.lease).make_ready(chore.shards, process.connect_timeout_s)

@@ -20,7 +20,8 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from greenshard import errors
-from greenshard.links.bearings import Bearings, ask_bearings, told
+from greenshard.links.asking import ask_bearings
+from greenshard.links.bearings import Bearings, told
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.outside import calls_outside
 from greenshard.links.physical import isolation_level

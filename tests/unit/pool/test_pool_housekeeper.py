@@ -7,17 +7,18 @@ import time
 import gevent
 import pytest
 
-from greenshard.pool import housekeeper as module
 from greenshard.pool.housekeeper import Housekeeper
 from greenshard.pool.slot import Chore, Lease, Slot
 
 
 class Recorder:
-    """A pool that has one chore to do, and says at each tick what happens to it."""
+    """A pool that has one chore to do, and says at each tick what happens to it.
 
-    connect_timeout_s = None
+    It opens connections to a server that never answers.
+    """
 
     def __init__(self, *steps) -> None:
+        self.begun = self.killed = 0
         self.chore = Chore(Lease(Slot(1), 0.0, "here"), ("s0",))
         self.given_back = []
         self.steps = list(steps)
@@ -31,37 +32,22 @@ class Recorder:
         gevent.sleep(0)  # closing connections switches, too
         self.given_back.append(lease)
 
+    def connect(self, chore):
+        assert chore is self.chore
+        self.begun += 1
+        try:
+            gevent.sleep(60)
+        except gevent.GreenletExit:
+            gevent.sleep(0.01)  # the connections of others are seen to end
+            self.killed += 1
+            raise
+
     def run(self):
         self.housekeeper.start()
         end = time.monotonic() + 10
         while self.housekeeper._running and time.monotonic() < end:
             time.sleep(0.001)
         self.housekeeper.stop()
-
-
-class Connecting:
-    """Opens connections to a server that never answers."""
-
-    begun = killed = 0
-
-    def __init__(self, process, lease) -> None:
-        pass
-
-    def make_ready(self, shards, limit_s):
-        type(self).begun += 1
-        try:
-            gevent.sleep(60)
-        except gevent.GreenletExit:
-            gevent.sleep(0.01)  # the connections of others are seen to end
-            type(self).killed += 1
-            raise
-
-
-@pytest.fixture(autouse=True)
-def connecting(monkeypatch):
-    fake = type("Fake", (Connecting,), {})
-    monkeypatch.setattr(module, "Supply", fake)
-    return fake
 
 
 def begin(pool):
@@ -79,20 +65,20 @@ def let_it_run(pool):
 
 
 @pytest.mark.parametrize("pauses", range(4))
-def test_recalled_chore_gives_its_slot_back_whenever_it_is_recalled(pauses, connecting, capfd):
+def test_recalled_chore_gives_its_slot_back_whenever_it_is_recalled(pauses, capfd):
     pool = Recorder(begin, *[let_it_run] * pauses, recall)
     pool.run()
     assert pool.given_back == [pool.chore.lease]
-    assert connecting.begun == connecting.killed
-    assert connecting.begun == min(pauses, 1)
+    assert pool.begun == pool.killed
+    assert pool.begun == min(pauses, 1)
     assert capfd.readouterr().err == ""
 
 
-def test_chore_that_was_recalled_before_it_began_opens_nothing(connecting):
+def test_chore_that_was_recalled_before_it_began_opens_nothing():
     pool = Recorder(lambda pool: (recall(pool), begin(pool)))
     pool.run()
     assert pool.given_back == [pool.chore.lease]
-    assert connecting.begun == 0
+    assert pool.begun == 0
 
 
 def test_chore_that_is_recalled_twice_gives_its_slot_back_once():
