@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import greenshard
-    from greenshard.cli.cases import Case
+import greenshard
+from greenshard.cli.cases import Case
 
 LEAST_RUNS = 5
 MOST_RUNS = 51

@@ -16,7 +16,7 @@ from typing import Any
 import greenshard
 from greenshard._driver import global_typecasters, new_type, register_type
 from greenshard.cli.formats import Column, Row
-from greenshard.planner import Statement, read_statement
+from greenshard.sql.statement import Statement, read_statement
 
 STREAM_NAME = "greenshard_query"
 CURSOR_STATEMENT = re.compile(r"[\s(]*(select|values|table)\b", re.IGNORECASE)

@@ -6,19 +6,14 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from greenshard.events import Server, ShardRun, StatementEnded, tell
-from greenshard.links.fanout import End
-from greenshard.planner import redact
+from greenshard._driver import Dsn
+from greenshard.events import Listener, Server, ShardRun, StatementEnded, tell
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.execution import Execution
+from greenshard.links.fanout import End, Job
+from greenshard.sql.redaction import redact
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
-
-if TYPE_CHECKING:
-    from greenshard._driver import Dsn
-    from greenshard.events import Listener
-    from greenshard.executor.answers.answer import Answer
-    from greenshard.executor.execution import Execution
-    from greenshard.links.fanout import Job
 
 logger = logging.getLogger("greenshard")
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, Dsn, RawConnection
+from greenshard.cluster import Cluster
+from greenshard.events import Listener
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.identity import identify, refuse_one_database
 from greenshard.links.physical import Physical
 from greenshard.secret import hidden
-
-if TYPE_CHECKING:
-    from greenshard.cluster import Cluster
-    from greenshard.events import Listener
 
 #: How long, in seconds, greenlets may take to start; then they are ended.
 _START_S = 0.05

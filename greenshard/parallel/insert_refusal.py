@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard import errors
-from greenshard.planner import Unreadable, read_statement
+from greenshard.sql.statement import Unreadable, read_statement
 
 _INSERTS_ELSEWHERE = re.compile(
     r"""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from greenshard.cluster import Placement
 from greenshard.planner.code import Trace
 from greenshard.sql.text import Sql
-
-if TYPE_CHECKING:
-    from greenshard.cluster import Placement
-
 
 #: In the text of a combine query: where the partial rows are to be put, and the type of a column.
 PARTIAL = "greenshard partial rows"

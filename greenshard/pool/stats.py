@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from greenshard.pool.histogram import Durations
 from greenshard.pool.shard_state import ShardState
-
-if TYPE_CHECKING:
-    from greenshard.pool.slot import Slot
-    from greenshard.pool.state import PoolState
+from greenshard.pool.slot import Slot
+from greenshard.pool.state import PoolState
 
 
 @dataclass(frozen=True, slots=True)

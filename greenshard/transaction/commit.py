@@ -32,7 +32,7 @@ from greenshard._driver import (
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
-from greenshard.planner import commits
+from greenshard.sql.first_words import commits
 
 logger = logging.getLogger("greenshard")
 

@@ -17,18 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
 
 from greenshard import errors
 from greenshard.links.asking import ask_bearings
 from greenshard.links.bearings import Bearings, told
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.outside import calls_outside
-from greenshard.links.physical import isolation_level
-
-if TYPE_CHECKING:
-    from greenshard.links.physical import Physical
-    from greenshard.links.session import Session
+from greenshard.links.physical import Physical, isolation_level
+from greenshard.links.session import Session
 
 #: psycopg2's isolation levels above READ COMMITTED.
 _ISOLATED = (2, 3)

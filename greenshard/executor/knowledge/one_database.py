@@ -13,7 +13,7 @@ Three things are remembered from one statement to the next, until they may have 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenshard import _green, errors
 from greenshard._driver import (
@@ -21,23 +21,20 @@ from greenshard._driver import (
     TRANSACTION_IDLE,
     own_cursor,
 )
+from greenshard.cluster import Cluster
 from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.executor.knowledge.changes import catalog_versions
 from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
 from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.physical import Physical
+from greenshard.links.session import Session
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key
 from greenshard.planner.plan import Plan
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
-
-if TYPE_CHECKING:
-    from greenshard.cluster import Cluster
-    from greenshard.links.physical import Physical
-    from greenshard.links.session import Session
-
 
 _MOST_TEXTS = 1_000
 #: Characters. A longer text is planned in a thread: the hub must not wait for it.

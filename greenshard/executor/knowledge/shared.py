@@ -15,14 +15,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from greenshard import _green
+from greenshard.cluster import Cluster
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.planner import Planner
-
-if TYPE_CHECKING:
-    from greenshard.cluster import Cluster
 
 #: How old a catalog may be, in seconds: another process may have changed the tables. And what
 #: sessions have told of what they see of it.

@@ -21,9 +21,9 @@ from greenshard._driver import Column, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedAnswer, Row
 from greenshard.executor.answers.columns import check_columns
-from greenshard.executor.answers.held import check_page, check_rows
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.strategies.exactness import check_types
+from greenshard.executor.strategies.held import check_page, check_rows
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.ranking import UNNAMED
 from greenshard.executor.types.casting import AsText, Casting

@@ -10,9 +10,9 @@ from greenshard import errors
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows, Row, all_of
 from greenshard.executor.answers.columns import check_columns
-from greenshard.executor.answers.held import check_page
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.strategies.comparing import Comparison
+from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import stream
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.merge.ordering import cut

@@ -12,9 +12,9 @@ from greenshard import errors
 from greenshard._driver import TRANSACTION_OPEN, RawCursor, ours, own_cursor
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.answers.buffered import Row
-from greenshard.executor.answers.held import check_page
 from greenshard.executor.answers.portals import Marker, Portal
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import StreamedRows
 from greenshard.links.gatherer import Gatherer
 from greenshard.links.outlets import declaring, fetching, new_name

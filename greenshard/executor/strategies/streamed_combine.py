@@ -24,7 +24,6 @@ from greenshard._libpq import result_bytes
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import Row
 from greenshard.executor.answers.columns import check_columns
-from greenshard.executor.answers.held import check_held, check_rows
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.combine import (
     PARTIAL_ROWS,
@@ -38,6 +37,7 @@ from greenshard.executor.strategies.combine import (
 )
 from greenshard.executor.strategies.filling import ANALYZED_ROWS, BEGIN, SAMPLE, Batch
 from greenshard.executor.strategies.gather import defaults_of, settings_of
+from greenshard.executor.strategies.held import check_held, check_rows
 from greenshard.executor.strategies.staying import check_named, declare_answer, portal_answer
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.links.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute, gatherer

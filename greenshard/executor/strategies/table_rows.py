@@ -23,9 +23,9 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.answers.answer import Stages
-from greenshard.executor.answers.held import check_held
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.drift import check_alike
+from greenshard.executor.strategies.held import check_held
 from greenshard.executor.strategies.travelling import letters, sending, travelling
 from greenshard.links.fanout import Job
 from greenshard.links.outlets import Outlet, close_outlets

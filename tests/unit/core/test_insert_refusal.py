@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from greenshard import errors
-from greenshard.planner import read_statement
 from greenshard.planner.target import Target
 from greenshard.planner.union import refuse_insert
+from greenshard.sql.statement import read_statement
 
 TARGET = Target(("s0", "s1"))
 

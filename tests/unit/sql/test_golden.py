@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from greenshard.planner import Statement, Unreadable, read_statement, redact
+from greenshard.sql.redaction import redact
+from greenshard.sql.statement import Statement, Unreadable, read_statement
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 STATEMENT_FILES = ("inserting.txt", "not_inserting.txt", "reading.txt", "unreadable.txt")

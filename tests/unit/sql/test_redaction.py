@@ -3,8 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenshard.planner import redact
-from greenshard.sql.redaction import MAX_CHARACTERS
+from greenshard.sql.redaction import MAX_CHARACTERS, redact
 
 SECRET = "hunter2"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenshard.planner import Statement, Unreadable, read_statement
 from greenshard.sql import statement as statement_module
+from greenshard.sql.statement import Statement, Unreadable, read_statement
 
 ROWS = ",".join(f"({row},'abcdef')" for row in range(50_000))
 SOME_ROWS = ROWS[: ROWS.index(",(2000,")]

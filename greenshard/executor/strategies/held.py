@@ -9,14 +9,11 @@ themselves an ordinary cursor's answer do not count: psycopg2 would hold them, t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from greenshard import errors
+from greenshard._driver import RawCursor
 from greenshard._libpq import result_bytes
-
-if TYPE_CHECKING:
-    from greenshard._driver import RawCursor
-    from greenshard.executor.planned import Planned
+from greenshard.executor.planned import Planned
 
 
 def check_held(e: Planned, held_bytes: int) -> None:
