@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from greenshard.links.bearings import _NAMES, _read
+from greenshard.links.bearings import _NAMES, read_bearings
 
 
 def found(temporary=None, schema="pg_temp_3"):
@@ -14,9 +14,9 @@ def found(temporary=None, schema="pg_temp_3"):
 
 def test_equal_bearings_are_one_object():
     """Also of a session that is asked again, and so says who it began as."""
-    first, user = _read(found(), None)
+    first, user = read_bearings(found(), None)
     assert user == "me"
-    for same in _read(found(), "me"), _read(found(schema="pg_temp_4"), "me"):
+    for same in read_bearings(found(), "me"), read_bearings(found(schema="pg_temp_4"), "me"):
         assert same[0] is first
-    for other in _read(found(), "boss"), _read(found(["t"]), "me"):
+    for other in read_bearings(found(), "boss"), read_bearings(found(["t"]), "me"):
         assert other[0] != first
