@@ -84,7 +84,7 @@ def difference(expected: Answer, got: Answer, statement: Statement) -> str | Non
     """In what the answer differs from the one that is right; None if in nothing."""
     if expected.columns != got.columns:
         return f"columns: {got.columns} instead of {expected.columns}"
-    right, ours = (_shown(each, by_value=statement.by_value) for each in (expected, got))
+    right, ours = (shown(each, by_value=statement.by_value) for each in (expected, got))
     if Counter(right) != Counter(ours):
         return _rows_differ(right, ours)
     if statement.order == "total" and right != ours:
@@ -97,10 +97,10 @@ def difference(expected: Answer, got: Answer, statement: Statement) -> str | Non
 
 
 def _columns(answer: Answer, places: Sequence[int]) -> Rows:
-    return [tuple(row[place] for place in places) for row in _shown(answer, by_value=True)]
+    return [tuple(row[place] for place in places) for row in shown(answer, by_value=True)]
 
 
-def _shown(answer: Answer, *, by_value: bool) -> Rows:
+def shown(answer: Answer, *, by_value: bool) -> Rows:
     """The rows as what is compared: what values look like, or only what PostgreSQL compares."""
     if not by_value:
         return [tuple(map(repr, row)) for row in answer.rows]

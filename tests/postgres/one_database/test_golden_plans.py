@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import uuid
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
@@ -15,7 +16,12 @@ from psycopg2 import extras
 import greenshard
 from greenshard.cluster import Sharded, TableName
 from greenshard.executor.knowledge.catalog_queries import load_catalog
-from tests.differential.answers import answer, difference
+from greenshard.sql.deparsing import write
+from greenshard.sql.nodes import add_target
+from greenshard.sql.parser import parse
+from greenshard.sql.placeholders import translate
+from greenshard.sql.tree import names_of
+from tests.differential.answers import answer, difference, shown
 from tests.differential.draft import Statement
 from tests.postgres.one_database.test_catalog import open_session
 from tests.unit.planner import scene
@@ -179,6 +185,49 @@ def test_shards_answer_as_one_server(title, one, many):
     elif title not in BY_CHANCE:
         assert expected.error is None, f"rows instead of {expected.error}"
         assert difference(expected, got, statement) is None, f"seed {SEED}"
+        assert_in_order(case, got, one)
+
+
+def assert_in_order(case, got, one):
+    """Where the rows are sorted, those that are equal in all keys stand where they should."""
+    statement, places = with_keys(case, [name for name, _ in got.columns])
+    if statement is None:
+        return
+    expected = answer(one, statement, {})
+    one.rollback()
+    assert expected.error is None, expected.error
+    width = len(got.columns)
+    keys = [tuple(row[at] for at in places) for row in shown(expected, by_value=True)]
+    rows = list(zip(keys, map(repr, (row[:width] for row in expected.rows)), strict=True))
+    ours = list(zip(keys, map(repr, got.rows), strict=True))
+    assert Counter(ours) == Counter(rows), f"seed {SEED}: {got.rows} are not in order of {keys}"
+
+
+def with_keys(case, names):
+    """The statement with what it is sorted by as further columns, and the places of all keys.
+
+    Returns:
+        No statement if it is not sorted.
+    """
+    translation = translate(case.sql, case.has_parameters)
+    (raw,) = parse(translation.text)
+    select = raw.stmt.select_stmt
+    places, width = [], len(names)
+    for number, item in enumerate(select.sort_clause):
+        node = item.sort_by.node
+        fields = names_of(node.column_ref.fields) if node.HasField("column_ref") else None
+        if node.HasField("a_const"):
+            places.append(node.a_const.ival.ival - 1)
+        elif fields is not None and len(fields) == 1 and fields[0] in names:
+            places.append(names.index(fields[0]))
+        else:
+            places.append(width)
+            width += 1
+            add_target(select, node, f"key {number}")
+    if not places:
+        return None, places
+    sql = write(raw, translation)
+    return Statement(sql.text, sql.values(case.given, None)), places
 
 
 def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
