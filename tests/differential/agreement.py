@@ -13,14 +13,22 @@ import psycopg2
 import pytest
 from psycopg2 import extras
 
-from tests.differential import budget, databases, golden, report, writes
-from tests.differential.referee import Referee
+from tests.differential import answers, budget, databases, golden, report, writes
+from tests.differential.referee import Referee, referee
 from tests.differential.report import Tally
 
 SEED = os.environ["GREENSHARD_SEED"]
 STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 1200)
 CHECKED = 400
 BLOCKS = 6
+#: What decides how values are written, and where names are looked for.
+SETTINGS = [
+    "DateStyle = 'German'; SET TimeZone = 'Asia/Kolkata'",
+    "DateStyle = 'SQL, DMY'; SET search_path = public, pg_temp",
+    "extra_float_digits = 0; SET bytea_output = 'escape'",
+    "extra_float_digits = -14; SET enable_sort = off",
+]
+SET_STATEMENTS = 60
 
 
 class Agreement:
@@ -65,6 +73,22 @@ class Agreement:
         assert not case.expected.error or finding.statement.risky, case.expected.error
         for verdict in case.verdicts:
             assert verdict.outcome != "wrong", report.told(case, judge)
+
+    @pytest.mark.parametrize("setting", SETTINGS)
+    def test_settings_of_the_session_hold(self, made, judge, setting):
+        four = max(judge.clusters)
+        with referee(made, SEED, [four]) as apart:
+            for conn in (apart.one, apart.clusters[four]):
+                answers.read_as_text(conn)
+                with conn.cursor() as cur:
+                    for each in setting.split("; SET "):
+                        cur.execute(f"SET {each}")
+                conn.commit()
+            for number in range(SET_STATEMENTS):
+                case = apart.case(f"{setting}/{number}")
+                assert case.verdicts[0].outcome != "wrong", report.told(case, apart)
+                if number % 20 == 0:
+                    apart.rollback()
 
     @pytest.mark.parametrize("count", databases.SHARD_COUNTS)
     def test_own_writes_are_seen(self, judge, count):

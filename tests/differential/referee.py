@@ -79,7 +79,7 @@ class Referee:
         self.clusters = clusters
         self.types = types
 
-    def case(self, number: int, *, everywhere: bool = True) -> Case:
+    def case(self, number: object, *, everywhere: bool = True) -> Case:
         """Make the statement of a number, run it and judge.
 
         Args:
@@ -93,7 +93,7 @@ class Referee:
         some = counts if everywhere else [pick.choice([*counts, *counts[-1:] * 4])]
         return self.judge(label, made, expected, "named" if named else None, some)
 
-    def _choose(self, number: int) -> tuple[str, Statement, Answer]:
+    def _choose(self, number: object) -> tuple[str, Statement, Answer]:
         """A statement with rows, mostly: one without tells less."""
         for turn in range(TRIES):
             label = f"{self.seed}/{number}/{turn}"

@@ -235,6 +235,8 @@ BADGE = Table(
         code       | char(5)      | char
         handle     | stock.citext | ci
         motto      | text COLLATE stock.words | words
+        during     | tstzrange    | range
+        weights    | real[]       | floats
     """),
     ("account_id", "no"),
     "account_id",

@@ -206,6 +206,20 @@ SELECT e.ok FROM entry e GROUP BY e.ok HAVING stock.max(e.qty) > {c:int};
 SELECT e.no, stock.<<sum|max>>(e.qty) OVER (PARTITION BY e.<<ok|account_id>>) FROM entry e;
 SELECT a.id FROM account a WHERE a.level < (SELECT stock.max(e.qty) FROM entry e WHERE {e?});
 
+-- = values that travel as text
+SELECT b.no, b.during, b.weights FROM badge b JOIN entry e ON e.no = b.no WHERE {e?};
+SELECT a.id, a.seen, a.tiny, a.rate, a.span FROM account a JOIN entry e ON e.qty = a.level;
+SELECT max(a.seen), min(a.born), max(a.made) FROM account a WHERE {a?};
+SELECT <<max|min>>(a.tiny), sum(a.tiny), avg(a.tiny) FROM account a;
+SELECT a.region, max(a.<<seen|span|born|tiny>>) FROM account a GROUP BY a.region;
+SELECT a.<<seen|span|made|tiny|rate>>, a.id FROM account a ORDER BY 1 <<|DESC>>, 2 <<|LIMIT 6>> {total};
+SELECT DISTINCT a.<<seen|made|born|tiny>> FROM account a;
+SELECT b.during, count(*) FROM badge b GROUP BY b.during;
+SELECT count(DISTINCT b.weights), count(DISTINCT b.during) FROM badge b;
+SELECT b.weights FROM badge b WHERE b.weights > (SELECT min(x.weights) FROM badge x);
+SELECT b.no FROM badge b WHERE b.during @> (SELECT min(a.seen) FROM account a WHERE isfinite(a.seen));
+SELECT b.during, b.no FROM badge b ORDER BY b.during <<|DESC>>, b.account_id, b.no <<|LIMIT 5>> {total};
+
 -- = choices among reference rows
 SELECT min(a.region) IS NOT DISTINCT FROM max(a.region) FROM account a WHERE a.region <<=|IN|= ANY>> ({choice});
 SELECT min(a.region) IS NOT DISTINCT FROM max(a.region) FROM account a JOIN ({choice}) x (id) ON a.region = x.id;

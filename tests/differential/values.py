@@ -44,7 +44,7 @@ CONSTANTS: dict[str, list[object]] = {
     "fix": [*map(Decimal, _FIXED)],
     "num": [*map(Decimal, [*_NUMERICS, *_FAR_NUMERICS])],
     # Sums of these are exact in any order.
-    "float": [0.0, 0.5, -1.25, 3.0, 1024.0, 0.5, 3.0, math.nan, math.inf, -math.inf],
+    "float": [0.0, 0.5, -1.25, 3.0, 3 + 2**-16, 1024.0, 0.5, 3.0, math.nan, math.inf, -math.inf],
     "text": [*_LETTERS, *_WORDS, *_ODD_WORDS],
     "char": ["", "ab", "AB", "é", "abcde"],
     "date": [*_DATES, "infinity", "-infinity"],
@@ -61,6 +61,8 @@ CONSTANTS: dict[str, list[object]] = {
     "grid": [[[1, 2], [3, 4]], [[1, None]], []],
     "ci": ["a", "A", "b", "ab", "aB", "AB", "", "É", "x"],
     "words": [*_LETTERS, *_WORDS],
+    "range": ["empty", "[2020-01-01 00:00+00, 2020-07-01 12:30+05:30)", "(, 2021-01-01 00:00+00]"],
+    "floats": [[], [0.1, 1 / 3], [2 / 3, None], [1e-7, 16777216.0]],
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from greenshard._driver import RawConnection
 from greenshard.executor.answers.buffered import Row
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.exactness import check_types
 from greenshard.executor.strategies.ranking import rank
 from greenshard.executor.types.casting import Casting
 from greenshard.merge.ordering import comparable, order, sorts_by_code_point
@@ -53,11 +54,23 @@ class Comparison:
             return False
         return oid in _COMPARED_AS_TEXT or not self._casting.is_text(oid)
 
+    def check(self, keys: Iterable[SortKey]) -> None:
+        """Make sure that the values came as exact as the servers have sorted them.
+
+        Raises:
+            errors.NotSupportedError: A setting of the session is in the way.
+        """
+        check_types(self._e, map(self.type_of, keys))
+
     def ordered(self, rows: list[Row], keys: Sequence[SortKey]) -> list[Row] | None:
         """The rows in order; None if Python cannot tell which.
 
+        Raises:
+            errors.NotSupportedError: See `check`.
+
         Switches: if PostgreSQL must rank values.
         """
+        self.check(keys)
         ranks = {}
         for position, key in enumerate(keys):
             if not self.is_pythons(key):

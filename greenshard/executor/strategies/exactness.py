@@ -2,7 +2,8 @@
 
 They do, but for two settings: with ``extra_float_digits`` below 1 the servers round floats, and
 with a ``DateStyle`` other than ISO a timestamp has the abbreviation of its time zone, which another
-zone may have too. Then what would go as text is refused.
+zone may have too. Then what would go as text is refused; and what would be compared so, for rows
+that a server tells apart would be equal here, and stand in the order of the next sort key.
 """
 
 from __future__ import annotations
@@ -48,11 +49,14 @@ def check_type_names(e: Planned, types_sql: Iterable[str]) -> None:
     _check(e, doubtful, doubtful)
 
 
+def date_style(e: Planned) -> str:
+    """How the sessions write dates: ``ISO, MDY``, if they can be read without knowing how."""
+    return RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
+
+
 def _check(e: Planned, floats: bool, zoned: bool) -> None:
-    if zoned:
-        style = RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
-        if not style.startswith("ISO"):
-            raise _refused(f"timestamps would lose their time zone: DateStyle is {style}")
+    if zoned and not (style := date_style(e)).startswith("ISO"):
+        raise _refused(f"timestamps would lose their time zone: DateStyle is {style}")
     if floats and (digits := e.database.bearings.float_digits) < 1:
         raise _refused(f"floats would lose digits: extra_float_digits is {digits}")
 

@@ -17,6 +17,7 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import Row
 from greenshard.executor.planned import Planned, limit
 from greenshard.executor.strategies.comparing import Comparison
+from greenshard.executor.strategies.exactness import date_style
 from greenshard.executor.strategies.ranked_merge import merge_pages
 from greenshard.executor.types.casting import DATES, AsText, Casting
 from greenshard.links.session import Outcome
@@ -179,6 +180,7 @@ class _Merging:
         keys = self.step.sort
         if len(self.streams) == 1 or not keys:
             return chain.from_iterable(self.streams)
+        comparison.check(keys)
         if all(self._is_pythons(comparison, key) for key in keys):
             return _merged(self.streams, keys, comparison, self.castings)
         return merge_pages(self.streams, lambda rows: self._ranked(comparison, rows))
@@ -197,7 +199,7 @@ class _Merging:
     def _is_pythons(self, comparison: Comparison, key: SortKey) -> bool:
         """Whether Python can compare what `_merged` makes of the values."""
         if comparison.type_of(key) in DATES:
-            return not self.e.parts.own_time_zones
+            return date_style(self.e).startswith("ISO") and not self.e.parts.own_time_zones
         return comparison.is_pythons(key)
 
 

@@ -359,6 +359,8 @@ def test_plans_can_be_read(conn):
         "SELECT sum(price) FROM items",
         "SELECT a.price FROM items a JOIN items b ON a.n = b.order_id",
         "SELECT both_of, avg(id) FROM orders GROUP BY 1 ORDER BY 1",
+        "SELECT ARRAY[weight], avg(id) FROM orders GROUP BY 1 ORDER BY 1",
+        "SELECT price, n FROM items ORDER BY price, n, order_id",
     ],
 )
 def test_floats_are_not_rounded_on_their_way(conn, cur, query):
@@ -373,14 +375,36 @@ def test_floats_are_not_rounded_on_their_way(conn, cur, query):
     assert cur.fetchall() == expected
 
 
-def test_timestamps_are_not_read_in_another_zone(conn, cur):
-    query = "SELECT max(z), avg(n) FROM (SELECT now() AS z, n FROM items) i"
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT max(z), avg(n) FROM (SELECT now() AS z, n FROM items) i",
+        "SELECT tstzrange(day, NULL), avg(id) FROM orders GROUP BY 1 ORDER BY 1",
+    ],
+)
+def test_timestamps_are_not_read_in_another_zone(conn, cur, query):
     cur.execute(query)
+    expected = cur.fetchall()
     cur.execute("SET DateStyle = 'SQL, MDY'")
     with pytest.raises(greenshard.NotSupportedError, match="DateStyle is SQL"):
         cur.execute(query)
     conn.rollback()
     cur.execute(query)
+    assert len(cur.fetchall()) == len(expected)
+
+
+@pytest.mark.parametrize("name", [None, "named"])
+def test_rows_are_in_the_order_of_days_however_these_are_written(conn, single, name):
+    found = []
+    for connection in (conn, single):
+        as_text = psycopg2.extensions.new_type((1082,), "AS_TEXT", lambda text, _: text)
+        psycopg2.extensions.register_type(as_text, connection)
+        with connection.cursor() as cur:
+            cur.execute("SET DateStyle = 'German'")
+        with connection.cursor(name) as cur:
+            cur.execute("SELECT day, id FROM orders ORDER BY day DESC, id")
+            found.append(cur.fetchall())
+    assert found[0] == found[1]
 
 
 def test_temporary_table_that_hides_a_declared_one_is_not_read(conn):
