@@ -6,46 +6,20 @@
 - A sequence, an advisory lock, a notification must be in one place for everybody: on the first
   shard.
 
-What PostgreSQL's own functions read otherwise is their arguments.
+What PostgreSQL's own functions read otherwise is their arguments. Which is which, its catalog does
+not say: that is `greenshard.sql.functions`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Function
+from greenshard.sql.functions import Fact, facts_of, is_known
 from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.tree import names_of
-
-#: Of PostgreSQL's own: what differs from shard to shard though the rows do not.
-_PLACE_BOUND = re.compile(
-    r"""
-      statement_timestamp | pg_backend_pid | inet_(?:server|client)_(?:addr|port) | current_database
-    | pg_postmaster_start_time | pg_conf_load_time | pg_(?:total_)?relation_size | pg_table_size
-    | pg_indexes_size | pg_database_size | pg_tablespace_size | pg_relation_filenode
-    | pg_relation_filepath | txid_\w+ | pg_current_(?:xact|snapshot|wal)\w* | pg_snapshot_\w+
-    | pg_xact_status | pg_visible_in_snapshot | pg_is_in_recovery | pg_last_\w+ | pg_stat_\w+
-    | pg_get_\w+ | pg_control_\w+ | pg_ls_\w+ | pg_read_\w+ | currval | lastval
-    | query_to_xml\w* | table_to_xml\w* | schema_to_xml\w* | database_to_xml\w* | cursor_to_xml\w*
-    """,
-    re.VERBOSE,
-)
-
-#: Likewise, but sizes, and what runs a query: a wrong answer even where no table is read.
-_SIZES = re.compile(
-    r"pg_(?:total_)?relation_size|pg_table_size|pg_indexes_size|\w+_to_xml\w*|ts_stat"
-)
-
-#: Volatile, but as good on one server as on another.
-_HARMLESS = frozenset(
-    {
-        "random", "random_normal", "setseed", "gen_random_uuid", "uuidv4", "uuidv7",
-        "clock_timestamp", "timeofday", "pg_sleep", "pg_sleep_for", "pg_sleep_until",
-    }
-)  # fmt: skip
 
 
 class Functions:
@@ -94,7 +68,13 @@ class Functions:
         return bool(found) and all(each.volatility == "i" for each in found)
 
     def is_volatile(self, call: Any) -> bool:
+        if Fact.ALIKE in facts_of(name_of(call)) and self.is_own(call):
+            return False
         return any(each.volatility == "v" for each in self.of(call)) or not self.of(call)
+
+    def is_place_bound(self, call: Any) -> bool:
+        """Whether the answer of PostgreSQL's function is another one on each shard."""
+        return differs(name_of(call), self.of(call))
 
     def may_read_tables(self, call: Any) -> bool:
         """Whether a function of the user's own may be called that is not IMMUTABLE."""
@@ -125,17 +105,27 @@ def calls(root: Message) -> Iterator[Any]:
             yield message
 
 
-def is_place_bound(name: str) -> bool:
-    """Whether the answer of PostgreSQL's function of that name is another one on each shard."""
-    return _PLACE_BOUND.fullmatch(name) is not None
+def differs(name: str, found: Iterable[Function]) -> bool:
+    """Whether the answer of PostgreSQL's function of a name is another one on each shard.
+
+    Args:
+        name: The function's.
+        found: What the catalog has under that name. A later version of PostgreSQL may have STABLE
+            functions that the table does not know: any of them may tell of its server.
+    """
+    if Fact.PLACE_BOUND in facts_of(name):
+        return True
+    return not is_known(name) and any(
+        each.schema == "pg_catalog" and each.volatility == "s" for each in found
+    )
 
 
 def measures_tables(call: Any) -> bool:
     """Whether it tells the size of a table's part on one shard, or shows the rows there."""
     name = name_of(call)
-    return _SIZES.fullmatch(name) is not None or (name == "ts_rewrite" and len(call.args) == 2)
+    return Fact.OF_PART in facts_of(name) or (name == "ts_rewrite" and len(call.args) == 2)
 
 
 def is_harmless(call: Any) -> bool:
     """Whether a volatile function may as well run on several servers as on one."""
-    return name_of(call) in _HARMLESS
+    return Fact.ANYWHERE in facts_of(name_of(call))

@@ -1,11 +1,12 @@
 """What code the servers run for a statement, as far as it may leave something in the session.
 
 A session is as good as new after code that only computes; after code that may set, lock, prepare or
-count something, nobody knows. PostgreSQL's own functions are known, and so are those in C, not
-VOLATILE, of extensions that were looked through (`COMPUTING`), and of any extension those of its
-types' operators, casts and operator classes. Any other may do anything, whatever its name: also in
-C, for tablefunc's ``crosstab`` runs the SQL that it is given. So may what runs it unseen: a view,
-trigger, rule, policy, default, constraint or index of a relation, an operator, a cast, a domain.
+count something, nobody knows. PostgreSQL's own functions are known (`greenshard.sql.functions`),
+and so are those in C, not VOLATILE, of extensions that were looked through, and of any extension
+those of its types' operators, casts and operator classes. Any other may do anything, whatever its
+name: also in C, for tablefunc's ``crosstab`` runs the SQL that it is given. So may what runs it
+unseen: a view, trigger, rule, policy, default, constraint or index of a relation, an operator, a
+cast, a domain.
 """
 
 from __future__ import annotations
@@ -17,48 +18,6 @@ from enum import IntEnum
 
 #: Schemas that are PostgreSQL's own.
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
-
-_QUIET = """
-    array_sample array_shuffle bernoulli clock_timestamp current_query gen_random_bytes
-    gen_random_uuid gen_salt pg_advisory_xact_lock pg_advisory_xact_lock_shared
-    pg_blocking_pids pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
-    pg_database_size pg_indexes_size pg_is_in_recovery pg_last_wal_receive_lsn
-    pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_lock_status
-    pg_notification_queue_usage pg_notify pg_partition_ancestors pg_partition_tree
-    pg_relation_size pg_safe_snapshot_blocking_pids pg_sequence_last_value pg_sleep
-    pg_sleep_for pg_sleep_until pg_table_size pg_tablespace_size pg_total_relation_size
-    pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_xact_status random
-    random_normal suppress_redundant_updates_trigger system timeofday tsvector_update_trigger
-    tsvector_update_trigger_column txid_status unique_key_recheck uuid_generate_v1
-    uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7 RI_FKey_cascade_del RI_FKey_cascade_upd
-    RI_FKey_check_ins RI_FKey_check_upd RI_FKey_noaction_del RI_FKey_noaction_upd
-    RI_FKey_restrict_del RI_FKey_restrict_upd RI_FKey_setdefault_del RI_FKey_setdefault_upd
-    RI_FKey_setnull_del RI_FKey_setnull_upd
-"""
-_QUERYING = """
-    cursor_to_xml cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema
-    database_to_xmlschema query_to_xml query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml
-    schema_to_xml_and_xmlschema schema_to_xmlschema table_to_xml table_to_xml_and_xmlschema
-    table_to_xmlschema ts_rewrite ts_stat xpath_table
-"""
-_EXTENSIONS = """
-    bloom btree_gin btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hstore
-    intagg intarray isn lo ltree pg_trgm pgcrypto seg tsm_system_rows tsm_system_time unaccent
-    uuid-ossp vector xml2
-"""
-#: Extensions whose functions in C do as they say: what is not VOLATILE only computes, but for
-#: `RUNNING`. Not among them are tablefunc, dblink, postgis_raster, address_standardizer and
-#: pgrouting, which run queries that they are given or make; postgis, which looks up
-#: ``spatial_ref_sys`` with operators that the search path chooses; and what nobody looked through.
-COMPUTING = frozenset(_EXTENSIONS.split())
-#: VOLATILE functions that leave nothing in their session: PostgreSQL's own, and those of
-#: `COMPUTING`.
-HARMLESS = frozenset(_QUIET.split())
-#: What runs a query that it is given or makes, or sets something, though maybe not VOLATILE: until
-#: version 17 ``isn_weak`` is IMMUTABLE.
-RUNNING = frozenset({*_QUERYING.split(), "isn_weak"})
-#: What only counts: afterwards the session has a `lastval()`, and nothing else.
-COUNTING = "nextval"
 
 
 class Trace(IntEnum):

@@ -51,6 +51,7 @@ from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.planner.strategies.write import as_select, plan_write
 from greenshard.sql.deparsing import Unwritable, now_number, write
+from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import copy
 from greenshard.sql.now import replace_now
 from greenshard.sql.parser import (
@@ -192,7 +193,7 @@ class _OneStatement:
                 "Each shard would make a table of its own rows. Create the table, then insert "
                 "into it.",
             )  # fmt: skip
-        if any(name_of(call) == "set_config" and self._own(call) for call in calls(select)):
+        if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
             return self._set_config(select)
         candidate, problem = self._bind(select, changed)
         if problem is not None:
@@ -280,7 +281,7 @@ class _OneStatement:
     def _several(self, candidate: Candidate, refusals: list[Refusal]) -> Step:
         """The first strategy that can do it over several shards."""
         if candidate.sharded:
-            objection = scattered_objection(candidate.roots)
+            objection = scattered_objection(candidate.roots, self._functions)
             if objection is not None:
                 return self._refused(objection)
         for strategy in STRATEGIES:
@@ -338,7 +339,7 @@ class _OneStatement:
 
         def text() -> Sql:
             """The statement for several servers."""
-            objection = scattered_objection(candidate.roots)
+            objection = scattered_objection(candidate.roots, self._functions)
             if objection is not None:
                 raise Unplannable(objection.reason, objection.offset)
             if candidate.uses_now and not changed:

@@ -16,22 +16,12 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard.sql.column_names import UNNAMED, column_name, is_named_by_value
+from greenshard.sql.functions import AGE, TIME_VALUES, Fact, facts_of
 from greenshard.sql.nodes import expression, with_names
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import names_of, unwrap
 
-_FUNCTIONS = frozenset({"now", "transaction_timestamp"})
 _WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
-_TYPES = {
-    "current_date": "date",
-    "current_time": "timetz",
-    "current_time_n": "timetz({})",
-    "current_timestamp_n": "timestamptz({})",
-    "localtime": "time",
-    "localtime_n": "time({})",
-    "localtimestamp": "timestamp",
-    "localtimestamp_n": "timestamp({})",
-}
 #: Special values of dates and times, of the time of the transaction.
 _WORDS = {
     "now": "t",
@@ -90,10 +80,9 @@ def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_value_function(inner: Any) -> tuple[str, dict[str, Message]] | None:
-    name = VALUE_FUNCTIONS[inner.op]
-    if name == "current_timestamp":
+    made = TIME_VALUES.get(VALUE_FUNCTIONS[inner.op])
+    if made == "timestamptz":
         return "t", {}
-    made = _TYPES.get(name)
     return (f"t::pg_catalog.{made.format(inner.typmod)}", {}) if made else None
 
 
@@ -101,11 +90,11 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
     *schema, name = names_of(inner.funcname) or ("",)
     if schema not in ([], ["pg_catalog"]):
         return None
-    if name in _FUNCTIONS and not inner.args:
+    if Fact.TELLS_TIME in facts_of(name) and not inner.args:
         return "t", {}
     if len(inner.args) != 1:
         return None
-    if name == "age":
+    if name == AGE:
         return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
     return _of_constant(inner.args[0], name)
 

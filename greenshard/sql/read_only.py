@@ -17,30 +17,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.insertion import analyzes
 from greenshard.sql.parser import Message, type_name, walk
 
-_WRITING_FUNCTION = re.compile(
-    r"""
-      nextval | setval | set_config | pg_notify | lowrite | lo_\w+ | dblink\w*
-    | pg_(?:try_)?advisory_\w+
-    | pg_(?:terminate|cancel)_backend | pg_reload_conf | pg_rotate_logfile\w* | pg_promote
-    | pg_switch_wal | pg_create_restore_point | pg_(?:backup|start_backup|stop_backup)\w*
-    | pg_wal_replay_\w+ | pg_logical_\w+ | pg_replication_\w+
-    | pg_(?:create|copy|drop|sync)_\w*slots? | pg_log_\w+
-    | pg_stat_reset\w* | pg_stat_force_next_flush | pg_(?:restore|clear)_\w+_stats
-    | pg_file_\w+ | pg_export_snapshot | pg_import_system_collations
-    | brin_\w+ | gin_clean_pending_list
-    """,
-    re.VERBOSE,
-)
 _WRITING_PARTS = frozenset(
     {"IntoClause", "LockingClause", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 )
 
 # None of these words and no escaped identifier: no need to look below the statement.
 _SUSPECT = re.compile(
-    r"into|update|share|insert|delete|merge|val\b|config|notify|lo|dblink|pg_|brin_|gin_|u&",
+    r"into|update|share|insert|delete|merge|val\b|config|notify|lo|dblink|pg_|brin_|gin_|binary_|u&",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -68,5 +55,5 @@ def _reads(node: Message, look_below: bool) -> bool:
 def _writes(message: Message) -> bool:
     kind = type_name(message)
     if kind == "FuncCall":
-        return _WRITING_FUNCTION.fullmatch(message.funcname[-1].string.sval) is not None
+        return Fact.WRITES in facts_of(message.funcname[-1].string.sval)
     return kind in _WRITING_PARTS

@@ -16,12 +16,13 @@ from typing import Any
 from greenshard.links.outside import SETTINGS, understood, value
 from greenshard.links.physical import Physical
 from greenshard.merge.arrays import array_text
-from greenshard.planner.code import COMPUTING, HARMLESS, RUNNING, Code, Function, Operator, code_of
+from greenshard.planner.code import Code, Function, Operator, code_of
+from greenshard.sql.functions import COMPUTING_EXTENSIONS, QUIET, RUNNING
 
 #: What `CTES` and `MEMBERS` take.
 PARAMETERS = {
-    "computing": array_text(sorted(COMPUTING)),
-    "harmless": array_text(sorted(HARMLESS)),
+    "computing": array_text(sorted(COMPUTING_EXTENSIONS)),
+    "quiet": array_text(sorted(QUIET)),
     "running": array_text(sorted(RUNNING)),
     "making": r"\m(alter|call|create|do|drop|execute|grant|import|reassign|revoke)\M",
 }
@@ -57,7 +58,7 @@ known AS MATERIALIZED (
     WHERE p.prokind <> 'a' AND CASE
         WHEN p.proname = ANY (%(running)s::text[]) THEN true
         WHEN p.oid < 16384 OR p.prolang IN (12, 13) AND p.oid IN (SELECT oid FROM known)
-            THEN p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s::text[])
+            THEN p.provolatile = 'v' AND p.proname <> ALL (%(quiet)s::text[])
         ELSE true END
 ), aggregate AS MATERIALIZED (
     SELECT a.aggfnoid::oid AS oid, max(p.provolatile::text COLLATE "C")::"char" AS volatility

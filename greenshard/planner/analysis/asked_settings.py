@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from greenshard.planner.calls import calls, name_of
 from greenshard.planner.plan import Constant, Parameter, Value
+from greenshard.sql.functions import ASKING
 from greenshard.sql.parser import Message
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import unwrap
@@ -27,7 +28,7 @@ def settings_asked(roots: Iterable[Message], translation: Translation) -> tuple[
     found = []
     for root in roots:
         for call in calls(root):
-            if name_of(call) == "current_setting":
+            if name_of(call) == ASKING:
                 value = _value(call.args[0], translation) if call.args else None
                 if value is None:
                     return None

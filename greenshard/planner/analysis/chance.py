@@ -38,23 +38,12 @@ from greenshard.planner.binding.query import (
 )
 from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
 from greenshard.planner.calls import Functions, name_of
+from greenshard.sql.functions import AGGREGATES, WINDOW_FUNCTIONS
 from greenshard.sql.parser import ARRAY_SUBLINK, EXISTS_SUBLINK, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of, walk_level
 
 #: What may give rows in another order on each server.
 _OF_TABLES = (CteScan, Derived, Join, Table)
-#: Window functions that give peers different values.
-_BY_PLACE = frozenset(
-    {"row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"}
-)
-#: Aggregates that are the same in whatever order the rows come.
-_UNORDERED = frozenset(
-    {
-        "avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "corr", "count", "every",
-        "max", "min", "percentile_cont", "percentile_disc", "range_agg", "range_intersect_agg",
-        "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +143,20 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
         yield Choice(f"{name}()", call.location)
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
-        by_place = name in _BY_PLACE or not functions.is_own(call)
+        by_place = not functions.is_own(call) or _tells_place(name)
         if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
     elif functions.is_aggregate(call) and not call.agg_order:
-        if name in _UNORDERED and functions.is_own(call):
+        if functions.is_own(call) and name in AGGREGATES and AGGREGATES[name].unordered:
             return
         yield Choice(f"{name}() without ORDER BY", call.location)
+
+
+def _tells_place(name: str) -> bool:
+    """Whether a window function of that name gives peers different values, or lists them."""
+    if name in WINDOW_FUNCTIONS:
+        return WINDOW_FUNCTIONS[name]
+    return name not in AGGREGATES or not AGGREGATES[name].unordered
 
 
 def _is_total(query: Query, keys: Iterable[Message], functions: Functions) -> bool:

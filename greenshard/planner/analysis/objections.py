@@ -8,12 +8,12 @@ from typing import Any
 from greenshard.planner.calls import (
     Functions,
     is_harmless,
-    is_place_bound,
     measures_tables,
     name_of,
 )
 from greenshard.planner.problem import Problem
-from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.functions import OTHER_VALUES
+from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import location_of
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
@@ -57,16 +57,22 @@ def objections(
                 )
 
 
-def scattered_objection(roots: Iterable[Message]) -> Problem | None:
+def scattered_objection(roots: Iterable[Message], functions: Functions) -> Problem | None:
     """What would have another value on each shard, in a statement over several."""
     for root in roots:
         for message in walk(root):
-            if type_name(message) == "FuncCall" and is_place_bound(name_of(message)):
+            kind = type_name(message)
+            if kind == "FuncCall" and functions.is_place_bound(message):
                 name = name_of(message)
                 return Problem(
                     f"{name}() has another answer on each shard", message.location, "GS410", _ON_ONE
                 )
-            if type_name(message) == "ColumnRef" and _names_system_column(message):
+            if kind == "SQLValueFunction" and OTHER_VALUES.get(VALUE_FUNCTIONS[message.op]):
+                name = VALUE_FUNCTIONS[message.op].upper()
+                return Problem(
+                    f"{name} has another answer on each shard", message.location, "GS410", _ON_ONE
+                )
+            if kind == "ColumnRef" and _names_system_column(message):
                 return Problem(
                     "a system column has values of its own on each shard",
                     message.location,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from greenshard.planner.code import COUNTING, RUNNING, Code, Function, Trace
+from greenshard.planner.code import Code, Function, Trace
+from greenshard.sql.functions import COUNTING, RUNNING
 from greenshard.sql.parser import Message, ParserError, parse, type_name, walk
 from greenshard.sql.placeholders import translate
 from greenshard.sql.tree import names_of, unwrap

@@ -24,19 +24,12 @@ from greenshard.planner.binding.query import (
 )
 from greenshard.planner.binding.scope import Level
 from greenshard.planner.calls import Functions, name_of
+from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.parser import Message, type_name
 from greenshard.sql.tree import names_of, walk_level
 
 #: What takes a row and gives something of another type, whatever the row's type is called.
 _PARENTS = frozenset({"A_Expr", "A_Indirection", "NullTest", "SortBy", "TypeCast"})
-_FUNCTIONS = frozenset(
-    {
-        "concat", "concat_ws", "count", "format", "json_agg", "json_build_array",
-        "json_build_object", "json_object_agg", "jsonb_agg", "jsonb_build_array",
-        "jsonb_build_object", "jsonb_object_agg", "num_nonnulls", "num_nulls", "row_to_json",
-        "to_json", "to_jsonb",
-    }
-)  # fmt: skip
 
 
 def telling_row(query: Query, functions: Functions) -> int | None:
@@ -66,13 +59,17 @@ def _telling_nodes(message: Any, functions: Functions) -> Iterator[Any]:
     kind = type_name(message)
     if kind in _PARENTS:
         return
-    if kind == "FuncCall" and name_of(message) in _FUNCTIONS and functions.is_own(message):
+    if kind == "FuncCall" and _takes_any_row(message, functions):
         return
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.name == "Node":
             nodes = [value] if hasattr(value, "DESCRIPTOR") else value
             expanded = kind in ("ResTarget", "RowExpr")
             yield from (node for node in nodes if not (expanded and is_star(node)))
+
+
+def _takes_any_row(call: Any, functions: Functions) -> bool:
+    return Fact.ANY_ROW in facts_of(name_of(call)) and functions.is_own(call)
 
 
 def _alias(node: Message, level: Level) -> str | None:

@@ -24,9 +24,10 @@ from typing import Any
 
 from greenshard.planner.binding.query import Query, expressions, queries
 from greenshard.planner.binding.scope import Columns, Level
-from greenshard.planner.calls import Functions, is_place_bound
+from greenshard.planner.calls import Functions, differs
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.problem import Problem
+from greenshard.sql.functions import AGE
 from greenshard.sql.parser import Message, type_name
 from greenshard.sql.tree import location_of, names_of, unwrap, walk_level
 
@@ -108,14 +109,14 @@ class Attributes:
         return self._may_differ(name, sharded) and name not in self._catalog.fields
 
     def _differs(self, name: str, sharded: bool) -> bool:
-        return name == "age" or self._refused(name) or self._may_differ(name, sharded)
+        return name == AGE or self._refused(name) or self._may_differ(name, sharded)
 
     def _refused(self, name: str) -> bool:
         found = self._functions.written_as(name)
         return any(
             each.volatility == "v" or (each.schema != "pg_catalog" and each.volatility != "i")
             for each in found
-        ) or (bool(found) and is_place_bound(name))
+        ) or (bool(found) and differs(name, found))
 
     def _may_differ(self, name: str, sharded: bool) -> bool:
         """Whether it is an aggregate, or a function that depends on settings."""

@@ -7,20 +7,10 @@ from typing import Any
 from greenshard.planner.binding.relations import renamed
 from greenshard.planner.binding.scope import BoundColumn, Columns, Level
 from greenshard.planner.calls import Functions
+from greenshard.sql.functions import SET_COLUMNS
 from greenshard.sql.parser import Message, type_name
 from greenshard.sql.tree import names_of, own_type, unwrap
 
-_PAIR = ("key", "value")
-#: Functions and the columns that they give, whatever they are called with; one without a name is
-#: called as the function or its alias.
-_COLUMNS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("generate_series", "generate_subscripts", "regexp_matches"), ("",)),
-    **dict.fromkeys(("regexp_split_to_table", "string_to_table"), ("",)),
-    **dict.fromkeys(("json_object_keys", "jsonb_object_keys"), ("",)),
-    **dict.fromkeys(("json_array_elements", "jsonb_array_elements"), ("value",)),
-    **dict.fromkeys(("json_array_elements_text", "jsonb_array_elements_text"), ("value",)),
-    **dict.fromkeys(("json_each", "jsonb_each", "json_each_text", "jsonb_each_text"), _PAIR),
-}
 #: Element types of arrays, by the names of `Column.type_name` and of casts, that are no rows.
 _SCALARS = frozenset(
     {
@@ -73,7 +63,7 @@ def _names(call: Any, level: Level) -> tuple[str, ...] | None:
     name = (names_of(call.funcname) or ("",))[-1]
     if name == "unnest":
         return ("",) if len(call.args) == 1 and _is_of_scalars(call.args[0], level) else None
-    return _COLUMNS.get(name)
+    return SET_COLUMNS.get(name)
 
 
 def _is_of_scalars(node: Message, level: Level) -> bool:

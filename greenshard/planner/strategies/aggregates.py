@@ -27,19 +27,9 @@ from typing import Any
 from greenshard.planner.calls import Functions, name_of
 from greenshard.planner.plan import TYPE_OF
 from greenshard.planner.strategies.candidate import Unplannable
+from greenshard.sql.functions import AGGREGATES, Aggregate, Parts
 from greenshard.sql.nodes import copy, expression, partial_column, quoted
 from greenshard.sql.parser import Message
-
-#: Those that are the same of parts as of the whole.
-_SAME = frozenset(
-    {"min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "any_value"}
-)
-#: Of those, which `Reduction` can do; and those for which DISTINCT changes nothing.
-REDUCIBLE = {
-    "count": "count", "sum": "sum", "min": "min", "max": "max",
-    "bool_and": "bool_and", "bool_or": "bool_or", "every": "bool_and",
-}  # fmt: skip
-_IDEMPOTENT = _SAME - {"bit_xor", "any_value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +65,18 @@ def split(
         Unplannable: It cannot be computed from parts.
     """
     name = name_of(call)
-    _check(call, name, functions, is_key)
-    if name == "avg":
+    known = _check(call, name, functions, is_key)
+    if known.parts is Parts.AVERAGE:
         return _average(call, add)
     partial = copy(call)
-    if name in _IDEMPOTENT:
+    if known.idempotent:
         partial.ClearField("agg_distinct")
     at = add(_node(partial))
     column = partial_column(at)
-    reducer = (REDUCIBLE[name], at) if name in REDUCIBLE else None
-    if name == "count":
+    reducer = None if known.reduced is None else (known.reduced, at)
+    if known.parts is Parts.COUNT:
         made = f"COALESCE(pg_catalog.sum({column}), 0)::pg_catalog.int8"
-    elif name == "sum":
+    elif known.parts is Parts.SUM:
         made = f"pg_catalog.sum({column})::{quoted(TYPE_OF.format(at))}"
     else:
         made = f"pg_catalog.{name}({column})"
@@ -106,16 +96,20 @@ def _average(call: Any, add: Callable[[Message], int]) -> Split:
     return Split(made, averaged=numbers[0])
 
 
-def _check(call: Any, name: str, functions: Functions, is_key: Callable[[Message], bool]) -> None:
+def _check(
+    call: Any, name: str, functions: Functions, is_key: Callable[[Message], bool]
+) -> Aggregate:
     if not functions.is_own(call):
         raise Unplannable(f"{name} is not one of PostgreSQL's own aggregates", call.location)
-    local = name in _IDEMPOTENT or (len(call.args) == 1 and is_key(call.args[0]))
+    known = AGGREGATES.get(name, Aggregate())
+    local = known.idempotent or (len(call.args) == 1 and is_key(call.args[0]))
     if call.agg_distinct and not local:
         raise Unplannable(f"{name}(DISTINCT ...) compares rows of several shards", call.location)
     if call.agg_order or call.agg_within_group or call.func_variadic:
         raise Unplannable(f"{name} takes the rows of all shards in order", call.location)
-    if name not in _SAME | {"count", "sum", "avg"}:
+    if known.parts is None:
         raise Unplannable(f"{name} cannot be computed from parts", call.location)
+    return known
 
 
 def _node(call: Any) -> Message:

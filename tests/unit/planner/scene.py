@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
 from greenshard.planner.catalog import Catalog, Column, Relation, Security
-from greenshard.planner.code import HARMLESS, RUNNING, Function
+from greenshard.planner.code import Function
 from greenshard.planner.planner import Planner
+from greenshard.sql.functions import QUIET, RUNNING
 
 PATH = ("pg_catalog", "public")
 SHARDS = ("s0", "s1", "s2", "s3")
@@ -317,7 +318,7 @@ def _functions() -> dict[str, frozenset[Function]]:
     functions: dict[str, set[Function]] = {}
     for (kind, volatility), names in _FUNCTIONS.items():
         for name in names.split():
-            leaves = name in RUNNING or (volatility == "v" and name not in HARMLESS)
+            leaves = name in RUNNING or (volatility == "v" and name not in QUIET)
             functions.setdefault(name, set()).add(Function("pg_catalog", kind, volatility, leaves))
     own = {"twice": ("f", "i"), "order_count": ("f", "s"), "touch": ("f", "v"), "total": ("a", "i")}
     for name, properties in own.items():
