@@ -49,9 +49,10 @@ class Fact(Flag):
     QUIET = auto()
     #: Runs a query that it is given or makes; or sets something without being VOLATILE.
     RUNS = auto()
-    #: Tells of a table itself or of how a value is stored there: not the same of a copy of the row
-    #: that went to another server.
+    #: Tells how a value is stored, which is not so of a copy that went to another server.
     OF_STORAGE = auto()
+    #: Tells of a table by its name or OID. Gathered rows are in a temporary table of that name.
+    OF_TABLE = auto()
     #: Tells the time at which the transaction began.
     TELLS_TIME = auto()
     #: Takes a row, and shows its fields but not its type's name.
@@ -75,7 +76,7 @@ EVERY = Versions()
 
 _Group = tuple[Fact, str]
 _ALIKE, _ANYWHERE, _PLACE, _WRITES = Fact.ALIKE, Fact.ANYWHERE, Fact.PLACE_BOUND, Fact.WRITES
-_QUIET, _STORAGE, _ANY_ROW = Fact.QUIET, Fact.OF_STORAGE, Fact.ANY_ROW
+_QUIET, _ANY_ROW = Fact.QUIET, Fact.ANY_ROW
 
 #: PostgreSQL's own, each name once. `name:16-` is there since version 16, `name:-14` until 14. A
 #: star stands for whatever may follow: where PostgreSQL names a family so, and adds to it.
@@ -96,7 +97,7 @@ _TABLE: tuple[_Group, ...] = (
     (_ALIKE, """
         age array_to_json array_to_string bpcharsend convert convert_from convert_to date
         date_add:16- date_part date_subtract:16- date_trunc enum_first enum_last enum_range
-        extract generate_series get_current_ts_config in_range json_populate_record
+        enum_send extract generate_series get_current_ts_config in_range json_populate_record
         json_populate_recordset json_to_record json_to_recordset json_to_tsvector
         jsonb_path_exists_tz jsonb_path_match_tz jsonb_path_query_array_tz
         jsonb_path_query_first_tz jsonb_path_query_tz jsonb_populate_record
@@ -115,7 +116,7 @@ _TABLE: tuple[_Group, ...] = (
     # `AT TIME ZONE` calls it. For a time with time zone it was VOLATILE until version 14, as it
     # asked for the offset of the very second.
     (_ALIKE | _QUIET, "timezone"),
-    # The session, the schema, the server's kind: a cluster's shards have the same of these.
+    # The session, the schema, the server's kind and version: a cluster's shards have the same.
     (_ALIKE, """
         aclexplode current_schema current_schemas current_setting current_user format_type
         getdatabaseencoding getpgusername has_database_privilege
@@ -131,18 +132,19 @@ _TABLE: tuple[_Group, ...] = (
         pg_trigger_depth pg_ts_config_is_visible pg_ts_dict_is_visible pg_ts_parser_is_visible
         pg_ts_template_is_visible pg_type_is_visible pg_typeof regclass session_user
         shobj_description system_user:16- to_regclass to_regcollation to_regnamespace to_regoper
-        to_regoperator to_regproc to_regprocedure to_regrole to_regtype to_regtypemod:17-
+        to_regoperator to_regproc to_regprocedure to_regrole to_regtype to_regtypemod:17- version
     """),
-    # Of a table, by its name or OID: gathered rows are in a temporary table of that name, whose
-    # owner the session's user is. And how a value is stored: compressed, with a long header or not.
-    (_ALIKE | _STORAGE, """
+    # A value is stored compressed or not, with a long header or a short one.
+    (_ALIKE | Fact.OF_STORAGE, "pg_column_compression pg_column_size"),
+    # The user owns the temporary table in which gathered rows are, and it has no comment.
+    (_ALIKE | Fact.OF_TABLE, """
         col_description has_any_column_privilege has_column_privilege has_table_privilege
-        obj_description pg_column_compression pg_column_is_updatable pg_column_size
-        pg_describe_object pg_identify_object pg_identify_object_as_address
-        pg_index_column_has_property pg_index_has_property pg_relation_is_publishable
-        pg_relation_is_updatable pg_table_is_visible row_security_active
+        obj_description pg_column_is_updatable pg_describe_object pg_identify_object
+        pg_identify_object_as_address pg_index_column_has_property pg_index_has_property
+        pg_relation_is_publishable pg_relation_is_updatable pg_table_is_visible
+        row_security_active
     """),
-    (_ALIKE | _STORAGE | _QUIET, "pg_partition_ancestors pg_partition_tree"),
+    (_ALIKE | Fact.OF_TABLE | _QUIET, "pg_partition_ancestors pg_partition_tree"),
     (_ALIKE, "amvalidate"),
     # The server: its process, addresses, files, build, what is installed there.
     (_PLACE, """
@@ -155,7 +157,7 @@ _TABLE: tuple[_Group, ...] = (
         pg_read_binary_file pg_read_file pg_read_file_old:-16 pg_show_all_file_settings
         pg_show_all_settings pg_tablespace_databases pg_tablespace_location
         pg_timezone_abbrevs:-17 pg_timezone_abbrevs_abbrevs:18- pg_timezone_abbrevs_zone:18-
-        pg_timezone_names version
+        pg_timezone_names
     """),
     (_PLACE | _QUIET, "pg_is_in_recovery"),
     # What the server's transactions, log, locks and statistics are at.
@@ -228,7 +230,8 @@ _TABLE: tuple[_Group, ...] = (
         pg_backup_start:15- pg_backup_stop:15- pg_cancel_backend pg_copy_* pg_create_* pg_drop_*
         pg_log_* pg_logical_* pg_promote pg_reload_conf pg_replication_* pg_rotate_logfile
         pg_rotate_logfile_old:-16 pg_start_backup:-14 pg_stat_force_next_flush:15- pg_stat_reset*
-        pg_stop_backup:-14 pg_switch_wal pg_sync_* pg_terminate_backend pg_wal_replay_*
+        pg_stop_backup:-14 pg_switch_wal pg_sync_replication_slots:17- pg_terminate_backend
+        pg_wal_replay_*
     """),
     # What no statement calls by its name: sampling methods, and the triggers of constraints.
     (_QUIET, """
@@ -383,18 +386,14 @@ SET_COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-#: What SQL calls without brackets, as the parser names it (`parser.VALUE_FUNCTIONS`), and is the
-#: time of the transaction: the type that it has; with ``_n`` a precision stands behind it.
+#: What SQL calls without brackets, and is the time of the transaction: the type that it has. The
+#: parser (`parser.VALUE_FUNCTIONS`) puts ``_n`` behind the name if a precision stands there.
 TIME_VALUES: Mapping[str, str] = {
     "current_date": "date",
     "current_time": "timetz",
-    "current_time_n": "timetz({})",
     "current_timestamp": "timestamptz",
-    "current_timestamp_n": "timestamptz({})",
     "localtime": "time",
-    "localtime_n": "time({})",
     "localtimestamp": "timestamp",
-    "localtimestamp_n": "timestamp({})",
 }
 #: The others: whether they differ from server to server.
 OTHER_VALUES: Mapping[str, bool] = {

@@ -80,10 +80,14 @@ def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_value_function(inner: Any) -> tuple[str, dict[str, Message]] | None:
-    made = TIME_VALUES.get(VALUE_FUNCTIONS[inner.op])
-    if made == "timestamptz":
+    name = VALUE_FUNCTIONS[inner.op]
+    plain = name.removesuffix("_n")
+    made = TIME_VALUES.get(plain)
+    if made is None:
+        return None
+    if name == "current_timestamp":
         return "t", {}
-    return (f"t::pg_catalog.{made.format(inner.typmod)}", {}) if made else None
+    return f"t::pg_catalog.{made}{'' if name == plain else f'({inner.typmod})'}", {}
 
 
 def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:

@@ -141,6 +141,8 @@ SORTBY_USING, SORTBY_DEFAULT = pg_query_pb2.SORTBY_USING, pg_query_pb2.SORTBY_DE
 NULLS_FIRST, NULLS_LAST = pg_query_pb2.SORTBY_NULLS_FIRST, pg_query_pb2.SORTBY_NULLS_LAST
 WITH_TIES: int = pg_query_pb2.LIMIT_OPTION_WITH_TIES
 IS_GREATEST: int = pg_query_pb2.IS_GREATEST
+#: Bits of a window's `frame_options`: it counts rows; it is the whole partition.
+FRAME_ROWS, FRAME_WHOLE = 0x4, 0x20 | 0x100
 VALUE_FUNCTIONS: dict[int, str] = {
     number: name.removeprefix("SVFOP_").lower()
     for name, number in pg_query_pb2.SQLValueFunctionOp.items()

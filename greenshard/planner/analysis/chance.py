@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenshard.planner.analysis.select import (
+    counts_rows,
     grouping_columns,
     is_grouped,
     order_of_window,
@@ -144,6 +145,7 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
         by_place = not functions.is_own(call) or _tells_place(name)
+        by_place |= name in AGGREGATES and counts_rows(call, query.node)
         if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
     elif functions.is_aggregate(call) and not call.agg_order:

@@ -14,7 +14,7 @@ from greenshard.planner.binding.query import is_several
 from greenshard.planner.binding.scope import BoundColumn, Level
 from greenshard.planner.calls import Functions
 from greenshard.sql.column_names import column_name
-from greenshard.sql.parser import Message, type_name
+from greenshard.sql.parser import FRAME_ROWS, FRAME_WHOLE, Message, type_name
 from greenshard.sql.tree import names_of, unwrap, walk_level
 
 _WINDOWED = frozenset({"FuncCall", "JsonAggConstructor"})
@@ -105,6 +105,14 @@ def order_of_window(call: Any, select: Any) -> list[Message]:
         if window.order_clause:
             return [item.sort_by.node for item in window.order_clause]
     return []
+
+
+def counts_rows(call: Any, select: Any) -> bool:
+    """Whether the frame of a window function counts rows, so that it parts peers."""
+    return any(
+        window.frame_options & FRAME_ROWS and window.frame_options & FRAME_WHOLE != FRAME_WHOLE
+        for window in _windows(call.over, select)
+    )
 
 
 def _windows(window: Any, select: Any) -> Iterator[Any]:

@@ -30,6 +30,7 @@ from greenshard.planner.analysis.select import grouping_expression
 from greenshard.planner.analysis.shape import Where
 from greenshard.planner.binding.query import Table, is_several
 from greenshard.planner.binding.scope import BoundColumn, Level
+from greenshard.planner.calls import name_of
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
 from greenshard.planner.strategies.aggregates import split
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
@@ -38,6 +39,7 @@ from greenshard.planner.strategies.distinct import plan_distinct
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.strategies.sort_keys import direction
 from greenshard.sql.column_names import column_name, is_named_by_value
+from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.nodes import (
     ROWS,
     add_target,
@@ -204,6 +206,8 @@ class _Grouping:
             node.CopyFrom(expression(partial_column(group)))
         elif kind == "func_call" and self._candidate.functions.is_aggregate(inner):
             self._rewrite_aggregate(node, inner)
+        elif kind == "func_call" and Fact.OF_STORAGE in facts_of(name_of(inner)):
+            raise Unplannable(f"{name_of(inner)}() would tell of a copy", inner.location)
         elif kind == "column_ref":
             node.CopyFrom(expression(partial_column(self._dependent(node))))
         elif kind in ("sub_link", "grouping_func"):

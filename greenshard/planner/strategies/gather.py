@@ -16,7 +16,9 @@ stands in the place of its name.
 It is the user's own text if no column is spared so, no name is qualified or that of such a view,
 and no two tables have the same one.
 
-Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server.
+Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server,
+a table (`has_table_privilege`) or how a value is stored (`pg_column_size`): they would tell of the
+temporary table.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ from greenshard.planner.analysis.rights import readings
 from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.query import Condition, Query, Table, queries, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
+from greenshard.planner.calls import calls, name_of
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.shortening import shortened
 from greenshard.sql.deparsing import Unwritable
+from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
@@ -80,6 +84,9 @@ class _Gathering:
         for table in candidate.tables:
             if table.only or table.sampled:
                 raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
+        for call in (call for root in self._final.roots for call in calls(root)):
+            if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
+                raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
         row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)

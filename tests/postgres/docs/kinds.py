@@ -80,12 +80,18 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT version()", "reference"),
         ("SELECT version() FROM orders", "concatenate"),
         ("SELECT pg_backend_pid() FROM orders", "GS410"),
+        ("SELECT CURRENT_CATALOG, count(*) FROM orders", "GS410"),
         ("SELECT txid_current() FROM orders", "GS410"),
     ],
     "pg_relation_size() and the like; ts_stat(), query_to_xml() and others that run a query": [
         ("SELECT count(*) FROM ts_stat('SELECT to_tsvector(''a'')')", "GS410"),
         ("SELECT pg_relation_size('orders')", "GS410"),
         ("SELECT pg_total_relation_size('items')", "GS410"),
+    ],
+    "pg_column_size(), has_table_privilege() and others that tell of a value or table": [
+        ("SELECT sum(pg_column_size(customer)) FROM orders", "combine"),
+        ("SELECT id FROM orders WHERE has_table_privilege('orders', 'SELECT')", "concatenate"),
+        ("SELECT count(DISTINCT customer), max(pg_column_size(customer)) FROM orders", "GS410"),
     ],
     "ctid, xmin, tableoid": [
         ("SELECT ctid, xmin, tableoid FROM orders WHERE id = 7", "route*"),

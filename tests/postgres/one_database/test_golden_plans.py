@@ -34,6 +34,9 @@ WORDS = ["", "a", "A", "b", "Zed", "é", "100%", "it's", "back\\slash", "x y", "
 TEXTS = {"text", "varchar"}
 #: Their answers differ from one run to the next.
 BY_CHANCE = {
+    "functions.txt: a choice by a frame of rows",
+    "functions.txt: a choice by a frame of rows, in WINDOW",
+    "functions.txt: a list over a window",
     "gather.txt: a choice among reference rows",
     "gather.txt: a choice among reference rows, in FROM",
     "gather.txt: a choice among the reference rows of a set operation",

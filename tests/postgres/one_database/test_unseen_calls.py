@@ -56,6 +56,8 @@ WORKING = [
     "SELECT (size).count, count(*) FROM orders GROUP BY (size).count ORDER BY 1",
     "SELECT ts_rewrite('a'::tsquery, 'a'::tsquery, 'b'::tsquery)",
     "SELECT date('today') - CURRENT_DATE AS days, id FROM orders ORDER BY id",
+    # A function that version 14 calls VOLATILE.
+    "SELECT id, '2024-01-01'::timestamptz AT TIME ZONE 'UTC' FROM orders ORDER BY id",
 ]
 #: What would be another answer, or a shard's.
 OTHERS = [

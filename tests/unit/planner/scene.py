@@ -235,23 +235,24 @@ CREATE SEQUENCE public.numbers;
 #: PostgreSQL's own functions by kind and volatility, as far as the statements call them.
 _FUNCTIONS = {
     "ai": "any_value array_agg avg bit_or bit_xor bool_and bool_or count cume_dist dense_rank "
-    "every max min mode percent_rank percentile_cont percentile_disc rank stddev string_agg sum "
-    "variance",
+    "every max min mode percent_rank percentile_cont percentile_disc rank regr_count "
+    "regr_slope stddev string_agg sum variance",
     "as": "json_agg jsonb_agg",
     "wi": "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank "
     "row_number",
     "fi": "abs age array_length btrim cardinality char_length date_bin date_part date_trunc "
     "extract generate_series initcap json_each jsonb_array_elements jsonb_array_elements_text "
-    "jsonb_each left length lower lpad make_date md5 mod position regexp_replace "
+    "jsonb_each jsonb_path_query left length lower lpad make_date md5 mod position regexp_replace "
     ""
     "repeat replace round "
     "split_part sqrt starts_with string_to_table substr substring timezone to_timestamp trunc "
     "unnest upper",
     "fs": "age array_to_string concat concat_ws current_database current_setting date_part "
-    "date_trunc extract format generate_series json_build_object json_to_record "
-    "jsonb_build_object length now pg_backend_pid pg_get_viewdef row_to_json statement_timestamp "
-    "timezone to_char to_date to_json to_jsonb to_number to_timestamp transaction_timestamp",
-    "fv": "clock_timestamp currval gen_random_uuid lastval nextval pg_advisory_lock "
+    "date_trunc extract format generate_series has_table_privilege json_build_object "
+    "json_to_record jsonb_build_object length now pg_backend_pid pg_column_size pg_cursor "
+    "pg_get_viewdef row_to_json statement_timestamp timezone to_char to_date to_json to_jsonb "
+    "to_number to_timestamp transaction_timestamp",
+    "fv": "array_shuffle clock_timestamp currval gen_random_uuid lastval nextval pg_advisory_lock "
     "pg_advisory_xact_lock pg_notify pg_relation_size pg_sleep pg_total_relation_size "
     "pg_try_advisory_lock random set_config setseed setval",
 }
