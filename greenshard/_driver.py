@@ -19,7 +19,7 @@ from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions as ext
-from psycogreen.gevent import patch_psycopg
+from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import _psycopg
 from psycopg2._psycopg import DATETIMETZ, ReplicationConnection, ReplicationCursor
 from psycopg2.extras import UUID_adapter
@@ -160,12 +160,51 @@ def make_shell(connection: ext.connection) -> None:
 
 
 def make_cooperative() -> None:
-    """Let psycopg2's waits switch greenlets, unless a wait callback is installed already.
+    """Let psycopg2's waits switch greenlets, unless the program has a wait callback of its own.
 
-    The callback is psycopg2's own and one per process (``set_wait_callback``).
+    The callback is psycopg2's own and one per process (``set_wait_callback``). psycogreen's is
+    replaced: ours does the same for connections that are not ours.
     """
-    if ext.get_wait_callback() is None:
-        patch_psycopg()
+    if ext.get_wait_callback() in {None, gevent_wait_callback}:
+        ext.set_wait_callback(_wait)
+
+
+#: By the ``id`` of a connection, who is told of what arrives from outside while it waits; see
+#: `can_keep`. An entry is made and removed by the frame that also holds the connection, so that no
+#: other connection can have its ``id`` meanwhile.
+keepers: dict[int, Callable[[BaseException], bool]] = {}
+
+
+def can_keep() -> bool:
+    """Whether `keepers` has an effect: not if the program has a wait callback of its own.
+
+    psycopg2 closes a connection whose wait callback raises. A keeper gets what was raised in the
+    wait, in the greenlet that waits; if it returns true, the wait goes on.
+    """
+    return ext.get_wait_callback() is _wait
+
+
+def _wait(connection: ext.connection) -> None:
+    """Wait for a server as psycogreen does, but that keepers are asked."""
+    keep = keepers.get(id(connection))
+    if keep is None:
+        gevent_wait_callback(connection)
+        return
+    while (state := RawConnection.poll(connection)) != POLL_OK:
+        if state not in _WAITS:
+            raise DriverOperationalError(f"Bad result from poll: {state!r}")
+        try:
+            _WAITS[state](RawConnection.fileno(connection))
+        except BaseException as arrived:
+            # Not of `poll`: what that raises is the server's word, or psycopg2's.
+            if not keep(arrived):
+                raise
+
+
+_WAITS: Mapping[int, Callable[[int], Any]] = {
+    ext.POLL_READ: _green.wait_read,
+    ext.POLL_WRITE: _green.wait_write,
+}
 
 
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import gevent
+import gevent.exceptions
 import greenlet
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
@@ -24,6 +25,8 @@ from gevent.threadpool import ThreadPool
 _Result = TypeVar("_Result")
 
 GreenletExit = gevent.GreenletExit
+#: Raised by what would wait in the hub, which cannot.
+BlockingSwitchOutError = gevent.exceptions.BlockingSwitchOutError
 #: Start a function in a greenlet of the current hub. It must not raise.
 spawn = gevent.spawn
 sleep = gevent.sleep
@@ -85,6 +88,19 @@ class Worker(greenlet.greenlet):
         """
         self.stopped = True
         gevent.get_hub().loop.run_callback(self.throw, GreenletExit)
+
+
+def from_any_thread() -> Callable[[Callable[[], object]], object]:
+    """What lets the hub of this thread call a function soon; itself called from any thread."""
+    return gevent.get_hub().loop.run_callback_threadsafe
+
+
+def after(seconds: float, function: Callable[[], object]) -> Any:
+    """Let the hub call a function in some time, unless what is returned is closed before."""
+    timer = gevent.get_hub().loop.timer(seconds)
+    # The loop's clock stood still since this greenlet began to run: it would end too soon.
+    timer.start(function, update=True)
+    return timer
 
 
 def work(worker: Worker | None, function: Callable[[Any], object], argument: Any) -> Worker:

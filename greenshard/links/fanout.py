@@ -1,4 +1,8 @@
-"""Run one call for each shard, each in a greenlet of its own, and see all of them end.
+"""Run one call for each shard at the same time, and see all of them end.
+
+Several calls run in a greenlet each. A single one runs in the caller's, which saves two switches:
+what arrives from outside must then be kept away from psycopg2, which would close the connection
+(`greenshard._driver.keepers`).
 
 Whatever happens, when `FanOut.run` returns or raises, every call has ended: it has finished, or was
 cancelled on its server, or its connection was closed because the server did not answer the cancel
@@ -11,9 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from greenshard import _green
-from greenshard._driver import QueryCanceled
+from greenshard._driver import QueryCanceled, RawConnection, can_keep, keepers
 from greenshard.links.physical import Physical
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
@@ -21,6 +26,10 @@ _LAST_WAIT_S = 1.0
 
 #: How often, in seconds, who cancels looks whether the calls have ended.
 _LOOK_S = 0.005
+
+
+class _Abandoned(BaseException):
+    """A server did not answer within the grace time: its connection must be closed."""
 
 
 class End(Enum):
@@ -54,7 +63,7 @@ class Job:
     end: End | None = None
     started: float = 0.0
     seconds: float = 0.0
-    greenlet: _green.Worker | None = None
+    greenlet: Any = None
 
     @property
     def running(self) -> bool:
@@ -71,12 +80,15 @@ class FanOut:
         tolerant: Whether the others go on when one fails.
         cancellable: Whether calls may be cancelled on their servers. False for COMMIT, whose end
             is waited for, and for connecting.
+        here: Whether a single call may run in the caller's greenlet: it waits for nothing but its
+            connection's server.
     """
 
     jobs: Sequence[Job]
     grace_s: float
     tolerant: bool = False
     cancellable: bool = True
+    here: bool = False
     _unfinished: int = 0
     _stopping: bool = False
     _closing: bool = False
@@ -84,6 +96,11 @@ class FanOut:
     _over: bool = False
     _cancels: set[Job] = field(default_factory=set)
     _wake: _green.Event = field(default_factory=_green.Event)
+    # Of a call that runs in the caller's greenlet: how another thread has its hub do something,
+    # what arrived from outside, and what is set when the call, which is being stopped, has ended.
+    _in_hub: Callable[[Callable[[], object]], object] | None = None
+    _arrived: BaseException | None = None
+    _stopped: _green.Event | None = None
 
     def run(self, timeout_s: float | None) -> None:
         """Run all calls until all have ended; each job then tells its own end.
@@ -94,6 +111,11 @@ class FanOut:
         Switches: yes.
         """
         self._unfinished = len(self.jobs)
+        if self.here and self._unfinished == 1 and can_keep():
+            (job,) = self.jobs
+            if job.physical is not None:
+                self._run_here(job, job.physical.raw, timeout_s)
+                return
         for job in self.jobs:
             self._start(job)
         arrived: BaseException | None = None
@@ -106,6 +128,56 @@ class FanOut:
         self._over = True
         if arrived is not None:
             raise arrived
+
+    def _run_here(self, job: Job, raw: RawConnection, timeout_s: float | None) -> None:
+        """Run the only call, which uses `raw`, in the caller's greenlet."""
+        job.greenlet = _green.current()
+        self._in_hub = _green.from_any_thread()
+        # Only now can another thread's `cancel` reach it; one that came before cannot.
+        if self._asked_to_cancel:
+            self._begin_to_stop()
+        timer = None if timeout_s is None else _green.after(timeout_s, self._begin_to_stop)
+        keepers[id(raw)] = self._keep
+        try:
+            self._work(job)
+        finally:
+            del keepers[id(raw)]
+            if timer is not None:
+                timer.close()
+            if self._stopped is not None:
+                late = _green.wait_through(self._stopped, self.grace_s + _LAST_WAIT_S)
+                self._arrived = _green.graver(self._arrived, late)
+            job.greenlet = None
+            self._over = True
+        if self._arrived is not None:
+            raise self._arrived
+
+    def _keep(self, arrived: BaseException) -> bool:
+        """Keep what arrived while the call waits for its server; false if it must not wait on."""
+        if isinstance(arrived, (_Abandoned, _green.BlockingSwitchOutError)):
+            return False
+        self._arrived = _green.graver(self._arrived, arrived)
+        self._begin_to_stop()
+        return not self._closing
+
+    def _begin_to_stop(self) -> None:
+        """Begin to stop the call that runs in the caller's greenlet: that one waits in psycopg2."""
+        if self._stopped is None and self._unfinished:
+            self._stopped = _green.Event()
+            # Not one of gevent's own greenlets: nobody finds it and kills it before it runs.
+            _green.work(None, self._stop_aside, self._stopped)
+
+    def _stop_aside(self, stopped: _green.Event) -> None:
+        try:
+            self._stop()
+        finally:
+            stopped.set()
+
+    def _abandon(self) -> None:
+        """Let psycopg2 close the connection of the call that runs in the caller's greenlet."""
+        for job in self.jobs:
+            if job.running:
+                job.greenlet.throw(_Abandoned)
 
     def _start(self, job: Job) -> None:
         physical = job.physical
@@ -126,6 +198,8 @@ class FanOut:
             _green.enter_thread()
             self._asked_to_cancel = True
             self._wake.set()
+            if self._in_hub is not None:
+                self._in_hub(self._begin_to_stop)
             while not self._over:
                 _green.sleep(_LOOK_S)
 
@@ -174,7 +248,10 @@ class FanOut:
     def _close(self, job: Job) -> None:
         if job.running and job.greenlet is not None:
             # psycopg2 closes a connection whose wait callback raises.
-            job.greenlet.stop()
+            if self._stopped is not None:
+                _green.soon(self._abandon)
+            else:
+                job.greenlet.stop()
         elif job in self._cancels and job.physical is not None:
             # The call ended, but a cancel is under way that could hit the next one.
             job.physical.discard()

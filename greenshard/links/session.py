@@ -306,7 +306,7 @@ class Session:
             raise errors.from_shards(failures, len(self.shards))
         if noted is not None:
             noted += jobs
-        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable)
+        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=True)
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:

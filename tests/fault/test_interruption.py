@@ -92,6 +92,11 @@ def execute(conn):
     return lambda: cur.execute("SELECT pg_sleep(10)")
 
 
+def execute_on_one(conn):
+    cur = conn.on("s1").cursor()
+    return lambda: cur.execute("SELECT pg_sleep(10)")
+
+
 def fetch(conn):
     cur = conn.cursor("streamed")
     cur.itersize = 5
@@ -125,7 +130,7 @@ def commit(conn):
 
 
 @every_way
-@pytest.mark.parametrize("prepare", [execute, fetch, executemany, commit])
+@pytest.mark.parametrize("prepare", [execute, execute_on_one, fetch, executemany, commit])
 def test_sound_shards_keep_their_connections(scene, way, prepare):
     timeout = AFTER_S if way is by_own_timeout else None
     conn = scene.connect(timeout=timeout, cancel_grace=30.0)
@@ -142,6 +147,11 @@ def test_sound_shards_keep_their_connections(scene, way, prepare):
 
 def statement(conn):
     cur = conn.cursor()
+    return lambda: cur.execute("SELECT 1")
+
+
+def statement_on_one(conn):
+    cur = conn.on("s1").cursor()
     return lambda: cur.execute("SELECT 1")
 
 
@@ -170,7 +180,9 @@ def writes_then_rollback(conn):
         ("black hole", by_gevent_timeout),
     ],
 )
-@pytest.mark.parametrize("prepare", [statement, stream, writes_then_commit, writes_then_rollback])
+@pytest.mark.parametrize(
+    "prepare", [statement, statement_on_one, stream, writes_then_commit, writes_then_rollback]
+)
 def test_silent_shard_loses_its_connection_after_the_grace_time(scene, fault, way, prepare):
     conn = scene.connect(fault, cancel_grace=GRACE_S)
     call = prepare(conn)
@@ -194,7 +206,7 @@ def test_connecting_is_given_up(scene, fault, way):
 
 
 @pytest.mark.parametrize("seconds", [0, 0.0001, 0.002])
-@pytest.mark.parametrize("prepare", [execute, statement, writes_then_commit, fetch])
+@pytest.mark.parametrize("prepare", [execute, execute_on_one, statement, writes_then_commit, fetch])
 def test_tiny_gevent_timeout(scene, seconds, prepare):
     conn = scene.connect(cancel_grace=30.0)
     for _ in range(10):
@@ -214,7 +226,9 @@ def test_timeout_of_next_to_nothing(scene):
 
 
 @pytest.mark.parametrize("grace", [0, 30.0])
-@pytest.mark.parametrize("prepare", [execute, writes_then_commit, writes_then_rollback])
+@pytest.mark.parametrize(
+    "prepare", [execute, execute_on_one, writes_then_commit, writes_then_rollback]
+)
 def test_kill_before_the_greenlets_of_the_shards_started(scene, prepare, grace):
     conn = scene.connect(cancel_grace=grace)
     call = prepare(conn)
@@ -274,19 +288,20 @@ def test_server_that_ignores_the_cancel_loses_its_connection(scene):
         os.kill(pid, signal.SIGCONT)
 
 
-def test_interruptions_at_any_moment_leave_a_sound_connection(scene):
+@pytest.mark.parametrize("shards", [("s0", "s1", "s2"), ("s1",)])
+def test_interruptions_at_any_moment_leave_a_sound_connection(scene, shards):
     """Steps through the life of a statement, from before its first message to after its end."""
     conn = scene.connect(cancel_grace=30.0)
     pids = {name: scene.sessions(name) for name in conn.shards}
     started = time.monotonic()
     for step in range(150):
-        caller = gevent.spawn(conn.cursor().execute, "SELECT pg_sleep(0.004)")
+        caller = gevent.spawn(conn.on(shards).cursor().execute, "SELECT pg_sleep(0.004)")
         gevent.sleep(step * 0.0001)
         caller.kill()
         assert caller.dead
         conn.rollback()
-        cur = conn.cursor()
+        cur = conn.on(shards).cursor()
         cur.execute("SELECT %s", (step,))
-        assert cur.fetchall() == [(step,)] * 3
+        assert cur.fetchall() == [(step,)] * len(shards)
         assert time.monotonic() - started < 60
     eventually(lambda: {name: scene.sessions(name) for name in conn.shards} == pids)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import time
 import weakref
 
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.exceptions import BlockingSwitchOutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycogreen.gevent import gevent_wait_callback
 from psycopg2.errors import QueryCanceled
+from psycopg2.extensions import get_wait_callback, set_wait_callback
 
+from greenshard import _driver
 from greenshard.links import fanout as fanout_module
 from greenshard.links.fanout import End, FanOut, Job
 
@@ -35,15 +40,19 @@ class FakeShard:
         self.error = None
         self.cancels = 0
         self.open = True
+        self.raw = object()
 
     def run(self):
         """The statement: waits for the server's answer."""
         self.started.set()
-        try:
-            self.answered.wait()
-        except BaseException:
-            self.open = False  # as psycopg2 does when its wait callback raises
-            raise
+        while not self.answered.is_set():
+            try:
+                self.answered.wait()
+            except BaseException as arrived:
+                keep = _driver.keepers.get(id(self.raw))
+                if keep is None or not keep(arrived):
+                    self.open = False  # as psycopg2 does when its wait callback raises
+                    raise
         if self.error is not None:
             raise self.error
         return f"answer of {self.name}"
@@ -78,7 +87,16 @@ def ends(fanout):
 def assert_nothing_left(fanout):
     assert not any(job.running for job in fanout.jobs)
     assert not fanout._cancels
-    assert all(job.greenlet.dead or job.greenlet.parked for job in fanout.jobs)
+    assert not any(job.greenlet is gevent.getcurrent() for job in fanout.jobs)
+    greenlets = [job.greenlet for job in fanout.jobs if job.greenlet is not None]
+    assert all(greenlet.dead or greenlet.parked for greenlet in greenlets)
+    assert not _driver.keepers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def waits_can_be_kept():
+    _driver.make_cooperative()
+    assert _driver.can_keep()
 
 
 @pytest.fixture
@@ -356,14 +374,18 @@ def test_jobs_without_a_connection_can_be_fanned_out_too():
 
 
 SHARDS = st.lists(st.sampled_from(["answers", "fails", "hangs", "deaf"]), min_size=1, max_size=4)
+TIMEOUTS = st.sampled_from([None, 0, 0.003])
 OUTSIDE = st.lists(st.sampled_from(["kill", "timeout", "cancel"]), max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SHARDS, OUTSIDE, st.booleans(), st.booleans(), st.sampled_from([None, 0, 0.003]))
-def test_whatever_happens_every_call_has_ended(kinds, outside, tolerant, cancellable, timeout_s):
+@settings(max_examples=60, deadline=None)
+@given(SHARDS, OUTSIDE, st.booleans(), st.booleans(), st.booleans(), TIMEOUTS)
+def test_whatever_happens_every_call_has_ended(
+    kinds, outside, tolerant, cancellable, here, timeout_s
+):
     shards = [FakeShard(f"s{i}", deaf=kind == "deaf") for i, kind in enumerate(kinds)]
-    fanout = fan_out(shards, grace_s=0.01, tolerant=tolerant, cancellable=cancellable)
+    options = {"tolerant": tolerant, "cancellable": cancellable, "here": here}
+    fanout = fan_out(shards, grace_s=0.01, **options)
     for shard, kind in zip(shards, kinds, strict=True):
         if kind in {"answers", "fails"}:
             gevent.spawn(shard.answer, ValueError("no") if kind == "fails" else None)
@@ -412,3 +434,139 @@ def test_parked_greenlet_ends_with_its_last_reference(three):
     gone = weakref.ref(parked.worker)
     parked.worker = None
     assert gone() is None
+
+
+def test_a_single_call_may_run_in_the_caller_s_greenlet():
+    job = FakeShard("s0").job(gevent.getcurrent)
+    FanOut([job], LONG_S, here=True).run(LONG_S)
+    assert job.result is gevent.getcurrent()
+    assert (job.end, job.greenlet) == (End.DONE, None)
+
+
+@pytest.mark.parametrize("arriving", [gevent.GreenletExit, gevent.Timeout, KeyboardInterrupt])
+def test_what_arrives_while_a_call_runs_here_is_raised_when_it_has_been_cancelled(arriving):
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True)
+    caller = gevent.spawn(capture, fanout, None)
+    shard.started.wait(LONG_S)
+    gevent.get_hub().loop.run_callback(caller.throw, arriving())
+    assert isinstance(caller.get(timeout=LONG_S), arriving)
+    assert ends(fanout) == [End.CANCELLED]
+    assert (shard.cancels, shard.open) == (1, True)
+    assert_nothing_left(fanout)
+
+
+def test_time_that_is_up_cancels_a_call_that_runs_here():
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True)
+    fanout.run(0.01)
+    assert ends(fanout) == [End.CANCELLED]
+    assert (shard.cancels, shard.open) == (1, True)
+    assert_nothing_left(fanout)
+
+
+def test_time_of_a_call_here_begins_when_it_begins():
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True)
+
+    def answer():
+        gevent.sleep(0)
+        gevent.sleep(0.01)
+        shard.answer()
+
+    gevent.spawn(answer)
+    time.sleep(0.2)  # the loop's clock knows nothing of it
+    fanout.run(0.2)
+    assert ends(fanout) == [End.DONE]
+
+
+def test_a_call_here_that_does_not_end_costs_the_connection_and_nothing_else():
+    shard = FakeShard("s0", deaf=True)
+    fanout = fan_out([shard], grace_s=0.01, here=True)
+    fanout.run(0.01)
+    assert ends(fanout) == [End.LOST]
+    assert not shard.open
+    assert_nothing_left(fanout)
+    gevent.sleep(0.01)  # nothing more arrives
+
+
+def test_cancel_from_another_thread_reaches_a_call_that_runs_here():
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True)
+    gevent.spawn(gevent.get_hub().threadpool.spawn, fanout.cancel)
+    fanout.run(LONG_S)
+    assert ends(fanout) == [End.FAILED]
+    assert isinstance(fanout.jobs[0].error, QueryCanceled)
+    assert_nothing_left(fanout)
+
+
+def test_cancel_that_comes_before_a_call_here_begins_cancels_it():
+    fanout = fan_out([FakeShard("s0")], here=True)
+    gevent.spawn(fanout.cancel)
+    gevent.sleep(0)
+    fanout.run(LONG_S)
+    assert isinstance(fanout.jobs[0].error, QueryCanceled)
+    assert_nothing_left(fanout)
+
+
+def test_rollback_here_is_sent_though_there_is_no_time():
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True, cancellable=False)
+    gevent.spawn(shard.answer)
+    fanout.run(0)
+    assert ends(fanout) == [End.DONE]
+
+
+def test_call_here_ends_though_much_arrives_before_stopping_it_could_begin():
+    shard = FakeShard("s0")
+    fanout = fan_out([shard], here=True)
+    caller = gevent.spawn(capture, fanout, None)
+    shard.started.wait(LONG_S)
+    for _ in range(20):
+        gevent.get_hub().loop.run_callback(caller.throw, gevent.GreenletExit)
+    assert isinstance(caller.get(timeout=LONG_S), gevent.GreenletExit)
+    assert ends(fanout) == [End.CANCELLED]
+    assert shard.open
+
+
+def test_call_here_in_the_hub_which_cannot_wait_fails():
+    fanout, raised = fan_out([FakeShard("s0")], here=True), []
+    gevent.get_hub().loop.run_callback(lambda: raised.append(capture(fanout, None)))
+    gevent.idle()
+    assert raised == [None]
+    assert isinstance(fanout.jobs[0].error, BlockingSwitchOutError)
+
+
+@pytest.mark.parametrize("callback", [None, gevent_wait_callback])
+def test_callback_of_psycogreen_is_replaced(callback):
+    try:
+        set_wait_callback(callback)
+        _driver.make_cooperative()
+        assert _driver.can_keep()
+    finally:
+        set_wait_callback(None)
+        _driver.make_cooperative()
+
+
+def test_with_a_callback_of_the_program_s_own_a_single_call_has_a_greenlet_of_its_own():
+    def callback(connection):
+        """Is never called."""
+
+    job = FakeShard("s0").job(gevent.getcurrent)
+    try:
+        set_wait_callback(callback)
+        _driver.make_cooperative()
+        FanOut([job], LONG_S, here=True).run(LONG_S)
+        assert get_wait_callback() is callback
+    finally:
+        set_wait_callback(None)
+        _driver.make_cooperative()
+    assert job.result is job.greenlet is not gevent.getcurrent()
+
+
+def capture(fanout, timeout_s):
+    try:
+        fanout.run(timeout_s)
+    except BaseException as raised:
+        return raised
+    return None

@@ -18,7 +18,7 @@ class FakePhysical:
 
     def __init__(self, shard, *, in_transaction=False):
         self.shard = shard
-        self.alive = True
+        self.alive, self.raw = True, object()
         self.in_transaction = in_transaction
 
     def cancel_while(self, running):
