@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from greenshard._driver import RawCursor
+from greenshard.executor.answers.ahead import RowsAhead, reading_ahead
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
@@ -66,13 +68,21 @@ class Execution:
         Switches: yes.
         """
         cursors = self.parts.ready(shards, self.timeout)
-        outcome = self.run(shards, calls_on(cursors), self.timeout)
+        calls = calls_on(cursors)
+        if len(cursors) > 1 and self.streaming is None:
+            calls = {s: partial(reading_ahead, call, cursors[s]) for s, call in calls.items()}
+        outcome = self.run(shards, calls, self.timeout)
         if outcome.failures:
             cursors = {shard: cursors[shard] for shard in outcome.jobs}
         if self.streaming is not None:
             return Answer(cursors, self.streaming(cursors), outcome)
         check_columns(cursors, self.session, self.timeout)
-        return Answer(cursors, (), outcome)
+        ahead = {
+            shard: RowsAhead(cursors[shard], job.result)
+            for shard, job in outcome.jobs.items()
+            if isinstance(job.result, list)
+        }
+        return Answer(cursors, (), outcome, ahead=ahead)
 
     def run(self, shards: Sequence[str], calls: Calls, timeout: Timeout) -> Outcome:
         """Run calls, and take note of the shards that there is no call for: they are gone.

@@ -53,6 +53,9 @@ class Stages:
             timing.rows += rows.get(shard, 0)
 
 
+_NONE: Mapping[str, Rows] = {}
+
+
 class Answer:
     """The rows of the shards that answered, and what is known of the statement.
 
@@ -61,6 +64,7 @@ class Answer:
         streams: For a named cursor, the rows of each.
         outcome: How the calls ended; None if nothing was executed.
         stages: What went before, if the rows are those of a last stage on one shard.
+        ahead: The rows of those shards that psycopg2 has made some of already.
 
     Attributes:
         rows: The rows of all, one shard after the other.
@@ -76,10 +80,15 @@ class Answer:
         streams: Iterable[Stream] = (),
         outcome: Outcome | None = None,
         stages: Stages | None = None,
+        *,
+        ahead: Mapping[str, Rows] = _NONE,
     ) -> None:
         self._cursors: tuple[Any, ...] = tuple(cursors.values())
         self._streams = tuple(streams)
         sources: Sequence[Any] = self._streams or self._cursors
+        if ahead:
+            sources = [ahead.get(shard, cursor) for shard, cursor in cursors.items()]
+        self._ahead = ahead
         self.rows = Concatenation(sources)
         self._stages = stages
         self.failures = stages.failures if stages else outcome.failures if outcome else {}
@@ -92,7 +101,7 @@ class Answer:
         first = dict(list(self._named.items())[:1])
         stages = Stages()
         stages.timings, stages.failures = self.timings, dict(self.failures)
-        return Answer(first, self._streams[:1], None, stages)
+        return Answer(first, self._streams[:1], None, stages, ahead=self._ahead)
 
     @cached_property
     def timings(self) -> dict[str, ShardTiming]:

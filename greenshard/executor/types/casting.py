@@ -69,7 +69,7 @@ class Casting:
     def is_own(self, type_oid: int) -> bool:
         """Whether the user would get what psycopg2's own typecaster gives."""
         caster = self._put_aside.get(type_oid)
-        return caster is None or _is_own(type_oid, caster)
+        return caster is None or is_own(type_oid, caster)
 
     def cast(self, type_oid: int, text: str | None) -> Any:
         """What the user's typecaster makes of a value that was fetched as text."""
@@ -118,13 +118,14 @@ def _registered(cursor: RawCursor) -> dict[int, Any] | None:
     return of_cursor or of_connection or None
 
 
-def _is_own(type_oid: int, caster: Any) -> bool:
+def is_own(type_oid: int, caster: Any) -> bool:
+    """Whether a typecaster is psycopg2's own of a type."""
     return any(caster is own for own in own_typecasters.get(type_oid, ()))
 
 
 def _put_aside(casters: Mapping[int, Any], as_text: AsText, own_time_zones: bool) -> dict[int, Any]:
     def keeps(oid: int, caster: Any) -> bool:
-        if as_text is AsText.ALL or not comparable(oid, True) or not _is_own(oid, caster):
+        if as_text is AsText.ALL or not comparable(oid, True) or not is_own(oid, caster):
             return False
         if oid in DATES:
             return as_text is AsText.INCOMPARABLE and not (oid == _TIMESTAMPTZ and own_time_zones)
