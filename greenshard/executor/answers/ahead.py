@@ -94,7 +94,7 @@ class RowsAhead:
             raise StopIteration
         return row
 
-    def scroll(self, value: int, mode: str = "relative") -> None:
+    def scroll(self, value: int, mode: Any = "relative") -> None:
         """Move to a row, as psycopg2 does."""
         self._put_back()
         self._raw.scroll(value, mode)
