@@ -48,7 +48,8 @@ from greenshard.settings import Settings
 from greenshard.sql.parameters import as_read
 from greenshard.statements import Statements
 from greenshard.target_scope import Scope
-from greenshard.transaction.commit import commit_all, rollback_all
+from greenshard.transaction.commit import commit_all, roll_back_all
+from greenshard.transaction.state import Transaction
 
 _CursorT = TypeVar("_CursorT", bound=RawCursor)
 
@@ -120,18 +121,21 @@ class Connection(Settings, RawConnection):
         make_cooperative()
         self._open(opening)
         self.cluster = opening.cluster
+        transaction = Transaction(self._session)
+        transaction.savepoints = any(physical.given for physical in self._session.alive)
         database = None
         if opening.cluster is not None:
             database = OneDatabase(
                 opening.cluster,
                 self._session,
+                transaction,
                 self._home,
                 opening.connect_timeout_s,
                 opening.databases,
             )
         limits = replace(opening.limits)
         self._statements = self._statements_class(
-            self._session, self._home, database, limits, opening.on_event
+            self._session, transaction, self._home, database, limits, opening.on_event
         )
 
     def _open(self, opening: Opening) -> None:
@@ -154,7 +158,6 @@ class Connection(Settings, RawConnection):
             # Before there is a session, which would have to be held.
             opening.refuse_one_database({physical.shard: physical for physical in opened})
             self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
-            self._session.savepoints = any(physical.given for physical in opened)
             self._share_settings()
         except BaseException:
             close_opened(physicals)
@@ -356,7 +359,7 @@ class Connection(Settings, RawConnection):
         with session.taken(), self._ours():
             committed = False
             try:
-                commit_all(session, Deadline(self.timeout), wrote=self._statements.wrote)
+                commit_all(session, self._statements.transaction, Deadline(self.timeout))
                 committed = True
             finally:
                 self._statements.ended(committed=committed)
@@ -373,7 +376,7 @@ class Connection(Settings, RawConnection):
             return
         with session.taken(), self._ours():
             try:
-                rollback_all(session, self.timeout)
+                roll_back_all(session, self._statements.transaction, self.timeout)
             finally:
                 self._statements.ended(committed=False)
 

@@ -50,7 +50,9 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._logical = conn
         self._statements = statements
         self._target: Target | None = None
-        self._parts = Parts(self, statements.session, statements.home, string_types.read(conn))
+        self._parts = Parts(
+            self, statements.session, statements.home, string_types.read(conn), statements.portals
+        )
         self._closed = False
         # Not set as attributes: they were checked when the connection's were.
         self.__dict__["timeout"] = connection.timeout
@@ -202,7 +204,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
                 super().close()
             elif (portal := self._parts.portal) is not None:
                 with session.taken():
-                    portal.close(session)
+                    self._statements.portals.close(portal)
             elif shards := self._opened():
                 with session.taken():
                     calls = {shard: self._parts.of(shard).close for shard in shards}

@@ -27,7 +27,6 @@ from greenshard._driver import (
     obscured,
     without_secrets,
 )
-from greenshard.executor.answers.portals import end_portals
 from greenshard.limits import refuse_large_objects
 from greenshard.links.physical import Physical, client_encoding, has_characteristics, status
 from greenshard.links.session import Session
@@ -190,7 +189,7 @@ class Settings:
             if self._statements.database is not None:
                 self._statements.database.ended()
             if all(not p.in_transaction for p in session.alive):
-                end_portals(session, committed=False)
+                self._statements.portals.end(committed=False)
 
     # State ----------------------------------------------------------------------------------
 

@@ -21,18 +21,12 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from greenshard import errors
-from greenshard._driver import (
-    TRANSACTION_FAILED,
-    TRANSACTION_IDLE,
-    DriverError,
-    RawCursor,
-    python_encoding,
-)
+from greenshard._driver import DriverError, RawCursor, python_encoding
 from greenshard.events import Listener
 from greenshard.executor.answers.answer import NOTHING, Answer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
-from greenshard.executor.answers.portals import end_portals, end_undone_portals
+from greenshard.executor.answers.portals import Portals
 from greenshard.executor.dispatch import run_plan
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase
@@ -40,7 +34,6 @@ from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.sql_values import are_values, plan_for
-from greenshard.executor.strategies.staying import check_name
 from greenshard.limits import refuse_copy
 from greenshard.links.deadline import Deadline
 from greenshard.links.opening import Limits
@@ -54,7 +47,8 @@ from greenshard.planner.target import Target
 from greenshard.planner.union import refuse_insert
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
-from greenshard.transaction.commit import refuse_commit
+from greenshard.transaction.protocol import refuse_commit
+from greenshard.transaction.state import Transaction
 
 logger = logging.getLogger("greenshard")
 _Text = TypeVar("_Text", str, bytes)
@@ -95,6 +89,7 @@ class Statements:
 
     Args:
         session: The connections to the shards.
+        transaction: Theirs.
         home: The one that lends its session where only one can: to quote, to read an encoding.
         database: What is known of the declared cluster; None for a union.
         limits: What a statement may cost.
@@ -103,24 +98,26 @@ class Statements:
     Attributes:
         whole: All shards.
         target: The shards that statements go to, of cursors that have no target of their own.
-        wrote: Whether the open transaction may have written.
+        portals: The named cursors.
     """
 
     def __init__(
         self,
         session: Session,
+        transaction: Transaction,
         home: Physical,
         database: OneDatabase | None,
         limits: Limits,
         listener: Listener | None,
     ) -> None:
         self.session = session
+        self.transaction = transaction
         self.home = home
         self.database = database
         self.limits = limits
         self.listener = listener
         self.whole = self.target = Target(session.shards)
-        self.wrote = False
+        self.portals = Portals(session)
 
     # Who answers ----------------------------------------------------------------------------
 
@@ -174,7 +171,7 @@ class Statements:
         Switches: yes.
         """
         if asked.parts.named:
-            check_name(self.session, asked.parts.name)
+            self.portals.check_name(asked.parts.name)
         database = self.planning(asked.target)
         if database is not None:
             self._take(asked, text, partial(self._planned, asked, database, text, given))
@@ -233,14 +230,14 @@ class Statements:
                 try:
                     parts.answer = run()
                     if parts.named and parts.portal is None:
-                        session.streamed.add(parts.name)
+                        self.portals.declared.add(parts.name)
                 except DriverError as exc:
                     raise_ours(exc, parts)
                 except BaseException:
                     answered = False
                     raise
                 finally:
-                    if session.portals:
+                    if self.portals.open:
                         self._end_portals(asked, text, ask=answered)
         except BaseException as exc:
             if record is not None:
@@ -282,11 +279,12 @@ class Statements:
             self.admit_write("")
             reads, text = False, None
         if text is None or "savepoint" in text.lower():
-            self.session.savepoints = True
+            self.transaction.savepoints = True
         parts.trace = self.trace_of(text, bound, asked.timeout)
         self.note(parts.trace, parts)
         execution = Execution(
             self.session,
+            self.transaction,
             parts,
             asked.timeout,
             reads,
@@ -320,13 +318,14 @@ class Statements:
             text, given, plan = plan_for(database, parts, text, given, timeout)
         parts.trace = plan.trace
         if isinstance(plan.step, Broadcast):
-            self.session.savepoints = True
+            self.transaction.savepoints = True
         self.note(plan.trace, parts)
         reads = plan.reads and not many
         if not reads:
             self.admit_write(text)
         execution = Planned(
             self.session,
+            self.transaction,
             parts,
             timeout,
             reads,
@@ -337,7 +336,6 @@ class Statements:
             text=text,
             given=given,
             limits=self.limits,
-            wrote=self.wrote,
         )
         asked.follow(execution)
         try:
@@ -367,8 +365,8 @@ class Statements:
 
     def admit_write(self, text: str) -> None:
         """Note that the transaction may write; refuse to end a failed one by SQL."""
-        self.wrote = True
-        if any(p.transaction_status == TRANSACTION_FAILED for p in self.session.alive):
+        self.transaction.wrote = True
+        if self.transaction.failed is not None:
             refuse_commit(text)
 
     def _is_odd(self, target: Target, timeout: float | None) -> bool:
@@ -405,12 +403,15 @@ class Statements:
     # The end of transactions ----------------------------------------------------------------
 
     def ended(self, *, committed: bool) -> None:
-        """Forget what held for the transaction, and end the named cursors that end with it."""
-        self.wrote = self.session.savepoints = False
-        self.session.streamed.clear()
+        """Forget what held for the transaction, and end the named cursors that end with it.
+
+        Switches: if such a cursor has rows on a server.
+        """
+        self.transaction.end()
+        self.portals.declared.clear()
         if self.database is not None:
             self.database.ended()
-        end_portals(self.session, committed=committed)
+        self.portals.end(committed=committed)
 
     def _end_portals(self, asked: Asked, text: str | bytes, *, ask: bool) -> None:
         """End the named cursors that end with what SQL has ended: the transaction, or a part.
@@ -420,14 +421,14 @@ class Statements:
             text: The statement.
             ask: Whether servers may be asked which: not after what has come from outside.
         """
-        session, parts = self.session, asked.parts
-        if all(physical.transaction_status == TRANSACTION_IDLE for physical in session.alive):
+        parts = asked.parts
+        if not self.transaction.is_open:
             # Without an answer, it was COMMIT that failed.
             done = parts.answer.statusmessage
             undone = done in {None, "ROLLBACK"} or _UNDOES.match(self.decoded(text)) is not None
-            end_portals(session, committed=not undone)
+            self.portals.end(committed=not undone)
         elif b"rollback" in (parts.query or b"").lower():
-            end_undone_portals(session, asked.timeout, ask=ask)
+            self.portals.end_undone(asked.timeout, ask=ask)
 
     # The rows of named cursors --------------------------------------------------------------
 

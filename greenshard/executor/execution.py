@@ -16,6 +16,7 @@ from greenshard.links.fanout import Job
 from greenshard.links.quoting import check_alike
 from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream
+from greenshard.transaction.state import Transaction
 
 Calls = Mapping[str, Callable[[], object]]
 Streaming = Callable[[Mapping[str, RawCursor]], tuple[Stream, ...]]
@@ -27,6 +28,7 @@ class Execution:
 
     Attributes:
         session: The connections; held by the caller.
+        transaction: Theirs.
         parts: The shards' cursors.
         timeout: What the statement may take.
         reads: Whether it certainly only reads.
@@ -40,6 +42,7 @@ class Execution:
     """
 
     session: Session
+    transaction: Transaction
     parts: Parts
     timeout: Timeout
     reads: bool

@@ -36,7 +36,6 @@ class Planned(Execution):
         text: The user's statement.
         given: The user's parameters.
         limits: What the connection allows.
-        wrote: Whether the transaction may have written.
         stages: What the stages before the last one took.
         now: The time at which the transaction began, once it is known.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
@@ -47,7 +46,6 @@ class Planned(Execution):
     text: str
     given: Any
     limits: Limits
-    wrote: bool
     stages: Stages | None = None
     now: str | None = None
     query: bytes | None = None
@@ -146,12 +144,12 @@ class Planned(Execution):
     @property
     def failed(self) -> str | None:
         """A shard on which the transaction has failed: nothing but its end can be run."""
-        return None if self.tolerant else self.session.failed
+        return None if self.tolerant else self.transaction.failed
 
     @property
     def gathers_references(self) -> bool:
         """Whether another session may not see what this transaction sees in reference tables."""
-        if self.wrote and self.database.in_transaction:
+        if self.transaction.wrote and self.transaction.is_open:
             return True
         # Also if the default has been set to such a level.
         return self.database.may_have_set or self.database.bearings.may_be_isolated

@@ -16,7 +16,6 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import (
-    TRANSACTION_IDLE,
     DriverError,
     InvalidParameterValue,
     RawConnection,
@@ -54,7 +53,6 @@ class Gatherer:
         name: What calls on it are named by, in `Session.beside`.
         physical: The connection.
         loan: How a pool gets it back; None if it is the session's own.
-        kept: Whether it is held longer than for one statement: by a `Portal`.
         used_up: Whether the statement may leave something in its session: not all of that goes
             with the transaction.
     """
@@ -62,7 +60,6 @@ class Gatherer:
     name: str
     physical: Physical
     loan: Loan | None = None
-    kept: bool = False
     used_up: bool = False
 
 
@@ -70,7 +67,7 @@ class Gatherer:
 def gatherer(
     session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
 ) -> Iterator[Gatherer]:
-    """The connection that gathers at a shard, for one statement; longer, if it is `kept` then.
+    """The connection that gathers at a shard, for one statement; longer, if `Session.kept` has it.
 
     Raises:
         errors.Error: There is none: it cannot be opened, or all of the pool's are in use. Or it
@@ -106,7 +103,7 @@ def _held(
         at_once = False
         raise
     finally:
-        if at_once or not held.kept:
+        if at_once or held.name not in session.kept:
             let_go(session, held, at_once=at_once)
 
 
@@ -120,6 +117,7 @@ def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
 
     Switches: unless `at_once`, or if a pool closes it.
     """
+    session.kept.discard(held.name)
     try:
         end(session, held, at_once=at_once)
         if held.used_up:
@@ -138,10 +136,9 @@ def _hold(
     session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
 ) -> Gatherer:
     """The session's own connection, kept until the session ends; or one that a pool lends."""
-    kept = {portal.gatherer.name for portal in session.portals if portal.gatherer is not None}
-    name = next(name for n in count(1) if (name := name_of(own.shard, n)) not in kept)
+    name = next(name for n in count(1) if (name := name_of(own.shard, n)) not in session.kept)
     if session.source is not None:
-        loan = session.source.lend(own.shard, timeout, has_one=bool(kept))
+        loan = session.source.lend(own.shard, timeout, has_one=bool(session.kept))
         session.beside[name] = loan.physical
         return Gatherer(name, loan.physical, loan)
     physical = session.beside.get(name)
@@ -228,7 +225,7 @@ def end(session: Session, held: Gatherer, *, at_once: bool) -> None:
     Switches: unless `at_once`.
     """
     physical = held.physical
-    if not physical.alive or physical.transaction_status == TRANSACTION_IDLE:
+    if not physical.alive or physical.idle:
         return
     try:
         if not at_once:
@@ -236,5 +233,5 @@ def end(session: Session, held: Gatherer, *, at_once: bool) -> None:
     except DriverError:
         at_once = True
     finally:
-        if at_once or physical.transaction_status != TRANSACTION_IDLE:
+        if at_once or not physical.idle:
             physical.discard()

@@ -21,7 +21,7 @@ from itertools import combinations
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import TRANSACTION_FAILED, DriverError, own_cursor
+from greenshard._driver import DriverError, own_cursor
 from greenshard.links.asking import keep_bearings
 from greenshard.links.bearings import BEARINGS
 from greenshard.links.fanout import FanOut, Job
@@ -176,7 +176,7 @@ def _ask(physical: Physical, query: str) -> tuple[Any, ...] | None:
 
 def _ask_inside(physical: Physical, query: str) -> tuple[Any, ...] | None:
     """Ask in the transaction that a connection came with, and leave it as it was."""
-    if physical.transaction_status == TRANSACTION_FAILED:
+    if physical.failed:
         return None
     try:
         found = _row(physical, _SAVE + query)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from greenshard._driver import TRANSACTION_FAILED, DriverError, RawCursor
+from greenshard._driver import DriverError, RawCursor
 from greenshard.links.physical import autocommit
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def close_outlets(session: Session, outlets: Iterable[Outlet]) -> None:
         and (physical := physicals.get(outlet.shard)) is not None
         and physical.alive
         # A failed transaction takes its cursors with it.
-        and physical.transaction_status != TRANSACTION_FAILED
+        and not physical.failed
     }
     if calls:
         with suppress(DriverError):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from greenshard import errors
-from greenshard._driver import TRANSACTION_FAILED, RawConnection, ours, own_cursor
+from greenshard._driver import RawConnection, ours, own_cursor
 from greenshard.links.physical import Physical, autocommit
 
 _Found = TypeVar("_Found")
@@ -65,7 +65,7 @@ def calls_outside(
     return {
         physical.shard: partial(read_outside, physical, read)
         for physical in physicals
-        if physical.transaction_status != TRANSACTION_FAILED
+        if not physical.failed
     }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from greenshard import _green, errors
 from greenshard._driver import (
     STATUS_READY,
+    TRANSACTION_FAILED,
+    TRANSACTION_IDLE,
     Attribute,
     DriverError,
     DriverOperationalError,
@@ -20,6 +22,7 @@ from greenshard._driver import (
     RawCursor,
     Route,
     Wire,
+    own_cursor,
 )
 from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
 from greenshard.links.bearings import Bearings
@@ -30,6 +33,10 @@ _SHARE = 0.8
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
+
+_CHECK = (
+    "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+)
 
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
@@ -143,6 +150,16 @@ class Physical:
         """libpq's state of the transaction."""
         return RawConnection.get_transaction_status(self.raw)
 
+    @property
+    def idle(self) -> bool:
+        """Whether the server has no transaction."""
+        return RawConnection.get_transaction_status(self.raw) == TRANSACTION_IDLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server takes nothing but the end of a transaction."""
+        return RawConnection.get_transaction_status(self.raw) == TRANSACTION_FAILED
+
     def open(self, timeout_s: float | None = None) -> None:
         """Connect; or see that what the user opened still answers.
 
@@ -225,6 +242,23 @@ class Physical:
         finally:
             if self.alive:
                 autocommit.write(raw, before)
+
+    def check_commit(self) -> bool:
+        """Let fail now what COMMIT would let fail: deferred constraints, and triggers.
+
+        Returns:
+            Whether the transaction has written anything.
+
+        Switches: yes. Cost: one round trip.
+        """
+        cursor = own_cursor(self.raw)
+        cursor.execute(_CHECK)
+        row: Any = cursor.fetchone()
+        return bool(row[0])
+
+    def commit(self) -> None:
+        """Commit. Switches: yes."""
+        RawConnection.commit(self.raw)
 
     def roll_back(self) -> None:
         """Roll back. Switches: yes."""

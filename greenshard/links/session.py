@@ -6,21 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from greenshard import _green, errors
-from greenshard._driver import (
-    TRANSACTION_FAILED,
-    TRANSACTION_IDLE,
-    DriverError,
-    DriverOperationalError,
-)
+from greenshard._driver import DriverError, DriverOperationalError
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.physical import Physical, autocommit
-
-if TYPE_CHECKING:
-    from greenshard.executor.answers.portals import Portal
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -123,18 +115,13 @@ class Session:
         self.missing = dict(missing)
         #: Connections beside those of the shards, by names that no shard has.
         self.beside: dict[str, Physical] = {}
-        #: The answers of named cursors that are neither closed nor over.
-        self.portals: list[Portal] = []
-        #: The names of other named cursors of the transaction; there may be none of the name now.
-        self.streamed: set[str] = set()
-        #: Whether the transaction may have a savepoint.
-        self.savepoints = False
+        #: Names of those that are held longer than for one statement.
+        self.kept: set[str] = set()
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
-        self._buried: set[str] = set()
         self._pid = os.getpid()
         self._busy = _green.NativeLock()
         self._queue: deque[object] = deque()
@@ -156,14 +143,6 @@ class Session:
         alive = {physical.shard for physical in self.alive}
         opened = self.shards if self.source is None else self.physicals
         return [name for name in self.shards if name in opened and name not in alive]
-
-    @property
-    def failed(self) -> str | None:
-        """A shard on which the transaction has failed: nothing but its end can be run."""
-        for name, physical in self.physicals.items():
-            if physical.transaction_status == TRANSACTION_FAILED:
-                return name
-        return None
 
     @property
     def running(self) -> bool:
@@ -224,12 +203,6 @@ class Session:
         if not self.alive:
             gone = {name: self._gone(name) for name in self.broken or self.shards}
             raise errors.from_shards(gone, len(self.shards))
-
-    def bury(self) -> list[str]:
-        """The shards whose connections broke in the transaction that ends now."""
-        broken = [p for p in self.physicals.values() if not p.alive and p.shard not in self._buried]
-        self._buried.update(physical.shard for physical in broken)
-        return [physical.shard for physical in broken if physical.in_transaction]
 
     def taken(self) -> _Turn:
         """Hold the session for several calls. Another thread waits for its turn, as in psycopg2.
@@ -358,7 +331,7 @@ class Session:
             physical = self.physicals.get(job.shard)
             if physical is None:  # it is beside those of the shards
                 continue
-            if job.end is End.DONE and physical.transaction_status == TRANSACTION_IDLE:
+            if job.end is End.DONE and physical.idle:
                 committed.append(job.shard)
             elif len(self.shards) > 1 and not physical.alive and autocommit.read(physical.raw):
                 doubtful.append(job.shard)

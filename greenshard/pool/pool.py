@@ -205,7 +205,7 @@ class Pool:
             raise
         if self._cursor_factory is not None:
             connection.cursor_factory = self._cursor_factory
-        process.sessions[lease] = connection._session
+        process.portals[lease] = connection._statements.portals
         return connection
 
     def connect(self, timeout: float | None = None) -> PooledConnection:

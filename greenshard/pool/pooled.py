@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
 from greenshard.executor.answers.parts import Parts
-from greenshard.executor.answers.portals import end_all_portals
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical, client_encoding
 from greenshard.links.session import Session
@@ -197,7 +196,7 @@ class PooledConnection(Connection):
             # As good as new, they have what new ones have, if the schemas are the same.
             statements.database.bearings.restore(as_before=statements.trace < Trace.UNSEEN)
         try:
-            end_all_portals(session)
+            statements.portals.end_all()
         finally:  # whatever arrives: nobody else may have the sessions as they are
             self._supply.renew(session, statements.trace, statements.texts)
 

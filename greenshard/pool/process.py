@@ -15,7 +15,7 @@ from random import random
 
 from greenshard import _green, errors
 from greenshard._driver import Dsn
-from greenshard.executor.answers.portals import end_all_portals
+from greenshard.executor.answers.portals import Portals
 from greenshard.links.gatherer import name_of, prepare
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical
@@ -55,7 +55,7 @@ class Process:
             greenlets, so that a greenlet never finds it held by another one of its thread.
         encoding: The client encoding of all connections, once there was one.
         codes: What the shards of a union may run.
-        sessions: The sessions of the leases that there are.
+        portals: The named cursors of the leases that there are, with their sessions.
     """
 
     now = staticmethod(time.monotonic)
@@ -81,7 +81,7 @@ class Process:
         self.patience_s = policy.patience_s
         self.state = state or PoolState(policy, self.dsns, random)
         self.encoding: str | None = None
-        self.sessions: dict[Lease, Session] = {}
+        self.portals: dict[Lease, Portals] = {}
         self.dropped: deque[Lease] = deque()
         self.codes = Codes()
         self._holdings: dict[Slot, Holding] = {}
@@ -145,7 +145,7 @@ class Process:
 
     def give_back(self, lease: Lease, *, keep: bool = True) -> None:
         """End a lease. Switches: if connections must be closed."""
-        self.sessions.pop(lease, None)
+        self.portals.pop(lease, None)
         with self.lock:
             todo = self.state.give_back(lease, self.now(), keep=keep)
         self.carry_out(todo)
@@ -248,9 +248,9 @@ class Process:
         psycopg2 would freeze the thread.
         """
         for lease in (*self.state.leases, *self.state.chores):
-            session = self.sessions.get(lease)
-            if session is not None and end_session(session):
-                end_all_portals(session)
+            portals = self.portals.get(lease)
+            if portals is not None and end_session(portals.session):
+                portals.end_all()
             else:
                 self._wait_for(lease)
         with self.lock:

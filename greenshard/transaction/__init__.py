@@ -1,1 +1,13 @@
-"""Ends transactions over several shards."""
+"""The transaction of a logical connection, which may be open on several shards.
+
+::
+
+    state      PURE  how it stands on each shard, and what is true of it as a whole
+    protocol   PURE  how it ends: which steps follow which answers
+    commit           carries the steps out on the shards' connections
+
+The room lies below the executor, whose strategies ask how the transaction stands (a failed one
+takes no statement but its end; what it wrote, another session does not see), and above `links`,
+whose connections it is made of. Nothing here knows of statements, plans or answers: what else ends
+with a transaction (what is known of the catalog, named cursors) is told so by the connection.
+"""

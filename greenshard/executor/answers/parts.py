@@ -8,7 +8,7 @@ from typing import Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
 from greenshard.executor.answers.answer import NOTHING
-from greenshard.executor.answers.portals import Portal
+from greenshard.executor.answers.portals import Portal, Portals
 from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
 from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.physical import Physical, string_types
@@ -28,6 +28,7 @@ class Parts:
         session: Where the shards' connections are.
         home: The connection on which the OIDs of typecasters are looked up.
         registered: The typecasters of the logical connection.
+        portals: The connection's named cursors.
 
     Attributes:
         named: Whether the logical cursor has a name, and its rows stay on servers.
@@ -39,13 +40,19 @@ class Parts:
     """
 
     def __init__(
-        self, logical: RawCursor, session: Session, home: Physical, registered: Mapping[int, Any]
+        self,
+        logical: RawCursor,
+        session: Session,
+        home: Physical,
+        registered: Mapping[int, Any],
+        portals: Portals,
     ) -> None:
         # Weak: a cycle would keep rows in memory until the garbage collector runs.
         self._reference = weakref.ref(logical)
         self._session = session
         self._home = home
         self._registered = registered
+        self.portals = portals
         self._cursors: dict[str, RawCursor] = {}
         self._lasts: dict[str, RawCursor] = {}
         self._typed = self._tzinfo_set = self._rows_set = False

@@ -22,16 +22,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenshard import _green, errors
-from greenshard._driver import TRANSACTION_OPEN, DriverError, own_cursor
+from greenshard._driver import DriverError, own_cursor
 from greenshard.links.deadline import Timeout
 from greenshard.links.gatherer import Gatherer, let_go
 from greenshard.links.outlets import declaring, new_name
-
-if TYPE_CHECKING:
-    from greenshard.links.session import Session
+from greenshard.links.session import Session
+from greenshard.transaction.state import State, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,7 @@ class Marker:
     def can_be_asked(self, session: Session) -> bool:
         """Whether its shard can be asked; after an error, it cannot yet."""
         physical = session.physicals.get(self.shard)
-        return (
-            physical is not None
-            and physical.alive
-            and physical.transaction_status == TRANSACTION_OPEN
-        )
+        return physical is not None and state_of(physical) is State.OPEN
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +69,7 @@ class Portal:
 
     Attributes:
         name: The named cursor's name.
-        hold: Whether it outlives a commit.
+        holds: Whether it outlives a commit.
         marker: What tells whether the transaction was rolled back to before it; None if it cannot
             be.
         gatherer: The connection that has rows that were not fetched; None if there are none.
@@ -84,7 +79,7 @@ class Portal:
     """
 
     name: str
-    hold: bool
+    holds: bool
     marker: Marker | None = None
     gatherer: Gatherer | None = None
     kept: bool = False
@@ -103,11 +98,14 @@ class Portal:
         if not self.open:
             raise errors.ProgrammingError("named cursor isn't valid anymore")
 
+    def hold(self, session: Session, held: Gatherer) -> None:
+        """Keep the connection that has rows which were not fetched yet."""
+        self.gatherer = held
+        session.kept.add(held.name)
+
     def close(self, session: Session, *, at_once: bool = False) -> None:
         """End it. Switches: unless `at_once`, if it has rows on a server."""
         self.open = False
-        if self in session.portals:
-            session.portals.remove(self)
         marker, self.marker = self.marker, None
         try:
             if marker is not None and not at_once and marker.can_be_asked(session):
@@ -128,67 +126,105 @@ class Portal:
             let_go(session, held, at_once=at_once)
 
 
-def end_portals(session: Session, *, committed: bool) -> None:
-    """End those whose transaction has ended; with them goes what their connections have.
-
-    Raises:
-        BaseException: What arrived from outside meanwhile. All have ended nevertheless.
-
-    Switches: if one has rows on a server.
-    """
-    arrived: BaseException | None = None
-    for portal in tuple(session.portals):
-        portal.marker = None
-        portal.kept = portal.kept or (committed and portal.hold)
-        if portal.kept:
-            if portal.gatherer is None:
-                session.portals.remove(portal)  # nothing ends it any more
-            continue
-        arrived = _green.graver(arrived, _closed(portal, session, at_once=arrived is not None))
-    if arrived is not None:
-        raise arrived
-
-
-def end_undone_portals(session: Session, timeout: Timeout, *, ask: bool) -> None:
-    """End those before which the transaction was rolled back, to a savepoint.
+class Portals:
+    """The named cursors of one connection.
 
     Args:
-        session: The caller has `taken` it.
-        timeout: For asking.
-        ask: Whether the shards are asked which; if not, all that may be have ended.
+        session: The connections; whoever calls has `taken` it.
 
-    Switches: if there may be some, and they are asked.
+    Attributes:
+        open: The answers that are neither closed nor over.
+        declared: The names of other named cursors of the transaction, which the shards have;
+            there may be none of the name any more.
     """
-    marked = [(p, p.marker) for p in session.portals if p.marker is not None]
-    if not ask:
-        for portal, _ in marked:
-            portal.undone = True
-        return
-    shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
-    cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
-    query = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
-    calls: dict[str, Callable[[], Any]] = {s: partial(c.execute, query) for s, c in cursors.items()}
-    if calls:
-        session.run(calls, timeout)
-    there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
-    for portal, marker in marked:
-        if marker.shard in shards and (marker.shard, marker.name) not in there:
-            portal.undone, portal.marker = True, None
-            portal.close(session)
+
+    __slots__ = ("declared", "open", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.open: list[Portal] = []
+        self.declared: set[str] = set()
+
+    def check_name(self, name: str) -> None:
+        """Refuse a named cursor if another of its name is open, whose answer one server has made.
+
+        Raises:
+            errors.ProgrammingError: As PostgreSQL does.
+        """
+        if any(portal.name == name for portal in self.open):
+            raise duplicate(name)
+
+    def close(self, portal: Portal, *, at_once: bool = False) -> None:
+        """End one. Switches: unless `at_once`, if it has rows on a server."""
+        if portal in self.open:
+            self.open.remove(portal)
+        portal.close(self.session, at_once=at_once)
+
+    def end(self, *, committed: bool) -> None:
+        """End those whose transaction has ended; with them goes what their connections have.
+
+        Raises:
+            BaseException: What arrived from outside meanwhile. All have ended nevertheless.
+
+        Switches: if one has rows on a server.
+        """
+        arrived: BaseException | None = None
+        for portal in tuple(self.open):
+            portal.marker = None
+            portal.kept = portal.kept or (committed and portal.holds)
+            if portal.kept:
+                if portal.gatherer is None:
+                    self.open.remove(portal)  # nothing ends it any more
+                continue
+            arrived = _green.graver(arrived, self._closed(portal, at_once=arrived is not None))
+        if arrived is not None:
+            raise arrived
+
+    def end_undone(self, timeout: Timeout, *, ask: bool) -> None:
+        """End those before which the transaction was rolled back, to a savepoint.
+
+        Args:
+            timeout: For asking.
+            ask: Whether the shards are asked which; if not, all that may be have ended.
+
+        Switches: if there may be some, and they are asked.
+        """
+        session = self.session
+        marked = [(p, p.marker) for p in self.open if p.marker is not None]
+        if not ask:
+            for portal, _ in marked:
+                portal.undone = True
+            return
+        shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
+        cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
+        query = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
+        calls: dict[str, Callable[[], Any]] = {
+            shard: partial(cursor.execute, query) for shard, cursor in cursors.items()
+        }
+        if calls:
+            session.run(calls, timeout)
+        there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
+        for portal, marker in marked:
+            if marker.shard in shards and (marker.shard, marker.name) not in there:
+                portal.undone, portal.marker = True, None
+                self.close(portal)
+
+    def end_all(self) -> None:
+        """End them all; see `end`."""
+        for portal in self.open:
+            portal.kept = False
+        self.end(committed=False)
+
+    def _closed(self, portal: Portal, *, at_once: bool) -> BaseException | None:
+        """Close a portal; returns what arrived from outside meanwhile."""
+        try:
+            with suppress(DriverError):  # then the connection is closed, which does as well
+                self.close(portal, at_once=at_once)
+        except BaseException as exc:
+            return exc
+        return None
 
 
-def end_all_portals(session: Session) -> None:
-    """End them all; see `end_portals`."""
-    for portal in session.portals:
-        portal.kept = False
-    end_portals(session, committed=False)
-
-
-def _closed(portal: Portal, session: Session, *, at_once: bool) -> BaseException | None:
-    """Close a portal; returns what arrived from outside meanwhile."""
-    try:
-        with suppress(DriverError):  # then the connection is closed, which does as well
-            portal.close(session, at_once=at_once)
-    except BaseException as exc:
-        return exc
-    return None
+def duplicate(name: str) -> errors.Error:
+    """PostgreSQL's error for a second cursor of a name."""
+    return errors.refused(f'cursor "{name}" already exists', pgcode="42P03")

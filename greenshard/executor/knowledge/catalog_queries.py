@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_IDLE, DriverError, own_cursor
+from greenshard._driver import DriverError, own_cursor
 from greenshard.executor.knowledge.code_queries import (
     CTES,
     MEMBERS,
@@ -169,7 +169,7 @@ def _read_catalog(physical: Physical) -> bytes:
     Statements that are sent together are a transaction of their own, if none is open.
     """
     begin, end = "", ""
-    if physical.transaction_status != TRANSACTION_IDLE:
+    if not physical.idle:
         begin, end = "SAVEPOINT greenshard_catalog;", "ROLLBACK TO SAVEPOINT greenshard_catalog;"
     try:
         found = value(physical, begin + SETTINGS + _CATALOG, {**PARAMETERS, "skips": "no"})

@@ -1,13 +1,12 @@
 """What one connection to a declared cluster knows: plans, its bearings, what its session set.
 
-Three things are remembered from one statement to the next, until they may have changed:
+Two things are remembered from one statement to the next, until they may have changed:
 
 - the planner, shared with the other connections to the cluster (`shared`). From a statement
   that changes tables until the transaction ends, the connection has a planner of its own: others
   do not see the change yet. When it has ended, the shared one is made anew. After a statement that
   may have changed tables the shards that ran it are asked whether it has;
-- the bearings of its sessions, such as the search path (`KnownBearings`);
-- the time at which the transaction began, which is the same for all its statements.
+- the bearings of its sessions, such as the search path (`KnownBearings`).
 """
 
 from __future__ import annotations
@@ -16,11 +15,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from greenshard import _green, errors
-from greenshard._driver import (
-    TRANSACTION_FAILED,
-    TRANSACTION_IDLE,
-    own_cursor,
-)
+from greenshard._driver import own_cursor
 from greenshard.cluster import Cluster
 from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.executor.knowledge.changes import catalog_versions
@@ -35,6 +30,7 @@ from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key
 from greenshard.planner.plan import Plan
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
+from greenshard.transaction.state import Transaction
 
 _MOST_TEXTS = 1_000
 #: Characters. A longer text is planned in a thread: the hub must not wait for it.
@@ -53,6 +49,7 @@ class OneDatabase:
     Args:
         cluster: As declared.
         session: The connection's; held by whoever calls.
+        transaction: Its.
         home: The shard to ask first.
         connect_timeout_s: Seconds that a further connection may take to open.
         databases: See `knowledge_of`.
@@ -69,6 +66,7 @@ class OneDatabase:
         self,
         cluster: Cluster,
         session: Session,
+        transaction: Transaction,
         home: Physical,
         connect_timeout_s: float | None,
         databases: Hashable,
@@ -82,12 +80,12 @@ class OneDatabase:
         self.read_in_batches: set[str] = set()
         self.bearings = KnownBearings(session, self.home)
         self._session = session
+        self._transaction = transaction
         self._knowledge = knowledge_of(cluster, databases)
         self._changed = False
         self._own: Known | None = None
         self._doubted: set[str] = set()  # shards whose catalog the transaction may have changed
         self._ran: set[str] = set()  # likewise, but asked meanwhile
-        self._now: str | None = None
 
     # Planning -------------------------------------------------------------------------------
 
@@ -182,7 +180,7 @@ class OneDatabase:
 
     def _informant(self) -> Physical | None:
         """A shard that can be asked, the home if possible; None if all transactions failed."""
-        able = [p for p in self._session.alive if p.transaction_status != TRANSACTION_FAILED]
+        able = [p for p in self._session.alive if not p.failed]
         if not able:
             self._session.check_alive()
         return next((p for p in able if p.shard == self.home), able[0] if able else None)
@@ -256,7 +254,7 @@ class OneDatabase:
             shards: Where.
             changes: Whether it may have changed tables.
         """
-        self._now = None
+        self._transaction.began_at = None  # it may be another: COMMIT AND CHAIN, a procedure
         if trace >= Trace.ANYTHING:
             self.may_have_set = self.may_have_made_up = True
             self.bearings.move(shards)
@@ -264,7 +262,7 @@ class OneDatabase:
             self._changed, self._own = True, None
         elif trace is Trace.UNSEEN:
             self._doubted.update(shards)
-        if not self.in_transaction:
+        if not self._transaction.is_open:
             self.ended()
 
     def expose(self, shard: str) -> None:
@@ -277,14 +275,8 @@ class OneDatabase:
         """Whether the transaction may have changed tables, types or functions."""
         return self._changed
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open on a shard."""
-        return any(p.transaction_status != TRANSACTION_IDLE for p in self._session.alive)
-
     def ended(self) -> None:
         """Take note that the transaction has ended."""
-        self._now = None
         self.bearings.end_transaction()
         if doubted := self._doubted | self._ran:
             self._knowledge.doubt(doubted)
@@ -312,12 +304,13 @@ class OneDatabase:
         home = self._informant()
         if home is None:
             return "now"  # a failed transaction: the statement fails, whatever it says
-        if self._now is None or home.transaction_status == TRANSACTION_IDLE:
+        transaction = self._transaction
+        if transaction.began_at is None or home.idle:
             cursor = own_cursor(home.raw)
             run(home.shard, lambda: cursor.execute(_NOW))
             row: Any = cursor.fetchone()
-            self._now = row[0]
-        return str(self._now)
+            transaction.began_at = str(row[0])
+        return transaction.began_at
 
 
 def _remember(texts: set[str], text: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from greenshard._driver import TRANSACTION_FAILED, RawCursor, ours, own_cursor
+from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.answers.columns import differ
 from greenshard.executor.planned import Planned
 from greenshard.merge.arrays import array_text
@@ -49,7 +49,7 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
     calls = {
         physical.shard: partial(_read, own_cursor(physical.raw), relations)
         for physical in e.session.alive
-        if physical.shard in names and physical.transaction_status != TRANSACTION_FAILED
+        if physical.shard in names and not physical.failed
     }
     jobs = e.session.run(calls, e.timeout, tolerant=e.tolerant).jobs
     found: dict[str, Any] = {shard: job.result for shard, job in jobs.items()}

@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import TRANSACTION_OPEN, RawCursor, ours, own_cursor
+from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.answers.buffered import Row
-from greenshard.executor.answers.portals import Marker, Portal
+from greenshard.executor.answers.portals import Marker, Portal, duplicate
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import StreamedRows
 from greenshard.links.gatherer import Gatherer
 from greenshard.links.outlets import declaring, fetching, new_name
 from greenshard.links.physical import autocommit
-from greenshard.links.session import Outcome, Session
+from greenshard.links.session import Outcome
+from greenshard.transaction.state import State, state_of
 
 
 def check_named(e: Planned) -> None:
@@ -33,10 +34,10 @@ def check_named(e: Planned) -> None:
     alive, name = e.session.alive, e.parts.name
     if alive and autocommit.read(alive[0].raw) and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
-    if name not in e.session.streamed:
+    if name not in e.parts.portals.declared:
         return
     ask = "SELECT FROM pg_catalog.pg_cursors WHERE name OPERATOR(pg_catalog.=) %s"
-    asked = [p for p in alive if p.transaction_status == TRANSACTION_OPEN]
+    asked = [p for p in alive if state_of(p) is State.OPEN]
     cursors = {physical.shard: own_cursor(physical.raw) for physical in asked}
     calls = {s: partial(cursor.execute, ask, (ours(name),)) for s, cursor in cursors.items()}
     if calls:
@@ -45,32 +46,15 @@ def check_named(e: Planned) -> None:
         raise duplicate(name)
 
 
-def check_name(session: Session, name: str) -> None:
-    """Refuse a named cursor if another of its name is open, whose answer one server has made.
-
-    Raises:
-        errors.ProgrammingError: As PostgreSQL does.
-    """
-    if any(portal.name == name for portal in session.portals):
-        raise duplicate(name)
-
-
-def duplicate(name: str) -> errors.Error:
-    """PostgreSQL's error for a second cursor of a name."""
-    return errors.refused(f'cursor "{name}" already exists', pgcode="42P03")
-
-
 def _begin(e: Planned) -> Portal:
     """The portal of the named cursor that executes.
 
     Switches: if there may be a savepoint.
     """
-    portal = Portal(
-        e.parts.name, e.parts.holds, kept=e.parts.holds and not e.database.in_transaction
-    )
-    if e.session.savepoints and not portal.kept:
+    portal = Portal(e.parts.name, e.parts.holds, kept=e.parts.holds and not e.transaction.is_open)
+    if e.transaction.savepoints and not portal.kept:
         portal.marker = Marker.declared(e.session, e.any_shard(), e.timeout)
-    e.session.portals.append(portal)
+    e.parts.portals.open.append(portal)
     e.parts.portal = portal
     return portal
 
@@ -136,7 +120,7 @@ def declare_answer(
     check_page(e, [cursor])
     portal = _begin(e)
     if cursor.rowcount == size:
-        portal.gatherer, held.kept = held, True
+        portal.hold(e.session, held)
     pages = _Pages(replace(e, streaming=None, noted=None), portal, cursor, name, home)
     first, failure = _page(cursor)
     return PortalAnswer(portal, pages.rows(first, failure), cursor.description, e.stages)
@@ -174,7 +158,7 @@ class _Pages:
     def _fetch(self, held: Gatherer) -> None:
         e, session, size = self.e, self.e.session, self.e.parts.itersize
         with session.taken():
-            if not self.portal.kept and (failed := session.failed) is not None:
+            if not self.portal.kept and (failed := e.transaction.failed) is not None:
                 # That server says what one PostgreSQL would say.
                 call = partial(own_cursor(session.physical(failed).raw).execute, "SELECT 1")
                 session.run({failed: call}, e.parts.fetch_timeout)

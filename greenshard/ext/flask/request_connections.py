@@ -128,7 +128,7 @@ class Stream:
 def _commit(connection: Any) -> None:
     # PostgreSQL answers COMMIT in a failed transaction by rolling back, without an error.
     failed = connection.get_transaction_status() == TRANSACTION_FAILED
-    if failed and (connection._statements.wrote or _is_one_server(connection)):
+    if failed and (connection._statements.transaction.wrote or _is_one_server(connection)):
         raise errors.refused(
             "a statement of the transaction has failed, and it cannot be committed",
             code="GS501",
@@ -157,7 +157,7 @@ def _give_back(connection: Any, *, told: bool) -> None:
 
 
 def _holds_writes(connection: Any) -> bool:
-    if connection._given_back or not connection._statements.wrote:
+    if connection._given_back or not connection._statements.transaction.wrote:
         return False
     with suppress(DriverError):
         return bool(connection.get_transaction_status() == TRANSACTION_OPEN)

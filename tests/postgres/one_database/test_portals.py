@@ -39,7 +39,7 @@ def gatherers(conn):
 
 def is_clean(conn):
     """Whether nothing of a named cursor is left."""
-    return not conn._session.portals and not any(gatherers(conn))
+    return not conn._statements.portals.open and not any(gatherers(conn))
 
 
 @every

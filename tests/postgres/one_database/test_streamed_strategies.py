@@ -185,7 +185,7 @@ def check_alike(conn, single, statement, itersize, parameters):
         ours, theirs = sorted(ours), sorted(theirs)
     assert ours == theirs
     assert no_cursors(conn)
-    assert not conn._session.portals
+    assert not conn._statements.portals.open
     assert all(p.transaction_status == 0 for p in conn._session.beside.values())
 
 

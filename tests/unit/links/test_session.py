@@ -193,14 +193,6 @@ def test_closed_session_says_so(two):
         session.check()
 
 
-def test_shard_that_broke_within_a_transaction_is_told_once(two):
-    session = session_of(*two)
-    two[0].alive = two[1].alive = False
-    two[1].in_transaction = True
-    assert session.bury() == ["s1"]
-    assert session.bury() == []
-
-
 def test_cancel_reaches_what_runs_and_nothing_else(two):
     session = session_of(*two)
     session.cancel()

@@ -1,0 +1,212 @@
+"""How a transaction over several shards ends: which steps follow which answers.
+
+A commit over several shards that may have written goes in steps, so that what can fail does so
+before anything is committed::
+
+    each shard      SET CONSTRAINTS ALL IMMEDIATE       deferred constraints fail here
+                    SELECT pg_current_xact_id_if_assigned() IS NOT NULL      did it write?
+    the one writer  COMMIT                              fails alone: the others are rolled back
+    the others      COMMIT
+
+If several shards wrote, their commits go out at once and are not cancelled any more. Between them
+is the moment in which a crash leaves the transaction committed on some shards only: without a
+two-phase commit that can be told (`errors.PartialCommitError`) but not prevented.
+
+The steps are generators that know no connection: each yields an action, is sent the `Answers` to
+it, and returns what is to be raised in the end. `commit` carries them out.
+
+Source: PostgreSQL manual, SET CONSTRAINTS; 9.27.9 "Transaction ID and Snapshot Information
+Functions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from greenshard import errors
+from greenshard.sql.first_words import commits
+from greenshard.transaction.state import TO_BE_ENDED, State
+
+Shards = tuple[str, ...]
+States = Mapping[str, State]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Let fail now what COMMIT would let fail, and ask who wrote. All shards must answer."""
+
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """COMMIT, on all shards at once. What was sent is not cancelled: it would be in doubt."""
+
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """ROLLBACK, on all shards at once."""
+
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connections: their servers then roll back, if they have not."""
+
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the log that the transaction is committed elsewhere, and not known to be on these."""
+
+    shards: Shards
+
+
+Action = Check | Commit | RollBack | Close | Warn
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came of an action.
+
+    Attributes:
+        states: How the transaction stands now, on each shard that it was open on.
+        done: What each shard answered that did what it should; to `Check`, whether it has written.
+        failures: Why the others did not, where that is no error of the whole action.
+        error: Why the action failed as a whole; also what arrived from outside meanwhile.
+        late: Whether the time for all actions together is up.
+    """
+
+    states: States
+    done: Mapping[str, object] = field(default_factory=dict)
+    failures: Mapping[str, BaseException] = field(default_factory=dict)
+    error: BaseException | None = None
+    late: bool = False
+
+
+#: What carries the steps out: yields actions, is sent their answers; returns what is to be raised.
+Steps = Generator[Action, Answers, BaseException | None]
+
+
+def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | None) -> Steps:
+    """Commit everywhere, or tell where not.
+
+    Args:
+        states: The shards that it was open on, with how it stands there.
+        wrote: Whether a statement of it may have written.
+        several: Whether the connection has several shards. Over one, the server decides alone, as
+            for psycopg2.
+        timeout_s: What all actions may take, for messages.
+    """
+    broken = _those(states, State.LOST) + _those(states, State.FAILED)
+    if several and wrote and broken:
+        return (yield from _undo(states, _cannot_commit(broken)))
+    opened = tuple(shard for shard, state in states.items() if state in TO_BE_ENDED)
+    if not wrote or len(opened) < 2:
+        return (yield from _commit(opened, wrote=wrote))
+    answers = yield Check(opened)
+    if answers.error is not None:
+        return (yield from _undo(answers.states, answers.error))
+    if answers.late:
+        return (yield from _undo(answers.states, _out_of_time(timeout_s)))
+    writers = tuple(shard for shard in opened if answers.done[shard])
+    if len(writers) == 1:
+        error = yield from _commit(writers, wrote=True)
+        if error is not None:
+            return error
+        opened = tuple(shard for shard in opened if shard not in writers)
+    return (yield from _commit(opened, wrote=len(writers) > 1))
+
+
+def roll_back(states: States) -> Steps:
+    """Roll back everywhere. A shard that cannot be asked loses its connection.
+
+    Args:
+        states: The shards that it was open on, with how it stands there.
+    """
+    answers = yield RollBack(tuple(s for s, state in states.items() if state in TO_BE_ENDED))
+    if answers.failures:
+        yield Close(tuple(answers.failures))
+    return answers.error
+
+
+def _commit(shards: Shards, *, wrote: bool) -> Steps:
+    answers = yield Commit(shards)
+    if answers.error is not None:
+        # By now every COMMIT has ended, or lost its connection.
+        lost = [shard for shard in shards if answers.states[shard] is State.LOST]
+        if wrote and lost and isinstance(answers.error, errors.Error):
+            errors.note_doubt(answers.error, lost)
+        left = tuple(s for s in shards if answers.states[s] is not State.UNTOUCHED)
+        if left and len(left) < len(shards):
+            yield Warn(left)
+        return (yield from _undo(answers.states, answers.error))
+    if answers.failures:
+        error = _partly_committed(tuple(answers.done), answers.failures)
+        return (yield from _undo(answers.states, error))
+    return None
+
+
+def _undo(states: States, error: BaseException) -> Steps:
+    """Roll back because of an error, which is told even if that cannot be done either.
+
+    It says why the transaction ended, and maybe that it is in doubt. But what arrives from outside
+    meanwhile (a kill) must not be lost.
+    """
+    arrived = yield from roll_back(states)
+    return error if arrived is None or isinstance(arrived, Exception) else arrived
+
+
+def refuse_commit(text: str) -> None:
+    """Refuse to end a transaction by SQL while it has failed on some shards only.
+
+    COMMIT would commit it on the others.
+
+    Raises:
+        errors.InternalError: `text` would.
+    """
+    if commits(text):
+        raise _cannot_commit(())
+
+
+def _those(states: States, wanted: State) -> Shards:
+    return tuple(shard for shard, state in states.items() if state is wanted)
+
+
+def _out_of_time(timeout_s: float | None) -> errors.QueryTimeout:
+    return errors.QueryTimeout(
+        f"the checks before COMMIT took all of {timeout_s:g} s; "
+        "the transaction is rolled back on all shards",
+        code="GS301",
+        hint="Raise the timeout, or look at what deferred constraints and triggers do.",
+    )
+
+
+def _cannot_commit(shards: Sequence[str]) -> errors.Error:
+    where = f" on {', '.join(shards)}" if shards else ""
+    return errors.refused(
+        f"the transaction has failed{where} and cannot be committed; "
+        "it is rolled back on all shards",
+        code="GS501",
+        pgcode="25P02",
+        hint="Let the error of the statement reach the code that would commit.",
+    )
+
+
+def _partly_committed(
+    committed: Shards, failures: Mapping[str, BaseException]
+) -> errors.PartialCommitError:
+    lines = "".join(f"\n  {name}: {' '.join(str(e).split())}" for name, e in failures.items())
+    error = errors.PartialCommitError(
+        f"the transaction is committed on {', '.join(committed)} and not, or not known to be, "
+        f"on:{lines}\n",
+        code="GS502",
+        hint="Look on those shards whether its rows are there, and repair what is missing.",
+    )
+    error.committed, error.failures = committed, dict(failures)
+    return error

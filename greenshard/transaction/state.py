@@ -1,0 +1,146 @@
+"""How a transaction stands on each shard, and what is true of it as a whole.
+
+There is one truth for each shard, and it is not kept here: it is what the connection to the shard
+says of itself whenever it is asked (`state_of`). A copy would be wrong as soon as SQL ends a
+transaction (``COMMIT`` as a statement), a server does, or a connection breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+
+class Link(Protocol):
+    """What a connection to one shard tells of its transaction, without asking the server."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the driver has begun a transaction that it has not ended."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the server has no transaction."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server takes nothing but the transaction's end."""
+
+
+class Links(Protocol):
+    """The connections of one logical connection."""
+
+    @property
+    def physicals(self) -> Mapping[str, Link]:
+        """By shard, those that were opened."""
+
+
+class State(Enum):
+    """How the transaction stands on one shard."""
+
+    UNTOUCHED = "untouched"
+    OPEN = "open"
+    FAILED = "failed"
+    #: SQL has ended it, and the driver does not know: until commit() or rollback(), it begins no
+    #: other, and each statement commits by itself, as with psycopg2.
+    OVER = "over"
+    LOST = "lost"  # with the connection; its server rolls back
+
+
+#: The states in which commit() and rollback() have something to do.
+TO_BE_ENDED = frozenset({State.OPEN, State.FAILED, State.OVER})
+
+
+def state_of(link: Link) -> State:
+    """How the transaction stands on a shard, as the connection to it says.
+
+    Cost: 0.5 us.
+    """
+    if not link.alive:
+        return State.LOST
+    if link.failed:
+        return State.FAILED
+    if not link.idle:
+        return State.OPEN
+    return State.OVER if link.in_transaction else State.UNTOUCHED
+
+
+class Transaction:
+    """The transaction of one logical connection; the next one when it has ended.
+
+    Args:
+        links: The connections that it is open on, or will be.
+
+    Attributes:
+        wrote: Whether a statement may have written. Which shards did, their servers tell (see
+            `protocol`): a function that reads by its name may write.
+        savepoints: Whether there may be a savepoint.
+        began_at: When it began, as text, once a statement has needed that; the same for all of
+            its statements.
+    """
+
+    __slots__ = ("_links", "_mourned", "began_at", "savepoints", "wrote")
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._mourned: set[str] = set()  # shards whose loss an earlier transaction has told
+        self.wrote = False
+        self.savepoints = False
+        self.began_at: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a server has a transaction, failed or not, whoever has begun it.
+
+        Cost: 0.5 us for each shard.
+        """
+        return any(link.alive and not link.idle for link in self._links.physicals.values())
+
+    @property
+    def failed(self) -> str | None:
+        """A shard on which it has failed: nothing but its end can be run; None if there is none.
+
+        Cost: 0.2 us for each shard.
+        """
+        for shard, link in self._links.physicals.items():
+            if link.failed:
+                return shard
+        return None
+
+    def begun(self) -> dict[str, State]:
+        """The shards on which the driver has begun it: those that commit() and rollback() are for.
+
+        In autocommit mode SQL may begin one, which only SQL ends, as with psycopg2. A shard that
+        was lost counts until the transaction has ended; what is lost later was in none.
+        """
+        found: dict[str, State] = {}
+        for shard, link in self._links.physicals.items():
+            state = state_of(link) if link.in_transaction else State.UNTOUCHED
+            if state is not State.UNTOUCHED and not (
+                state is State.LOST and shard in self._mourned
+            ):
+                found[shard] = state
+        return found
+
+    def states(self, shards: Mapping[str, State]) -> dict[str, State]:
+        """How it stands on some shards now."""
+        physicals = self._links.physicals
+        return {shard: state_of(physicals[shard]) for shard in shards}
+
+    def end(self) -> None:
+        """Take note that it has ended: what held for it holds no more.
+
+        A kill may have arrived before its end was sent to a shard: it goes on, and what it wrote
+        there must not be taken for nothing by the next commit().
+        """
+        if not TO_BE_ENDED.isdisjoint(self.begun().values()):
+            return
+        self.wrote = self.savepoints = False
+        self.began_at = None
+        physicals = self._links.physicals
+        self._mourned.update(shard for shard, link in physicals.items() if not link.alive)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from greenshard.transaction.state import State, Transaction, state_of
+
+
+class FakeLink:
+    """A peer of `links.physical.Physical`."""
+
+    def __init__(self, *, begun=True, idle=False, failed=False, alive=True):
+        self.alive, self.in_transaction = alive, begun
+        self.idle, self.failed = idle, failed
+
+
+class FakeLinks:
+    def __init__(self, **links):
+        self.physicals = links
+
+
+def untouched():
+    return FakeLink(begun=False, idle=True)
+
+
+def by_sql(**options):
+    """A transaction that SQL began in autocommit mode."""
+    return FakeLink(begun=False, **options)
+
+
+# A connection that is closed says nothing of the server: neither idle nor failed.
+LINKS = {
+    State.UNTOUCHED: untouched(),
+    State.OPEN: FakeLink(),
+    State.FAILED: FakeLink(failed=True),
+    State.OVER: FakeLink(idle=True),
+    State.LOST: FakeLink(alive=False),
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_each_state_is_read_from_the_connection(state):
+    assert state_of(LINKS[state]) is state
+    transaction = Transaction(FakeLinks(s0=LINKS[state]))
+    assert transaction.begun() == ({} if state is State.UNTOUCHED else {"s0": state})
+    assert transaction.states({"s0": State.OPEN}) == {"s0": state}
+    assert transaction.is_open is (state in {State.OPEN, State.FAILED})
+    assert transaction.failed == ("s0" if state is State.FAILED else None)
+
+
+def test_what_sql_began_in_autocommit_mode_is_open_and_not_ours_to_end():
+    links = FakeLinks(s0=by_sql(), s1=by_sql(failed=True))
+    transaction = Transaction(links)
+    assert [state_of(link) for link in links.physicals.values()] == [State.OPEN, State.FAILED]
+    assert transaction.is_open
+    assert transaction.failed == "s1"
+    assert transaction.begun() == {}
+
+
+def test_loss_of_a_shard_counts_for_the_transaction_that_it_was_in_and_for_no_later_one():
+    links = FakeLinks(s0=FakeLink(), s1=FakeLink(), s2=untouched())
+    transaction = Transaction(links)
+    links.physicals["s1"].alive = links.physicals["s2"].alive = False
+    assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
+    assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
+    links.physicals["s0"] = untouched()
+    transaction.end()
+    assert transaction.begun() == {}
+    links.physicals["s0"] = FakeLink(alive=False)
+    assert transaction.begun() == {"s0": State.LOST}
+
+
+def test_connection_that_came_later_counts():
+    links = FakeLinks()
+    transaction = Transaction(links)
+    assert (transaction.begun(), transaction.is_open, transaction.failed) == ({}, False, None)
+    links.physicals = {"s1": FakeLink()}  # a pool gives a new mapping
+    assert transaction.begun() == {"s1": State.OPEN}
+    assert transaction.is_open
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.FAILED, State.OVER])
+def test_end_that_did_not_come_about_on_a_shard_is_none(state):
+    transaction = Transaction(FakeLinks(s0=untouched(), s1=LINKS[state], s2=LINKS[State.LOST]))
+    transaction.wrote = True
+    transaction.end()
+    assert transaction.wrote
+    assert "s2" in transaction.begun()
+
+
+def test_nothing_holds_beyond_the_end():
+    transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql(), s2=LINKS[State.LOST]))
+    assert (transaction.wrote, transaction.savepoints, transaction.began_at) == (False, False, None)
+    transaction.wrote = transaction.savepoints = True
+    transaction.began_at = "2020-01-01 00:00:00.000000+00"
+    transaction.end()
+    assert (transaction.wrote, transaction.savepoints, transaction.began_at) == (False, False, None)
