@@ -150,10 +150,6 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
     # Rows -----------------------------------------------------------------------------------
 
-    @property
-    def _answer(self) -> Answer:
-        return self._parts.answer
-
     def _rows(self) -> Concatenation | Rows:
         """The rows; a named cursor may read those of a cursor that SQL has declared."""
         statements, parts = self._statements, self._parts
@@ -161,13 +157,13 @@ class Cursor(AnswerView, Fetching, RawCursor):
         if self._closed:
             raise errors.InterfaceError("cursor already closed")
         if self.name is None:
-            return parts.answer.rows
+            return self._answer.rows
         parts.begin_fetch(self.timeout)
-        if parts.answer is NOTHING and parts.asked is None:
+        if self._answer is NOTHING and parts.asked is None:
             with statements.session.taken():
                 cursors = parts.ready(statements.alive(self._target), self.timeout)
-            parts.answer = Answer(cursors, statements.streams(parts, cursors))
-        return parts.answer.rows
+            self._answer = Answer(cursors, statements.streams(parts, cursors))
+        return self._answer.rows
 
     # What is known of the last statement ----------------------------------------------------
 

@@ -189,10 +189,7 @@ NOTHING = Answer({})
 class AnswerView:
     """What is known of a cursor's last statement, as its attributes."""
 
-    @property
-    def _answer(self) -> Answer:
-        """The last answer."""
-        raise NotImplementedError
+    _answer: Answer
 
     @property
     def rowcount(self) -> int:

@@ -15,11 +15,7 @@ class Fetching:
 
     name: Any
     arraysize: int
-
-    @property
-    def _answer(self) -> Answer:
-        """The last answer."""
-        raise NotImplementedError
+    _answer: Answer
 
     def _rows(self) -> Concatenation | Rows:
         """The rows to fetch from."""

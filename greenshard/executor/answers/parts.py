@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from greenshard._driver import Attribute, RawConnection, RawCursor
-from greenshard.executor.answers.answer import NOTHING
+from greenshard.executor.answers.answer import NOTHING, Answer
 from greenshard.executor.answers.portals import Portal, Portals
 from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
 from greenshard.links.deadline import Deadline, Timeout
@@ -32,7 +32,6 @@ class Parts:
 
     Attributes:
         named: Whether the logical cursor has a name, and its rows stay on servers.
-        answer: What the last statement gave.
         trace: What it may leave in the sessions.
         sent: It, as psycopg2 would have sent it, where another text was sent.
         asked: The first of the cursors that the last statement ran on; None before one did.
@@ -48,7 +47,7 @@ class Parts:
         portals: Portals,
     ) -> None:
         # Weak: a cycle would keep rows in memory until the garbage collector runs.
-        self._reference = weakref.ref(logical)
+        self._reference: Callable[[], Any] = weakref.ref(logical)
         self._session = session
         self._home = home
         self._registered = registered
@@ -69,6 +68,22 @@ class Parts:
     def logical(self) -> Any:
         """The logical cursor."""
         return self._reference()
+
+    @property
+    def answer(self) -> Answer:
+        """What the last statement gave.
+
+        The logical cursor has it: rows that are streamed refer to the parts, so that it would keep
+        itself, and a connection that gathers, until the garbage collector runs.
+        """
+        logical = self._reference()
+        return NOTHING if logical is None else logical._answer
+
+    @answer.setter
+    def answer(self, answer: Answer) -> None:
+        logical = self._reference()
+        if logical is not None:
+            logical._answer = answer
 
     def begin(self) -> None:
         """Forget the last statement: another one begins."""
