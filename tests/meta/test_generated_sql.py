@@ -198,7 +198,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("checking/servers.py", "_FACTS"),
         ("planner/strategies/aggregates.py", "_average"),
         ("planner/strategies/merge.py", "_SUM"),
-        ("transaction/commit.py", "_CHECK"),
+        ("links/physical.py", "_CHECK"),
         ("testing/databases.py", "_DROP"),
     ):
         assert where in seen, where
