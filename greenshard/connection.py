@@ -384,14 +384,18 @@ class Connection(Settings, RawConnection):
         """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""
         self._session.check()
         with self._session.taken(), self._ours():
-            for physical in self._session.alive:
-                RawConnection.__enter__(physical.raw)
+            if self._in_block:
+                raise errors.ProgrammingError("the connection cannot be re-entered recursively")
+            self._in_block = True
+            self._begin_in_block()
         return self
 
     def __exit__(self, *exc: Any) -> None:  # noqa: PYI036  # passed on to psycopg2
         # psycopg2's own exit calls this object's commit or rollback and ends the block.
         try:
+            self._in_block = False
             if self._home.raw is self:
+                self._home.entered = False
                 RawConnection.__exit__(self, *exc)
             elif exc[0] is None:
                 self.commit()
@@ -408,7 +412,8 @@ class Connection(Settings, RawConnection):
         """
         with suppress(DriverError), self._session.taken():
             for physical in self._session.alive:
-                if physical.raw is not self and not physical.in_transaction:
+                if physical.entered and not physical.in_transaction:
+                    physical.entered = False
                     RawConnection.__exit__(physical.raw, *exc)
 
     # Life -----------------------------------------------------------------------------------

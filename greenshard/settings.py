@@ -28,7 +28,9 @@ from greenshard._driver import (
     without_secrets,
 )
 from greenshard.limits import refuse_large_objects
-from greenshard.links.physical import Physical, client_encoding, has_characteristics, status
+from greenshard.links.beginning import hand_over
+from greenshard.links.physical import Physical, client_encoding, has_characteristics
+from greenshard.links.quoting import letters_of
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.statements import Statements
@@ -58,7 +60,11 @@ def _of_all(name: str, doc: str) -> Any:
 
     def read(self: Settings) -> Any:
         with self._ours():
-            return attribute.read(self._home_raw())
+            found = attribute.read(self._home_raw())
+        home: Physical | None = self.__dict__.get("_home")
+        if name == "autocommit" and home is not None:
+            return home.autocommit  # psycopg2's may be otherwise in a transaction
+        return found
 
     def write(self: Settings, value: Any) -> None:
         sends = name != "autocommit" or self._has_characteristics()
@@ -90,12 +96,19 @@ def _differ(name: str) -> errors.ProgrammingError:
     )
 
 
+def _apply(call: Callable[[Any], object], physical: Physical, *, ends: bool) -> None:
+    if ends and physical.begun:
+        physical.roll_back()
+    call(physical.raw)
+
+
 class Settings:
     """Attributes and session methods of `Connection`."""
 
     timeout: float | None
     _session: Session
     _home: Physical
+    _in_block = False
     _statements: Statements
     _ours: Callable[[], Any]
 
@@ -143,23 +156,34 @@ class Settings:
 
         Switches: yes.
         """
-        self._each(lambda raw: RawConnection.set_isolation_level(raw, level))
+        self._each(lambda raw: RawConnection.set_isolation_level(raw, level), ends=True)
 
     def set_client_encoding(self, encoding: str) -> None:
         """Roll back and set the client encoding, on all shards.
 
         Switches: yes.
         """
-        self._each(lambda raw: RawConnection.set_client_encoding(raw, encoding))
+        same = letters_of(encoding) == letters_of(self.encoding)  # then psycopg2 does nothing
+        self._each(lambda raw: RawConnection.set_client_encoding(raw, encoding), ends=not same)
 
     def reset(self) -> None:
         """Roll back and set the session's settings back, on all shards.
 
         Switches: yes.
         """
-        self._each(RawConnection.reset)
+        self._each(RawConnection.reset, ends=True)
         if self._statements.database is not None:
             self._statements.database.note(Trace.ANYTHING, self._session.physicals, changes=False)
+
+    def _begin_in_block(self) -> None:
+        """In a ``with`` block, let psycopg2 begin transactions in autocommit mode too.
+
+        Else it need not be told: then the first statement can bring its BEGIN with it.
+        """
+        for physical in self._session.alive if self._in_block else ():
+            if physical.autocommit and not physical.entered:
+                RawConnection.__enter__(physical.raw)
+                physical.entered = True
 
     def _has_characteristics(self) -> bool:
         return any(has_characteristics(physical.raw) for physical in self._session.alive)
@@ -174,20 +198,29 @@ class Settings:
             raise errors.ProgrammingError("set_session cannot be used inside a transaction")
         self._each(call, sends=sends)
 
-    def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
-        """Call something on every connection; `sends` tells whether that may ask the server."""
+    def _each(
+        self, call: Callable[[Any], object], *, sends: bool = True, ends: bool = False
+    ) -> None:
+        """Call something on every connection.
+
+        Args:
+            call: What, with psycopg2's connection.
+            sends: Whether that may ask the server.
+            ends: Whether it rolls back first; psycopg2 does so if it knows of a transaction.
+        """
         session = self._session
         session.check()
         session.check_alive()
         with session.taken(), self._ours():
             if sends:
-                calls = {p.shard: partial(call, p.raw) for p in session.alive}
+                calls = {p.shard: partial(_apply, call, p, ends=ends) for p in session.alive}
                 session.run(calls, self.timeout)
             else:
                 for physical in session.alive:
                     call(physical.raw)
             if self._statements.database is not None:
                 self._statements.database.ended()
+            self._begin_in_block()
             if all(not p.in_transaction for p in session.alive):
                 self._statements.portals.end(committed=False)
 
@@ -196,7 +229,7 @@ class Settings:
     @property
     def status(self) -> int:
         """psycopg2's status; `STATUS_READY` if no shard has a transaction."""
-        found: list[int] = [status.read(physical.raw) for physical in self._session.alive]
+        found = [physical.status for physical in self._session.alive]
         return next((each for each in found if each != STATUS_READY), STATUS_READY)
 
     def get_transaction_status(self) -> int:
@@ -312,13 +345,15 @@ class Settings:
             if self._session.source is not None:
                 with self._session.taken():
                     self._session.reach(shards, self.timeout)
-            raw = self._session.physical(shards[0]).raw
-            call = partial(getattr(RawConnection, name), raw, *args)
+            physical = self._session.physical(shards[0])
+            call = partial(getattr(RawConnection, name), physical.raw, *args)
             if not switches:
                 return call()
             with self._session.taken():
                 # A second phase that was cancelled would be in doubt; so it is waited for.
                 try:
+                    if physical.begun:  # psycopg2 says what cannot be done then
+                        self._session.run({shards[0]: partial(hand_over, physical)}, self.timeout)
                     outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
                 finally:
                     if self._statements.database is not None:

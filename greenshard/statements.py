@@ -35,6 +35,7 @@ from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
+from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
@@ -177,7 +178,7 @@ class Statements:
             self._take(asked, text, partial(self._planned, asked, database, text, given))
             return
         plain = given is None or self._are_values(asked, text, (given,))
-        calls = partial(_executing, text, given)
+        calls = partial(_executing, self.session, text, given)
         bound = given is not None
         self._take(asked, text, partial(self._union, asked, text, bound, calls, plain=plain))
 
@@ -467,9 +468,12 @@ class Statements:
         return {shard: job.result for shard, job in jobs.items()}
 
 
-def _executing(text: str | bytes, given: Any, raws: Mapping[str, RawCursor]) -> Calls:
+def _executing(
+    session: Session, text: str | bytes, given: Any, raws: Mapping[str, RawCursor]
+) -> Calls:
     sent = merged_once(text, given, list(raws.values()))
-    return {shard: partial(raw.execute, *sent) for shard, raw in raws.items()}
+    physicals = session.physicals
+    return {shard: executing(physicals[shard], raw, *sent) for shard, raw in raws.items()}
 
 
 def _executing_many(text: Any, every: Sequence[Any], raws: Mapping[str, RawCursor]) -> Calls:

@@ -13,6 +13,7 @@ from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.knowledge.one_database import OneDatabase
+from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.opening import Limits
 from greenshard.links.quoting import check_usual, is_plain, merged_once
@@ -83,7 +84,8 @@ class Planned(Execution):
         Switches: if the time at which the transaction began must be asked for.
         """
         sent = merged_once(sql.text, self.parameters(sql), list(cursors.values()))
-        return {shard: partial(raw.execute, *sent) for shard, raw in cursors.items()}
+        physicals = self.session.physicals
+        return {shard: executing(physicals[shard], raw, *sent) for shard, raw in cursors.items()}
 
     def parameters(self, sql: Sql) -> Any:
         """The parameters to send with a text.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from greenshard._driver import DriverError, RawCursor
+from greenshard._driver import TRANSACTION_IDLE, DriverError, RawConnection, RawCursor
 from greenshard.links.physical import autocommit
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class Outlet:
 
     def declare(self, text: str | bytes, parameters: Any = None) -> None:
         """Declare the cursor. Switches: yes."""
-        hold = bool(autocommit.read(self.cursor.connection))
+        raw = self.cursor.connection
+        # In a transaction, too, psycopg2 may have been told that it is in autocommit mode.
+        idle = RawConnection.get_transaction_status(raw) == TRANSACTION_IDLE
+        hold = bool(autocommit.read(raw)) and idle
         name, given = new_name(), () if parameters is None else (parameters,)
         self.ended = False
         if hold:

@@ -12,7 +12,7 @@ from greenshard import _green, errors
 from greenshard._driver import DriverError, DriverOperationalError
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
-from greenshard.links.physical import Physical, autocommit
+from greenshard.links.physical import Physical
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -333,7 +333,7 @@ class Session:
                 continue
             if job.end is End.DONE and physical.idle:
                 committed.append(job.shard)
-            elif len(self.shards) > 1 and not physical.alive and autocommit.read(physical.raw):
+            elif len(self.shards) > 1 and not physical.alive and physical.autocommit:
                 doubtful.append(job.shard)
         if committed or doubtful:
             errors.note_committed(error, committed, doubtful)

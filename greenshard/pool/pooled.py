@@ -73,7 +73,6 @@ class PooledConnection(Connection):
     _statements: PooledStatements
     _statements_class: ClassVar[type[Statements]] = PooledStatements
     _given_back = True
-    _in_block = False
     _chosen: dict[str, Any]
 
     @classmethod
@@ -110,8 +109,9 @@ class PooledConnection(Connection):
         for name, attribute in _CHOSEN.items():
             if name in self._chosen and attribute.read(raw) != self._chosen[name]:
                 attribute.write(raw, self._chosen[name])
-        if self._in_block:
+        if self._in_block and physical.autocommit:
             RawConnection.__enter__(raw)
+            physical.entered = True
 
     def commit_opened(self) -> None:
         """Commit, if there is anything to commit. Switches: if there is."""
@@ -124,28 +124,20 @@ class PooledConnection(Connection):
         self._statements.note(Trace.ANYTHING)
         return super()._over_one(name, *args, switches=switches)
 
-    def _each(self, call: Callable[[Any], object], *, sends: bool = True) -> None:
+    def _each(
+        self, call: Callable[[Any], object], *, sends: bool = True, ends: bool = False
+    ) -> None:
         session = self._session
         session.check()
         if sends:
             with session.taken():
                 session.reach(tuple(session.physicals), self.timeout)
-        super()._each(call, sends=sends)
-        raw = session.alive[0].raw
+        super()._each(call, sends=sends, ends=ends)
+        first = session.alive[0]
+        raw = first.raw
         self._chosen = {name: attribute.read(raw) for name, attribute in _CHOSEN.items()}
+        self._chosen["autocommit"] = first.autocommit
         self._chosen["encoding"] = client_encoding.read(raw)
-
-    def __enter__(self) -> PooledConnection:
-        """Begin a transaction block; see `Connection`."""
-        super().__enter__()
-        self._in_block = True
-        return self
-
-    def __exit__(self, *exc: Any) -> None:  # noqa: PYI036  # passed on to psycopg2
-        try:
-            super().__exit__(*exc)
-        finally:
-            self._in_block = False
 
     # Life -----------------------------------------------------------------------------------
 

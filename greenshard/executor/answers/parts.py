@@ -10,6 +10,7 @@ from greenshard._driver import Attribute, RawConnection, RawCursor
 from greenshard.executor.answers.answer import NOTHING, Answer
 from greenshard.executor.answers.portals import Portal, Portals
 from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
+from greenshard.links.beginning import without_begin
 from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.physical import Physical, string_types
 from greenshard.links.session import Session
@@ -92,7 +93,7 @@ class Parts:
     @property
     def query(self) -> bytes | None:
         """The last statement as it was sent to the first shard."""
-        return self.sent or (None if self.asked is None else self.asked.query)
+        return self.sent or (None if self.asked is None else without_begin(self.asked.query))
 
     def made(self) -> Mapping[str, RawCursor]:
         """Those that there are so far, by shard."""

@@ -18,7 +18,6 @@ from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import StreamedRows
 from greenshard.links.gatherer import Gatherer
 from greenshard.links.outlets import declaring, fetching, new_name
-from greenshard.links.physical import autocommit
 from greenshard.links.session import Outcome
 from greenshard.transaction.state import State, state_of
 
@@ -32,7 +31,7 @@ def check_named(e: Planned) -> None:
     Switches: if there may be one of the name.
     """
     alive, name = e.session.alive, e.parts.name
-    if alive and autocommit.read(alive[0].raw) and not e.parts.holds:
+    if alive and alive[0].autocommit and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
     if name not in e.parts.portals.declared:
         return

@@ -1,0 +1,122 @@
+"""BEGIN travels with the first statement of a transaction, which saves a round trip.
+
+psycopg2 sends ``BEGIN`` by itself and waits for its answer. Here a statement is sent with it in one
+message, to a connection in autocommit mode, so that psycopg2 begins nothing (`Physical.begun`)::
+
+    BEGIN /* greenshard */; SELECT ...
+
+The statement must not notice. An error's position counts from the beginning of the message, and
+one of the parser lets nothing of it be run, BEGIN neither: such an error is not raised; the
+transaction is rolled back, and the statement is sent as psycopg2 does it. It has had no effect yet:
+of a message with one statement, PostgreSQL tells positions while it analyses it, not while it runs.
+
+What only psycopg2 can do in a transaction (named cursors, two-phase commit) is done when it has
+been told of it (`hand_over`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from greenshard._driver import DriverError, QueryCanceled, RawCursor
+from greenshard.links.physical import Physical, autocommit, begins_by_itself, notices
+
+#: Nobody writes it like this: `without_begin` tells what was sent by it.
+_BEGIN = b"BEGIN /* greenshard */; "
+#: Takes no snapshot, so that the isolation level can still be set.
+_HARMLESS = "SHOW server_version"
+
+
+def executing(physical: Physical, cursor: RawCursor, *sent: Any) -> Callable[[], object]:
+    """The call that executes a statement, and begins a transaction where psycopg2 would.
+
+    Args:
+        physical: The connection.
+        cursor: Its cursor.
+        sent: The arguments of ``execute``.
+    """
+    raw = physical.raw
+    if cursor.name is not None:
+        if physical.begun:
+            return partial(_handed_over, physical, cursor, *sent)
+    elif not (physical.begun or physical.entered or physical.given) and begins_by_itself(raw):
+        return partial(_begin_with, physical, cursor, *sent)
+    return partial(cursor.execute, *sent)
+
+
+def without_begin(query: bytes | None) -> bytes | None:
+    """The statement, of what was sent to a server."""
+    return query[len(_BEGIN) :] if query is not None and query.startswith(_BEGIN) else query
+
+
+def hand_over(physical: Physical) -> None:
+    """Let psycopg2 know of a transaction that it has not begun.
+
+    Not of one that SQL has ended: psycopg2 says what cannot be done outside of one.
+
+    Raises:
+        DriverError: It has failed, as PostgreSQL says.
+
+    Switches: if there is one. Cost: two round trips.
+    """
+    if not physical.begun or physical.idle:
+        return
+    raw = physical.raw
+    if physical.failed:
+        RawCursor(raw).execute(_HARMLESS)
+    told = notices.read(raw)
+    # It learns of it by sending BEGIN, of which PostgreSQL warns.
+    notices.write(raw, [])
+    try:
+        physical.leave_to_psycopg2()
+        RawCursor(raw).execute(_HARMLESS)
+    finally:
+        notices.write(raw, told)
+
+
+def _handed_over(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
+    hand_over(physical)
+    cursor.execute(*sent)
+
+
+def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
+    # Adapters are asked once. What they raise begins no transaction with psycopg2 either.
+    text = cursor.mogrify(*sent)
+    if not text or not _is_single(text):
+        cursor.execute(text)
+        return
+    autocommit.write(physical.raw, True)
+    physical.begun = True
+    try:
+        cursor.execute(_BEGIN + text)
+    except DriverError as error:
+        if not _is_to_be_repeated(physical, error):
+            raise
+    else:
+        if cursor.statusmessage == "BEGIN" and b"begin" not in text.lower():
+            cursor.execute(text)  # a comment only, which psycopg2 refuses
+        return
+    # Outside of the handler: the error that follows has no other as its context.
+    if physical.begun:
+        physical.roll_back()
+    cursor.execute(text)
+
+
+def _is_single(text: bytes) -> bool:
+    """Whether a text is certainly one statement; a semicolon in it may be part of a literal."""
+    at = text.find(b";")
+    return at < 0 or not text[at + 1 :].strip()
+
+
+def _is_to_be_repeated(physical: Physical, error: DriverError) -> bool:
+    """Whether a statement that has failed would have failed otherwise without BEGIN before it."""
+    if not physical.alive:
+        return False
+    nothing_ran = physical.idle
+    if nothing_ran:
+        physical.leave_to_psycopg2()
+    if isinstance(error, QueryCanceled):
+        return False
+    return nothing_ran or error.diag.statement_position is not None
