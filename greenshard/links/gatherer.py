@@ -21,7 +21,7 @@ from greenshard._driver import (
     RawConnection,
     RawCursor,
 )
-from greenshard.links.asking import ask_bearings
+from greenshard.links.asking_bearings import ask_bearings
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.fanout import Job
 from greenshard.links.opening import failed_opening, open_all

@@ -22,7 +22,7 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import DriverError, own_cursor
-from greenshard.links.asking import keep_bearings
+from greenshard.links.asking_bearings import keep_bearings
 from greenshard.links.bearings import BEARINGS
 from greenshard.links.fanout import FanOut, Job
 from greenshard.links.outside import understood

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from greenshard import errors
-from greenshard.links.asking import ask_bearings
+from greenshard.links.asking_bearings import ask_bearings
 from greenshard.links.bearings import Bearings, told
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.outside import calls_outside

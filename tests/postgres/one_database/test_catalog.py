@@ -13,7 +13,7 @@ import greenshard
 from greenshard._driver import Dsn, make_cooperative
 from greenshard.executor.knowledge import code_queries as code
 from greenshard.executor.knowledge.catalog_queries import load_catalog
-from greenshard.links.asking import ask_bearings
+from greenshard.links.asking_bearings import ask_bearings
 from greenshard.links.outside import read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
