@@ -16,7 +16,7 @@ _NAMED = 3
 
 
 class Situation(Protocol):
-    """What is told of a pool; `state.PoolState` has it."""
+    """What is told of a pool; `pool_state.PoolState` has it."""
 
     policy: Policy
 

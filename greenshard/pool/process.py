@@ -24,8 +24,8 @@ from greenshard.pool.codes import Codes
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
 from greenshard.pool.policy import Policy
+from greenshard.pool.pool_state import PoolState
 from greenshard.pool.slot import Chore, Lease, Slot, Ticket, Todo
-from greenshard.pool.state import PoolState
 from greenshard.pool.stats import PoolStats, stats_of
 
 logger = logging.getLogger("greenshard")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from greenshard.pool.histogram import Durations
+from greenshard.pool.pool_state import PoolState
 from greenshard.pool.shard_state import ShardState
 from greenshard.pool.slot import Slot
-from greenshard.pool.state import PoolState
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import graphlib
 import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 import greenshard
@@ -41,6 +43,13 @@ def test_modules_import_only_from_the_layers_below_them() -> None:
         [lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_circle_of_imports_not_even_of_types() -> None:
+    graph = grimp.build_graph("greenshard", cache_dir=None, exclude_type_checking_imports=False)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert len(imports) > 200
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_import_loads_nothing_that_only_the_command_line_needs() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from greenshard.pool.pool_state import PoolState
 from greenshard.pool.shard_state import Step
 from greenshard.pool.slot import Lease, Slot
-from greenshard.pool.state import PoolState
 
 
 @dataclass(eq=False)
