@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout bench-memory compat differential fuzz soak clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout bench-memory compat differential fuzz soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -27,6 +27,7 @@ help:
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
 	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
+	@echo "make mutants  small faults in the code that decides, which tests must notice (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
 
 demo: $(VENV)/.has-demo
@@ -101,10 +102,14 @@ soak: $(VENV)/.has-test
 	@echo "==> soak: 200 clients, shards that fail, workers that are killed; what must hold is watched"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
+mutants: $(VENV)/.has-test $(VENV)/.has-mutants
+	@echo "==> mutants: a small fault at a time in the code that decides; a test must notice each"
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 clean:
 	@echo "==> clean: remove .venv and everything built"
 	@rm -rf $(VENV) build dist docs/_build greenshard.egg-info htmlcov .coverage .coverage.*
-	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .hypothesis .import_linter_cache .mutants .mypy_cache .pytest_cache .ruff_cache
 
 # Touched last, so that an interrupted set-up is done again.
 $(VENV)/.made:

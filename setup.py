@@ -63,6 +63,9 @@ TEST = [
     "tpchgen-cli>=4",
 ]
 
+# Held to one minor version: tests/mutants/equivalent.txt lists mutants of its kinds.
+MUTANTS = ["mutmut==3.8.*"]
+
 DOCS = ["furo>=2024.8.6", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"]
 
 # Held to one minor version: what a newer linter says must not fail a commit that passed.
@@ -123,6 +126,7 @@ setup(
         "app": APP,
         "bench": BENCH,
         "test": TEST,
+        "mutants": MUTANTS,
         "docs": DOCS,
         "lint": LINT,
     },

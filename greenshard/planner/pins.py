@@ -111,7 +111,7 @@ def is_changed(value: Any, type_name: str) -> bool:
     varchar(3) cuts blanks off that are too many, timestamp(0) rounds.
     """
     if type_name == "varchar":
-        return isinstance(value, str) and value.endswith(" ")
+        return _text(value).endswith(" ")
     return isinstance(value, dt.datetime) and value.microsecond > 0
 
 

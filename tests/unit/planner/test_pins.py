@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from greenshard.cluster import Hash, List, Placement, Unknown
-from greenshard.planner.pins import named_shards
+from greenshard.planner.pins import CASTS, named_shards
 from greenshard.planner.plan import Constant, Parameter, Pin
+from greenshard.sql.parameters import Written
 
 SHARDS = ("s0", "s1", "s2", "s3")
 UTC = dt.timezone.utc
@@ -95,6 +96,7 @@ def test_a_value_of_the_key_s_type_is_placed(type_name: str, value: Any, key: An
         ("int4", "\u0667"),
         ("int4", ""),
         ("int8", 2**63),
+        ("int8", -(2**63) - 1),
         ("int8", b"7"),
         ("text", 7),
         ("text", b"a"),
@@ -109,6 +111,7 @@ def test_a_value_of_the_key_s_type_is_placed(type_name: str, value: Any, key: An
         ("bool", "t"),
         ("date", "2024-1-1"),
         ("date", "2024-02-30"),
+        ("date", "2024-W01-1"),
         ("date", "infinity"),
         ("date", "01/02/2024"),
         ("date", MOMENT),
@@ -127,6 +130,35 @@ def test_a_value_of_the_key_s_type_is_placed(type_name: str, value: Any, key: An
 )
 def test_a_value_whose_key_is_not_sure_may_be_any_shard_s(type_name: str, value: Any) -> None:
     assert placed(value, type_name) is None
+
+
+@pytest.mark.parametrize(
+    ("type_name", "casts", "said", "key"),
+    [
+        ("int4", (None, "int2", "int4", "int8"), 7, 7),
+        ("varchar", (None, "text", "varchar"), "a", "a"),
+        ("uuid", (None, "uuid"), str(uuid.UUID(int=5)), uuid.UUID(int=5)),
+        ("bytea", (None, "bytea"), r"\x00", b"\x00"),
+        ("bool", (None, "bool"), True, True),
+        ("date", (None, "date"), "2024-01-01", dt.date(2024, 1, 1)),
+        ("timestamp", (None, "timestamp"), "2024-01-01 05:00:00", MOMENT),
+        (
+            "timestamptz",
+            (None, "timestamptz"),
+            "2024-01-01 05:00:00+00",
+            MOMENT.replace(tzinfo=UTC),
+        ),
+        # An oid's cast changes its value, as regclass does; bpchar's cuts blanks off.
+        ("oid", (None,), 7, 7),
+        ("bpchar", (None,), "a", "a"),
+    ],
+)
+def test_a_literal_that_an_adapter_wrote_is_placed_unless_it_is_cast_to_another_family(
+    type_name: str, casts: tuple[str | None, ...], said: Any, key: Any
+) -> None:
+    for cast in (*CASTS, None, "oid", "bpchar", "regclass", "numeric"):
+        written = Written(b"", said, cast)
+        assert placed(written, type_name) == (key if cast in casts else None), cast
 
 
 @pytest.mark.parametrize(

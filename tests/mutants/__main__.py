@@ -1,0 +1,175 @@
+"""Small faults in the code that decides answers and safety, one at a time: ``make mutants``.
+
+A fault that no test notices is a survivor: it gets a test, or, if nobody could notice it, an entry
+in equivalent.txt with the reason. The exit code is 1 if there is another survivor, or an entry that
+fits no survivor. Verdicts are kept in .mutants/: a killed mutant is not tried again before its file
+changes, a survivor not before tests or code do; so a run that was stopped goes on where it was.
+"""
+
+# ruff: noqa: T201  # it is a program
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.judging import Judge
+from tests.mutants.mutations import Mutant, mutants_of
+
+#: What decides answers and safety without a server.
+DECIDING = (
+    "greenshard/sql/*.py",
+    "greenshard/planner/**/*.py",
+    "greenshard/merge/*.py",
+    "greenshard/cluster/*.py",
+    "greenshard/transaction/*.py",
+    *(f"greenshard/pool/{name}.py" for name in ("breaker", "codes", "policy", "shard_state")),
+    *(f"greenshard/pool/{name}.py" for name in ("slot", "state", "stats")),
+    "greenshard/links/rejection.py",
+)
+#: Of these, a sample may have no survivor: each has been dealt with.
+COMPLETE = ("greenshard/planner/pins.py",)
+#: Those that are quick, and of this code.
+TESTS = ("cluster", "core", "executor", "links", "merge", "planner", "pool", "sql", "transaction")
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+STATE = Path(".mutants")
+_AT_ONCE = 40  # of a file in a sample
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _options(argv)
+    STATE.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # verdicts are written down
+    os.environ.setdefault("GREENSHARD_SEED", "0")
+    codes: list[int] = []
+    tests = [path for name in TESTS if Path(path := f"tests/unit/{name}").is_dir()]
+    quiet = ["-qq", "-s", "--no-header", "--no-summary", "-pno:cacheprovider", "-pno:randomly"]
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = directory
+        judge = Judge(
+            lambda judge: codes.append(_run(judge, options)), options.jobs, STATE / "reach.json"
+        )
+        status = int(pytest.main([*quiet, *tests], plugins=[judge]))
+    return codes[0] if codes else status
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("files", nargs="*", help="greenshard/planner/pins.py ...; all that decide")
+    parser.add_argument(
+        "--sample",
+        type=float,
+        metavar="SECONDS",
+        help="some of the complete files'",
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--again", action="store_true", help="also what has been judged")
+    return parser.parse_args(argv)
+
+
+def _run(judge: Judge, options: argparse.Namespace) -> int:
+    listed = equivalents(EQUIVALENT.read_text("utf-8"))
+    deciding = COMPLETE if options.sample else DECIDING
+    paths = options.files or sorted(str(path) for each in deciding for path in Path().glob(each))
+    wrong = 0
+    for name in listed:
+        if not Path(name.split()[0]).exists():
+            wrong += _complain("is of no file", name)
+    if options.sample:
+        return 1 if wrong + _sample(judge, paths, listed, options.sample) else 0
+    for path in paths:
+        wrong += _judge_file(judge, path, listed, options.again)
+    return 1 if wrong else 0
+
+
+def equivalents(text: str) -> dict[str, str]:
+    """The mutants that nobody could notice, by name, and the reasons.
+
+    Raises:
+        ValueError: An entry has no reason, or comes twice.
+    """
+    found: dict[str, str] = {}
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+    for entry in filter(None, re.split(r"\n\n+", text.strip())):
+        match = re.fullmatch(r"(.+\n- .*\n\+ .*)\n((?:.|\n)+)", entry)
+        if match is None or match[1] in found:
+            raise ValueError(f"not an entry of its own: a place, - old, + new, a reason:\n{entry}")
+        found[match[1]] = match[2]
+    return found
+
+
+def _judge_file(judge: Judge, path: str, listed: dict[str, str], again: bool) -> int:
+    """Judge what is not yet; returns how many mutants are wrong."""
+    start = time.monotonic()
+    file = STATE / f"{path}.json"
+    text = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    verdicts = {} if again else _kept(file, text, judge.digest)
+    mutants = {each.name: each for each in mutants_of(path)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        todo = (each for name, each in mutants.items() if name not in verdicts)
+        for mutant, killer in judge.judge(todo):
+            verdicts[mutant.name] = killer
+    finally:
+        file.write_text(json.dumps([text, judge.digest, verdicts], indent=1), "utf-8")
+    survivors = [name for name in mutants if not verdicts[name]]
+    left = [name for name in survivors if name not in listed]
+    for name in left:
+        _complain(f"survives {len(judge.tests_of(mutants[name]))} tests", name, mutants[name])
+    unfit = [name for name in listed if name.split()[0] == path and name not in survivors]
+    for name in unfit:
+        _complain("is listed, but noticed" if name in mutants else "is listed, but no mutant", name)
+    killed = len(mutants) - len(survivors)
+    print(
+        f"{path}: {len(mutants)} mutants, {killed} killed, {len(survivors) - len(left)} listed,"
+        f" {len(left)} left ({time.monotonic() - start:.1f} s)",
+        flush=True,
+    )
+    return len(left) + len(unfit)
+
+
+def _kept(file: Path, text: str, digest: str) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    old_text, old_digest, verdicts = json.loads(file.read_text("utf-8"))
+    if old_text != text:
+        return {}
+    return {name: killer for name, killer in verdicts.items() if killer or old_digest == digest}
+
+
+def _sample(judge: Judge, paths: Sequence[str], listed: dict[str, str], seconds: float) -> int:
+    """Judge some mutants of some files, long ones more often; returns how many are wrong."""
+    chance = random.Random(os.environ["GREENSHARD_SEED"])
+    lengths = [Path(path).stat().st_size for path in paths]
+    deadline, judged, wrong = time.monotonic() + seconds, 0, 0
+    while time.monotonic() < deadline:
+        (path,) = chance.choices(paths, lengths)
+        mutants = mutants_of(path)
+        for mutant, killer in judge.judge(chance.sample(mutants, min(_AT_ONCE, len(mutants)))):
+            judged += 1
+            if not killer and mutant.name not in listed:
+                wrong += _complain("survives", mutant.name, mutant)
+    print(f"{judged} mutants, {wrong} of them left")
+    return wrong
+
+
+def _complain(what: str, name: str, mutant: Mutant | None = None) -> int:
+    line = f" (line {mutant.lines[0]})" if mutant else ""
+    print(f"\n{what}{line}:\n{name}", flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
