@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -40,7 +41,7 @@ DECIDING = (
     "greenshard/links/rejection.py",
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
-COMPLETE = ("greenshard/planner/pins.py",)
+COMPLETE = ("greenshard/planner/pins.py", "greenshard/planner/analysis/restriction.py")
 #: Those that are quick, and of this code.
 TESTS = ("cluster", "core", "executor", "links", "merge", "planner", "pool", "sql", "transaction")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
@@ -54,13 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # verdicts are written down
     os.environ.setdefault("GREENSHARD_SEED", "0")
     codes: list[int] = []
-    tests = [path for name in TESTS if Path(path := f"tests/unit/{name}").is_dir()]
+    tests = options.tests or [f"tests/unit/{name}" for name in TESTS]
+    cache = STATE / ("reach-of-some.json" if options.tests else "reach.json")
     quiet = ["-qq", "-s", "--no-header", "--no-summary", "-pno:cacheprovider", "-pno:randomly"]
     with tempfile.TemporaryDirectory() as directory:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = directory
-        judge = Judge(
-            lambda judge: codes.append(_run(judge, options)), options.jobs, STATE / "reach.json"
-        )
+        judge = Judge(lambda judge: codes.append(_run(judge, options)), options.jobs, cache)
         status = int(pytest.main([*quiet, *tests], plugins=[judge]))
     return codes[0] if codes else status
 
@@ -68,12 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("files", nargs="*", help="greenshard/planner/pins.py ...; all that decide")
-    parser.add_argument(
-        "--sample",
-        type=float,
-        metavar="SECONDS",
-        help="some of the complete files'",
-    )
+    parser.add_argument("--sample", type=float, metavar="SECONDS", help="a few of complete files")
+    parser.add_argument("--tests", nargs="+", help="to judge by; all quick ones of this code")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--again", action="store_true", help="also what has been judged")
     return parser.parse_args(argv)
@@ -86,7 +82,8 @@ def _run(judge: Judge, options: argparse.Namespace) -> int:
     wrong = 0
     for name in listed:
         if not Path(name.split()[0]).exists():
-            wrong += _complain("is of no file", name)
+            print(f"\nis listed, but of no file:\n{name}")
+            wrong += 1
     if options.sample:
         return 1 if wrong + _sample(judge, paths, listed, options.sample) else 0
     for path in paths:
@@ -118,26 +115,27 @@ def _judge_file(judge: Judge, path: str, listed: dict[str, str], again: bool) ->
     verdicts = {} if again else _kept(file, text, judge.digest)
     mutants = {each.name: each for each in mutants_of(path)}
     file.parent.mkdir(parents=True, exist_ok=True)
+    left = 0
+    known = [(mutants[name], killer) for name, killer in verdicts.items() if name in mutants]
+    todo = (each for name, each in mutants.items() if name not in verdicts)
     try:
-        todo = (each for name, each in mutants.items() if name not in verdicts)
-        for mutant, killer in judge.judge(todo):
+        for mutant, killer in itertools.chain(known, judge.judge(todo)):
             verdicts[mutant.name] = killer
+            if not killer and mutant.name not in listed:
+                left += _complain(f"survives {len(judge.tests_of(mutant))} tests", mutant)
     finally:
         file.write_text(json.dumps([text, judge.digest, verdicts], indent=1), "utf-8")
     survivors = [name for name in mutants if not verdicts[name]]
-    left = [name for name in survivors if name not in listed]
-    for name in left:
-        _complain(f"survives {len(judge.tests_of(mutants[name]))} tests", name, mutants[name])
     unfit = [name for name in listed if name.split()[0] == path and name not in survivors]
     for name in unfit:
-        _complain("is listed, but noticed" if name in mutants else "is listed, but no mutant", name)
+        print(f"\nis listed, but {'noticed' if name in mutants else 'no mutant'}:\n{name}")
     killed = len(mutants) - len(survivors)
     print(
-        f"{path}: {len(mutants)} mutants, {killed} killed, {len(survivors) - len(left)} listed,"
-        f" {len(left)} left ({time.monotonic() - start:.1f} s)",
+        f"{path}: {len(mutants)} mutants, {killed} killed, {len(survivors) - left} listed,"
+        f" {left} left ({time.monotonic() - start:.1f} s)",
         flush=True,
     )
-    return len(left) + len(unfit)
+    return left + len(unfit)
 
 
 def _kept(file: Path, text: str, digest: str) -> dict[str, str]:
@@ -160,14 +158,13 @@ def _sample(judge: Judge, paths: Sequence[str], listed: dict[str, str], seconds:
         for mutant, killer in judge.judge(chance.sample(mutants, min(_AT_ONCE, len(mutants)))):
             judged += 1
             if not killer and mutant.name not in listed:
-                wrong += _complain("survives", mutant.name, mutant)
+                wrong += _complain("survives", mutant)
     print(f"{judged} mutants, {wrong} of them left")
     return wrong
 
 
-def _complain(what: str, name: str, mutant: Mutant | None = None) -> int:
-    line = f" (line {mutant.lines[0]})" if mutant else ""
-    print(f"\n{what}{line}:\n{name}", flush=True)
+def _complain(what: str, mutant: Mutant) -> int:
+    print(f"\n{what} (line {mutant.lines[0]}):\n{mutant.name}", flush=True)
     return 1
 
 

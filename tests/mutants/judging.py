@@ -210,11 +210,11 @@ def _write_reach(items: Sequence[pytest.Item], file: Path) -> None:
     measured.start()
     for item, following in zip(items, [*items[1:], None], strict=True):
         measured.switch_context(item.nodeid)
-        start = time.perf_counter()
+        start = time.process_time()
         if _fails(item, following):
             print(f"fails: {item.nodeid}", file=sys.stderr)  # noqa: T201
             status = 1
-        took[item.nodeid] = time.perf_counter() - start
+        took[item.nodeid] = time.process_time() - start
     measured.stop()
     data = measured.get_data()
     reach: dict[str, _Reach] = {test: (seconds, {}) for test, seconds in took.items()}

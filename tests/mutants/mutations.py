@@ -22,7 +22,8 @@ from mutmut.mutation import mutators
 _SWAPPED = {"any": "all", "all": "any", "min": "max", "max": "min"}
 _SKIPPED = (cst.Annotation, cst.Assert, cst.Decorator, cst.FormattedString, cst.Import)
 _SKIPPED += (cst.ImportFrom, cst.Parameters, cst.Raise)
-_SAYING = frozenset({"code", "detail", "hint", "message", "pgcode", "reason"})  # of errors
+#: Arguments that say what an error tells, or that lists are of one length, as they are.
+_SAYING = frozenset({"code", "detail", "hint", "message", "pgcode", "reason", "strict"})
 _NOT_ENTERED = frozenset({"isinstance", "len", "cast", "warn", "__repr__", "__str__"})
 _TRUE, _FALSE = cst.Name("True"), cst.Name("False")
 
@@ -116,11 +117,18 @@ def _left_out(node: cst.Call) -> Iterator[cst.CSTNode]:
             yield node.with_changes(args=[*node.args[:at], *node.args[at + 1 :]])
 
 
-#: They fail at once, nearly always; or `_operands` or `_string` says more.
-_NOT_TAKEN = (mutators.operator_arg_removal, mutators.operator_assignment, mutators.operator_string)
-
+_KEYWORDS = (cst.In, cst.NotIn, cst.Is, cst.IsNot, cst.Break, cst.Continue)
+_OPERATIONS = (cst.AugAssign, cst.BinaryOperation, cst.ComparisonTarget, cst.UnaryOperation)
 _EVERYWHERE = [
-    *(pair for pair in mutators.mutation_operators if pair[1] not in _NOT_TAKEN),
+    (cst.BaseNumber, mutators.operator_number),
+    (cst.Name, mutators.operator_name),
+    (cst.AugAssign, mutators.operator_augmented_assignment),
+    (cst.UnaryOperation, mutators.operator_remove_unary_ops),
+    (cst.Call, mutators.operator_symmetric_string_methods_swap),
+    (cst.Call, mutators.operator_unsymmetrical_string_methods_swap),
+    (_KEYWORDS, mutators.operator_keywords),
+    (_OPERATIONS, mutators.operator_swap_op),
+    (cst.IfExp, mutators.operator_if_exp),
     (cst.BooleanOperation, _operands),
     (cst.Call, _left_out),
     (cst.Call, _swapped),
@@ -164,9 +172,7 @@ class _Finder(cst.CSTVisitor):
                 self._constant = target.value
         if self._functions or self._constant:
             for kind, mutate in _IN_FUNCTIONS if self._functions else _IN_CONSTANTS:
-                if isinstance(node, kind) and not (
-                    mutate is mutators.operator_swap_op and isinstance(node, cst.BooleanOperation)
-                ):
+                if isinstance(node, kind):
                     self._add(node, mutate(node))
             if isinstance(node, cst.If | cst.CompIf):
                 self._add(node.test, (_TRUE, _FALSE))
@@ -189,7 +195,7 @@ class _Finder(cst.CSTVisitor):
             return node.name.value in _NOT_ENTERED
         if isinstance(node, cst.Arg):
             return node.keyword is not None and node.keyword.value in _SAYING
-        if self._constant and isinstance(node, cst.Element):
+        if isinstance(node, cst.Element):
             return isinstance(node.value, cst.SimpleString)  # it is left out as a whole
         return isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString)
 

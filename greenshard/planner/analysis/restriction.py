@@ -173,7 +173,7 @@ class Restrictions:
 
     def _visit_sublink(self, sublink: Sublink, facts: Facts, around: Facts) -> None:
         inside = around if sublink.in_join else facts
-        if sublink.matched and _is_transparent(sublink.query):
+        if _is_transparent(sublink.query):
             sides = zip(sublink.matched, sublink.query.outputs or (), strict=False)
             same = ((one.id, other.id) for one, other in sides if one and alike(one, other))
             inside = inside.and_(Facts(tuple(same)))
@@ -191,20 +191,20 @@ class Restrictions:
         found = False
         for message in walk(condition.node):
             kind = type_name(message)
-            if kind in ("SubLink", "SetToDefault", "CurrentOfExpr"):
+            if kind in ("SubLink", "SetToDefault"):
                 return False
             if kind == "FuncCall" and self._functions.is_volatile(message):
                 return False
             if kind == "ColumnRef":
                 column = condition.level.named(names_of(message.fields))
-                if column is None or column.id not in own or column.column is None:
+                if column is None or column.id not in own:
                     return False
                 found = True
         return found
 
     def _pin(self, table: Table, facts: Facts) -> Pin | None:
         key = table.key
-        if key is None or key.family is None or key.column is None or table.placement is None:
+        if key is None or key.column is None or table.placement is None:
             return None
         classes = Classes(facts.equal)
         known = [values for column, values in facts.values if classes.same(column, key.id)]
@@ -249,7 +249,7 @@ class Restrictions:
             nodes = expression.rexpr.a_array_expr.elements
         elif expression.kind == AEXPR_OP_ANY:
             node = _uncast_array(expression.rexpr, column)
-            if node is None or not node.HasField("param_ref"):
+            if node is None:
                 return None
             if column.family in self._functions.foreign_types:
                 return None
@@ -281,6 +281,7 @@ class Restrictions:
 
     def _source(self, number: int) -> int | str | None:
         parameters = self._translation.parameters
+        # 0 is that of what is no parameter.
         return parameters[number - 1] if 0 < number <= len(parameters) else None
 
 
@@ -323,14 +324,11 @@ def _breadth(values: tuple[Value, ...]) -> int:
 
 def _is_transparent(query: Query) -> bool:
     """Whether conditions on the columns of a query are conditions on the rows of its FROM."""
-    for one in (query, *(query.branches or ())):
-        node = one.node
-        if node.HasField("limit_count") or node.HasField("limit_offset"):
-            return False
-        if node.distinct_clause and node.distinct_clause[0].WhichOneof("node"):
-            return False
-        if any(True for _ in window_partitions(node, one.level)):
-            return False
-        if one is not query and not _is_transparent(one):
-            return False
-    return True
+    node = query.node
+    if node.HasField("limit_count") or node.HasField("limit_offset"):
+        return False
+    if node.distinct_clause and node.distinct_clause[0].WhichOneof("node"):
+        return False
+    if any(True for _ in window_partitions(node, query.level)):
+        return False
+    return all(map(_is_transparent, query.branches or ()))

@@ -1,0 +1,221 @@
+"""What each server may choose for itself, though all hold the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from greenshard.planner.analysis.chance import first_choice, matches_once
+from greenshard.planner.calls import Functions
+from greenshard.sql.parser import ARRAY_SUBLINK, EXISTS_SUBLINK
+from tests.unit.planner import scene
+from tests.unit.planner.test_binding import bound
+
+FUNCTIONS = Functions(scene.catalog(), scene.PATH)
+LIMIT = "LIMIT without an order of all rows"
+ARRAY = "ARRAY() without an order of all rows"
+
+
+def choice(sql: str, sublink_type: int | None = None) -> str | None:
+    """What chooses, without its name for a window function."""
+    query, _ = bound(sql)
+    found = first_choice(query, FUNCTIONS, sublink_type=sublink_type)
+    return found and found.what
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("SELECT n_name FROM nation", None),
+        ("SELECT n_name FROM nation LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation OFFSET 1", LIMIT),
+        ("SELECT n_name FROM nation LIMIT ALL", None),
+        ("SELECT n_name FROM nation LIMIT NULL", None),
+        ("SELECT n_name FROM nation LIMIT 5 - 4", LIMIT),
+        ("SELECT n_name FROM nation ORDER BY n_name LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation ORDER BY n_name, n_nationkey LIMIT 1", None),
+        ("SELECT n_nationkey, n_name FROM nation ORDER BY 1 OFFSET 1", None),
+        ("SELECT n_name FROM nation ORDER BY n_nationkey + 0 LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey = 5 LIMIT 1", None),
+        ("SELECT n_name FROM nation WHERE 5 = n_nationkey LIMIT 1", None),
+        ("SELECT n_name FROM nation WHERE n_nationkey = $1 LIMIT 1", None),
+        ("SELECT n_name FROM nation WHERE n_nationkey = n_regionkey LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey = abs(n_regionkey) LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey = abs(-5) LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey = (SELECT 1) LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey = no_column LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey > 5 LIMIT 1", LIMIT),
+        ("SELECT n_name FROM nation WHERE n_nationkey + 0 = 5 LIMIT 1", LIMIT),
+        ("SELECT y FROM scratch ORDER BY x, y LIMIT 1", LIMIT),
+        # A key of two columns, each sorted by or compared.
+        ("SELECT l_comment FROM lineitem ORDER BY l_orderkey LIMIT 1", LIMIT),
+        ("SELECT l_comment FROM lineitem ORDER BY l_linenumber LIMIT 1", LIMIT),
+        ("SELECT l_comment FROM lineitem ORDER BY l_orderkey, l_linenumber LIMIT 1", None),
+        ("SELECT l_comment FROM lineitem WHERE l_orderkey = 1 ORDER BY l_linenumber LIMIT 1", None),
+        # Of several tables, the keys of all.
+        ("SELECT 1 FROM nation, region ORDER BY n_nationkey LIMIT 1", LIMIT),
+        ("SELECT 1 FROM nation, region ORDER BY r_regionkey LIMIT 1", LIMIT),
+        ("SELECT 1 FROM nation, region ORDER BY n_nationkey, r_regionkey LIMIT 1", None),
+        ("SELECT 1 FROM nation JOIN region ON true ORDER BY r_regionkey LIMIT 1", LIMIT),
+        ("SELECT 1 FROM nation JOIN region ON true ORDER BY n_nationkey, r_regionkey LIMIT 1",
+         None),
+        ("SELECT 1 FROM (SELECT n_nationkey FROM nation) d ORDER BY n_nationkey LIMIT 1", LIMIT),
+        ("SELECT 1 FROM nation, generate_series(1, 2) g ORDER BY n_nationkey LIMIT 1", LIMIT),
+        # Groups are told apart by what they are grouped by.
+        ("SELECT n_regionkey FROM nation GROUP BY n_regionkey ORDER BY 1 LIMIT 1", None),
+        ("SELECT n_regionkey FROM nation GROUP BY n_regionkey ORDER BY count(*) LIMIT 1", LIMIT),
+        ("SELECT n_regionkey, n_name FROM nation GROUP BY 1, 2 ORDER BY 1 LIMIT 1", LIMIT),
+        ("SELECT n_regionkey, n_name FROM nation GROUP BY 1, 2 ORDER BY 2, 1 LIMIT 1", None),
+        ("SELECT n_regionkey FROM nation GROUP BY n_regionkey, n_nationkey % 2 ORDER BY 1 LIMIT 1",
+         LIMIT),
+        ("SELECT count(*) FROM nation LIMIT 1", None),
+        # The rows of a set operation have no key.
+        ("SELECT n_nationkey FROM nation UNION SELECT 1 ORDER BY 1 LIMIT 1", LIMIT),
+        ("SELECT n_nationkey FROM nation UNION ALL SELECT 1 LIMIT 1", LIMIT),
+        ("SELECT DISTINCT n_name FROM nation", None),
+        ("SELECT DISTINCT ON (n_regionkey) n_name FROM nation",
+         "DISTINCT ON without an order of all rows"),
+        ("SELECT DISTINCT ON (n_regionkey) n_name FROM nation ORDER BY n_regionkey, n_nationkey",
+         None),
+        ("SELECT 1 FROM nation TABLESAMPLE system (10)", "TABLESAMPLE"),
+        ("SELECT 1 FROM nation JOIN region TABLESAMPLE system (10) ON true", "TABLESAMPLE"),
+        # At any depth.
+        ("SELECT 1 FROM nation WHERE n_regionkey = (SELECT r_regionkey FROM region LIMIT 1)",
+         LIMIT),
+        ("WITH w AS (SELECT n_name FROM nation LIMIT 1) SELECT * FROM w", LIMIT),
+    ],
+)  # fmt: skip
+def test_rows_are_chosen_unless_their_order_tells_all_apart(sql: str, what: str | None) -> None:
+    assert choice(sql) == what
+
+
+@pytest.mark.parametrize(
+    "function", ["row_number()", "ntile(2)"]
+    + [f"{name}(n_name)" for name in ("lag", "lead", "first_value", "last_value")]
+    + ["nth_value(n_name, 2)"],
+)  # fmt: skip
+def test_a_window_function_that_tells_peers_apart_needs_their_order(function: str) -> None:
+    what = f"{function.partition('(')[0]}() without an order of all rows"
+    for over, expected in {
+        "()": what,
+        "(PARTITION BY n_nationkey)": what,
+        "(ORDER BY n_regionkey)": what,
+        "(ORDER BY n_regionkey, n_nationkey)": None,
+        "w": None,
+        "(v ROWS 1 PRECEDING)": what,
+    }.items():
+        windows = "WINDOW v AS (ORDER BY n_name), w AS (PARTITION BY n_name ORDER BY n_nationkey)"
+        assert choice(f"SELECT {function} OVER {over} FROM nation {windows}") == expected
+
+
+def test_peers_have_the_same_rank_and_the_same_sum() -> None:
+    assert choice("SELECT rank() OVER (ORDER BY n_regionkey) FROM nation") is None
+    assert choice("SELECT sum(n_regionkey) OVER (ORDER BY n_regionkey) FROM nation") is None
+    assert choice("SELECT total(1) OVER (ORDER BY n_regionkey) FROM nation") is not None
+    assert choice("SELECT total(1) OVER (ORDER BY n_nationkey) FROM nation") is None
+
+
+def test_a_volatile_function_chooses() -> None:
+    assert choice("SELECT random()") == "random()"
+    assert choice("SELECT no_such_function() OVER () FROM nation") == "no_such_function()"
+    assert choice("SELECT abs(1) FROM nation WHERE n_nationkey > random()") == "random()"
+
+
+ORDERLESS = (
+    "avg bit_or bit_xor bool_and bool_or count every max min percentile_cont percentile_disc stddev"
+    " sum variance bit_and corr range_agg range_intersect_agg stddev_pop stddev_samp var_pop"
+    " var_samp"
+)
+
+
+@pytest.mark.parametrize("name", ORDERLESS.split())
+def test_most_aggregates_are_the_same_in_any_order(name: str, monkeypatch: Any) -> None:
+    # Also those that the scene's statements do not call.
+    known = {name: FUNCTIONS._known["sum"]}
+    monkeypatch.setattr(FUNCTIONS, "_known", {**known, "lower": FUNCTIONS._known["lower"]})
+    assert choice(f"SELECT {name}(n_regionkey) FROM nation") is None
+
+
+def test_others_keep_the_order_of_their_rows() -> None:
+    what = "array_agg() without ORDER BY"
+    assert choice("SELECT array_agg(n_name) FROM nation") == what
+    assert choice("SELECT array_agg(n_name ORDER BY n_name) FROM nation") is None
+    assert choice("SELECT 1 FROM nation HAVING array_agg(n_name) IS NULL") == what
+    assert choice("SELECT total(n_regionkey) FROM nation") == "total() without ORDER BY"
+    json = "an aggregate that keeps the order of its rows"
+    assert choice("SELECT JSON_ARRAYAGG(n_name) FROM nation") == json
+    assert choice("SELECT JSON_OBJECTAGG(n_name: 1) FROM nation") == json
+
+
+def test_a_user_s_aggregate_of_a_known_name_may_keep_the_order(monkeypatch: Any) -> None:
+    monkeypatch.setattr(FUNCTIONS, "_known", {"sum": FUNCTIONS._known["total"]})
+    assert choice("SELECT sum(n_regionkey) FROM nation") == "sum() without ORDER BY"
+
+
+def test_exists_asks_only_whether_there_are_rows() -> None:
+    sql = "SELECT n_name FROM nation LIMIT 1"
+    assert choice(sql, EXISTS_SUBLINK) is None
+    inner = f"SELECT 1 FROM ({sql}) d"
+    assert choice(inner, EXISTS_SUBLINK) == LIMIT
+    assert choice("SELECT random()", EXISTS_SUBLINK) == "random()"
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("SELECT n_name FROM nation", ARRAY),
+        ("SELECT n_regionkey FROM nation ORDER BY n_regionkey", None),
+        ("SELECT n_name FROM nation ORDER BY n_nationkey", None),
+        ("SELECT n_name FROM nation ORDER BY n_regionkey", ARRAY),
+        ("SELECT n_name FROM nation ORDER BY lower(n_name)", ARRAY),
+        # Equal numerics may look different: 1.0 and 1.00.
+        ("SELECT amount FROM price ORDER BY amount", ARRAY),
+        ("SELECT n_name FROM nation UNION SELECT 'a'", ARRAY),
+        ("SELECT g FROM generate_series(1, 3) g", None),
+        ("SELECT 1 FROM generate_series(1, 3) g, nation", ARRAY),
+        ("SELECT n_name FROM generate_series(1, 3) g, nation", ARRAY),
+        ("VALUES (1), (2)", None),
+        ("SELECT n_name FROM (SELECT n_name FROM nation) d", ARRAY),
+        ("WITH w AS (SELECT n_name FROM nation) SELECT n_name FROM w", ARRAY),
+        ("SELECT 1 FROM generate_series(1, 2) g JOIN generate_series(1, 2) h ON true", ARRAY),
+        ("SELECT * FROM nation, json_to_record('{}') ORDER BY n_nationkey", ARRAY),
+    ],
+)
+def test_an_array_of_rows_needs_their_order(sql: str, what: str | None) -> None:
+    assert choice(sql, ARRAY_SUBLINK) == what
+    assert choice(f"SELECT ARRAY({sql}), EXISTS (SELECT 1)") == what
+
+
+@pytest.mark.parametrize(
+    ("sql", "once"),
+    [
+        ("SELECT 1 FROM nation", True),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = n_regionkey", True),
+        ("SELECT 1 FROM nation, region WHERE n_regionkey = r_regionkey", True),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = 1", True),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = abs(n_regionkey)", False),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = (SELECT n_regionkey)", False),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey + 0 = n_regionkey", False),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey > n_regionkey", False),
+        ("SELECT 1 FROM nation, region WHERE r_name = n_name", False),
+        ("SELECT 1 FROM nation, region", False),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = r_regionkey", False),
+        ("SELECT 1 FROM nation, region WHERE r_regionkey = no_column", False),
+        ("SELECT 1 FROM orders, lineitem WHERE l_orderkey = o_orderkey", False),
+        ("SELECT 1 FROM orders, lineitem WHERE l_orderkey = o_orderkey AND l_linenumber = 1", True),
+        # One table is found by another that has been found.
+        (("SELECT 1 FROM customer, region, nation WHERE n_nationkey = c_nationkey"
+          " AND r_regionkey = n_regionkey"), True),
+        (("SELECT 1 FROM customer, nation, region WHERE n_nationkey = c_nationkey"
+          " AND r_regionkey = n_regionkey + c_nationkey"), True),
+        ("SELECT 1 FROM nation, (SELECT 1 AS x) d", False),
+        ("SELECT 1 FROM nation, generate_series(1, 2)", False),
+        ("SELECT 1 FROM json_to_record('{}') j, region", False),
+    ],
+)  # fmt: skip
+def test_a_row_is_joined_once_if_the_others_keys_are_compared_with_what_is_known(
+    sql: str, once: bool
+) -> None:
+    query, _ = bound(sql)
+    assert matches_once(query) is once
