@@ -41,7 +41,7 @@ DECIDING = (
     "greenshard/links/rejection.py",
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
-COMPLETE = ("greenshard/planner/pins.py", "greenshard/planner/analysis/restriction.py")
+COMPLETE = ("greenshard/planner/pins.py",)
 #: Those that are quick, and of this code.
 TESTS = ("cluster", "core", "executor", "links", "merge", "planner", "pool", "sql", "transaction")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
