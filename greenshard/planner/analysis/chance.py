@@ -126,7 +126,7 @@ def _sort_keys(query: Query) -> list[Message]:
 
 
 def _is_all(limit: Message) -> bool:
-    return bool(limit.HasField("a_const") and limit.a_const.isnull)
+    return bool(limit.a_const.isnull)
 
 
 def _of_calls(query: Query, functions: Functions) -> Iterator[Choice]:
@@ -186,13 +186,10 @@ def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
 
 def matches_once(query: Query) -> bool:
     """Whether each row of the first table in FROM is joined with one row of each other at most."""
-    first, *others = query.items
+    first, *left = query.items
     known = {column.id for column in first.columns or ()}
-    left = [item for item in others if isinstance(item, Table)]
-    if len(left) < len(others):
-        return False
     while left:
-        found = next((table for table in left if _is_found(table, query, known)), None)
+        found = next((item for item in left if _is_found(item, query, known)), None)
         if found is None:
             return False
         left.remove(found)
@@ -200,8 +197,8 @@ def matches_once(query: Query) -> bool:
     return True
 
 
-def _is_found(table: Table, query: Query, known: set[ColumnId]) -> bool:
-    """Whether WHERE compares the primary key of a table with what is known."""
+def _is_found(item: Item, query: Query, known: set[ColumnId]) -> bool:
+    """Whether it is a table whose primary key WHERE compares with what is known."""
     fixed = set()
     for condition in query.where:
         sides = condition.equated
@@ -209,7 +206,7 @@ def _is_found(table: Table, query: Query, known: set[ColumnId]) -> bool:
             column = condition.level.resolve(one)
             if column is not None and _names_only(other, condition.level, known):
                 fixed.add(column.id)
-    return _is_fixed(table, fixed)
+    return _is_fixed(item, fixed)
 
 
 def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:

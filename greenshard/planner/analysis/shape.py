@@ -40,7 +40,7 @@ class Shape:
     """Where rows come about, and what is known of them.
 
     Attributes:
-        keys: Of split rows the columns that hold the key.
+        keys: Of split rows the columns that hold the key; of others none.
         placement: How that key is placed.
         equal: Columns that are equal in every row.
         tables: What is split, for messages.
@@ -134,7 +134,7 @@ def left_join(left: Shape, right: Shape, classes: Classes, beside: Around) -> Sh
     """
     tables = (*left.tables, *right.tables)
     if right.where is Where.SPLIT:
-        if left.where is Where.SPLIT and colocated(left, right, classes):
+        if colocated(left, right, classes):
             return replace(left, tables=tables)
         if not anchored([right], beside, classes):
             if left.where is Where.EVERYWHERE:
@@ -160,7 +160,7 @@ def full_join(join: Join, left: Shape, right: Shape, on: Sequence[Pair]) -> Shap
     if Where.SPLIT not in kinds:
         return Shape(Where.TIED if Where.TIED in kinds else Where.EVERYWHERE)
     classes = Classes((*left.equal, *right.equal, *on))
-    if kinds != {Where.SPLIT} or not colocated(left, right, classes):
+    if not colocated(left, right, classes):
         raise Crosses(f"a full join of {' and '.join(tables)} is not by their shard keys")
     keys = frozenset(
         merged.id

@@ -48,6 +48,7 @@ def choice(sql: str, sublink_type: int | None = None) -> str | None:
         ("SELECT n_name FROM nation WHERE n_nationkey > 5 LIMIT 1", LIMIT),
         ("SELECT n_name FROM nation WHERE n_nationkey + 0 = 5 LIMIT 1", LIMIT),
         ("SELECT y FROM scratch ORDER BY x, y LIMIT 1", LIMIT),
+        ("SELECT relname FROM pg_class LIMIT 1", LIMIT),
         # A key of two columns, each sorted by or compared.
         ("SELECT l_comment FROM lineitem ORDER BY l_orderkey LIMIT 1", LIMIT),
         ("SELECT l_comment FROM lineitem ORDER BY l_linenumber LIMIT 1", LIMIT),
