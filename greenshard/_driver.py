@@ -28,6 +28,7 @@ from psycopg2.sql import Composable
 from greenshard import _green, errors
 from greenshard.secret import SECRETS, Secret, hidden, hidden_parameters, reveal
 from greenshard.service import service_parameters
+from greenshard.sql.types import oid_of
 
 RawConnection = ext.connection
 RawCursor = ext.cursor
@@ -51,17 +52,20 @@ quote_ident = ext.quote_ident
 global_typecasters: Mapping[int, Any] = ext.string_types
 #: psycopg2's own typecasters of some types, for who wonders whether the program has put others in.
 own_typecasters: Mapping[int, tuple[Any, ...]] = {
-    16: (ext.BOOLEAN,),
-    17: (psycopg2.BINARY,),
-    **dict.fromkeys((19, 25, 1043), (psycopg2.STRING, ext.UNICODE)),
-    20: (ext.LONGINTEGER,),
-    **dict.fromkeys((21, 23), (ext.INTEGER,)),
-    26: (psycopg2.ROWID,),
-    **dict.fromkeys((700, 701), (ext.FLOAT,)),
-    1082: (ext.DATE, ext.PYDATE),
-    1114: (psycopg2.DATETIME, ext.PYDATETIME),
-    1184: (DATETIMETZ, ext.PYDATETIMETZ),
-    1700: (ext.DECIMAL,),
+    oid_of(name): casters
+    for name, casters in {
+        "bool": (ext.BOOLEAN,),
+        "bytea": (psycopg2.BINARY,),
+        **dict.fromkeys(("name", "text", "varchar"), (psycopg2.STRING, ext.UNICODE)),
+        "int8": (ext.LONGINTEGER,),
+        **dict.fromkeys(("int2", "int4"), (ext.INTEGER,)),
+        "oid": (psycopg2.ROWID,),
+        **dict.fromkeys(("float4", "float8"), (ext.FLOAT,)),
+        "date": (ext.DATE, ext.PYDATE),
+        "timestamp": (psycopg2.DATETIME, ext.PYDATETIME),
+        "timestamptz": (DATETIMETZ, ext.PYDATETIMETZ),
+        "numeric": (ext.DECIMAL,),
+    }.items()
 }
 Column = ext.Column
 adapters: Mapping[Any, object] = ext.adapters

@@ -9,6 +9,7 @@ from greenshard.checking.findings import Finding, differing, listed
 from greenshard.checking.probe import SHARD, transaction
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.connection import Connection
+from greenshard.sql.types import Trait, names_with
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
@@ -185,4 +186,4 @@ def check_shard_key(
         yield Finding("shard key", why, table, tuple(shards))
 
 
-_TEXTS = ("text", "varchar", "bpchar")
+_TEXTS = names_with(Trait.COLLATED)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from greenshard.cli.json_text import json_text
 from greenshard.cli.table import table_lines
+from greenshard.sql.types import Trait, oids_with
 
 Row = Sequence[str | None]
 
-# int8, int2, int4, oid, float4, float8, money, numeric
-NUMBERS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})
+NUMBERS = oids_with(Trait.NUMBER)
 
 
 @dataclass(frozen=True)

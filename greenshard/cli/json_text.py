@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+from greenshard.sql.types import ELEMENTS, Trait, oid_of, oids_with
+
 Literal = Callable[[str], str]
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -57,42 +59,11 @@ def _embedded(text: str) -> str:
     return text.replace("\n", " ").replace("\r", " ")
 
 
-BOOL, INT8, INT2, INT4, OID, FLOAT4, FLOAT8, JSON, JSONB = 16, 20, 21, 23, 26, 700, 701, 114, 3802
-
 LITERALS: dict[int, Literal] = {
-    BOOL: _boolean,
-    JSON: _embedded,
-    JSONB: _embedded,
-    **dict.fromkeys((INT2, INT4, INT8, OID, FLOAT4, FLOAT8), _number),
+    oid_of("bool"): _boolean,
+    **dict.fromkeys(map(oid_of, ("json", "jsonb")), _embedded),
+    **dict.fromkeys(oids_with(Trait.JSON_NUMBER), _number),
 }
-
-ELEMENTS = {
-    1000: BOOL,
-    1005: INT2,
-    1007: INT4,
-    1016: INT8,
-    1028: OID,
-    1021: FLOAT4,
-    1022: FLOAT8,
-    199: JSON,
-    3807: JSONB,
-    # Their elements are written as strings:
-    1002: 18,  # "char"
-    1003: 19,  # name
-    1009: 25,  # text
-    1014: 1042,  # bpchar
-    1015: 1043,  # varchar
-    1231: 1700,  # numeric
-    2951: 2950,  # uuid
-    1001: 17,  # bytea
-    1182: 1082,  # date
-    1183: 1083,  # time
-    1270: 1266,  # timetz
-    1115: 1114,  # timestamp
-    1185: 1184,  # timestamptz
-    1187: 1186,  # interval
-}
-"""The OID of an array type, and that of its elements."""
 
 TOKEN = re.compile(r'[{},]|"([^"\\]*(?:\\.[^"\\]*)*)"|[^{},"]+', re.DOTALL)
 ESCAPE = re.compile(r"\\(.)", re.DOTALL)

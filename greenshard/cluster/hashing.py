@@ -21,6 +21,8 @@ from datetime import date, datetime, timezone
 from typing import Any
 from uuid import UUID
 
+from greenshard.sql.types import by_family
+
 _SEED = 0x7A5B22367996DCFD
 _COMBINE = 0x49A0F4DD15E5A8E3
 _MASK32 = 0xFFFFFFFF
@@ -197,21 +199,20 @@ def _of_infinity(text: str, largest: int) -> int | None:
     return _of_integer(-largest - 1) if text == "-infinity" else None
 
 
-_HASHERS: Mapping[str, Callable[[Any], int | None]] = {
-    "int2": _of_integer,
-    "int4": _of_integer,
-    "int8": _of_integer,
-    "oid": _of_oid,
-    "text": _of_text,
-    "varchar": _of_text,
-    "bpchar": _of_bpchar,
-    "uuid": _of_uuid,
-    "bytea": _of_bytea,
-    "bool": _of_bool,
-    "date": _of_date,
-    "timestamp": _of_timestamp,
-    "timestamptz": _of_timestamptz,
-}
+_HASHERS: Mapping[str, Callable[[Any], int | None]] = by_family(
+    {
+        "int": _of_integer,
+        "oid": _of_oid,
+        "text": _of_text,
+        "bpchar": _of_bpchar,
+        "uuid": _of_uuid,
+        "bytea": _of_bytea,
+        "bool": _of_bool,
+        "date": _of_date,
+        "timestamp": _of_timestamp,
+        "timestamptz": _of_timestamptz,
+    }
+)
 
 #: The `pg_type.typname` of the types that `row_hash` can hash.
 HASHED_TYPES = frozenset(_HASHERS)

@@ -14,6 +14,7 @@ from uuid import UUID
 from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
 from greenshard.cluster.slots import is_int
+from greenshard.sql.types import Trait, by_family, names_with
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def unknown_default(default: object, shards: Sequence[str]) -> Iterator[Mistake]
         yield from unknown_shards("default", [default], shards)
 
 
-_ENDLESS = ("date", "timestamp", "timestamptz")
+_ENDLESS = names_with(Trait.CALENDAR)
 _INFINITIES = ("-infinity", "infinity")
 
 
@@ -162,14 +163,16 @@ def _is_moment(value: Any, *, aware: bool) -> bool:
     return isinstance(value, datetime) and (value.utcoffset() is not None) == aware
 
 
-_FITS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("int2", "int4", "int8", "oid"), is_int),
-    **dict.fromkeys(("text", "varchar"), lambda value: isinstance(value, str)),
-    "bpchar": lambda value: isinstance(value, str) and not value.endswith(" "),
-    "uuid": _is_uuid,
-    "bytea": lambda value: isinstance(value, (bytes, bytearray, memoryview)),
-    "bool": lambda value: isinstance(value, bool),
-    "date": lambda value: isinstance(value, date) and not isinstance(value, datetime),
-    "timestamp": lambda value: _is_moment(value, aware=False),
-    "timestamptz": lambda value: _is_moment(value, aware=True),
-}
+_FITS: Mapping[str, Callable[[Any], bool]] = by_family(
+    {
+        **dict.fromkeys(("int", "oid"), is_int),
+        "text": lambda value: isinstance(value, str),
+        "bpchar": lambda value: isinstance(value, str) and not value.endswith(" "),
+        "uuid": _is_uuid,
+        "bytea": lambda value: isinstance(value, (bytes, bytearray, memoryview)),
+        "bool": lambda value: isinstance(value, bool),
+        "date": lambda value: isinstance(value, date) and not isinstance(value, datetime),
+        "timestamp": lambda value: _is_moment(value, aware=False),
+        "timestamptz": lambda value: _is_moment(value, aware=True),
+    }
+)

@@ -19,15 +19,12 @@ from typing import Any
 from uuid import UUID
 
 from greenshard.planner.plan import SortKey
+from greenshard.sql.types import Trait, oids_with
 
 Row = tuple[Any, ...]
 
-#: The types that Python compares as PostgreSQL does: bool, bytea, int8, int2, int4, oid, float4,
-#: float8, date, timestamp, timestamptz, numeric, uuid. Not: time (24:00 comes as 00:00), interval
-#: (a month is 30 days to one and a year 365 to the other).
-_COMPARABLE = frozenset({16, 17, 20, 21, 23, 26, 700, 701, 1082, 1114, 1184, 1700, 2950})
-#: name, text, varchar. Not bpchar: its blanks at the end do not count.
-_TEXT = frozenset({19, 25, 1043})
+_COMPARABLE = oids_with(Trait.ORDERED)
+_TEXT = oids_with(Trait.ORDERED_BY_CODE_POINT)
 #: Collations that are the order of code points in UTF-8, as `SortKey.collation` names them.
 _CODE_POINT = frozenset(
     f"pg_catalog.{name}" for name in ('"C"', '"POSIX"', "ucs_basic", "pg_c_utf8", "pg_unicode_fast")

@@ -23,12 +23,10 @@ from uuid import UUID
 
 from greenshard.merge.ordering import INFINITE, Row, Undecided, comparable, cut, order
 from greenshard.planner.plan import Reduction
+from greenshard.sql.types import Trait, oid_of, oids_with
 
-_BOOL, _BYTEA, _INT8, _NUMERIC = 16, 17, 20, 1700
-#: Types whose values are equal in Python where they are in PostgreSQL, and then look the same:
-#: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz, uuid. Not: numeric
-#: (1.0 and 1.00), float (0 and -0), bpchar (blanks at the end).
-_KEYS = frozenset({_BOOL, _INT8, 21, 23, 25, 26, 1043, 1082, 1114, 1184, 2950})
+_BOOL, _BYTEA, _INT8, _NUMERIC = map(oid_of, ("bool", "bytea", "int8", "numeric"))
+_KEYS = oids_with(Trait.SAME_IF_EQUAL)
 _KEY_KINDS = frozenset({bool, int, str, date, datetime, UUID})
 _INT8_RANGE = range(-(2**63), 2**63)
 #: More digits than a numeric can have (131072 before the point and 16383 after it).

@@ -10,6 +10,7 @@ from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.planner.catalog import Catalog, Column, Relation
 from greenshard.planner.pins import Unplaceable, is_changed, key_value, named_shards
 from greenshard.planner.plan import Parameter, Pin
+from greenshard.sql.types import read
 
 
 def shard_of_key(
@@ -76,15 +77,10 @@ def _shard(key: Any, relation: Relation, cluster: Cluster) -> str | None:
     return next(iter(named)) if named else None
 
 
-#: Types whose columns hold every value of the type as it is.
-_UNLIMITED = frozenset(
-    {"character varying", "timestamp without time zone", "timestamp with time zone"}
-)
-
-
 def _is_kept(key: Any, column: Column) -> bool:
     """Whether a row with this key would be stored with it, and not with a key cut or rounded."""
-    if key is None or column.type_sql.removeprefix("pg_catalog.") in _UNLIMITED:
+    unlimited = "(" not in column.type_sql and read(column.type_sql) is not None
+    if key is None or unlimited:
         return True
     try:
         return not is_changed(key_value(key, column.type_name), column.type_name)

@@ -10,13 +10,10 @@ from typing import Any
 
 from greenshard.planner.plan import Constant, Pin, Value
 from greenshard.sql.parameters import Written
+from greenshard.sql.types import FAMILIES, Trait, by_family, names_with
 
 #: Casts that leave a key's value as it is, if the key is of the same family.
-CASTS = {
-    **dict.fromkeys(("int2", "int4", "int8"), "int"),
-    **dict.fromkeys(("text", "varchar"), "text"),
-    **{name: name for name in ("uuid", "date", "bytea", "bool", "timestamp", "timestamptz")},
-}
+CASTS = {name: FAMILIES[name] for name in names_with(Trait.CAST_KEEPS)}
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _HEX = re.compile(r"\\x((?:[0-9a-f]{2})*)", re.ASCII | re.IGNORECASE)
@@ -196,13 +193,15 @@ def _read_moment(text: str) -> dt.datetime:
         raise Unplaceable from None
 
 
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("int2", "int4", "int8", "oid"), _integer),
-    **dict.fromkeys(("text", "varchar", "bpchar"), _text),
-    "uuid": _uuid,
-    "bytea": _bytes,
-    "bool": _bool,
-    "date": _date,
-    "timestamp": _moment(False),
-    "timestamptz": _moment(True),
-}
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = by_family(
+    {
+        **dict.fromkeys(("int", "oid"), _integer),
+        **dict.fromkeys(("text", "bpchar"), _text),
+        "uuid": _uuid,
+        "bytea": _bytes,
+        "bool": _bool,
+        "date": _date,
+        "timestamp": _moment(False),
+        "timestamptz": _moment(True),
+    }
+)

@@ -20,6 +20,7 @@ from greenshard.sql.functions import AGE, TIME_VALUES, Fact, facts_of
 from greenshard.sql.nodes import expression, with_names
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import names_of, unwrap
+from greenshard.sql.types import Trait, names_with
 
 _WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
 #: Special values of dates and times, of the time of the transaction.
@@ -29,8 +30,7 @@ _WORDS = {
     "tomorrow": "t::pg_catalog.date OPERATOR(pg_catalog.+) 1",
     "yesterday": "t::pg_catalog.date OPERATOR(pg_catalog.-) 1",
 }
-_OF_DAYS = frozenset({"date", "timestamp", "timestamptz"})
-_OF_TIMES = frozenset({*_OF_DAYS, "time", "timetz"})
+_OF_DAYS, _OF_TIMES = names_with(Trait.CALENDAR), names_with(Trait.TELLS_NOW)
 
 
 def tells_time(root: Message) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import RawCursor
-from greenshard.executor.types.type_names import FIRST_USER_OID, type_names
+from greenshard.executor.types.type_names import type_names
 from greenshard.links.deadline import Timeout
 from greenshard.links.session import Session
+from greenshard.sql.types import FIRST_USER_OID
 
 
 def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: Timeout) -> None:

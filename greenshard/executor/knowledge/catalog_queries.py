@@ -6,7 +6,6 @@ It is read outside of any transaction if none is open: reading it begins none.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from greenshard.links.outside import SETTINGS, end_block, read_outside, understo
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.planner.catalog import Catalog, Column, Policy, Relation, Security
+from greenshard.sql.types import is_standard
 
 #: One row of one bytea: JSON in UTF-8, so that no client encoding stands in the way of a name.
 #: The database's row is read through JSON too: its columns differ from version to version.
@@ -136,12 +136,6 @@ SELECT convert_to(json_build_object(
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
-#: The types that SQL has words for; they mean pg_catalog's, whatever the search_path.
-_STANDARD = re.compile(
-    r"(bigint|bit varying|bit\(|boolean|character|double precision|integer|interval|numeric|real"
-    r"|smallint|time|timestamp)\b"
-)
-
 
 def load_catalog(session: Session, shard: str, timeout_s: float | None) -> Catalog:
     """Read the catalog of one shard; the caller has `taken` the session.
@@ -217,7 +211,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
 
 
 def _column(name: str, type_name: str, type_sql: str, *properties: Any) -> Column:
-    if "." not in type_sql and not _STANDARD.match(type_sql):
+    if "." not in type_sql and not is_standard(type_sql):
         type_sql = f"pg_catalog.{type_sql}"
     return Column(name, type_name, type_sql, *properties)
 

@@ -32,8 +32,9 @@ from greenshard.merge.arrays import array_text
 from greenshard.merge.reduction import reduce, reducible
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction
 from greenshard.sql.text import Sql
+from greenshard.sql.types import Trait, oid_of, oids_with
 
-_FLOAT4 = 700
+_FLOAT4 = oid_of("float4")
 #: What they are, for messages.
 PARTIAL_ROWS = "one for each group and shard"
 
@@ -219,9 +220,9 @@ def _renamed(column: Any, name: str) -> Any:
     return Column(name, *column[1:])
 
 
-_TEXTS = frozenset({19, 25, 1043, 2950})
+_TEXTS = oids_with(Trait.READ_AS_TEXT)
 _READERS: Mapping[int, Callable[[str], Any]] = {
-    16: "t".__eq__,
-    **dict.fromkeys((20, 21, 23, 26), int),
-    1700: Decimal,
+    oid_of("bool"): "t".__eq__,
+    **dict.fromkeys(map(oid_of, ("int2", "int4", "int8", "oid")), int),
+    oid_of("numeric"): Decimal,
 }

@@ -13,9 +13,9 @@ from greenshard.executor.strategies.ranking import rank
 from greenshard.executor.types.casting import Casting
 from greenshard.merge.ordering import comparable, order, sorts_by_code_point
 from greenshard.planner.plan import SortKey
+from greenshard.sql.types import Trait, oids_with
 
-#: Types whose text has their order: name, text, varchar, uuid.
-_COMPARED_AS_TEXT = frozenset({19, 25, 1043, 2950})
+_COMPARED_AS_TEXT = oids_with(Trait.READ_AS_TEXT)
 
 
 class Comparison:

@@ -8,26 +8,15 @@ that a server tells apart would be equal here, and stand in the order of the nex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from greenshard import errors
 from greenshard._driver import RawConnection
 from greenshard.executor.planned import Planned
-from greenshard.executor.types.type_names import FIRST_USER_OID
+from greenshard.sql.types import FIRST_USER_OID, Trait, oids_with, read
 
-#: The OIDs of types with floats in them: float4, float8, the geometric types, arrays of them.
-_FLOATS = frozenset({
-    600, 601, 602, 603, 604, 628, 629, 700, 701, 718, 719, 1017, 1018, 1019, 1020, 1021, 1022, 1027,
-})  # fmt: skip
-#: timestamptz, tstzrange, tstzmultirange, and arrays of them.
-_ZONED = frozenset({1184, 1185, 3910, 3911, 4534, 6153})
-#: Types without either, as a cast names them.
-_NEITHER = re.compile(
-    r"(bigint|integer|smallint|numeric|boolean|date|interval|bit|character|time[ (]"
-    r"|timestamp.* without"
-    r"|pg_catalog\.(text|varchar|bpchar|name|date|uuid|bytea|json|jsonb|inet|cidr|bool|int[248]))\b"
-)
+_FLOATS = oids_with(Trait.FLOATS, arrays=True)
+_ZONED = oids_with(Trait.ZONED, arrays=True)
 
 
 def check_types(e: Planned, type_oids: Iterable[int]) -> None:
@@ -45,8 +34,9 @@ def check_types(e: Planned, type_oids: Iterable[int]) -> None:
 
 def check_type_names(e: Planned, types_sql: Iterable[str]) -> None:
     """Like `check_types`, of types as a cast names them."""
-    doubtful = not all(map(_NEITHER.match, types_sql))
-    _check(e, doubtful, doubtful)
+    known = [read(written) for written in types_sql]
+    traits = [Trait.FLOATS | Trait.ZONED if each is None else each.traits for each in known]
+    _check(e, any(Trait.FLOATS in t for t in traits), any(Trait.ZONED in t for t in traits))
 
 
 def date_style(e: Planned) -> str:

@@ -10,6 +10,7 @@ from greenshard._driver import ours, own_cursor
 from greenshard.executor.planned import Planned
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text, integers
+from greenshard.sql.types import Trait, names_with
 
 _RANK = (
     "SELECT pg_catalog.array_agg(r ORDER BY n)::pg_catalog.text FROM ("
@@ -56,6 +57,4 @@ def rank(
 
 
 #: Types whose values PostgreSQL cannot read back from text.
-UNNAMED = frozenset(
-    f"pg_catalog.{name}" for name in ("record", "_record", "anyarray", "pg_node_tree")
-)
+UNNAMED = frozenset(f"pg_catalog.{name}" for name in names_with(Trait.UNREADABLE, arrays=True))

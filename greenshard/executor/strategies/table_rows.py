@@ -14,7 +14,6 @@ named cursor, rows that may be wide are read so from the beginning: only few sha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,16 +31,13 @@ from greenshard.links.outlets import Outlet, close_outlets
 from greenshard.links.session import Outcome
 from greenshard.merge.arrays import joined_arrays
 from greenshard.planner.plan import GatheredColumn, GatheredTable
+from greenshard.sql.types import Trait, has, read
 
 AS_TEXT = "::pg_catalog.text"
 
 #: So many rows are read as one value. The server's limit for that is 1 GB; values of some types
 #: are small, and so are a million of them.
 CHUNK_ROWS = 1_000
-_SMALL = re.compile(
-    r"(bigint|integer|smallint|numeric|real|double precision|boolean|date|time|interval"
-    r"|pg_catalog\.(uuid|date))\b"
-)
 #: In a cursor, so many rows of small values are a chunk.
 SMALL_CHUNK_ROWS = 5_000
 #: There, other rows are a chunk, too, if they have so many bytes.
@@ -54,8 +50,6 @@ BATCH_CHARACTERS = 1_000_000
 _MOST_CHUNKS = 64
 #: Chunks are joined up to so many characters.
 _PIECE_CHARACTERS = 16 * 1024 * 1024
-#: The elements of these types' arrays are separated by a comma: all of PostgreSQL's own but one.
-_COMMA = re.compile(r"[^.]*$|pg_catalog\.(?!box\b)")
 
 #: The values of some rows of a table: for each column the text of an array.
 Arrays = tuple[str, ...]
@@ -220,7 +214,7 @@ def reading(table: GatheredTable, encoding: str | None, *, in_chunks: bool = Fal
 
 
 def _is_small(column: GatheredColumn) -> bool:
-    return not column.is_array and _SMALL.match(column.type_sql) is not None
+    return not column.is_array and has(column.type_sql, Trait.SMALL)
 
 
 def _count(chunks: Iterable[tuple[str, ...]]) -> int:
@@ -235,9 +229,15 @@ def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]], encoding: str
 def _joined(table: GatheredTable, arrays: list[Arrays]) -> list[Arrays]:
     """The arrays of some chunks, joined where that is possible."""
     # Arrays that came as arrays of text have commas in any case.
-    if all(column.is_array or _COMMA.match(column.type_sql) for column in table.columns):
+    if all(column.is_array or _has_commas(column.type_sql) for column in table.columns):
         return [joined_arrays(group) for group in _groups(arrays)]
     return arrays
+
+
+def _has_commas(type_sql: str) -> bool:
+    """Whether an array's elements are separated by commas; who makes a type chooses."""
+    known = read(type_sql)
+    return known is not None and Trait.SEMICOLON not in known.traits
 
 
 def _groups(pieces: Iterable[Arrays]) -> list[list[Arrays]]:

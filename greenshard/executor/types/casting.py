@@ -20,11 +20,10 @@ from greenshard._driver import (
 )
 from greenshard.links.physical import string_types
 from greenshard.merge.ordering import comparable
+from greenshard.sql.types import Trait, oid_of, oids_with
 
-#: date, timestamp, timestamptz.
-DATES = frozenset({1082, 1114, 1184})
-_TIMESTAMPTZ = 1184
-_TEXT = 25
+DATES = oids_with(Trait.CALENDAR)
+_TIMESTAMPTZ, _TEXT = oid_of("timestamptz"), oid_of("text")
 
 
 class AsText(Enum):

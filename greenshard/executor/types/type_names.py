@@ -11,9 +11,6 @@ from greenshard.links.deadline import Timeout
 from greenshard.links.session import Session
 from greenshard.merge.arrays import array_text
 
-#: OIDs from here on are given to what users create (``FirstNormalObjectId`` in transam.h).
-FIRST_USER_OID = 16384
-
 # Each session's schema for temporary objects has a number of its own.
 _TYPES = (
     "(SELECT t.oid, pg_catalog.format('%%I.%%I',"

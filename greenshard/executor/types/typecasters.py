@@ -13,10 +13,11 @@ from types import FrameType
 from typing import Any
 
 from greenshard._driver import UNICODE, global_typecasters
-from greenshard.executor.types.type_names import FIRST_USER_OID, type_names, type_oids
+from greenshard.executor.types.type_names import type_names, type_oids
 from greenshard.links.deadline import Timeout
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
+from greenshard.sql.types import FIRST_USER_OID
 
 
 def shard_typecasters(

@@ -10,15 +10,10 @@ from greenshard.planner.calls import Functions
 from greenshard.sql.functions import SET_COLUMNS
 from greenshard.sql.parser import Message, type_name
 from greenshard.sql.tree import names_of, own_type, unwrap
+from greenshard.sql.types import Trait, names_with
 
 #: Element types of arrays, by the names of `Column.type_name` and of casts, that are no rows.
-_SCALARS = frozenset(
-    {
-        "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "uuid",
-        "bool", "date", "timestamp", "timestamptz", "time", "interval", "bytea", "oid", "json",
-        "jsonb",
-    }
-)  # fmt: skip
+_SCALARS = names_with(Trait.SCALAR)
 
 
 def function_alias(inner: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from greenshard.planner.catalog import Column
 from greenshard.sql.parser import Message
 from greenshard.sql.tree import names_of
+from greenshard.sql.types import FAMILIES
 
 ColumnId = tuple[int, int]
 """A column of a source: the source's number, and the column's place in it."""
@@ -32,18 +33,11 @@ class BoundColumn:
         column = self.column
         if column is None or not column.deterministic:
             return None
-        return _FAMILIES.get(column.type_name)
+        return FAMILIES.get(column.type_name)
 
 
 Columns = tuple[BoundColumn, ...] | None
 """Columns in their order; None if they are not known."""
-
-_FAMILIES = {
-    **dict.fromkeys(("int2", "int4", "int8"), "int"),
-    **dict.fromkeys(("text", "varchar"), "text"),
-    **{name: name for name in ("bpchar", "uuid", "bytea", "bool", "oid")},
-    **{name: name for name in ("date", "timestamp", "timestamptz")},
-}
 
 
 @dataclass(slots=True)

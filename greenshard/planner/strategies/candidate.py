@@ -23,8 +23,9 @@ from greenshard.sql.parser import type_name, walk
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import own_type, unwrap
+from greenshard.sql.types import FAMILIES
 
-_INTEGERS = frozenset({"int2", "int4", "int8"})
+_INTEGERS = frozenset(name for name, family in FAMILIES.items() if family == "int")
 
 
 class Unplannable(Exception):

@@ -54,6 +54,7 @@ from greenshard.sql.nodes import (
 )
 from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of, same_text, unwrap
+from greenshard.sql.types import Trait, names_with
 
 STRATEGY = "combine"
 _AFTER_GROUPING = (
@@ -62,10 +63,7 @@ _AFTER_GROUPING = (
     "group_distinct",
 )  # fmt: skip
 
-#: Types without equality: values of them cannot be grouped by.
-_NOT_COMPARED = frozenset(
-    {"json", "xml", "jsonpath", "point", "line", "lseg", "box", "path", "polygon", "circle"}
-)
+_NOT_COMPARED = names_with(Trait.NO_EQUALITY, arrays=True)
 #: In whose place the executor puts something else, wherever they are.
 _PUT_IN = (PARTIAL.encode(), TYPE_OF.format("").encode())
 

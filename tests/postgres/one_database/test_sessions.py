@@ -407,6 +407,22 @@ def test_rows_are_in_the_order_of_days_however_these_are_written(conn, single, n
     assert found[0] == found[1]
 
 
+def test_only_what_a_setting_spoils_is_refused(conn, cur):
+    """A float has no time zone, a date no digits; the type of an array's elements counts."""
+    gathered = "SELECT count(*), min(a.{0}::text) FROM {1} a JOIN {1} b ON a.{2} = b.{2}"
+    floats = gathered.format("price", "items", "n")
+    days, tags = (gathered.format(name, "orders", "customer") for name in ("day", "tags"))
+    cur.execute("SET DateStyle = 'German'")
+    for query in (floats, days, tags):
+        cur.execute(query)
+    cur.execute("SET extra_float_digits = 0")
+    for query in (days, tags):
+        cur.execute(query)
+    with pytest.raises(greenshard.NotSupportedError, match="extra_float_digits is 0"):
+        cur.execute(floats)
+    conn.rollback()
+
+
 def test_temporary_table_that_hides_a_declared_one_is_not_read(conn):
     with conn.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM orders")

@@ -26,10 +26,10 @@ CATALOG = Catalog(
         relation("public", "ref", "int4"),
         relation("public", "other", "int4"),
         relation("far", "t", "int8"),
-        relation("public", "seconds", "timestamp", "pg_catalog.timestamp(0) without time zone"),
-        relation("public", "moments", "timestamp", "pg_catalog.timestamp without time zone"),
-        relation("public", "short", "varchar", "pg_catalog.character varying(3)"),
-        relation("public", "long", "varchar", "pg_catalog.character varying"),
+        relation("public", "seconds", "timestamp", "timestamp(0) without time zone"),
+        relation("public", "moments", "timestamp", "timestamp without time zone"),
+        relation("public", "short", "varchar", "character varying(3)"),
+        relation("public", "long", "varchar", "character varying"),
         relation("public", "domain", "varchar", "public.short_text"),
     ])
 )  # fmt: skip
