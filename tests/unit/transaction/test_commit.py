@@ -24,6 +24,7 @@ class FakePhysical:
     def __init__(self, shard, log, *, wrote=True):
         self.shard, self.log, self.wrote = shard, log, wrote
         self.alive = self.in_transaction = True
+        self.raw = object()  # whatever waits for it
         self.fails_at = None
         self.takes = lambda name: None
 
