@@ -74,7 +74,8 @@ SELECT a.region, (SELECT <<sum|max>>(a.level)) FROM account a GROUP BY a.region;
 SELECT <<1|'x'>> FROM account a WHERE {a?} ORDER BY <<count(*)|max(a.id)|sum(a.level)|avg(a.level)>>;
 SELECT <<1|true>> FROM entry e WHERE {e?} ORDER BY <<count(*)|max(e.no)>> <<|LIMIT 1|OFFSET 1|LIMIT 3>>;
 SELECT DISTINCT ON (<<count(*)|max(a.level)>>) 1 FROM account a WHERE {a?};
-SELECT 1 FROM account a WHERE {a?} HAVING <<count(*) > 3|true|max(a.id) > 5|false>>;
+SELECT 1 FROM account a WHERE {a?} HAVING <<count(*) > 3|max(a.id) > 5|false>>;
+SELECT <<1|'x'>> FROM account a HAVING true;
 SELECT a.region FROM account a WHERE {a?} GROUP BY a.region
     ORDER BY <<count(*)|max(a.id)>> <<|DESC>>, a.region {total};
 SELECT a.id FROM account a WHERE a.id <<IN|=|<=>> (SELECT <<max|min>>(e.account_id) FROM entry e WHERE {e?});
@@ -107,6 +108,7 @@ SELECT lower(x.handle::text) FROM (SELECT b.handle FROM badge b WHERE b.no < 20 
 SELECT b.no, count(*) OVER (PARTITION BY b.handle) FROM badge b;
 SELECT b.no, b.handle FROM badge b
     ORDER BY b.handle <<|DESC|NULLS FIRST>>, b.account_id, b.no <<|LIMIT 5>> {total};
+SELECT count(*), max(b.no) FROM badge b GROUP BY rpad(b.code::text, b.no % 4 + 1)::bpchar;
 SELECT count(*) FROM badge b GROUP BY b.code HAVING <<count(*) > 1|b.code > 'AB'>>;
 
 -- = a key beside values of another type
