@@ -118,6 +118,7 @@ SELECT d.serial FROM device d
     WHERE d.serial <<=|IS NOT DISTINCT FROM>> <<'Pump '|'a1'|'fan  '|'b2 '|'zz '>>::<<bpchar|char(6)|text|varchar(2)|name>>;
 SELECT d.serial FROM device d WHERE d.serial IN ('a1 '::bpchar, 'fan  '::<<bpchar|char(5)>>);
 SELECT d.serial FROM device d WHERE d.serial = ANY ({array:d}::<<bpchar|char(4)|text|name>>[]);
+SELECT d.serial FROM device d WHERE d.serial = ANY ({padded:d}::<<bpchar|bpchar|text>>[]);
 SELECT a.id FROM account a WHERE a.id = <<1|2|13>>::<<numeric|float8|int2|text::int8|numeric(9,2)>>;
 SELECT a.id FROM account a WHERE a.id = ANY (ARRAY[<<1|2.0|3>>, {key:a}]::<<numeric|int2|int4|float8|int8>>[]);
 SELECT a.id FROM account a WHERE a.id = ANY ({array:a}::<<numeric|int8|text[]::int8>>[]);
