@@ -61,6 +61,11 @@ class Trap:
     by_value: bool = False
     refused: bool = False
 
+    @property
+    def weight(self) -> int:
+        """How often it is to be met: by its texts, of which some stand for many."""
+        return sum(5 if "{choice}" in text else 1 for text in self.texts)
+
 
 @cache
 def traps() -> dict[str, Trap]:
@@ -80,7 +85,8 @@ def _trap(block: str) -> Trap:
 
 def query(draft: Draft) -> Query:
     """A statement of one of these kinds, whole."""
-    trap = draft.pick.choice([trap for name, trap in traps().items() if name != _CHOICE])
+    kinds = [trap for name, trap in traps().items() if name != _CHOICE]
+    (trap,) = draft.pick.choices(kinds, [trap.weight for trap in kinds])
     draft.note(f"trap: {trap.name}")
     draft.by_value |= trap.by_value
     draft.refused = trap.refused

@@ -154,6 +154,10 @@ SELECT DISTINCT ON (<<n:7|8|9|10|12>>) * FROM entry e WHERE {e?} ORDER BY @n, ac
 SELECT DISTINCT ON (<<n:1|2>>) e.qty, e.* FROM entry e ORDER BY @n, e.account_id, e.no {total};
 SELECT DISTINCT ON (<<n:3|4|5>>) e.no, b.* FROM badge b JOIN entry e ON e.account_id = b.account_id
     ORDER BY @n, e.account_id, b.no, e.no {total};
+SELECT DISTINCT ON (3) s.*, s.hours, s.day AS again FROM shift s ORDER BY 3 <<|DESC>>, 1, 2 {total};
+SELECT e.*, e.qty % 3 FROM entry e ORDER BY e.qty % 3 <<|DESC>>, e.account_id, e.no <<|LIMIT 8>> {total};
+SELECT (e).*, e.qty % 3, e.no AS place FROM entry e ORDER BY e.qty % 3, e.account_id, e.no <<|LIMIT 8>> {total};
+SELECT g.*, e.qty % 3, e.no FROM entry e, generate_series(1, 2) g ORDER BY e.qty % 3, e.no, 1 <<|LIMIT 8>> {total};
 SELECT DISTINCT ON (<<n:2|3|4>>) s.*, s.no AS again FROM shift s ORDER BY @n <<|DESC>>, s.day, s.no {total};
 SELECT * FROM entry e WHERE {e?}
     ORDER BY <<n:7|8|9|10|12>> <<|DESC|NULLS FIRST>>, 1, 2 <<|LIMIT 7|LIMIT 4 OFFSET 3>> {total};
@@ -262,6 +266,7 @@ SELECT max(x.f) FROM (SELECT nth_value(r.id, 2) OVER (ORDER BY r.id > 0) AS f FR
 SELECT (array_agg(r.id))[<<1|2|3>>] FROM region r;
 SELECT (ARRAY(SELECT r.id FROM region r))[<<1|2|3>>];
 SELECT (json_agg(r.id) ->> 0)::int FROM region r;
+SELECT (JSON_ARRAYAGG(r.id RETURNING jsonb) ->> 0)::int FROM region r;
 SELECT split_part(string_agg(r.id::text, ','), ',', 1)::int FROM region r;
 SELECT k.region FROM remark k LIMIT 1;
 SELECT k.region FROM remark k OFFSET 7;
