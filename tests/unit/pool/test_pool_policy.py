@@ -47,7 +47,7 @@ def test_zero_where_it_means_at_once_or_nobody():
 
 
 def test_connections_that_gather_are_neither_kept_ready_nor_counted_as_requests():
-    """Who waits for one holds a connection of the pool already: that one leaks, or is queued for."""
+    """Who waits for one has a connection of the pool: that one leaks, or is queued for."""
     given = Policy(max_size=8, min_idle=2, max_waiting=1, leak_after_s=1.0, max_gathers=3)
     policy = given.for_gatherers()
     assert (policy.max_size, policy.min_idle) == (3, 0)
