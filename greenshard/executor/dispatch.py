@@ -1,17 +1,16 @@
-"""What each kind of plan does."""
+"""A plan's step, its tasks, and the strategy that carries them out."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.planned import Planned
 from greenshard.executor.privileges import check_policies, check_rights
 from greenshard.executor.strategies.combine import combine
+from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.merge import merge
+from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
@@ -27,10 +26,13 @@ from greenshard.planner.plan import (
     Step,
 )
 from greenshard.planner.refusals import refusal_error
+from greenshard.planner.tasks import Stage, Task, own_place
 from greenshard.sql.text import Sql
 
 #: SQLSTATEs for a table, a column and a function that the server does not know.
 _UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})
+
+_Stages = tuple[Stage, ...]
 
 
 def run_plan(e: Planned) -> Answer:
@@ -47,10 +49,8 @@ def run_plan(e: Planned) -> Answer:
     try:
         if not isinstance(step, (Broadcast, Refused)) and (failed := e.failed) is not None:
             # That server says what one PostgreSQL would say.
-            return _direct(e, Sql(e.text), (failed,))
-        if plan.policies:
-            check_policies(e, plan.policies)
-        return _run(e, step)
+            return route(e, Task(own_place(failed), Sql(e.text), e.given))
+        return _run(e, step, checked=not plan.policies)
     except errors.Error as error:
         if error.pgcode in _UNKNOWN_NAMES:
             e.database.mistrust()
@@ -66,47 +66,48 @@ def note(e: Planned, plan: Plan) -> None:
         e.database.note(plan.trace, e.ran, changes=changes)
 
 
-def _run(e: Planned, step: Step) -> Answer:
+def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
+    """Take a step, or the one that its parameters lead to.
+
+    Args:
+        e: The execution.
+        step: The step.
+        checked: Whether no policy is left to be asked for.
+    """
+    step, stages = e.settled(step)
+    stages = e.placed(stages)
     e.strategy = step.strategy
-    if isinstance(step, (Scatter, Combine, Gather)) and step.rights:
-        check_rights(e, step)
-    return _STRATEGIES[type(step)](e, step)
+    if isinstance(step, Refused):
+        raise refusal_error(step, e.plan.refusals)
+    if isinstance(step, (Scatter, Combine, Gather)):
+        _check_limits(e, step, stages)
+    if not checked:
+        check_policies(e, e.plan.policies, step, stages)
+    if isinstance(step, (Routed, Anywhere)):
+        return route(e, stages[0][0])
+    if isinstance(step, Broadcast):
+        answer = concatenate(e, stages)
+        return answer.of_first() if step.answer_of_one else answer
+    if step.rights:
+        check_rights(e, step, stages)
+    return _on_several(e, step, stages)
 
 
-def _direct(e: Planned, sql: Sql, shards: tuple[str, ...]) -> Answer:
-    """Send a text; the rows of all are the answer."""
-    if sql.binds is not None:
-        e.check_parameters()
-    return e.fan_out(shards, lambda cursors: e.calls(sql, cursors))
-
-
-def _routed(e: Planned, step: Routed) -> Answer:
-    named = e.named(step.pins)
-    if named is None or len(named) > 1:
-        return _run(e, step.otherwise)
-    return _direct(e, step.sql, tuple(named) or (e.any_shard(),))
-
-
-def _anywhere(e: Planned, step: Anywhere) -> Answer:
-    return _direct(e, step.sql, (e.session.shards[0] if step.first else e.any_shard(),))
-
-
-def _broadcast(e: Planned, step: Broadcast) -> Answer:
-    answer = _direct(e, step.sql, e.session.shards)
-    return answer.of_first() if step.answer_of_one else answer
-
-
-def _scatter(e: Planned, step: Scatter) -> Answer:
-    shards = e.targets(step.pins)
+def _on_several(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -> Answer:
+    """Run a step whose rows are on several shards."""
+    if isinstance(step, Gather):
+        return gather(e, step, stages[0])
+    if isinstance(step, Combine):
+        return _combine(e, step, stages[0])
     plain = step.slice == Slice() and not step.hidden
-    if plain and (len(shards) == 1 or not step.sort):
-        return _direct(e, step.sql, shards)
-    return merge(e, step, shards)
+    if plain and (len(stages[0]) == 1 or not step.sort):
+        return concatenate(e, stages)
+    return merge(e, step, stages[0])
 
 
-def _combine(e: Planned, step: Combine) -> Answer:
+def _combine(e: Planned, step: Combine, tasks: Stage) -> Answer:
     make = combine if e.streaming is None else stream_combined
-    answer = make(e, step, e.targets(step.pins))
+    answer = make(e, step, tasks)
     if answer is not None:
         return answer
     if step.otherwise is None:
@@ -118,27 +119,27 @@ def _combine(e: Planned, step: Combine) -> Answer:
     return _run(e, step.otherwise)
 
 
-def _gather(e: Planned, step: Gather) -> Answer:
-    if not e.limits.allow_gather:
+def _check_limits(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -> None:
+    """Refuse what the connection does not allow.
+
+    Raises:
+        errors.NotSupportedError: It does not.
+    """
+    if isinstance(step, Gather) and not e.limits.allow_gather:
         raise errors.NotSupportedError(
             "the statement would gather rows of several shards, and allow_gather is off",
             code="GS407",
             hint="Write it so that less is needed (conn.explain tells what is in the way), or "
             "set allow_gather.",
         )
-    return gather(e, step)
-
-
-def _refused(e: Planned, step: Refused) -> Answer:
-    raise refusal_error(step, e.plan.refusals)
-
-
-_STRATEGIES: dict[type, Callable[[Planned, Any], Answer]] = {
-    Routed: _routed,
-    Anywhere: _anywhere,
-    Broadcast: _broadcast,
-    Scatter: _scatter,
-    Combine: _combine,
-    Gather: _gather,
-    Refused: _refused,
-}
+    if e.limits.allow_scatter:
+        return
+    for stage in stages:
+        for sql in {task.sql for task in stage}:
+            shards = [task.place.shard for task in stage if task.sql == sql]
+            if len(shards) > 1:
+                raise errors.NotSupportedError(
+                    f"the statement would run on {', '.join(shards)}, and allow_scatter is off",
+                    code="GS406",
+                    hint="Compare the shard key with a value, or set allow_scatter.",
+                )

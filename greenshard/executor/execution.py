@@ -71,10 +71,26 @@ class Execution:
         Switches: yes.
         """
         cursors = self.parts.ready(shards, self.timeout)
-        calls = calls_on(cursors)
-        if len(cursors) > 1 and self.streaming is None:
-            calls = {s: partial(reading_ahead, call, cursors[s]) for s, call in calls.items()}
-        outcome = self.run(shards, calls, self.timeout)
+        calls = self.reading(cursors, calls_on(cursors))
+        return self.answer_of(cursors, self.run(shards, calls, self.timeout))
+
+    def reading(self, cursors: Mapping[str, RawCursor], calls: Calls) -> Calls:
+        """Calls whose rows are the answer: those of several shards are decoded meanwhile."""
+        if len(cursors) < 2 or self.streaming is not None:
+            return calls
+        return {
+            shard: partial(reading_ahead, call, cursors[shard]) for shard, call in calls.items()
+        }
+
+    def answer_of(self, cursors: Mapping[str, RawCursor], outcome: Outcome) -> Answer:
+        """The rows that some cursors have, one shard after the other.
+
+        Args:
+            cursors: Those that were executed.
+            outcome: What became of that.
+
+        Switches: only if the names of types must be asked for.
+        """
         if outcome.failures:
             cursors = {shard: cursors[shard] for shard in outcome.jobs}
         if self.streaming is not None:
@@ -87,8 +103,16 @@ class Execution:
         }
         return Answer(cursors, (), outcome, ahead=ahead)
 
-    def run(self, shards: Sequence[str], calls: Calls, timeout: Timeout) -> Outcome:
+    def run(
+        self, shards: Sequence[str], calls: Calls, timeout: Timeout, *, before: Sequence[Job] = ()
+    ) -> Outcome:
         """Run calls, and take note of the shards that there is no call for: they are gone.
+
+        Args:
+            shards: Where.
+            calls: What.
+            timeout: What they may take.
+            before: The calls that the statement has made already.
 
         Raises:
             errors.NotSupportedError: The sessions would not read the text as it is meant.
@@ -100,7 +124,12 @@ class Execution:
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
         return self.session.run(
-            calls, timeout, tolerant=self.tolerant, writes=not self.reads, noted=self.noted
+            calls,
+            timeout,
+            tolerant=self.tolerant,
+            writes=not self.reads,
+            noted=self.noted,
+            before=before,
         )
 
     def check_sessions(self, shards: Sequence[str]) -> None:

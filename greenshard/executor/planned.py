@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 from typing import Any
 
-from greenshard import errors
 from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
@@ -18,8 +16,9 @@ from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.opening import Limits
 from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
-from greenshard.planner.pins import named_shards
-from greenshard.planner.plan import Broadcast, Constant, Pin, Plan, Value
+from greenshard.planner.place import Place, Role
+from greenshard.planner.plan import Broadcast, Plan, Step
+from greenshard.planner.tasks import ANYWHERE, Stage, Task, chosen, own_place, settle
 from greenshard.sql.text import Sql
 
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
@@ -68,33 +67,81 @@ class Planned(Execution):
             return self.text.encode(python_encoding(raw))
         return RawCursor(raw).mogrify(self.text, self.given)
 
-    def named(self, pins: Sequence[Pin] | None) -> frozenset[str] | None:
-        """The shards that pins name; None if any may be meant."""
-        if pins is None:
-            return None
+    def settled(self, step: Step) -> tuple[Step, tuple[Stage, ...]]:
+        """The step that is taken, and its tasks; see `settle`.
+
+        Raises:
+            errors.Error: As psycopg2, if parameters are not there.
+        """
+        names = self.database.cluster.names
         try:
-            return named_shards(pins, self.database.cluster.names, self.given)
+            step, stages = settle(step, names, self.given)
         except (LookupError, TypeError):
             self.check_parameters()
-            return None
+            step, stages = settle(step, names, self.given, known=False)
+        return step, stages
 
-    def calls(self, sql: Sql, cursors: Mapping[str, RawCursor]) -> Calls:
-        """What sends a text to the shards of some cursors.
+    def placed(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """Stages whose tasks all have a place: a shard is chosen for what any one may run."""
+        for stage in stages:
+            for task in stage:
+                if task.place is ANYWHERE:
+                    return chosen(stages, own_place(self.any_shard()))
+        return stages
+
+    def calls(self, stage: Stage, cursors: Mapping[str, RawCursor]) -> Calls:
+        """What sends the tasks of a stage, to those shards that there are.
+
+        What several shards get alike is written once.
+
+        Args:
+            stage: The tasks.
+            cursors: The shards' cursors.
 
         Switches: if the time at which the transaction began must be asked for.
         """
-        sent = merged_once(sql.text, self.parameters(sql), list(cursors.values()))
+        alike: dict[tuple[int, int], list[Task]] = {}
+        for task in stage:
+            if task.place.shard in cursors:
+                alike.setdefault((id(task.sql), id(task.given)), []).append(task)
         physicals = self.session.physicals
-        return {shard: executing(physicals[shard], raw, *sent) for shard, raw in cursors.items()}
+        calls: dict[str, Callable[[], object]] = {}
+        for tasks in alike.values():
+            sent = self._sent(tasks, cursors)
+            for task in tasks:
+                shard = task.place.shard
+                raw = cursors[shard]
+                if task.repeats:
+                    calls[shard] = partial(raw.executemany, *sent)
+                else:
+                    calls[shard] = executing(physicals[shard], raw, *sent)
+        return calls
 
-    def parameters(self, sql: Sql) -> Any:
+    def _sent(self, tasks: Sequence[Task], cursors: Mapping[str, RawCursor]) -> tuple[Any, ...]:
+        """What psycopg2's method is called with, for tasks that are alike but for their places."""
+        sql, given = tasks[0].sql, tasks[0].given
+        if tasks[0].repeats:
+            return sql.text, given
+        parameters = self.parameters(sql, given)
+        if len(tasks) == 1:  # as most often
+            return (sql.text,) if parameters is None else (sql.text, parameters)
+        raws = [cursors[task.place.shard] for task in tasks]
+        return merged_once(sql.text, parameters, raws)
+
+    def parameters(self, sql: Sql, given: Any) -> Any:
         """The parameters to send with a text.
 
+        Args:
+            sql: The text.
+            given: What they are taken from.
+
         Switches: if the time at which the transaction began must be asked for.
         """
+        if sql.binds is None:
+            return given
         if sql.needs_now and self.now is None:
             self.now = self.database.now(self.ask)
-        return sql.values(self.given, None if self.now is None else ours(self.now))
+        return sql.values(given, None if self.now is None else ours(self.now))
 
     def ask(self, shard: str, call: Callable[[], object]) -> None:
         """Run a call that is not the statement's own.
@@ -121,27 +168,6 @@ class Planned(Execution):
         """The shard to whose database rows are brought: the home, or another if that is gone."""
         home = self.database.home
         return home if home not in self.session.broken else self.any_shard()
-
-    def targets(self, pins: Sequence[Pin] | None) -> tuple[str, ...]:
-        """The shards that rows with these pins can be on, at least one.
-
-        Raises:
-            errors.NotSupportedError: There are several, and that is not allowed.
-        """
-        named = self.named(pins)
-        if named is None:
-            shards = self.session.shards
-        elif not named:
-            return (self.any_shard(),)
-        else:
-            shards = tuple(shard for shard in self.session.shards if shard in named)
-        if len(shards) > 1 and not self.limits.allow_scatter:
-            raise errors.NotSupportedError(
-                f"the statement would run on {', '.join(shards)}, and allow_scatter is off",
-                code="GS406",
-                hint="Compare the shard key with a value, or set allow_scatter.",
-            )
-        return shards
 
     @property
     def failed(self) -> str | None:
@@ -247,49 +273,30 @@ class Planned(Execution):
         """
         cursor = self.parts.last(shard, self.timeout)
         self.check_sessions((shard,))  # a function that the first stage called may have set it
-        outcome = self.run_last(shard, cursor, text, parameters)
+        outcome = self.run_last(Place(shard), cursor, text, parameters)
         return Answer({shard: cursor}, (), outcome, self.stages)
 
     def run_last(
-        self,
-        shard: str,
-        cursor: RawCursor,
-        text: str | bytes,
-        parameters: Any,
-        connection: str | None = None,
+        self, place: Place, cursor: RawCursor, text: str | bytes, parameters: Any
     ) -> Outcome:
         """Run the statement of a last stage.
 
         Args:
-            shard: Where.
+            place: Where.
             cursor: What runs it.
             text: What, with psycopg2's placeholders.
             parameters: Their values; None if the text has no placeholders.
-            connection: The cursor's connection, if it is not the shard's own.
 
         Switches: yes.
         """
-        connection = connection or shard
-        self.ran.add(connection)
+        self.ran.add(place.shard)
         sent: tuple[Any, ...] = (text,) if parameters is None else (text, parameters)
-        calls = {connection: partial(cursor.execute, *sent)}
-        outcome = self.session.run(calls, self.timeout, noted=self.noted)
+        call = partial(cursor.execute, *sent)
+        if place.role is Role.STATEMENTS:
+            outcome = self.session.run({place.shard: call}, self.timeout, noted=self.noted)
+        else:
+            ran = self.session.run({}, self.timeout, noted=self.noted, beside={place: call})
+            outcome = Outcome({place.shard: ran.beside[place]}, {})
         self.stages = self.stages or Stages()
-        self.stages.add(Outcome({shard: outcome.jobs[connection]}, {}), {})
+        self.stages.add(outcome, {})
         return outcome
-
-
-def limit(value: Value | None, given: Any) -> int | None:
-    """What LIMIT or OFFSET says, as PostgreSQL reads it; None for none."""
-    if value is None:
-        return None
-    said = value.value if isinstance(value, Constant) else given[value.source]
-    if said is None or isinstance(said, int):
-        return said
-    text = str(said)
-    try:
-        return int(Decimal(text).to_integral_value(ROUND_HALF_UP))
-    except ArithmeticError:
-        return int(
-            text, 0
-        )  # the servers have read it, so it is an integer as PostgreSQL writes them

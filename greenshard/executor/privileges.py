@@ -21,17 +21,8 @@ from typing import Any, NamedTuple
 from greenshard import errors
 from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.planned import Planned
-from greenshard.planner.plan import (
-    Anywhere,
-    Broadcast,
-    Combine,
-    Filtering,
-    Gather,
-    Reading,
-    Routed,
-    Scatter,
-    Step,
-)
+from greenshard.planner.plan import Combine, Filtering, Gather, Reading, Scatter, Step
+from greenshard.planner.tasks import Stage
 
 #: What may stand before a statement.
 _BLANK = b"; \t\r\n"
@@ -110,7 +101,7 @@ class _Said(NamedTuple):
     has_policy: bool
 
 
-def check_rights(e: Planned, step: Scatter | Combine | Gather) -> None:
+def check_rights(e: Planned, step: Scatter | Combine | Gather, stages: Sequence[Stage]) -> None:
     """Make sure that reading as the user gives what reading as the views' owners would give.
 
     Raises:
@@ -121,7 +112,7 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather) -> None:
     """
     e.check_parameters()
     asked = [(each, "") for each in step.rights]
-    answers = _ask(e, asked, shards_read(e, step), explains=True)
+    answers = _ask(e, asked, _shards_read(e, step, stages), explains=True)
     for number, (reading, _) in enumerate(asked):
         found = {shard: said[number] for shard, said in answers.items() if number in said}
         reasons = {shard: _difference(said) for shard, said in found.items()}
@@ -131,7 +122,9 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather) -> None:
                 raise _refused_reading(reading, found[shard], reason, only)
 
 
-def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
+def check_policies(
+    e: Planned, filterings: Sequence[Filtering], step: Step, stages: Sequence[Stage]
+) -> None:
     """Refuse a statement to whose reader a policy applies that would need rows of other shards.
 
     Raises:
@@ -141,7 +134,7 @@ def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
     Cost: one round trip.
     """
     asked = [(each.reading, each.policy) for each in filterings]
-    answers = _ask(e, asked, shards_read(e, e.plan.step))
+    answers = _ask(e, asked, _shards_read(e, step, stages))
     for number, filtering in enumerate(filterings):
         found = [said[number] for said in answers.values() if number in said]
         if any(said.reader_filtered and said.has_policy for said in found):
@@ -154,29 +147,14 @@ def check_policies(e: Planned, filterings: Sequence[Filtering]) -> None:
             )
 
 
-def shards_read(e: Planned, step: Step) -> tuple[str, ...]:
-    """The shards whose tables a plan's step reads or writes, at least one.
-
-    Raises:
-        errors.NotSupportedError: There are several, and that is not allowed.
-    """
-    if isinstance(step, Routed):
-        named = e.named(step.pins)
-        if named is None or len(named) > 1:
-            return shards_read(e, step.otherwise)
-        return tuple(named) or (e.any_shard(),)
-    if isinstance(step, (Scatter, Combine)):
-        return e.targets(step.pins)
+def _shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The shards whose tables a step's tasks read or write, at least one."""
+    tasks = [task for stage in stages for task in stage]
+    read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}
     if isinstance(step, Gather):
         # Reference tables may be read where it gathers, and where a transaction is open.
-        read = {e.gathers_on, e.any_shard()}
-        for table in step.tables:
-            read.update(() if table.reference else e.targets(table.pins))
-        return tuple(shard for shard in e.session.shards if shard in read)
-    if isinstance(step, Broadcast):
-        return e.session.shards
-    first = isinstance(step, Anywhere) and step.first
-    return (e.session.shards[0] if first else e.any_shard(),)
+        read |= {e.gathers_on, e.any_shard()}
+    return tuple(shard for shard in e.session.shards if shard in read)
 
 
 def _difference(said: _Said) -> str | None:

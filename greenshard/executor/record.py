@@ -89,8 +89,7 @@ class Record:
         failures = {**answer.failures, **_failures(error)}
         jobs: dict[str, list[Job]] = {}
         for job in self._jobs:
-            second = job.physical and job.physical.beside
-            jobs.setdefault(second or job.shard, []).append(job)
+            jobs.setdefault(job.shard, []).append(job)
         runs = {
             name: self._run(calls, counts.get(name), failures.get(name) or error)
             for name, calls in jobs.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from greenshard import _green
@@ -13,7 +12,10 @@ from greenshard.executor.answers.answer import Answer, CountedAnswer
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import plan_for, with_literals_in
+from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.planner.place import Place
 from greenshard.planner.plan import Routed
+from greenshard.planner.tasks import ANYWHERE, Stage, Task, own_place
 
 #: After so many sets of parameters, other greenlets have their turn: 10 us each.
 _MOST_AT_ONCE = 1_000
@@ -28,16 +30,11 @@ def run_many(e: Planned) -> Answer:
 
     Switches: yes.
     """
-    split = _split(e)
-    if split is not None and isinstance(e.plan.step, Routed):
-        text, shards = e.plan.step.sql.text, [s for s in e.session.shards if s in split]
+    stage = _split(e)
+    if stage is not None:
         e.strategy = e.plan.step.strategy
-
-        def calls(raws: Mapping[str, RawCursor]) -> dict[str, Any]:
-            return {s: partial(raw.executemany, text, split[s]) for s, raw in raws.items()}
-
         try:
-            return e.fan_out(shards, calls)
+            return concatenate(e, (stage,))
         finally:
             note(e, e.plan)
     count, status = 0, None
@@ -55,8 +52,8 @@ def run_many(e: Planned) -> Answer:
     return CountedAnswer(count, status)
 
 
-def _split(e: Planned) -> dict[str, list[Any]] | None:
-    """The parameters by shard; None if one of them is for none, or for several.
+def _split(e: Planned) -> Stage | None:
+    """A task for each shard, with its sets of parameters; None if a set is not for one shard.
 
     Switches: now and then, if they are many.
     """
@@ -65,18 +62,19 @@ def _split(e: Planned) -> dict[str, list[Any]] | None:
         return None
     if e.plan.policies:
         return None
-    split: dict[str, list[Any]] = {}
+    split: dict[Place, list[Any]] = {}
     for number, given in enumerate(e.given, 1):
         if number % _MOST_AT_ONCE == 0:
             _green.sleep(_PAUSE_S)
         literals = with_literals_in(e.parts, given, e.text)
         if literals is None:
             return None
-        named = replace(e, given=literals).named(step.pins)
-        if named is None or len(named) != 1:
+        taken, stages = replace(e, given=literals).settled(step)
+        if taken is not step or (task := stages[0][0]).place is ANYWHERE:
             return None
-        split.setdefault(next(iter(named)), []).append(literals)
-    return split or None
+        split.setdefault(task.place, []).append(literals)
+    places = [place for place in map(own_place, e.session.shards) if place in split]
+    return tuple(Task(place, step.sql, split[place], repeats=True) for place in places) or None
 
 
 def calling(

@@ -20,6 +20,7 @@ from typing import Any
 from greenshard import _green
 from greenshard._driver import QueryCanceled, RawConnection, can_keep, keepers
 from greenshard.links.physical import Physical
+from greenshard.planner.place import Place
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
 _LAST_WAIT_S = 1.0
@@ -53,6 +54,7 @@ class Job:
         end: How it ended; None while it runs.
         started: When it began, by ``time.perf_counter``.
         seconds: How long it took.
+        beside: The connection's place, if it is not the shard's own.
     """
 
     shard: str
@@ -64,10 +66,16 @@ class Job:
     started: float = 0.0
     seconds: float = 0.0
     greenlet: Any = None
+    beside: Place | None = None
 
     @property
     def running(self) -> bool:
         return self.end is None
+
+    @property
+    def name(self) -> str:
+        """What messages call where it runs."""
+        return self.shard if self.beside is None else str(self.beside)
 
 
 @dataclass(slots=True, eq=False)

@@ -29,6 +29,7 @@ from greenshard.links.physical import Physical, autocommit, client_encoding
 from greenshard.links.quoting import check_usual
 from greenshard.links.renewal import make_new
 from greenshard.links.session import Loan, Session
+from greenshard.planner.place import Place, Role
 
 #: The rows that are gathered are held in memory up to this, instead of being written to a file.
 _TEMP_BUFFERS = "SET temp_buffers = '64MB';"
@@ -36,28 +37,19 @@ _TEMP_BUFFERS = "SET temp_buffers = '64MB';"
 INSUFFICIENT_PRIVILEGE = "42501"
 
 
-def name_of(shard: str, number: int = 1) -> str:
-    """What a connection that gathers at a shard is called; no shard is called so.
-
-    >>> name_of("s0"), name_of("s0", 2)
-    ('s0 (gathering)', 's0 (gathering 2)')
-    """
-    return f"{shard} (gathering)" if number == 1 else f"{shard} (gathering {number})"
-
-
 @dataclass(slots=True, eq=False)
 class Gatherer:
     """A connection that gathers, while it is held.
 
     Attributes:
-        name: What calls on it are named by, in `Session.beside`.
+        place: Where it is, in `Session.beside`.
         physical: The connection.
         loan: How a pool gets it back; None if it is the session's own.
         used_up: Whether the statement may leave something in its session: not all of that goes
             with the transaction.
     """
 
-    name: str
+    place: Place
     physical: Physical
     loan: Loan | None = None
     used_up: bool = False
@@ -76,26 +68,13 @@ def gatherer(
     Switches: if it must be opened or waited for, or the session's encoding has changed.
     """
     own = session.physical(shard)
-    try:
-        with _held(session, own, connect_timeout_s, timeout) as held:
-            yield held
-    except errors.Error as error:
-        if error.shard is not None and error.shard.startswith(f"{shard} (gathering"):
-            error.shard = shard
-        raise
-
-
-@contextmanager
-def _held(
-    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
-) -> Iterator[Gatherer]:
     held = _hold(session, own, connect_timeout_s, timeout)
     at_once = True
     try:
         encoding = client_encoding.read(own.raw)
         if client_encoding.read(held.physical.raw) != encoding:
             call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
-            session.run({held.name: call}, timeout)
+            session.run({}, timeout, beside={held.place: call})
         check_usual((held.physical,))
         yield held
         at_once = False
@@ -103,7 +82,7 @@ def _held(
         at_once = False
         raise
     finally:
-        if at_once or held.name not in session.kept:
+        if at_once or held.place not in session.kept:
             let_go(session, held, at_once=at_once)
 
 
@@ -117,18 +96,18 @@ def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
 
     Switches: unless `at_once`, or if a pool closes it.
     """
-    session.kept.discard(held.name)
+    session.kept.discard(held.place)
     try:
         end(session, held, at_once=at_once)
         if held.used_up:
             _renew(session, held, at_once=at_once)
     finally:
         if held.loan is not None:
-            session.beside.pop(held.name, None)
+            session.beside.pop(held.place, None)
             held.loan.give_back()
-        elif held.name != name_of(str(held.physical.beside)):
-            # A further one, which few sessions need: the first stays.
-            session.beside.pop(held.name, None)
+        elif held.place.number > 1:
+            # Few sessions need several: the first stays.
+            session.beside.pop(held.place, None)
             held.physical.discard()
 
 
@@ -136,23 +115,25 @@ def _hold(
     session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
 ) -> Gatherer:
     """The session's own connection, kept until the session ends; or one that a pool lends."""
-    name = next(name for n in count(1) if (name := name_of(own.shard, n)) not in session.kept)
+    places = (Place(own.shard, Role.GATHERING, number) for number in count(1))
+    place = next(each for each in places if each not in session.kept)
     if session.source is not None:
         loan = session.source.lend(own.shard, timeout, has_one=bool(session.kept))
-        session.beside[name] = loan.physical
-        return Gatherer(name, loan.physical, loan)
-    physical = session.beside.get(name)
+        loan.physical.beside = place
+        session.beside[place] = loan.physical
+        return Gatherer(place, loan.physical, loan)
+    physical = session.beside.get(place)
     if physical is None or not physical.alive:
-        physical = Physical.second(name, own)
+        physical = Physical.second(place, own.dsn)
         _open(physical, connect_timeout_s, seconds_left(timeout))
-        session.beside[name] = physical
+        session.beside[place] = physical
         try:
-            session.run({name: partial(prepare, physical)}, timeout)
+            session.run({}, timeout, beside={place: partial(prepare, physical)})
         except BaseException:
-            del session.beside[name]
+            del session.beside[place]
             physical.discard()
             raise
-    return Gatherer(name, physical)
+    return Gatherer(place, physical)
 
 
 def _open(physical: Physical, *timeouts: float | None) -> None:
@@ -186,9 +167,8 @@ def execute(
 
     Switches: yes.
     """
-    cursor = RawCursor(held.physical.raw)
-    outcome = session.run({held.name: partial(call, cursor)}, timeout, noted=noted)
-    return outcome.jobs[held.name].result
+    calls = {held.place: partial(call, RawCursor(held.physical.raw))}
+    return session.run({}, timeout, noted=noted, beside=calls).beside[held.place].result
 
 
 def _renew(session: Session, held: Gatherer, *, at_once: bool) -> None:
@@ -206,7 +186,7 @@ def _renew(session: Session, held: Gatherer, *, at_once: bool) -> None:
         if at_once:
             physical.discard()
         elif physical.alive:
-            session.run({held.name: renew}, session.grace_s)
+            session.run({}, session.grace_s, beside={held.place: renew})
     except DriverError:
         physical.discard()
     except BaseException:

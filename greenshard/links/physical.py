@@ -28,6 +28,7 @@ from greenshard._driver import (
 from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
 from greenshard.links.bearings import Bearings
 from greenshard.links.rejection import read_failure
+from greenshard.planner.place import Place
 
 #: The part of the time that servers which do not answer may have together, nearly.
 _SHARE = 0.8
@@ -103,8 +104,7 @@ class Physical:
         raw: psycopg2's connection.
         given: Whether the user opened it.
         worker: The greenlet that its calls run in.
-        beside: For a connection that is not the shard's own but a second one to its database, the
-            shard's name; `shard` is then a name that no shard has.
+        beside: Its place, if it is not the shard's own but a further one to its database.
         identity: What the server says of itself, if it was asked and does.
         bearings: The session's, as it told them last; None if they must be asked for.
         bearings_at: When it was asked, of the monotonic clock.
@@ -119,7 +119,7 @@ class Physical:
     raw: RawConnection = field(repr=False)  # the program's own show some secrets
     given: bool = False
     worker: _green.Worker | None = None
-    beside: str | None = None
+    beside: Place | None = None
     identity: Identity | None = None
     bearings: Bearings | None = None
     bearings_at: float = 0.0
@@ -138,10 +138,10 @@ class Physical:
         return _Embodied(shard, dsn, logical)
 
     @classmethod
-    def second(cls, name: str, shard: Physical) -> Physical:
-        """Another connection to a shard's database, to be opened."""
-        second = cls.new(name, shard.dsn)
-        second.beside = shard.shard
+    def second(cls, place: Place, dsn: Dsn) -> Physical:
+        """A further connection to a shard's database, to be opened."""
+        second = cls.new(place.shard, dsn)
+        second.beside = place
         return second
 
     @classmethod

@@ -95,7 +95,7 @@ def check_usual(physicals: Iterable[Physical]) -> None:
     for physical in physicals:
         if physical.alive and (way := quoting(physical.raw)) not in _usual:
             if (reason := _objection(way)) is not None:
-                raise _refusal(physical.beside or physical.shard, *reason)
+                raise _refusal(physical.shard, *reason)
             _usual.add(way)
 
 

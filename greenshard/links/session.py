@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from greenshard import _green, errors
@@ -13,6 +13,7 @@ from greenshard._driver import DriverError, DriverOperationalError
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.physical import Physical
+from greenshard.planner.place import Place
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -24,11 +25,13 @@ class Outcome:
 
     Attributes:
         jobs: The finished call of each shard that answered, in shard order.
+        beside: Likewise of each place beside those.
         failures: The error of each other shard; empty unless failures are tolerated.
     """
 
     jobs: Mapping[str, Job]
     failures: Mapping[str, BaseException]
+    beside: Mapping[Place, Job] = field(default_factory=dict)
 
 
 class Loan(Protocol):
@@ -113,10 +116,10 @@ class Session:
         self.shards = tuple(shards)
         self.physicals = {physical.shard: physical for physical in physicals}
         self.missing = dict(missing)
-        #: Connections beside those of the shards, by names that no shard has.
-        self.beside: dict[str, Physical] = {}
-        #: Names of those that are held longer than for one statement.
-        self.kept: set[str] = set()
+        #: Further connections to the shards' databases, that gather there.
+        self.beside: dict[Place, Physical] = {}
+        #: Those that are held longer than for one statement.
+        self.kept: set[Place] = set()
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None
@@ -163,10 +166,6 @@ class Session:
         if physical is None or not physical.alive:
             raise errors.from_shards({shard: self._gone(shard)}, len(self.shards))
         return physical
-
-    def connection(self, name: str) -> Physical:
-        """The connection to a shard, or one beside those, by its name."""
-        return self.physicals.get(name) or self.beside[name]
 
     def reach(self, shards: Iterable[str], timeout: Timeout) -> None:
         """Open the connections to some shards that are to be opened when first needed.
@@ -250,6 +249,8 @@ class Session:
         cancellable: bool = True,
         writes: bool = False,
         noted: list[Job] | None = None,
+        beside: Mapping[Place, Callable[[], object]] | None = None,
+        before: Sequence[Job] = (),
     ) -> Outcome:
         """Run one call on each shard named, in parallel; the caller has `taken` the session.
 
@@ -260,6 +261,8 @@ class Session:
             cancellable: See `FanOut`.
             writes: Whether an error shall tell where the call is committed already.
             noted: Where to note the calls, whatever becomes of them.
+            beside: What else to run, on further connections; not if one shard is enough.
+            before: Calls that were made before, of which such an error tells too.
 
         Raises:
             errors.Error: A shard failed (of its own class), or several, or time is up.
@@ -270,13 +273,15 @@ class Session:
         jobs: list[Job] = []
         failures: dict[str, BaseException] = {}
         for name, call in calls.items():
-            physical = self.physicals.get(name) or self.beside.get(name)
+            physical = self.physicals.get(name)
             if physical is not None and physical.alive:
                 jobs.append(Job(name, call, physical))
             else:
                 failures[name] = self._gone(name)
+        if beside:
+            jobs += self._jobs_beside(beside, failures)
         if failures and not tolerant:
-            raise errors.from_shards(failures, len(self.shards))
+            raise self._raised(failures, beside or ())
         if noted is not None:
             noted += jobs
         fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=True)
@@ -286,11 +291,26 @@ class Session:
             self._watch(fanout, timeout)
         done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
         if failures and not (tolerant and done):
-            error = self._raised(failures)
+            error = self._raised(failures, beside or ())
             if writes and isinstance(error, errors.Error):
-                self._tell_fate(error, jobs)
+                self._tell_fate(error, (*before, *jobs))
             raise error
+        if beside:
+            return Outcome(done, failures, {job.beside: job for job in jobs if job.beside})
         return Outcome(done, failures)
+
+    def _jobs_beside(
+        self,
+        calls: Mapping[Place, Callable[[], object]],
+        failures: dict[str, BaseException],
+    ) -> Iterator[Job]:
+        """The jobs of calls on further connections; why there is none goes to `failures`."""
+        for place, call in calls.items():
+            physical = self.beside.get(place)
+            if physical is not None and physical.alive:
+                yield Job(place.shard, call, physical, beside=place)
+            else:
+                failures[str(place)] = self._gone(str(place))
 
     def _watch(self, fanout: FanOut, timeout: Timeout) -> None:
         self._current = fanout
@@ -315,22 +335,23 @@ class Session:
         late = []
         for job in jobs:
             if job.end is End.DONE:
-                done[job.shard] = job
+                if job.beside is None:
+                    done[job.shard] = job
             elif job.end is End.FAILED and job.error is not None:
-                failures[job.shard] = _failure(job, job.error)
+                failures[job.name] = _failure(job, job.error)
             else:
                 late.append(job)
         if late and (tolerant or not failures):
-            failures.update(dict.fromkeys((job.shard for job in late), _timeout(late, timeout_s)))
+            failures.update(dict.fromkeys((job.name for job in late), _timeout(late, timeout_s)))
         return done
 
     def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
         """Tell with the error of a write in autocommit mode where it is committed nevertheless."""
         committed, doubtful = [], []
         for job in jobs:
-            physical = self.physicals.get(job.shard)
-            if physical is None:  # it is beside those of the shards
+            if job.beside is not None:
                 continue
+            physical = self.physicals[job.shard]
             if job.end is End.DONE and physical.idle:
                 committed.append(job.shard)
             elif len(self.shards) > 1 and not physical.alive and physical.autocommit:
@@ -338,11 +359,19 @@ class Session:
         if committed or doubtful:
             errors.note_committed(error, committed, doubtful)
 
-    def _raised(self, failures: Mapping[str, BaseException]) -> BaseException:
+    def _raised(
+        self, failures: Mapping[str, BaseException], beside: Iterable[Place]
+    ) -> BaseException:
+        """One error for some, by what messages call where they came from."""
         first = next(iter(failures.values()))
         if isinstance(first, errors.QueryTimeout) and set(failures.values()) == {first}:
             return first
-        return errors.from_shards(failures, len(self.shards))
+        error = errors.from_shards(failures, len(self.shards))
+        if isinstance(error, errors.Error):
+            for place in beside:
+                if error.shard == str(place):
+                    error.shard = place.shard
+        return error
 
     def _gone(self, name: str) -> BaseException:
         """Why a shard cannot be used."""
@@ -381,8 +410,8 @@ def _failure(job: Job, error: BaseException) -> BaseException:
 
 
 def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeout:
-    names = ", ".join(job.shard for job in late)
-    lost = [job.shard for job in late if job.end is End.LOST]
+    names = ", ".join(job.name for job in late)
+    lost = [job.name for job in late if job.end is End.LOST]
     fate = "the queries were cancelled"
     if lost:
         fate = f"the connection to {', '.join(lost)} was closed: no answer to the cancel either"

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from greenshard.planner.pins import named_shards
+from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     PARTIAL,
     Anywhere,
-    Broadcast,
     Combine,
     Gather,
-    Pin,
     Plan,
     Reading,
     Refused,
@@ -22,6 +20,7 @@ from greenshard.planner.plan import (
     Step,
 )
 from greenshard.planner.refusals import reasons
+from greenshard.planner.tasks import ANYWHERE, Stage, settle
 from greenshard.sql.text import Sql
 
 
@@ -47,47 +46,83 @@ def explain(
 
 
 def _step(step: Step, shards: tuple[str, ...], given: Any) -> list[str]:
-    if isinstance(step, Routed):
-        return _routed(step, shards, given)
+    known = True
+    try:
+        step, stages = settle(step, shards, given)
+    except (LookupError, TypeError):  # a parameter is not there
+        if isinstance(step, Routed):
+            return _unknown_route(step, shards, given)
+        known = False
+        step, stages = settle(step, shards, given, known=False)
     lines = [f"strategy: {step.strategy}"]
-    if isinstance(step, Scatter):
-        return lines + _scatter(step, shards, given)
-    if isinstance(step, Combine):
-        return lines + _combine(step, shards, given)
-    if isinstance(step, Gather):
-        return lines + _gather(step, shards, given)
-    return lines + _simple(step, shards)
-
-
-def _simple(step: Anywhere | Broadcast | Refused, shards: tuple[str, ...]) -> list[str]:
     if isinstance(step, Refused):
-        return [*_indented(step.message), *_indented(step.hint or "")]
-    if isinstance(step, Anywhere):
-        which = shards[0] if step.first else f"any one of {', '.join(shards)}"
-        return [f"shards: {which}", "it runs:", *_text(step.sql)]
-    return [f"shards: {', '.join(shards)}", "each runs:", *_text(step.sql)]
+        return [*lines, *_indented(step.message), *_indented(step.hint or "")]
+    if isinstance(step, Gather):
+        return [*lines, *_gather(step, stages[0], shards, known)]
+    lines.append(_where(step, stages, shards, known))
+    if isinstance(step, (Scatter, Combine)):
+        lines += _rights(step.rights)
+    lines += _texts(step, stages)
+    if isinstance(step, Scatter):
+        lines += _merging(step)
+    elif isinstance(step, Combine):
+        lines += _combining(step)
+    return lines
 
 
-def _routed(step: Routed, shards: tuple[str, ...], given: Any) -> list[str]:
-    named = _named(step.pins, shards, given)
-    if named is None:
-        several = _step(step.otherwise, shards, given)
-        head = ["strategy: route", "shards: the one that the parameters name", "it runs:"]
-        return [
-            *head,
-            *_text(step.sql),
-            "or, if they name several:",
-            *_indented("\n".join(several)),
-        ]
-    if len(named) > 1:
-        return _step(step.otherwise, shards, given)
-    target = ", ".join(named) or f"any one of {', '.join(shards)}: no row can match"
-    return ["strategy: route", f"shards: {target}", "it runs:", *_text(step.sql)]
+def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any) -> list[str]:
+    """If the parameters decide whether one shard is enough."""
+    several = "\n".join(_step(step.otherwise, shards, given))
+    return [
+        "strategy: route",
+        "shards: the one that the parameters name",
+        "it runs:",
+        *_text(step.sql),
+        "or, if they name several:",
+        *_indented(several),
+    ]
 
 
-def _scatter(step: Scatter, shards: tuple[str, ...], given: Any) -> list[str]:
-    lines = [_targets(step.pins, shards, given), *_rights(step.rights)]
-    lines += ["each runs:", *_text(step.sql)]
+def _where(step: Step, stages: Iterable[Stage], shards: tuple[str, ...], known: bool) -> str:
+    """The shards that have tasks."""
+    places = [task.place for stage in stages for task in stage]
+    if isinstance(step, Routed) and ANYWHERE in places:
+        return f"shards: any one of {', '.join(shards)}: no row can match"
+    pins = step.pins if isinstance(step, (Scatter, Combine)) else None
+    return _shards(places, shards, pins is None or known)
+
+
+def _shards(places: Sequence[Place], shards: tuple[str, ...], known: bool) -> str:
+    if not known:
+        return f"shards: of {', '.join(shards)} those that the parameters name"
+    if ANYWHERE in places:
+        return f"shards: any one of {', '.join(shards)}"
+    return f"shards: {_listed(places)}"
+
+
+def _listed(places: Iterable[Place]) -> str:
+    return ", ".join(dict.fromkeys(map(str, places)))
+
+
+def _texts(step: Step, stages: Sequence[Stage]) -> list[str]:
+    """What the tasks run: one text that all have, or each its own."""
+    texts = {task.sql for stage in stages for task in stage}
+    if len(texts) == 1:
+        order = ", then ".join(_listed(task.place for task in stage) for stage in stages)
+        it = "it runs:" if isinstance(step, (Routed, Anywhere)) else "each runs:"
+        return [it if len(stages) == 1 else f"first {order} run:", *_text(texts.pop())]
+    lines: list[str] = []
+    for stage in stages:
+        before = "then " if lines else ""
+        for sql in dict.fromkeys(task.sql for task in stage):
+            places = _listed(task.place for task in stage if task.sql == sql)
+            lines += [f"{before}on {places}:", *_text(sql)]
+            before = "and "
+    return lines
+
+
+def _merging(step: Scatter) -> list[str]:
+    lines = []
     if step.sort:
         lines.append(f"their rows are merged by {_keys(step.sort)}")
     if step.slice.offset is not None or step.slice.count is not None:
@@ -97,22 +132,21 @@ def _scatter(step: Scatter, shards: tuple[str, ...], given: Any) -> list[str]:
     return lines
 
 
-def _combine(step: Combine, shards: tuple[str, ...], given: Any) -> list[str]:
-    lines = [_targets(step.pins, shards, given), *_rights(step.rights)]
-    lines += ["each runs:", *_text(step.partial)]
+def _combining(step: Combine) -> list[str]:
     where = "PostgreSQL then runs, over their rows:"
     if step.reduction is not None:
         where = "their rows are reduced here or, if a type asks for it, by PostgreSQL:"
     shown = step.combine.text.replace(f'"{PARTIAL}"', "(the shards' rows)")
-    return [*lines, where, *_indented(shown)]
+    return [where, *_indented(shown)]
 
 
-def _gather(step: Gather, shards: tuple[str, ...], given: Any) -> list[str]:
+def _gather(step: Gather, reads: Stage, shards: tuple[str, ...], known: bool) -> list[str]:
     lines = []
     for table in step.tables:
         if not table.reference:
+            places = [task.place for task in reads if task.table is table]
             lines += [
-                _targets(table.pins, shards, given),
+                _shards(places, shards, table.pins is None or known),
                 f"each gives its part of {table.relation}:",
                 *_text(table.read),
             ]
@@ -130,24 +164,6 @@ def _rights(rights: Sequence[Reading]) -> list[str]:
         for each in rights
         if each.view is not None
     ]
-
-
-def _targets(pins: tuple[Pin, ...] | None, shards: tuple[str, ...], given: Any) -> str:
-    if pins is None:
-        return f"shards: {', '.join(shards)}"
-    named = _named(pins, shards, given)
-    if named is None:
-        return f"shards: of {', '.join(shards)} those that the parameters name"
-    return f"shards: {', '.join(named)}"
-
-
-def _named(pins: Sequence[Pin], shards: tuple[str, ...], given: Any) -> list[str] | None:
-    """The shards that pins name, in order; None if that needs parameters."""
-    try:
-        named = named_shards(pins, shards, given)
-    except (TypeError, LookupError):
-        return None
-    return [shard for shard in shards if named is None or shard in named]
 
 
 def _keys(keys: Iterable[SortKey]) -> str:

@@ -150,11 +150,15 @@ class Broadcast:
     Attributes:
         answer_of_one: Whether rows and row counts are those of the first shard only.
         resets_catalog: Whether it may change what the catalog says.
+        first_alone: Whether the first shard runs it before the others: of two that lock the same
+            rows, one then waits there. Sent to all at once, each would soon hold a shard that the
+            other one waits for, which no server sees.
     """
 
     sql: Sql
     answer_of_one: bool = False
     resets_catalog: bool = False
+    first_alone: bool = False
     strategy: str = "broadcast"
 
 
@@ -168,7 +172,6 @@ class Scatter:
         sort: How the shards have sorted their rows, and how they are merged; empty: not at all.
         slice: What is taken of the merged rows. The shards were told to give enough for it.
         hidden: How many columns at the end are cut off.
-        writes: Whether rows are locked or changed.
         rights: As in `Gather`.
     """
 
@@ -177,7 +180,6 @@ class Scatter:
     sort: tuple[SortKey, ...] = ()
     slice: Slice = Slice()
     hidden: int = 0
-    writes: bool = False
     rights: tuple[Reading, ...] = ()
     strategy: str = "concatenate"
 
@@ -324,7 +326,6 @@ class Routed:
     sql: Sql
     pins: tuple[Pin, ...]
     otherwise: Step
-    writes: bool = False
     strategy: str = "route"
 
 

@@ -16,7 +16,7 @@ from random import random
 from greenshard import _green, errors
 from greenshard._driver import Dsn
 from greenshard.executor.answers.portals import Portals
-from greenshard.links.gatherer import name_of, prepare
+from greenshard.links.gatherer import prepare
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
@@ -49,7 +49,7 @@ class Process:
             is such a pool itself.
 
     Attributes:
-        dsns: How to connect, by the connections' names.
+        dsns: How to connect, by shard.
         prepare: Called with each new connection, in the greenlet that opened it.
         lock: Held for each look at the state, and for each change. Nothing in it switches
             greenlets, so that a greenlet never finds it held by another one of its thread.
@@ -74,7 +74,6 @@ class Process:
         self.dsns = _dsns(opening)
         self.prepare: Callable[[Physical], None] | None = None
         if policy.of_gatherers:
-            self.dsns = {name_of(shard): dsn for shard, dsn in self.dsns.items()}
             self.prepare = prepare
         self.gatherers = gatherers
         self.connect_timeout_s = opening.connect_timeout_s
@@ -218,9 +217,7 @@ class Process:
             stats = stats_of(self.state, self.now())
         if self.gatherers is None:
             return stats
-        gatherers = self.gatherers.stats()
-        shards = dict(zip(stats.shards, gatherers.shards.values(), strict=True))
-        return replace(stats, gatherers=replace(gatherers, shards=shards))
+        return replace(stats, gatherers=self.gatherers.stats())
 
     def close(self, timeout_s: float) -> None:
         """Give out nothing any more; close all connections, when they are given back.

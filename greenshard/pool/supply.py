@@ -10,7 +10,6 @@ from greenshard import _green, errors
 from greenshard._driver import DriverError
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
-from greenshard.links.gatherer import name_of
 from greenshard.links.identity import identify
 from greenshard.links.outside import read_outside
 from greenshard.links.physical import Physical
@@ -259,11 +258,10 @@ class Supply:
                 code="GS601",
                 hint="Read it to its end or close it first, or raise max_gathers.",
             ) from exc
-        loan = Loan(process, lease, name_of(shard))
+        loan = Loan(process, lease, shard)
         try:
-            if failed := loan.supply.make_ready([loan.name], limit_s):
-                raise failed[loan.name]
-            loan.physical.beside = shard
+            if failed := loan.supply.make_ready([shard], limit_s):
+                raise failed[shard]
         except BaseException:
             loan.give_back()
             raise
@@ -276,7 +274,7 @@ class Supply:
         shards = self._process.state.shards
         with self._process.lock:
             for job in jobs:
-                if job.shard in shards:
+                if job.beside is None and job.shard in shards:
                     shards[job.shard].began()
 
     def ended(self, jobs: Sequence[Job]) -> None:
@@ -284,7 +282,7 @@ class Supply:
         shards = self._process.state.shards
         with self._process.lock:
             for job in jobs:
-                if job.shard in shards:
+                if job.beside is None and job.shard in shards:
                     shards[job.shard].ended(job.seconds, failed=job.end is not End.DONE)
 
     # Giving back ----------------------------------------------------------------------------
@@ -353,24 +351,24 @@ class Loan:
     Args:
         process: The pool of these connections.
         lease: The loan's.
-        name: What the connection is called in that pool.
+        shard: The shard whose connection it is.
     """
 
-    def __init__(self, process: Process, lease: Lease, name: str) -> None:
-        self._process, self._lease, self.name = process, lease, name
+    def __init__(self, process: Process, lease: Lease, shard: str) -> None:
+        self._process, self._lease, self._shard = process, lease, shard
         self.supply = Supply(process, lease)
 
     @property
     def physical(self) -> Physical:
         """The connection."""
-        return self.supply.holding.physicals[self.name]
+        return self.supply.holding.physicals[self._shard]
 
     def give_back(self) -> None:
         """End the loan; a connection that broke is forgotten. Switches: if one must be closed."""
         if not self._lease.ended:
-            lent = self.supply.holding.physicals.get(self.name)
+            lent = self.supply.holding.physicals.get(self._shard)
             if lent is not None and not lent.alive:
-                self.supply.lose(self.name)
+                self.supply.lose(self._shard)
             self._process.give_back(self._lease)
 
     def __del__(self) -> None:

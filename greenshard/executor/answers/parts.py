@@ -114,7 +114,8 @@ class Parts:
         Switches: the first time that a user's type is registered, or a shard is needed.
         """
         cursors = {shard: self.of(shard) for shard in self._there(shards, timeout)}
-        self._apply_typecasters(cursors, timeout)
+        physicals = self._session.physicals
+        self._apply_typecasters(cursors.values(), map(physicals.__getitem__, cursors), timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
 
@@ -128,16 +129,16 @@ class Parts:
         there = self._there(shards, timeout)
         physicals = self._session.physicals
         cursors = {shard: self._make(physicals[shard], None) for shard in there}
-        self._apply_typecasters(cursors, timeout)
+        self._apply_typecasters(cursors.values(), map(physicals.__getitem__, there), timeout)
         return cursors
 
-    def beside(self, connection: str, timeout: Timeout) -> RawCursor:
+    def beside(self, physical: Physical, timeout: Timeout) -> RawCursor:
         """A new cursor on a connection beside those of the shards, like those of `plain`.
 
         Switches: the first time that a user's type is registered.
         """
-        cursor = self._make(self._session.connection(connection), None)
-        self._apply_typecasters({connection: cursor}, timeout)
+        cursor = self._make(physical, None)
+        self._apply_typecasters((cursor,), (physical,), timeout)
         return cursor
 
     def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
@@ -161,7 +162,7 @@ class Parts:
         if cursor is None or cursor.connection is not physical.raw:
             cursor = self._lasts[shard] = self._make(physical, None)
             self._bridge(cursor)
-        self._apply_typecasters({shard: cursor}, timeout)
+        self._apply_typecasters((cursor,), (physical,), timeout)
         self.asked = cursor
         return cursor
 
@@ -222,8 +223,10 @@ class Parts:
             tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
         return cursor
 
-    def _apply_typecasters(self, cursors: Mapping[str, RawCursor], timeout: Timeout) -> None:
-        """Give the shards' cursors the typecasters that were registered."""
+    def _apply_typecasters(
+        self, cursors: Iterable[RawCursor], physicals: Iterable[Physical], timeout: Timeout
+    ) -> None:
+        """Give cursors on some connections the typecasters that were registered."""
         registered = self._registered
         at_home, own = string_types.read(self._home.raw), self.logical.string_types
         if at_home or own:
@@ -231,8 +234,7 @@ class Parts:
         self._typed = self._typed or bool(registered) or has_user_typecasters()
         if not self._typed:
             return
-        for name, cursor in cursors.items():
-            physical = self._session.connection(name)
+        for cursor, physical in zip(cursors, physicals, strict=True):
             cursor.string_types = shard_typecasters(
                 self._session, self._home, physical, registered, timeout
             )

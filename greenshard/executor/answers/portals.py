@@ -101,7 +101,7 @@ class Portal:
     def hold(self, session: Session, held: Gatherer) -> None:
         """Keep the connection that has rows which were not fetched yet."""
         self.gatherer = held
-        session.kept.add(held.name)
+        session.kept.add(held.place)
 
     def close(self, session: Session, *, at_once: bool = False) -> None:
         """End it. Switches: unless `at_once`, if it has rows on a server."""

@@ -21,16 +21,18 @@ from greenshard._driver import Column, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedAnswer, Row
 from greenshard.executor.answers.columns import check_columns
-from greenshard.executor.planned import Planned, limit
+from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.exactness import check_types
 from greenshard.executor.strategies.held import check_page, check_rows
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.ranking import UNNAMED
+from greenshard.executor.strategies.slicing import read_slice
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text
 from greenshard.merge.reduction import reduce, reducible
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction
+from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 from greenshard.sql.types import Trait, oid_of, oids_with
 
@@ -39,8 +41,8 @@ _FLOAT4 = oid_of("float4")
 PARTIAL_ROWS = "one for each group and shard"
 
 
-def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None:
-    """Run the partial query on some shards, and make the answer of what they give.
+def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
+    """Run the partial query, and make the answer of what the shards give.
 
     Returns:
         None if a partial column is of a type that does not allow it.
@@ -48,10 +50,11 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
     Switches: yes.
     """
     e.check_parameters()
+    shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-    outcome = e.first_stage(shards, e.calls(_limited(e, step), cursors), cursors)
+    outcome = e.first_stage(shards, e.calls(_limited(e, step, tasks), cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
     check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
@@ -62,13 +65,14 @@ def combine(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None
     return combined(e, step, PartialRows(first, columns, parts, castings[first]))
 
 
-def _limited(e: Planned, step: Combine) -> Sql:
+def _limited(e: Planned, step: Combine, tasks: Stage) -> Stage:
     """The partial query; no shard gives more rows than may come of all, and one that tells."""
-    sql, reduction = step.partial, step.reduction
-    if reduction is not None and not reduction.keys:
-        return sql  # one row
+    if step.reduction is not None and not step.reduction.keys:
+        return tasks  # one row
     limit = int(e.limits.gather_limit) + 1
-    return replace(sql, text=f"SELECT * FROM ({sql.text}) AS gs LIMIT {limit}")
+    text = f"SELECT * FROM ({step.partial.text}) AS gs LIMIT {limit}"
+    sql = replace(step.partial, text=text)
+    return tuple(replace(task, sql=sql) for task in tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ def _combined(
     e: Planned, sql: Sql, names: Sequence[str], parts: Sequence[Sequence[Row]], shard: str
 ) -> Answer:
     text = combining(sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
-    parameters = {**(e.parameters(sql) or {}), **partial_arrays(parts, len(names))}
+    parameters = {**(e.parameters(sql, e.given) or {}), **partial_arrays(parts, len(names))}
     return e.last_stage(shard, text, parameters)
 
 
@@ -180,7 +184,7 @@ def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> Buffered
         rows = [list(_read(part, readers)) for part in partial.parts]
     except (ValueError, OverflowError):
         return None  # a date beyond Python's
-    count, offset = (limit(v, e.given) for v in (reduction.slice.count, reduction.slice.offset))
+    count, offset = read_slice(reduction.slice, e.given)
     if min(count or 0, offset or 0) < 0:
         return None  # which PostgreSQL then refuses
     answer = reduce(reduction, rows, count, offset)

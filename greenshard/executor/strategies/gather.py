@@ -27,7 +27,7 @@ from greenshard.executor.strategies.filling import (
 )
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.staying import check_named, declare_answer
-from greenshard.executor.strategies.table_rows import Arrays, Batches, Rows, read_tables
+from greenshard.executor.strategies.table_rows import Arrays, Batches, Rows, read_tables, tables_of
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.links.gatherer import (
     INSUFFICIENT_PRIVILEGE,
@@ -38,6 +38,7 @@ from greenshard.links.gatherer import (
 )
 from greenshard.links.session_settings import Settings, applying, read_settings, sets_nothing
 from greenshard.planner.plan import Constant, Gather, GatheredTable
+from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 
 _GROUPING_ERROR = "42803"
@@ -47,7 +48,7 @@ _HINT = (
 )
 
 
-def gather(e: Planned, step: Gather) -> Answer:
+def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     """Run a query where the rows that it needs have been brought.
 
     Raises:
@@ -59,9 +60,11 @@ def gather(e: Planned, step: Gather) -> Answer:
     if e.streaming is not None:
         check_named(e)
     every = e.gathers_references
-    tables = [table for table in step.tables if every or not table.reference]
-    check_type_names(e, [column.type_sql for table in tables for column in table.columns])
-    rows = read_tables(e, tables)
+    wanted = {table for table in step.tables if every or not table.reference}
+    reads = tuple(task for task in tasks if task.table in wanted)
+    columns = (column for table in tables_of(reads) for column in table.columns)
+    check_type_names(e, [column.type_sql for column in columns])
+    rows = read_tables(e, reads)
     try:
         return _gather(e, step.complete if every else step.sql, rows)
     finally:
@@ -123,7 +126,7 @@ class _Gathering:
         settings: Settings,
     ) -> None:
         self._e = e
-        self._text, self._parameters = sql.text, e.parameters(sql)
+        self._text, self._parameters = sql.text, e.parameters(sql, e.given)
         self._rows = rows
         self._home = home
         self._held = held
@@ -186,7 +189,7 @@ class _Gathering:
                 add_rows(batch, table, arrays, rows.encoding)
             return partial(batch.send, cursor)
 
-        rows.pass_on(self._held.name, inserting)
+        rows.pass_on(self._held.place, inserting)
         add_end(end, rows.counts)
         self._send(end)
 
@@ -196,11 +199,11 @@ class _Gathering:
 
     def _run(self, text: str | bytes, parameters: Any) -> Answer:
         """The answer, which must not need the connection any more: it may be lent to others."""
-        e, connection = self._e, self._held.name
+        e, held = self._e, self._held
         if e.streaming is not None:
-            return declare_answer(e, self._held, self._home, text, parameters)
-        cursor = e.parts.beside(connection, e.timeout)
-        e.run_last(self._home, cursor, text, parameters, connection)
+            return declare_answer(e, held, self._home, text, parameters)
+        cursor = e.parts.beside(held.physical, e.timeout)
+        e.run_last(held.place, cursor, text, parameters)
         try:
             return buffered(e, cursor.fetchall(), cursor.description or ())
         except (ValueError, OverflowError):
@@ -211,9 +214,9 @@ class _Gathering:
         e, home = self._e, self._home
         own = e.parts.plain([home], e.timeout)[home]
         casting = Casting(own, AsText.ALL, e.parts.own_time_zones)
-        cursor = e.parts.beside(self._held.name, e.timeout)
+        cursor = e.parts.beside(self._held.physical, e.timeout)
         cursor.string_types = own.string_types
-        e.run_last(home, cursor, text, parameters, self._held.name)
+        e.run_last(self._held.place, cursor, text, parameters)
         columns = cursor.description or ()
         cast = casting.casting(column.type_code for column in columns)
         return buffered(e, cursor.fetchall(), columns, cast)

@@ -10,17 +10,19 @@ from greenshard import errors
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows, Row, all_of
 from greenshard.executor.answers.columns import check_columns
-from greenshard.executor.planned import Planned, limit
+from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.comparing import Comparison
 from greenshard.executor.strategies.held import check_page
+from greenshard.executor.strategies.slicing import read_slice
 from greenshard.executor.strategies.streamed_merge import stream
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.merge.ordering import cut
 from greenshard.planner.plan import Scatter
+from greenshard.planner.tasks import Stage
 
 
-def merge(e: Planned, step: Scatter, shards: tuple[str, ...]) -> Answer:
-    """Merge the rows of some shards, take a slice of them, and cut hidden columns off.
+def merge(e: Planned, step: Scatter, tasks: Stage) -> Answer:
+    """Merge the rows that the shards give, take a slice of them, and cut hidden columns off.
 
     Values that Python can tell apart only as text (a date may be infinite) are known when they are
     there: then the shards are asked once more, and at once the next time.
@@ -29,27 +31,26 @@ def merge(e: Planned, step: Scatter, shards: tuple[str, ...]) -> Answer:
     """
     e.check_parameters()
     if e.streaming is not None:
-        return stream(e, step, shards)
+        return stream(e, step, tasks)
     database, text = e.database, step.sql.text
     answer = None
     if text not in database.compared_as_text:
-        answer = _merge(e, step, shards, AsText.INCOMPARABLE)
+        answer = _merge(e, step, tasks, AsText.INCOMPARABLE)
     if answer is None:
         database.remember_compared_as_text(text)
         e.stages = None
-        answer = _merge(e, step, shards, AsText.ALL)
+        answer = _merge(e, step, tasks, AsText.ALL)
     if answer is None:
         raise errors.InternalError("rows cannot be ordered by text")
     return answer
 
 
-def _merge(
-    e: Planned, step: Scatter, shards: tuple[str, ...], as_text: AsText
-) -> BufferedAnswer | None:
+def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> BufferedAnswer | None:
+    shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, as_text, zones) for shard, cursor in cursors.items()}
-    outcome = e.first_stage(shards, e.calls(step.sql, cursors), cursors)
+    outcome = e.first_stage(shards, e.calls(tasks, cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
     first = next(iter(cursors))
@@ -66,7 +67,7 @@ def _merge(
         rows = comparison.ordered(rows or [], step.sort)
     if rows is None:
         return None
-    count, offset = limit(step.slice.count, e.given), limit(step.slice.offset, e.given)
+    count, offset = read_slice(step.slice, e.given)
     visible = description[: len(description) - step.hidden]
     cast = castings[first].casting(column.type_code for column in visible)
     return buffered(e, cut(rows, count, offset, step.hidden), visible, cast)

@@ -106,16 +106,16 @@ def declare_answer(
     Switches: yes.
     """
     name, size = new_name(), e.parts.itersize
-    cursor = e.parts.beside(held.name, e.timeout)
+    cursor = e.parts.beside(held.physical, e.timeout)
     given = () if parameters is None else (parameters,)
 
     def declare() -> None:
         cursor.execute(declaring(name, text), *given)
         cursor.execute(fetching(name, size))
 
-    jobs = e.session.run({held.name: declare}, e.timeout, noted=e.noted).jobs
+    outcome = e.session.run({}, e.timeout, noted=e.noted, beside={held.place: declare})
     e.stages = e.stages or Stages()
-    e.stages.add(Outcome({home: jobs[held.name]}, {}), {})
+    e.stages.add(Outcome({home: outcome.beside[held.place]}, {}), {})
     check_page(e, [cursor])
     portal = _begin(e)
     if cursor.rowcount == size:
@@ -163,15 +163,13 @@ class _Pages:
                 session.run({failed: call}, e.parts.fetch_timeout)
             call = partial(self.cursor.execute, fetching(self.name, size))
             try:
-                jobs = session.run({held.name: call}, e.parts.fetch_timeout).jobs
+                outcome = session.run({}, e.parts.fetch_timeout, beside={held.place: call})
                 check_page(e, [self.cursor])
             except BaseException as error:
                 self.portal.free(session, at_once=not isinstance(error, errors.Error))
-                if isinstance(error, errors.Error) and error.shard == held.name:
-                    error.shard = self.home
                 raise
             if e.stages is not None and self.home in e.stages.timings:
-                e.stages.timings[self.home].total_s += jobs[held.name].seconds
+                e.stages.timings[self.home].total_s += outcome.beside[held.place].seconds
             if self.cursor.rowcount < size:
                 self.portal.free(session)
 

@@ -45,7 +45,9 @@ from greenshard.links.outlets import Outlet, close_outlets
 from greenshard.links.quoting import merged_once
 from greenshard.links.session import Outcome
 from greenshard.links.session_settings import applying
+from greenshard.planner.place import Place
 from greenshard.planner.plan import PARTIAL, Combine
+from greenshard.planner.tasks import Stage
 
 #: The rows come in the order of the shards' hash tables. Put so into another one, of the same
 #: function, they collide: 200,000 groups took three minutes, and sorted, a second.
@@ -53,8 +55,8 @@ _SORTED = "SET LOCAL enable_hashagg = off"
 _TABLE = f'pg_temp."{PARTIAL}"'
 
 
-def stream_combined(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answer | None:
-    """Run the partial query on some shards; its rows become a named cursor's answer.
+def stream_combined(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
+    """Run the partial query; its rows become a named cursor's answer.
 
     Returns:
         None if a partial column is of a type that does not allow it.
@@ -63,12 +65,14 @@ def stream_combined(e: Planned, step: Combine, shards: tuple[str, ...]) -> Answe
     """
     e.check_parameters()
     check_named(e)
+    shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
     outlets = {shard: Outlet(shard, cursor) for shard, cursor in cursors.items()}
     try:
-        sent = merged_once(step.partial.text, e.parameters(step.partial), list(cursors.values()))
+        parameters = e.parameters(step.partial, e.given)
+        sent = merged_once(step.partial.text, parameters, list(cursors.values()))
         # A shard whose rows were used must not fail any more, where that would be tolerated.
         size = None if e.tolerant else e.parts.itersize
         calls = {s: partial(_begin, outlet, sent, size) for s, outlet in outlets.items()}
@@ -145,15 +149,15 @@ class _Pages:
         made = combined(e, step, PartialRows(self.first, columns, parts, casting))
         return made and portal_answer(e, made)
 
-    def _fetch(self, others: Mapping[str, Callable[[], object]] | None = None) -> None:
+    def _fetch(self, others: Mapping[Place, Callable[[], object]] | None = None) -> None:
         """Fetch the next page of each shard that has more; make other calls at the same time."""
         e, size = self._e, self._e.parts.itersize
         calls = {s: partial(o.fetch, size) for s, o in self._outlets.items() if not o.ended}
-        jobs = e.session.run({**calls, **(others or {})}, e.timeout, noted=e.noted).jobs
+        jobs = e.session.run(calls, e.timeout, noted=e.noted, beside=others).jobs
         pages: dict[str, Any] = {shard: jobs[shard].result for shard in calls}
         if e.stages is not None:
             counts = {shard: len(rows) for shard, rows in pages.items()}
-            e.stages.add(Outcome({shard: jobs[shard] for shard in calls}, {}), counts)
+            e.stages.add(Outcome(jobs, {}), counts)
         self.take(pages)
 
     def _gathered(self, names: Sequence[str]) -> Answer:
@@ -172,7 +176,7 @@ class _Pages:
             execute(e.session, held, batch.send, e.timeout, e.noted)
             self._pass_on(held, names)
             text = combining(self._step.combine, names).replace(f'"{PARTIAL}"', _TABLE)
-            parameters = e.parameters(self._step.combine) or {}
+            parameters = e.parameters(self._step.combine, e.given) or {}
             return declare_answer(e, held, home, text, parameters)
 
     def _pass_on(self, held: Gatherer, names: Sequence[str]) -> None:
@@ -184,7 +188,7 @@ class _Pages:
             arrays = partial_arrays(self._here.values(), len(names))
             self._here = {shard: [] for shard in self._outlets}
             self._bytes = 0
-            self._fetch({held.name: partial(cursor.execute, text, arrays)})
+            self._fetch({held.place: partial(cursor.execute, text, arrays)})
         batch = Batch(_SORTED)
         if self._count >= ANALYZED_ROWS:
             batch.add(SAMPLE)

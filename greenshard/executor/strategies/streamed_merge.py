@@ -15,15 +15,17 @@ from greenshard import errors
 from greenshard._driver import RawCursor
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import Row
-from greenshard.executor.planned import Planned, limit
+from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.comparing import Comparison
 from greenshard.executor.strategies.exactness import date_style
 from greenshard.executor.strategies.ranked_merge import merge_pages
+from greenshard.executor.strategies.slicing import read_slice
 from greenshard.executor.types.casting import DATES, AsText, Casting
 from greenshard.links.session import Outcome
 from greenshard.links.streams import Stream, fetch_together
 from greenshard.merge.ordering import merge_streams
 from greenshard.planner.plan import Scatter, SortKey
+from greenshard.planner.tasks import Stage
 
 #: What psycopg2 would give as the first and last day of Python's calendar.
 _INFINITE = {"-infinity": (-1, None), "infinity": (1, None)}
@@ -135,15 +137,16 @@ class StreamedAnswer(Answer):
         return columns and columns[: len(columns) - self._hidden]
 
 
-def stream(e: Planned, step: Scatter, shards: tuple[str, ...]) -> Answer:
-    """Open named cursors on some shards; their rows are merged while they are fetched.
+def stream(e: Planned, step: Scatter, tasks: Stage) -> Answer:
+    """Open named cursors on the shards; their rows are merged while they are fetched.
 
     Switches: yes.
     """
+    shards = [task.place.shard for task in tasks]
     cursors = e.parts.unshaped(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.DATES, zones) for shard, cursor in cursors.items()}
-    outcome = e.run(shards, e.calls(step.sql, cursors), e.timeout)
+    outcome = e.run(shards, e.calls(tasks, cursors), e.timeout)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     streams = e.streaming(cursors) if e.streaming is not None else ()
     # Not with the cursor's own method, which would keep the cursor alive from within.
@@ -168,7 +171,7 @@ class _Merging:
         first = self.streams[0]
         casting, description = self.castings[first.shard], first.raw.description or ()
         ordered = self._ordered(Comparison(e, first.shard, description, casting))
-        count, offset = limit(step.slice.count, e.given), limit(step.slice.offset, e.given)
+        count, offset = read_slice(step.slice, e.given)
         end = None if count is None else count + (offset or 0)
         width = len(description) - step.hidden
         cast = casting.casting(column.type_code for column in description[:width])

@@ -30,7 +30,9 @@ from greenshard.links.fanout import Job
 from greenshard.links.outlets import Outlet, close_outlets
 from greenshard.links.session import Outcome
 from greenshard.merge.arrays import joined_arrays
+from greenshard.planner.place import Place
 from greenshard.planner.plan import GatheredColumn, GatheredTable
+from greenshard.planner.tasks import Stage
 from greenshard.sql.types import Trait, has, read
 
 AS_TEXT = "::pg_catalog.text"
@@ -92,8 +94,8 @@ class _Budget:
     exceeded: bool = False
 
 
-def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Batches:
-    """The rows of some tables, or where to get them in batches.
+def read_tables(e: Planned, tasks: Stage) -> list[Rows] | Batches:
+    """The rows of the tables that some tasks read, or where to get them in batches.
 
     Raises:
         errors.NotSupportedError: They are too many. The transaction is as it was.
@@ -102,11 +104,8 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
     """
     # A shard whose rows were passed on must not fail any more, where that would be tolerated.
     budget = _Budget(e.limits.gather_limit, once=not e.tolerant)
-    wanted: dict[str, list[GatheredTable]] = {}
-    one = e.any_shard()
-    for table in tables:
-        for shard in (one,) if table.reference else e.targets(table.pins):
-            wanted.setdefault(shard, []).append(table)
+    tables = tables_of(tasks)
+    wanted = {task.place.shard: tables_of(tasks, task.place) for task in tasks}
     shards = tuple(shard for shard in e.session.shards if shard in wanted)
     e.session.reach(shards, e.timeout)
     check_alike(e, tables, shards)
@@ -116,9 +115,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
         batches = Batches(e, wanted, shards)
         return batches.few() or batches
     encoding = travelling(e.session.alive)
-    reads = {
-        table.name: (reading(table, encoding), e.parameters(table.read) or {}) for table in tables
-    }
+    reads = {t.name: (reading(t, encoding), e.parameters(t.read, e.given) or {}) for t in tables}
     calls = {
         physical.shard: partial(
             _read,
@@ -130,8 +127,7 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
         if physical.shard in wanted
     }
     outcome = e.first_stage(shards, calls)
-    if one in outcome.failures and any(table.reference for table in wanted[one]):
-        raise outcome.failures[one]
+    _check_references(outcome, wanted)
     found: dict[str, list[tuple[str, ...]]] = {table.name: [] for table in tables}
     for shard, job in outcome.jobs.items():
         read: Any = job.result
@@ -147,6 +143,19 @@ def read_tables(e: Planned, tables: Sequence[GatheredTable]) -> list[Rows] | Bat
         return Batches(e, wanted, shards)
     check_held(e, sum(each.characters for each in rows))
     return rows
+
+
+def tables_of(tasks: Stage, place: Place | None = None) -> list[GatheredTable]:
+    """The tables that tasks read, or those at one place, each once."""
+    there = (task.table for task in tasks if place in (None, task.place))
+    return list(dict.fromkeys(table for table in there if table is not None))
+
+
+def _check_references(outcome: Outcome, wanted: Mapping[str, Sequence[GatheredTable]]) -> None:
+    """Refuse to do without a reference table: all of its rows were to come from one shard."""
+    for shard, failure in outcome.failures.items():
+        if any(table.reference for table in wanted[shard]):
+            raise failure
 
 
 def _read(
@@ -284,8 +293,8 @@ class _Reader:
     ) -> None:
         self.outlet = Outlet(shard, own_cursor(e.session.physical(shard).raw))
         self._left = [
-            (table, reading(table, encoding, in_chunks=True), e.parameters(table.read) or {})
-            for table in tables
+            (each, reading(each, encoding, in_chunks=True), e.parameters(each.read, e.given) or {})
+            for each in tables
         ]
         self._chunks = 1
 
@@ -369,13 +378,13 @@ class Batches:
 
     def pass_on(
         self,
-        name: str,
+        place: Place,
         inserting: Callable[[Sequence[tuple[GatheredTable, Arrays]]], Callable[[], object]],
     ) -> None:
         """Read all rows; while some are inserted, the next ones are read.
 
         Args:
-            name: The connection that they are inserted on.
+            place: Where they are inserted.
             inserting: The call that inserts some.
 
         Raises:
@@ -385,13 +394,13 @@ class Batches:
         """
         e = self._e
         while self._pieces or any(not reader.done for reader in self._readers):
-            others = {name: inserting(self._pieces)} if self._pieces else {}
+            others = {place: inserting(self._pieces)} if self._pieces else {}
             self._pieces, passed, self._held = [], self._held, 0
             self._read(others, passed)
         if sum(self.counts.values()) * 4 < ONCE_ROWS:
             e.database.read_in_batches.discard(e.text)
 
-    def _read(self, others: Mapping[str, Callable[[], object]], passed: int = 0) -> None:
+    def _read(self, others: Mapping[Place, Callable[[], object]], passed: int = 0) -> None:
         """Read the next rows of each shard that has more; make other calls at the same time.
 
         Args:
@@ -404,8 +413,8 @@ class Batches:
             for reader in self._readers
             if not reader.done
         }
-        jobs = e.session.run({**calls, **others}, e.timeout, noted=e.noted).jobs
-        self._take({shard: jobs[shard] for shard in calls}, passed)
+        jobs = e.session.run(calls, e.timeout, noted=e.noted, beside=others).jobs
+        self._take(jobs, passed)
 
     def _take(self, jobs: Mapping[str, Job], passed: int) -> None:
         """Take what was read, to be passed on next."""

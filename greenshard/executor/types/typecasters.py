@@ -37,7 +37,7 @@ def shard_typecasters(
     Switches: the first time that a user's type is registered.
     """
     if physical.beside is not None:
-        physical = session.physicals[physical.beside]
+        physical = session.physicals[physical.shard]
     if physical is home:
         return dict(casters) or None
     everywhere = _user_typecasters(len(global_typecasters))

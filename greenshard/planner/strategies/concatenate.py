@@ -30,7 +30,7 @@ def plan_concatenate(candidate: Candidate) -> Scatter | Refusal:
         return candidate.refusal(STRATEGY, "the rows are to be in order")
     if candidate.analysis.crossing:
         return candidate.refusal(STRATEGY, "LIMIT counts the rows of all shards")
-    return Scatter(candidate.own_sql, candidate.pins, writes=locks_rows(candidate))
+    return Scatter(candidate.own_sql, candidate.pins)
 
 
 def check_local(candidate: Candidate) -> None:

@@ -47,7 +47,6 @@ def plan_merge(candidate: Candidate) -> Scatter | Refusal:
         order.keys,
         slice_,
         len(order.hidden),
-        writes=locks_rows(candidate),
         strategy=STRATEGY,
     )
 

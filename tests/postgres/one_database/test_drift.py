@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from greenshard.executor.types import drift
+from greenshard.executor.strategies import drift
 
 GATHERED = "SELECT count(DISTINCT at) FROM happened"
 TABLES = {"happened": greenshard.Sharded("id"), "kinds": greenshard.Reference()}

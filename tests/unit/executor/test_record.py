@@ -13,12 +13,12 @@ from greenshard.executor.execution import Execution
 from greenshard.executor.record import recording
 from greenshard.links.fanout import End, Job
 from greenshard.links.physical import Physical
+from greenshard.planner.place import Place, Role
 
 
 def job(shard, seconds=0.25, end=End.DONE, error=None, dsn="host=db0 dbname=app", beside=None):
     physical = Physical.new(shard, Dsn(dsn))
-    physical.beside = beside
-    return Job(shard, lambda: None, physical, error=error, end=end, started=0.0, seconds=seconds)
+    return Job(shard, lambda: None, physical, error=error, end=end, seconds=seconds, beside=beside)
 
 
 def event_of(*jobs, text="SELECT 1", sets=None, error=None):
@@ -66,7 +66,9 @@ def test_text_is_shown_without_values(text, shown):
 
 
 def test_stages_of_a_shard_are_added_up_and_come_with_its_server():
-    event = event_of(job("s0"), job("s1"), job("s0", 0.5), job("s0 (gathering)", 1.0, beside="s0"))
+    event = event_of(
+        job("s0"), job("s1"), job("s0", 0.5), job("s0", 1.0, beside=Place("s0", Role.GATHERING))
+    )
     assert list(event.shards) == ["s0", "s1"]
     assert event.shards["s0"].duration_s == 1.75
     assert event.shards["s0"].server == Server("db0", 5432, "app")

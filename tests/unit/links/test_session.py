@@ -9,6 +9,7 @@ import pytest
 
 from greenshard import errors
 from greenshard.links.session import Session
+from greenshard.planner.place import Place, Role
 
 
 class FakePhysical:
@@ -117,6 +118,28 @@ def test_shard_whose_connection_is_gone_is_not_called(two):
     assert list(outcome.jobs) == ["s0"]
     assert outcome.failures["s1"].code == "GS203"
     assert session.broken == ["s1"]
+
+
+def test_call_on_a_further_connection_is_told_from_the_shards_own(two):
+    session, place, further = session_of(*two), Place("s0", Role.GATHERING), FakePhysical("s0")
+    session.beside[place] = further
+    outcome = session.run({"s0": lambda: 1}, None, beside={place: lambda: 2})
+    assert {shard: job.result for shard, job in outcome.jobs.items()} == {"s0": 1}
+    assert {place: job.result for place, job in outcome.beside.items()} == {place: 2}
+    fails = fail(psycopg2.errors.DivisionByZero("division by zero"))
+    with pytest.raises(errors.DataError, match=r"shard s0 \(gathering\): division") as caught:
+        session.run({"s0": two[0].hang}, None, beside={place: fails})
+    assert caught.value.shard == "s0"
+    with pytest.raises(errors.QueryTimeout, match=r"no answer from s0 \(gathering\)") as caught:
+        session.run({"s0": lambda: 1}, 0.01, beside={place: further.hang})
+    assert caught.value.shard == "s0"
+    with pytest.raises(errors.FanoutError) as caught:
+        session.run({"s0": fails}, None, beside={place: fails}, tolerant=True)
+    assert list(caught.value.failures) == ["s0", "s0 (gathering)"]
+    further.alive = False
+    with pytest.raises(errors.InterfaceError, match=r"to shard s0 \(gathering\) is gone") as caught:
+        session.run({}, None, beside={place: lambda: 2})
+    assert caught.value.shard == "s0"
 
 
 def test_shard_that_could_not_be_opened_fails_with_the_reason(two):

@@ -44,13 +44,3 @@ def test_no_limit_where_none_is_meant():
 
 def test_zero_where_it_means_at_once_or_nobody():
     Policy(timeout_s=0, check_after_s=0, max_waiting=0, min_idle=0)
-
-
-def test_connections_that_gather_are_neither_kept_ready_nor_counted_as_requests():
-    """Who waits for one has a connection of the pool: that one leaks, or is queued for."""
-    given = Policy(max_size=8, min_idle=2, max_waiting=1, leak_after_s=1.0, max_gathers=3)
-    policy = given.for_gatherers()
-    assert (policy.max_size, policy.min_idle) == (3, 0)
-    assert (policy.max_waiting, policy.leak_after_s) == (None, None)
-    assert policy.timeout_s == given.timeout_s
-    assert [Policy(max_size=n).for_gatherers().max_size for n in (1, 7, 8)] == [1, 1, 2]

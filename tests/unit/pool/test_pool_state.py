@@ -175,14 +175,6 @@ def test_a_slot_ends_with_its_lifetime_when_it_would_be_used():
     assert waiting.lease is not None
 
 
-def test_a_slot_that_is_wanted_idle_ends_with_its_lifetime_too():
-    shell = shell_of(min_idle=1, max_lifetime_s=10.0)
-    slot = idle_slot(shell)
-    shell.now = 10.0
-    shell.tick()
-    assert shell.closing == [slot]
-
-
 def test_a_lifetime_is_shortened_by_chance():
     shell = shell_of(max_lifetime_s=10.0, lifetime_jitter=0.5, random=lambda: 0.5)
     assert shell.take().slot.expires_at == pytest.approx(7.5)

@@ -1,0 +1,140 @@
+"""What each shard gets of a plan, once a statement's parameters are known.
+
+    SELECT count(*) FROM orders WHERE o_orderkey IN (%s, %s)        given (1, 7)
+
+    step      combine: the counts become one
+    stage     s0   SELECT count(*) AS c0 FROM orders WHERE ...    given (1, 7)
+              s2   SELECT count(*) AS c0 FROM orders WHERE ...    given (1, 7)
+
+A plan is made for a text and is good for all parameters; its pins say where the keys are. `settle`
+looks there: it leaves the step, which tells how the rows become one answer, and the tasks that give
+these rows. ``explain`` prints them and the executor runs them, so both tell the same.
+
+The tasks of a stage run at the same time, and a stage begins when the one before it has ended
+without a failure. Each task has a text and parameters of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from greenshard.planner.pins import named_shards
+from greenshard.planner.place import Place
+from greenshard.planner.plan import (
+    Anywhere,
+    Broadcast,
+    Combine,
+    Gather,
+    GatheredTable,
+    Pin,
+    Routed,
+    Scatter,
+    Step,
+)
+from greenshard.sql.text import Sql
+
+#: Stands for any one shard: whoever runs the task chooses.
+ANYWHERE = Place("")
+
+#: The place of a shard's own connection, by its name: one object for each, for there are few.
+own_place = lru_cache(maxsize=10_000)(Place)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One text with its parameters, for one place.
+
+    Attributes:
+        place: Where it runs; `ANYWHERE` if any one shard may run it.
+        sql: The text.
+        given: What its parameters are taken from.
+        repeats: Whether `given` is a list of such, for each of which the text runs.
+        table: The table whose rows it reads, where rows are gathered.
+    """
+
+    place: Place
+    sql: Sql
+    given: Any = None
+    repeats: bool = False
+    table: GatheredTable | None = None
+
+
+Stage = tuple[Task, ...]
+
+
+def settle(
+    step: Step, shards: tuple[str, ...], given: Any, *, known: bool = True
+) -> tuple[Step, tuple[Stage, ...]]:
+    """The step that is taken with these parameters, and its tasks; none of a `Refused` one.
+
+    Args:
+        step: A plan's.
+        shards: All shards, in order.
+        given: The parameters.
+        known: Whether they are all there. If not, what they could name may be on any shard.
+
+    Raises:
+        LookupError, TypeError: One is not there.
+
+    Cost: 2 to 6 us for one integer key.
+    """
+    if isinstance(step, Routed):
+        # Most statements take this way: as few calls as can be.
+        named = (named_shards if known else _maybe_named)(step.pins, shards, given)
+        if named is None or len(named) > 1:
+            return settle(step.otherwise, shards, given, known=known)
+        place = own_place(next(iter(named))) if named else ANYWHERE
+        return step, ((Task(place, step.sql, given),),)
+    if isinstance(step, Anywhere):
+        place = own_place(shards[0]) if step.first else ANYWHERE
+        return step, ((Task(place, step.sql, given),),)
+    return step, tuple(_stages(step, shards, given, known))
+
+
+def chosen(stages: Iterable[Stage], place: Place) -> tuple[Stage, ...]:
+    """Stages whose tasks all have a place: those that any shard may run have this one."""
+    return tuple(
+        tuple(replace(task, place=place) if task.place is ANYWHERE else task for task in stage)
+        for stage in stages
+    )
+
+
+def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Iterable[Stage]:
+    """The stages of a step for several shards."""
+    if isinstance(step, Broadcast):
+        tasks = tuple(Task(own_place(shard), step.sql, given) for shard in shards)
+        yield from (tasks[:1], tasks[1:]) if step.first_alone else (tasks,)
+    elif isinstance(step, (Scatter, Combine)):
+        sql = step.sql if isinstance(step, Scatter) else step.partial
+        yield tuple(Task(place, sql, given) for place in _places(step.pins, shards, given, known))
+    elif isinstance(step, Gather):
+        yield tuple(
+            Task(place, table.read, given, table=table)
+            for table in step.tables
+            for place in (
+                (ANYWHERE,) if table.reference else _places(table.pins, shards, given, known)
+            )
+        )
+
+
+def _places(
+    pins: Sequence[Pin] | None, shards: tuple[str, ...], given: Any, known: bool
+) -> Iterable[Place]:
+    """Where rows with these pins can be, at least one place."""
+    named = None
+    if pins is not None:
+        named = (named_shards if known else _maybe_named)(pins, shards, given)
+    if named is None:
+        return map(own_place, shards)
+    return [own_place(shard) for shard in shards if shard in named] or (ANYWHERE,)
+
+
+def _maybe_named(pins: Sequence[Pin], shards: tuple[str, ...], given: Any) -> frozenset[str] | None:
+    """Like `named_shards`, if parameters may not be there."""
+    try:
+        return named_shards(pins, shards, given)
+    except (LookupError, TypeError):
+        return None
