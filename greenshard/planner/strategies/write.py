@@ -89,7 +89,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         _check_reference(candidate)
         if kind == "update_stmt" and not matches_once(candidate.query):
             raise Unplannable("a row may match several, and each shard take another one of them")
-        return Broadcast(write(), answer_of_one=True)
+        return Broadcast(write(), answer_of_one=True, first_alone=True)
     except Unplannable as unplannable:
         return Refused(
             unplannable.reason,
@@ -105,7 +105,7 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
         for crosses in candidate.analysis.crossing.values():
             if crosses is not candidate.analysis.crossing.get("group"):
                 raise Unplannable(crosses.reason, crosses.offset)
-        step: Step = Scatter(write(), candidate.pins, writes=True)
+        step: Step = Scatter(write(), candidate.pins)
     except Unplannable as unplannable:
         step = Refused(
             unplannable.reason,
@@ -114,7 +114,7 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
             candidate.position(unplannable.offset),
         )
     if candidate.pins:
-        return Routed(Sql(candidate.text), candidate.pins, step, writes=True)
+        return Routed(Sql(candidate.text), candidate.pins, step)
     return step
 
 
@@ -129,7 +129,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     if not table.sharded:
         _check_complete(table, columns, rows)
         _check_reference(candidate)
-        return Broadcast(write(), answer_of_one=True)
+        return Broadcast(write(), answer_of_one=True, first_alone=True)
     key = table.key.name if table.key else ""
     if key not in columns:
         raise Unplannable(f"the rows to be inserted have no {key}, their shard key")
@@ -146,7 +146,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     if isinstance(table.placement, Unknown):
         raise Unplannable(f"the placement of {table.relation.name} does not tell the rows' shard")
     pin = Pin(table.placement, table.key.column.type_name, tuple(values), inserts=True)
-    return Routed(Sql(candidate.text), (pin,), otherwise, writes=True)
+    return Routed(Sql(candidate.text), (pin,), otherwise)
 
 
 def _value(row: Sequence[Message], at: int, candidate: Candidate, table: Table) -> Value:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gevent
 import psycopg2
 import psycopg2.extras
 import pytest
 
 import greenshard
+from tests.fault.scene import eventually
 
 FACTORIES = [
     None,
@@ -152,11 +154,6 @@ def test_dates_beyond_pythons_fail_when_they_are_fetched(conn):
     assert len(cur.fetchmany(59)) == 59
     with pytest.raises(ValueError, match="year"):
         cur.fetchone()
-    gathered = "SELECT a.day FROM orders a JOIN orders b ON a.customer = b.id ORDER BY a.day"
-    cur.execute(gathered)
-    assert len(cur.fetchmany(53)) == 53
-    with pytest.raises(ValueError, match="year"):
-        cur.fetchone()
 
 
 def test_typecasters_of_the_program_neither_change_order_nor_sums(conn, single):
@@ -213,6 +210,49 @@ def test_writes_add_up_their_counts(conn):
     assert cur.rowcount == 3
 
 
+def test_reference_table_is_written_on_the_first_shard_before_the_others(conn, plain):
+    cur, holder, other = conn.cursor(), plain["s0"].cursor(), plain["s1"].cursor()
+    beside = plain["s2"].cursor()  # on the same server as s0
+    holder.execute("BEGIN; SELECT FROM nation WHERE id = 1 FOR UPDATE")
+    writing = gevent.spawn(cur.execute, "UPDATE nation SET name = name WHERE id < 3")
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE%'"
+
+    def is_waiting():
+        beside.execute(waits)
+        return beside.rowcount == 1
+
+    try:
+        eventually(is_waiting)
+        # Whoever has the first shard's rows finds those of the others free, or soon to be free.
+        other.execute("SELECT FROM nation FOR UPDATE NOWAIT")
+    finally:
+        holder.execute("ROLLBACK")
+        writing.join(timeout=10)
+    writing.get(block=False)
+    assert (cur.rowcount, cur.statusmessage) == (2, "UPDATE 2")
+    assert list(cur.timings) == ["s0", "s1", "s2"]
+    with pytest.raises(psycopg2.errors.LockNotAvailable):
+        other.execute("SELECT FROM nation FOR UPDATE NOWAIT")
+    conn.rollback()
+
+
+def test_failed_write_of_a_reference_table_tells_where_it_is_committed(conn, plain):
+    conn.autocommit = True
+    plain["s1"].cursor().execute("ALTER TABLE nation ADD CONSTRAINT few CHECK (id < 100)")
+    try:
+        with pytest.raises(psycopg2.errors.CheckViolation) as caught:
+            conn.cursor().execute("INSERT INTO nation VALUES (100, 'Oz')")
+        committed = []
+        for shard in plain:
+            cur = plain[shard].cursor()
+            cur.execute("DELETE FROM nation WHERE id = 100")
+            committed += [shard] * cur.rowcount
+        assert committed[0] == "s0"  # s2's may have been cancelled
+        assert (caught.value.shard, list(caught.value.committed)) == ("s1", committed)
+    finally:
+        plain["s1"].cursor().execute("ALTER TABLE nation DROP CONSTRAINT few")
+
+
 def test_now_is_one_value_in_a_statement_and_a_transaction(conn):
     cur = conn.cursor()
     query = "SELECT count(DISTINCT t), min(t), max(t) FROM (SELECT now() AS t FROM orders) x"
@@ -246,55 +286,12 @@ def test_executemany_runs_each_set_where_its_rows_are(conn, shop, plain):
     assert cur.rowcount == 0
 
 
-@pytest.mark.parametrize("last", [3, None])
-def test_sets_of_parameters_end_at_the_one_that_fails(conn, last):
-    """Each shard runs its own sets; or all go one after the other, if one is for all shards."""
-    sets = [("a", 1), ("b", 2), ("x", last)]
-    condition = "id = %s" if last else "id = %s OR customer = 99"
-    cur = conn.cursor()
-    with pytest.raises(psycopg2.errors.DivisionByZero):
-        cur.executemany(
-            f"UPDATE orders SET note = %s, total = 1 / (id - 2) WHERE {condition}", sets
-        )
-    for again in (
-        lambda: cur.executemany("UPDATE orders SET note = %s WHERE id = %s", sets),
-        lambda: cur.callproc("abs", (-3,)),
-    ):
-        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
-            again()
-    conn.rollback()
-    cur.execute("SELECT count(*) FROM orders WHERE note IN ('a', 'b', 'x')")
-    assert cur.fetchone() == (0,)
-
-
-def test_sets_for_several_shards_are_counted_together(conn, single):
-    found = []
-    for connection in (conn, single):
-        cur = connection.cursor()
-        cur.executemany(
-            "UPDATE orders SET note = %s WHERE id = ANY(%s)",
-            [("a", [1, 2, 3, 4]), ("b", [5]), ("c", [3, 4, 99]), ("d", [])],
-        )
-        count = cur.rowcount
-        cur.execute("SELECT id, note FROM orders WHERE id < 6 ORDER BY id")
-        found.append((count, cur.fetchall()))
-    assert found[0] == found[1]
-
-
 def test_stored_functions_are_called_once(conn):
     cur = conn.cursor()
     assert cur.callproc("abs", (-3,)) == (-3,)
     assert cur.fetchall() == [(3,)]
     cur.callproc("make_interval", {"days": 3, "hours": 1})
     assert len(cur.fetchall()) == 1
-    cur.callproc(b"concat", (psycopg2.extensions.AsIs("'x' || 'y'"), "50%", None, [1]))
-    assert cur.fetchall() == [("xy50%{1}",)]
-    cur.callproc("version")
-    assert len(cur.fetchall()) == 1
-    with pytest.raises(psycopg2.errors.UndefinedFunction):
-        cur.callproc("nothing", (1,))
-    with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
-        cur.callproc("version")
 
 
 def test_plans_are_kept(conn):
