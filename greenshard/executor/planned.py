@@ -140,17 +140,17 @@ class Planned(Execution):
         if sql.binds is None:
             return given
         if sql.needs_now and self.now is None:
-            self.now = self.database.now(self.ask)
+            self.now = self._asked_now()
         return sql.values(given, None if self.now is None else ours(self.now))
 
-    def ask(self, shard: str, call: Callable[[], object]) -> None:
-        """Run a call that is not the statement's own.
-
-        Switches: yes.
-        """
-        self.check_bearings((shard,))
-        self.ran.add(shard)
-        self.session.run({shard: call}, self.timeout)
+    def _asked_now(self) -> str:
+        """The time at which the transaction began. Switches: the first time in a transaction."""
+        clock = self.database.clock()
+        if clock is not None:
+            self.check_bearings((clock.shard,))
+            self.ran.add(clock.shard)
+            self.database.ask_now(clock, self.timeout)
+        return self.database.now
 
     # Where ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ Two things are remembered from one statement to the next, until they may have ch
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any
 
 from greenshard import _green, errors
@@ -293,24 +294,26 @@ class OneDatabase:
 
     # Asked for when needed ------------------------------------------------------------------
 
-    def now(self, run: Callable[[str, Callable[[], object]], object]) -> str:
-        """The time at which the transaction began, at the home; of the statement in autocommit.
-
-        Args:
-            run: Runs a call on a shard.
-
-        Switches: the first time in a transaction.
-        """
+    def clock(self) -> Physical | None:
+        """Whom to ask for the time at which the transaction began; None if nobody need be asked."""
         home = self._informant()
-        if home is None:
-            return "now"  # a failed transaction: the statement fails, whatever it says
-        transaction = self._transaction
-        if transaction.began_at is None or home.idle:
-            cursor = own_cursor(home.raw)
-            run(home.shard, lambda: cursor.execute(_NOW))
-            row: Any = cursor.fetchone()
-            transaction.began_at = str(row[0])
-        return transaction.began_at
+        known = self._transaction.began_at is not None and home is not None and not home.idle
+        return None if known else home
+
+    def ask_now(self, physical: Physical, timeout: Timeout) -> None:
+        """Ask for the time at which the transaction began; of the statement in autocommit mode.
+
+        Switches: yes.
+        """
+        cursor = own_cursor(physical.raw)
+        self._session.run({physical.shard: partial(cursor.execute, _NOW)}, timeout)
+        row: Any = cursor.fetchone()
+        self._transaction.began_at = str(row[0])
+
+    @property
+    def now(self) -> str:
+        """That time. In a failed transaction nobody tells it, and the statement fails anyhow."""
+        return self._transaction.began_at or "now"
 
 
 def _remember(texts: set[str], text: str) -> None:

@@ -6,7 +6,7 @@ possible: `filling` puts the rows where it finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from greenshard.executor.strategies.filling import (
 )
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.staying import check_named, declare_answer
-from greenshard.executor.strategies.table_rows import Arrays, Batches, Rows, read_tables, tables_of
+from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables, tables_of
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.links.gatherer import (
     INSUFFICIENT_PRIVILEGE,
@@ -37,7 +37,7 @@ from greenshard.links.gatherer import (
     gatherer,
 )
 from greenshard.links.session_settings import Settings, applying, read_settings, sets_nothing
-from greenshard.planner.plan import Constant, Gather, GatheredTable
+from greenshard.planner.plan import Constant, Gather
 from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 
@@ -182,14 +182,12 @@ class _Gathering:
         add_tables(begin, rows.tables, self._settings)
         self._send(begin)
         cursor = RawCursor(self._held.physical.raw)
-
-        def inserting(pieces: Sequence[tuple[GatheredTable, Arrays]]) -> Callable[[], object]:
+        while not rows.over:
             batch = Batch()
-            for table, arrays in pieces:
+            for table, arrays in (pieces := rows.take()):
                 add_rows(batch, table, arrays, rows.encoding)
-            return partial(batch.send, cursor)
-
-        rows.pass_on(self._held.place, inserting)
+            rows.read({self._held.place: partial(batch.send, cursor)} if pieces else None)
+        rows.end()
         add_end(end, rows.counts)
         self._send(end)
 

@@ -72,7 +72,7 @@ class PortalAnswer(Answer):
         self, portal: Portal, rows: Iterator[Any], columns: Any, stages: Stages | None
     ) -> None:
         super().__init__({}, (), None, stages or Stages())
-        self.rows = self._rows = StreamedRows(lambda: rows, portal.check)
+        self.rows = self._rows = StreamedRows(rows, portal.check)
         self._columns = columns
 
     @property

@@ -35,29 +35,23 @@ class StreamedRows:
     """Rows that are fetched as they are needed.
 
     Args:
-        begin: Fetches the first rows, and gives what iterates over all; called once.
+        rows: What iterates over all, and fetches nothing before.
         check: Refuses to give out rows that are over; called before each.
 
     Attributes:
+        begun: Whether rows were asked for.
         rownumber: How many rows were given out.
     """
 
-    def __init__(
-        self, begin: Callable[[], Iterator[Any]], check: Callable[[], None] = lambda: None
-    ) -> None:
-        self._begin, self._check = begin, check
-        self._rows: Iterator[Any] | None = None
+    def __init__(self, rows: Iterator[Any], check: Callable[[], None] = lambda: None) -> None:
+        self._rows, self._check = rows, check
         self._broken = False
+        self.begun = False
         self.rownumber = 0
 
     @property
     def rowcount(self) -> int:
         return -1
-
-    @property
-    def begun(self) -> bool:
-        """Whether rows were asked for."""
-        return self._rows is not None
 
     def fetchone(self) -> Any:
         return next(self, None)
@@ -78,9 +72,7 @@ class StreamedRows:
             )
         self._check()
         # An iterator that raised is at its end, which must not look like the end of the rows.
-        self._broken = True
-        if self._rows is None:
-            self._rows = self._begin()
+        self._broken = self.begun = True
         row = next(self._rows, self)
         self._broken = False
         if row is self:
@@ -151,7 +143,7 @@ def stream(e: Planned, step: Scatter, tasks: Stage) -> Answer:
     streams = e.streaming(cursors) if e.streaming is not None else ()
     # Not with the cursor's own method, which would keep the cursor alive from within.
     merging = _Merging(replace(e, streaming=None), step, streams, castings)
-    rows = StreamedRows(merging.rows)
+    rows = StreamedRows(merging.rows())
     return StreamedAnswer(cursors, streams, rows, step.hidden, outcome)
 
 

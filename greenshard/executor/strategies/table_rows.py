@@ -341,7 +341,7 @@ class Batches:
         self._readers = [_Reader(e, shard, wanted[shard], self.encoding) for shard in shards]
         self.counts = {table: 0 for tables in wanted.values() for table in tables}
         self._pieces: list[tuple[GatheredTable, Arrays]] = []
-        self._held = 0
+        self._held = self._taken = 0
         e.check_sessions(tuple(shards))
 
     @property
@@ -360,7 +360,7 @@ class Batches:
             while self._held < BATCH_CHARACTERS:
                 if all(reader.done for reader in self._readers):
                     return self._all()
-                self._read({})
+                self.read()
         except BaseException:
             self.close()
             raise
@@ -376,36 +376,27 @@ class Batches:
             for table, found in pieces.items()
         ]
 
-    def pass_on(
-        self,
-        place: Place,
-        inserting: Callable[[Sequence[tuple[GatheredTable, Arrays]]], Callable[[], object]],
-    ) -> None:
-        """Read all rows; while some are inserted, the next ones are read.
+    @property
+    def over(self) -> bool:
+        """Whether all rows were read and taken."""
+        return not self._pieces and all(reader.done for reader in self._readers)
+
+    def take(self) -> list[tuple[GatheredTable, Arrays]]:
+        """What was read and is to be passed on now: while it is, the next rows are `read`."""
+        pieces, self._pieces = self._pieces, []
+        self._taken, self._held = self._held, 0
+        return pieces
+
+    def read(self, beside: Mapping[Place, Callable[[], object]] | None = None) -> None:
+        """Read the next rows of each shard that has more.
 
         Args:
-            place: Where they are inserted.
-            inserting: The call that inserts some.
+            beside: What is done at the same time, with those that were taken.
 
         Raises:
             errors.NotSupportedError: They are too many, or too large.
 
         Switches: yes.
-        """
-        e = self._e
-        while self._pieces or any(not reader.done for reader in self._readers):
-            others = {place: inserting(self._pieces)} if self._pieces else {}
-            self._pieces, passed, self._held = [], self._held, 0
-            self._read(others, passed)
-        if sum(self.counts.values()) * 4 < ONCE_ROWS:
-            e.database.read_in_batches.discard(e.text)
-
-    def _read(self, others: Mapping[Place, Callable[[], object]], passed: int = 0) -> None:
-        """Read the next rows of each shard that has more; make other calls at the same time.
-
-        Args:
-            others: The other calls.
-            passed: How large the rows are that these pass on.
         """
         e, left = self._e, self._e.limits.gather_limit - sum(self.counts.values())
         calls: dict[str, Callable[[], object]] = {
@@ -413,11 +404,15 @@ class Batches:
             for reader in self._readers
             if not reader.done
         }
-        jobs = e.session.run(calls, e.timeout, noted=e.noted, beside=others).jobs
-        self._take(jobs, passed)
+        self._keep(e.session.run(calls, e.timeout, noted=e.noted, beside=beside).jobs)
 
-    def _take(self, jobs: Mapping[str, Job], passed: int) -> None:
-        """Take what was read, to be passed on next."""
+    def end(self) -> None:
+        """Take note of how many rows there were, for the next time."""
+        if sum(self.counts.values()) * 4 < ONCE_ROWS:
+            self._e.database.read_in_batches.discard(self._e.text)
+
+    def _keep(self, jobs: Mapping[str, Job]) -> None:
+        """Keep what was read until it is taken."""
         e, counts = self._e, {}
         for shard, job in jobs.items():
             result: Any = job.result
@@ -431,7 +426,7 @@ class Batches:
         e.stages.add(Outcome(jobs, {}), counts)
         if sum(self.counts.values()) > e.limits.gather_limit:
             raise too_many(e.limits.gather_limit, self.counts)
-        check_held(e, passed + self._held)
+        check_held(e, self._taken + self._held)
 
     def close(self) -> None:
         """Close the cursors that there still are. Switches: if there are any."""

@@ -77,10 +77,11 @@ def test_streamed_rows_begin_with_the_first_fetch():
 
     def begin():
         begun.append(True)
-        return iter(ROWS)
+        yield from ROWS
 
-    rows = StreamedRows(begin)
+    rows = StreamedRows(begin())
     assert not begun
+    assert not rows.begun
     assert rows.fetchone() == (1,)
     assert rows.fetchmany(2) == [(2,), (3,)]
     assert rows.rownumber == 3
@@ -89,6 +90,7 @@ def test_streamed_rows_begin_with_the_first_fetch():
     assert rows.fetchall() == []
     assert rows.rowcount == -1
     assert begun == [True]
+    assert rows.begun
 
 
 def test_streamed_rows_that_broke_off_have_no_end():
@@ -96,7 +98,7 @@ def test_streamed_rows_that_broke_off_have_no_end():
         yield (1,)
         raise errors.OperationalError("gone")
 
-    rows = StreamedRows(begin)
+    rows = StreamedRows(begin())
     with pytest.raises(errors.OperationalError):
         rows.fetchall()
     for fetch in (rows.fetchone, rows.fetchall, lambda: rows.fetchmany(2), lambda: next(rows)):
@@ -106,4 +108,4 @@ def test_streamed_rows_that_broke_off_have_no_end():
 
 def test_streamed_rows_cannot_be_scrolled():
     with pytest.raises(errors.NotSupportedError):
-        StreamedRows(lambda: iter(ROWS)).scroll(1)
+        StreamedRows(iter(ROWS)).scroll(1)
