@@ -14,6 +14,7 @@ from typing import Any
 
 from greenshard._driver import (
     UNICODE,
+    Attribute,
     RawCursor,
     global_typecasters,
     own_typecasters,
@@ -24,6 +25,9 @@ from greenshard.sql.types import Trait, oid_of, oids_with
 
 DATES = oids_with(Trait.CALENDAR)
 _TIMESTAMPTZ, _TEXT = oid_of("timestamptz"), oid_of("text")
+
+
+_zones = Attribute(RawCursor, "tzinfo_factory")
 
 
 class AsText(Enum):
@@ -45,10 +49,14 @@ class Casting:
         own_time_zones: Whether the user has set ``tzinfo_factory``.
     """
 
-    __slots__ = ("_cursor", "_put_aside")
+    __slots__ = ("_cursor", "_given", "_put_aside")
 
     def __init__(self, cursor: RawCursor, as_text: AsText, own_time_zones: bool) -> None:
         self._cursor = cursor
+        # A typecaster asks the cursor that it is given for those of a range's bounds and of a
+        # composite value's fields: `cursor.string_types` would make texts of them now.
+        self._given = RawCursor(cursor.connection)
+        self._given.string_types = cursor.string_types
         registered = _registered(cursor)
         if registered:
             self._put_aside = _put_aside(
@@ -73,7 +81,7 @@ class Casting:
     def cast(self, type_oid: int, text: str | None) -> Any:
         """What the user's typecaster makes of a value that was fetched as text."""
         caster = self._put_aside.get(type_oid)
-        return text if caster is None else caster(text, self._cursor)
+        return text if caster is None else caster(text, self._cursor_as_given())
 
     def own(self, type_oid: int, text: str) -> Any:
         """What psycopg2's own typecaster makes of a value."""
@@ -93,15 +101,20 @@ class Casting:
         casters = [(at, caster) for at, caster in found if not _gives_text(caster)]
         if not casters:
             return None
-        cursor = self._cursor
 
         def cast(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            cursor = self._cursor_as_given()
             values = list(row)
             for at, caster in casters:
                 values[at] = caster(values[at], cursor)
             return tuple(values)
 
         return cast
+
+    def _cursor_as_given(self) -> RawCursor:
+        """A cursor with the user's typecasters and, as it is now, time zone factory."""
+        _zones.write(self._given, _zones.read(self._cursor))
+        return self._given
 
 
 def _gives_text(caster: Any) -> bool:

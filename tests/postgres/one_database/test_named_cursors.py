@@ -140,3 +140,30 @@ def test_dropped_cursor_is_freed_at_once(conn, make, statement):
         assert reference() is None
     finally:
         gc.enable()
+
+
+#: What is in another value: the typecaster of the whole asks the cursor for those of its parts.
+_INSIDE = [
+    "SELECT id, tstzrange(day, day + 1), ARRAY[day::timestamptz] FROM orders ORDER BY id",
+    "SELECT daterange(day, day + 1), id FROM orders ORDER BY 1, 2",
+    "SELECT both_of, id FROM orders ORDER BY both_of, id",
+    "SELECT both_of, count(*), max(span) FROM orders GROUP BY both_of ORDER BY 1",
+    "SELECT DISTINCT both_of FROM orders ORDER BY 1",
+    (
+        "SELECT a.both_of, daterange(b.day, b.day + 1) FROM orders a JOIN orders b"
+        " ON a.customer = b.id ORDER BY a.id"
+    ),
+]
+
+
+@pytest.mark.parametrize("statement", _INSIDE)
+def test_values_in_others_are_read_as_by_themselves(conn, single, statement):
+    for connection in (conn, single):
+        psycopg2.extras.register_composite("pair", connection)
+    with single.cursor() as cur:
+        cur.execute(statement)
+        expected = cur.fetchall()
+    for cur in (named(conn), conn.cursor()):
+        cur.execute(statement)
+        assert list(map(repr, cur.fetchall())) == list(map(repr, expected))
+        cur.close()
