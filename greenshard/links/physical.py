@@ -152,7 +152,7 @@ class Physical:
     @property
     def alive(self) -> bool:
         """Whether the connection is open, as far as psycopg2 knows without asking the server."""
-        return bool(closed.read(self.raw) == 0)
+        return not closed.read(self.raw)
 
     @property
     def user(self) -> str:

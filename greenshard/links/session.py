@@ -199,7 +199,7 @@ class Session:
 
     def check_alive(self) -> None:
         """Refuse if there is no shard left to talk to."""
-        if not self.alive:
+        if not any(physical.alive for physical in self.physicals.values()):
             gone = {name: self._gone(name) for name in self.broken or self.shards}
             raise errors.from_shards(gone, len(self.shards))
 

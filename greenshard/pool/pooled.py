@@ -190,7 +190,8 @@ class PooledConnection(Connection):
         try:
             statements.portals.end_all()
         finally:  # whatever arrives: nobody else may have the sessions as they are
-            self._supply.renew(session, statements.trace, statements.texts)
+            every = bool(self._chosen)
+            self._supply.renew(session, statements.trace, statements.texts, every=every)
 
     def __del__(self) -> None:
         if not self._given_back:

@@ -287,11 +287,12 @@ class Supply:
 
     # Giving back ----------------------------------------------------------------------------
 
-    def renew(self, session: Session, trace: Trace, texts: Texts) -> None:
+    def renew(self, session: Session, trace: Trace, texts: Texts, *, every: bool) -> None:
         """Make the connections as good as new; those that cannot be made so are closed.
 
         Args:
             session: The session that ends; the caller has taken it.
+            every: Whether something was set on all of them, also on those that nothing has used.
             trace: What statements may have left in the sessions, as far as that is known.
             texts: Others, of which the code on each shard tells.
 
@@ -301,7 +302,7 @@ class Supply:
         Switches: if something must be sent or closed.
         """
         session.physicals = {}
-        jobs, asks = self._renewing(trace, texts)
+        jobs, asks = self._renewing(trace, texts, every=every)
         try:
             if jobs:
                 grace_s = _ASK_GRACE_S if asks else _RENEW_GRACE_S
@@ -313,7 +314,7 @@ class Supply:
                     self._process.codes.forget(job.shard)
                     self.lose(job.shard)
 
-    def _renewing(self, trace: Trace, texts: Texts) -> tuple[list[Job], bool]:
+    def _renewing(self, trace: Trace, texts: Texts, *, every: bool) -> tuple[list[Job], bool]:
         """What must be sent, and whether a server must be asked; forgets what broke."""
         jobs, asks = [], False
         encoding = self._process.encoding or ""
@@ -323,6 +324,8 @@ class Supply:
             if not physical.alive:
                 codes.forget(name)
                 self.lose(name)
+                continue
+            if not used and not every:
                 continue
             left = codes.trace(name, texts, trace) if used else Trace.NOTHING
             if not restore(physical, encoding) or left is not Trace.NOTHING:

@@ -113,6 +113,20 @@ def test_plain_statements_need_no_reset(pool, watch):
     assert last == "COMMIT"
 
 
+def test_what_was_set_is_set_back_on_shards_that_nothing_was_run_on(pool):
+    with pool.connection() as conn:
+        conn.cursor().execute("SELECT 1")
+        session = conn._session
+        physicals = list(session.physicals.values())
+        assert len(physicals) == len(conn.shards)
+    for run in (lambda conn: None, lambda conn: conn.on(conn.shards[1]).cursor().execute("SELECT")):
+        with pool.connection() as conn:
+            conn.autocommit = True
+            run(conn)
+            assert all(physical.autocommit for physical in physicals)
+        assert not any(physical.autocommit for physical in physicals)
+
+
 def test_autocommit_is_set_and_set_back_without_a_word_to_the_server(pool, watch):
     for _ in range(3):
         with pool.connection() as conn:
