@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-web bench-checkout bench-memory compat differential fuzz soak mutants clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory compat differential fuzz soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
+	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
 	@echo "make bench-memory the client's memory while it reads many rows, by strategy"
@@ -77,6 +78,10 @@ bench-small: $(VENV)/.has-test
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
 	@$(BIN)/python benchmarks/tpch.py $(ARGS)
+
+bench-hot: $(VENV)/.has-test
+	@echo "==> bench-hot: the client's processor time of small calls, greenshard, by hand, and before"
+	@$(BIN)/python benchmarks/hot_path.py $(ARGS)
 
 bench-web: $(VENV)/.has-bench
 	@echo "==> bench-web: a view in one web worker, written in seven ways, side by side"

@@ -57,7 +57,7 @@ def script(name: str) -> Command:
 
 OURS, BY_HAND = "greenshard", "by hand"
 OURS_IN_TRANSACTION, BY_HAND_IN_TRANSACTION = f"{OURS}, transaction", f"{BY_HAND}, transaction"
-OTHERS = THREADS, SEQUENTIAL, ASYNCPG = "threads", "sequential", "asyncpg"
+THREADS, SEQUENTIAL, ASYNCPG = "threads", "sequential", "asyncpg"
 
 CONTESTANTS = {
     OURS: gevent("with_greenshard:autocommit"),

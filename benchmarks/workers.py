@@ -7,10 +7,11 @@ it: so each contestant is a process of its own.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,15 +45,19 @@ class Worker:
     Args:
         script: The file beside this one that runs in the process; it ends with `contestants.serve`.
         name: Which of the script's contestants it is.
+        environment: Variables that it has beside those of this process.
     """
 
-    def __init__(self, script: str, name: str) -> None:
+    def __init__(
+        self, script: str, name: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / script), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
 
     def call(self, method: str, *arguments: object) -> Any:
@@ -82,11 +87,16 @@ class Worker:
 
 
 @contextmanager
-def workers(script: str, names: Sequence[str]) -> Iterator[list[Worker]]:
+def workers(
+    script: str,
+    names: Sequence[str],
+    environments: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[list[Worker]]:
+    """The processes; `environments` are variables that some of them have, by their names."""
     with ExitStack() as stack:
         started = []
         for name in names:
-            started.append(Worker(script, name))
+            started.append(Worker(script, name, (environments or {}).get(name)))
             stack.callback(started[-1].close)
         yield started
 
