@@ -88,8 +88,8 @@ def begins_by_itself(raw: RawConnection) -> bool:
     Cost: 1 us.
     """
     return (
-        status.read(raw) == STATUS_READY
-        and not autocommit.read(raw)
+        not autocommit.read(raw)
+        and status.read(raw) == STATUS_READY
         and not has_characteristics(raw)
     )
 

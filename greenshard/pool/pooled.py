@@ -73,6 +73,7 @@ class PooledConnection(Connection):
     _statements: PooledStatements
     _statements_class: ClassVar[type[Statements]] = PooledStatements
     _given_back = True
+    _touched = False  # whether something was set on all connections
     _chosen: dict[str, Any]
 
     @classmethod
@@ -129,6 +130,7 @@ class PooledConnection(Connection):
     ) -> None:
         session = self._session
         session.check()
+        self._touched = True
         if sends:
             with session.taken():
                 session.reach(tuple(session.physicals), self.timeout)
@@ -190,8 +192,7 @@ class PooledConnection(Connection):
         try:
             statements.portals.end_all()
         finally:  # whatever arrives: nobody else may have the sessions as they are
-            every = bool(self._chosen)
-            self._supply.renew(session, statements.trace, statements.texts, every=every)
+            self._supply.renew(session, statements.trace, statements.texts, every=self._touched)
 
     def __del__(self) -> None:
         if not self._given_back:
