@@ -136,7 +136,8 @@ class Connection(Settings, RawConnection):
         self._open(opening)
         self.cluster = opening.cluster
         transaction = Transaction(self._session)
-        transaction.savepoints = any(physical.given for physical in self._session.alive)
+        # Whoever gave connections may have begun anything on them.
+        transaction.wrote = transaction.savepoints = transaction.is_open
         database = None
         if opening.cluster is not None:
             database = OneDatabase(

@@ -205,6 +205,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
                 with session.taken():
                     calls = {shard: self._parts.of(shard).close for shard in shards}
                     session.run(calls, self.timeout)
+                    if self._statements.transaction.failed is None:  # then CLOSE was not sent
+                        self._statements.portals.forget(self.name)
         except DriverError as exc:
             self._fail(exc)
 

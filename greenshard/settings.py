@@ -218,11 +218,8 @@ class Settings:
             else:
                 for physical in session.alive:
                     call(physical.raw)
-            if self._statements.database is not None:
-                self._statements.database.ended()
             self._begin_in_block()
-            if all(not p.in_transaction for p in session.alive):
-                self._statements.portals.end(committed=False)
+            self._statements.look_for_end(committed=False)
 
     # State ----------------------------------------------------------------------------------
 
@@ -356,8 +353,7 @@ class Settings:
                         self._session.run({shards[0]: partial(hand_over, physical)}, self.timeout)
                     outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
                 finally:
-                    if self._statements.database is not None:
-                        self._statements.database.ended()
+                    self._statements.look_for_end(committed=name == "tpc_commit")
                 return outcome.jobs[shards[0]].result
 
     def _at_home(self, call: Callable[..., Any], *args: Any) -> Any:

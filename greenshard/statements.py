@@ -231,15 +231,15 @@ class Statements:
                 try:
                     parts.answer = run()
                     if parts.named and parts.portal is None:
-                        self.portals.declared.add(parts.name)
+                        self.portals.declared[parts.name] = parts.holds
                 except DriverError as exc:
                     raise_ours(exc, parts)
                 except BaseException:
                     answered = False
                     raise
                 finally:
-                    if self.portals.open:
-                        self._end_portals(asked, text, ask=answered)
+                    if self.transaction.is_noted or self.portals.end_with_transaction:
+                        self._note_what_ended(asked, text, ask=answered)
         except BaseException as exc:
             if record is not None:
                 record.tell(NOTHING, exc)
@@ -409,26 +409,37 @@ class Statements:
         Switches: if such a cursor has rows on a server.
         """
         self.transaction.end()
-        self.portals.declared.clear()
         if self.database is not None:
             self.database.ended()
         self.portals.end(committed=committed)
 
-    def _end_portals(self, asked: Asked, text: str | bytes, *, ask: bool) -> None:
-        """End the named cursors that end with what SQL has ended: the transaction, or a part.
+    def look_for_end(self, *, committed: bool) -> None:
+        """Take note of the end of the transaction, if no server has one any more.
+
+        Switches: see `ended`.
+        """
+        if self.transaction.is_open:
+            return
+        if self.transaction.lost:  # commit() must not take that for nothing
+            self.portals.end(committed=committed)
+        else:
+            self.ended(committed=committed)
+
+    def _note_what_ended(self, asked: Asked, text: str | bytes, *, ask: bool) -> None:
+        """Take note of what a statement has ended: the transaction, or a part of it.
 
         Args:
             asked: Who asks.
             text: The statement.
-            ask: Whether servers may be asked which: not after what has come from outside.
+            ask: Whether servers may be asked which part: not after what has come from outside.
         """
         parts = asked.parts
         if not self.transaction.is_open:
             # Without an answer, it was COMMIT that failed.
             done = parts.answer.statusmessage
             undone = done in {None, "ROLLBACK"} or _UNDOES.match(self.decoded(text)) is not None
-            self.portals.end(committed=not undone)
-        elif b"rollback" in (parts.query or b"").lower():
+            self.look_for_end(committed=not undone)
+        elif self.portals.open and b"rollback" in (parts.query or b"").lower():
             self.portals.end_undone(asked.timeout, ask=ask)
 
     # The rows of named cursors --------------------------------------------------------------

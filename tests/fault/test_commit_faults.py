@@ -148,6 +148,34 @@ def test_commit_of_what_was_only_read_leaves_no_doubt(scene, behaviour):
     assert "may be committed" not in str(excinfo.value)
 
 
+@pytest.mark.parametrize("behaviour", ["silence-after", "reset-after"])
+def test_lost_commit_of_the_only_shard_is_not_called_rolled_back(scene, behaviour):
+    """The error says what happened to COMMIT, not that the connection is gone now."""
+    conn = scene.connect(timeout=0.4, order=(VICTIM,))
+    conn.cursor().execute("INSERT INTO writes VALUES (1)")
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(3 * 1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+        conn.commit()
+    assert not isinstance(excinfo.value, greenshard.InterfaceError)
+    assert "rolled back" not in str(excinfo.value)
+    eventually(lambda: scene.rows(VICTIM) == [1])
+
+
+def test_end_by_sql_on_the_others_does_not_hide_a_shard_that_was_lost(scene):
+    conn = scene.connect()
+    write(conn, 1)
+    pids = scene.sessions(VICTIM)
+    scene.ask(VICTIM, f"SELECT pg_terminate_backend({pids[0]})")
+    eventually(lambda: not scene.sessions(VICTIM))
+    with pytest.raises(psycopg2.OperationalError):
+        conn.on(VICTIM).cursor().execute("SELECT 1")
+    conn.on(SURVIVORS).cursor().execute("ROLLBACK")
+    with pytest.raises(greenshard.InternalError, match=f"failed on {VICTIM}"):
+        conn.commit()
+    conn.commit()  # it is told once
+    scene.assert_usable(conn)
+
+
 def test_kill_during_the_wait_for_a_silent_shards_commit(scene):
     conn = scene.connect()
     write(conn, 1)

@@ -134,16 +134,23 @@ class Portals:
 
     Attributes:
         open: The answers that are neither closed nor over.
-        declared: The names of other named cursors of the transaction, which the shards have;
-            there may be none of the name any more.
+        declared: The names of other named cursors of the transaction, which the shards have, and
+            whether they outlive a commit; there may be none of the name any more.
+        outlived: Likewise, the names of those that have outlived their transaction.
     """
 
-    __slots__ = ("declared", "open", "session")
+    __slots__ = ("declared", "open", "outlived", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.open: list[Portal] = []
-        self.declared: set[str] = set()
+        self.declared: dict[str, bool] = {}
+        self.outlived: set[str] = set()
+
+    @property
+    def end_with_transaction(self) -> bool:
+        """Whether there may be some whose fate the end of the transaction decides."""
+        return bool(self.declared) or any(not portal.kept for portal in self.open)
 
     def check_name(self, name: str) -> None:
         """Refuse a named cursor if another of its name is open, whose answer one server has made.
@@ -160,6 +167,11 @@ class Portals:
             self.open.remove(portal)
         portal.close(self.session, at_once=at_once)
 
+    def forget(self, name: str) -> None:
+        """Take note that the shards have no cursor of a name any more."""
+        self.declared.pop(name, None)
+        self.outlived.discard(name)
+
     def end(self, *, committed: bool) -> None:
         """End those whose transaction has ended; with them goes what their connections have.
 
@@ -168,13 +180,14 @@ class Portals:
 
         Switches: if one has rows on a server.
         """
+        if committed:
+            self.outlived.update(name for name, holds in self.declared.items() if holds)
+        self.declared.clear()
         arrived: BaseException | None = None
         for portal in tuple(self.open):
             portal.marker = None
             portal.kept = portal.kept or (committed and portal.holds)
             if portal.kept:
-                if portal.gatherer is None:
-                    self.open.remove(portal)  # nothing ends it any more
                 continue
             arrived = _green.graver(arrived, self._closed(portal, at_once=arrived is not None))
         if arrived is not None:

@@ -18,6 +18,8 @@ from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import StreamedRows
 from greenshard.links.gatherer import Gatherer
 from greenshard.links.outlets import declaring, fetching, new_name
+from greenshard.links.outside import calls_outside
+from greenshard.links.physical import Physical
 from greenshard.links.session import Outcome
 from greenshard.transaction.state import State, state_of
 
@@ -33,16 +35,25 @@ def check_named(e: Planned) -> None:
     alive, name = e.session.alive, e.parts.name
     if alive and alive[0].autocommit and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
-    if name not in e.parts.portals.declared:
+    portals = e.parts.portals
+    if name not in portals.declared and name not in portals.outlived:
         return
-    ask = "SELECT FROM pg_catalog.pg_cursors WHERE name OPERATOR(pg_catalog.=) %s"
-    asked = [p for p in alive if state_of(p) is State.OPEN]
-    cursors = {physical.shard: own_cursor(physical.raw) for physical in asked}
-    calls = {s: partial(cursor.execute, ask, (ours(name),)) for s, cursor in cursors.items()}
+    # What has outlived its transaction may be on a shard that this one has not touched.
+    asked = alive if name in portals.outlived else [p for p in alive if state_of(p) is State.OPEN]
+    calls = calls_outside(asked, partial(_has_cursor, name))
     if calls:
-        e.session.run(calls, e.timeout)
-    if any(cursor.rowcount for cursor in cursors.values()):
-        raise duplicate(name)
+        found = e.session.run(calls, e.timeout).jobs
+        if any(job.result for job in found.values()):
+            raise duplicate(name)
+    portals.forget(name)
+
+
+def _has_cursor(name: str, physical: Physical) -> bool:
+    """Whether a session has a cursor of a name. Switches: yes."""
+    cursor = own_cursor(physical.raw)
+    ask = "SELECT FROM pg_catalog.pg_cursors WHERE name OPERATOR(pg_catalog.=) %s"
+    cursor.execute(ask, (ours(name),))
+    return cursor.rowcount > 0
 
 
 def _begin(e: Planned) -> Portal:

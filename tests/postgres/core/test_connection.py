@@ -53,6 +53,22 @@ def test_commit_and_rollback_act_on_every_shard(conn, table):
     assert kept(table) == {"s0": [1], "s1": [1], "s2": [1]}
 
 
+def test_what_was_begun_on_connections_that_are_given_is_checked_before_it_is_committed(table):
+    alter = "ALTER TABLE kept DROP CONSTRAINT kept_a_key, ADD UNIQUE (a) DEFERRABLE"
+    for connection in table.values():
+        with connection, connection.cursor() as cur:
+            cur.execute(f"{alter} INITIALLY DEFERRED")
+            cur.execute("INSERT INTO kept VALUES (1)")
+    for name, connection in table.items():
+        connection.cursor().execute("INSERT INTO kept VALUES (%s)", (1 if name == "s1" else 2,))
+    conn = greenshard.connect(dict(table))
+    with pytest.raises(psycopg2.errors.UniqueViolation) as caught:
+        conn.commit()
+    assert caught.value.shard == "s1"
+    assert kept(table) == {"s0": [1], "s1": [1], "s2": [1]}
+    conn.release()
+
+
 def test_close_rolls_back(conn, table):
     insert(conn, 1)
     conn.close()

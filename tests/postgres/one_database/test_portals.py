@@ -619,3 +619,95 @@ def test_a_connection_that_could_not_be_made_one_that_gathers_is_not_kept(conn, 
     monkeypatch.undo()
     conn.rollback()
     assert len(list(opened(conn, "gather"))) == 59
+
+
+def _end_by_sql(conn):
+    conn.cursor().execute("COMMIT")
+
+
+ENDS = {
+    "commit": greenshard.Connection.commit,
+    "rollback": greenshard.Connection.rollback,
+    "sql": _end_by_sql,
+    "reset": greenshard.Connection.reset,
+    "isolation": lambda conn: conn.set_isolation_level(2),
+    "encoding": lambda conn: conn.set_client_encoding("LATIN1"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_what_held_for_a_transaction_is_forgotten_however_it_ends(conn, end):
+    transaction = conn._statements.transaction
+    cur = conn.cursor()
+    cur.execute("SAVEPOINT s")
+    small_cursors(conn, ("a", "b"))
+    assert (transaction.wrote, transaction.savepoints, transaction.is_open) == (True, True, True)
+    end(conn)
+    assert (transaction.wrote, transaction.savepoints, transaction.is_open) == (False, False, False)
+    assert is_clean(conn)
+    conn.rollback()  # of psycopg2's, which does not know of SQL
+    small_cursors(conn, ("c", "d"))
+    for shard in conn.shards:  # no markers any more
+        with conn.on(shard):
+            cur.execute("SELECT count(*) FROM pg_cursors")
+            assert cur.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize("first", NAMED)
+def test_one_that_outlived_its_transaction_blocks_its_name_until_it_is_closed(
+    conn, single, first, autocommit
+):
+    outcomes = []
+    for connection in (conn, single):
+        connection.autocommit = autocommit
+        one = connection.cursor("same", withhold=True)
+        one.execute(NAMED[first])
+        if not autocommit:
+            connection.commit()
+        refused = []
+        for statement in NAMED.values():
+            two = connection.cursor("same", withhold=True)
+            refused.append(asked(connection, two.execute, statement))
+            connection.rollback()
+        outcomes.append([refused, len(one.fetchall())])
+        # To be at the end is not to be closed.
+        two = connection.cursor("same", withhold=True)
+        outcomes[-1].append(asked(connection, two.execute, NAMED["large"]))
+        connection.rollback()
+        one.close()
+        two = connection.cursor("same", withhold=True)
+        outcomes[-1].append(asked(connection, two.execute, NAMED["large"]))
+        two.close()
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] == [("42P03", True)] * len(NAMED)
+    assert outcomes[0][2:] == [("42P03", True), None]
+    assert is_clean(conn)
+
+
+def test_names_are_known_no_longer_than_the_servers_may_have_cursors_of_them(conn):
+    portals, cur = conn._statements.portals, conn.cursor()
+    for number, autocommit in enumerate([False, True, True]):
+        conn.autocommit = autocommit
+        one = conn.cursor(f"name {number}", withhold=True)
+        one.execute(NAMED["streamed"])
+        assert [*portals.declared, *portals.outlived] == [f"name {number}"]
+        if not autocommit:
+            conn.commit()
+        one.close()
+        assert [*portals.declared, *portals.outlived] == []
+    lost = conn.cursor("lost", withhold=True)
+    lost.execute(NAMED["streamed"])
+    for shard in conn.shards:
+        with conn.on(shard):
+            cur.execute("CLOSE lost")
+    again = conn.cursor("lost", withhold=True)
+    again.execute(NAMED["large"])
+    assert [*portals.declared, *portals.outlived] == []
+    again.close()
+    conn.autocommit = False
+    for end in (conn.commit, conn.rollback):
+        conn.cursor("plain").execute(NAMED["streamed"])
+        assert [*portals.declared] == ["plain"]
+        end()
+        assert [*portals.declared, *portals.outlived] == []

@@ -62,9 +62,11 @@ def test_loss_of_a_shard_counts_for_the_transaction_that_it_was_in_and_for_no_la
     links.physicals["s1"].alive = links.physicals["s2"].alive = False
     assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
     assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
+    assert transaction.lost
     links.physicals["s0"] = untouched()
     transaction.end()
     assert transaction.begun() == {}
+    assert not transaction.lost
     links.physicals["s0"] = FakeLink(alive=False)
     assert transaction.begun() == {"s0": State.LOST}
 
@@ -78,19 +80,29 @@ def test_connection_that_came_later_counts():
     assert transaction.is_open
 
 
-@pytest.mark.parametrize("state", [State.OPEN, State.FAILED, State.OVER])
+@pytest.mark.parametrize("state", [State.OPEN, State.FAILED])
 def test_end_that_did_not_come_about_on_a_shard_is_none(state):
     transaction = Transaction(FakeLinks(s0=untouched(), s1=LINKS[state], s2=LINKS[State.LOST]))
     transaction.wrote = True
     transaction.end()
     assert transaction.wrote
-    assert "s2" in transaction.begun()
+    assert transaction.lost
+
+
+def test_end_by_sql_is_one_though_the_driver_does_not_know():
+    transaction = Transaction(FakeLinks(s0=untouched(), s1=LINKS[State.OVER]))
+    transaction.wrote = True
+    assert not transaction.is_open
+    transaction.end()
+    assert not transaction.wrote
+    assert transaction.begun() == {"s1": State.OVER}
 
 
 def test_nothing_holds_beyond_the_end():
     transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql(), s2=LINKS[State.LOST]))
-    assert (transaction.wrote, transaction.savepoints, transaction.began_at) == (False, False, None)
-    transaction.wrote = transaction.savepoints = True
-    transaction.began_at = "2020-01-01 00:00:00.000000+00"
-    transaction.end()
+    for name in ("wrote", "savepoints", "began_at"):
+        assert not transaction.is_noted
+        setattr(transaction, name, "2020-01-01 00:00:00.000000+00")
+        assert transaction.is_noted
+        transaction.end()
     assert (transaction.wrote, transaction.savepoints, transaction.began_at) == (False, False, None)
