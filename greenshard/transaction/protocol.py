@@ -110,16 +110,18 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
     if not wrote or len(opened) < 2:
         return (yield from _commit(opened, wrote=wrote))
     answers = yield Check(opened)
-    if answers.error is not None:
-        return (yield from _undo(answers.states, answers.error))
-    if answers.late:
-        return (yield from _undo(answers.states, _out_of_time(timeout_s)))
+    error = answers.error
+    if error is None and answers.late:
+        error = _out_of_time(timeout_s)
+    if error is not None:
+        return (yield from _undo(answers.states, error))
     writers = tuple(shard for shard in opened if answers.done[shard])
     if len(writers) == 1:
         error = yield from _commit(writers, wrote=True)
         if error is not None:
             return error
         opened = tuple(shard for shard in opened if shard not in writers)
+        return (yield from _commit(opened, wrote=False, before=writers))
     return (yield from _commit(opened, wrote=len(writers) > 1))
 
 
@@ -135,7 +137,15 @@ def roll_back(states: States) -> Steps:
     return answers.error
 
 
-def _commit(shards: Shards, *, wrote: bool) -> Steps:
+def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
+    """Commit on some shards.
+
+    Args:
+        shards: Where.
+        wrote: Whether something was written there.
+        before: Where it is committed already. Whatever fails now, who hears of it must not take the
+            transaction for undone, and repeat it.
+    """
     answers = yield Commit(shards)
     if answers.error is not None:
         # By now every COMMIT has ended, or lost its connection.
@@ -145,9 +155,12 @@ def _commit(shards: Shards, *, wrote: bool) -> Steps:
         left = tuple(s for s in shards if answers.states[s] is not State.UNTOUCHED)
         if left and len(left) < len(shards):
             yield Warn(left)
+        if before and isinstance(answers.error, Exception):
+            told = getattr(answers.error, "failures", None) or dict.fromkeys(shards, answers.error)
+            return (yield from _undo(answers.states, _partly_committed(before, told)))
         return (yield from _undo(answers.states, answers.error))
     if answers.failures:
-        error = _partly_committed(tuple(answers.done), answers.failures)
+        error = _partly_committed((*before, *answers.done), answers.failures)
         return (yield from _undo(answers.states, error))
     return None
 

@@ -625,13 +625,15 @@ def _end_by_sql(conn):
     conn.cursor().execute("COMMIT")
 
 
+#: psycopg2 does nothing for the encoding that a connection has.
+OTHER = {"UTF8": "LATIN1", "LATIN1": "UTF8"}
 ENDS = {
     "commit": greenshard.Connection.commit,
     "rollback": greenshard.Connection.rollback,
     "sql": _end_by_sql,
     "reset": greenshard.Connection.reset,
     "isolation": lambda conn: conn.set_isolation_level(2),
-    "encoding": lambda conn: conn.set_client_encoding("LATIN1"),
+    "encoding": lambda conn: conn.set_client_encoding(OTHER[conn.encoding]),
 }
 
 
@@ -646,6 +648,12 @@ def test_what_held_for_a_transaction_is_forgotten_however_it_ends(conn, end):
     assert (transaction.wrote, transaction.savepoints, transaction.is_open) == (False, False, False)
     assert is_clean(conn)
     conn.rollback()  # of psycopg2's, which does not know of SQL
+    for statement in ("SAVEPOINT s", "UPDATE orders SET total = total WHERE id = 1"):
+        cur.execute(statement)  # and no named cursor
+        assert transaction.is_noted
+        end(conn)
+        assert not transaction.is_noted
+        conn.rollback()
     small_cursors(conn, ("c", "d"))
     for shard in conn.shards:  # no markers any more
         with conn.on(shard):

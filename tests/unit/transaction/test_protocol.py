@@ -95,6 +95,11 @@ def test_the_only_writer_commits_first_and_alone():
     assert steps.error is None
 
 
+def test_two_shards_are_several():
+    steps = commit(states(OPEN, OPEN))
+    assert steps.action == Check(("s0", "s1"))
+
+
 @pytest.mark.parametrize("error", [errors.IntegrityError("violated"), Killed()])
 def test_check_that_fails_rolls_back_everywhere(error):
     steps = commit()
@@ -171,6 +176,48 @@ def test_commit_whose_answer_was_lost_is_told_to_be_in_doubt():
     steps.answer(**done("s0", "s2"))
     assert "It may be committed on s1, or not" in str(steps.error)
     assert "s0" not in str(steps.error)
+
+
+@pytest.mark.parametrize("all_lost", [True, False])
+def test_what_the_only_writer_has_committed_is_told_though_shards_that_were_read_fail(all_lost):
+    steps = commit()
+    steps.answer(**wrote("s1"))
+    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
+    gone = errors.OperationalError("gone")
+    now = states(LOST, UNTOUCHED, LOST if all_lost else UNTOUCHED)
+    if all_lost:
+        told = {"s0": gone, "s2": gone}
+        assert steps.answer(now, error=gone) == RollBack(())
+    else:
+        told = {"s0": gone}
+        assert steps.answer(now, **done("s2"), failures=told) == RollBack(())
+    steps.answer(now)
+    assert isinstance(steps.error, errors.PartialCommitError)
+    assert steps.error.committed == (("s1",) if all_lost else ("s1", "s2"))
+    assert steps.error.failures == told
+    assert "gone" in str(steps.error)
+    assert gone.hint is None
+
+
+def test_several_shards_that_were_read_and_fail_tell_each_why():
+    steps = commit()
+    steps.answer(**wrote("s1"))
+    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
+    each = {"s0": errors.OperationalError("gone"), "s2": errors.OperationalError("away")}
+    several = errors.from_shards(each, 3)
+    steps.answer(states(LOST, UNTOUCHED, LOST), error=several)
+    steps.answer(states(LOST, UNTOUCHED, LOST))
+    assert steps.error.failures == each
+
+
+def test_kill_while_shards_that_were_read_commit_is_not_lost():
+    steps = commit()
+    steps.answer(**wrote("s1"))
+    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
+    killed = Killed()
+    assert steps.answer(error=killed) == RollBack(())
+    steps.answer()
+    assert steps.error is killed
 
 
 @pytest.mark.parametrize("error", [errors.OperationalError("gone"), Killed()])
