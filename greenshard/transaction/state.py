@@ -21,7 +21,7 @@ class Link(Protocol):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the driver has begun a transaction that it has not ended."""
+        """Whether one was begun here that neither commit() nor rollback() has ended."""
 
     @property
     def idle(self) -> bool:
