@@ -80,6 +80,11 @@ class Worker(greenlet.greenlet):
     parked = False
     stopped = False
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs in this thread."""
+        return self.parent is gevent.get_hub()
+
     def stop(self) -> None:
         """Let the function that it runs raise ``GreenletExit``; does not wait for it.
 
@@ -87,7 +92,11 @@ class Worker(greenlet.greenlet):
         not reach another one.
         """
         self.stopped = True
-        gevent.get_hub().loop.run_callback(self.throw, GreenletExit)
+        hub: Any = self.parent
+        if self.is_here:
+            hub.loop.run_callback(self.throw, GreenletExit)
+        elif hub.loop is not None:  # else its thread has ended, and nothing of it runs any more
+            hub.loop.run_callback_threadsafe(self.throw, GreenletExit)
 
 
 def from_any_thread() -> Callable[[Callable[[], object]], object]:

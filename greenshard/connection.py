@@ -322,6 +322,7 @@ class Connection(Settings, RawConnection):
             text = self._statements.decoded(cursor._text(sql))
             args = as_read(args, lambda: text)
             cursor.mogrify(text, args)
+            database.make_sure(self.timeout)
             _, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
             return database.explain(plan, given, verbose=verbose)
 
@@ -466,6 +467,8 @@ class Connection(Settings, RawConnection):
         with self._session.taken():
             self._session.closed = True
             for physical in self._session.every:
+                if physical.given:
+                    physical.wait_late(self._session.grace_s)
                 physical.worker = None
             close_opened([physical for physical in self._session.every if physical.alive])
 

@@ -212,7 +212,8 @@ class Settings:
         session.check()
         session.check_alive()
         with session.taken(), self._ours():
-            if sends:
+            # A connection that is late must be waited for, and psycopg2 not be called before.
+            if sends or any(physical.late is not None for physical in session.alive):
                 calls = {p.shard: partial(_apply, call, p, ends=ends) for p in session.alive}
                 session.run(calls, self.timeout)
             else:
@@ -276,7 +277,8 @@ class Settings:
         self._session.check()
         with self._session.taken(), self._ours():
             for physical in self._session.alive:
-                RawConnection.poll(physical.raw)
+                if physical.late is None:
+                    RawConnection.poll(physical.raw)
         return POLL_OK
 
     # Over one shard -------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import Portals
 from greenshard.executor.dispatch import run_plan
 from greenshard.executor.execution import Calls, Execution, Streaming
-from greenshard.executor.knowledge.one_database import OneDatabase
+from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
@@ -281,7 +281,7 @@ class Statements:
             reads, text = False, None
         if text is None or "savepoint" in text.lower():
             self.transaction.savepoints = True
-        parts.trace = self.trace_of(text, bound, asked.timeout)
+        parts.trace = self.trace_of(text, bound, target.shards, asked.timeout)
         self.note(parts.trace, parts)
         execution = Execution(
             self.session,
@@ -311,6 +311,15 @@ class Statements:
         many: bool = False,
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
+        while True:
+            try:
+                return self._once_planned(asked, database, query, given, many=many)
+            except PlanOutdated:
+                continue  # nothing was sent
+
+    def _once_planned(
+        self, asked: Asked, database: OneDatabase, query: str | bytes, given: Any, *, many: bool
+    ) -> Answer:
         parts, text = asked.parts, self.decoded(query)
         timeout = None if asked.timeout is None else Deadline(asked.timeout)
         if many:
@@ -376,19 +385,22 @@ class Statements:
         there = (self.session.physicals.get(shard) for shard in target.shards)
         return not are_usual(physical for physical in there if physical is not None)
 
-    def trace_of(self, text: str | None, bound: bool, timeout: float | None) -> Trace:
+    def trace_of(
+        self, text: str | None, bound: bool, shards: Sequence[str], timeout: float | None
+    ) -> Trace:
         """What a statement may leave that goes to chosen shards.
 
         Args:
             text: None stands for any statement.
             bound: Whether it has parameters.
+            shards: Those.
             timeout: What it may take to find out.
 
-        Switches: when the catalog must be loaded.
+        Switches: when the catalog must be loaded, or shards be asked whether it has changed.
         """
         if self.database is None or text is None:
             return Trace.CODE
-        return self.database.trace_of(text, bound, timeout)
+        return self.database.trace_of(text, bound, shards, timeout)
 
     def note(self, trace: Trace, parts: Parts | None = None) -> None:
         """Take note of what a statement, or a call without one, may leave; it is about to be run.

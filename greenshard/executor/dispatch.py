@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
+from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
-from greenshard.executor.privileges import check_policies, check_rights
+from greenshard.executor.privileges import check_policies, check_rights, shards_read
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.gather import gather
@@ -29,6 +30,9 @@ from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import Stage, Task, own_place
 from greenshard.sql.text import Sql
 
+#: What leaves nothing.
+_NOTHING = Plan(Broadcast(Sql("")))
+
 #: SQLSTATEs for a table, a column and a function that the server does not know.
 _UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})
 
@@ -39,12 +43,15 @@ def run_plan(e: Planned) -> Answer:
     """Run the statement; the caller has `taken` the session.
 
     Raises:
+        PlanOutdated: Nothing was sent: it must be planned again.
         errors.Error: A shard failed, time is up, or the plan is a refusal.
 
     Switches: yes.
     """
     if isinstance(e.plan.step, Refused):
         e.plan = e.database.plan_anew(e.text, e.given is not None, e.timeout)
+        if not isinstance(e.plan.step, Refused):
+            raise PlanOutdated
     plan, step = e.plan, e.plan.step
     try:
         if not isinstance(step, (Broadcast, Refused)) and (failed := e.failed) is not None:
@@ -55,8 +62,18 @@ def run_plan(e: Planned) -> Answer:
         if error.pgcode in _UNKNOWN_NAMES:
             e.database.mistrust()
         raise
+    except PlanOutdated:
+        plan = _NOTHING  # nothing of the statement has run
+        raise
     finally:
         note(e, plan)
+
+
+def _needs_confirming(step: Step) -> bool:
+    """Whether a step goes by more than its text: what may end a difference is not held up by it."""
+    if isinstance(step, Broadcast):
+        return step.resets_catalog
+    return not isinstance(step, Refused)
 
 
 def note(e: Planned, plan: Plan) -> None:
@@ -79,6 +96,9 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
     e.strategy = step.strategy
     if isinstance(step, Refused):
         raise refusal_error(step, e.plan.refusals)
+    # Not if a part has run: what was planned is done then.
+    if e.database.is_unsure and not e.ran and _needs_confirming(step):
+        e.confirm(shards_read(e, step, stages))
     if isinstance(step, (Scatter, Combine, Gather)):
         _check_limits(e, step, stages)
     if not checked:

@@ -14,6 +14,7 @@ from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline, Timeout
 from greenshard.links.opening import Limits
+from greenshard.links.physical import Physical
 from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
 from greenshard.planner.place import Place, Role
@@ -122,52 +123,58 @@ class Planned(Execution):
         sql, given = tasks[0].sql, tasks[0].given
         if tasks[0].repeats:
             return sql.text, given
-        parameters = self.parameters(sql, given)
+        parameters = self.parameters(sql, given, tasks[0].place.shard)
         if len(tasks) == 1:  # as most often
             return (sql.text,) if parameters is None else (sql.text, parameters)
         raws = [cursors[task.place.shard] for task in tasks]
         return merged_once(sql.text, parameters, raws)
 
-    def parameters(self, sql: Sql, given: Any) -> Any:
+    def parameters(self, sql: Sql, given: Any, shard: str | None = None) -> Any:
         """The parameters to send with a text.
 
         Args:
             sql: The text.
             given: What they are taken from.
+            shard: One that the statement needs, to be asked for the time; None if none is known.
 
         Switches: if the time at which the transaction began must be asked for.
         """
         if sql.binds is None:
             return given
         if sql.needs_now and self.now is None:
-            self.now = self._asked_now()
+            self.now = self._asked_now(shard)
         return sql.values(given, None if self.now is None else ours(self.now))
 
-    def _asked_now(self) -> str:
+    def _asked_now(self, shard: str | None) -> str:
         """The time at which the transaction began. Switches: the first time in a transaction."""
-        clock = self.database.clock()
-        if clock is not None:
-            self.check_bearings((clock.shard,))
-            self.ran.add(clock.shard)
-            self.database.ask_now(clock, self.timeout)
-        return self.database.now
+        if (now := self.database.now) is not None:
+            return now
+        shard = shard or self.any_shard()
+        self.check_bearings((shard,))
+        self.ran.add(shard)
+        return self.database.ask_now(shard, self.timeout)
 
     # Where ----------------------------------------------------------------------------------
 
     def any_shard(self) -> str:
-        """A shard that is in a transaction already, else the home, else one that is there."""
+        """A shard that is in a transaction already, else any; the one that has answered last.
+
+        Nothing else tells of one that has gone silent, until it is asked.
+        """
         alive = self.session.alive
         if not alive:
             self.session.check_alive()
         able = [p for p in alive if p.in_transaction] or alive
-        home = self.database.home
-        return home if any(p.shard == home for p in able) else able[0].shard
+        return max(able, key=_prompter).shard
 
     @property
     def gathers_on(self) -> str:
-        """The shard to whose database rows are brought: the home, or another if that is gone."""
-        home = self.database.home
-        return home if home not in self.session.broken else self.any_shard()
+        """The shard to whose database rows are brought: where there is a connection for that."""
+        alive = self.session.alive
+        if not alive:
+            self.session.check_alive()
+        beside = {place.shard for place, p in self.session.beside.items() if p.alive}
+        return max(alive, key=lambda p: (p.late is None, p.shard in beside, p.answered_at)).shard
 
     @property
     def failed(self) -> str | None:
@@ -203,14 +210,36 @@ class Planned(Execution):
 
         Switches: if one must be asked.
         """
-        step, timeout = self.plan.step, self.timeout
+        step = self.plan.step
         if isinstance(step, Broadcast) and not step.resets_catalog:
             return
-        if self.tolerant and isinstance(timeout, Deadline):
-            timeout = timeout.part(_FIRST_SHARE)
-        bearings = self.database.bearings
-        failed = bearings.check(shards, self.plan.names, timeout, tolerant=self.tolerant)
-        if failed and isinstance(self.timeout, Deadline):
+        names, timeout = self.plan.names, self._first_timeout
+        if self.database.check(shards, names, timeout, tolerant=self.tolerant):
+            self._allow_for_grace()
+
+    def confirm(self, shards: Sequence[str]) -> None:
+        """See that the plan holds on the shards that it needs, before anything is sent.
+
+        Raises:
+            PlanOutdated: It does not.
+            errors.Error: A shard that must be asked failed, or time is up.
+
+        Switches: if one must be asked.
+        """
+        self.session.reach(shards, self.timeout)
+        if self.database.confirm(shards, self._first_timeout, tolerant=self.tolerant):
+            self._allow_for_grace()
+
+    @property
+    def _first_timeout(self) -> Timeout:
+        """What a stage may take that may lack shards and after which others come."""
+        if self.tolerant and isinstance(self.timeout, Deadline):
+            return self.timeout.part(_FIRST_SHARE)
+        return self.timeout
+
+    def _allow_for_grace(self) -> None:
+        """A shard that did not answer its cancel either has used up the grace time, too."""
+        if isinstance(self.timeout, Deadline):
             self.timeout = self.timeout.later(self.session.grace_s)
 
     def check_quoting(self, shards: Sequence[str]) -> None:
@@ -244,13 +273,9 @@ class Planned(Execution):
 
         Switches: yes.
         """
-        timeout: Timeout = self.timeout
-        if self.tolerant and isinstance(timeout, Deadline):
-            timeout = timeout.part(_FIRST_SHARE)
-        outcome = self.run(shards, calls, timeout)
-        if outcome.failures and isinstance(self.timeout, Deadline):
-            # A shard that did not answer its cancel either has used up the grace time, too.
-            self.timeout = self.timeout.later(self.session.grace_s)
+        outcome = self.run(shards, calls, self._first_timeout)
+        if outcome.failures:
+            self._allow_for_grace()
         self.stages = self.stages or Stages()
         counts = {shard: max(0, cursor.rowcount) for shard, cursor in (cursors or {}).items()}
         self.stages.add(outcome, counts)
@@ -300,3 +325,8 @@ class Planned(Execution):
         self.stages = self.stages or Stages()
         self.stages.add(outcome, {})
         return outcome
+
+
+def _prompter(physical: Physical) -> tuple[bool, float]:
+    """What is the larger, the sooner a shard can be expected to answer."""
+    return physical.late is None, physical.answered_at

@@ -112,7 +112,7 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather, stages: Sequence[
     """
     e.check_parameters()
     asked = [(each, "") for each in step.rights]
-    answers = _ask(e, asked, _shards_read(e, step, stages), explains=True)
+    answers = _ask(e, asked, shards_read(e, step, stages), explains=True)
     for number, (reading, _) in enumerate(asked):
         found = {shard: said[number] for shard, said in answers.items() if number in said}
         reasons = {shard: _difference(said) for shard, said in found.items()}
@@ -134,7 +134,7 @@ def check_policies(
     Cost: one round trip.
     """
     asked = [(each.reading, each.policy) for each in filterings]
-    answers = _ask(e, asked, _shards_read(e, step, stages))
+    answers = _ask(e, asked, shards_read(e, step, stages))
     for number, filtering in enumerate(filterings):
         found = [said[number] for said in answers.values() if number in said]
         if any(said.reader_filtered and said.has_policy for said in found):
@@ -147,7 +147,7 @@ def check_policies(
             )
 
 
-def _shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
+def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
     """The shards whose tables a step's tasks read or write, at least one."""
     tasks = [task for stage in stages for task in stage]
     read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}

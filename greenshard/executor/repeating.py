@@ -10,6 +10,7 @@ from greenshard import _green
 from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answers.answer import Answer, CountedAnswer
 from greenshard.executor.dispatch import note, run_plan
+from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.strategies.concatenate import concatenate
@@ -32,6 +33,8 @@ def run_many(e: Planned) -> Answer:
     """
     stage = _split(e)
     if stage is not None:
+        if e.database.is_unsure:
+            e.confirm([task.place.shard for task in stage])
         e.strategy = e.plan.step.strategy
         try:
             return concatenate(e, (stage,))
@@ -39,17 +42,25 @@ def run_many(e: Planned) -> Answer:
             note(e, e.plan)
     count, status = 0, None
     for given in e.given:
+        answer = _run_one(e, given)
+        count += max(0, answer.rowcount)
+        status = answer.statusmessage
+    return CountedAnswer(count, status)
+
+
+def _run_one(e: Planned, given: Any) -> Answer:
+    """Run the statement for one set of parameters."""
+    while True:
         text, values, plan = plan_for(e.database, e.parts, e.text, given, e.timeout)
         one = replace(
             e, plan=plan, text=text, given=values, stages=None, now=None, query=None, ran=set()
         )
         try:
-            answer = run_plan(one)
+            return run_plan(one)
+        except PlanOutdated:
+            continue  # nothing of this set was sent
         finally:
             e.query, e.strategy = one.query, one.strategy
-        count += max(0, answer.rowcount)
-        status = answer.statusmessage
-    return CountedAnswer(count, status)
 
 
 def _split(e: Planned) -> Stage | None:

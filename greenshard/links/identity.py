@@ -14,7 +14,7 @@ identifier and the timeline, which it shares with the server that it follows.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import combinations
@@ -79,12 +79,18 @@ def identify(physical: Physical) -> None:
 
 
 def refuse_one_database(
-    physicals: Mapping[str, Physical], *, by_path: bool, timeout_s: float | None
+    physicals: Mapping[str, Physical],
+    new: Iterable[str] | None = None,
+    *,
+    by_path: bool,
+    timeout_s: float | None,
 ) -> None:
     """Refuse shards that are the same database.
 
     Args:
         physicals: Open connections, by the shard's name.
+        new: Those that were not compared before: others are not asked again, for they may not
+            answer now. None for all.
         by_path: Whether two search paths make two of one database: of a union, whose statements
             mean what the path says.
         timeout_s: Seconds; None for no limit.
@@ -97,14 +103,16 @@ def refuse_one_database(
     told = {name: p.identity for name, p in physicals.items() if p.identity is not None}
     places = {name: _place(one, by_path) for name, one in told.items()}
     asks = partial(_ask_all, physicals, timeout_s=timeout_s)
+    fresh = set(told if new is None else new)
+    every = [pair for pair in combinations(told, 2) if not fresh.isdisjoint(pair)]
     if len(set(places.values())) < len(places):
-        pairs = [(a, b) for a, b in combinations(told, 2) if places[a] == places[b]]
+        pairs = [(a, b) for a, b in every if places[a] == places[b]]
         answers = asks(pairs, _PROCESSES)
         for first, second in pairs:
             if _on_one_server(answers[first], answers[second]):
                 raise _refusal(first, second, "the same database")
     if any(one.standby for one in told.values()):
-        pairs = [(a, b) for a, b in combinations(told, 2) if _may_follow(told[a], told[b], by_path)]
+        pairs = [(a, b) for a, b in every if _may_follow(told[a], told[b], by_path)]
         answers = asks(pairs, _LINEAGE)
         for first, second in pairs:
             if answers[first] is not None and answers[first] == answers[second]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -88,11 +88,13 @@ class Opening:
         """Whether to ask each connection what it is, and for its session's bearings."""
         return self.compares or (self.cluster is not None and len(self.shards) > 1)
 
-    def refuse_one_database(self, physicals: Mapping[str, Physical]) -> None:
+    def refuse_one_database(
+        self, physicals: Mapping[str, Physical], *, new: Iterable[str] | None = None
+    ) -> None:
         """Refuse shards that are the same database; see `identity.refuse_one_database`."""
         if self.compares:
             by_path, timeout_s = self.cluster is None, self.connect_timeout_s
-            refuse_one_database(physicals, by_path=by_path, timeout_s=timeout_s)
+            refuse_one_database(physicals, new, by_path=by_path, timeout_s=timeout_s)
 
     @property
     def home_text(self) -> str:

@@ -31,11 +31,19 @@ SET LOCAL lock_timeout = '500ms';
 
 def value(physical: Physical, query: str, parameters: Mapping[str, Any] | None = None) -> bytes:
     """The one value of a query's one row, a bytea. Switches: yes."""
+    (found,) = row(physical, query, parameters)
+    return found
+
+
+def row(
+    physical: Physical, query: str, parameters: Mapping[str, Any] | None = None
+) -> tuple[bytes, ...]:
+    """A query's one row, each value of it a bytea. Switches: yes."""
     cursor = own_cursor(physical.raw)
     given = None if parameters is None else {n: ours(v) for n, v in parameters.items()}
     cursor.execute(query, given)
-    ((found,),) = cursor.fetchall()
-    return found  # type: ignore[no-any-return]
+    (found,) = cursor.fetchall()
+    return found
 
 
 @contextmanager

@@ -39,6 +39,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 _CHECK = (
     "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 )
+#: How often, in seconds, who waits for something without a signal looks.
+_LOOK_S = 0.005
 
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
@@ -112,6 +114,9 @@ class Physical:
         begun: Whether a transaction was begun that psycopg2 does not know of (`beginning`). Until
             commit() or rollback() the connection is in autocommit mode then.
         entered: Whether it is in a ``with`` block of psycopg2's, in which that always begins.
+        answered_at: When it has last answered a statement, of the monotonic clock; 0 before.
+        late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
+            must not be called on the connection: that would freeze the thread.
     """
 
     shard: str
@@ -126,6 +131,8 @@ class Physical:
     session_user: str | None = None
     begun: bool = False
     entered: bool = False
+    answered_at: float = 0.0
+    late: _green.Worker | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -182,6 +189,8 @@ class Physical:
     @property
     def idle(self) -> bool:
         """Whether the server has no transaction."""
+        if self.late is not None:  # libpq only says that something is running
+            return not self.in_transaction
         return RawConnection.get_transaction_status(self.raw) == TRANSACTION_IDLE
 
     @property
@@ -312,8 +321,37 @@ class Physical:
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""
         self.worker = None
+        if self.late is not None:
+            # psycopg2 closes a connection whose wait callback raises. Until then it is late: to
+            # close it from here, too, would freeze the thread.
+            if not self.late.stopped:
+                self.late.stop()
+            return
         with suppress(DriverError):
             RawConnection.close(self.raw)
+
+    def wait_late(self, grace_s: float) -> None:
+        """Wait until a call that nobody waited for has ended, so that psycopg2 can be called.
+
+        Args:
+            grace_s: How long, in seconds, to wait for a call of another thread: that may not run
+                its greenlets any more.
+
+        Raises:
+            errors.InterfaceError: It does not end.
+
+        Switches: while there is such a call.
+        """
+        end = time.monotonic() + grace_s
+        while (late := self.late) is not None:
+            if not late.is_here and time.monotonic() >= end:
+                raise errors.InterfaceError(
+                    f"the connection to shard {self.shard} is still waiting for its server",
+                    code="GS203",
+                    shard=self.shard,
+                    hint="Connect again; what was not committed on it is rolled back.",
+                )
+            _green.sleep(_LOOK_S)
 
     def cancel_while(self, running: Callable[[], bool]) -> None:
         """Cancel what the server runs for this connection, until `running` says it ended.

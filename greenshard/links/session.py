@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, DriverOperationalError
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
+from greenshard.links.hedge import APART_S, Hedge
 from greenshard.links.physical import Physical
 from greenshard.planner.place import Place
+
+_Found = TypeVar("_Found")
 
 #: How often, in seconds, a thread looks whether it is its turn.
 _TURN_S = 0.001
@@ -129,7 +135,7 @@ class Session:
         self._busy = _green.NativeLock()
         self._queue: deque[object] = deque()
         self._thread: int | None = None
-        self._current: FanOut | None = None
+        self._current: FanOut | Hedge | None = None
 
     @property
     def alive(self) -> list[Physical]:
@@ -154,7 +160,10 @@ class Session:
 
     def inside(self) -> bool:
         """Whether the caller is a greenlet of the session's own: psycopg2, calling back."""
-        return self._current is not None and self._current.holds(_green.current())
+        current = _green.current()
+        if self._current is not None and self._current.holds(current):
+            return True
+        return any(physical.late is current for physical in self.physicals.values())
 
     def physical(self, shard: str) -> Physical:
         """The connection to a shard.
@@ -275,7 +284,10 @@ class Session:
         for name, call in calls.items():
             physical = self.physicals.get(name)
             if physical is not None and physical.alive:
-                jobs.append(Job(name, call, physical))
+                late = physical.late is not None
+                job = Job(name, partial(self._after_late, physical, call) if late else call)
+                job.physical = physical
+                jobs.append(job)
             else:
                 failures[name] = self._gone(name)
         if beside:
@@ -312,6 +324,116 @@ class Session:
             else:
                 failures[str(place)] = self._gone(str(place))
 
+    def ask_any(
+        self, ask: Callable[[Physical], _Found], shards: Iterable[str], timeout: Timeout
+    ) -> tuple[str, _Found]:
+        """Ask one shard; if it says nothing for a short while, the next one too, and so on.
+
+        The caller has `taken` the session.
+
+        Args:
+            ask: What to run with a shard's connection; any shard can tell.
+            shards: Their names, the one to be asked first at the beginning. A connection that is
+                not there yet is opened when it is its turn.
+            timeout: For all of it.
+
+        Returns:
+            The shard that answered first, and what `ask` returned there.
+
+        Raises:
+            errors.Error: All failed, or time is up.
+            BaseException: A ``gevent.Timeout`` or a kill from outside.
+
+        Switches: yes.
+        """
+        every = list(shards)
+        names = [n for n in every if (p := self.physicals.get(n)) is None or p.late is None]
+        if len(every) == 1 or not names:  # there is no other
+            self.reach(every[:1], timeout)
+            physical = self.physical(every[0])
+            call = partial(ask, physical)
+            found: Any = self.run({every[0]: call}, timeout).jobs[every[0]].result
+            return every[0], found
+        failures: dict[str, BaseException] = {}
+        winner = self._hedge(self._hedged(ask, names, failures, timeout), failures, timeout)
+        if winner is None:
+            shard, failure = next(iter(failures.items()))
+            raise self._raised({shard: failure}, ())
+        if winner.physical is not None:
+            winner.physical.answered_at = time.monotonic()
+        found = winner.result
+        return winner.shard, found
+
+    @contextmanager
+    def asking_aside(
+        self, ask: Callable[[Physical], object], shards: Iterable[str]
+    ) -> Iterator[None]:
+        """Ask some shards while the block runs, and wait for them then as far as they answer soon.
+
+        The block must not use them.
+
+        Args:
+            ask: What to run with a shard's connection; it keeps what it learns, or raises.
+            shards: Their names.
+
+        Switches: yes.
+        """
+        asked = [p for name in shards if (p := self.physicals[name]).late is None]
+        aside = Hedge((Job(p.shard, partial(ask, p), p) for p in asked), self.grace_s)
+        aside.begin_all()
+        yield
+        aside.wait_soon()
+
+    def _hedge(
+        self, jobs: Iterable[Job], failures: dict[str, BaseException], timeout: Timeout
+    ) -> Job | None:
+        hedge = self._current = Hedge(jobs, self.grace_s)
+        try:
+            winner = hedge.run(timeout)
+        finally:
+            self._current = None
+            if self.source is not None:
+                self.source.began(hedge.jobs)
+                self.source.ended(hedge.jobs)
+        if winner is None:
+            self._ends(hedge.jobs, failures, seconds_allowed(timeout), tolerant=False)
+        return winner
+
+    def _hedged(
+        self,
+        ask: Callable[[Physical], object],
+        shards: Sequence[str],
+        failures: dict[str, BaseException],
+        timeout: Timeout,
+    ) -> Iterator[Job]:
+        """The calls of `ask_any`; why there is none for a shard goes to `failures`."""
+        for name in shards:
+            left_s = seconds_left(timeout)
+            self.reach((name,), APART_S if left_s is None else min(left_s, APART_S))
+            physical = self.physicals.get(name)
+            if physical is None or not physical.alive:
+                failures[name] = self._gone(name)
+            else:
+                yield Job(name, partial(ask, physical), physical)
+        # Those that could not be opened so soon get all the time that there is.
+        for name in tuple(failures) if self.source is not None else ():
+            self.reach((name,), timeout)
+            physical = self.physicals.get(name)
+            if physical is not None and physical.alive:
+                del failures[name]
+                yield Job(name, partial(ask, physical), physical)
+
+    def _after_late(self, physical: Physical, call: Callable[[], object]) -> object:
+        """Run a call on a connection when what nobody waited for has ended there."""
+        try:
+            physical.wait_late(self.grace_s)
+        except BaseException:  # who cannot wait longer cannot use it any more
+            physical.discard()
+            raise
+        if not physical.alive:
+            raise self._gone(physical.shard)
+        return call()
+
     def _watch(self, fanout: FanOut, timeout: Timeout) -> None:
         self._current = fanout
         if self.source is not None:
@@ -333,10 +455,15 @@ class Session:
         """The jobs that are done; why the others are not goes to `failures`."""
         done: dict[str, Job] = {}
         late = []
+        now = time.monotonic()  # one for all: no shard is preferred because it was the slowest
         for job in jobs:
             if job.end is End.DONE:
                 if job.beside is None:
                     done[job.shard] = job
+
+                done[job.shard] = job
+                if job.physical is not None:
+                    job.physical.answered_at = now
             elif job.end is End.FAILED and job.error is not None:
                 failures[job.name] = _failure(job, job.error)
             else:

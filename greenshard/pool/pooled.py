@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from greenshard._driver import Attribute, RawConnection, make_shell
@@ -43,9 +43,11 @@ class PooledStatements(Statements):
         self.trace = Trace.NOTHING
         self.texts: set[tuple[str, bool]] = set()
 
-    def trace_of(self, text: str | None, bound: bool, timeout: float | None) -> Trace:
+    def trace_of(
+        self, text: str | None, bound: bool, shards: Sequence[str], timeout: float | None
+    ) -> Trace:
         if self.database is not None:
-            return super().trace_of(text, bound, timeout)
+            return super().trace_of(text, bound, shards, timeout)
         if text is None or len(text) > _LONGEST or len(self.texts) >= _MOST_TEXTS:
             return Trace.UNSEEN
         self.texts.add((text, bound))

@@ -54,6 +54,8 @@ class ShardState:
         self.queries = Histogram()
         # Whether the last answer was that nobody is let in: the pool then tries nothing by itself.
         self.rejects = False
+        # Whether the last try to connect was given up, without an answer.
+        self.silent = False
         self.running = 0
         self.failed_queries = 0
         self.connects = 0
@@ -87,7 +89,7 @@ class ShardState:
     def opened(self, lease: Lease, now: float) -> bool:
         """A connection was opened; returns False if it must be closed, because the lease ended."""
         self.breaker.succeeded()
-        self.rejects = False
+        self.rejects = self.silent = False
         self.connects += 1
         lease.slot.opening.discard(self.name)
         if lease.ended:
@@ -102,6 +104,7 @@ class ShardState:
             reason: In one line, without a password.
         """
         self.failed_connects += 1
+        self.silent = False
         lease.slot.opening.discard(self.name)
         if self.breaker.failed(lease.slot, now, reason):
             self._doubt_at = now
@@ -111,10 +114,11 @@ class ShardState:
         self.failed_connects += 1
         lease.slot.opening.discard(self.name)
         self.breaker.succeeded()
-        self.rejects = True
+        self.rejects, self.silent = True, False
 
     def abandoned(self, lease: Lease, now: float) -> None:
         """Opening a connection was given up: the time of who asked was up, or it was killed."""
+        self.silent = True
         lease.slot.opening.discard(self.name)
         self.breaker.abandoned(lease.slot, now)
 
@@ -146,6 +150,11 @@ class ShardState:
     def _prove(self, lease: Lease, now: float) -> None:
         lease.slot.proven[self.name] = now
         lease.used.add(self.name)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether another shard is the better choice for who can do with any."""
+        return self.breaker.down or self.rejects or self.silent
 
     def down(self) -> Down:
         """What to tell who cannot have a connection."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
+from greenshard.links.hedge import Hedge
 from greenshard.links.identity import identify
 from greenshard.links.outside import read_outside
 from greenshard.links.physical import Physical
@@ -52,27 +53,40 @@ class Supply:
     # Opening --------------------------------------------------------------------------------
 
     def home(self, limit_s: float) -> Physical:
-        """A connection that works, to the first shard that has or can be given one.
+        """A connection that works, to whichever shard has one or can be connected to soonest.
 
         Raises:
             errors.Error: There is none.
 
         Switches: if one must be opened or checked.
         """
-        have = self.holding.physicals
-        names = list(self._process.shards)
-        if names[0] not in have:
-            names.sort(key=lambda name: name not in have)
-        failures: dict[str, BaseException] = {}
-        for name in names:
-            # One that does not answer must leave time for the others.
-            patience_s = min(limit_s, self._process.patience_s) if len(names) > 1 else limit_s
-            failed = self.make_ready([name], patience_s)
-            if not failed:
+        have, proven = self.holding.physicals, self._lease.slot.proven
+        there = sorted(have.values(), key=lambda physical: -physical.answered_at)
+        for name in [physical.shard for physical in there if physical.shard in proven]:
+            if not self._doubted((name,)) and not self._unready((name,)):
                 return have[name]
-            failures |= failed
+        failures: dict[str, BaseException] = {}
+        hedge = Hedge(self._readied(limit_s), _OPEN_GRACE_S)
+        winner = hedge.run(limit_s)
+        if winner is not None:
+            return have[winner.shard]
+        for job in hedge.jobs:
+            error = job.error if job.end is End.FAILED else None
+            failures[job.shard] = error or self._late(job.shard, limit_s)
         rejected = all(isinstance(e, errors.ConnectionRejected) for e in failures.values())
-        raise errors.from_shards(failures, len(names), code="GS101" if rejected else "GS604")
+        code = "GS101" if rejected else "GS604"
+        raise errors.from_shards(failures, len(self._process.shards), code=code)
+
+    def _readied(self, limit_s: float) -> Iterator[Job]:
+        """The calls of which each makes a connection ready to one shard, the likeliest first."""
+        process, have = self._process, self.holding.physicals
+        with process.lock:
+            states = process.state.shards
+            down = {name for name in process.shards if states[name].is_doubtful}
+        names = sorted(process.shards, key=lambda name: (name in down, name not in have))
+        for name in names:
+            prepare = self._prepare_anew if self._doubted((name,)) else self._prepare
+            yield Job(name, partial(prepare, name, limit_s))
 
     def serve(self, adopt: Callable[[Physical], None]) -> None:
         """Call a method from now on with each connection that was opened, in its own greenlet.
@@ -100,14 +114,17 @@ class Supply:
     def _compare(self, physicals: Mapping[str, Physical]) -> None:
         """Refuse shards that are the same database, if connections came to the slot's."""
         compared = self.holding.compared
-        if all(compared.get(name) is physical for name, physical in physicals.items()):
+        new = [name for name, physical in physicals.items() if compared.get(name) is not physical]
+        if not new:
             return
+        # One that is late cannot be asked; it is compared when it is reached again.
+        able = {name: physical for name, physical in physicals.items() if physical.late is None}
         try:
-            self._process.opening.refuse_one_database(physicals)
+            self._process.opening.refuse_one_database(able, new=new)
         except errors.Error as error:
             self._lease.used.discard(error.shard or "")  # asks again: nothing may go there
             raise
-        self.holding.compared = dict(physicals)
+        self.holding.compared = able
 
     def make_ready(
         self, shards: Sequence[str], limit_s: float | None
@@ -321,7 +338,7 @@ class Supply:
         codes = self._process.codes
         for name, physical in tuple(self.holding.physicals.items()):
             used = name in self._lease.used
-            if not physical.alive:
+            if not physical.alive or physical.late is not None:
                 codes.forget(name)
                 self.lose(name)
                 continue

@@ -1,8 +1,8 @@
 """What one connection to a declared cluster knows of its sessions' bearings (see `bearings`).
 
-A statement is planned by the bearings of one session, the home's if possible, and the shards that
-it needs must have the same: that is seen when their connections are there, before anything is sent
-to them. A new connection tells its bearings with what it is (`identity`), so that costs nothing.
+A statement is planned by the bearings of one session, whichever it is, and the shards that it needs
+must have the same: that is seen when their connections are there, before anything is sent to them.
+A new connection tells its bearings with what it is (`identity`), so that costs nothing.
 
 A session is asked (again)
 
@@ -11,18 +11,19 @@ A session is asked (again)
   triggers;
 - when its bearings are a minute old, or older than the last time that the catalog was found to
   have changed: the schemas that there are decide what a search path means.
+
+If every session must be asked again, the statement is first planned by a guess: what they had last.
+Then it is known which of them it needs, and these are waited for. The others are asked at the same
+time, but only waited for as long as they answer soon: so what has moved on one shard is seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from greenshard import errors
-from greenshard.links.asking_bearings import ask_bearings
 from greenshard.links.bearings import Bearings, told
-from greenshard.links.deadline import Timeout, seconds_left
-from greenshard.links.outside import calls_outside
 from greenshard.links.physical import Physical, isolation_level
 from greenshard.links.session import Session
 
@@ -37,15 +38,18 @@ class KnownBearings:
 
     Args:
         session: The connection's; held by whoever calls.
-        home: The shard by whose bearings statements are planned, if possible.
+
+    Attributes:
+        guessed: Whether the bearings that the next statement is planned by are a guess.
+        oldest: When bearings must have been asked for to count.
     """
 
-    def __init__(self, session: Session, home: str) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._home = home
+        self.guessed = True
         self._plans: Bearings | None = None  # those that statements are planned by
-        self._planned_on = home
-        self._oldest = 0.0  # when bearings must have been asked for to count
+        self._planned_on = ""  # whose they are
+        self.oldest = 0.0
         self._moved: set[str] = set()  # shards whose bearings the transaction's end may change
         self._exposed: set[str] = set()  # shards whose sessions others can use unseen
         self._before: dict[Physical, tuple[Bearings | None, float]] = {}
@@ -77,107 +81,91 @@ class KnownBearings:
         """The same, or a session may have been set so that was not asked since it moved."""
         return self.isolated or any(p.bearings is None for p in self._session.alive)
 
-    def hold(self, oldest: float) -> bool:
-        """Whether the next statement can be planned by what is known; if not, `ask`.
+    def hold(self, oldest: float) -> None:
+        """Choose the bearings that the next statement is planned by.
+
+        Those of one session, as long as they are known: then the statements of a session that has
+        moved are refused, and not now these and now those.
 
         Args:
             oldest: When bearings must have been asked for, at least, to count.
 
         Cost: 0.3 us.
         """
-        self._oldest = oldest
+        self.oldest = oldest
         physicals = self._session.physicals
         for shard in self._exposed:
             if shard in physicals:
                 physicals[shard].bearings = None
-        home = physicals.get(self._home)
-        return (
-            home is not None
-            and home.bearings is self._plans is not None
-            and home.bearings_at >= oldest
-        )
-
-    def ask(self, informant: Physical | None, timeout: Timeout) -> None:
-        """Learn by what to plan, of one shard. Others are asked if the statement needs them.
-
-        Args:
-            informant: That one; None if all transactions have failed.
-
-        Raises:
-            errors.Error: It failed, or time is up.
-
-        Switches: if it must be asked.
-        """
-        if informant is None:
+        one = physicals.get(self._planned_on)
+        if (
+            one is not None
+            and one.bearings is self._plans is not None
+            and one.bearings_at >= oldest
+        ):
+            self.guessed = False
             return
-        session, shard = self._session, informant.shard
-        if self._is_old(informant):
-            session.reach((shard,), timeout)
-            self._ask((shard,), timeout, tolerant=False)
-        self._planned_on = shard
-        self._plans = session.physical(shard).bearings or self._plans
+        self.guessed = not self._choose(self._session.alive)
 
-    def check(
-        self, shards: Sequence[str], names: AbstractSet[str], timeout: Timeout, *, tolerant: bool
-    ) -> bool:
-        """Refuse a statement that would mean something else on one shard than on another.
+    def adopt(self) -> bool:
+        """Put what a session has told in the place of a guess; whether one has."""
+        known = self._choose(self._session.alive)
+        self.guessed = not known
+        return known
+
+    def _choose(self, physicals: Iterable[Physical]) -> bool:
+        """Plan by the first of some sessions whose bearings are known; whether there is one."""
+        for physical in physicals:
+            if not self._is_old(physical):
+                self._planned_on, self._plans = physical.shard, physical.bearings
+                return True
+        return False
+
+    def old(self, shards: Iterable[str]) -> set[str]:
+        """Those of some shards that must be asked for their bearings."""
+        physicals = self._session.physicals
+        return {s for s in shards if s in physicals and self._is_old(physicals[s])}
+
+    def are_plans(self, shards: Sequence[str]) -> bool:
+        """Whether some sessions certainly have the bearings that the statement is planned by.
 
         Args:
             shards: Where it is to run; their connections are there.
-            names: See `Plan.names`.
-            timeout: What it may take.
-            tolerant: Whether it can do without some shards.
 
-        Returns:
-            Whether a shard had to be asked and failed.
+        Cost: 0.1 us for each shard.
+        """
+        plans, oldest, physicals = self._plans, self.oldest, self._session.physicals
+        if plans is None:
+            return True  # all transactions have failed
+        if plans.temporary:
+            return False
+        for shard in shards:
+            physical = physicals.get(shard)
+            if physical is not None and (
+                physical.bearings is not plans or physical.bearings_at < oldest
+            ):
+                return False
+        return True
+
+    def check(self, shards: Sequence[str], names: AbstractSet[str]) -> None:
+        """Refuse a statement that would mean something else on one shard than on another.
+
+        Args:
+            shards: Where it is to run; what had to be asked for has been.
+            names: See `Plan.names`.
 
         Raises:
             errors.NotSupportedError: It would.
-            errors.Error: A shard that must be asked failed, or time is up.
-
-        Switches: if a shard must be asked.
-        Cost: 0.1 us for each shard, if their sessions have the same bearings.
         """
-        plans, oldest, physicals = self._plans, self._oldest, self._session.physicals
+        plans, physicals = self._plans, self._session.physicals
         if plans is None:
-            return False  # all transactions have failed
-        if not plans.temporary:
-            for shard in shards:
-                physical = physicals.get(shard)
-                if physical is not None and (
-                    physical.bearings is not plans or physical.bearings_at < oldest
-                ):
-                    break
-            else:
-                return False
-        old = {s for s in shards if s in physicals and self._is_old(physicals[s])}
-        failed = self._ask(old, timeout, tolerant=tolerant)
+            return
         found = {s: one for s in shards if s in physicals and (one := physicals[s].bearings)}
         found.setdefault(self._planned_on, plans)
         _compare(found, plans, names)
-        return failed
 
     def _is_old(self, physical: Physical) -> bool:
-        return physical.bearings is None or physical.bearings_at < self._oldest
-
-    def _ask(self, shards: Iterable[str], timeout: Timeout, *, tolerant: bool) -> bool:
-        """Ask some shards, but for those whose transaction has failed; whether one is gone now."""
-        session = self._session
-        calls = calls_outside((p for p in session.alive if p.shard in shards), ask_bearings)
-        if not calls:
-            return False
-        failures: Mapping[str, BaseException]
-        try:
-            failures = session.run(calls, seconds_left(timeout), tolerant=tolerant).failures
-        except errors.Error as error:  # of all of them
-            if not tolerant:
-                raise
-            failures = dict.fromkeys(calls, error)
-        alive = {physical.shard for physical in session.alive}
-        for shard, failure in failures.items():
-            if shard in alive:  # it is not gone, and nobody knows where it would look
-                raise errors.from_shards({shard: failure}, len(session.shards))
-        return bool(failures)
+        return physical.bearings is None or physical.bearings_at < self.oldest
 
     # What statements change -----------------------------------------------------------------
 

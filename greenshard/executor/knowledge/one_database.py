@@ -7,11 +7,18 @@ Two things are remembered from one statement to the next, until they may have ch
   do not see the change yet. When it has ended, the shared one is made anew. After a statement that
   may have changed tables the shards that ran it are asked whether it has;
 - the bearings of its sessions, such as the search path (`KnownBearings`).
+
+No shard is waited for that a statement does not need. So a statement is first planned by what is
+there, and only the shards that it then needs are asked what may have changed (`confirm`). What any
+shard can tell is asked of the one that has answered last, and soon of another (`hedge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,10 +26,12 @@ from greenshard import _green, errors
 from greenshard._driver import own_cursor
 from greenshard.cluster import Cluster
 from greenshard.executor.knowledge.catalog_queries import load_catalog
-from greenshard.executor.knowledge.changes import catalog_versions
+from greenshard.executor.knowledge.changes import ask_news
 from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
-from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.asking_bearings import ask_bearings
+from greenshard.links.deadline import Timeout
+from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.planner.catalog import Catalog
@@ -44,6 +53,10 @@ _NOW = (
 )
 
 
+class PlanOutdated(Exception):
+    """Shards that a statement needs tell otherwise than what it was planned by: plan it again."""
+
+
 class OneDatabase:
     """The knowledge of one connection.
 
@@ -51,7 +64,7 @@ class OneDatabase:
         cluster: As declared.
         session: The connection's; held by whoever calls.
         transaction: Its.
-        home: The shard to ask first.
+        home: The shard whose connection the program's cursors are made of.
         connect_timeout_s: Seconds that a further connection may take to open.
         databases: See `knowledge_of`.
 
@@ -79,7 +92,7 @@ class OneDatabase:
         self.may_have_made_up = False
         self.compared_as_text: set[str] = set()
         self.read_in_batches: set[str] = set()
-        self.bearings = KnownBearings(session, self.home)
+        self.bearings = KnownBearings(session)
         self._session = session
         self._transaction = transaction
         self._knowledge = knowledge_of(cluster, databases)
@@ -87,16 +100,21 @@ class OneDatabase:
         self._own: Known | None = None
         self._doubted: set[str] = set()  # shards whose catalog the transaction may have changed
         self._ran: set[str] = set()  # likewise, but asked meanwhile
+        self._seen_on: set[str] = set()  # where the catalog is known to have changed
+        self._as_of: float | None = None  # when that was, for a plan that is made again
 
     # Planning -------------------------------------------------------------------------------
 
     def plan(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
-        """The plan of a statement.
+        """The plan of a statement, by what is there; `confirm` it before it is run.
 
-        Switches: when something must be asked for first, and for a long text.
+        Switches: when the catalog must be loaded, and for a long text.
         Cost: a few us for a text seen before.
         """
-        make: Callable[..., Plan] = self._known(timeout).planner.plan
+        # Planned again, it goes by what was asked for it: else it might never be run.
+        as_of, self._as_of = self._as_of, None
+        make: Callable[..., Plan] = self._current(timeout).planner.plan
+        self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
         if len(text) > MAX_CACHED_CHARACTERS:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
         path = self.bearings.path
@@ -104,67 +122,217 @@ class OneDatabase:
             return make(text, has_parameters, path)
         return _green.in_thread(lambda: make(text, has_parameters, path))
 
-    def _known(self, timeout: Timeout) -> Known:
-        """Make sure of the catalog, and of the bearings to plan by."""
-        known = self._current(timeout)
-        if not self.bearings.hold(self._knowledge.oldest()):
-            self.bearings.ask(self._informant(), timeout)
-        return known
-
-    def _current(self, timeout: Timeout) -> Known:
-        """Make sure of the catalog."""
-        if self._doubted or self._knowledge.doubted:
-            self._look_for_changes(timeout)
-        known = self._own if self._changed else self._knowledge.current()
-        return self._load(timeout) if known is None else known
-
-    def _look_for_changes(self, timeout: Timeout) -> None:
-        """Ask the shards where code has run that may have changed the catalog."""
-        session, knowledge = self._session, self._knowledge
-        isolated = self.bearings.isolated
-        # What only this transaction sees, or does not see yet, is nothing for the others.
-        apart = isolated or self._changed or bool(self._doubted or self._ran)
-        shared = knowledge.take_doubts()
-        # In one snapshot nothing changes but by the transaction itself.
-        shards = self._doubted | (shared - self._ran if isolated else shared)
-        if not shards:
-            knowledge.doubted |= shared
-            return
-        believed = False
-        try:
-            session.reach(shards, timeout)
-            asked = {p.shard: p for p in session.alive if p.shard in shards}
-            try:
-                versions = catalog_versions(session, asked, timeout)
-            except errors.Error:
-                versions = {}  # the statement may not need that shard
-            if knowledge.has_changed(shards, versions):
-                if apart:
-                    self._changed, self._own = True, None
-                else:
-                    knowledge.drop()
-            if not apart:
-                knowledge.believe(versions)
-                believed = True
-        finally:
-            if not believed:
-                knowledge.doubted |= shared
-        if apart:
-            self._ran |= shards
-        self._doubted.clear()
-
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
         self.mistrust()
+        self.make_sure(timeout)
         return self.plan(text, has_parameters, timeout)
 
+    def make_sure(self, timeout: Timeout) -> None:
+        """Let the next plan be made by no guess and no catalog in doubt, whatever it needs.
+
+        Any shard may tell, so it is not known to hold where the statement is to run.
+
+        Raises:
+            errors.Error: None can, or time is up.
+
+        Switches: if one must be asked.
+        """
+        if self._doubted:
+            self._ran |= self._doubted
+            self._change(self._doubted)
+            self._doubted = set()
+        if self._knowledge.is_suspect:
+            self._seen_on |= self._knowledge.doubted
+            self._knowledge.expire()
+        self._know_bearings(timeout)
+
+    def _know_bearings(self, timeout: Timeout) -> None:
+        """Have bearings to plan by that are no guess."""
+        self.bearings.hold(self._knowledge.oldest())
+        if not self.bearings.guessed:
+            return
+        with self._asking_others(()):
+            pass
+        if not self.bearings.adopt() and (informants := self._informants()):
+            self._session.ask_any(partial(read_outside, read=ask_bearings), informants, timeout)
+            self.bearings.adopt()
+
+    @contextmanager
+    def _asking_others(self, shards: Sequence[str]) -> Iterator[None]:
+        """If bearings are a guess, ask other shards, too, but wait for no answer that is not soon.
+
+        Args:
+            shards: Those that the block asks.
+        """
+        session, bearings = self._session, self.bearings
+        if not bearings.guessed:
+            yield
+            return
+        able = [p for p in session.alive if not p.failed]
+        others = bearings.old(p.shard for p in able if p.shard not in shards)
+        with session.asking_aside(partial(read_outside, read=ask_bearings), others):
+            yield
+        bearings.adopt()
+
+    def _current(self, timeout: Timeout) -> Known:
+        """Make sure of the catalog."""
+        known = self._own if self._changed else self._knowledge.current()
+        return self._load(timeout) if known is None else known
+
+    # What the shards that a statement needs must tell -----------------------------------------
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether a shard that a statement needs may have to be asked whether its plan holds."""
+        return bool(self._doubted or self._knowledge.doubted or self.bearings.guessed)
+
+    def confirm(self, shards: Sequence[str], timeout: Timeout, *, tolerant: bool) -> bool:
+        """Ask the shards that a plan needs for what it goes by, as far as that is not known.
+
+        One message to each: their bearings, and whether their catalogs have changed.
+
+        Args:
+            shards: Those; their connections are there.
+            timeout: What it may take.
+            tolerant: Whether the statement can do without some of them.
+
+        Returns:
+            Whether a shard had to be asked and failed.
+
+        Raises:
+            PlanOutdated: The plan does not hold.
+            errors.Error: A shard that must be asked failed, or time is up.
+
+        Switches: if one must be asked.
+        """
+        began, guess = time.monotonic(), self.bearings.path
+        with self._asking_others(shards):
+            failed, changed = self._resolve(shards, self.bearings.old(shards), timeout, tolerant)
+        if changed or self.bearings.path != guess:
+            self._as_of = began if changed else self.bearings.oldest
+            raise PlanOutdated
+        return failed
+
+    def _resolve(
+        self, shards: Sequence[str], old: AbstractSet[str], timeout: Timeout, tolerant: bool
+    ) -> tuple[bool, bool]:
+        """Ask whether the catalogs of some shards have changed, as far as they are in doubt.
+
+        Args:
+            shards: Those.
+            old: Those of them to be asked for their bearings, too.
+            timeout: What it may take.
+            tolerant: Whether the statement can do without some of them.
+
+        Returns:
+            Whether a shard is gone now; and whether a catalog has changed.
+        """
+        knowledge, isolated = self._knowledge, self.bearings.isolated
+        # What only this transaction sees, or does not see yet, is nothing for the others.
+        apart = isolated or self._changed or bool(self._doubted or self._ran)
+        taken = knowledge.take_doubts(shards)
+        # In one snapshot nothing changes but by the transaction itself.
+        doubted = self._doubted.intersection(shards) | (taken - self._ran if isolated else taken)
+        versions: Mapping[str, bytes] = {}
+        try:
+            # Who has new schemas may look for names elsewhere: that is told by the same message.
+            failed, versions = self._ask(old | doubted, doubted, timeout, tolerant)
+        finally:
+            knowledge.doubted |= taken if apart else taken - versions.keys()
+        self._doubted -= versions.keys()
+        changed = knowledge.has_changed(versions)
+        if apart:
+            self._ran |= versions.keys()
+        else:
+            knowledge.believe(versions)
+        if changed and apart:
+            self._change(versions)
+        elif changed:
+            self._seen_on |= versions.keys()
+            knowledge.drop()
+        return failed, changed
+
+    def check(
+        self, shards: Sequence[str], names: AbstractSet[str], timeout: Timeout, *, tolerant: bool
+    ) -> bool:
+        """Refuse a statement that would mean something else on one shard than on another.
+
+        Args:
+            shards: Where it is to run; their connections are there.
+            names: See `Plan.names`.
+            timeout: What it may take.
+            tolerant: Whether it can do without some shards.
+
+        Returns:
+            Whether a shard had to be asked and failed.
+
+        Raises:
+            errors.NotSupportedError: It would.
+            errors.Error: A shard that must be asked failed, or time is up.
+
+        Switches: if a shard must be asked.
+        """
+        bearings = self.bearings
+        if bearings.are_plans(shards):
+            return False
+        failed, _ = self._ask(bearings.old(shards), frozenset(), timeout, tolerant)
+        bearings.check(shards, names)
+        return failed
+
+    def _ask(
+        self,
+        bearings: AbstractSet[str],
+        doubted: AbstractSet[str],
+        timeout: Timeout,
+        tolerant: bool,
+    ) -> tuple[bool, dict[str, bytes]]:
+        """Ask some shards for their bearings, some for their catalogs' versions, all at once.
+
+        A shard whose transaction has failed is not asked.
+
+        Returns:
+            Whether a shard is gone now; and the versions.
+        """
+        session = self._session
+
+        def ask(physical: Physical) -> bytes | None:
+            name = physical.shard
+            return ask_news(physical, bearings=name in bearings, version=name in doubted)
+
+        asked = bearings | doubted
+        calls = calls_outside((p for p in session.alive if p.shard in asked), ask)
+        if not calls:
+            return False, {}
+        failures: Mapping[str, BaseException]
+        jobs: Mapping[str, Any] = {}
+        try:
+            outcome = session.run(calls, timeout, tolerant=tolerant)
+            jobs, failures = outcome.jobs, outcome.failures
+        except errors.Error as error:  # of all of them
+            if not tolerant:
+                raise
+            failures = dict.fromkeys(calls, error)
+        alive = {physical.shard for physical in session.alive}
+        for shard, failure in failures.items():
+            if shard in alive:  # it is not gone, and nobody knows where it would look
+                raise errors.from_shards({shard: failure}, len(session.shards))
+        return bool(failures), {s: jobs[s].result for s in jobs if s in doubted}
+
+    def _change(self, shards: Iterable[str]) -> None:
+        """Plan by a catalog of the transaction's own from now on: it has changed on some shards."""
+        self._changed, self._own = True, None
+        self._seen_on.update(shards)
+
     def _load(self, timeout: Timeout) -> Known:
-        informant = self._informant()
-        if informant is None:
+        informants = self._informants()
+        if not informants:
             # In a failed transaction nothing but its end can be run.
             return self._knowledge.known or Known.of(self.cluster, Catalog())
         if self._changed:
-            catalog = load_catalog(self._session, informant.shard, seconds_left(timeout))
+            # Others do not see what the transaction has changed.
+            able = [shard for shard in informants if shard in self._seen_on]
+            catalog = load_catalog(self._session, able or informants, timeout)
             self._own = Known.of(self.cluster, catalog)
             return self._own
         knowledge = self._knowledge
@@ -173,18 +341,29 @@ class OneDatabase:
             return known
         changes = knowledge.begin()
         try:
-            catalog = load_catalog(self._session, informant.shard, seconds_left(timeout))
+            catalog = load_catalog(self._session, informants, timeout)
         except BaseException:
             knowledge.give_up()
             raise
+        self._seen_on.clear()
         return knowledge.keep(catalog, changes)
 
-    def _informant(self) -> Physical | None:
-        """A shard that can be asked, the home if possible; None if all transactions failed."""
-        able = [p for p in self._session.alive if not p.failed]
+    def _informants(self) -> list[str]:
+        """The shards to ask for what any one can tell, the best first.
+
+        Those whose catalog has changed; then those that have answered last; at the end those that
+        there is no connection to yet. None if all transactions have failed.
+        """
+        session = self._session
+        able = [p for p in session.alive if not p.failed]
         if not able:
-            self._session.check_alive()
-        return next((p for p in able if p.shard == self.home), able[0] if able else None)
+            session.check_alive()
+            return []
+        able.sort(key=lambda p: (p.shard not in self._seen_on, -p.answered_at))
+        names = [physical.shard for physical in able]
+        if session.source is not None:
+            names += [shard for shard in session.shards if shard not in session.physicals]
+        return names
 
     @property
     def plan_stats(self) -> dict[str, int]:
@@ -223,7 +402,8 @@ class OneDatabase:
 
         Switches: when something must be asked for first.
         """
-        known = self._known(timeout)
+        known = self._current(timeout)
+        self._know_bearings(timeout)
         return shard_of_key(key, table, self.cluster, known.catalog, self.bearings.path)
 
     def explain(self, plan: Plan, given: Any, *, verbose: bool) -> str:
@@ -234,12 +414,17 @@ class OneDatabase:
 
     # What statements change -----------------------------------------------------------------
 
-    def trace_of(self, text: str, has_parameters: bool, timeout: Timeout) -> Trace:
+    def trace_of(
+        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Timeout
+    ) -> Trace:
         """What a statement may leave that goes to chosen shards as it is.
 
-        Switches: when the catalog must be loaded, and for a long text.
+        Switches: when the catalog must be loaded or a shard asked for it, and for a long text.
         """
         try:
+            if not (self._knowledge.doubted | self._doubted).isdisjoint(shards):
+                self._session.reach(shards, timeout)
+                self._resolve(shards, frozenset(), timeout, tolerant=False)
             traces = self._current(timeout).planner.traces
         except errors.Error:
             return Trace.CODE  # a shard that is not asked for may be out of reach
@@ -260,7 +445,7 @@ class OneDatabase:
             self.may_have_set = self.may_have_made_up = True
             self.bearings.move(shards)
         if changes:
-            self._changed, self._own = True, None
+            self._change(shards)
         elif trace is Trace.UNSEEN:
             self._doubted.update(shards)
         if not self._transaction.is_open:
@@ -287,33 +472,42 @@ class OneDatabase:
             self._changed, self._own = False, None
             self._knowledge.drop()
 
-    def mistrust(self) -> None:
-        """Take note that a name is not known: the catalog may be too old, unless it is new."""
-        if not self._changed and self._knowledge.is_older_than(1.0):
+    def mistrust(self) -> bool:
+        """Take note of what the catalog does not know: it may be too old, unless it is new.
+
+        Returns:
+            Whether it is loaded again for the next statement.
+        """
+        old = not self._changed and self._knowledge.is_older_than(1.0)
+        if old:
             self._knowledge.expire()
+        return old
 
     # Asked for when needed ------------------------------------------------------------------
 
-    def clock(self) -> Physical | None:
-        """Whom to ask for the time at which the transaction began; None if nobody need be asked."""
-        home = self._informant()
-        known = self._transaction.began_at is not None and home is not None and not home.idle
-        return None if known else home
+    @property
+    def now(self) -> str | None:
+        """The time at which the transaction began; None if a shard must be asked for it."""
+        transaction = self._transaction
+        return transaction.began_at if transaction.is_open else None
 
-    def ask_now(self, physical: Physical, timeout: Timeout) -> None:
+    def ask_now(self, shard: str, timeout: Timeout) -> str:
         """Ask for the time at which the transaction began; of the statement in autocommit mode.
+
+        Args:
+            shard: Whom to ask: then that one's counts, for all statements of the transaction.
+            timeout: What it may take.
 
         Switches: yes.
         """
+        physical = self._session.physical(shard)
+        if physical.failed:
+            return "now"  # nobody tells it, and the statement fails anyhow
         cursor = own_cursor(physical.raw)
-        self._session.run({physical.shard: partial(cursor.execute, _NOW)}, timeout)
+        self._session.run({shard: partial(cursor.execute, _NOW)}, timeout)
         row: Any = cursor.fetchone()
-        self._transaction.began_at = str(row[0])
-
-    @property
-    def now(self) -> str:
-        """That time. In a failed transaction nobody tells it, and the statement fails anyhow."""
-        return self._transaction.began_at or "now"
+        self._transaction.began_at = now = str(row[0])
+        return now
 
 
 def _remember(texts: set[str], text: str) -> None:

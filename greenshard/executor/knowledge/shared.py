@@ -74,6 +74,7 @@ class Knowledge:
         self._versions: dict[str, bytes] = {}
         self._loaded_at = 0.0
         self._doubted_at = 0.0
+        self._suspected_at = 0.0
         self._expires = 0.0
         self._loading_until = 0.0
         self._changes = 0
@@ -132,23 +133,30 @@ class Knowledge:
         return max(self._doubted_at, time.monotonic() - OLDEST_S)
 
     def doubt(self, shards: Iterable[str]) -> None:
-        """Let the next one who needs the catalog ask whether it has changed on some shards."""
+        """Let the next one who needs some shards ask whether their catalogs have changed."""
         for each in [self] if self._kin is None else self._kin.all():
             each.doubted.update(shards)
+            each._suspected_at = time.monotonic()
 
-    def has_changed(self, shards: Iterable[str], versions: Mapping[str, bytes]) -> bool:
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the catalog was loaded before code ran that may have changed it."""
+        return bool(self.doubted) and self._suspected_at >= self._loaded_at
+
+    def has_changed(self, versions: Mapping[str, bytes]) -> bool:
         """Whether the catalog of a shard may have changed since that was last asked.
 
         Args:
-            shards: Those in question.
-            versions: See `changes.catalog_versions`; of those that could be asked.
+            versions: What shards have told now, see `changes.ask_news`.
         """
         known = self._versions
-        return any(each not in versions or versions[each] != known.get(each) for each in shards)
+        return any(version != known.get(shard) for shard, version in versions.items())
 
-    def take_doubts(self) -> set[str]:
-        """The shards in question, which the caller asks now. Others may be added meanwhile."""
-        taken, self.doubted = self.doubted, set()
+    def take_doubts(self, shards: Iterable[str]) -> set[str]:
+        """Those of some shards in question, which the caller asks now; they may come again."""
+        taken = self.doubted.intersection(shards)
+        # In place: another thread may be adding some.
+        self.doubted -= taken
         return taken
 
     def believe(self, versions: Mapping[str, bytes]) -> None:

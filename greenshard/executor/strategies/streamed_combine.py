@@ -163,7 +163,7 @@ class _Pages:
     def _gathered(self, names: Sequence[str]) -> Answer:
         """The answer, made by the server that the partial rows are brought to."""
         e, database = self._e, self._e.database
-        home = database.home if database.home in self._outlets else self.first
+        home = e.gathers_on if e.gathers_on in self._outlets else self.first
         settings = settings_of(e, home)
         with gatherer(e.session, home, database.connect_timeout_s, e.timeout) as held:
             held.used_up = bool(e.plan.trace)

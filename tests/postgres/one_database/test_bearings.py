@@ -13,7 +13,7 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import greenshard
-from greenshard.executor.knowledge import known_bearings
+from greenshard.executor.knowledge import one_database
 from greenshard.executor.knowledge import shared as knowledge
 
 ROLE = "bearer"
@@ -261,12 +261,13 @@ def test_session_that_gathers_has_the_homes_bearings(scene):
 
 def test_a_pool_asks_nothing_of_sessions_that_it_knows(scene, monkeypatch):
     asked = []
-    ask_bearings = known_bearings.ask_bearings
-    monkeypatch.setattr(
-        known_bearings,
-        "ask_bearings",
-        lambda physical: asked.append(physical.shard) or ask_bearings(physical),
-    )
+    for name in "ask_bearings", "ask_news":
+        real = getattr(one_database, name)
+        monkeypatch.setattr(
+            one_database,
+            name,
+            lambda *args, real=real, **what: asked.append(1) or real(*args, **what),
+        )
     with greenshard.Pool(scene.cluster, 1) as pool:
         for statements in ["SELECT v FROM t"], ["SET TimeZone = 'UTC'"], ["SELECT v FROM t"]:
             with pool.connection() as conn:

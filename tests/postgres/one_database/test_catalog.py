@@ -122,7 +122,7 @@ def cur(session):
 
 def load(session):
     with session.taken():
-        return load_catalog(session, "s0", 10.0)
+        return load_catalog(session, ["s0"], 10.0)
 
 
 def bearings(session):

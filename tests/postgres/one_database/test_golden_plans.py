@@ -236,7 +236,7 @@ def with_keys(case, names):
 def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
     session = open_session(databases["s0"])
     try:
-        loaded = load_catalog(session, "s0", 20.0)
+        loaded = load_catalog(session, ["s0"], 20.0)
     finally:
         session.physical("s0").discard()
     ours = scene.catalog()

@@ -149,10 +149,22 @@ def test_knowledge_of_databases_that_nobody_uses_is_bounded(cluster):
 
 
 def test_doubts_that_come_while_shards_are_asked_stay(known):
-    known.doubt(["s0", "s1"])
-    assert known.take_doubts() == {"s0", "s1"}
+    known.doubt(["s0", "s1", "s2"])
+    assert known.take_doubts(["s0", "s1", "s3"]) == {"s0", "s1"}
     known.doubt(["s1"])
     known.believe({"s0": b"1", "s1": b"1"})
-    assert known.doubted == {"s1"}
-    assert not known.has_changed(["s0", "s1"], {"s0": b"1", "s1": b"1"})
-    assert known.has_changed(["s1"], {"s1": b"2"})
+    assert known.doubted == {"s1", "s2"}
+    assert not known.has_changed({"s0": b"1", "s1": b"1"})
+    assert known.has_changed({"s1": b"2"})
+    assert known.has_changed({"s2": b"1"})
+
+
+def test_catalog_is_suspect_if_code_has_run_since_it_was_loaded(known, clock):
+    known.keep(catalog(), known.begin())
+    clock.now += 1
+    assert not known.is_suspect
+    known.doubt(["s0"])
+    assert known.is_suspect
+    clock.now += 1
+    known.keep(catalog("u"), known.begin())
+    assert not known.is_suspect

@@ -15,7 +15,7 @@ from greenshard.planner.place import Place, Role
 class FakePhysical:
     """A peer of `Physical` that has no server."""
 
-    worker = None
+    worker = late = None
 
     def __init__(self, shard, *, in_transaction=False):
         self.shard = shard

@@ -18,7 +18,7 @@ from greenshard.transaction.state import Transaction
 class FakePhysical:
     """A peer of `Physical`, with the server behind it."""
 
-    worker = raw = None
+    worker = raw = late = None
     failed = False
 
     def __init__(self, shard, log, *, wrote=True):
