@@ -24,7 +24,7 @@ from greenshard.links.fanout import End, Job
 APART_S = 0.25
 
 #: Of little time that is left, the part that a shard has then.
-_SHARE = 0.25
+_SHARE = 0.5
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
 _LAST_WAIT_S = 1.0

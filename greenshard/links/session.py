@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -281,12 +281,13 @@ class Session:
         """
         jobs: list[Job] = []
         failures: dict[str, BaseException] = {}
+        here = True
         for name, call in calls.items():
             physical = self.physicals.get(name)
             if physical is not None and physical.alive:
-                late = physical.late is not None
-                job = Job(name, partial(self._after_late, physical, call) if late else call)
-                job.physical = physical
+                job = Job(name, call, physical)
+                if physical.late is not None:
+                    job.call, here = partial(self._after_late, physical, call), False
                 jobs.append(job)
             else:
                 failures[name] = self._gone(name)
@@ -296,7 +297,7 @@ class Session:
             raise self._raised(failures, beside or ())
         if noted is not None:
             noted += jobs
-        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=True)
+        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=here)
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:
@@ -429,6 +430,8 @@ class Session:
             physical.wait_late(self.grace_s)
         except BaseException:  # who cannot wait longer cannot use it any more
             physical.discard()
+            with suppress(errors.Error):
+                physical.wait_late(self.grace_s)  # soon: psycopg2 is closing it
             raise
         if not physical.alive:
             raise self._gone(physical.shard)

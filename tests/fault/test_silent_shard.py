@@ -127,7 +127,8 @@ def test_pools_request_waits_for_no_connection_that_it_does_not_use(garden):
                 assert garden.of(OTHER, cur) == [(1,)]
                 cur.execute("SELECT 1")
                 conn.commit()
-                conn.autocommit = True
+                if not old:
+                    conn.autocommit = True
                 cur.execute("SELECT word FROM words")
 
 
@@ -198,8 +199,9 @@ def test_who_needs_the_silent_shard_waits_for_it_alone(garden, scene):
     assert garden.of(OTHER, cur) == [(1,)]  # asked the silent one for the catalog, too
     conn.commit()
     started = time.monotonic()
-    with pytest.raises(greenshard.QueryTimeout):
+    with pytest.raises(greenshard.Error) as caught:
         garden.of(VICTIM, cur)
+    assert caught.value.shard == VICTIM
     assert time.monotonic() - started < SOON_S
     with soon():
         conn.rollback()
@@ -213,7 +215,7 @@ def test_connection_that_was_late_is_sound_again(scene, seeds, monkeypatch):
     scene.inflict("frozen")
     assert garden.of(OTHER, cur) == [(1,)]
     conn.commit()
-    assert [p.shard for p in conn._session.alive if p.late] == [VICTIM]
+    assert VICTIM in [physical.shard for physical in conn._session.alive if physical.late]
     conn.poll()
     scene.heal()
     conn.autocommit = True  # waits until it has ended
