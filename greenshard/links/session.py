@@ -281,14 +281,10 @@ class Session:
         """
         jobs: list[Job] = []
         failures: dict[str, BaseException] = {}
-        here = True
         for name, call in calls.items():
             physical = self.physicals.get(name)
             if physical is not None and physical.alive:
-                job = Job(name, call, physical)
-                if physical.late is not None:
-                    job.call, here = partial(self._after_late, physical, call), False
-                jobs.append(job)
+                jobs.append(Job(name, call, physical))
             else:
                 failures[name] = self._gone(name)
         if beside:
@@ -297,7 +293,7 @@ class Session:
             raise self._raised(failures, beside or ())
         if noted is not None:
             noted += jobs
-        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=here)
+        fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=not self._await_late(jobs))
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:
@@ -424,6 +420,14 @@ class Session:
                 del failures[name]
                 yield Job(name, partial(ask, physical), physical)
 
+    def _await_late(self, jobs: Iterable[Job]) -> bool:
+        """Let calls on connections that are late wait for these; whether there are some."""
+        late = [job for job in jobs if job.physical is not None and job.physical.late is not None]
+        for job in late:
+            if job.physical is not None:
+                job.call = partial(self._after_late, job.physical, job.call)
+        return bool(late)
+
     def _after_late(self, physical: Physical, call: Callable[[], object]) -> object:
         """Run a call on a connection when what nobody waited for has ended there."""
         try:
@@ -463,10 +467,8 @@ class Session:
             if job.end is End.DONE:
                 if job.beside is None:
                     done[job.shard] = job
-
-                done[job.shard] = job
-                if job.physical is not None:
-                    job.physical.answered_at = now
+                    if job.physical is not None:
+                        job.physical.answered_at = now
             elif job.end is End.FAILED and job.error is not None:
                 failures[job.name] = _failure(job, job.error)
             else:

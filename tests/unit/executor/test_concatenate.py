@@ -22,7 +22,7 @@ SHARDS = ("s0", "s1", "s2")
 class FakePhysical:
     """A connection that is there, in no transaction."""
 
-    worker = raw = None
+    worker = raw = late = None
     alive = idle = autocommit = given = True
     begun = entered = False
 

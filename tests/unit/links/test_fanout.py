@@ -29,7 +29,7 @@ class FakeShard:
         slow_to_cancel: How long, in seconds, a cancel request is under way after it acted.
     """
 
-    worker = None
+    worker = late = None
 
     def __init__(self, name, *, deaf=False, slow_to_cancel=0.0):
         self.name = name

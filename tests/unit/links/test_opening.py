@@ -12,7 +12,7 @@ from greenshard.links.opening import failed_opening, open_all
 class FakePhysical:
     """A peer of `Physical` whose server does what `behaviour` says."""
 
-    worker = None
+    worker = late = None
 
     def __init__(self, shard, behaviour=None):
         self.shard = shard
