@@ -25,7 +25,7 @@ class Link(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether the server has no transaction."""
+        """Whether the server has no transaction, as far as is known; not of what is closed."""
 
     @property
     def failed(self) -> bool:
@@ -61,13 +61,11 @@ def state_of(link: Link) -> State:
 
     Cost: 0.5 us.
     """
+    if link.idle:
+        return State.OVER if link.in_transaction else State.UNTOUCHED
     if not link.alive:
         return State.LOST
-    if link.failed:
-        return State.FAILED
-    if not link.idle:
-        return State.OPEN
-    return State.OVER if link.in_transaction else State.UNTOUCHED
+    return State.FAILED if link.failed else State.OPEN
 
 
 class Transaction:
@@ -97,9 +95,9 @@ class Transaction:
     def is_open(self) -> bool:
         """Whether a server has a transaction, failed or not, whoever has begun it.
 
-        Cost: 0.5 us for each shard.
+        Cost: see `overall`.
         """
-        return any(link.alive and not link.idle for link in self._links.physicals.values())
+        return self.overall is State.OPEN
 
     @property
     def failed(self) -> str | None:
@@ -113,9 +111,23 @@ class Transaction:
         return None
 
     @property
-    def lost(self) -> bool:
-        """Whether the connection to a shard broke in it; commit() and rollback() are to tell."""
-        return State.LOST in self.begun().values()
+    def overall(self) -> State:
+        """How it stands on all shards together.
+
+        `OPEN` if a server has it, failed or not; else `LOST` if a connection broke in it, which
+        commit() is to tell; else `UNTOUCHED`.
+
+        Cost: 0.3 us for each shard.
+        """
+        found = State.UNTOUCHED
+        for shard, link in self._links.physicals.items():
+            if link.idle:
+                continue
+            if link.alive:
+                return State.OPEN
+            if link.in_transaction and shard not in self._mourned:
+                found = State.LOST
+        return found
 
     @property
     def is_noted(self) -> bool:
@@ -148,13 +160,15 @@ class Transaction:
         A kill may have arrived before its end was sent to a shard: it goes on, and what it wrote
         there must not be taken for nothing by the next commit().
 
-        Cost: 0.4 us for each shard.
+        Cost: 0.3 us for each shard.
         """
         gone = []
         for shard, link in self._links.physicals.items():
+            if link.idle:
+                continue
             if not link.alive:
                 gone.append(shard)
-            elif link.in_transaction and not link.idle:
+            elif link.in_transaction:
                 return
         self._mourned.update(gone)
         self.wrote = self.savepoints = False

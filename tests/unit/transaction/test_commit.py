@@ -30,7 +30,7 @@ class FakePhysical:
 
     @property
     def idle(self):
-        return not self.in_transaction
+        return self.alive and not self.in_transaction
 
     def _step(self, name):
         self.log.append(f"{name} {self.shard}")

@@ -44,6 +44,10 @@ def test_each_state_is_read_from_the_connection(state):
     assert transaction.begun() == ({} if state is State.UNTOUCHED else {"s0": state})
     assert transaction.states({"s0": State.OPEN}) == {"s0": state}
     assert transaction.is_open is (state in {State.OPEN, State.FAILED})
+    told = {State.FAILED: State.OPEN, State.OVER: State.UNTOUCHED}
+    assert transaction.overall is told.get(state, state)
+    links = FakeLinks(s0=LINKS[State.LOST], s1=LINKS[state], s2=untouched())
+    assert Transaction(links).is_open is transaction.is_open
     assert transaction.failed == ("s0" if state is State.FAILED else None)
 
 
@@ -62,11 +66,12 @@ def test_loss_of_a_shard_counts_for_the_transaction_that_it_was_in_and_for_no_la
     links.physicals["s1"].alive = links.physicals["s2"].alive = False
     assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
     assert transaction.begun() == {"s0": State.OPEN, "s1": State.LOST}
-    assert transaction.lost
+    assert transaction.overall is State.OPEN
     links.physicals["s0"] = untouched()
+    assert transaction.overall is State.LOST
     transaction.end()
     assert transaction.begun() == {}
-    assert not transaction.lost
+    assert transaction.overall is State.UNTOUCHED
     links.physicals["s0"] = FakeLink(alive=False)
     assert transaction.begun() == {"s0": State.LOST}
 
@@ -86,7 +91,7 @@ def test_end_that_did_not_come_about_on_a_shard_is_none(state):
     transaction.wrote = True
     transaction.end()
     assert transaction.wrote
-    assert transaction.lost
+    assert transaction.begun() == {"s1": state, "s2": State.LOST}
 
 
 def test_end_by_sql_is_one_though_the_driver_does_not_know():
