@@ -41,7 +41,11 @@ DECIDING = (
     "greenshard/links/rejection.py",
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
-COMPLETE = ("greenshard/planner/pins.py",)
+COMPLETE = (
+    "greenshard/planner/pins.py",
+    "greenshard/planner/analysis/chance.py",
+    "greenshard/planner/analysis/shape.py",
+)
 #: Those that are quick, and of this code.
 TESTS = ("cluster", "core", "executor", "links", "merge", "planner", "pool", "sql", "transaction")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
@@ -52,7 +56,7 @@ _AT_ONCE = 40  # of a file in a sample
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     STATE.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # verdicts are written down
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # verdicts are written down
     os.environ.setdefault("GREENSHARD_SEED", "0")
     codes: list[int] = []
     tests = options.tests or [f"tests/unit/{name}" for name in TESTS]

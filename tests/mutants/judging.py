@@ -119,7 +119,8 @@ class Judge:
                 yield self._next(running)
         finally:
             for pid in running:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _next(self, running: dict[int, tuple[Mutant, int]]) -> tuple[Mutant, str]:
         pid, status = os.waitpid(-1, 0)

@@ -81,6 +81,9 @@ def choice(sql: str, sublink_type: int | None = None) -> str | None:
          None),
         ("SELECT 1 FROM nation TABLESAMPLE system (10)", "TABLESAMPLE"),
         ("SELECT 1 FROM nation JOIN region TABLESAMPLE system (10) ON true", "TABLESAMPLE"),
+        # A column of the query around is the same for all rows.
+        (("SELECT (SELECT n_name FROM nation WHERE n_nationkey = r_regionkey LIMIT 1)"
+         " FROM region"), None),
         # At any depth.
         ("SELECT 1 FROM nation WHERE n_regionkey = (SELECT r_regionkey FROM region LIMIT 1)",
          LIMIT),
