@@ -36,6 +36,7 @@ from tests.mutants.mutations import Mutant
 _Reach = tuple[float, dict[str, list[int]]]
 
 _Cached: Any = type(functools.cache(len))
+_MAY_FAIL = 10  # tests
 _MEMORY = 6 << 30  # bytes of addresses: a mutant may append for ever
 
 
@@ -166,7 +167,11 @@ class Judge:
             cached.cache_clear()
 
     def _measure(self) -> None:
-        """Learn which test reaches which line; what is known of unchanged files is kept."""
+        """Learn which test reaches which line; what is known of unchanged files is kept.
+
+        A test that fails without any mutant, for it has a short time and a busy machine, judges
+        none.
+        """
         with contextlib.suppress(FileNotFoundError):
             known = json.loads(self._cache.read_text("utf-8"))
             self._reach = {
@@ -180,12 +185,16 @@ class Judge:
         for part, file in zip(parts, files, strict=True):
             if not os.fork():
                 _write_reach(part, file)
-        failed = [status for _ in parts for status in [os.waitpid(-1, 0)[1]] if status]
-        if failed:
-            raise pytest.UsageError("tests fail without any mutant")
+        for _ in parts:
+            os.waitpid(-1, 0)
         for file in files:
             self._reach |= json.loads(file.read_text("utf-8"))
             file.unlink()
+        failed = self._items.keys() - self._reach.keys()
+        for test in failed:
+            print(f"fails without any mutant, and judges none: {test}")  # noqa: T201
+        if len(failed) > _MAY_FAIL:
+            raise pytest.UsageError("too many tests fail without any mutant")
         digests = {test: _digest(item.path) for test, item in self._items.items()}
         self._cache.write_text(
             json.dumps({test: (digests[test], reach) for test, reach in self._reach.items()}),
@@ -207,25 +216,22 @@ def _write_reach(items: Sequence[pytest.Item], file: Path) -> None:
         concurrency=["gevent", "thread"],
     )
     took: dict[str, float] = {}
-    status = 0
     measured.start()
     for item, following in zip(items, [*items[1:], None], strict=True):
         measured.switch_context(item.nodeid)
         start = time.process_time()
-        if _fails(item, following):
-            print(f"fails: {item.nodeid}", file=sys.stderr)  # noqa: T201
-            status = 1
-        took[item.nodeid] = time.process_time() - start
+        if not _fails(item, following):
+            took[item.nodeid] = time.process_time() - start
     measured.stop()
     data = measured.get_data()
     reach: dict[str, _Reach] = {test: (seconds, {}) for test, seconds in took.items()}
     for path in data.measured_files():
         name = str(Path(path).relative_to(Path.cwd()))
         for line, tests in data.contexts_by_lineno(path).items():
-            for test in filter(None, tests):
+            for test in reach.keys() & set(tests):
                 reach[test][1].setdefault(name, []).append(line)
     file.write_text(json.dumps(reach), "utf-8")
-    os._exit(status)
+    os._exit(0)
 
 
 def _fails(item: pytest.Item, following: pytest.Item | None) -> bool:
