@@ -42,6 +42,7 @@ DECIDING = (
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
 COMPLETE = (
+    "greenshard/cluster/hashing.py",
     "greenshard/planner/pins.py",
     "greenshard/planner/analysis/chance.py",
     "greenshard/planner/analysis/shape.py",

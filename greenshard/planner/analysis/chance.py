@@ -145,7 +145,7 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
         by_place = not functions.is_own(call) or _tells_place(name)
-        by_place |= name in AGGREGATES and counts_rows(call, query.node)
+        by_place |= name not in WINDOW_FUNCTIONS and counts_rows(call, query.node)
         if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
     elif functions.is_aggregate(call) and not call.agg_order:

@@ -37,6 +37,8 @@ HASHES: list[tuple[str, Any, int]] = [
     ("text", "abcdefghijk", 0x2D3A8ECB003BCB5B),
     ("text", "abcdefghijkl", 0xDC50F8B0863AF069),
     ("text", "abcdefghijklm", 0xEB751D72E08D2F96),
+    ("text", "abcdefghijklmnopqrstuvwx", 0x497A059E53B08C51),
+    ("text", "abcdefghijklmnopqrstuvwxy", 0x5CD26CF05946E0A2),
     ("text", "The quick brown fox jumps over", 0x494F0C777C1233FF),
     ("varchar", "a ", 0x7B20BBCB5721F6C1),
     ("bpchar", "a", 0xEC9335D598214F5E),

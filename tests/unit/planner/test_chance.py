@@ -117,6 +117,7 @@ def test_peers_have_the_same_rank_and_the_same_sum() -> None:
     assert choice("SELECT rank() OVER (ORDER BY n_regionkey) FROM nation") is None
     assert choice("SELECT sum(n_regionkey) OVER (ORDER BY n_regionkey) FROM nation") is None
     assert choice("SELECT total(1) OVER (ORDER BY n_regionkey) FROM nation") is not None
+    assert choice("SELECT array_agg(1) OVER (ORDER BY n_regionkey) FROM nation") is not None
     assert choice("SELECT total(1) OVER (ORDER BY n_nationkey) FROM nation") is None
 
 
@@ -155,6 +156,19 @@ def test_others_keep_the_order_of_their_rows() -> None:
 def test_a_user_s_aggregate_of_a_known_name_may_keep_the_order(monkeypatch: Any) -> None:
     monkeypatch.setattr(FUNCTIONS, "_known", {"sum": FUNCTIONS._known["total"]})
     assert choice("SELECT sum(n_regionkey) FROM nation") == "sum() without ORDER BY"
+    assert choice("SELECT sum(1) OVER (ORDER BY n_regionkey) FROM nation") is not None
+
+
+def test_an_aggregate_of_a_newer_server_may_keep_the_order(monkeypatch: Any) -> None:
+    monkeypatch.setattr(FUNCTIONS, "_known", {"newest": FUNCTIONS._known["sum"]})
+    assert choice("SELECT newest(n_regionkey) FROM nation") == "newest() without ORDER BY"
+    assert choice("SELECT newest(1) OVER (ORDER BY n_regionkey) FROM nation") is not None
+
+
+def test_a_frame_that_counts_rows_parts_peers_for_aggregates_alone() -> None:
+    rows = "OVER (ORDER BY n_regionkey ROWS 1 PRECEDING) FROM nation"
+    assert choice(f"SELECT sum(n_regionkey) {rows}") == "sum() without an order of all rows"
+    assert choice(f"SELECT rank() {rows}") is None
 
 
 def test_exists_asks_only_whether_there_are_rows() -> None:
