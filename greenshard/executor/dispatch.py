@@ -155,8 +155,8 @@ def _check_limits(e: Planned, step: Scatter | Combine | Gather, stages: _Stages)
     if e.limits.allow_scatter:
         return
     for stage in stages:
-        for sql in {task.sql for task in stage}:
-            shards = [task.place.shard for task in stage if task.sql == sql]
+        for table in dict.fromkeys(task.table for task in stage):
+            shards = [task.place.shard for task in stage if task.table == table]
             if len(shards) > 1:
                 raise errors.NotSupportedError(
                     f"the statement would run on {', '.join(shards)}, and allow_scatter is off",

@@ -116,6 +116,12 @@ class Planned(Execution):
                     calls[shard] = partial(raw.executemany, *sent)
                 else:
                     calls[shard] = executing(physicals[shard], raw, *sent)
+        if len(alike) > 1:  # in the order of the shards again
+            return {
+                task.place.shard: calls[task.place.shard]
+                for task in stage
+                if task.place.shard in calls
+            }
         return calls
 
     def _sent(self, tasks: Sequence[Task], cursors: Mapping[str, RawCursor]) -> tuple[Any, ...]:

@@ -7,8 +7,10 @@ message, to a connection in autocommit mode, so that psycopg2 begins nothing (`P
 
 The statement must not notice. An error's position counts from the beginning of the message, and
 one of the parser lets nothing of it be run, BEGIN neither: such an error is not raised; the
-transaction is rolled back, and the statement is sent as psycopg2 does it. It has had no effect yet:
-of a message with one statement, PostgreSQL tells positions while it analyses it, not while it runs.
+transaction is rolled back, and the statement is sent as psycopg2 does it. Only if it has had no
+effect, for a sequence that it advanced stays advanced: of a message with one statement, PostgreSQL
+tells positions while it analyses it. What runs and parses, such as ``::regtype``, tells positions
+too, but in a text of its own, and says in the error's context in which.
 
 What only psycopg2 can do in a transaction (named cursors, two-phase commit) is done when it has
 been told of it (`hand_over`).
@@ -22,6 +24,7 @@ from typing import Any
 
 from greenshard._driver import DriverError, QueryCanceled, RawCursor
 from greenshard.links.physical import Physical, autocommit, begins_by_itself, notices
+from greenshard.sql.first_words import says_something
 
 #: Nobody writes it like this: `without_begin` tells what was sent by it.
 _BEGIN = b"BEGIN /* greenshard */; "
@@ -95,8 +98,8 @@ def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
         if not _is_to_be_repeated(physical, error):
             raise
     else:
-        if cursor.statusmessage == "BEGIN" and b"begin" not in text.lower():
-            cursor.execute(text)  # a comment only, which psycopg2 refuses
+        if cursor.statusmessage == "BEGIN" and not says_something(text.decode("latin-1")):
+            cursor.execute(text)  # psycopg2 refuses it
         return
     # Outside of the handler: the error that follows has no other as its context.
     if physical.begun:
@@ -119,4 +122,6 @@ def _is_to_be_repeated(physical: Physical, error: DriverError) -> bool:
         physical.leave_to_psycopg2()
     if isinstance(error, QueryCanceled):
         return False
-    return nothing_ran or error.diag.statement_position is not None
+    position, context = error.diag.statement_position, error.diag.context
+    analysed = position is not None and int(position) > len(_BEGIN) and context is None
+    return nothing_ran or analysed

@@ -53,7 +53,13 @@ def restore(physical: Physical, encoding: str) -> bool:
     raw = physical.raw
     string_types.read(raw).clear()
     _binary_types.read(raw).clear()
-    if physical.in_transaction or has_characteristics(raw) or client_encoding.read(raw) != encoding:
+    # SQL may have begun a transaction in autocommit mode: psycopg2 does not know of it.
+    if physical.in_transaction or not physical.idle:
+        return False
+    if physical.entered:  # a block whose end came after that of its connection
+        physical.entered = False
+        RawConnection.__exit__(raw, None, None, None)
+    if has_characteristics(raw) or client_encoding.read(raw) != encoding:
         return False
     if autocommit.read(raw):
         autocommit.write(raw, False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from greenshard import _green, errors
-from greenshard._driver import DriverError
+from greenshard._driver import DriverError, own_cursor
 from greenshard.links.deadline import Timeout, seconds_left
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.hedge import Hedge
@@ -354,6 +354,8 @@ class Supply:
         encoding = self._process.encoding or ""
         if physical.in_transaction:
             physical.roll_back()
+        if not physical.idle:
+            own_cursor(physical.raw).execute("ROLLBACK")  # psycopg2 does not know of it
         codes = self._process.codes
         if left is None:
             left = codes.ask(physical, texts)

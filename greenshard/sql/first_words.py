@@ -33,6 +33,18 @@ def commits(text: str) -> bool:
         return True
 
 
+def says_something(text: str) -> bool:
+    """Whether there is more in a text than blanks and comments.
+
+    >>> says_something("/* begin */ -- begin"), says_something("BEGIN")
+    (False, True)
+    """
+    try:
+        return any(_statements(text))
+    except ParserError:
+        return True
+
+
 def copies_with_client(text: str) -> bool:
     """Whether `text` has a COPY from or to the client.
 

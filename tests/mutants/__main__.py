@@ -37,7 +37,7 @@ DECIDING = (
     "greenshard/cluster/*.py",
     "greenshard/transaction/*.py",
     *(f"greenshard/pool/{name}.py" for name in ("breaker", "codes", "policy", "shard_state")),
-    *(f"greenshard/pool/{name}.py" for name in ("slot", "state", "stats")),
+    *(f"greenshard/pool/{name}.py" for name in ("slot", "pool_state", "stats")),
     "greenshard/links/rejection.py",
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     STATE.mkdir(exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # verdicts are written down
     os.environ.setdefault("GREENSHARD_SEED", "0")
+    os.environ.pop("PYTEST_ADDOPTS", None)  # what it has for others may be for plugins that are off
     codes: list[int] = []
     tests = options.tests or [f"tests/unit/{name}" for name in TESTS]
     cache = STATE / ("reach-of-some.json" if options.tests else "reach.json")
@@ -83,8 +84,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(judge: Judge, options: argparse.Namespace) -> int:
     listed = equivalents(EQUIVALENT.read_text("utf-8"))
     deciding = COMPLETE if options.sample else DECIDING
-    paths = options.files or sorted(str(path) for each in deciding for path in Path().glob(each))
+    found = {each: sorted(map(str, Path().glob(each))) for each in options.files or deciding}
+    paths = sorted({path for each in found.values() for path in each})
     wrong = 0
+    for each in (each for each, there in found.items() if not there):
+        print(f"\nthere is no such file:\n{each}")
+        wrong += 1
     for name in listed:
         if not Path(name.split()[0]).exists():
             print(f"\nis listed, but of no file:\n{name}")

@@ -34,6 +34,8 @@ FIRST_STATEMENTS = [
     ("SELECT %s", ()),
     ("", None),
     ("-- nothing", None),
+    ("/* BEGIN */ -- begin", None),
+    ("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELEC'", None),
     ("BEGIN", None),
     ("COMMIT", None),
     ("ROLLBACK", None),
@@ -265,12 +267,15 @@ def test_what_has_run_before_an_error_has_run_once(one):
     for text in (
         "SELECT nextval('counted'); SELECT no_such_column",
         "SELECT 1 / nextval('counted')",
+        # Types are parsed while these run, and such errors tell a position, too.
+        "SELECT nextval('counted'), (x || ' bar(')::regtype FROM (VALUES ('foo')) AS v (x)",
+        "SELECT nextval('counted'), (repeat(' ', 40) || x)::regtype FROM (VALUES ('f(')) AS v (x)",
     ):
         with contextlib.suppress(psycopg2.Error):
             cur.execute(text)
         one.rollback()
     cur.execute("SELECT nextval('counted')")
-    assert cur.fetchall() == [(3,)]
+    assert cur.fetchall() == [(5,)]
 
 
 def test_parameters_are_adapted_once(one):

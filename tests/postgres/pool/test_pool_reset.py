@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psycopg2.extensions
 import pytest
 
@@ -155,6 +157,42 @@ def test_characteristics_chosen_in_autocommit_are_taken_back(pool):
         assert cur.fetchall() == [("read committed", True)] * 3
         cur.execute("SHOW default_transaction_read_only")
         assert cur.fetchall() == [("off",)] * 3
+
+
+@pytest.mark.parametrize("more", ["SELECT 1", "SELECT no_such_column"])
+def test_transaction_that_sql_began_in_autocommit_mode_is_not_handed_on(pool, more):
+    """psycopg2 does not know of it, and the next one's commit would commit it."""
+    with pool.connection() as conn:
+        conn.autocommit = True
+        cur = conn.cursor()
+        cur.execute("BEGIN")
+        cur.execute("CREATE TABLE begun_here (x int)")
+        with contextlib.suppress(psycopg2.Error):
+            cur.execute(more)
+    with pool.connection() as conn:
+        assert conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+        cur = conn.cursor()
+        cur.execute("SELECT to_regclass('begun_here')")
+        assert cur.fetchall() == [(None,)] * 3
+
+
+def test_block_whose_connection_is_given_back_within_ends_with_it(pool):
+    """psycopg2 begins a transaction within a block, in autocommit mode too."""
+    conn = pool.getconn()
+    conn.autocommit = True
+    conn.__enter__()
+    conn.cursor().execute("SELECT 1")
+    conn.close()
+    with pytest.raises(psycopg2.InterfaceError):
+        conn.__exit__(None, None, None)
+    conn = pool.getconn()
+    conn.autocommit = True
+    conn.cursor().execute("CREATE TABLE made_at_once (x int)")
+    conn.close()
+    with pool.connection() as conn:
+        cur = conn.cursor()
+        cur.execute("SELECT to_regclass('made_at_once') IS NULL")
+        assert cur.fetchall() == [(False,)] * 3
 
 
 def test_settings_hold_on_shards_opened_later(pool):
