@@ -61,7 +61,9 @@ def connect(scene, grains):
         given = {"cancel_grace": GRACE_S, "application_name": "tested", **options}
         conn = greenshard.connect(cluster, **given)
         scene.connections.append(conn)
-        conn.cursor().execute("SELECT 1")
+        cur = conn.cursor()
+        cur.timeout = 20.0  # the first statement of all loads the catalog
+        cur.execute("SELECT 1")
         conn.rollback()
         return conn
 
@@ -81,7 +83,9 @@ def check_error(error, fault):
 @pytest.mark.parametrize("strategy", READING)
 def test_fault_before_the_shards_read(scene, connect, fault, strategy):
     conn = connect(fault, timeout=TIMEOUT_S)
-    conn.cursor().execute(GATHERED)
+    cur = conn.cursor()
+    cur.timeout = 20.0
+    cur.execute(GATHERED)
     conn.rollback()
     assert f"strategy: {strategy}" in conn.explain(READING[strategy])
     scene.inflict(fault)

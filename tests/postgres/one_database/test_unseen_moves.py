@@ -330,14 +330,15 @@ def test_doubt_that_arises_while_another_asks_stays(pair, monkeypatch):
     conn, other = pair
     make(other, "SELECT 1")
 
-    def ask_and_wait(physical, **options):
-        version = ask_news(physical, **options)
-        if physical.shard == "s0":
-            monkeypatch.undo()
-            make(other, ADD)
-        return version
+    asks = one_database.OneDatabase._ask
 
-    monkeypatch.setattr(one_database, "ask_news", ask_and_wait)
+    def ask_and_wait(*args):
+        found = asks(*args)
+        monkeypatch.undo()
+        make(other, ADD)
+        return found
+
+    monkeypatch.setattr(one_database.OneDatabase, "_ask", ask_and_wait)
     ask(conn, "SELECT v FROM t")
     assert conn._statements.database._knowledge.doubted == set(conn.shards)
     assert columns(other) == ["id", "v", "extra"]
