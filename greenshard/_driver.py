@@ -50,7 +50,7 @@ Xid = ext.Xid
 codecs: Mapping[str, str] = ext.encodings
 quote_ident = ext.quote_ident
 global_typecasters: Mapping[int, Any] = ext.string_types
-#: psycopg2's own typecasters of some types, for who wonders whether the program has put others in.
+#: psycopg2's own typecasters of some types: if others are in place, they are the program's.
 own_typecasters: Mapping[int, tuple[Any, ...]] = {
     oid_of(name): casters
     for name, casters in {
@@ -69,7 +69,7 @@ own_typecasters: Mapping[int, tuple[Any, ...]] = {
 }
 Column = ext.Column
 adapters: Mapping[Any, object] = ext.adapters
-#: psycopg2's own adapters, for who wonders likewise.
+#: psycopg2's own adapters, likewise.
 own_adapters: Mapping[type, object] = {
     bool: ext.Boolean,
     **dict.fromkeys((bytes, bytearray, memoryview), ext.Binary),

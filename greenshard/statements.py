@@ -220,7 +220,7 @@ class Statements:
         return all(are_values(asked.parts, given, decoded) for given in every)
 
     def _take(self, asked: Asked, text: str | bytes, run: Callable[[], Answer]) -> None:
-        """Run a statement, let the cursor's parts have its answer, and tell who listens."""
+        """Run a statement, let the cursor have its answer, and tell the listener."""
         parts, session = asked.parts, self.session
         record = None
         try:

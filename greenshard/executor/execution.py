@@ -34,8 +34,8 @@ class Execution:
         reads: Whether it certainly only reads.
         tolerant: Whether the answer of some shards is good enough.
         streaming: What makes the rows of a named cursor; None for other cursors.
-        strategy: How, for who listens; None until it is planned.
-        noted: Where to note its calls, for who listens; None if nobody does.
+        strategy: How it is run, for the listener; None until it is planned.
+        noted: Where to note its calls, for the listener; None if there is none.
         plain: Whether the text means the same in every session, its parameters aside.
         bound: Whether it may have parameters.
         ran: The shards in whose sessions some of it ran.

@@ -1,4 +1,4 @@
-"""What happens to one statement, noted for who listens."""
+"""What happens to one statement, noted for the listener."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Record:
         self._execution, execution.noted = execution, self._jobs
 
     def tell(self, answer: Answer, error: BaseException | None = None) -> None:
-        """Tell who listens that the statement has ended. The session must not be held.
+        """Tell the listener that the statement has ended. The session must not be held.
 
         Args:
             answer: What it gave; nothing if there was an error.

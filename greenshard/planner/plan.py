@@ -89,7 +89,7 @@ class Refusal:
 
     Attributes:
         strategy: Its name.
-        reason: What it met, in words that go on after "because".
+        reason: What it met; the message says "because" before it.
         position: Where in the user's text, a character offset; None when it is unknown.
     """
 

@@ -48,7 +48,7 @@ class Breaker:
         return self.down and bool(self._tries)
 
     def probe_is_due(self, now: float) -> bool:
-        """Whether the shard is down and the next who asks becomes the probe."""
+        """Whether the shard is down and the next request becomes the probe."""
         return self.down and not self._tries and now >= self.retry_at
 
     def admits(self, who: object, now: float) -> bool:

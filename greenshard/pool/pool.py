@@ -157,7 +157,7 @@ class Pool:
         connection.close()
 
     def getconn(self, key: object = None, timeout: float | None = None) -> PooledConnection:
-        """Take a connection, for who gives it back with `putconn` or its own ``close()``.
+        """Take a connection, to be given back with `putconn` or its own ``close()``.
 
         Args:
             key: Of psycopg2's pools; has no effect.

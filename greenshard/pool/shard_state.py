@@ -110,7 +110,7 @@ class ShardState:
             self._doubt_at = now
 
     def rejected(self, lease: Lease) -> None:
-        """The server answered, but lets nobody in: who asks next hears it from the server too."""
+        """The server answers, but lets nobody in, as it will tell the next request, too."""
         self.failed_connects += 1
         lease.slot.opening.discard(self.name)
         self.breaker.succeeded()
@@ -153,7 +153,7 @@ class ShardState:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether another shard is the better choice for who can do with any."""
+        """Whether a request that any shard can serve should take another one."""
         return self.breaker.down or self.rejects or self.silent
 
     def down(self) -> Down:

@@ -1,7 +1,7 @@
 """The statement runs on one shard, which has all that it needs.
 
 This is the way of most statements of most programs, and so a short one: nothing is compared or put
-together. What any one shard can answer goes it, too ("reference").
+together. A statement that any one shard can answer ("reference") is run in the same way.
 """
 
 from __future__ import annotations
