@@ -424,13 +424,16 @@ class Connection(Settings, RawConnection):
         """End the block on the other shards, where nothing is open any more.
 
         Were something open, psycopg2 would commit it; were it busy in another greenlet, psycopg2
-        would freeze the process.
+        would freeze the process: a connection that is late is closed instead.
         """
         with suppress(DriverError), self._session.taken():
             for physical in self._session.alive:
                 if physical.entered and not physical.in_transaction:
                     physical.entered = False
-                    RawConnection.__exit__(physical.raw, *exc)
+                    if physical.late is None:
+                        RawConnection.__exit__(physical.raw, *exc)
+                    else:
+                        physical.discard()
 
     # Life -----------------------------------------------------------------------------------
 
