@@ -49,7 +49,7 @@ Notify = ext.Notify
 Xid = ext.Xid
 codecs: Mapping[str, str] = ext.encodings
 quote_ident = ext.quote_ident
-global_typecasters: Mapping[int, Any] = ext.string_types
+global_typecasters: dict[int, Any] = ext.string_types
 #: psycopg2's own typecasters of some types: if others are in place, they are the program's.
 own_typecasters: Mapping[int, tuple[Any, ...]] = {
     oid_of(name): casters

