@@ -129,3 +129,9 @@ def same_text(node: Message) -> bytes:
             if name in fields:
                 message.ClearField(name)
     return bytes(copy.SerializeToString(deterministic=True))
+
+
+def enum_name(message: Any, field: str) -> str:
+    """The name of a field's value, which is one of an enumeration."""
+    kinds = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+    return str(kinds[getattr(message, field)].name)

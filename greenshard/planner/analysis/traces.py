@@ -20,7 +20,7 @@ from greenshard.planner.code import Code, Function, Trace
 from greenshard.sql.functions import COUNTING, RUNNING
 from greenshard.sql.parser import Message, ParserError, parse, type_name, walk
 from greenshard.sql.placeholders import translate
-from greenshard.sql.tree import names_of, unwrap
+from greenshard.sql.tree import enum_name, names_of, unwrap
 
 _CACHED_TEXTS = 2048
 #: Traces of longer texts are not kept.
@@ -80,7 +80,7 @@ class Traces:
             return self._of_node(inner.query)
         if kind == "variable_show_stmt":
             return Trace.NOTHING
-        if kind == "transaction_stmt" and _name(inner, "kind") in _SAVEPOINTS:
+        if kind == "transaction_stmt" and enum_name(inner, "kind") in _SAVEPOINTS:
             return Trace.NOTHING
         if kind not in _PLAIN:
             return Trace.ANYTHING if keeps_catalog(node) else Trace.CODE
@@ -184,12 +184,6 @@ def _messages(root: Message) -> Iterator[Any]:
 
 def _fields(column: Any) -> Any:
     return column.fields[1:] if type_name(column) == "ColumnRef" else column.indirection
-
-
-def _name(message: Any, field: str) -> str:
-    """The name of the value of an enumeration."""
-    kinds = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
-    return str(kinds[getattr(message, field)].name)
 
 
 _RULES: dict[str, Callable[[Traces, Any, set[str]], Trace]] = {

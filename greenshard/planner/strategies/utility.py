@@ -12,7 +12,7 @@ from typing import Any
 from greenshard.planner.analysis.traces import keeps_catalog
 from greenshard.planner.plan import Anywhere, Broadcast, Refused, Step
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import unwrap
+from greenshard.sql.tree import enum_name, unwrap
 
 #: Statements that make what may be temporary: its kind, and the field that names it.
 _MADE = {
@@ -20,6 +20,10 @@ _MADE = {
     "view_stmt": ("VIEW", "view"),
     "create_seq_stmt": ("SEQUENCE", "sequence"),
 }
+#: Prepared on all shards it would be in doubt on each, and commit() would seem to have done it.
+_TWO_PHASE = frozenset(
+    {"TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"}
+)
 _CURSORS = "Use a named cursor of the connection: conn.cursor('name')."
 _REFUSED = {
     "prepare_stmt": ("PREPARE", "Plans are kept by the connection: execute the statement itself."),
@@ -48,13 +52,29 @@ def plan_utility(text: str, node: Any) -> Step | None:
     kind, inner = unwrap(node)
     if kind in ("select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "explain_stmt"):
         return None
-    if kind in _REFUSED:
-        name, hint = _REFUSED[kind]
-        return Refused(f"{name} over several shards", "GS410", hint)
+    if (refused := _refused(kind, inner)) is not None:
+        return refused
     if kind == "variable_show_stmt":
         return Anywhere(Sql(text))
     if kind == "notify_stmt":
         return Anywhere(Sql(text), first=True)
+    return Broadcast(
+        Sql(text),
+        answer_of_one=True,
+        resets_catalog=not keeps_catalog(node),
+    )
+
+
+def _refused(kind: str, inner: Any) -> Refused | None:
+    if kind in _REFUSED:
+        name, hint = _REFUSED[kind]
+        return Refused(f"{name} over several shards", "GS410", hint)
+    if kind == "transaction_stmt" and enum_name(inner, "kind") in _TWO_PHASE:
+        return Refused(
+            "a two-phase transaction over several shards",
+            "GS410",
+            "Prepare on one shard, with conn.on('...') or the tpc_ methods.",
+        )
     named = _MADE.get(kind)
     if named is not None and getattr(inner, named[1]).relpersistence == "t":
         return Refused(
@@ -63,8 +83,4 @@ def plan_utility(text: str, node: Any) -> Step | None:
             "What is temporary is not declared, so no statement over several shards could name "
             "it. Use it on one shard, with conn.on('...').",
         )
-    return Broadcast(
-        Sql(text),
-        answer_of_one=True,
-        resets_catalog=not keeps_catalog(node),
-    )
+    return None

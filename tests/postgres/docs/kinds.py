@@ -202,6 +202,12 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("COMMIT", "broadcast"),
         ("ROLLBACK", "broadcast"),
     ],
+    "PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED": [
+        ("PREPARE TRANSACTION 'it'", "GS410"),
+        ("COMMIT PREPARED 'it'", "GS410"),
+        ("ROLLBACK PREPARED 'it'", "GS410"),
+        ("SET work_mem = '1MB'; PREPARE TRANSACTION 'it'", "GS410"),
+    ],
     "PREPARE, EXECUTE": [("PREPARE it AS SELECT 1", "GS410"), ("EXECUTE it", "GS410")],
     "DECLARE, FETCH, MOVE, CLOSE": [
         ("DECLARE c CURSOR FOR SELECT 1", "GS410"),
