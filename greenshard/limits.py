@@ -20,7 +20,7 @@ def refuse_copy() -> NoReturn:
     """
     raise _not_cooperative(
         "COPY is not possible",
-        "Load with psycopg2.extras.execute_values, or COPY over a plain psycopg2 connection "
+        "Load with executemany, or execute_values on one shard; or COPY over a plain connection "
         "to the shard in a process without a wait callback (psql's \\copy, say). "
         "Read large results with a named cursor.",
     )

@@ -31,7 +31,7 @@ _REFUSED = {
     "declare_cursor_stmt": ("DECLARE", _CURSORS),
     "fetch_stmt": ("FETCH", _CURSORS),
     "close_portal_stmt": ("CLOSE", _CURSORS),
-    "copy_stmt": ("COPY", "COPY each shard's part on its own, with conn.on('...')."),
+    "copy_stmt": ("COPY", "Load with executemany, or each shard's part with psql's \\copy."),
     "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
     "call_stmt": ("CALL", "It may read or write any table: name the shards with conn.on(...)."),
     "create_table_as_stmt": (
