@@ -296,7 +296,7 @@ class Connection(Settings, RawConnection):
         with self._session.taken(), self._ours():
             try:
                 literals = with_literals_in(Cursor(self)._parts, (key,), "%s")
-            except (DriverError, UnicodeError) as error:  # it cannot be written at all
+            except (DriverError, ValueError) as error:  # it cannot be written at all
                 raise untold(key, table) from error
             if literals is None:
                 raise untold(key, table)

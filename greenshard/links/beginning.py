@@ -98,13 +98,18 @@ def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
         if not _is_to_be_repeated(physical, error):
             raise
     else:
-        if cursor.statusmessage == "BEGIN" and not says_something(text.decode("latin-1")):
+        if cursor.statusmessage == "BEGIN" and not _says_something(text):
             cursor.execute(text)  # psycopg2 refuses it
         return
     # Outside of the handler: the error that follows has no other as its context.
     if physical.begun:
         physical.roll_back()
     cursor.execute(text)
+
+
+def _says_something(text: bytes) -> bool:
+    """Whether a text is a statement; libpq sends it up to the first NUL."""
+    return says_something(text.partition(b"\0")[0].decode("latin-1"))
 
 
 def _is_single(text: bytes) -> bool:

@@ -77,8 +77,10 @@ def _talk(client, rejection, answer, ends):
         if header[:1] == b"X":
             return
         if b"BEGIN" in text:
-            client.sendall(message(b"C", b"BEGIN\0") + ready(b"T"))
-            continue
+            together = b";" in text  # with a statement
+            client.sendall(message(b"C", b"BEGIN\0") + (b"" if together else ready(b"T")))
+            if not together:
+                continue
         client.sendall(answer)
         if ends:
             return

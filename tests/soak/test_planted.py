@@ -17,6 +17,7 @@ from greenshard.planner.code import Trace
 from greenshard.pool.process import Process
 from greenshard.pool.supply import Supply
 from greenshard.transaction import commit
+from greenshard.transaction.protocol import Commit, RollBack
 from tests.soak import soak
 from tests.soak.bounds import Bounds
 from tests.soak.crowd import Crowd
@@ -97,12 +98,8 @@ def sometimes(original, instead, every=5):
 
 def lost_write(scene, patch, ending):
     """A commit that does not commit."""
-
-    def roll_back(session, opened, timeout, *, wrote):
-        for physical in opened:
-            physical.roll_back()
-
-    patch.setattr(commit, "_commit", sometimes(commit._commit, roll_back))
+    usual, instead = commit._CALLS[Commit], commit._CALLS[RollBack]
+    patch.setitem(commit._CALLS, Commit, sometimes(usual, instead))
 
 
 def doubled_write(scene, patch, ending):
@@ -128,7 +125,9 @@ def kept_setting(scene, patch, ending):
     renew = Supply.renew
     kept = Trace.NOTHING
     patch.setattr(
-        Supply, "renew", lambda self, session, *_: renew(self, session, kept, frozenset())
+        Supply,
+        "renew",
+        lambda self, session, *_, every: renew(self, session, kept, frozenset(), every=every),
     )
 
 
