@@ -156,7 +156,7 @@ def growth(scene, patch, ending):
 
     def grow():
         while True:
-            kept.append(b"x" * 4_000_000)
+            kept.append(b"x" * 16_000_000)
             gevent.sleep(0.05)
 
     growing = gevent.spawn(grow)
