@@ -31,6 +31,8 @@ BlockingSwitchOutError = gevent.exceptions.BlockingSwitchOutError
 spawn = gevent.spawn
 sleep = gevent.sleep
 current = gevent.getcurrent
+#: How often, in seconds, to look for what gives no signal.
+LOOK_S = 0.005
 
 #: The thread's id, also where gevent has patched ``threading``.
 thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")

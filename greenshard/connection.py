@@ -423,17 +423,12 @@ class Connection(Settings, RawConnection):
     def _leave_block(self, *exc: Any) -> None:
         """End the block on the other shards, where nothing is open any more.
 
-        Were something open, psycopg2 would commit it; were it busy in another greenlet, psycopg2
-        would freeze the process: a connection that is late is closed instead.
+        Not while another greenlet is busy with the session: psycopg2 would freeze the process.
         """
         with suppress(DriverError), self._session.taken():
             for physical in self._session.alive:
-                if physical.entered and not physical.in_transaction:
-                    physical.entered = False
-                    if physical.late is None:
-                        RawConnection.__exit__(physical.raw, *exc)
-                    else:
-                        physical.discard()
+                if not physical.in_transaction:
+                    physical.leave_block(*exc)
 
     # Life -----------------------------------------------------------------------------------
 

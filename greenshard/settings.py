@@ -176,14 +176,9 @@ class Settings:
             self._statements.database.note(Trace.ANYTHING, self._session.physicals, changes=False)
 
     def _begin_in_block(self) -> None:
-        """In a ``with`` block, let psycopg2 begin transactions in autocommit mode too.
-
-        Else it need not be told: then the first statement can bring its BEGIN with it.
-        """
+        """In a ``with`` block, let psycopg2 begin transactions in autocommit mode too."""
         for physical in self._session.alive if self._in_block else ():
-            if physical.autocommit and not physical.entered:
-                RawConnection.__enter__(physical.raw)
-                physical.entered = True
+            physical.enter_block()
 
     def _has_characteristics(self) -> bool:
         return any(has_characteristics(physical.raw) for physical in self._session.alive)

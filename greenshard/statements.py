@@ -311,17 +311,25 @@ class Statements:
         many: bool = False,
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
+        text = self.decoded(query)
+        timeout = None if asked.timeout is None else Deadline(asked.timeout)
         while True:
             try:
-                return self._once_planned(asked, database, query, given, many=many)
+                return self._once_planned(asked, database, text, given, timeout, many=many)
             except PlanOutdated:
                 continue  # nothing was sent
 
     def _once_planned(
-        self, asked: Asked, database: OneDatabase, query: str | bytes, given: Any, *, many: bool
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        text: str,
+        given: Any,
+        timeout: Deadline | None,
+        *,
+        many: bool,
     ) -> Answer:
-        parts, text = asked.parts, self.decoded(query)
-        timeout = None if asked.timeout is None else Deadline(asked.timeout)
+        parts = asked.parts
         if many:
             plan = database.plan(text, True, timeout)
         else:

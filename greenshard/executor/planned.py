@@ -106,22 +106,18 @@ class Planned(Execution):
             if task.place.shard in cursors:
                 alike.setdefault((id(task.sql), id(task.given)), []).append(task)
         physicals = self.session.physicals
+        sent = {key: self._sent(tasks, cursors) for key, tasks in alike.items()}
         calls: dict[str, Callable[[], object]] = {}
-        for tasks in alike.values():
-            sent = self._sent(tasks, cursors)
-            for task in tasks:
-                shard = task.place.shard
-                raw = cursors[shard]
-                if task.repeats:
-                    calls[shard] = partial(raw.executemany, *sent)
-                else:
-                    calls[shard] = executing(physicals[shard], raw, *sent)
-        if len(alike) > 1:  # in the order of the shards again
-            return {
-                task.place.shard: calls[task.place.shard]
-                for task in stage
-                if task.place.shard in calls
-            }
+        for task in stage:
+            shard = task.place.shard
+            raw = cursors.get(shard)
+            if raw is None:
+                continue
+            arguments = sent[id(task.sql), id(task.given)]
+            if task.repeats:
+                calls[shard] = partial(raw.executemany, *arguments)
+            else:
+                calls[shard] = executing(physicals[shard], raw, *arguments)
         return calls
 
     def _sent(self, tasks: Sequence[Task], cursors: Mapping[str, RawCursor]) -> tuple[Any, ...]:

@@ -23,10 +23,7 @@ from greenshard.links.physical import Physical
 from greenshard.planner.place import Place
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
-_LAST_WAIT_S = 1.0
-
-#: How often, in seconds, who cancels looks whether the calls have ended.
-_LOOK_S = 0.005
+LAST_WAIT_S = 1.0
 
 
 class _Abandoned(BaseException):
@@ -67,6 +64,13 @@ class Job:
     seconds: float = 0.0
     greenlet: Any = None
     beside: Place | None = None
+
+    def begin(self, work: Callable[[Job], object]) -> None:
+        """Let `work`, which must not raise, make the call in a greenlet: the connection's own."""
+        physical = self.physical
+        self.greenlet = _green.work(physical.worker if physical else None, work, self)
+        if physical is not None:
+            physical.worker = self.greenlet
 
     @property
     def running(self) -> bool:
@@ -125,7 +129,7 @@ class FanOut:
                 self._run_here(job, job.physical.raw, timeout_s)
                 return
         for job in self.jobs:
-            self._start(job)
+            job.begin(self._work)
         arrived: BaseException | None = None
         try:
             self._wake.wait(timeout_s)
@@ -153,7 +157,7 @@ class FanOut:
             if timer is not None:
                 timer.close()
             if self._stopped is not None:
-                late = _green.wait_through(self._stopped, self.grace_s + _LAST_WAIT_S)
+                late = _green.wait_through(self._stopped, self.grace_s + LAST_WAIT_S)
                 self._arrived = _green.graver(self._arrived, late)
             job.greenlet = None
             self._over = True
@@ -187,13 +191,6 @@ class FanOut:
             if job.running:
                 job.greenlet.throw(_Abandoned)
 
-    def _start(self, job: Job) -> None:
-        physical = job.physical
-        worker = _green.work(physical.worker if physical else None, self._work, job)
-        if physical is not None:
-            physical.worker = worker
-        job.greenlet = worker
-
     def cancel(self) -> None:
         """Cancel what is running, from another greenlet or thread; the calls then fail.
 
@@ -209,7 +206,7 @@ class FanOut:
             if self._in_hub is not None:
                 self._in_hub(self._begin_to_stop)
             while not self._over:
-                _green.sleep(_LOOK_S)
+                _green.sleep(_green.LOOK_S)
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
@@ -251,7 +248,7 @@ class FanOut:
             canceller.kill(block=False)
         for job in self.jobs:
             self._close(job)
-        return _green.graver(arrived, self._wait(_LAST_WAIT_S))
+        return _green.graver(arrived, self._wait(LAST_WAIT_S))
 
     def _close(self, job: Job) -> None:
         if job.running and job.greenlet is not None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from greenshard import _green
 from greenshard._driver import QueryCanceled
 from greenshard.links.deadline import Timeout, seconds_left
-from greenshard.links.fanout import End, Job
+from greenshard.links.fanout import LAST_WAIT_S, End, Job
 
 #: How long, in seconds, a shard has before the next one is asked, too. More than a catalog of 500
 #: tables takes, so that sound servers are not all asked.
@@ -25,12 +25,6 @@ APART_S = 0.25
 
 #: Of little time that is left, the part that a shard has then.
 _SHARE = 0.5
-
-#: How long, in seconds, a greenlet may take to end after its connection was closed under it.
-_LAST_WAIT_S = 1.0
-
-#: How often, in seconds, who waits for something without a signal looks.
-_LOOK_S = 0.005
 
 
 class Hedge:
@@ -104,7 +98,7 @@ class Hedge:
         self._cancelled = True
         self._wake.set()
         while not self._over:
-            _green.sleep(_LOOK_S)
+            _green.sleep(_green.LOOK_S)
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""
@@ -120,11 +114,9 @@ class Hedge:
         self._wait(seconds_left(timeout))
 
     def _begin(self, job: Job) -> None:
-        physical = job.physical
-        worker = _green.work(physical.worker if physical else None, self._work, job)
-        job.greenlet = worker
-        if physical is not None:
-            physical.worker = physical.late = worker
+        job.begin(self._work)
+        if job.physical is not None:
+            job.physical.late = job.greenlet
         self.jobs.append(job)
 
     def _work(self, job: Job) -> None:
@@ -160,7 +152,7 @@ class Hedge:
             self._wake.wait(left_s)
 
     def _wait_ends(self) -> BaseException | None:
-        end = time.monotonic() + self._grace_s + _LAST_WAIT_S
+        end = time.monotonic() + self._grace_s + LAST_WAIT_S
         arrived: BaseException | None = None
         while self._ending and (left_s := end - time.monotonic()) > 0:
             self._wake.clear()
@@ -190,6 +182,6 @@ class Hedge:
             self._wake.set()
 
     def _wait_end(self, job: Job) -> None:
-        until = time.monotonic() + _LAST_WAIT_S
+        until = time.monotonic() + LAST_WAIT_S
         while job.running and time.monotonic() < until:
-            _green.sleep(_LOOK_S)
+            _green.sleep(_green.LOOK_S)

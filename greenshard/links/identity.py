@@ -26,7 +26,7 @@ from greenshard.links.asking_bearings import keep_bearings
 from greenshard.links.bearings import BEARINGS
 from greenshard.links.fanout import FanOut, Job
 from greenshard.links.outside import understood
-from greenshard.links.physical import Identity, Physical, autocommit
+from greenshard.links.physical import Identity, Physical
 
 #: Every role may call these, unless somebody has revoked that.
 _IDENTITY = f"""
@@ -168,13 +168,8 @@ def _ask(physical: Physical, query: str) -> tuple[Any, ...] | None:
     try:
         if physical.in_transaction:
             return _ask_inside(physical, query)
-        before = autocommit.read(physical.raw)
-        autocommit.write(physical.raw, True)
-        try:
+        with physical.beginning_nothing():
             return _row(physical, query)
-        finally:
-            if physical.alive:
-                autocommit.write(physical.raw, before)
     except DriverError as exc:
         # It may not be called, or this is no PostgreSQL: that is nobody's failure.
         if not physical.alive or exc.pgcode not in _NOT_TOLD:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from greenshard import errors
 from greenshard._driver import RawConnection, ours, own_cursor
-from greenshard.links.physical import Physical, autocommit
+from greenshard.links.physical import Physical
 
 _Found = TypeVar("_Found")
 
@@ -84,16 +84,12 @@ def read_outside(physical: Physical, read: Callable[[Physical], _Found]) -> _Fou
     """
     if physical.in_transaction:
         return read(physical)
-    before = autocommit.read(physical.raw)
-    try:
-        if not before:
-            autocommit.write(physical.raw, True)
-        return read(physical)
-    finally:
-        if physical.alive:
-            end_block(physical)
-            if not before:
-                autocommit.write(physical.raw, False)
+    with physical.beginning_nothing():
+        try:
+            return read(physical)
+        finally:
+            if physical.alive:
+                end_block(physical)
 
 
 def end_block(physical: Physical) -> None:

@@ -39,8 +39,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 _CHECK = (
     "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 )
-#: How often, in seconds, who waits for something without a signal looks.
-_LOOK_S = 0.005
 
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
@@ -318,6 +316,28 @@ class Physical:
         if self.alive:
             autocommit.write(self.raw, False)
 
+    def enter_block(self) -> None:
+        """Let psycopg2 begin transactions in autocommit mode too, as in its ``with`` block.
+
+        Else it need not be told: then the first statement can bring its BEGIN with it.
+        """
+        if self.autocommit and not self.entered:
+            RawConnection.__enter__(self.raw)
+            self.entered = True
+
+    def leave_block(self, *exc: Any) -> None:
+        """Leave that block, in which nothing is open any more: psycopg2 would commit it.
+
+        A connection that is late is closed instead: psycopg2 would freeze the thread.
+        """
+        if not self.entered:
+            return
+        self.entered = False
+        if self.late is None:
+            RawConnection.__exit__(self.raw, *exc)
+        else:
+            self.discard()
+
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""
         self.worker = None
@@ -351,7 +371,7 @@ class Physical:
                     shard=self.shard,
                     hint="Connect again; what was not committed on it is rolled back.",
                 )
-            _green.sleep(_LOOK_S)
+            _green.sleep(_green.LOOK_S)
 
     def cancel_while(self, running: Callable[[], bool]) -> None:
         """Cancel what the server runs for this connection, until `running` says it ended.

@@ -56,9 +56,7 @@ def restore(physical: Physical, encoding: str) -> bool:
     # SQL may have begun a transaction in autocommit mode: psycopg2 does not know of it.
     if physical.in_transaction or not physical.idle:
         return False
-    if physical.entered:  # a block whose end came after that of its connection
-        physical.entered = False
-        RawConnection.__exit__(raw, None, None, None)
+    physical.leave_block(None, None, None)  # if its end comes after that of the connection
     if has_characteristics(raw) or client_encoding.read(raw) != encoding:
         return False
     if autocommit.read(raw):

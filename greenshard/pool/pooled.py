@@ -112,9 +112,8 @@ class PooledConnection(Connection):
         for name, attribute in _CHOSEN.items():
             if name in self._chosen and attribute.read(raw) != self._chosen[name]:
                 attribute.write(raw, self._chosen[name])
-        if self._in_block and physical.autocommit:
-            RawConnection.__enter__(raw)
-            physical.entered = True
+        if self._in_block:
+            physical.enter_block()
 
     def commit_opened(self) -> None:
         """Commit, if there is anything to commit. Switches: if there is."""

@@ -30,9 +30,6 @@ from greenshard.pool.stats import PoolStats, stats_of
 
 logger = logging.getLogger("greenshard")
 
-#: How often, in seconds, who waits for something without a signal looks.
-_LOOK_S = 0.005
-
 
 Connect = Callable[["Process", Chore], None]
 
@@ -258,14 +255,14 @@ class Process:
         """Let who holds a lease give it back; if that takes too long, leave its connections."""
         end = self.now() + self.opening.grace_s + 1.0
         while not lease.ended and self.now() < end:
-            _green.sleep(_LOOK_S)
+            _green.sleep(_green.LOOK_S)
         if not lease.ended:
             self._holdings.pop(lease.slot, None)
 
     def _wait_until_empty(self, timeout_s: float) -> None:
         end = self.now() + timeout_s
         while self.state.size and self.now() < end:
-            _green.sleep(_LOOK_S)
+            _green.sleep(_green.LOOK_S)
             self.drop_lost()
 
 
@@ -290,7 +287,7 @@ def end_session(session: Session) -> bool:
                 session.closed = True
                 return ours
         except errors.Error:
-            _green.sleep(_LOOK_S)  # another greenlet of this thread has it
+            _green.sleep(_green.LOOK_S)  # another greenlet of this thread has it
     return False
 
 

@@ -65,14 +65,11 @@ class Supply:
         for name in [physical.shard for physical in there if physical.shard in proven]:
             if not self._doubted((name,)) and not self._unready((name,)):
                 return have[name]
-        failures: dict[str, BaseException] = {}
         hedge = Hedge(self._readied(limit_s), _OPEN_GRACE_S)
         winner = hedge.run(limit_s)
         if winner is not None:
             return have[winner.shard]
-        for job in hedge.jobs:
-            error = job.error if job.end is End.FAILED else None
-            failures[job.shard] = error or self._late(job.shard, limit_s)
+        failures = self._failures(hedge.jobs, limit_s)
         rejected = all(isinstance(e, errors.ConnectionRejected) for e in failures.values())
         code = "GS101" if rejected else "GS604"
         raise errors.from_shards(failures, len(self._process.shards), code=code)
@@ -140,13 +137,16 @@ class Supply:
         if not jobs:
             return {}
         FanOut(jobs, _OPEN_GRACE_S, tolerant=True, cancellable=False).run(limit_s)
-        failures: dict[str, BaseException] = {}
-        for job in jobs:
-            if job.end is End.FAILED and job.error is not None:
-                failures[job.shard] = job.error
-            elif job.end is not End.DONE:
-                failures[job.shard] = self._late(job.shard, limit_s)
-        return failures
+        return self._failures(jobs, limit_s)
+
+    def _failures(self, jobs: Iterable[Job], limit_s: float | None) -> dict[str, BaseException]:
+        """Why those connections could not be made ready that were not."""
+        return {
+            job.shard: (job.error if job.end is End.FAILED else None)
+            or self._late(job.shard, limit_s)
+            for job in jobs
+            if job.end is not End.DONE
+        }
 
     def _doubted(self, shards: Iterable[str]) -> set[str]:
         """The shards whose connections were not used yet and look broken."""

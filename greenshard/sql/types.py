@@ -210,7 +210,6 @@ TYPES: tuple[Type, ...] = (
 # Lookups ------------------------------------------------------------------------------------
 
 BY_NAME: Mapping[str, Type] = {each.name: each for each in TYPES}
-BY_OID: Mapping[int, Type] = {each.oid: each for each in TYPES}
 #: The type of an array's elements, by their OIDs; of those whose elements a comma separates.
 ELEMENTS: Mapping[int, int] = {
     each.array_oid: each.oid

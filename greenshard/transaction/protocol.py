@@ -106,7 +106,7 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
     broken = _those(states, State.LOST) + _those(states, State.FAILED)
     if several and wrote and broken:
         return (yield from _undo(states, _cannot_commit(broken)))
-    opened = tuple(shard for shard, state in states.items() if state in TO_BE_ENDED)
+    opened = _those(states, *TO_BE_ENDED)
     if not wrote or len(opened) < 2:
         return (yield from _commit(opened, wrote=wrote))
     answers = yield Check(opened)
@@ -131,7 +131,7 @@ def roll_back(states: States) -> Steps:
     Args:
         states: The shards that it was open on, with how it stands there.
     """
-    answers = yield RollBack(tuple(s for s, state in states.items() if state in TO_BE_ENDED))
+    answers = yield RollBack(_those(states, *TO_BE_ENDED))
     if answers.failures:
         yield Close(tuple(answers.failures))
     return answers.error
@@ -187,8 +187,8 @@ def refuse_commit(text: str) -> None:
         raise _cannot_commit(())
 
 
-def _those(states: States, wanted: State) -> Shards:
-    return tuple(shard for shard, state in states.items() if state is wanted)
+def _those(states: States, *wanted: State) -> Shards:
+    return tuple(shard for shard, state in states.items() if state in wanted)
 
 
 def _out_of_time(timeout_s: float | None) -> errors.QueryTimeout:

@@ -105,20 +105,19 @@ class KnownBearings:
         ):
             self.guessed = False
             return
-        self.guessed = not self._choose(self._session.alive)
+        self.adopt()
 
     def adopt(self) -> bool:
-        """Put what a session has told in the place of a guess; whether one has."""
-        known = self._choose(self._session.alive)
-        self.guessed = not known
-        return known
+        """Plan by the first session whose bearings are known; whether there is one.
 
-    def _choose(self, physicals: Iterable[Physical]) -> bool:
-        """Plan by the first of some sessions whose bearings are known; whether there is one."""
-        for physical in physicals:
+        If there is none, those that statements were planned by go on as a guess.
+        """
+        for physical in self._session.alive:
             if not self._is_old(physical):
                 self._planned_on, self._plans = physical.shard, physical.bearings
+                self.guessed = False
                 return True
+        self.guessed = True
         return False
 
     def old(self, shards: Iterable[str]) -> set[str]:

@@ -375,15 +375,20 @@ class OneDatabase:
         return {"hits": info.hits, "misses": info.misses, "plans": info.currsize}
 
     @property
+    def _there(self) -> Known | None:
+        """What the connection knows at the moment, however old it is."""
+        return self._own if self._changed else self._knowledge.known
+
+    @property
     def alike(self) -> set[tuple[str, tuple[str, ...]]]:
         """What the shards are known to have the same columns of; see `Known`."""
-        known = self._own if self._changed else self._knowledge.known
+        known = self._there
         return set() if known is None else known.alike
 
     @property
     def c_collation(self) -> bool:
         """Whether the database's default collation sorts by code point."""
-        known = self._own if self._changed else self._knowledge.known
+        known = self._there
         return known is not None and known.catalog.c_collation
 
     def remember_compared_as_text(self, text: str) -> None:

@@ -347,7 +347,7 @@ def test_run_does_not_return_while_a_cancel_request_is_under_way():
 
 
 def test_cancel_request_that_does_not_end_costs_the_connection(monkeypatch):
-    monkeypatch.setattr(fanout_module, "_LAST_WAIT_S", 0.05)
+    monkeypatch.setattr(fanout_module, "LAST_WAIT_S", 0.05)
     shard = FakeShard("s0", slow_to_cancel=LONG_S)
     fanout = fan_out([shard], grace_s=0.02)
     caller = run_in_greenlet(fanout)
