@@ -9,6 +9,7 @@ from greenshard.cluster import Cluster, Sharded
 from greenshard.executor.knowledge import shared as knowledge
 from greenshard.executor.knowledge.shared import Knowledge, knowledge_of
 from greenshard.planner.catalog import Catalog, Column, Relation
+from tests.unit.clock import Clock
 
 
 @pytest.fixture
@@ -18,12 +19,6 @@ def cluster():
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self):
-            return self.now
-
     clock = Clock()
     monkeypatch.setattr(knowledge, "time", clock)
     return clock

@@ -4,16 +4,11 @@ import pytest
 
 from greenshard.links import deadline
 from greenshard.links.deadline import Deadline, seconds_allowed, seconds_left
+from tests.unit.clock import Clock
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self):
-            return self.now
-
     clock = Clock()
     monkeypatch.setattr(deadline, "time", clock)
     return clock

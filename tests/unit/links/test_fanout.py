@@ -5,7 +5,6 @@ import weakref
 
 import gevent
 import pytest
-from gevent.event import Event
 from gevent.exceptions import BlockingSwitchOutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,64 +15,9 @@ from psycopg2.extensions import get_wait_callback, set_wait_callback
 from greenshard import _driver
 from greenshard.links import fanout as fanout_module
 from greenshard.links.fanout import End, FanOut, Job
+from tests.unit.links.fake_shard import FakeShard
 
 LONG_S = 20.0
-
-
-class FakeShard:
-    """A peer of `Physical` and of the server behind it, whose statement ends when it is told to.
-
-    Args:
-        name: The shard's name.
-        deaf: Whether the server never answers a cancel request.
-        slow_to_cancel: How long, in seconds, a cancel request is under way after it acted.
-    """
-
-    worker = late = None
-
-    def __init__(self, name, *, deaf=False, slow_to_cancel=0.0):
-        self.name = name
-        self.deaf = deaf
-        self.slow_to_cancel = slow_to_cancel
-        self.started = Event()
-        self.answered = Event()
-        self.error = None
-        self.cancels = 0
-        self.open = True
-        self.raw = object()
-
-    def run(self):
-        """The statement: waits for the server's answer."""
-        self.started.set()
-        while not self.answered.is_set():
-            try:
-                self.answered.wait()
-            except BaseException as arrived:
-                keep = _driver.keepers.get(id(self.raw))
-                if keep is None or not keep(arrived):
-                    self.open = False  # as psycopg2 does when its wait callback raises
-                    raise
-        if self.error is not None:
-            raise self.error
-        return f"answer of {self.name}"
-
-    def answer(self, error=None):
-        self.error = error
-        self.answered.set()
-
-    def cancel_while(self, running):
-        while running():
-            self.cancels += 1
-            if not self.deaf:
-                self.answer(QueryCanceled("canceling statement due to user request"))
-            gevent.sleep(0.001)
-        gevent.sleep(self.slow_to_cancel)
-
-    def discard(self):
-        self.open = False
-
-    def job(self, call=None):
-        return Job(self.name, call or self.run, self)
 
 
 def fan_out(shards, **options):

@@ -4,58 +4,13 @@ import time
 
 import gevent
 import pytest
-from gevent.event import Event
-from psycopg2.errors import QueryCanceled
 
 from greenshard.links import hedge
 from greenshard.links.fanout import End, Job
 from greenshard.links.hedge import Hedge
+from tests.unit.links.fake_shard import FakeShard
 
 LONG_S = 20.0
-
-
-class FakeShard:
-    """A peer of `Physical` and of its server, which answers when it is told to.
-
-    Args:
-        name: The shard's name.
-        deaf: Whether the server never answers a cancel request.
-    """
-
-    worker = late = None
-
-    def __init__(self, name, *, deaf=False):
-        self.name = name
-        self.deaf = deaf
-        self.started, self._answered = Event(), Event()
-        self._error = None
-        self.cancels = 0
-        self.open = True
-
-    def run(self):
-        self.started.set()
-        try:
-            self._answered.wait()
-        except BaseException:
-            self.open = False  # as psycopg2 does when its wait callback raises
-            raise
-        if self._error is not None:
-            raise self._error
-        return self.name
-
-    def answer(self, error=None):
-        self._error = error
-        self._answered.set()
-
-    def cancel_while(self, running):
-        while running():
-            self.cancels += 1
-            if not self.deaf:
-                self.answer(QueryCanceled("canceling statement due to user request"))
-            gevent.sleep(0.001)
-
-    def discard(self):
-        self.open = False
 
 
 @pytest.fixture(autouse=True)
@@ -67,11 +22,11 @@ def at_once(monkeypatch, capfd):
 
 @pytest.fixture
 def three():
-    return [FakeShard(f"s{number}") for number in range(3)]
+    return [FakeShard(name, says=name) for name in ("s0", "s1", "s2")]
 
 
 def hedged(shards, grace_s=LONG_S):
-    return Hedge((Job(shard.name, shard.run, shard) for shard in shards), grace_s)
+    return Hedge((shard.job() for shard in shards), grace_s)
 
 
 def settled(*shards):
