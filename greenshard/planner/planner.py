@@ -291,6 +291,7 @@ class _OneStatement:
             if not isinstance(found, Refusal):
                 return _with_fallback(found, candidate)
             refusals.append(found)
+        # That it names sharded tables is why `reference` refused, and no reason to the user.
         return Refused(
             "the statement cannot be run over several shards:\n"
             + reasons(refusals[1:])

@@ -1,6 +1,7 @@
 """One strategy a file, from the cheapest to the one that can do everything that reads.
 
-A strategy takes a candidate and gives a step, or a refusal that says why it cannot.
+A strategy takes a candidate and gives a step, or a refusal that says why it cannot. What several of
+them need (`sort_keys`, `aggregates`, `shortening`) stands beside them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from greenshard.planner.strategies.reference import plan_reference
 
 Strategy = Callable[[Candidate], Step | Refusal]
 
-#: Tried in this order. Routing comes before them all: see `route`.
+#: Tried in this order. Routing is put around what they give: see `route`.
 STRATEGIES: tuple[Strategy, ...] = (
     plan_reference,
     plan_concatenate,
