@@ -250,7 +250,7 @@ class _OneStatement:
         return candidate, found[0] if found else None
 
     def _candidate(
-        self, select: Any, uses_now: bool, readings_: tuple[Reading, ...] = ()
+        self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
     ) -> tuple[Candidate, list[Problem]]:
         binder = Binder(self._cluster, self._catalog, self._path)
         query = binder.bind(select)
@@ -260,7 +260,7 @@ class _OneStatement:
             query,
             self._catalog,
             self._functions,
-            uses_now,
+            changed,
             self._rebind,
             readings_,
         )
@@ -343,7 +343,7 @@ class _OneStatement:
             objection = scattered_objection(candidate.roots, self._functions)
             if objection is not None:
                 raise Unplannable(objection.reason, objection.offset)
-            if candidate.uses_now and not changed:
+            if candidate.changed and not changed:
                 raise Unplannable("a view tells the time, which is another one on each shard")
             return write(raw, self._translation) if changed else Sql(self._text)
 

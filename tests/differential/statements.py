@@ -91,6 +91,22 @@ def _definition(draft: Draft) -> str:
     return f"{name} AS {how}({query.text})"
 
 
+def _kept(draft: Draft) -> Query:
+    """A query around one that is sorted, of which it keeps the order."""
+    inner = ordered(draft, select(draft, Wish(_ANY, named=True, joins=1)), unordered=0)
+    if inner.order != "total":
+        return inner
+    draft.note("the order of a subquery")
+    some = draft.pick.sample(inner.names, draft.pick.randint(1, len(inner.names)))
+    shown = draft.pick.choice(["*", ", ".join(f"kept.{name}" for name in some)])
+    if draft.chance(0.2):
+        shown = f"array_agg(kept.{some[0]}), count(*)"
+    cut = draft.pick.choice(["", "", " LIMIT 4", " OFFSET 2", " LIMIT 5 OFFSET 1"])
+    if draft.chance(0.3):
+        return replace(inner, text=f"WITH kept AS ({inner.text}) SELECT {shown} FROM kept{cut}")
+    return replace(inner, text=f"SELECT {shown} FROM ({inner.text}) kept{cut}")
+
+
 def _recursive(draft: Draft) -> Query:
     draft.note("WITH RECURSIVE")
     return ordered(draft, recursion.query(draft))
@@ -159,5 +175,7 @@ _ERRORS = [
 ]
 
 _SHAPES: list[Callable[[Draft], Query]] = (
-    [_simple] * 35 + [_one_select] * 35 + [_combined] * 10 + [_with] * 12
-) + ([traps.query] * 25 + [_recursive] * 3 + [_without_from] * 2 + [_lookup] * 5 + [_failing])
+    ([_simple] * 35 + [_one_select] * 35 + [_combined] * 10 + [_with] * 12)
+    + [_kept] * 6
+    + ([traps.query] * 25 + [_recursive] * 3 + [_without_from] * 2 + [_lookup] * 5 + [_failing])
+)

@@ -79,7 +79,7 @@ def choices(
     types = {id(query): sublink_type}
     for one in queries(query):
         types |= {id(link.query): link.node.sub_link_type for link in sublinks(one)}
-        yield from _of_calls(one, functions)
+        yield from choosing_calls(one, functions)
         if one is not query or sublink_type != EXISTS_SUBLINK:
             yield from _of_rows(one, functions)
         if types.get(id(one)) == ARRAY_SUBLINK:
@@ -129,7 +129,8 @@ def _is_all(limit: Message) -> bool:
     return bool(limit.a_const.isnull)
 
 
-def _of_calls(query: Query, functions: Functions) -> Iterator[Choice]:
+def choosing_calls(query: Query, functions: Functions) -> Iterator[Choice]:
+    """The calls of a query, not of those within it, that see its rows one after the other."""
     for root, _ in expressions(query):
         for message in walk_level(root):
             if type_name(message) == "FuncCall":

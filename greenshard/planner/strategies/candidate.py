@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -12,7 +12,7 @@ from greenshard.planner.analysis.needed_columns import Mentions
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.shape import Analysis, Crosses
 from greenshard.planner.analysis.whole_views import whole_views
-from greenshard.planner.binding.bound_views import views_in
+from greenshard.planner.binding.bound_views import Name, views_in
 from greenshard.planner.binding.query import Derived, Query, Table, tables
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
@@ -51,7 +51,8 @@ class Candidate:
         translation: The same in the parser's placeholders.
         query: Its tree with the names resolved. In it the time at which the transaction began is
             a placeholder.
-        uses_now: Whether it is, so that the user's own text cannot go to several servers.
+        changed: Whether the tree says more than the text, so that this cannot go to several
+            servers: the time is one for all, or an order is said.
         bind: Resolves the names of a copy of the tree.
         readings: What is read as the user because views' queries stand in the place of their names.
     """
@@ -61,7 +62,7 @@ class Candidate:
     query: Query
     catalog: Catalog
     functions: Functions
-    uses_now: bool
+    changed: bool
     bind: Callable[..., Query]
     readings: tuple[Reading, ...] = ()
 
@@ -134,9 +135,14 @@ class Candidate:
             for column in table.relation.columns
         )
 
-    def with_whole_views(self) -> Candidate:
-        """The same, with the views as tables whose own rows can be read."""
-        whole = whole_views(self.query, self.functions, self.translation)
+    def with_whole_views(self, but: Collection[Name] = ()) -> Candidate:
+        """The same, with the views as tables whose own rows can be read.
+
+        Args:
+            but: Views that are to stay what they are.
+        """
+        found = whole_views(self.query, self.functions, self.translation)
+        whole = {name: view for name, view in found.items() if not view.sharded or name not in but}
         if not whole:
             return self
         bind = partial(self.bind, whole=whole)
@@ -145,7 +151,7 @@ class Candidate:
     @property
     def own_sql(self) -> Sql:
         """The user's own text, or what must be sent to several servers in its place."""
-        return self.write(self.select) if self.uses_now else Sql(self.text)
+        return self.write(self.select) if self.changed else Sql(self.text)
 
     def write(self, select: Any) -> Sql:
         """The text of a `SelectStmt`."""

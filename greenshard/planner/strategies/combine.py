@@ -36,6 +36,7 @@ from greenshard.planner.strategies.aggregates import split
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.concatenate import check_inner_locks
 from greenshard.planner.strategies.distinct import plan_distinct
+from greenshard.planner.strategies.kept_order import order_of_rows
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.strategies.sort_keys import direction
 from greenshard.sql.column_names import column_name, is_named_by_value
@@ -224,6 +225,9 @@ class _Grouping:
                     self._rewrite_below(each)
 
     def _rewrite_aggregate(self, node: Any, call: Any) -> None:
+        name = name_of(call)
+        if name == "any_value" and order_of_rows(self._candidate.query, self._candidate.functions):
+            raise Unplannable(f"{name} takes the first of ordered rows", call.location)
         wanted = canonical(node, self._level)
         made = split(copy(call), self._candidate.functions, self._add_partial, self._is_key)
         if made.reducer is not None:

@@ -7,7 +7,7 @@
 2. The groups are by the key, so no group has rows on two shards.
 3. The user's own text runs on each shard, and the answer is what all of them give.
 
-Refuses what crosses shards, and ORDER BY, which `merge` does.
+Refuses what crosses shards, and ORDER BY, also below, which `merge` does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from greenshard.planner.analysis.shape import Where
 from greenshard.planner.binding.query import Table, queries
 from greenshard.planner.plan import Refusal, Scatter
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.kept_order import is_kept, with_ordered_aggregates
 
 STRATEGY = "concatenate"
 
@@ -28,9 +29,11 @@ def plan_concatenate(candidate: Candidate) -> Scatter | Refusal:
         return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
     if candidate.select.sort_clause:
         return candidate.refusal(STRATEGY, "the rows are to be in order")
+    if is_kept(candidate):
+        return candidate.refusal(STRATEGY, "the rows keep the order of a subquery")
     if candidate.analysis.crossing:
         return candidate.refusal(STRATEGY, "LIMIT counts the rows of all shards")
-    return Scatter(candidate.own_sql, candidate.pins)
+    return Scatter(with_ordered_aggregates(candidate).own_sql, candidate.pins)
 
 
 def check_local(candidate: Candidate) -> None:

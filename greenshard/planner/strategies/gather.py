@@ -11,7 +11,7 @@
    that name, and the text runs beside it, without that condition.
 
 A view is gathered like a table if each shard can make its rows, see `whole_views`; else its query
-stands in the place of its name.
+stands in the place of its name. The order of its rows is said again: see `kept_order`.
 
 It is the user's own text if no column is spared so, no name is qualified or that of such a view,
 and no two tables have the same one.
@@ -37,6 +37,7 @@ from greenshard.planner.calls import calls, name_of
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.kept_order import with_ordered_aggregates, with_ordered_views
 from greenshard.planner.strategies.shortening import shortened
 from greenshard.sql.deparsing import Unwritable
 from greenshard.sql.functions import Fact, facts_of
@@ -53,7 +54,8 @@ _LONGEST_NAME = 63
 
 def plan_gather(candidate: Candidate) -> Gather | Refusal:
     """Run the query in one place."""
-    candidate = candidate.with_whole_views()
+    candidate, lost = with_ordered_views(with_ordered_aggregates(candidate))
+    candidate = candidate.with_whole_views(lost)
     try:
         shorter = shortened(candidate)
         if shorter is not None:

@@ -19,6 +19,7 @@ from typing import Any
 from greenshard.planner.plan import Refusal, Scatter, Slice
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.concatenate import check_local, locks_rows
+from greenshard.planner.strategies.kept_order import with_kept_order, with_ordered_aggregates
 from greenshard.planner.strategies.sort_keys import Order, read_order
 from greenshard.sql.nodes import add_target, copy, expression, with_names
 from greenshard.sql.nodes import select as parse_select
@@ -32,6 +33,7 @@ def plan_merge(candidate: Candidate) -> Scatter | Refusal:
     """Merge rows that the shards have sorted."""
     try:
         check_local(candidate)
+        candidate = with_ordered_aggregates(with_kept_order(candidate))
         order = read_order(candidate)
         slice_ = read_slice(candidate)
     except Unplannable as unplannable:

@@ -40,7 +40,7 @@ def read_order(candidate: Candidate) -> Order:
         Unplannable: A key cannot be had as a column, or it is not known how it is to be compared.
     """
     items = [node.sort_by for node in candidate.select.sort_clause]
-    places = [_place(item.node, candidate.query) for item in items]
+    places = [place_of(item.node, candidate.query) for item in items]
     hidden = [item.node for item, place in zip(items, places, strict=True) if place is None]
     if hidden and (candidate.query.branches or candidate.select.distinct_clause):
         raise Unplannable("ORDER BY names no column of the answer", location_of(hidden[0]))
@@ -116,7 +116,7 @@ def _collation(node: Message, at: int, query: Query) -> str | None:
     return column.column.collation
 
 
-def _place(node: Message, query: Query) -> int | None:
+def place_of(node: Message, query: Query) -> int | None:
     """Which column of the answer a sort key is; None if it is none.
 
     Raises:
