@@ -323,8 +323,8 @@ class Connection(Settings, RawConnection):
             args = as_read(args, lambda: text)
             cursor.mogrify(text, args)
             database.make_sure(self.timeout)
-            _, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
-            return database.explain(plan, given, verbose=verbose)
+            text, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
+            return database.explain(text, plan, given, verbose=verbose)
 
     def _declared(self, what: str) -> OneDatabase:
         """What is known of the cluster.

@@ -134,7 +134,8 @@ class _Checker:
         self, name: TableName, declared: Sharded, type_name: str, shards: Sequence[str]
     ) -> dict[str, int]:
         key = Key(self._sql(name), quote_ident(declared.column, self._conn), type_name)
-        placement, names = self._placement(declared), self._cluster.names
+        placement = self._placement(declared).in_encoding(self._encodings[shards[0]])
+        names = self._cluster.names
         shares = self._read(
             label(name), lambda: read_shares(self._conn, key, placement, shards, names)
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from greenshard.checking.findings import Finding, differing, listed
 from greenshard.checking.probe import SHARD, transaction
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
+from greenshard.cluster.encodings import codec_of
 from greenshard.connection import Connection
 from greenshard.sql.types import Trait, names_with
 
@@ -177,8 +178,12 @@ def check_shard_key(
             why = f"{declared.column}: {objection}"
         elif not column.deterministic:
             why = f"{declared.column} has a collation under which texts that differ can be equal"
-        elif isinstance(placement, Hash) and column.base in _TEXTS and encodings[shard] != "UTF8":
-            why = f"{declared.column} is hashed as UTF-8, and the database is {encodings[shard]}"
+        elif (
+            isinstance(placement, Hash)
+            and column.base in _TEXTS
+            and codec_of(encodings[shard]) == "ascii"
+        ):
+            why = f"{declared.column}: in {encodings[shard]}, only keys in ASCII can be placed"
         else:
             continue
         reasons.setdefault(why, []).append(shard)

@@ -8,7 +8,8 @@ takes the remainder. For the int4 key 7:
 2. `hash_combine64(0, ...)`: adds 0x49a0f4dd15e5a8e3, modulo 2**64.
 
 A NULL is not hashed: the result stays 0. Equal values of int2, int4 and int8 have equal hashes.
-Text is hashed by its bytes, which is right under deterministic collations in a UTF-8 database.
+Text is hashed by its bytes in the database's encoding, which is right under deterministic
+collations.
 
 Source: PostgreSQL, src/common/hashfn.c, src/backend/access/hash/hashfunc.c,
 src/backend/partitioning/partbounds.c (compute_partition_hash_value).
@@ -36,17 +37,18 @@ _EPOCH_UTC = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _State = tuple[int, int, int]
 
 
-def row_hash(value: Any, type_name: str) -> int | None:
+def row_hash(value: Any, type_name: str, codec: str = "utf-8") -> int | None:
     """The hash by which PostgreSQL places a row.
 
     Args:
         value: The key: None for NULL, else of the Python type that psycopg2 gives for the type
             (a `UUID` for uuid). A date or timestamp may also be "infinity" or "-infinity".
         type_name: The key's `pg_type.typname`; of a domain, that of its base type.
+        codec: What writes texts as the database does; see `codec_of`.
 
     Returns:
         0 <= hash < 2**64; None if the type is not one of `HASHED_TYPES`, or the value not one of
-        that type.
+        that type, or the codec cannot write it.
 
     Cost: about 1.5 us for an integer, 5 us for 20 bytes of text.
 
@@ -58,7 +60,10 @@ def row_hash(value: Any, type_name: str) -> int | None:
         return None
     if value is None:
         return 0
-    hashed = hasher(value)
+    if codec != "utf-8" and type(value) is str and type_name in _TEXTS:
+        hashed = _of_bytes_in(codec, value.rstrip(" ") if type_name == "bpchar" else value)
+    else:
+        hashed = hasher(value)
     return None if hashed is None else (hashed + _COMBINE) & _MASK64
 
 
@@ -138,10 +143,12 @@ def _of_oid(value: Any) -> int | None:
 
 
 def _of_text(value: Any) -> int | None:
-    if not isinstance(value, str):
-        return None
+    return _of_bytes_in("utf-8", value) if isinstance(value, str) else None
+
+
+def _of_bytes_in(codec: str, text: str) -> int | None:
     try:
-        return hash_bytes(value.encode())
+        return hash_bytes(text.encode(codec))
     except UnicodeEncodeError:
         return None
 
@@ -213,6 +220,8 @@ _HASHERS: Mapping[str, Callable[[Any], int | None]] = by_family(
         "timestamptz": _of_timestamptz,
     }
 )
+
+_TEXTS = frozenset(name for name, each in _HASHERS.items() if each in (_of_text, _of_bpchar))
 
 #: The `pg_type.typname` of the types that `row_hash` can hash.
 HASHED_TYPES = frozenset(_HASHERS)

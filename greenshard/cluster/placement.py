@@ -34,6 +34,10 @@ class Placement(ABC):
             A shard's name, or None if the placement cannot tell.
         """
 
+    def in_encoding(self, encoding: str) -> Placement:
+        """The same, of databases in another encoding than UTF-8 (``pg_encoding_to_char``)."""
+        return self
+
     def mistakes(self, shards: Sequence[str]) -> Iterator[Mistake]:
         """What is wrong with the placement itself in a cluster of these shards."""
         yield from ()

@@ -7,10 +7,11 @@ the data stays interoperable with ``PARTITION BY HASH`` on the server.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from greenshard.cluster.encodings import codec_of
 from greenshard.cluster.hashing import HASHED_TYPES, row_hash
 from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
@@ -36,9 +37,14 @@ class Hash(Placement):
 
     slots: int = 256
     assignment: Mapping[int, str] | None = field(default=None, hash=False)
+    _codec: str = field(default="utf-8", repr=False, kw_only=True)
+
+    def in_encoding(self, encoding: str) -> Hash:
+        codec = codec_of(encoding)
+        return self if codec == self._codec else replace(self, _codec=codec)
 
     def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
-        hashed = row_hash(value, type_name)
+        hashed = row_hash(value, type_name, self._codec)
         if hashed is None:
             return None
         slot = hashed % self.slots

@@ -75,6 +75,7 @@ class Planned(Execution):
             errors.Error: As psycopg2, if parameters are not there.
         """
         names = self.database.cluster.names
+        step = self.database.certain(step, self.text, self.given)
         try:
             step, stages = settle(step, names, self.given)
         except (LookupError, TypeError):

@@ -112,6 +112,7 @@ class Catalog:
         outputs: Names of the columns that functions of the user's own give.
         namesakes: Types of the user's own that are called as one of PostgreSQL's: name and schema.
         makes: See `code.Code`.
+        encoding: The database's, by ``pg_encoding_to_char``.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class Catalog:
     outputs: frozenset[str] = frozenset()
     namesakes: tuple[tuple[str, str], ...] = ()
     makes: bool = False
+    encoding: str = "UTF8"
 
     @cached_property
     def code(self) -> Code:

@@ -8,9 +8,8 @@ from typing import Any
 from greenshard import errors
 from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.planner.catalog import Catalog, Column, Relation
-from greenshard.planner.pins import Unplaceable, is_changed, key_value, named_shards
+from greenshard.planner.pins import Unplaceable, is_changed, kept_by, key_value, named_shards
 from greenshard.planner.plan import Parameter, Pin
-from greenshard.sql.types import read
 
 
 def shard_of_key(
@@ -30,7 +29,7 @@ def shard_of_key(
     """
     found = set()
     for relation in _relations(table, cluster, catalog, path):
-        found.add(_shard(key, relation, cluster))
+        found.add(_shard(key, relation, cluster, catalog.encoding))
     if len(found) == 1 and (shard := found.pop()) is not None:
         return shard
     raise untold(key, table)
@@ -66,23 +65,24 @@ def _relations(
     return [relation]
 
 
-def _shard(key: Any, relation: Relation, cluster: Cluster) -> str | None:
+def _shard(key: Any, relation: Relation, cluster: Cluster, encoding: str) -> str | None:
     sharded = cluster.table(relation.schema, relation.name)
     assert isinstance(sharded, Sharded)  # noqa: S101  # `_relations` gives no other
     column = relation.column(sharded.column)
     if column is None or not _is_kept(key, column):
         return None
-    pin = Pin(cluster.placement_of(sharded), column.type_name, (Parameter(0),))
+    placement = cluster.placement_of(sharded).in_encoding(encoding)
+    pin = Pin(placement, column.type_name, (Parameter(0),))
     named = named_shards([pin], cluster.names, (key,))
     return next(iter(named)) if named else None
 
 
 def _is_kept(key: Any, column: Column) -> bool:
     """Whether a row with this key would be stored with it, and not with a key cut or rounded."""
-    unlimited = "(" not in column.type_sql and read(column.type_sql) is not None
-    if key is None or unlimited:
+    if key is None:
         return True
     try:
-        return not is_changed(key_value(key, column.type_name), column.type_name)
+        value = key_value(key, column.type_name)
+        return not is_changed(value, column.type_name, kept_by(column.type_sql))
     except Unplaceable:
         return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from greenshard.planner.plan import Constant, Pin, Value
 from greenshard.sql.parameters import Written
-from greenshard.sql.types import FAMILIES, Trait, by_family, names_with
+from greenshard.sql.types import FAMILIES, Trait, by_family, names_with, read
 
 #: Casts that leave a key's value as it is, if the key is of the same family.
 CASTS = {name: FAMILIES[name] for name in names_with(Trait.CAST_KEEPS)}
@@ -23,6 +23,8 @@ _MOMENT = re.compile(
     r"([+-][0-9]{2}(?::?[0-5][0-9])?)?",
     re.ASCII,
 )
+_LIMIT = re.compile(r"\(([0-9]+)\)")
+_UNLIMITED = 1 << 30
 _INT8 = range(-(2**63), 2**63)
 
 
@@ -77,7 +79,7 @@ def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
     if value is None:
         return (_placed(None, pin, shards),) if pin.inserts else ()
     key = key_value(value, pin.type_name)
-    if pin.inserts and is_changed(key, pin.type_name):
+    if pin.inserts and is_changed(key, pin.type_name, pin.kept):
         raise Unplaceable
     return (_placed(key, pin, shards),)
 
@@ -102,14 +104,35 @@ def key_value(value: Any, type_name: str) -> Any:
     return convert(value)
 
 
-def is_changed(value: Any, type_name: str) -> bool:
+def kept_by(type_sql: str) -> int:
+    """How many letters of a text, or digits of a second, a column keeps for certain.
+
+    Args:
+        type_sql: See `Column.type_sql`.
+
+    >>> kept_by("timestamp(3) without time zone"), kept_by("public.some_domain")
+    (3, 0)
+    """
+    if read(type_sql) is None:
+        return 0
+    limit = _LIMIT.search(type_sql)
+    return _UNLIMITED if limit is None else int(limit[1])
+
+
+def is_changed(value: Any, type_name: str, kept: int) -> bool:
     """Whether a column may store less than the `key_value` that it is given.
 
     varchar(3) cuts blanks off that are too many, timestamp(0) rounds.
+
+    Args:
+        value: Not None.
+        type_name: The key's type.
+        kept: See `kept_by`.
     """
     if type_name == "varchar":
-        return _text(value).endswith(" ")
-    return isinstance(value, dt.datetime) and value.microsecond > 0
+        text = _text(value)
+        return len(text) > kept and text.endswith(" ")
+    return isinstance(value, dt.datetime) and value.microsecond % 10 ** max(0, 6 - kept) > 0
 
 
 def _placed(value: Any, pin: Pin, shards: tuple[str, ...]) -> str:

@@ -49,12 +49,14 @@ class Pin:
         values: The key's possible values.
         inserts: Whether rows with this key are inserted: then NULL has its place, too. Otherwise
             NULL is equal to no row's key.
+        kept: What the column keeps of a value that is inserted; see `pins.kept_by`.
     """
 
     placement: Placement
     type_name: str
     values: tuple[Value, ...]
     inserts: bool = False
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

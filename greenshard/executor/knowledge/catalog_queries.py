@@ -212,6 +212,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         frozenset(found["outputs"] or ()),
         tuple((name, schema) for name, schema in found["namesakes"] or ()),
         found["makes"],
+        found["database"]["encoding"],
     )
 
 

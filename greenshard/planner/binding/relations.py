@@ -86,7 +86,7 @@ class Relations:
         if not isinstance(declared, Sharded):
             return
         table.sharded = True
-        table.placement = self._cluster.placement_of(declared)
+        table.placement = self._cluster.placement_of(declared).in_encoding(self._catalog.encoding)
         places = [column.name for column in relation.columns]
         if declared.column in places and table.columns is not None:
             table.key = table.columns[places.index(declared.column)]

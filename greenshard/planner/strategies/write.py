@@ -23,6 +23,7 @@ from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice, matches_once
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
+from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Parameter, Pin, Refused, Routed, Scatter, Step, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.sql.nodes import add_target
@@ -145,7 +146,9 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         raise Unplannable("the placement is not known")
     if isinstance(table.placement, Unknown):
         raise Unplannable(f"the placement of {table.relation.name} does not tell the rows' shard")
-    pin = Pin(table.placement, table.key.column.type_name, tuple(values), inserts=True)
+    column, every = table.key.column, tuple(values)
+    kept = kept_by(column.type_sql)
+    pin = Pin(table.placement, column.type_name, every, inserts=True, kept=kept)
     return Routed(Sql(candidate.text), (pin,), otherwise)
 
 

@@ -226,13 +226,14 @@ def test_a_shard_key_whose_equal_texts_differ_is_told():
     assert message == "id has a collation under which texts that differ can be equal"
 
 
-def test_text_that_is_hashed_must_be_utf8():
+def test_text_that_is_hashed_must_be_in_an_encoding_that_python_has():
     text = replace(NOTE, name="id")
-    assert key_findings(text, encoding="LATIN1") == [
-        (("s1",), "id is hashed as UTF-8, and the database is LATIN1")
+    assert key_findings(text, encoding="EUC_JP") == [
+        (("s1",), "id: in EUC_JP, only keys in ASCII can be placed")
     ]
-    assert key_findings(text, Unknown(), encoding="LATIN1") == []
-    assert key_findings(ID, encoding="LATIN1") == []
+    assert key_findings(text, encoding="LATIN1") == []
+    assert key_findings(text, Unknown(), encoding="EUC_JP") == []
+    assert key_findings(ID, encoding="EUC_JP") == []
 
 
 # Rows ---------------------------------------------------------------------------------------

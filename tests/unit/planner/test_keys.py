@@ -71,7 +71,8 @@ def test_keys_that_cannot_be_placed(key):
     [
         (datetime(2020, 1, 1, 0, 0, 0, 5), ["moments"], ["seconds"]),  # noqa: DTZ001
         (datetime(2020, 1, 1), ["moments", "seconds"], []),  # noqa: DTZ001
-        ("ab ", ["long"], ["short", "domain"]),
+        ("ab ", ["long", "short"], ["domain"]),
+        ("abc ", ["long"], ["short", "domain"]),
         (" ab", ["long", "short", "domain"], []),
     ],
 )
