@@ -16,6 +16,7 @@ import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -23,11 +24,11 @@ from typing import Any, NoReturn, TypeVar
 from greenshard import errors
 from greenshard._driver import DriverError, RawCursor, python_encoding
 from greenshard.events import Listener
-from greenshard.executor.answers.answer import NOTHING, Answer
+from greenshard.executor.answers.answer import NOTHING, Answer, CountedAnswer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import Portals
-from greenshard.executor.dispatch import run_plan
+from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.planned import Planned
@@ -35,20 +36,24 @@ from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
-from greenshard.links.beginning import executing
-from greenshard.links.deadline import Deadline
+from greenshard.links.beginning import begin_no_more, executing
+from greenshard.links.deadline import Deadline, Timeout, seconds_left
+from greenshard.links.fanout import Job
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
 from greenshard.links.quoting import are_usual, check_written, is_plain, merged_once
-from greenshard.links.session import Session
+from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import Broadcast
 from greenshard.planner.target import Target
-from greenshard.planner.union import refuse_insert
+from greenshard.planner.tasks import Task, own_place
+from greenshard.planner.union import refuse_ending, refuse_insert
+from greenshard.sql.ending import End, Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
-from greenshard.transaction.protocol import refuse_commit
+from greenshard.sql.text import Sql
+from greenshard.transaction.commit import end_by_sql
 from greenshard.transaction.state import State, Transaction
 
 logger = logging.getLogger("greenshard")
@@ -270,14 +275,18 @@ class Statements:
             plain: Whether the parameters are values: some could be any SQL.
         """
         target, parts = asked.target or self.target, asked.parts
-        reads = self._admit(query, bound, target)
+        ending = None
+        if isinstance(query, (str, bytes)) and len(self.session.shards) > 1:
+            ending = ending_of(self.decoded(query, "replace"))
+            self._admit_ending(ending, target, asked.timeout)
+        reads = self._admit(query, bound, target, ends=ending is not None)
         text = None
         if plain and isinstance(query, (str, bytes)):
             text = self.decoded(query, "replace")
         same = isinstance(query, (str, bytes)) and is_plain(query)
         if text is not None and (bound or not same) and self._is_odd(target, asked.timeout):
             # What was read in the text is not what the server reads.
-            self.admit_write("")
+            self.transaction.wrote = True
             reads, text = False, None
         if text is None or "savepoint" in text.lower():
             self.transaction.savepoints = True
@@ -297,6 +306,8 @@ class Statements:
         )
         asked.follow(execution)
         try:
+            if ending is not None and ending.is_done and not parts.named:
+                return self._end(execution, ending, target.shards, calls)
             return execution.fan_out(target.shards, calls)
         finally:
             self.leave(parts.trace, execution.ran)
@@ -339,8 +350,9 @@ class Statements:
             self.transaction.savepoints = True
         self.note(plan.trace, parts)
         reads = plan.reads and not many
-        if not reads:
-            self.admit_write(text)
+        ending = None if parts.named else plan.ending
+        if not reads and ending is None:
+            self.transaction.wrote = True
         execution = Planned(
             self.session,
             self.transaction,
@@ -357,16 +369,38 @@ class Statements:
         )
         asked.follow(execution)
         try:
+            if ending is not None:
+                return self._end_planned(execution, ending, given if many else (given,))
             return run_many(execution) if many else run_plan(execution)
         finally:
             parts.sent = execution.query
 
+    def _end_planned(self, e: Planned, ending: Ending, every: Sequence[Any]) -> Answer:
+        """End the transaction, once for each set of parameters."""
+        answer: Answer = CountedAnswer(0, None)
+        shards = self.session.shards
+        e.strategy = e.plan.step.strategy
+        for given in every:
+            stage = tuple(Task(own_place(shard), Sql(e.text), given) for shard in shards)
+            try:
+                answer = self._end(e, ending, shards, partial(e.calls, stage))
+            finally:
+                note(e, e.plan)
+        return answer
+
     # What may run, and what it may leave ----------------------------------------------------
 
-    def _admit(self, query: str | bytes | None, bound: bool, target: Target) -> bool:
-        """Refuse what must not run in a union; returns whether it certainly only reads."""
+    def _admit(self, query: str | bytes | None, bound: bool, target: Target, *, ends: bool) -> bool:
+        """Refuse what must not run in a union; returns whether it certainly only reads.
+
+        Args:
+            query: None if it is no text.
+            bound: Whether there are parameters, or none at all.
+            target: Where it is to run.
+            ends: Whether it ends the transaction, and writes nothing.
+        """
         if not isinstance(query, (str, bytes)):
-            self.admit_write("")
+            self.transaction.wrote = True
             return False
         text = self.decoded(query, "replace")
         if copies_with_client(text):
@@ -377,15 +411,37 @@ class Statements:
         if len(target.shards) > 1 and not target.broadcast:
             refuse_insert(statement, target)
         reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
-        if not reads:
-            self.admit_write(text)
+        if not (reads or ends):
+            self.transaction.wrote = True
         return reads
 
-    def admit_write(self, text: str) -> None:
-        """Note that the transaction may write; refuse to end a failed one by SQL."""
-        self.transaction.wrote = True
-        if self.transaction.failed is not None:
-            refuse_commit(text)
+    def _admit_ending(self, ending: Ending | None, target: Target, timeout: float | None) -> None:
+        """Refuse a text that would not end the transaction on all its shards alike.
+
+        Raises:
+            errors.Error: It would not. If the transaction has failed, it is rolled back.
+
+        Switches: if it has failed.
+        """
+        if ending is None or ending.is_done:
+            return
+        if ending.end is not End.ROLLBACK:
+            self._refuse_failed(timeout)
+        if len(target.shards) > 1:
+            refuse_ending(ending)
+
+    def _refuse_failed(self, timeout: Timeout) -> None:
+        """Roll back a transaction that was to be committed and has failed on a shard.
+
+        Raises:
+            errors.InternalError: It has.
+        """
+        session, transaction = self.session, self.transaction
+        if transaction.failed is not None:
+            try:
+                end_by_sql(session, transaction, End.COMMIT, (), Physical.commit, timeout)
+            finally:
+                self.look_for_end(committed=False)
 
     def _is_odd(self, target: Target, timeout: float | None) -> bool:
         """Whether a session targeted reads literals otherwise than we do."""
@@ -422,6 +478,75 @@ class Statements:
             self.database.note(trace, shards, changes=trace is Trace.CODE)
 
     # The end of transactions ----------------------------------------------------------------
+
+    def _end(
+        self,
+        e: Execution,
+        ending: Ending,
+        shards: Sequence[str],
+        calls_on: Callable[[Mapping[str, RawCursor]], Calls],
+    ) -> Answer:
+        """Do for a statement that ends the transaction what the connection's methods do.
+
+        psycopg2 then takes it for open still, as if it had sent the statement itself: it begins no
+        other. So none begins on the shards either that had none.
+
+        Args:
+            e: The execution.
+            ending: What the statement does.
+            shards: Where it is to do so. To those that have no transaction nothing is sent.
+            calls_on: What executes it, for the cursors of shards.
+
+        Switches: yes.
+        """
+        session, timeout = self.session, Deadline(seconds_left(e.timeout))
+        there = [s for s in shards if (p := session.physicals.get(s)) is not None and p.alive]
+        cursors = e.parts.ready(there, timeout)
+        calls, ran, jobs = calls_on(cursors), set[str](), list[Job]()
+
+        def execute(physical: Physical) -> None:
+            ran.add(physical.shard)
+            calls[physical.shard]()
+
+        committed = False
+        try:
+            end_by_sql(session, self.transaction, ending.end, there, execute, timeout, jobs)
+            answer = self._answer_of_end({s: cursors[s] for s in there if s in ran}, jobs)
+            if not ran:  # what one server says of it
+                answer = e.fan_out((there or shards)[:1], calls_on)
+            committed = ending.end is End.COMMIT and answer.statusmessage != "ROLLBACK"
+            if not ending.chains and (told := self._begin_no_more(there)):
+                with suppress(errors.Error):  # of the connection; the next statement tells
+                    session.run({s: calls[s] for s in told}, timeout, tolerant=True)
+            return answer
+        finally:
+            e.ran |= ran
+            if e.noted is not None:
+                e.noted += jobs
+            if not ending.chains:
+                self._begin_no_more(there)
+            self.transaction.began_at = None
+            if ending.chains or len(shards) == len(session.shards):
+                self.ended(committed=committed)
+            else:
+                self.look_for_end(committed=committed)
+
+    def _answer_of_end(self, cursors: Mapping[str, RawCursor], jobs: Iterable[Job]) -> Answer:
+        """What those say that executed COMMIT: all the same, if none has rolled back instead."""
+        undone = [s for s, cursor in cursors.items() if cursor.statusmessage == "ROLLBACK"]
+        first = dict.fromkeys((*undone, *cursors))
+        done = {job.shard: job for job in jobs if job.shard in cursors}
+        return Answer({s: cursors[s] for s in first}, (), Outcome(done, {})).of_first()
+
+    def _begin_no_more(self, shards: Iterable[str]) -> list[str]:
+        """Let each statement on some shards commit by itself, as psycopg2 does after COMMIT.
+
+        Returns:
+            Those where psycopg2 must be told so.
+        """
+        physicals = self.session.physicals
+        alive = [physicals[shard] for shard in shards if physicals[shard].alive]
+        return [physical.shard for physical in alive if not begin_no_more(physical)]
 
     def ended(self, *, committed: bool) -> None:
         """Forget what held for the transaction, and end the named cursors that end with it.

@@ -49,6 +49,25 @@ def executing(physical: Physical, cursor: RawCursor, *sent: Any) -> Callable[[],
     return partial(cursor.execute, *sent)
 
 
+def begin_no_more(physical: Physical) -> bool:
+    """Let the statements on a connection commit by themselves, until commit() or rollback().
+
+    So they do with psycopg2 when it has executed COMMIT as a statement: it does not know that the
+    transaction has ended. Here the others begin none either, to which nothing was sent.
+
+    Returns:
+        Whether they do; else psycopg2 must execute COMMIT.
+    """
+    raw = physical.raw
+    if physical.late is not None or physical.in_transaction:
+        return True
+    if physical.entered or physical.given or not begins_by_itself(raw):
+        return bool(autocommit.read(raw)) and not physical.entered
+    autocommit.write(raw, True)
+    physical.begun = True
+    return True
+
+
 def without_begin(query: bytes | None) -> bytes | None:
     """The statement, of what was sent to a server."""
     return query[len(_BEGIN) :] if query is not None and query.startswith(_BEGIN) else query

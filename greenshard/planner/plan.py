@@ -7,6 +7,7 @@ from typing import Any
 
 from greenshard.cluster import Placement
 from greenshard.planner.code import Trace
+from greenshard.sql.ending import Ending
 from greenshard.sql.text import Sql
 
 #: In the text of a combine query: where the partial rows are to be put, and the type of a column.
@@ -349,6 +350,7 @@ class Plan:
         policies: Those that must not apply to who runs it.
         settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
             if it computes one.
+        ending: How it ends the transaction; None if it does not.
     """
 
     step: Step
@@ -359,3 +361,4 @@ class Plan:
     names: frozenset[str] = frozenset()
     policies: tuple[Filtering, ...] = ()
     settings: tuple[Value, ...] | None = ()
+    ending: Ending | None = None

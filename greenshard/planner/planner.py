@@ -50,7 +50,9 @@ from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.planner.strategies.write import as_select, plan_write
+from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
 from greenshard.sql.deparsing import Unwritable, now_number, write
+from greenshard.sql.ending import ending_of
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import copy
 from greenshard.sql.now import replace_now
@@ -111,8 +113,12 @@ class Planner:
             return Plan(statements)
         reads = only_reads(translation.text, statements)
         trace = self.traces.of(statements)
+        ending = ending_of(translation.text)
         if len(statements) != 1:
-            return Plan(_plan_several(text, statements), reads=reads, trace=trace)
+            step = _plan_several(text, statements, ends=ending is not None)
+            return Plan(step, reads=reads, trace=trace)
+        if ending is not None and ending.is_done:
+            return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
         one = _OneStatement(self._cluster, self._catalog, text, translation, path)
         try:
             return one.plan(statements[0], reads, trace)
@@ -394,14 +400,16 @@ def _with_fallback(step: Step, candidate: Candidate) -> Step:
     return replace(step, otherwise=other)
 
 
-def _plan_several(text: str, statements: Sequence[Any]) -> Step:
-    """Several statements in one string, or none."""
+def _plan_several(text: str, statements: Sequence[Any], *, ends: bool) -> Step:
+    """Several statements in one string, or none; `ends` says whether one ends the transaction."""
     steps = [plan_utility(text, statement.stmt) for statement in statements]
     if not steps:
         return Anywhere(Sql(text))
     refused = next((step for step in steps if isinstance(step, Refused)), None)
     if refused is not None:
         return refused
+    if ends:
+        return Refused(BESIDE_OTHERS, "GS411", ONE_AT_A_TIME)
     if all(isinstance(step, Broadcast) for step in steps):
         return Broadcast(Sql(text), answer_of_one=True, resets_catalog=True)
     return Refused("several statements in one string", "GS411", "Execute one statement at a time.")

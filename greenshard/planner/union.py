@@ -6,8 +6,11 @@ shards puts the same rows on each of them, and the union then shows them several
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from greenshard import errors
 from greenshard.planner.target import Target
+from greenshard.sql.ending import End, Ending
 from greenshard.sql.statement import Statement, Unreadable
 
 
@@ -35,3 +38,22 @@ def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
         hint="Name the shard with conn.on('...'), or, for a table that every shard holds "
         "whole, say so with conn.broadcast().",
     )
+
+
+def refuse_ending(ending: Ending) -> NoReturn:
+    """Refuse a text that each shard would end its transaction by, whatever the others do.
+
+    Raises:
+        errors.NotSupportedError: Always.
+    """
+    if ending.end is End.TWO_PHASE:
+        raise errors.NotSupportedError(TWO_PHASE, code="GS410", hint=PREPARE_ON_ONE)
+    raise errors.NotSupportedError(BESIDE_OTHERS, code="GS411", hint=ONE_AT_A_TIME)
+
+
+#: Prepared on all shards it would be in doubt on each, and commit() would seem to have done it.
+TWO_PHASE = "a two-phase transaction over several shards"
+PREPARE_ON_ONE = "Prepare on one shard, with conn.on('...') or the tpc_ methods."
+#: A shard on which another statement fails would not come to it, and the others would commit.
+BESIDE_OTHERS = "the end of a transaction beside other statements in one string"
+ONE_AT_A_TIME = "Execute one statement at a time, or call conn.commit()."

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
 from greenshard.executor.answers.parts import Parts
+from greenshard.links.beginning import begin_no_more
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical, client_encoding
 from greenshard.links.session import Session
@@ -16,6 +17,7 @@ from greenshard.pool.process import Process, end_session
 from greenshard.pool.slot import Lease
 from greenshard.pool.supply import Supply
 from greenshard.statements import Statements
+from greenshard.transaction.state import State, state_of
 
 #: Of a union: longer texts, and more of them, are taken to leave anything.
 _LONGEST, _MOST_TEXTS = 10_000, 1_000
@@ -114,6 +116,8 @@ class PooledConnection(Connection):
                 attribute.write(raw, self._chosen[name])
         if self._in_block:
             physical.enter_block()
+        if any(state_of(other) is State.OVER for other in self._session.alive):
+            begin_no_more(physical)
 
     def commit_opened(self) -> None:
         """Commit, if there is anything to commit. Switches: if there is."""

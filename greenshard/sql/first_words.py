@@ -1,8 +1,7 @@
 """Goal: say of the statements in a text how they begin, without parsing them.
 
-`SELECT 1; /* done */ COMMIT` would commit: one of its statements begins with COMMIT, END or PREPARE
-TRANSACTION. `COPY t TO STDOUT` would send data outside of a result; `COPY t TO '/a/file'` would
-not. Only the scanner is used, so that a text with an error in it is told too.
+`COPY t TO STDOUT` would send data outside of a result; `COPY t TO '/a/file'` would not. Only the
+scanner is used, so that a text with an error in it is told too.
 """
 
 from __future__ import annotations
@@ -16,23 +15,6 @@ _COMMENTS = {TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT}
 _COPY = re.compile(r"\bcopy\b.*\b(?:stdin|stdout)\b", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
-def commits(text: str) -> bool:
-    """Whether running `text` would commit a transaction, or prepare it.
-
-    A text that the scanner cannot read counts as one that would.
-
-    >>> commits("/* all done */ COMMIT"), commits("SELECT CASE WHEN a THEN b END")
-    (True, False)
-    """
-    try:
-        return any(
-            words[:1] in (["commit"], ["end"]) or words[:2] == ["prepare", "transaction"]
-            for words in _statements(text)
-        )
-    except ParserError:
-        return True
-
-
 def says_something(text: str) -> bool:
     """Whether there is more in a text than blanks and comments.
 
@@ -40,7 +22,7 @@ def says_something(text: str) -> bool:
     (False, True)
     """
     try:
-        return any(_statements(text))
+        return any(statements_of(text))
     except ParserError:
         return True
 
@@ -58,13 +40,13 @@ def copies_with_client(text: str) -> bool:
     try:
         return any(
             words[:1] == ["copy"] and not {"stdin", "stdout"}.isdisjoint(words)
-            for words in _statements(text)
+            for words in statements_of(text)
         )
     except ParserError:
         return False
 
 
-def _statements(text: str) -> Iterator[list[str]]:
+def statements_of(text: str) -> Iterator[list[str]]:
     """The tokens of each statement in lower case, without comments."""
     source, words = text.encode(), list[str]()
     for token in scan(text):

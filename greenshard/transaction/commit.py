@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
+from greenshard._driver import RawCursor
 from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
+from greenshard.links.fanout import Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
+from greenshard.sql.ending import End
 from greenshard.transaction import protocol
 from greenshard.transaction.protocol import Action, Answers, Check, Close, Commit, RollBack, Warn
 from greenshard.transaction.state import State, Transaction
 
 logger = logging.getLogger("greenshard")
 
-_CALLS: dict[type[Action], Callable[[Physical], object]] = {
+_Call = Callable[[Physical], object]
+_Calls = Mapping[type[Action], _Call]
+
+_METHODS: _Calls = {
     Check: lambda physical: physical.check_commit(),
     Commit: lambda physical: physical.commit(),
     RollBack: lambda physical: physical.roll_back(),
@@ -44,7 +50,7 @@ def commit_all(session: Session, transaction: Transaction, timeout: Timeout) -> 
         several=len(session.shards) > 1,
         timeout_s=seconds_allowed(timeout),
     )
-    _Shards(session, transaction, states, timeout).carry_out(steps)
+    _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
 
 
 def roll_back_all(session: Session, transaction: Transaction, timeout: Timeout) -> None:
@@ -59,7 +65,57 @@ def roll_back_all(session: Session, transaction: Transaction, timeout: Timeout) 
     """
     session.check_alive()
     states = transaction.begun()
-    _Shards(session, transaction, states, timeout).carry_out(protocol.roll_back(states))
+    steps = protocol.roll_back(states)
+    _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
+
+
+def end_by_sql(
+    session: Session,
+    transaction: Transaction,
+    end: End,
+    shards: Collection[str],
+    execute: _Call,
+    timeout: Timeout,
+    noted: list[Job] | None = None,
+) -> None:
+    """End the transaction as the methods do, but by SQL: for psycopg2 it then has not ended.
+
+    Until commit() or rollback(), psycopg2 begins no other, and each statement commits by itself.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        transaction: Theirs.
+        end: How it shall end.
+        shards: Where, if nothing is in the way: a transaction that has failed anywhere is rolled
+            back everywhere instead of being committed.
+        execute: Executes the statement for it on a connection.
+        timeout: See `commit_all`.
+        noted: See `Session.run`.
+
+    Raises:
+        errors.Error: See `Connection.commit`, `Connection.rollback`.
+
+    Switches: yes.
+    """
+    session.check_alive()
+    states = transaction.at_servers()
+    there = {shard: state for shard, state in states.items() if shard in shards}
+    calls = {**_METHODS, Commit: execute, RollBack: _roll_back_by_sql}
+    if end is End.ROLLBACK:
+        states, calls[RollBack] = there, execute
+        steps = protocol.roll_back(states)
+    else:
+        if not (transaction.wrote and protocol.is_broken(states)):
+            states = there
+        steps = protocol.commit(
+            states, wrote=transaction.wrote, several=True, timeout_s=seconds_allowed(timeout)
+        )
+    now = partial(transaction.states_at_servers, states)
+    _Shards(session, now, timeout, calls, noted).carry_out(steps)
+
+
+def _roll_back_by_sql(physical: Physical) -> None:
+    RawCursor(physical.raw).execute("ROLLBACK")
 
 
 class _Shards:
@@ -67,20 +123,22 @@ class _Shards:
 
     Args:
         session: The connections.
-        transaction: Theirs.
-        states: The shards that it is open on.
+        now: Tells how it stands on them.
         timeout: What all actions may take.
+        calls: What the actions are, on a connection.
+        noted: See `Session.run`.
     """
 
     def __init__(
         self,
         session: Session,
-        transaction: Transaction,
-        states: dict[str, State],
+        now: Callable[[], dict[str, State]],
         timeout: Timeout,
+        calls: _Calls = _METHODS,
+        noted: list[Job] | None = None,
     ) -> None:
-        self._session, self._transaction = session, transaction
-        self._states, self._timeout = states, timeout
+        self._session, self._now, self._timeout = session, now, timeout
+        self._calls, self._noted = calls, noted
 
     def carry_out(self, steps: protocol.Steps) -> None:
         """Do what the steps say.
@@ -115,19 +173,22 @@ class _Shards:
         return Answers(self._now())
 
     def _run(self, action: Check | Commit | RollBack) -> Answers:
-        session, call = self._session, _CALLS[type(action)]
+        session, call = self._session, self._calls[type(action)]
         calls = {shard: partial(call, session.physicals[shard]) for shard in action.shards}
         checks = isinstance(action, Check)
         # Of a COMMIT each shard counts that has done it, and what it does is not cancelled: nobody
         # would know what became of it. Over one shard, a ROLLBACK that fails is an error.
         tolerant = len(session.physicals) > 1 if isinstance(action, RollBack) else not checks
         try:
-            outcome = session.run(calls, self._timeout, tolerant=tolerant, cancellable=checks)
+            outcome = session.run(
+                calls,
+                self._timeout,
+                tolerant=tolerant,
+                cancellable=checks,
+                noted=self._noted,
+            )
         except BaseException as exc:
             return Answers(self._now(), error=exc)
         done = {shard: job.result for shard, job in outcome.jobs.items()}
         late = seconds_left(self._timeout) == 0
         return Answers(self._now(), done, outcome.failures, late=late)
-
-    def _now(self) -> dict[str, State]:
-        return self._transaction.states(self._states)

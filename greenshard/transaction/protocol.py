@@ -25,7 +25,6 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenshard import errors
-from greenshard.sql.first_words import commits
 from greenshard.transaction.state import TO_BE_ENDED, State
 
 Shards = tuple[str, ...]
@@ -103,7 +102,7 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
             for psycopg2.
         timeout_s: What all actions may take, for messages.
     """
-    broken = _those(states, State.LOST) + _those(states, State.FAILED)
+    broken = _broken(states)
     if several and wrote and broken:
         return (yield from _undo(states, _cannot_commit(broken)))
     opened = _those(states, *TO_BE_ENDED)
@@ -175,16 +174,13 @@ def _undo(states: States, error: BaseException) -> Steps:
     return error if arrived is None or isinstance(arrived, Exception) else arrived
 
 
-def refuse_commit(text: str) -> None:
-    """Refuse to end a transaction by SQL while it has failed on some shards only.
+def is_broken(states: States) -> bool:
+    """Whether COMMIT could not do what it says: on one of the shards the server rolls back."""
+    return bool(_broken(states))
 
-    COMMIT would commit it on the others.
 
-    Raises:
-        errors.InternalError: `text` would.
-    """
-    if commits(text):
-        raise _cannot_commit(())
+def _broken(states: States) -> Shards:
+    return _those(states, State.LOST) + _those(states, State.FAILED)
 
 
 def _those(states: States, *wanted: State) -> Shards:
@@ -201,9 +197,8 @@ def _out_of_time(timeout_s: float | None) -> errors.QueryTimeout:
 
 
 def _cannot_commit(shards: Sequence[str]) -> errors.Error:
-    where = f" on {', '.join(shards)}" if shards else ""
     return errors.refused(
-        f"the transaction has failed{where} and cannot be committed; "
+        f"the transaction has failed on {', '.join(shards)} and cannot be committed; "
         "it is rolled back on all shards",
         code="GS501",
         pgcode="25P02",

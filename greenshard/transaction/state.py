@@ -68,6 +68,12 @@ def state_of(link: Link) -> State:
     return State.FAILED if link.failed else State.OPEN
 
 
+def state_at_server(link: Link) -> State:
+    """How the transaction stands on a shard for its server, whatever the driver takes it for."""
+    state = state_of(link)
+    return State.UNTOUCHED if state is State.OVER else state
+
+
 class Transaction:
     """The transaction of one logical connection; the next one when it has ended.
 
@@ -153,6 +159,25 @@ class Transaction:
         """How it stands on some shards now."""
         physicals = self._links.physicals
         return {shard: state_of(physicals[shard]) for shard in shards}
+
+    def at_servers(self) -> dict[str, State]:
+        """The shards whose servers have it, whoever has begun it: those that SQL can end it on.
+
+        One whose loss was told counts no more.
+        """
+        found: dict[str, State] = {}
+        for shard, link in self._links.physicals.items():
+            state = state_at_server(link)
+            if state is not State.UNTOUCHED and not (
+                state is State.LOST and shard in self._mourned
+            ):
+                found[shard] = state
+        return found
+
+    def states_at_servers(self, shards: Mapping[str, State]) -> dict[str, State]:
+        """How it stands on the servers of some shards now."""
+        physicals = self._links.physicals
+        return {shard: state_at_server(physicals[shard]) for shard in shards}
 
     def end(self) -> None:
         """Take note that it has ended: what held for it holds no more.

@@ -11,6 +11,7 @@ from typing import Any
 
 from greenshard.planner.analysis.traces import keeps_catalog
 from greenshard.planner.plan import Anywhere, Broadcast, Refused, Step
+from greenshard.planner.union import PREPARE_ON_ONE, TWO_PHASE
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, unwrap
 
@@ -20,7 +21,6 @@ _MADE = {
     "view_stmt": ("VIEW", "view"),
     "create_seq_stmt": ("SEQUENCE", "sequence"),
 }
-#: Prepared on all shards it would be in doubt on each, and commit() would seem to have done it.
 _TWO_PHASE = frozenset(
     {"TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"}
 )
@@ -70,11 +70,7 @@ def _refused(kind: str, inner: Any) -> Refused | None:
         name, hint = _REFUSED[kind]
         return Refused(f"{name} over several shards", "GS410", hint)
     if kind == "transaction_stmt" and enum_name(inner, "kind") in _TWO_PHASE:
-        return Refused(
-            "a two-phase transaction over several shards",
-            "GS410",
-            "Prepare on one shard, with conn.on('...') or the tpc_ methods.",
-        )
+        return Refused(TWO_PHASE, "GS410", PREPARE_ON_ONE)
     named = _MADE.get(kind)
     if named is not None and getattr(inner, named[1]).relpersistence == "t":
         return Refused(

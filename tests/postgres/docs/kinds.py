@@ -200,6 +200,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "BEGIN, COMMIT, ROLLBACK, SAVEPOINT": [
         ("SAVEPOINT here", "broadcast"),
         ("COMMIT", "broadcast"),
+        ("END WORK AND CHAIN", "broadcast"),
+        ("ABORT", "broadcast"),
         ("ROLLBACK", "broadcast"),
     ],
     "PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED": [

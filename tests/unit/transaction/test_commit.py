@@ -112,7 +112,7 @@ def test_check_that_fails_is_raised_when_all_is_rolled_back(session, transaction
         commit_all(session, transaction, None)
     assert caught.value.shard == "s1"
     assert sorted(log[-3:]) == ["rollback s0", "rollback s1", "rollback s2"]
-    assert session.options[-1] == {"tolerant": True, "cancellable": False}
+    assert session.options[-1] == {"tolerant": True, "cancellable": False, "noted": None}
 
 
 def test_commit_that_fails_on_some_tells_what_each_shard_did(session, transaction, three):

@@ -305,18 +305,3 @@ def test_kill_that_arrives_while_a_failed_commit_is_rolled_back_is_not_lost():
     killed = Killed()
     steps.answer(error=killed)
     assert steps.error is killed
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["COMMIT", " commit;", "END", "end transaction", "PREPARE TRANSACTION 'x'", ";;COMMIT WORK",
-     "/* note */ COMMIT", "-- note\nCOMMIT"],
-)  # fmt: skip
-def test_ending_a_failed_transaction_by_sql_is_refused(text):
-    with pytest.raises(errors.InternalError, match="has failed and cannot be committed"):
-        protocol.refuse_commit(text)
-
-
-@pytest.mark.parametrize("text", ["ROLLBACK", "SELECT 1", "PREPARE p AS SELECT 1", "committed", ""])
-def test_other_statements_are_left_to_the_servers(text):
-    protocol.refuse_commit(text)

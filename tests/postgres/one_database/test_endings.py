@@ -1,0 +1,260 @@
+"""SQL that ends a transaction over several shards does what the connection's methods do.
+
+What the program sees is compared with psycopg2 on one server that has all rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE
+
+import greenshard
+
+SCHEMA = """
+CREATE TABLE kept (id int PRIMARY KEY, a int);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.a < 0 THEN RAISE unique_violation; END IF;
+        RETURN NULL;
+    END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON kept DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+IDS = range(1, 9)
+
+
+class World:
+    """A declared cluster, or a union, and one server, with the same eight rows."""
+
+    def __init__(self, dsns, single, *, declared):
+        self.declared = declared
+        cluster = greenshard.Cluster(dsns, {"kept": greenshard.Sharded("id")})
+        self.shard_of = lambda key: cluster.placement.shards_for(key, "int4", cluster.names)
+        self.single = single
+        self.dsns = dsns
+        self.source = cluster if declared else dsns
+
+    def fill(self):
+        for name, dsn in {**self.dsns, None: self.single}.items():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute("DELETE FROM kept")
+                for key in IDS:
+                    if name in (None, self.shard_of(key)):
+                        cur.execute("INSERT INTO kept VALUES (%s, 0)", (key,))
+
+    def rows(self, dsns=None):
+        found = []
+        for dsn in (dsns or self.dsns).values():
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
+                cur.execute("SELECT id, a FROM kept")
+                found += cur
+        return sorted(found)
+
+    def rows_of_one(self):
+        return self.rows({None: self.single})
+
+    def connect(self, **options):
+        return contextlib.closing(greenshard.connect(self.source, **options))
+
+    def connect_to_one(self):
+        return contextlib.closing(psycopg2.connect(self.single))
+
+
+@pytest.fixture(scope="module")
+def dsns(greenshard_shards):
+    with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
+        dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}
+        for dsn in (*dsns.values(), second["s1"]):
+            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+                cur.execute(SCHEMA)
+        yield dsns, second["s1"]
+
+
+@pytest.fixture(params=["declared", "union"])
+def world(dsns, request):
+    world = World(*dsns, declared=request.param == "declared")
+    world.fill()
+    return world
+
+
+def run(conn, script):
+    """What the program sees of each statement: its tag or its error, and how it then stands."""
+    seen = []
+    for each in script:
+        cur = conn.cursor()
+        try:
+            if callable(each):
+                each(conn)
+                tag = None
+            elif isinstance(each, tuple):
+                cur.execute(*each)
+                tag = cur.statusmessage
+            else:
+                cur.execute(each)
+                tag = cur.statusmessage
+        except psycopg2.Error as error:
+            tag = error.pgcode
+        seen.append((each, tag, conn.status, conn.get_transaction_status()))
+    return seen
+
+
+def autocommit(conn):
+    conn.autocommit = True
+
+
+def commit(conn):
+    conn.commit()
+
+
+def rollback(conn):
+    conn.rollback()
+
+
+UPDATE = "UPDATE kept SET a = a + 1"
+TO_8 = "UPDATE kept SET a = 8"
+NEGATIVE = "UPDATE kept SET a = -1 WHERE id = 3"
+SCRIPTS = [
+    [UPDATE, "COMMIT", TO_8, rollback],
+    [UPDATE, "END", rollback, TO_8, rollback],
+    [UPDATE, "ROLLBACK", TO_8, rollback],
+    [UPDATE, "/* undo */ ABORT WORK; -- now", "SELECT id FROM kept", commit],
+    [UPDATE, ("END -- %s", (1,)), TO_8, rollback],
+    [UPDATE, "COMMIT AND CHAIN", TO_8, rollback],
+    [UPDATE, "ROLLBACK AND CHAIN", TO_8, "COMMIT WORK"],
+    ["COMMIT", TO_8, rollback],
+    [NEGATIVE, "COMMIT", TO_8, rollback],
+    [UPDATE, NEGATIVE, "COMMIT", rollback],
+    [UPDATE, NEGATIVE, "COMMIT AND CHAIN", "ROLLBACK", commit],
+    [UPDATE, "SAVEPOINT s", TO_8, "ROLLBACK TO s", "COMMIT", commit],
+    [autocommit, "BEGIN", UPDATE, "COMMIT", TO_8],
+    [autocommit, "BEGIN", UPDATE, "ROLLBACK", "COMMIT"],
+    [autocommit, "BEGIN", UPDATE, "COMMIT AND CHAIN", TO_8, "ROLLBACK"],
+    [autocommit, "BEGIN", UPDATE, NEGATIVE, "COMMIT", UPDATE],
+    [autocommit, "COMMIT"],
+    [autocommit, "ROLLBACK AND CHAIN", "COMMIT AND CHAIN"],
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: "; ".join(
+    each.__name__ if callable(each) else str(each) for each in script
+))  # fmt: skip
+def test_endings_by_sql_are_those_of_one_server(world, script):
+    with world.connect_to_one() as one:
+        expected = run(one, script)
+    with world.connect() as conn:
+        assert run(conn, script) == expected
+        assert conn.closed == 0
+    assert world.rows() == world.rows_of_one()
+
+
+def test_deferred_constraint_that_fails_on_one_shard_commits_nowhere(world):
+    with world.connect() as conn:
+        cur = conn.cursor()
+        cur.execute(UPDATE)
+        cur.execute(NEGATIVE)
+        with pytest.raises(psycopg2.errors.UniqueViolation) as caught:
+            cur.execute("COMMIT")
+        assert caught.value.shard == world.shard_of(3)
+        assert caught.value.committed == ()
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
+    assert world.rows() == [(key, 0) for key in IDS]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "autocommit"])
+@pytest.mark.parametrize("text", ["COMMIT", "END AND CHAIN"])
+def test_failed_transaction_is_rolled_back_when_the_error_says_so(world, mode, text):
+    with world.connect() as conn:
+        cur = conn.cursor()
+        if mode == "autocommit":
+            conn.autocommit = True
+            cur.execute("BEGIN")
+        cur.execute(UPDATE)
+        with pytest.raises(psycopg2.errors.DivisionByZero) as caught:
+            cur.execute("UPDATE kept SET a = 1 / 0 WHERE id = 1")
+        assert "autocommit" not in str(caught.value)
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction, match="rolled back") as failed:
+            cur.execute(text)
+        assert failed.value.code == "GS501"
+        assert {p.transaction_status for p in conn._session.alive} == {TRANSACTION_STATUS_IDLE}
+        cur.execute("SELECT count(*) FROM kept")
+        conn.commit()
+    assert world.rows() == [(key, 0) for key in IDS]
+
+
+def test_lost_shard_is_told_before_anything_is_committed(world):
+    with world.connect() as conn, world.connect() as other:
+        cur = conn.cursor()
+        cur.execute(UPDATE)
+        pid = conn._session.physicals["s1"].raw.info.backend_pid
+        with other.on("s1") as killer:
+            killer.cursor().execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(psycopg2.Error) as caught:
+            cur.execute("COMMIT")
+        assert not isinstance(caught.value, greenshard.PartialCommitError)
+        conn.commit()  # there is nothing left of it
+    assert world.rows() == [(key, 0) for key in IDS]
+
+
+def test_untouched_shards_begin_no_transaction_either(dsns):
+    world = World(*dsns, declared=True)
+    world.fill()
+    with world.connect() as conn:
+        cur = conn.cursor()
+        cur.execute("UPDATE kept SET a = 1 WHERE id = 1")
+        cur.execute("COMMIT")
+        cur.execute(TO_8)
+        assert conn.status == STATUS_BEGIN  # as psycopg2 believes
+    assert world.rows() == [(key, 8) for key in IDS]
+
+
+def test_pool_opens_shards_as_the_others_are(dsns):
+    world = World(*dsns, declared=True)
+    world.fill()
+    with contextlib.closing(greenshard.Pool(world.source)) as pool, pool.connection() as conn:
+        cur = conn.cursor()
+        cur.execute("UPDATE kept SET a = 1 WHERE id = 1")
+        cur.execute("COMMIT")
+        cur.execute(TO_8)
+        conn.rollback()
+    assert world.rows() == [(key, 8) for key in IDS]
+
+
+REFUSED = {
+    "SELECT 1; COMMIT": "GS411",
+    "SET work_mem = '1MB'; COMMIT": "GS411",
+    "PREPARE TRANSACTION 'it'": "GS410",
+    "COMMIT PREPARED 'it'": "GS410",
+}
+
+
+def test_what_cannot_be_ended_alike_is_refused_and_nothing_ends(world):
+    with world.connect() as conn:
+        cur = conn.cursor()
+        cur.execute(UPDATE)
+        for text, code in REFUSED.items():
+            with pytest.raises(greenshard.NotSupportedError) as caught:
+                cur.execute(text)
+            assert caught.value.code == code
+        conn.rollback()
+    assert world.rows() == [(key, 0) for key in IDS]
+
+
+def test_shards_that_are_named_end_alone_unless_the_transaction_has_failed(world):
+    with world.connect() as conn:
+        cur = conn.cursor()
+        cur.execute(UPDATE)
+        with conn.on(("s0", "s1")):
+            cur.execute("COMMIT")
+        conn.rollback()
+        rows = dict(world.rows())
+        assert {world.shard_of(key) for key, a in rows.items() if a} == {"s0", "s1"}
+        cur.execute(TO_8)
+        with pytest.raises(psycopg2.errors.DivisionByZero), conn.on("s2"):
+            cur.execute("SELECT 1 / 0")
+        with pytest.raises(greenshard.InternalError) as caught, conn.on("s0"):
+            cur.execute("COMMIT")
+        assert caught.value.code == "GS501"
+    assert dict(world.rows()) == rows
