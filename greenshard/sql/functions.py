@@ -55,6 +55,8 @@ class Fact(Flag):
     OF_TABLE = auto()
     #: Tells the time at which the transaction began.
     TELLS_TIME = auto()
+    #: Makes floats, also of what is none.
+    FLOATS = auto()
     #: Takes a row, and shows its fields but not its type's name.
     ANY_ROW = auto()
 
@@ -96,7 +98,7 @@ _TABLE: tuple[_Group, ...] = (
     # configuration), or an operator or cast of the arguments' type.
     (_ALIKE, """
         age array_to_json array_to_string bpcharsend convert convert_from convert_to date
-        date_add:16- date_part date_subtract:16- date_trunc enum_first enum_last enum_range
+        date_add:16- date_subtract:16- date_trunc enum_first enum_last enum_range
         enum_send extract generate_series get_current_ts_config in_range json_populate_record
         json_populate_recordset json_to_record json_to_recordset json_to_tsvector
         jsonb_path_exists_tz jsonb_path_match_tz jsonb_path_query_array_tz
@@ -108,6 +110,12 @@ _TABLE: tuple[_Group, ...] = (
         ts_debug ts_headline ts_parse ts_token_type varcharsend websearch_to_tsquery xml
         xml_is_well_formed
     """),
+    (_ALIKE | Fact.FLOATS, "date_part"),
+    (Fact.FLOATS, """
+        acos acosd acosh asin asind asinh atan atan2 atan2d atand atanh cbrt cos cosd cosh cot cotd
+        degrees dexp dlog1 dlog10 erf:16- erfc:16- exp gamma:18- lgamma:18- ln log log10 pi pow
+        power radians sin sind sinh sqrt tan tand tanh ts_rank ts_rank_cd
+    """),  # IMMUTABLE
     (_ALIKE | _ANY_ROW, """
         concat concat_ws format json_build_array json_build_object jsonb_build_array
         jsonb_build_object row_to_json to_json to_jsonb
@@ -292,7 +300,9 @@ class Aggregate:
         parts: How it is made of parts; None: not at all, or not with the same digits.
         reduced: What `Reduction` calls it; None if Python cannot compute it of parts.
         idempotent: Whether rows that are met twice make no difference, so that DISTINCT does not.
-        unordered: Whether it is the same in whatever order the rows come.
+        unordered: Whether it is the same in whatever order the rows come, but for what follows.
+        adds: Whether it adds, so that the last digits of floats depend on the order.
+        picks: Whether it gives one of its values, so that equal ones may look different.
         any_row: `Fact.ANY_ROW`.
         versions: Where it is.
     """
@@ -301,30 +311,33 @@ class Aggregate:
     reduced: str | None = None
     idempotent: bool = False
     unordered: bool = False
+    adds: bool = False
+    picks: bool = False
     any_row: bool = False
     versions: Versions = EVERY
 
 
-def _same(reduced: str | None = None) -> Aggregate:
-    return Aggregate(Parts.SAME, reduced, idempotent=True, unordered=True)
+def _same(reduced: str | None = None, *, picks: bool = False) -> Aggregate:
+    return Aggregate(Parts.SAME, reduced, idempotent=True, unordered=True, picks=picks)
 
 
 #: Sums of products: another order of the rows gives other digits at most.
-_STATISTICAL = Aggregate(unordered=True)
+_STATISTICAL = Aggregate(unordered=True, adds=True)
 #: What is in the order of the rows.
 _LISTING = Aggregate()
 _LISTING_ROWS = Aggregate(any_row=True)
 _LISTING_ROWS_16 = Aggregate(any_row=True, versions=Versions(16))
 #: With WITHIN GROUP, whose ORDER BY they sort by themselves.
 _OF_SORTED = Aggregate(unordered=True)
+_PICKING = Aggregate(unordered=True, picks=True)
 
 #: PostgreSQL's own. What is not here cannot be computed from parts, and keeps the rows' order.
 AGGREGATES: Mapping[str, Aggregate] = {
     "count": Aggregate(Parts.COUNT, "count", unordered=True, any_row=True),
-    "sum": Aggregate(Parts.SUM, "sum", unordered=True),
-    "avg": Aggregate(Parts.AVERAGE, unordered=True),
-    "min": _same("min"),
-    "max": _same("max"),
+    "sum": Aggregate(Parts.SUM, "sum", unordered=True, adds=True),
+    "avg": Aggregate(Parts.AVERAGE, unordered=True, adds=True),
+    "min": _same("min", picks=True),
+    "max": _same("max", picks=True),
     "bool_and": _same("bool_and"),
     "every": _same("bool_and"),
     "bool_or": _same("bool_or"),
@@ -342,9 +355,10 @@ AGGREGATES: Mapping[str, Aggregate] = {
         _STATISTICAL,
     ),
     **dict.fromkeys(
-        _words("cume_dist dense_rank mode percent_rank percentile_cont percentile_disc rank"),
+        _words("cume_dist dense_rank percent_rank percentile_cont rank"),
         _OF_SORTED,
     ),
+    **dict.fromkeys(_words("mode percentile_disc"), _PICKING),
     **dict.fromkeys(_words("array_agg string_agg xmlagg"), _LISTING),
     **dict.fromkeys(_words("json_agg json_object_agg jsonb_agg jsonb_object_agg"), _LISTING_ROWS),
     **dict.fromkeys(

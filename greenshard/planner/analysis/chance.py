@@ -8,8 +8,12 @@ rows of a table lie in another order there. So may random() be another number on
 one PostgreSQL would have called it once for all rows. And a reference table must not be written by
 such a choice: its rows would no longer be the same everywhere.
 
-LIMIT, DISTINCT ON and window functions leave no choice if the rows are sorted by the primary keys
-of all tables, or if these are compared with values.
+LIMIT, DISTINCT ON, window functions, and aggregates that list their rows leave no choice if the
+rows are sorted by the primary keys of all tables, or if these are compared with values.
+
+Nor is it one value everywhere if floats are added in another order, or if one of equal values is
+taken that look different (1.0 and 1.00), see `likeness`. How a value looks is all the same where it
+is only compared.
 """
 
 from __future__ import annotations
@@ -18,9 +22,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from greenshard.planner.analysis.likeness import (
+    looks_different,
+    may_be_float,
+    may_look_different,
+)
 from greenshard.planner.analysis.select import (
     counts_rows,
     grouping_columns,
+    grouping_expression,
+    is_distinct,
     is_grouped,
     order_of_window,
     sort_expression,
@@ -31,8 +42,10 @@ from greenshard.planner.binding.query import (
     Item,
     Join,
     Query,
+    Sublink,
     Table,
     expressions,
+    is_several,
     nested,
     queries,
     sublinks,
@@ -40,11 +53,24 @@ from greenshard.planner.binding.query import (
 from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import AGGREGATES, WINDOW_FUNCTIONS
-from greenshard.sql.parser import ARRAY_SUBLINK, EXISTS_SUBLINK, Message, type_name, walk
-from greenshard.sql.tree import location_of, names_of, walk_level
+from greenshard.sql.parser import (
+    AEXPR_OP,
+    ALL_SUBLINK,
+    ANY_SUBLINK,
+    ARRAY_SUBLINK,
+    EXISTS_SUBLINK,
+    Message,
+    type_name,
+    walk,
+)
+from greenshard.sql.tree import location_of, names_of, same_text, unwrap, walk_level
 
 #: What may give rows in another order on each server.
 _OF_TABLES = (CteScan, Derived, Join, Table)
+
+_COMPARING = frozenset({ALL_SUBLINK, ANY_SUBLINK, EXISTS_SUBLINK})
+_COMPARISONS = frozenset({"=", "<>", "<", ">", "<=", ">="})
+_ARITHMETIC = frozenset("+-*/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +87,40 @@ class Choice:
 
 
 def first_choice(
-    query: Query, functions: Functions, *, sublink_type: int | None = None
+    query: Query,
+    functions: Functions,
+    *,
+    sublink_type: int | None = None,
+    compared: bool = False,
 ) -> Choice | None:
     """The first choice in a query.
 
     Args:
         sublink_type: Of the sublink that the query is: EXISTS asks only whether it has rows, and
             ARRAY keeps their order.
+        compared: Whether its value is compared, and used for nothing else.
     """
-    return next(choices(query, functions, sublink_type=sublink_type), None)
+    found = choices(query, functions, sublink_type=sublink_type, compared=compared)
+    return next(found, None)
 
 
 def choices(
-    query: Query, functions: Functions, *, sublink_type: int | None = None
+    query: Query,
+    functions: Functions,
+    *,
+    sublink_type: int | None = None,
+    compared: bool = False,
 ) -> Iterator[Choice]:
-    """What a query, and those within it, may choose."""
+    """What a query, and those within it, may choose; see `first_choice`."""
     types = {id(query): sublink_type}
+    unseen = {id(query)} if compared or sublink_type in _COMPARING else set()
     for one in queries(query):
         types |= {id(link.query): link.node.sub_link_type for link in sublinks(one)}
+        unseen |= {id(link.query) for link in compared_sublinks(one)}
         yield from choosing_calls(one, functions)
+        if id(one) not in unseen:
+            yield from _of_equal_rows(one)
+        yield from _of_equal_values(one, functions, shown=id(one) not in unseen)
         if one is not query or sublink_type != EXISTS_SUBLINK:
             yield from _of_rows(one, functions)
         if types.get(id(one)) == ARRAY_SUBLINK:
@@ -87,6 +128,83 @@ def choices(
         for item in nested(one.items):
             if isinstance(item, Table) and item.sampled:
                 yield Choice("TABLESAMPLE", item.node.location)
+
+
+def compared_sublinks(query: Query) -> Iterator[Sublink]:
+    """The queries in a query's expressions whose value is compared, and used for nothing else."""
+    sides = [
+        side.sub_link
+        for root, _ in expressions(query)
+        for message in walk_level(root)
+        if type_name(message) == "A_Expr" and _compares(message)
+        for side in (message.lexpr, message.rexpr)
+        if side.HasField("sub_link")
+    ]
+    for link in sublinks(query):
+        if link.node.sub_link_type in _COMPARING or any(link.node is side for side in sides):
+            yield link
+
+
+def _compares(expression: Any) -> bool:
+    return expression.kind == AEXPR_OP and (names_of(expression.name) or ("",))[-1] in _COMPARISONS
+
+
+def _of_equal_rows(query: Query) -> Iterator[Choice]:
+    """DISTINCT, GROUP BY and UNION take one of equal rows."""
+    node, what = query.node, "GROUP BY"
+    values = [grouping_expression(each, node, query.level) for each in node.group_clause]
+    loose = any(may_look_different(each, query) for each in values)
+    if _is_plain_distinct(node) or (query.branches and not node.all):
+        what = "DISTINCT" if node.distinct_clause else "a set operation"
+        loose = _shows_loose_values(query)
+    if loose:
+        yield Choice(f"{what} of values that are equal and look different", location_of(node))
+
+
+def _is_plain_distinct(node: Any) -> bool:
+    return is_distinct(node) and not node.distinct_clause[0].WhichOneof("node")
+
+
+def _shows_loose_values(query: Query) -> bool:
+    if any(column.column and looks_different(column.column) for column in query.outputs or ()):
+        return True
+    targets = [each.res_target.val for each in query.node.target_list]
+    if any(not is_several(each) and may_look_different(each, query) for each in targets):
+        return True
+    return any(map(_shows_loose_values, query.branches or ()))
+
+
+def _of_equal_values(query: Query, functions: Functions, *, shown: bool) -> Iterator[Choice]:
+    """Aggregates that give one of their values.
+
+    Args:
+        shown: Whether it matters how the query's own columns look.
+    """
+    targets = [] if shown else [each.res_target.val for each in query.node.target_list]
+    hidden = [call for target in targets for call in _passed_on(target)]
+    for root, _ in expressions(query):
+        for message in walk_level(root):
+            call: Any = message
+            if type_name(message) != "FuncCall" or any(call is each for each in hidden):
+                continue
+            known = AGGREGATES.get(name_of(call)) if functions.is_own(call) else None
+            values = [*call.args, *(item.sort_by.node for item in call.agg_order)]
+            if known and known.picks and any(may_look_different(each, query) for each in values):
+                what = f"{name_of(call)}() of values that are equal and look different"
+                yield Choice(what, call.location)
+
+
+def _passed_on(node: Message) -> Iterator[Any]:
+    """The calls of an expression that is equal to itself however their values look."""
+    pending = [node]
+    while pending:
+        kind, inner = unwrap(pending.pop())
+        if kind == "func_call":
+            yield inner
+        elif kind in ("coalesce_expr", "min_max_expr"):
+            pending += inner.args
+        elif kind == "a_expr" and (names_of(inner.name) or ("",))[-1] in _ARITHMETIC:
+            pending += [inner.lexpr, inner.rexpr]
 
 
 def _of_rows(query: Query, functions: Functions) -> Iterator[Choice]:
@@ -113,7 +231,11 @@ def _of_array(query: Query, functions: Functions) -> Iterator[Choice]:
     if not query.branches and not any(isinstance(item, _OF_TABLES) for item in query.items):
         return
     keys = _sort_keys(query)
-    shown = {column.id for column in query.outputs or () if column.family is not None}
+    shown = {
+        column.id
+        for column in query.outputs or ()
+        if column.family is not None and column.column and not looks_different(column.column)
+    }
     columns = map(query.level.resolve, keys)
     if any(column is not None and column.id in shown for column in columns):
         return
@@ -143,16 +265,39 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
     name = name_of(call)
     if functions.is_volatile(call):
         yield Choice(f"{name}()", call.location)
+    elif _adds(call, functions) and any(may_be_float(each, query) for each in call.args):
+        yield Choice(f"{name}() of floats, which rounds in the order of the rows,", call.location)
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
         by_place = not functions.is_own(call) or _tells_place(name)
         by_place |= name not in WINDOW_FUNCTIONS and counts_rows(call, query.node)
         if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
-    elif functions.is_aggregate(call) and not call.agg_order:
+    elif functions.is_aggregate(call):
         if functions.is_own(call) and name in AGGREGATES and AGGREGATES[name].unordered:
             return
-        yield Choice(f"{name}() without ORDER BY", call.location)
+        yield from _of_list(call, query)
+
+
+def _of_list(call: Any, query: Query) -> Iterator[Choice]:
+    """An aggregate that keeps the order of its rows."""
+    keys = [item.sort_by.node for item in call.agg_order]
+    if not keys and not call.agg_distinct:
+        yield Choice(f"{name_of(call)}() without ORDER BY", call.location)
+    elif not _are_told_apart(query, [*keys, *query.node.group_clause]):
+        # Of rows that are equal in what is listed it is all the same which comes first.
+        texts = {same_text(each) for each in (keys or call.args)}
+        for value in call.args:
+            if value.HasField("a_const") or value.HasField("param_ref"):
+                continue
+            if same_text(value) not in texts or may_look_different(value, query):
+                yield Choice(f"{name_of(call)}() without an order of all rows", call.location)
+                return
+
+
+def _adds(call: Any, functions: Functions) -> bool:
+    known = AGGREGATES.get(name_of(call))
+    return known is not None and known.adds and functions.is_own(call)
 
 
 def _tells_place(name: str) -> bool:
@@ -166,13 +311,23 @@ def _is_total(query: Query, keys: Iterable[Message], functions: Functions) -> bo
     """Whether rows that are equal in some expressions are one row."""
     if query.branches:
         return False
-    level = query.level
-    fixed = {column.id for node in keys if (column := level.resolve(node)) is not None}
-    fixed |= {column.id for column in _compared_with_values(query)}
     if is_grouped(query.node, functions):
-        groups = grouping_columns(query.node, level)
+        fixed = _fixed(query, keys)
+        groups = grouping_columns(query.node, query.level)
         return all(column is not None and column.id in fixed for column in groups)
+    return _are_told_apart(query, keys)
+
+
+def _are_told_apart(query: Query, keys: Iterable[Message]) -> bool:
+    """Whether rows of FROM that are equal in some expressions are one row."""
+    fixed = _fixed(query, keys)
     return all(_is_fixed(item, fixed) for item in nested(query.items))
+
+
+def _fixed(query: Query, keys: Iterable[Message]) -> set[ColumnId]:
+    """The columns in which rows are equal that are equal in some expressions."""
+    fixed = {column.id for node in keys if (column := query.level.resolve(node)) is not None}
+    return fixed | {column.id for column in _compared_with_values(query)}
 
 
 def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:

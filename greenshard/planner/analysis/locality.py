@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from greenshard.planner.analysis.chance import first_choice
+from greenshard.planner.analysis.chance import compared_sublinks, first_choice
 from greenshard.planner.analysis.equality import Classes, Pair, pairs, using_pairs
 from greenshard.planner.analysis.select import (
     aggregates,
@@ -74,6 +74,7 @@ class Locality:
         self._functions = functions
         self._ctes: dict[int, tuple[Cte, Around]] = {}
         self._cte_shapes: dict[int, Shape] = {}
+        self._compared: set[int] = set()
 
     def shape(self, query: Query, around: Around = NOTHING_AROUND) -> Shape:
         """Where a query's rows come about.
@@ -101,6 +102,7 @@ class Locality:
         """
         for cte in query.ctes:
             self._ctes[id(cte)] = (cte, around)
+        self._compared.update(id(link.query) for link in compared_sublinks(query))
         if query.branches is not None:
             analysis = self._set_operation(query, around)
         else:
@@ -170,7 +172,10 @@ class Locality:
         """Where a query's rows come about; those that come about everywhere are the same there."""
         shape = self.shape(query, around)
         if shape.where is Where.EVERYWHERE and not is_correlated(query):
-            choice = first_choice(query, self._functions, sublink_type=sublink_type)
+            compared = id(query) in self._compared
+            choice = first_choice(
+                query, self._functions, sublink_type=sublink_type, compared=compared
+            )
             if choice is not None:
                 raise Crosses(f"{choice.what} may choose otherwise on each shard", choice.offset)
         return shape

@@ -25,10 +25,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from greenshard.planner.analysis.chance import compared_sublinks, first_choice
 from greenshard.planner.analysis.equality import Classes
 from greenshard.planner.analysis.select import grouping_expression
 from greenshard.planner.analysis.shape import Where
-from greenshard.planner.binding.query import Table, is_several
+from greenshard.planner.binding.query import (
+    Derived,
+    Table,
+    is_several,
+    queries,
+    sublinks,
+    tables,
+)
 from greenshard.planner.binding.scope import BoundColumn, Level
 from greenshard.planner.calls import name_of
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
@@ -54,7 +62,7 @@ from greenshard.sql.nodes import (
     select as parse_select,
 )
 from greenshard.sql.parser import Message, type_name, walk
-from greenshard.sql.tree import location_of, names_of, same_text, unwrap
+from greenshard.sql.tree import location_of, names_of, same_text, unwrap, walk_level
 from greenshard.sql.types import Trait, names_with
 
 STRATEGY = "combine"
@@ -78,6 +86,7 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
         if candidate.select.locking_clause:
             raise Unplannable("rows are locked")
         check_inner_locks(candidate)
+        _check_choices(candidate)
         written = candidate.select.SerializeToString()
         if any(name in written for name in _PUT_IN):
             raise Unplannable("the statement has a name in it that stands for something else here")
@@ -94,6 +103,35 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
         raise Unplannable("nothing is aggregated over shards")
     except Unplannable as unplannable:
         return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+
+
+def _check_choices(candidate: Candidate) -> None:
+    """Refuse to compare what each shard chooses for its own rows among those of a reference table.
+
+    One server would choose the same for equal rows; `locality` has looked at what is chosen for all
+    rows at once. What decides in WHERE about one row is compared with that of no other.
+
+    Raises:
+        Unplannable: A subquery of a reference table may choose.
+    """
+    for query in queries(candidate.query):
+        filters = {id(each) for one in query.where for each in walk_level(one.node)}
+        inner = [
+            (link.query, link.node.sub_link_type)
+            for link in sublinks(query)
+            if id(link.node) not in filters
+        ]
+        inner += [(each.query, None) for each in query.items_of(Derived) if each.lateral]
+        compared = {id(link.query) for link in compared_sublinks(query)}
+        for each, kind in inner:
+            if any(table.sharded for table in tables(each)):
+                continue
+            choice = first_choice(
+                each, candidate.functions, sublink_type=kind, compared=id(each) in compared
+            )
+            if choice is not None:
+                reason = f"{choice.what} may choose otherwise on each shard"
+                raise Unplannable(reason, choice.offset)
 
 
 class _Grouping:

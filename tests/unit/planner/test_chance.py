@@ -113,6 +113,59 @@ def test_a_window_function_that_tells_peers_apart_needs_their_order(function: st
         assert choice(f"SELECT {function} OVER {over} FROM nation {windows}") == expected
 
 
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        # An order in a call leaves none of what is listed open.
+        ("SELECT array_agg(n_name ORDER BY n_regionkey) FROM nation", "array_agg() without an"),
+        ("SELECT array_agg(n_name ORDER BY n_regionkey, n_nationkey) FROM nation", None),
+        ("SELECT array_agg(n_name ORDER BY n_regionkey, n_name) FROM nation", None),
+        ("SELECT string_agg(n_name, ', ' ORDER BY n_name DESC) FROM nation", None),
+        ("SELECT string_agg(n_name, n_comment ORDER BY n_name) FROM nation", "string_agg()"),
+        ("SELECT string_agg(DISTINCT n_name, ',') FROM nation", None),
+        ("SELECT array_agg(DISTINCT i_amount) FROM invoice", "array_agg() without an order"),
+        ("SELECT array_agg(i_amount ORDER BY i_amount) FROM invoice", "array_agg() without an"),
+        ("SELECT array_agg(o_totalprice ORDER BY o_totalprice) FROM orders", None),
+        ("SELECT r_name, array_agg(r_regionkey ORDER BY r_name) FROM region GROUP BY r_name",
+         "array_agg() without an order"),
+        ("SELECT array_agg(r_name ORDER BY 1 + 1) FROM region GROUP BY r_regionkey", None),
+        ("SELECT any_value(n_name) FROM nation", "any_value() without ORDER BY"),
+        # Sums of floats, wherever these come from.
+        ("SELECT sum(l_discount) FROM lineitem", "sum() of floats"),
+        ("SELECT avg(l_weight + 1) FROM lineitem", "avg() of floats"),
+        ("SELECT sum(l_discount) OVER (PARTITION BY l_orderkey) FROM lineitem", "sum() of floats"),
+        ("SELECT stddev(l_quantity::float8) FROM lineitem", "stddev() of floats"),
+        ("SELECT sum(x) FROM (SELECT l_discount * 2 AS x FROM lineitem) y", "sum() of floats"),
+        ("WITH w AS (SELECT sqrt(l_partkey) AS x FROM lineitem) SELECT sum(x) FROM w",
+         "sum() of floats"),
+        ("SELECT sum(x) FROM (SELECT l_quantity * 2 AS x FROM lineitem WHERE l_partkey > 1) y",
+         None),
+        ("SELECT sum(l_quantity), avg(l_partkey), max(l_discount) FROM lineitem", None),
+        # Equal values that look different.
+        ("SELECT max(i_amount) FROM invoice", "max() of values"),
+        ("SELECT max(i_amount)::text FROM invoice", "max() of values"),
+        ("SELECT min(o_totalprice), max(o_comment), sum(i_amount) FROM orders, invoice", None),
+        ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY i_amount) FROM invoice",
+         "percentile_disc() of values"),
+        ("SELECT DISTINCT i_amount FROM invoice", "DISTINCT of values"),
+        ("SELECT DISTINCT o_totalprice, i_id FROM orders, invoice", None),
+        ("SELECT i_amount FROM invoice GROUP BY 1", "GROUP BY of values"),
+        ("SELECT i_amount FROM invoice UNION SELECT 1", "a set operation of values"),
+        ("SELECT i_amount FROM invoice UNION ALL SELECT 1", None),
+        # Nobody sees what is compared only.
+        ("SELECT 1 FROM nation WHERE 5 > (SELECT coalesce(max(i_amount), 0) FROM invoice)", None),
+        ("SELECT 1 FROM nation WHERE '5' > (SELECT max(i_amount)::text FROM invoice)",
+         "max() of values"),
+        ("SELECT 1 FROM nation WHERE 5 IN (SELECT DISTINCT i_amount FROM invoice)", None),
+        ("SELECT (SELECT max(i_amount) FROM invoice) FROM nation", "max() of values"),
+    ],
+)  # fmt: skip
+def test_values_are_chosen_unless_all_orders_give_the_same(sql: str, what: str | None) -> None:
+    found = choice(sql)
+    assert (found is None) == (what is None)
+    assert what is None or str(found).startswith(what)
+
+
 def test_peers_have_the_same_rank_and_the_same_sum() -> None:
     assert choice("SELECT rank() OVER (ORDER BY n_regionkey) FROM nation") is None
     assert choice("SELECT sum(n_regionkey) OVER (ORDER BY n_regionkey) FROM nation") is None
