@@ -28,6 +28,7 @@ TOLD = [
     ("(SELECT max(num)::text FROM codes WHERE num < 2)", "gather"),
     ("(SELECT array_agg(DISTINCT num)::text FROM codes)", "gather"),
     ("array(SELECT DISTINCT num FROM codes)::text", "gather"),
+    ("(SELECT max(num) FROM codes WHERE num < 2)", "gather"),
     ("(SELECT sum(num)::text FROM codes)", "combine"),
     ("(SELECT max(n) + avg(n) FROM codes)", "combine"),
 ]
