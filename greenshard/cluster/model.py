@@ -43,10 +43,13 @@ class Sharded:
     Attributes:
         shard_key: The column that decides a row's shard, as it is written in SQL.
         placement: None for the cluster's.
+        triggers: The names of triggers that are harmless though they touch other rows: those have
+            the same shard key.
     """
 
     shard_key: str
     placement: Placement | None = None
+    triggers: tuple[str, ...] = ()
 
     @property
     def column(self) -> str:
@@ -56,7 +59,13 @@ class Sharded:
 
 @dataclass(frozen=True)
 class Reference:
-    """A table of which every shard holds all rows."""
+    """A table of which every shard holds all rows.
+
+    Attributes:
+        triggers: The names of triggers that do the same on each shard.
+    """
+
+    triggers: tuple[str, ...] = ()
 
 
 Table = Sharded | Reference
@@ -83,7 +92,7 @@ class Cluster:
 
     >>> cluster = Cluster({"s0": "dbname=a", "s1": "dbname=b"}, {"orders": Sharded("id")})
     >>> cluster.names, cluster.table("public", "orders")
-    (('s0', 's1'), Sharded(shard_key='id', placement=None))
+    (('s0', 's1'), Sharded(shard_key='id', placement=None, triggers=()))
     """
 
     shards: Mapping[str, Shard]
@@ -111,7 +120,9 @@ class Cluster:
         mistakes = Mistakes(str(path))
         document = read_document(read_file(path), mistakes)
         tables = {
-            name: Reference() if table is None else Sharded(*table)
+            name: Reference(table.triggers)
+            if table.shard_key is None
+            else Sharded(table.shard_key, table.placement, table.triggers)
             for name, table in document.tables.items()
         }
         cluster = cls.__new__(cls)
@@ -224,6 +235,8 @@ def read_tables(given: Any, mistakes: Mistakes) -> dict[TableName, Table]:
             _check_shard_key(at, table, mistakes)
         elif not isinstance(table, Reference):
             mistakes.add(at, f"must be Sharded(...) or Reference(), not {kind(table)}")
+        if isinstance(table, (Sharded, Reference)):
+            _check_triggers(at, table, mistakes)
         try:
             name = TableName.read(str(text))
         except BadName as error:
@@ -242,6 +255,12 @@ def _check_shard_key(at: str, table: Sharded, mistakes: Mistakes) -> None:
         column_name(table.shard_key)
     except BadName as error:
         mistakes.add(f"{at}.shard_key", str(error))
+
+
+def _check_triggers(at: str, table: Table, mistakes: Mistakes) -> None:
+    given: object = table.triggers
+    if not isinstance(given, tuple) or not all(isinstance(each, str) for each in given):
+        mistakes.add(f"{at}.triggers", "must be names of triggers")
 
 
 def check_placements(

@@ -9,6 +9,7 @@
     orders = { shard_key = "o_orderkey" }
     nation = { reference = true }
     archive.orders = { shard_key = "year", placement = { method = "unknown" } }
+    items = { shard_key = "order_id", triggers = ["touch"] }
     [placement]
     slots = 256
 
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenshard import errors
 from greenshard.cluster.lists_and_ranges import List, Range
@@ -51,19 +52,32 @@ _SLOTS = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
 _TOO_DEEP = "is nested too deeply"
 
 
+class DeclaredTable(NamedTuple):
+    """What a file declares of a table.
+
+    Attributes:
+        shard_key: None for a reference table.
+        placement: Its own; None if it has none.
+        triggers: Those that are harmless.
+    """
+
+    shard_key: Any
+    placement: Placement | None = None
+    triggers: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Document:
     """What a file declares.
 
     Attributes:
         shards: As written.
-        tables: Of each sharded table its shard key and its own placement, or None; None for a
-            reference table.
+        tables: What is declared of each.
         placement: The cluster's; None if there is none.
     """
 
     shards: Any
-    tables: Mapping[str, tuple[Any, Placement | None] | None]
+    tables: Mapping[str, DeclaredTable]
     placement: Placement | None
 
 
@@ -171,10 +185,11 @@ def _entries(tables: Any, mistakes: Mistakes) -> Iterator[tuple[str, _Path, Mapp
             yield name, ("tables", name), entry
 
 
-def _table(
-    path: _Path, entry: Mapping[str, Any], mistakes: Mistakes
-) -> tuple[Any, Placement | None] | None:
-    _check_keys(path, entry, {"shard_key", "reference", "placement"}, mistakes)
+def _table(path: _Path, entry: Mapping[str, Any], mistakes: Mistakes) -> DeclaredTable:
+    _check_keys(path, entry, {"shard_key", "reference", "placement", "triggers"}, mistakes)
+    triggers = entry.get("triggers", [])
+    if not isinstance(triggers, list):
+        raise _Unreadable((*path, "triggers"), f"must be a list of names, not {kind(triggers)}")
     reference = entry.get("reference", False)
     if not isinstance(reference, bool):
         raise _Unreadable((*path, "reference"), f"must be true or false, not {kind(reference)}")
@@ -183,11 +198,11 @@ def _table(
     if reference:
         if "placement" in entry:
             mistakes.add(place(*path, "placement"), "a reference table has none")
-        return None
+        return DeclaredTable(None, None, tuple(triggers))
     placement = None
     if "placement" in entry:
         placement = _placement((*path, "placement"), entry["placement"], mistakes)
-    return entry["shard_key"], placement
+    return DeclaredTable(entry["shard_key"], placement, tuple(triggers))
 
 
 def _placement(path: _Path, entry: Any, mistakes: Mistakes) -> Placement | None:

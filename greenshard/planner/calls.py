@@ -33,6 +33,7 @@ class Functions:
         path: ``current_schemas(true)``: where a name without a schema is looked for.
 
     Attributes:
+        tainted: See `Catalog`.
         foreign_types: See `Catalog.namesakes_on`.
     """
 
@@ -40,6 +41,7 @@ class Functions:
         self._known = catalog.functions
         self._operators = catalog.operators
         self._path = path
+        self.tainted = catalog.tainted
         self.foreign_types = catalog.namesakes_on(path)
 
     def of(self, call: Any) -> frozenset[Function]:

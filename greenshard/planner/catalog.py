@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from greenshard.planner.beside import Beside, Inheritance
 from greenshard.planner.code import Code, Function, Operator, code_of
 
 
@@ -36,17 +37,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A row-level security policy whose condition reads another relation.
+    """A row-level security policy whose condition reads another relation, or may.
 
     Attributes:
         command: ``pg_policy.polcmd``: "r" SELECT, "a" INSERT, "w" UPDATE, "d" DELETE, "*" all.
         conditions: USING and WITH CHECK, as ``pg_get_expr`` gives them; empty if they could not be
             read, because what they read is locked.
+        function: One that it calls, and that may read tables; None: none.
     """
 
     name: str
     command: str
     conditions: tuple[str, ...]
+    function: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ class Catalog:
         namesakes: Types of the user's own that are called as one of PostgreSQL's: name and schema.
         makes: See `code.Code`.
         encoding: The database's, by ``pg_encoding_to_char``.
+        besides: What happens beside writes, by schema and name; only where anything may.
+        inheritance: Which tables inherit from which.
+        tainted: Names of types of which a check, a cast or the like may read tables, each with the
+            function that may.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -126,6 +133,9 @@ class Catalog:
     namesakes: tuple[tuple[str, str], ...] = ()
     makes: bool = False
     encoding: str = "UTF8"
+    besides: Mapping[tuple[str, str], Beside] = field(default_factory=dict)
+    inheritance: Inheritance = field(default_factory=Inheritance)
+    tainted: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def code(self) -> Code:

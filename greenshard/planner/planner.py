@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.asked_settings import settings_asked
+from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.traces import Traces
@@ -17,7 +18,7 @@ from greenshard.planner.binding.attributes import Attributes
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.bound_views import WholeViews
 from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
-from greenshard.planner.binding.query import Query
+from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.views import (
     PathBound,
     put_views,
@@ -69,7 +70,7 @@ from greenshard.sql.parser import (
 from greenshard.sql.placeholders import Translation, translate
 from greenshard.sql.read_only import only_reads
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import unwrap
+from greenshard.sql.tree import enum_name, unwrap
 
 CACHED_PLANS = 1000
 """How many plans are kept."""
@@ -153,6 +154,8 @@ class _OneStatement:
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
         step = plan_utility(self._text, raw.stmt)
+        if (set_off := self._truncating(raw.stmt)) is not None:
+            step = self._refused(set_off)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
         resolve_types(raw.stmt, self._functions)
@@ -243,6 +246,7 @@ class _OneStatement:
                 candidate.query, sharded=bool(candidate.sharded)
             ),
         ]
+        found.extend(self._called_unseen(candidate))
         if candidate.sharded and any(table.system for table in candidate.tables):
             found.append(
                 Problem(
@@ -254,6 +258,15 @@ class _OneStatement:
                 )
             )
         return candidate, found[0] if found else None
+
+    def _called_unseen(self, candidate: Candidate) -> Iterator[Problem]:
+        """What comparing and casting the values of some columns may call."""
+        for table in candidate.tables if self._catalog.tainted else ():
+            name = (table.relation.schema, table.relation.name)
+            beside = self._catalog.besides.get(name)
+            for call in () if beside is None else beside.calls:
+                if call.kind == "type" and call.name in candidate.mentions.of(table):
+                    yield called(call, name, table.node.location, "GS410")
 
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
@@ -356,10 +369,36 @@ class _OneStatement:
         try:
             step = plan_write(candidate, kind, inner, text)
             if isinstance(step, Refused):
-                step = replace(step, message=step.message + self._beside)
-            return step
+                return replace(step, message=step.message + self._beside)
+            set_off = self._set_off(kind, inner, candidate)
+            return step if set_off is None else self._refused(set_off)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _ON)
+
+    def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
+        """What a write sets off that is not harmless."""
+        table = candidate.query.items[0]
+        assert isinstance(table, Table)  # noqa: S101  # a write to a view is refused
+        relation = table.relation
+        columns = [column.name for column in relation.columns]
+        name = (relation.schema, relation.name)
+        return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
+
+    def _truncating(self, node: Any) -> Problem | None:
+        """The same of TRUNCATE."""
+        if not node.HasField("truncate_stmt") or not self._catalog.besides:
+            return None
+        consequences = Consequences(self._cluster, self._catalog)
+        cascades = enum_name(node.truncate_stmt, "behavior") == "DROP_CASCADE"
+        for each in node.truncate_stmt.relations:
+            named = each.range_var
+            found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+            if found is not None:
+                name = (found.schema, found.name)
+                problem = consequences.of_truncate(name, cascades=cascades, at=named.location)
+                if problem is not None:
+                    return problem
+        return None
 
 
 def _read(translation: Translation) -> Sequence[Any] | Refused:

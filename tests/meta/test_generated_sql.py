@@ -29,6 +29,7 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
+    ("executor/knowledge/beside_queries.py", "MEMBERS"),
     ("executor/knowledge/catalog_queries.py", "_CATALOG"),
     ("executor/knowledge/code_queries.py", "MEMBERS"),
     ("executor/knowledge/code_queries.py", "_CODE"),

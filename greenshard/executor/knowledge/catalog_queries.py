@@ -11,13 +11,11 @@ from functools import partial
 from typing import Any
 
 from greenshard._driver import DriverError, own_cursor
-from greenshard.executor.knowledge.code_queries import (
-    CTES,
-    MEMBERS,
-    PARAMETERS,
-    functions_of,
-    operators_of,
-)
+from greenshard.executor.knowledge import beside_queries, code_queries
+from greenshard.executor.knowledge.beside_queries import CTES as BESIDE_CTES
+from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBERS
+from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of
+from greenshard.executor.knowledge.code_queries import CTES, MEMBERS, functions_of, operators_of
 from greenshard.links.deadline import Timeout
 from greenshard.links.outside import SETTINGS, end_block, read_outside, understood, value
 from greenshard.links.physical import Physical
@@ -74,10 +72,13 @@ WITH RECURSIVE space AS (
             SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass
             AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass))
         ) THEN json_build_array(
-            pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) END
-        ) ORDER BY p.polname) AS list
+            pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) END,
+        f.function) ORDER BY p.polname) AS list
     FROM pg_policy p
-    WHERE EXISTS (
+    LEFT JOIN (
+        SELECT oid, name, min(function) AS function FROM dirty WHERE kind = 'policy' GROUP BY 1, 2
+    ) f ON f.oid = p.polrelid AND f.name = p.polname
+    WHERE f.function IS NOT NULL OR EXISTS (
         SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
         AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> p.polrelid)
     GROUP BY p.polrelid
@@ -99,7 +100,7 @@ WITH RECURSIVE space AS (
     FROM pg_class c JOIN space s ON s.oid = c.relnamespace
     WHERE NOT s.system AND (c.relkind = 'c' OR c.reltype IN (
         SELECT atttypid FROM pg_attribute WHERE attrelid >= 16384))
-), {CTES}
+), {CTES}, {BESIDE_CTES}
 SELECT convert_to(json_build_object(
     'version', current_setting('server_version_num')::int,
     'database', (
@@ -131,6 +132,7 @@ SELECT convert_to(json_build_object(
         WHERE t.oid >= 16384 AND NOT s.system AND EXISTS (
             SELECT FROM pg_type o WHERE o.typname = t.typname
                 AND o.typnamespace = 'pg_catalog'::regnamespace)),
+{BESIDE_MEMBERS},
 {MEMBERS}
 )::text, 'UTF8')
 """
@@ -167,17 +169,18 @@ def _read_catalog(physical: Physical) -> bytes:
 
     Statements that are sent together are a transaction of their own, if none is open.
     """
+    parameters = {**code_queries.PARAMETERS, **beside_queries.PARAMETERS}
     begin, end = "", ""
     if not physical.idle:
         begin, end = "SAVEPOINT greenshard_catalog;", "ROLLBACK TO SAVEPOINT greenshard_catalog;"
     try:
-        found = value(physical, begin + SETTINGS + _CATALOG, {**PARAMETERS, "skips": "no"})
+        found = value(physical, begin + SETTINGS + _CATALOG, {**parameters, "skips": "no"})
     except DriverError as exc:
         if exc.pgcode != _LOCK_NOT_AVAILABLE:
             raise
         if not end:
             end_block(physical)
-        found = value(physical, end + SETTINGS + _CATALOG, {**PARAMETERS, "skips": "yes"})
+        found = value(physical, end + SETTINGS + _CATALOG, {**parameters, "skips": "yes"})
     if end:
         # The locks that reading took go with it.
         own_cursor(physical.raw).execute(f"{end} RELEASE SAVEPOINT greenshard_catalog")
@@ -213,6 +216,9 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         tuple((name, schema) for name, schema in found["namesakes"] or ()),
         found["makes"],
         found["database"]["encoding"],
+        besides_of(found),
+        inheritance_of(found),
+        found["tainted"] or {},
     )
 
 
@@ -229,8 +235,8 @@ def qualified(type_sql: str) -> str:
 
 def _security(barrier: bool, column_grants: bool, policies: Any) -> Security:
     made = [
-        Policy(name, command, tuple(text for text in conditions or () if text))
-        for name, command, conditions in policies or ()
+        Policy(name, command, tuple(text for text in conditions or () if text), function)
+        for name, command, conditions, function in policies or ()
     ]
     return Security(barrier, column_grants, tuple(made))
 

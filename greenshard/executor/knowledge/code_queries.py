@@ -34,9 +34,10 @@ PARAMETERS = {
 #:   may add functions of his own to it, but only a superuser one in C.
 #: - `leaving`: functions that may leave something in their session. An aggregate is its functions;
 #:   PostgreSQL calls each IMMUTABLE, `aggregate` has the volatility of the worst of them.
-#: - `called`: what a relation calls, and at which of the letters of `planner.code.Code.relations`;
-#:   relation 0 stands for any. An index, a constraint or extended statistics count also when their
-#:   table is read: the server computes what is constant in them then.
+#: - `called`: what a relation calls, at which of the letters of `planner.code.Code.relations`, and
+#:   where: the name of a column, a constraint, an index, a trigger. Relation 0 stands for any, and
+#:   the name is then the OID of a type. An index, a constraint or extended statistics count also
+#:   when their table is read: the server computes what is constant in them then.
 #: - `reached`: what a relation runs itself or through others: a view what it reads, a parent its
 #:   partitions, a key those that are deleted with it.
 #:
@@ -71,46 +72,58 @@ known AS MATERIALIZED (
     UNION ALL
     SELECT oid FROM aggregate
 ), triggers AS MATERIALIZED (
-    SELECT tgrelid, tgfoid, tgqual, concat(
+    SELECT tgrelid, tgname::text, tgfoid, tgqual, concat(
         CASE WHEN tgtype & 4 > 0 THEN 'i' END, CASE WHEN tgtype & 8 > 0 THEN 'd' END,
         CASE WHEN tgtype & 16 > 0 THEN 'u' END) AS at
     FROM pg_trigger WHERE NOT tgisinternal OR tgparentid <> 0
 ), tree AS (
-    SELECT adrelid AS oid, 'iu' AS at, adbin::text AS tree FROM pg_attrdef
+    SELECT d.adrelid AS oid, 'iu' AS at, d.adbin::text AS tree, a.attname::text AS name,
+        CASE a.attgenerated WHEN '' THEN 'default' ELSE 'generated' END AS kind
+    FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     UNION ALL
-    SELECT conrelid, 'riud', conbin::text FROM pg_constraint
-    WHERE conbin IS NOT NULL AND oid >= 16384
+    SELECT conrelid, 'riud', conbin::text,
+        CASE contypid WHEN 0 THEN conname ELSE contypid::text END,
+        CASE contypid WHEN 0 THEN 'check' ELSE 'domain' END
+    FROM pg_constraint WHERE conbin IS NOT NULL AND oid >= 16384
     UNION ALL
-    SELECT 0, 'r', typdefaultbin::text FROM pg_type
+    SELECT 0, 'r', typdefaultbin::text, oid::text, 'domain' FROM pg_type
     WHERE typdefaultbin IS NOT NULL AND oid >= 16384
     UNION ALL
-    SELECT indrelid, 'riud', concat(indexprs, indpred) FROM pg_index
-    WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND indexrelid >= 16384
+    SELECT indrelid, 'riud', concat(indexprs, indpred), indexrelid::regclass::text, 'index'
+    FROM pg_index WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND indexrelid >= 16384
     UNION ALL
-    SELECT stxrelid, 'riud', stxexprs::text FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+    SELECT stxrelid, 'riud', stxexprs::text, stxname, 'statistics'
+    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
     UNION ALL
-    SELECT polrelid, 'riud', concat(polqual, polwithcheck) FROM pg_policy
+    SELECT polrelid, 'riud', concat(polqual, polwithcheck), polname, 'policy' FROM pg_policy
     UNION ALL
-    SELECT partrelid, 'riud', partexprs::text FROM pg_partitioned_table
+    SELECT partrelid, 'riud', partexprs::text, 'it', 'partition key' FROM pg_partitioned_table
     WHERE partexprs IS NOT NULL
     UNION ALL
-    SELECT ev_class, 'r', ev_action::text FROM pg_rewrite
+    SELECT ev_class, 'r', ev_action::text, 'it', 'view' FROM pg_rewrite
     WHERE rulename = '_RETURN' AND oid >= 16384
     UNION ALL
-    SELECT tgrelid, at, tgqual::text FROM triggers WHERE tgqual IS NOT NULL
+    SELECT tgrelid, at, tgqual::text, tgname, 'trigger' FROM triggers WHERE tgqual IS NOT NULL
 ), called AS (
-    SELECT t.oid, t.at, split_part(piece, ' ', 1) AS function
+    SELECT t.oid, t.at, split_part(piece, ' ', 1) AS function, t.name, t.kind
     FROM tree t CROSS JOIN unnest(ARRAY['funcid ', 'fnoid ']) AS word
     CROSS JOIN LATERAL string_to_table(t.tree, word) AS piece
     UNION
-    SELECT tgrelid, at, tgfoid::text FROM triggers
+    SELECT tgrelid, at, tgfoid::text, tgname, 'fired' FROM triggers
     UNION
-    SELECT 0, 'r', castfunc::text FROM pg_cast WHERE oid >= 16384
+    SELECT 0, 'r', castfunc::text, type::text,
+        CASE WHEN type < 16384 AND castcontext = 'e' THEN 'cast' ELSE 'type' END
+    FROM pg_cast CROSS JOIN LATERAL unnest(ARRAY[casttarget, castsource]) AS type
+    WHERE oid >= 16384 AND (type >= 16384 OR greatest(castsource, casttarget) < 16384
+        AND (castcontext <> 'e' OR type = casttarget))
     UNION
-    SELECT 0, 'r', amproc::oid::text FROM pg_amproc WHERE oid >= 16384
+    SELECT 0, 'r', amproc::oid::text, type::text,
+        CASE WHEN type < 16384 THEN 'operator class' ELSE 'type' END
+    FROM pg_amproc CROSS JOIN LATERAL unnest(ARRAY[amproclefttype, amprocrighttype]) AS type
+    WHERE oid >= 16384
     UNION
-    SELECT 0, 'r', unnest(ARRAY[rngcanonical, rngsubdiff])::oid::text FROM pg_range
-    WHERE rngtypid >= 16384
+    SELECT 0, 'r', unnest(ARRAY[rngcanonical, rngsubdiff])::oid::text, rngtypid::text, 'type'
+    FROM pg_range WHERE rngtypid >= 16384
 ), direct AS (
     SELECT c.oid, letter FROM called c CROSS JOIN LATERAL string_to_table(c.at, NULL) AS letter
     WHERE c.function IN (SELECT oid::text FROM leaving WHERE oid <> 1574)

@@ -14,7 +14,7 @@ from greenshard.planner.calls import (
 from greenshard.planner.problem import Problem
 from greenshard.sql.functions import OTHER_VALUES
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
-from greenshard.sql.tree import location_of
+from greenshard.sql.tree import location_of, names_of
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy"})
@@ -43,6 +43,14 @@ def objections(
                 yield Problem(
                     f"the function of operator {name} may read tables, of which each shard has a "
                     "part only",
+                    location_of(message),
+                    "GS410",
+                    _IMMUTABLE,
+                )
+            elif kind == "TypeCast" and (name := functions.tainted.get(_type_of(message), "")):
+                yield Problem(
+                    f"a cast to {_type_of(message)} calls {name}(), which may read tables, of "
+                    "which each shard has a part only",
                     location_of(message),
                     "GS410",
                     _IMMUTABLE,
@@ -100,6 +108,11 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             "GS410",
             "Call it in a statement of its own, which runs on the first shard.",
         )
+
+
+def _type_of(cast: Any) -> str:
+    """The name of the type that a `TypeCast` is to."""
+    return (names_of(cast.type_name.names) or ("",))[-1]
 
 
 def _names_system_column(message: Any) -> bool:

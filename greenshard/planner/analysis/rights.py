@@ -100,6 +100,8 @@ def _crossing(
     bind: Callable[[object], Query],
 ) -> str | None:
     """Why a shard cannot apply a policy alone; None if it can."""
+    if policy.function is not None:
+        return f"it calls {policy.function}(), which may read tables"
     if not policy.conditions:
         return "its condition cannot be read, because a table in it is locked"
     condition = " AND ".join(f"({each})" for each in policy.conditions)

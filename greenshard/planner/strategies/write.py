@@ -21,6 +21,7 @@ from typing import Any
 
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice, matches_once
+from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
 from greenshard.planner.pins import kept_by
@@ -30,7 +31,7 @@ from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import location_of, unwrap
+from greenshard.sql.tree import enum_name, location_of, unwrap
 
 CODE = "GS412"
 
@@ -88,6 +89,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         if first.sharded:
             return _plan_sharded(candidate, write)
         _check_reference(candidate)
+        if kind == "update_stmt":
+            _check_defaults(first, inner.target_list)
         if kind == "update_stmt" and not matches_once(candidate.query):
             raise Unplannable("a row may match several, and each shard take another one of them")
         return Broadcast(write(), answer_of_one=True, first_alone=True)
@@ -121,6 +124,8 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
 
 def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable[[], Sql]) -> Step:
     rows = inner.select_stmt.select_stmt.values_lists
+    if enum_name(inner, "override") == "OVERRIDING_USER_VALUE":
+        raise Unplannable("OVERRIDING USER VALUE has values ignored, by which the rows are placed")
     if not rows:
         raise Unplannable("the rows to be inserted are not listed in VALUES")
     columns = [column.res_target.name for column in inner.cols]
@@ -129,6 +134,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         raise Unplannable("an INSERT reads a sharded table")
     if not table.sharded:
         _check_complete(table, columns, rows)
+        _check_defaults(table, inner.on_conflict_clause.target_list)
         _check_reference(candidate)
         return Broadcast(write(), answer_of_one=True, first_alone=True)
     key = table.key.name if table.key else ""
@@ -184,11 +190,17 @@ def _check_keys(table: Table, kind: str, inner: Any) -> None:
 def _check_complete(table: Table, columns: Sequence[str], rows: Any) -> None:
     """Refuse defaults, which may be volatile."""
     left = [each.name for each in table.relation.columns if each.name not in columns]
-    values = [unwrap(item)[0] for row in rows for item in row.list.items]
-    if left or "set_to_default" in values:
+    if left or sets_default(rows):
         raise Unplannable(
             f"reference table {table.relation.name} would get the default of "
             f"{left[0] if left else 'a column'} from each shard"
+        )
+
+
+def _check_defaults(table: Table, targets: Any) -> None:
+    if sets_default(targets):
+        raise Unplannable(
+            f"reference table {table.relation.name} would get a default from each shard"
         )
 
 

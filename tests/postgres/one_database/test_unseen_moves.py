@@ -18,7 +18,8 @@ TABLES = {
     "t": greenshard.Sharded("id"),
     "b.t": greenshard.Sharded("id"),
     **dict.fromkeys(
-        ["triggered", "late", "defaulted", "checked", "indexed", "made"], greenshard.Sharded("id")
+        ["triggered", "late", "defaulted", "checked", "indexed", "made"],
+        greenshard.Sharded("id", triggers=("before", "late")),
     ),
 }
 QUERIES = {

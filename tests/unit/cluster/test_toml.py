@@ -9,6 +9,8 @@ from greenshard.cluster import Cluster, Function, Hash, List, Range, Reference, 
 
 SHARDS = '[shards]\ns0 = "dbname=a"\ns1 = "dbname=b"\n'
 
+NO_SUCH = "no such setting; there are placement, reference, shard_key, triggers"
+
 
 @pytest.fixture
 def read(tmp_path):
@@ -125,7 +127,11 @@ def test_placements_are_read(read, text, placement):
         ("tables.orders.shard_key = 5",
          "tables.orders.shard_key: must be the name of a column, not int"),
         ('tables.orders = { shard_key = "id", key = "id" }',
-         "tables.orders.key: no such setting; there are placement, reference, shard_key"),
+         f"tables.orders.key: {NO_SUCH}"),
+        ('tables.orders = { shard_key = "id", triggers = "touch" }',
+         "tables.orders.triggers: must be a list of names, not str"),
+        ('tables.orders = { shard_key = "id", triggers = [1] }',
+         "tables.orders.triggers: must be names of triggers"),
         ("tables.nation = { reference = true, placement = {} }",
          "tables.nation.placement: a reference table has none"),
         ('tables.orders = { shard_key = "id", placement = { slots = 1 } }',
@@ -149,7 +155,7 @@ def test_every_mistake_is_told_at_once(read):
         values = { s0 = [1] }
     """
     assert mistakes_of(read, text) == [
-        "tables.nation.references: no such setting; there are placement, reference, shard_key",
+        f"tables.nation.references: {NO_SUCH}",
         "tables.nation: must have either shard_key or reference = true",
         'tables."sales.x".reference: must be true or false, not int',
         "shards: must be a mapping of names, not nothing",

@@ -1,0 +1,270 @@
+"""What a server does beside a statement, from its catalog; `planner.beside` tells what for.
+
+What triggers, defaults, checks, policies and types call is told by the trees of `code_queries`. A
+function that is called there is looked into: few are IMMUTABLE, because the default is VOLATILE,
+and most only compute. One that names no table and nothing that may is *clean*.
+
+Source: PostgreSQL manual, 51 "System Catalogs", 43.3 "PL/pgSQL: Declarations".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from greenshard.merge.arrays import array_text
+from greenshard.planner.beside import (
+    Beside,
+    Call,
+    ForeignKey,
+    Inheritance,
+    Rule,
+    Trigger,
+)
+
+Name = tuple[str, str]
+
+#: Words without which neither SQL nor PL/pgSQL reads or writes a table, or runs another text.
+_TOUCHING = """
+alter call close comment copy create delete do drop execute fetch from grant import insert load lock
+merge move open prepare reassign refresh reindex revoke table truncate update
+"""
+#: Words, beside the names of functions, that mean something else on each server or at each time.
+_MOMENTS = """
+cmax cmin ctid current_catalog current_date current_role current_schema current_time
+current_timestamp current_user listen localtime localtimestamp notify now session_user tableoid
+today tomorrow user xmax xmin yesterday
+"""
+
+#: What `CTES` and `MEMBERS` take, beside `code_queries.PARAMETERS`.
+PARAMETERS = {
+    "touching": array_text(_TOUCHING.split()),
+    "moments": array_text(_MOMENTS.split()),
+}
+
+#: Common table expressions, after those of `code_queries`:
+#:
+#: - `reading`: functions of the user's that may read tables, as far as their volatility tells; and
+#:   PostgreSQL's own that run a query.
+#: - `firing`: triggers whose functions are not PostgreSQL's own.
+#: - `body`, `word`: what is called beside statements, as text and as words. A name in double quotes
+#:   is no word: then nothing is known. What compares `TG_OP` with a word for it is left out, and so
+#:   is the FROM of IS DISTINCT FROM.
+#: - `spotless`: of those that neither touch tables nor name what may.
+#: - `tainted`: types that come with a function that is not so, and those made of them.
+#: - `clean`: what is spotless, and names no domain that is tainted. None is, if an operator or a
+#:   cast, which need not be named, may read tables.
+CTES = r"""
+reading AS MATERIALIZED (
+    SELECT p.oid, lower(p.proname) AS name FROM plain n JOIN pg_proc p ON p.oid = n.oid
+    WHERE p.oid >= 16384 AND p.provolatile <> 'i' OR p.proname = ANY (%(running)s::text[])
+    UNION ALL
+    SELECT a.oid, lower(p.proname) FROM aggregate a JOIN pg_proc p ON p.oid = a.oid
+    WHERE a.volatility <> 'i'
+), firing AS MATERIALIZED (
+    SELECT t.* FROM pg_trigger t JOIN plain n ON n.oid = t.tgfoid
+    WHERE t.tgfoid >= 16384 AND t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgparentid <> 0)
+), reached_unseen AS MATERIALIZED (
+    SELECT c.oid, c.kind, c.name, r.oid AS function
+    FROM called c JOIN reading r ON c.function = r.oid::text WHERE c.kind NOT IN ('view', 'fired')
+    UNION
+    SELECT 0, 'type', type::text, r.oid
+    FROM pg_operator o JOIN reading r ON r.oid = o.oprcode
+    CROSS JOIN LATERAL unnest(ARRAY[o.oprleft, o.oprright]) AS type
+    JOIN pg_type t ON t.oid = type
+    WHERE o.oid >= 16384 AND type >= 16384 AND t.typtype <> 'd' AND (
+        o.oprname IN (SELECT oprname FROM pg_operator WHERE oid < 16384)
+        OR o.oid IN (SELECT amopopr FROM pg_amop))
+), body AS MATERIALIZED (
+    SELECT p.oid, l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
+            AND position('"' IN p.prosrc) = 0 AS legible,
+        lower(regexp_replace(regexp_replace(
+            p.prosrc, '''(insert|update|delete|truncate)''', '''''', 'gi'),
+            '\mis\s+(not\s+)?distinct\s+from\M', '=', 'gi')) AS text
+    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+    WHERE p.oid IN (SELECT function FROM reached_unseen UNION SELECT tgfoid FROM firing)
+), word AS MATERIALIZED (
+    SELECT DISTINCT b.oid, w.word
+    FROM body b CROSS JOIN LATERAL regexp_split_to_table(b.text, '[^\w$]+') AS w (word)
+    WHERE b.legible AND w.word <> ''
+), spotless AS MATERIALIZED (
+    SELECT b.oid FROM body b WHERE b.legible AND NOT EXISTS (
+        SELECT FROM word w WHERE w.oid = b.oid AND (w.word = ANY (%(touching)s::text[])
+            OR EXISTS (SELECT FROM reading r WHERE r.name = w.word AND r.oid <> b.oid)))
+), made_of (oid, part) AS (
+    SELECT oid, typelem FROM pg_type WHERE typelem >= 16384
+    UNION ALL
+    SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT rngtypid, rngsubtype FROM pg_range WHERE rngtypid >= 16384
+    UNION ALL
+    SELECT rngmultitypid, rngtypid FROM pg_range WHERE rngtypid >= 16384
+    UNION ALL
+    SELECT c.reltype, a.atttypid FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.reltype >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+), tainted (oid, kind, function) AS (
+    SELECT u.name::oid, u.kind, p.proname
+    FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
+    WHERE u.oid = 0 AND u.kind IN ('domain', 'type', 'cast')
+        AND u.function NOT IN (SELECT oid FROM spotless)
+    UNION
+    SELECT m.oid, t.kind, t.function FROM tainted t JOIN made_of m ON m.part = t.oid
+), naming AS MATERIALIZED (
+    SELECT w.oid FROM word w JOIN pg_type t ON lower(t.typname) = w.word
+    JOIN tainted d ON d.oid = t.oid
+), clean AS MATERIALIZED (
+    SELECT oid FROM spotless WHERE oid NOT IN (SELECT oid FROM naming)
+        AND NOT EXISTS (SELECT FROM tainted WHERE kind <> 'domain')
+        AND NOT EXISTS (
+            SELECT FROM reached_unseen u JOIN naming n ON n.oid = u.function WHERE u.oid = 0)
+), steady AS MATERIALIZED (
+    SELECT c.oid FROM clean c WHERE NOT EXISTS (
+        SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
+            OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = w.word::name
+                AND p.provolatile <> 'i')))
+), dirty AS MATERIALIZED (
+    SELECT u.oid, u.kind, u.name, p.proname AS function
+    FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
+    WHERE u.function NOT IN (SELECT oid FROM clean)
+)"""
+
+#: Members of a JSON object that `besides_of` reads; over `relation`, and its names.
+MEMBERS = r"""
+    'triggers', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, o.nspname, o.relname, t.tgname,
+            concat(
+                CASE WHEN t.tgtype & 4 > 0 THEN 'i' END, CASE WHEN t.tgtype & 16 > 0 THEN 'u' END,
+                CASE WHEN t.tgtype & 8 > 0 THEN 'd' END, CASE WHEN t.tgtype & 32 > 0 THEN 't' END),
+            t.tgtype & 1 > 0, t.tgtype & 2 > 0,
+            ARRAY(SELECT a.attname FROM pg_attribute a
+                WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr)),
+            t.tgfoid IN (SELECT oid FROM clean), t.tgfoid IN (SELECT oid FROM steady),
+            CASE WHEN regexp_replace(
+                b.text, '\mreturn\s+(new|old|null)\s*;|\mnew\s*\.\s*[\w$]', '', 'g')
+                !~ '\m(new|return)\M' THEN ARRAY(
+                    SELECT DISTINCT m[1] FROM regexp_matches(
+                        b.text, '\mnew\s*\.\s*([\w$]+)' || CASE
+                        WHEN b.text ~ '\m(into|for|foreach)\M' THEN ''
+                        ELSE '(?:\s*\.\s*[\w$]+|\s*\[[^\]]*\])*\s*:?=' END, 'g') AS m) END))
+        FROM firing t JOIN body b ON b.oid = t.tgfoid JOIN relation r ON r.oid = t.tgrelid
+        JOIN relation o ON o.oid = coalesce(pg_partition_root(t.tgrelid)::oid, t.tgrelid)),
+    'rules', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, w.rulename,
+            CASE w.ev_type WHEN '2' THEN 'u' WHEN '3' THEN 'i' WHEN '4' THEN 'd' END))
+        FROM pg_rewrite w JOIN relation r ON r.oid = w.ev_class
+        WHERE w.rulename <> '_RETURN' AND w.oid >= 16384 AND w.ev_enabled <> 'D'),
+    'calls', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, c.kind, c.name, c.function)) FROM (
+            SELECT oid, kind, name, function FROM dirty
+            WHERE oid <> 0 AND kind <> 'policy'
+            UNION ALL
+            SELECT a.attrelid, t.kind, a.attname, t.function FROM tainted t
+            JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0
+            WHERE t.kind <> 'cast') c
+        JOIN relation r ON r.oid = c.oid),
+    'tainted', (
+        SELECT json_object_agg(t.typname, d.function)
+        FROM tainted d JOIN pg_type t ON t.oid = d.oid),
+    'keys', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, p.nspname, p.relname, c.conname,
+            c.confupdtype, c.confdeltype, names.own, names.others, names.set))
+        FROM pg_constraint c JOIN relation r ON r.oid = c.conrelid
+        JOIN relation p ON p.oid = c.confrelid
+        CROSS JOIN LATERAL (
+            SELECT array_agg(a.attname) FILTER (
+                    WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) AS own,
+                array_agg(a.attname) FILTER (
+                    WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) AS others,
+                array_agg(a.attname) FILTER (
+                    WHERE a.attrelid = c.conrelid AND a.attnum::text IN (
+                        SELECT jsonb_array_elements_text(
+                            nullif(to_jsonb(c) -> 'confdelsetcols', 'null')))) AS set
+            FROM pg_attribute a WHERE a.attrelid IN (c.conrelid, c.confrelid)) AS names
+        WHERE c.contype = 'f'),
+    'inherits', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, p.nspname, p.relname))
+        FROM pg_inherits i JOIN relation r ON r.oid = i.inhrelid
+        JOIN relation p ON p.oid = i.inhparent),
+    'computed', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, a.attname, ARRAY(
+            SELECT s.attname FROM regexp_matches(d.adbin::text, ':varattno (\d+)', 'g') AS m
+            JOIN pg_attribute s ON s.attrelid = d.adrelid AND s.attnum::text = m[1])))
+        FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        JOIN relation r ON r.oid = d.adrelid WHERE a.attgenerated <> '')"""
+
+
+def besides_of(found: Mapping[str, Any]) -> dict[Name, Beside]:
+    """What happens beside writes to each relation of which there is something to say."""
+    besides: defaultdict[Name, Beside] = defaultdict(Beside)
+    for schema, name, *facts in _rows(found, "triggers"):
+        besides[schema, name].triggers.append(_trigger(*facts))
+    for schema, name, rule, event in _rows(found, "rules"):
+        besides[schema, name].rules.append(Rule(rule, event))
+    for schema, name, kind, where, function in _rows(found, "calls"):
+        besides[schema, name].calls.append(Call(kind, where, function))
+    for schema, name, *facts in _rows(found, "keys"):
+        key = _key((schema, name), *facts)
+        besides[key.parent].keys.append(key)
+    for schema, name, column, sources in _rows(found, "computed"):
+        besides[schema, name].computed[column] = frozenset(sources)
+    return dict(besides)
+
+
+def inheritance_of(found: Mapping[str, Any]) -> Inheritance:
+    """Which tables inherit from which."""
+    return Inheritance.of(
+        ((schema, name), (parent_schema, parent))
+        for schema, name, parent_schema, parent in _rows(found, "inherits")
+    )
+
+
+def _rows(found: Mapping[str, Any], name: str) -> Iterable[Any]:
+    return found[name] or ()
+
+
+def _trigger(
+    schema: str,
+    table: str,
+    name: str,
+    events: str,
+    each_row: bool,
+    before: bool,
+    columns: list[str],
+    *facts: Any,
+) -> Trigger:
+    clean, steady, sets = facts
+    return Trigger(
+        name,
+        (schema, table),
+        events,
+        each_row,
+        before,
+        frozenset(columns),
+        clean,
+        steady,
+        None if sets is None else frozenset(sets),
+    )
+
+
+def _key(
+    child: Name,
+    parent_schema: str,
+    parent: str,
+    name: str,
+    on_update: str,
+    on_delete: str,
+    own: list[str],
+    others: list[str],
+    set_: list[str] | None,
+) -> ForeignKey:
+    return ForeignKey(
+        name,
+        child,
+        (parent_schema, parent),
+        frozenset(own),
+        frozenset(others),
+        on_update,
+        on_delete,
+        frozenset(own if set_ is None else set_),
+    )

@@ -1,0 +1,325 @@
+"""Goal: say what a write sets off that would not be on each shard what it is on one PostgreSQL.
+
+    INSERT INTO orders (id, n) VALUES (7, 1)    -- CREATE TRIGGER counts AFTER INSERT ON orders ...
+
+1. The INSERT fires `counts`, whose function writes to `totals`, says its text.
+2. `totals` may have its rows on other shards, or on all of them: the INSERT is refused, unless the
+   cluster's declaration of `orders` names the trigger.
+
+What a row's insertion, change or deletion sets off is followed through foreign keys and to the
+tables that inherit from the one that is named. Harmless is what looks at its own row only and does
+not change its shard key; and on a reference table, where each shard does it, what is the same
+everywhere. A function tells that by its text (`beside.Trigger.clean`), or the user does.
+
+Source: PostgreSQL manual, 37.1 "Overview of Trigger Behavior"; 5.5.5 "Foreign Keys".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from greenshard.cluster import Cluster, Reference, Sharded
+from greenshard.planner.beside import Beside, Call, ForeignKey, Name, Trigger
+from greenshard.planner.catalog import Catalog
+from greenshard.planner.problem import Problem
+from greenshard.sql.parser import type_name, walk
+from greenshard.sql.tree import unwrap
+
+CODE = "GS415"
+
+_CHANGING = "cnd"
+_DECLARE = (
+    "If it looks at its own row only, or at rows with the same shard key, and leaves the key as it "
+    "is, name it in the declaration of {table}: triggers = [{name!r}]. Else do in the application "
+    "what it does, or run the statement on one shard with conn.on(...)."
+)
+_IMMUTABLE = (
+    "If it reads no table, declare it IMMUTABLE on the servers; or run the statement on one shard "
+    "with conn.on('...')."
+)
+_NOTHING = Beside()
+
+
+class _Event(NamedTuple):
+    """Something that happens to rows of a table.
+
+    Attributes:
+        letter: "i", "u" or "d"; "t" for TRUNCATE.
+        columns: Those that are given or changed; None: any.
+        defaults: Those that get their default.
+    """
+
+    table: Name
+    letter: str
+    columns: frozenset[str] | None = None
+    defaults: frozenset[str] = frozenset()
+
+
+class Consequences:
+    """Finds what writes set off.
+
+    Args:
+        cluster: What is declared.
+        catalog: What is there.
+    """
+
+    def __init__(self, cluster: Cluster, catalog: Catalog) -> None:
+        self._cluster = cluster
+        self._besides = catalog.besides
+        self._inheritance = catalog.inheritance
+
+    def of_write(self, kind: str, inner: Any, table: Name, columns: list[str]) -> Problem | None:
+        """What an INSERT, UPDATE or DELETE of a declared table sets off that is not harmless.
+
+        Args:
+            kind: "insert_stmt", "update_stmt" or "delete_stmt".
+            inner: The statement.
+            table: What it writes to.
+            columns: That one's.
+        """
+        if not self._besides:
+            return None
+        events = [_Event(table, "d")]
+        if kind == "insert_stmt":
+            events = [_inserting(inner, table, columns)]
+            if inner.HasField("on_conflict_clause"):
+                events.append(_setting(inner.on_conflict_clause.target_list, table))
+        elif kind == "update_stmt":
+            events = [_setting(inner.target_list, table)]
+        at = inner.relation.location
+        return self._moved(events, at) or self._first(events, inner.relation.inh, at)
+
+    def _moved(self, events: list[_Event], at: int) -> Problem | None:
+        """That a shard key is computed from columns that are changed."""
+        for table, letter, columns, _ in events:
+            key = self._key_of(table)
+            if letter == "u" and key is not None and self._moves(table, key, columns):
+                return Problem(
+                    f"the shard key {key} is computed from a column that is changed, and the row "
+                    "would have to move",
+                    at,
+                    "GS412",
+                    "Delete the row and insert it anew.",
+                )
+        return None
+
+    def of_truncate(self, table: Name, *, cascades: bool, at: int) -> Problem | None:
+        """What TRUNCATE sets off; each shard runs it, whatever the table is."""
+        names = {table}
+        pending = [table] if cascades else []
+        while pending:
+            found = {key.child for key in self._of(pending.pop()).keys} - names
+            names |= found
+            pending.extend(found)
+        return self._first([_Event(each, "t") for each in sorted(names)], True, at)
+
+    def _first(self, events: list[_Event], inherited: bool, at: int) -> Problem | None:
+        return next(self._follow(events, inherited, at), None)
+
+    def _follow(self, events: list[_Event], inherited: bool, at: int) -> Iterator[Problem]:
+        """Look at some events and what they set off, each once."""
+        first = events[0]
+        in_part = first.letter != "t" and isinstance(self._declared(first.table), Sharded)
+        pending, seen = list(events), set(events)
+        while pending:
+            event = pending.pop()
+            of_reference = isinstance(self._declared(event.table), Reference)
+            if in_part and of_reference:
+                yield self._problem(
+                    f"rows of reference table {_shown(event.table)} would be changed, by a foreign "
+                    "key, on some shards only",
+                    at,
+                    "Delete or change those rows first, in a statement of their own.",
+                )
+            for member in self._members(event, inherited):
+                whole = self._with_changed(event, member)
+                yield from self._of_member(whole, member, of_reference, at)
+                for key in self._of(member).keys:
+                    following = self._cascade(key, whole)
+                    if following is None:
+                        continue
+                    yield from self._of_key(key, following, at)
+                    if following not in seen:
+                        seen.add(following)
+                        pending.append(following)
+
+    def _members(self, event: _Event, inherited: bool) -> list[Name]:
+        """The tables that may have the rows."""
+        below = self._inheritance.below(event.table) if inherited else ()
+        return [event.table, *below]
+
+    def _with_changed(self, event: _Event, member: Name) -> _Event:
+        """An UPDATE with all columns that it changes: BEFORE triggers, and generated columns."""
+        if event.letter != "u" or event.columns is None:
+            return event
+        columns, beside = event.columns, self._of(member)
+        for trigger in beside.triggers:
+            if trigger.before and trigger.each_row and _fires(trigger, event, member):
+                if trigger.sets is None:
+                    return event._replace(columns=None)
+                columns |= trigger.sets
+        made = [name for name, of in beside.computed.items() if not columns.isdisjoint(of)]
+        return event._replace(columns=columns.union(made))
+
+    def _of_member(
+        self, event: _Event, member: Name, of_reference: bool, at: int
+    ) -> Iterator[Problem]:
+        """What happens to rows of one table that is not harmless."""
+        beside = self._of(member)
+        letters = event.letter
+        if member != event.table and event.letter == "u":
+            letters = "uid"  # a row may go to another partition
+        for trigger in beside.triggers:
+            if any(_fires(trigger, event._replace(letter=each), member) for each in letters):
+                yield from self._of_trigger(trigger, member, of_reference, at)
+        for rule in beside.rules:
+            if member == event.table and rule.event == event.letter:
+                yield self._problem(
+                    f'rule "{rule.name}" of table {_shown(member)} makes other statements of it',
+                    at,
+                    "Do in the application what the rule does, or run the statement on one shard "
+                    "with conn.on(...).",
+                )
+        for call in beside.calls:
+            if _calls(call, event):
+                yield called(call, member, at, CODE)
+
+    def _of_trigger(
+        self, trigger: Trigger, member: Name, of_reference: bool, at: int
+    ) -> Iterator[Problem]:
+        if any(
+            declared is not None and trigger.name in declared.triggers
+            for declared in map(self._declared, (trigger.table, member))
+        ):
+            return
+        where = f'trigger "{trigger.name}" of table {_shown(trigger.table)}'
+        hint = _DECLARE.format(table=_shown(trigger.table), name=trigger.name)
+        if not trigger.clean:
+            yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
+        elif of_reference and not trigger.steady:
+            yield self._problem(f"it fires {where}, which may do otherwise on each shard", at, hint)
+        elif trigger.before and trigger.each_row and self._may_move(trigger, member):
+            yield self._problem(f"it fires {where}, which may change the shard key", at, hint)
+
+    def _may_move(self, trigger: Trigger, member: Name) -> bool:
+        """Whether a trigger may change the shard key of a table."""
+        key = self._key_of(member) or self._key_of(trigger.table)
+        return key is not None and self._moves(member, key, trigger.sets)
+
+    def _moves(self, table: Name, key: str, columns: frozenset[str] | None) -> bool:
+        """Whether a change of some columns, None: of any, changes the key."""
+        if columns is None:
+            return True
+        sources = self._of(table).computed.get(key, frozenset())
+        return key in columns or not sources.isdisjoint(columns)
+
+    def _cascade(self, key: ForeignKey, event: _Event) -> _Event | None:
+        """What a foreign key makes of a change of the table that it references."""
+        if event.letter == "d" and key.on_delete in _CHANGING:
+            if key.on_delete == "c":
+                return _Event(key.child, "d")
+            defaults = key.set if key.on_delete == "d" else frozenset[str]()
+            return _Event(key.child, "u", key.set, defaults)
+        changed = event.columns is None or not event.columns.isdisjoint(key.referenced)
+        if event.letter == "u" and key.on_update in _CHANGING and changed:
+            defaults = key.columns if key.on_update == "d" else frozenset[str]()
+            return _Event(key.child, "u", key.columns, defaults)
+        return None
+
+    def _of_key(self, key: ForeignKey, following: _Event, at: int) -> Iterator[Problem]:
+        if following.defaults and isinstance(self._declared(key.child), Reference):
+            yield self._problem(
+                f'foreign key "{key.name}" would set defaults in reference table '
+                f"{_shown(key.child)}, which may be others on each shard",
+                at,
+                f"Change the rows of {_shown(key.child)} first.",
+            )
+        own = self._key_of(key.child)
+        if own is None or following.letter == "d":
+            return
+        if not self._moves(key.child, own, following.columns):
+            return
+        yield self._problem(
+            f'foreign key "{key.name}" would change {own}, the shard key of {_shown(key.child)}',
+            at,
+            f"Delete or change the rows of {_shown(key.child)} first.",
+        )
+
+    def _problem(self, reason: str, at: int, hint: str) -> Problem:
+        return Problem(reason, at, CODE, hint)
+
+    def _of(self, table: Name) -> Beside:
+        return self._besides.get(table, _NOTHING)
+
+    def _declared(self, table: Name) -> Sharded | Reference | None:
+        return self._cluster.table(*table)
+
+    def _key_of(self, table: Name) -> str | None:
+        declared = self._declared(table)
+        return declared.column if isinstance(declared, Sharded) else None
+
+
+def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
+    """That a function is called which may read tables."""
+    where = f"{call.kind} {call.name} of table {_shown(table)}"
+    if call.kind in ("default", "generated", "domain", "type"):
+        what = {"generated": "expression", "domain": "domain"}.get(call.kind, call.kind)
+        where = f"the {what} of column {call.name} of table {_shown(table)}"
+    return Problem(
+        f"{where} calls {call.function}(), which may read tables, of which each shard has a part "
+        "only",
+        at,
+        code,
+        _IMMUTABLE,
+    )
+
+
+def _inserting(inner: Any, table: Name, columns: list[str]) -> _Event:
+    named = [column.res_target.name for column in inner.cols] or columns
+    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
+    left = frozenset(columns).difference(
+        name for at, name in enumerate(named) if all(_has_value(row, at) for row in rows)
+    )
+    return _Event(table, "i", frozenset(columns), left)
+
+
+def _has_value(row: Any, at: int) -> bool:
+    """Whether a row of VALUES has a value at a place; ``VALUES %s`` is given them all."""
+    if at < len(row):
+        return unwrap(row[at])[0] != "set_to_default"
+    return len(row) == 1
+
+
+def _setting(targets: Any, table: Name) -> _Event:
+    """The UPDATE of the columns that SET names."""
+    named = frozenset(each.res_target.name for each in targets)
+    return _Event(table, "u", named, named if sets_default(targets) else frozenset())
+
+
+def sets_default(targets: Any) -> bool:
+    """Whether SET gives some column its default."""
+    return any(type_name(m) == "SetToDefault" for each in targets for m in walk(each))
+
+
+def _fires(trigger: Trigger, event: _Event, member: Name) -> bool:
+    if event.letter not in trigger.events or not (trigger.each_row or member == event.table):
+        return False
+    if event.letter != "u" or event.columns is None or not trigger.columns:
+        return True
+    return not event.columns.isdisjoint(trigger.columns)
+
+
+def _calls(call: Call, event: _Event) -> bool:
+    if call.kind == "default":
+        return call.name in event.defaults
+    if event.letter == "d":
+        return False
+    if call.kind in ("domain", "type"):
+        return event.columns is None or call.name in event.columns
+    return event.letter != "t"
+
+
+def _shown(table: Name) -> str:
+    schema, name = table
+    return name if schema == "public" else f"{schema}.{name}"

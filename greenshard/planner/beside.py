@@ -1,0 +1,142 @@
+"""What a server does beside a statement: triggers, rules, foreign keys, functions of its tables.
+
+A statement's text names none of them. Most are harmless: a sequence's default, CHECK (x > 0), a
+trigger that sets ``updated_at``. Which ones are not, `analysis.consequences` tells.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+Name = tuple[str, str]
+"""A relation: schema and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger whose function is not PostgreSQL's own.
+
+    Attributes:
+        name: Its name.
+        table: Where it was made: of a partition's the partitioned table.
+        events: When it is fired: letters as in `code.Code.relations`, and "t" for TRUNCATE.
+        each_row: Whether it is fired for each row.
+        before: Whether that is before the row is written, so that it may change it.
+        columns: Those of UPDATE OF; empty: any.
+        clean: Whether its function is known to touch no table.
+        steady: Whether, besides, it does the same on every server, whenever it is fired.
+        sets: The row's columns that it may change; None: any.
+    """
+
+    name: str
+    table: Name
+    events: str
+    each_row: bool = True
+    before: bool = False
+    columns: frozenset[str] = frozenset()
+    clean: bool = False
+    steady: bool = False
+    sets: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a table: ON INSERT ("i"), UPDATE ("u") or DELETE ("d")."""
+
+    name: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function that may read tables, and is called where no text names it.
+
+    Attributes:
+        kind: By what: "default", "generated", "check", "index", "trigger" (its WHEN), "domain", or
+            "type": an operator or cast of a column's type.
+        name: Of the constraint, the index, the trigger; else of the column.
+        function: The function's name.
+    """
+
+    kind: str
+    name: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key.
+
+    Attributes:
+        child, parent: The table that has it, and the one that it references.
+        columns, referenced: Their columns.
+        on_update, on_delete: As in ``pg_constraint``: "c" CASCADE, "n" SET NULL, "d" SET DEFAULT;
+            anything else changes no row.
+        set: The columns that ON DELETE sets.
+    """
+
+    name: str
+    child: Name
+    parent: Name
+    columns: frozenset[str]
+    referenced: frozenset[str]
+    on_update: str = "a"
+    on_delete: str = "a"
+    set: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Beside:
+    """What happens beside writes to a relation.
+
+    Attributes:
+        keys: The foreign keys that reference it.
+        computed: For each generated column the columns that it is computed from.
+    """
+
+    triggers: list[Trigger] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    keys: list[ForeignKey] = field(default_factory=list)
+    computed: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Which tables inherit from which, partitions too."""
+
+    children: Mapping[Name, tuple[Name, ...]] = field(default_factory=dict)
+    parents: Mapping[Name, tuple[Name, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Name, Name]]) -> Inheritance:
+        """Make it of pairs of a child and a parent."""
+        children: defaultdict[Name, list[Name]] = defaultdict(list)
+        parents: defaultdict[Name, list[Name]] = defaultdict(list)
+        for child, parent in pairs:
+            children[parent].append(child)
+            parents[child].append(parent)
+        return cls(
+            {name: tuple(found) for name, found in children.items()},
+            {name: tuple(found) for name, found in parents.items()},
+        )
+
+    def below(self, name: Name) -> Iterator[Name]:
+        """The tables that inherit from one, at any depth."""
+        return _reached(name, self.children)
+
+    def above(self, name: Name) -> Iterator[Name]:
+        """The tables that one inherits from, at any depth."""
+        return _reached(name, self.parents)
+
+
+def _reached(name: Name, steps: Mapping[Name, tuple[Name, ...]]) -> Iterator[Name]:
+    pending, seen = list(steps.get(name, ())), {name}
+    while pending:
+        found = pending.pop()
+        if found not in seen:
+            seen.add(found)
+            yield found
+            pending.extend(steps.get(found, ()))
