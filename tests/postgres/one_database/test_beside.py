@@ -28,10 +28,10 @@ CREATE FUNCTION moves_other() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE other record; BEGIN other := ROW(1, 2, 3, 'x'::text); RETURN other; END $$;
 CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     UPDATE totals SET n = n + 1; RETURN NULL; END $$;
-CREATE FUNCTION "Counts it"() RETURNS int LANGUAGE sql
+CREATE FUNCTION "Hid den"() RETURNS int LANGUAGE sql
     AS 'SELECT 1 FROM totals';
 CREATE FUNCTION counts_inside() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    PERFORM "Counts it"(); RETURN NULL; END $$;
+    PERFORM "Hid den"(); RETURN NULL; END $$;
 CREATE FUNCTION reads() RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::int FROM public.u';
 CREATE FUNCTION reads_inside() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.v := Reads (); RETURN NEW; END $$;
@@ -43,6 +43,9 @@ CREATE FUNCTION is_small(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 < 1000';
 CREATE FUNCTION is_known(int) RETURNS bool LANGUAGE sql
     AS 'SELECT EXISTS (SELECT 1 FROM public.u WHERE k = $1) OR $1 >= 0';
 CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
+
+CREATE FUNCTION casts() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE x known; BEGIN x := NEW.c; RETURN NEW; END $$;
 
 CREATE DOMAIN small AS int CHECK (is_small(VALUE));
 CREATE DOMAIN known AS int CHECK (is_known(VALUE));
@@ -98,6 +101,7 @@ TRIGGERS = {
     "counted_note": ("AFTER UPDATE OF note", "counts", ""),
     "counted_inside": ("AFTER DELETE", "counts_inside", "d"),
     "read_inside": ("BEFORE INSERT", "reads_inside", "i"),
+    "cast_inside": ("BEFORE UPDATE", "casts", "u"),
     "declared": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
     "disabled": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
 }
