@@ -44,11 +44,10 @@ CREATE FUNCTION is_known(int) RETURNS bool LANGUAGE sql
     AS 'SELECT EXISTS (SELECT 1 FROM public.u WHERE k = $1) OR $1 >= 0';
 CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
 
-CREATE FUNCTION casts() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE x known; BEGIN x := NEW.c; RETURN NEW; END $$;
-
 CREATE DOMAIN small AS int CHECK (is_small(VALUE));
 CREATE DOMAIN known AS int CHECK (is_known(VALUE));
+CREATE FUNCTION casts() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE x known; BEGIN x := NEW.c; RETURN NEW; END $$;
 CREATE TABLE plain (
     k int PRIMARY KEY CHECK (k < 1000 AND is_small(k)), id serial, at timestamptz DEFAULT now(),
     v small, w int GENERATED ALWAYS AS (twice(k)) STORED, x uuid DEFAULT gen_random_uuid());
