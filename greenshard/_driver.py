@@ -159,9 +159,10 @@ def make_shell(connection: ext.connection) -> None:
 
     Cost: 7 us.
     """
-    with suppress(psycopg2.Error):
+    try:
         ext.connection.__init__(connection, _NOWHERE)
-    ext.connection.close(connection)
+    except psycopg2.Error:
+        ext.connection.close(connection)
 
 
 def make_cooperative() -> None:

@@ -130,8 +130,9 @@ class Connection(Settings, RawConnection):
             refuse_async()
         opening = self._opening or Opening({"s0": Dsn(dsn)})
         self._opening = None
-        self.timeout = opening.timeout_s
-        self.on_error = opening.on_error
+        # Not set as attributes: they were checked when `opening` was made.
+        self.__dict__["timeout"] = opening.timeout_s
+        self.__dict__["on_error"] = opening.on_error
         make_cooperative()
         self._open(opening)
         self.cluster = opening.cluster
@@ -258,8 +259,8 @@ class Connection(Settings, RawConnection):
         """
         self._session.check()
         default: Any = self.cursor_factory
-        factory = cursor_factory or default or Cursor
-        cursor = cursor_class(factory)(self, name)
+        factory = cursor_factory or default
+        cursor: Any = (cursor_class(factory) if factory else Cursor)(self, name)
         if withhold:
             cursor.withhold = withhold
         cursor.scrollable = scrollable

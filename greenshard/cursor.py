@@ -83,7 +83,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         text = self._text(query)
         if self._parts.portal is not None:
             raise errors.ProgrammingError("can't call .execute() on named cursors more than once")
-        self._statements.execute(self._asked(), text, self._read(text, vars))
+        given = vars if type(vars) in AS_THEY_ARE else self._read(text, vars)
+        self._statements.execute(self._asked(), text, given)
 
     def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
         """Run a statement once for each set of parameters; the row counts are added up.
@@ -156,7 +157,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         statements.session.check_process()
         if self._closed:
             raise errors.InterfaceError("cursor already closed")
-        if self.name is None:
+        if not parts.named:
             return self._answer.rows
         parts.begin_fetch(self.timeout)
         if self._answer is NOTHING and parts.asked is None:

@@ -34,6 +34,7 @@ from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
+from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import begin_no_more, executing
@@ -45,7 +46,7 @@ from greenshard.links.quoting import are_usual, check_written, is_plain, merged_
 from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
-from greenshard.planner.plan import Broadcast
+from greenshard.planner.plan import Broadcast, Plan, Refused
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_ending, refuse_insert
@@ -322,13 +323,36 @@ class Statements:
         many: bool = False,
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
-        text = self.decoded(query)
+        text = query if isinstance(query, str) else self.decoded(query)
         timeout = None if asked.timeout is None else Deadline(asked.timeout)
+        plan = None
+        if not (many or asked.partial or asked.parts.named or asked.record):
+            plan = sure_plan(database, text, given)
+            if plan is not None and self.transaction.failed is None:
+                way = short_way(plan, database, self.session, given, timeout)
+                if way is not None:
+                    return self._run_short(asked, database, plan, way, given, timeout)
         while True:
             try:
-                return self._once_planned(asked, database, text, given, timeout, many=many)
+                return self._once_planned(asked, database, text, given, timeout, plan, many=many)
             except PlanOutdated:
-                continue  # nothing was sent
+                plan = None  # nothing was sent
+
+    def _run_short(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        plan: Plan,
+        way: Way,
+        given: Any,
+        timeout: Deadline | None,
+    ) -> Answer:
+        parts = asked.parts
+        parts.trace = plan.trace
+        self.note(plan.trace, parts)
+        if not plan.reads:
+            self.transaction.wrote = True
+        return run_short(way, plan, database, self.session, parts, given, timeout)
 
     def _once_planned(
         self,
@@ -337,13 +361,14 @@ class Statements:
         text: str,
         given: Any,
         timeout: Deadline | None,
+        plan: Plan | None,
         *,
         many: bool,
     ) -> Answer:
         parts = asked.parts
         if many:
             plan = database.plan(text, True, timeout)
-        else:
+        elif plan is None or isinstance(plan.step, Refused):
             text, given, plan = plan_for(database, parts, text, given, timeout)
         parts.trace = plan.trace
         if isinstance(plan.step, Broadcast):

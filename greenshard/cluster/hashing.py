@@ -133,7 +133,8 @@ def _of_integer(value: Any) -> int | None:
     if not -(1 << 63) <= value < 1 << 63:
         return None
     # The high half is folded in so that small numbers hash as their int4.
-    return hash_uint32((value ^ value >> 32 if value >= 0 else value ^ ~(value >> 32)) & _MASK32)
+    half = value ^ value >> 32 if value >= 0 else value ^ ~(value >> 32)
+    return _final((_A4 + (half & _MASK32)) & _MASK32, _B4, _C4)
 
 
 def _of_oid(value: Any) -> int | None:

@@ -34,7 +34,7 @@ from greenshard.sql.text import Sql
 _NOTHING = Plan(Broadcast(Sql("")))
 
 #: SQLSTATEs for a table, a column and a function that the server does not know.
-_UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})
+UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})
 
 _Stages = tuple[Stage, ...]
 
@@ -59,7 +59,7 @@ def run_plan(e: Planned) -> Answer:
             return route(e, Task(own_place(failed), Sql(e.text), e.given))
         return _run(e, step, checked=not plan.policies)
     except errors.Error as error:
-        if error.pgcode in _UNKNOWN_NAMES:
+        if error.pgcode in UNKNOWN_NAMES:
             e.database.mistrust()
         raise
     except PlanOutdated:

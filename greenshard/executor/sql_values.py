@@ -70,7 +70,28 @@ def _is_usual(kind: type) -> bool:
     return kind is NoneType if own is None else adapters.get(*own) is own[1]
 
 
+def are_usual(given: Any) -> bool:
+    """Whether psycopg2 writes all parameters with its own adapters, and as what they are.
+
+    Of lists that is not looked for: False.
+
+    Cost: 0.3 us.
+    """
+    kind = type(given)
+    if kind is not tuple and kind is not list and kind is not dict:
+        return False
+    for value in given.values() if kind is dict else given:
+        own = _SCALARS.get(type(value))
+        if own is None:
+            if value is not None:
+                return False
+        elif adapters.get(own[0]) is not own[1]:
+            return False
+    return True
+
+
 _OWN = {kind: ((kind, ISQLQuote), adapter) for kind, adapter in own_adapters.items()}
+_SCALARS = {kind: own for kind, own in _OWN.items() if kind not in {list, tuple}}
 
 
 def are_values(parts: Parts, given: Any, text: str) -> bool:

@@ -39,7 +39,9 @@ class End(Enum):
     LOST = "lost"  # did not end within the grace time; its connection was closed
 
 
-@dataclass(slots=True, eq=False)
+# Without slots: what has its value from the class costs nothing to make, and there is a new one for
+# each statement.
+@dataclass(eq=False)
 class Job:
     """One call on one shard.
 
@@ -47,23 +49,23 @@ class Job:
         shard: The shard's name.
         call: What to run in the greenlet.
         physical: The connection that it uses; None while there is none.
+        beside: The connection's place, if it is not the shard's own.
         result, error: What `call` returned, or raised.
         end: How it ended; None while it runs.
         started: When it began, by ``time.perf_counter``.
         seconds: How long it took.
-        beside: The connection's place, if it is not the shard's own.
     """
 
     shard: str
     call: Callable[[], object]
     physical: Physical | None = None
-    result: object = None
-    error: BaseException | None = None
-    end: End | None = None
-    started: float = 0.0
-    seconds: float = 0.0
-    greenlet: Any = None
     beside: Place | None = None
+    result: object = field(default=None, init=False)
+    error: BaseException | None = field(default=None, init=False)
+    end: End | None = field(default=None, init=False)
+    started: float = field(default=0.0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    greenlet: Any = field(default=None, init=False)
 
     def begin(self, work: Callable[[Job], object]) -> None:
         """Let `work`, which must not raise, make the call in a greenlet: the connection's own."""
@@ -82,7 +84,7 @@ class Job:
         return self.shard if self.beside is None else str(self.beside)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class FanOut:
     """The calls of one statement.
 
@@ -101,18 +103,18 @@ class FanOut:
     tolerant: bool = False
     cancellable: bool = True
     here: bool = False
-    _unfinished: int = 0
-    _stopping: bool = False
-    _closing: bool = False
-    _asked_to_cancel: bool = False
-    _over: bool = False
-    _cancels: set[Job] = field(default_factory=set)
-    _wake: _green.Event = field(default_factory=_green.Event)
+    _unfinished: int = field(default=0, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _closing: bool = field(default=False, init=False)
+    _asked_to_cancel: bool = field(default=False, init=False)
+    _over: bool = field(default=False, init=False)
+    _cancels: set[Job] = field(default_factory=set, init=False)
+    _wake: _green.Event = field(default_factory=_green.Event, init=False)
     # Of a call that runs in the caller's greenlet: how another thread has its hub do something,
     # what arrived from outside, and what is set when the call, which is being stopped, has ended.
-    _in_hub: Callable[[Callable[[], object]], object] | None = None
-    _arrived: BaseException | None = None
-    _stopped: _green.Event | None = None
+    _in_hub: Callable[[Callable[[], object]], object] | None = field(default=None, init=False)
+    _arrived: BaseException | None = field(default=None, init=False)
+    _stopped: _green.Event | None = field(default=None, init=False)
 
     def run(self, timeout_s: float | None) -> None:
         """Run all calls until all have ended; each job then tells its own end.

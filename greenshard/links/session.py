@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from os import getpid
 from typing import Any, Protocol, TypeVar
 
 from greenshard import _green, errors
@@ -82,21 +82,6 @@ class Source(Protocol):
         """They have ended."""
 
 
-class _Turn:
-    """Makes greenlets of one thread refuse each other, and threads wait; see `Session.taken`."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        self._session._take()
-
-    def __exit__(self, *exc: object) -> None:
-        self._session._give_back()
-
-
 class Session:
     """Physical connections by shard name, in shard order.
 
@@ -131,7 +116,7 @@ class Session:
         self.source: Source | None = None
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._busy = _green.NativeLock()
         self._queue: deque[object] = deque()
         self._thread: int | None = None
@@ -192,7 +177,7 @@ class Session:
         Raises:
             errors.InterfaceError: It belongs to the parent process; its sockets are not touched.
         """
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             raise errors.InterfaceError(
                 f"the connection was opened in process {self._pid} and cannot be used in this one",
                 code="GS303",
@@ -202,7 +187,8 @@ class Session:
 
     def check(self) -> None:
         """Refuse a connection that is closed or belongs to another process."""
-        self.check_process()
+        if getpid() != self._pid:
+            self.check_process()
         if self.closed:
             raise errors.InterfaceError("connection already closed")
 
@@ -212,24 +198,27 @@ class Session:
             gone = {name: self._gone(name) for name in self.broken or self.shards}
             raise errors.from_shards(gone, len(self.shards))
 
-    def taken(self) -> _Turn:
-        """Hold the session for several calls. Another thread waits for its turn, as in psycopg2.
+    def taken(self) -> Session:
+        """Hold the session for several calls: ``with session.taken(): ...``.
+
+        Another thread waits for its turn, as in psycopg2; another greenlet of this one is refused.
 
         Raises:
             errors.ProgrammingError: Another greenlet of this thread is using it.
 
         Switches: while another thread holds it.
         """
-        return _Turn(self)
+        return self  # an object of its own for each time would be in the way of small statements
 
-    def _take(self) -> None:
-        self.check_process()
+    def __enter__(self) -> None:
+        if getpid() != self._pid:
+            self.check_process()
         _green.enter_thread()
         if self._queue or not self._busy.acquire(False):
             self._wait_turn()
         self._thread = _green.thread_id()
 
-    def _give_back(self) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._thread = None
         self._busy.release()
 
@@ -307,6 +296,37 @@ class Session:
         if beside:
             return Outcome(done, failures, {job.beside: job for job in jobs if job.beside})
         return Outcome(done, failures)
+
+    def run_one(
+        self,
+        physical: Physical,
+        call: Callable[[], object],
+        timeout: Timeout,
+        *,
+        cancellable: bool = True,
+        writes: bool = False,
+    ) -> Job:
+        """Run one call on one shard, whose connection is there and not late; like `run`.
+
+        Args:
+            physical: The connection.
+            call: What to run.
+            timeout, cancellable, writes: See `run`.
+
+        Raises, Switches: see `run`.
+        """
+        job = Job(physical.shard, call, physical)
+        jobs = (job,)
+        self._watch(FanOut(jobs, self.grace_s, False, cancellable, here=True), timeout)
+        if job.end is End.DONE:
+            physical.answered_at = time.monotonic()
+            return job
+        failures: dict[str, BaseException] = {}
+        self._ends(jobs, failures, seconds_allowed(timeout), tolerant=False)
+        error = self._raised(failures, ())
+        if writes and isinstance(error, errors.Error):
+            self._tell_fate(error, jobs)
+        raise error
 
     def _jobs_beside(
         self,

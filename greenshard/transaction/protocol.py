@@ -102,8 +102,7 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
             for psycopg2.
         timeout_s: What all actions may take, for messages.
     """
-    broken = _broken(states)
-    if several and wrote and broken:
+    if several and wrote and (broken := _broken(states)):
         return (yield from _undo(states, _cannot_commit(broken)))
     opened = _those(states, *TO_BE_ENDED)
     if not wrote or len(opened) < 2:
@@ -184,7 +183,7 @@ def _broken(states: States) -> Shards:
 
 
 def _those(states: States, *wanted: State) -> Shards:
-    return tuple(shard for shard, state in states.items() if state in wanted)
+    return tuple([shard for shard, state in states.items() if state in wanted])
 
 
 def _out_of_time(timeout_s: float | None) -> errors.QueryTimeout:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from greenshard._driver import RawCursor
+from greenshard.links.fanout import Job
 from greenshard.links.session import Outcome
 from greenshard.links.streams import Stream
 from greenshard.merge.concatenation import Concatenation, Rows
@@ -89,12 +90,24 @@ class Answer:
         if ahead:
             sources = [ahead.get(shard, cursor) for shard, cursor in cursors.items()]
         self._ahead = ahead
-        self.rows = Concatenation(sources)
+        # The rows of one shard are its cursor's, which psycopg2 gives out by itself.
+        alone = len(self._cursors) == 1 and sources is self._cursors
+        self.rows = self._cursors[0] if alone else Concatenation(sources)
         self._stages = stages
-        self.failures = stages.failures if stages else outcome.failures if outcome else {}
         self._named = cursors
-        jobs = outcome.jobs if outcome else {}
-        self._seconds = {name: job.seconds for name, job in jobs.items()}
+        if outcome is None:
+            self.failures = stages.failures if stages else {}
+            self._seconds: dict[str, float] = {}
+        else:
+            self.failures = stages.failures if stages else outcome.failures
+            self._seconds = {name: job.seconds for name, job in outcome.jobs.items()}
+
+    @classmethod
+    def of_one(cls, shard: str, cursor: RawCursor, job: Job) -> Answer:
+        """The rows of the one shard that was asked."""
+        answer = cls({shard: cursor})
+        answer._seconds = {shard: job.seconds}
+        return answer
 
     def of_first(self) -> Answer:
         """The same with the rows and counts of the first shard only."""
@@ -189,7 +202,7 @@ NOTHING = Answer({})
 class AnswerView:
     """What is known of a cursor's last statement, as its attributes."""
 
-    _answer: Answer
+    _answer: Answer = NOTHING
 
     @property
     def rowcount(self) -> int:

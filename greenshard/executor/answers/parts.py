@@ -39,6 +39,15 @@ class Parts:
         portal: The answer of a named cursor, if one server made it.
     """
 
+    # What most cursors leave so costs nothing to be set.
+    _typed = _tzinfo_set = _rows_set = False
+    _shapes = True
+    _fetch_timeout: Timeout = None
+    trace = Trace.NOTHING
+    sent: bytes | None = None
+    asked: RawCursor | None = None
+    portal: Portal | None = None
+
     def __init__(
         self,
         logical: RawCursor,
@@ -55,15 +64,7 @@ class Parts:
         self.portals = portals
         self._cursors: dict[str, RawCursor] = {}
         self._lasts: dict[str, RawCursor] = {}
-        self._typed = self._tzinfo_set = self._rows_set = False
-        self._shapes = True
-        self._fetch_timeout: Timeout = None
         self.named = logical.name is not None
-        self.answer = NOTHING
-        self.trace = Trace.NOTHING
-        self.sent: bytes | None = None
-        self.asked: RawCursor | None = None
-        self.portal: Portal | None = None
 
     @property
     def logical(self) -> Any:
@@ -118,6 +119,16 @@ class Parts:
         self._apply_typecasters(cursors.values(), map(physicals.__getitem__, cursors), timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
+
+    def ready_one(self, physical: Physical, timeout: Timeout) -> RawCursor:
+        """Like `ready`, the cursor of one shard, whose connection is there.
+
+        Switches: the first time that a user's type is registered.
+        """
+        cursor = self._cursors.get(physical.shard) or self.of(physical.shard)
+        self._apply_typecasters((cursor,), (physical,), timeout)
+        self.asked = cursor
+        return cursor
 
     def plain(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
         """Like `ready`, but new cursors, unnamed, for rows that are not the answer yet.

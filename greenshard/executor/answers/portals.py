@@ -150,6 +150,8 @@ class Portals:
     @property
     def end_with_transaction(self) -> bool:
         """Whether there may be some whose fate the end of the transaction decides."""
+        if not self.open:  # as most often, and this is asked at each statement
+            return bool(self.declared)
         return bool(self.declared) or any(not portal.kept for portal in self.open)
 
     def check_name(self, name: str) -> None:

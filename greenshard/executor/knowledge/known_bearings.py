@@ -125,7 +125,7 @@ class KnownBearings:
         physicals = self._session.physicals
         return {s for s in shards if s in physicals and self._is_old(physicals[s])}
 
-    def are_plans(self, shards: Sequence[str]) -> bool:
+    def are_plans(self, shards: Iterable[str]) -> bool:
         """Whether some sessions certainly have the bearings that the statement is planned by.
 
         Args:

@@ -125,6 +125,25 @@ class OneDatabase:
             return make(text, has_parameters, path)
         return _green.in_thread(lambda: make(text, has_parameters, path))
 
+    def sure_plan(self, text: str, has_parameters: bool) -> Plan | None:
+        """The plan of a statement, if nothing that it goes by must be asked for; else None.
+
+        Cost: 1 us for a text seen before.
+        """
+        knowledge, bearings = self._knowledge, self.bearings
+        known = knowledge.current()
+        if (
+            known is None
+            or self._changed
+            or self._as_of is not None
+            or self._doubted
+            or knowledge.doubted
+            or len(text) > _SOON_PLANNED
+        ):
+            return None
+        bearings.hold(knowledge.oldest())
+        return None if bearings.guessed else known.planner.plan(text, has_parameters, bearings.path)
+
     def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
         self.mistrust()

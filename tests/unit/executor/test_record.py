@@ -18,7 +18,9 @@ from greenshard.planner.place import Place, Role
 
 def job(shard, seconds=0.25, end=End.DONE, error=None, dsn="host=db0 dbname=app", beside=None):
     physical = Physical.new(shard, Dsn(dsn))
-    return Job(shard, lambda: None, physical, error=error, end=end, seconds=seconds, beside=beside)
+    made = Job(shard, lambda: None, physical, beside)
+    made.error, made.end, made.seconds = error, end, seconds
+    return made
 
 
 def event_of(*jobs, text="SELECT 1", sets=None, error=None):

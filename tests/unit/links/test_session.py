@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import threading
 
 import gevent
@@ -202,7 +201,7 @@ def test_session_is_free_again_after_an_error(two):
 
 def test_another_process_may_not_use_it(two, monkeypatch):
     session = session_of(*two)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
+    monkeypatch.setattr("greenshard.links.session.getpid", lambda: -1)
     for use in (session.check, session.check_process, session.cancel, session.taken().__enter__):
         with pytest.raises(errors.InterfaceError, match="opened in process") as caught:
             use()
