@@ -15,6 +15,13 @@ from tests.fault.scene import SURVIVORS, VICTIM, bounded, eventually, outcome
 PAIR = ("s0", "s2")
 
 
+def commit_as_text(conn):
+    conn.cursor().execute("COMMIT")
+
+
+BY = {"method": greenshard.Connection.commit, "text": commit_as_text}
+
+
 def write(conn, x):
     conn.broadcast().cursor().execute("INSERT INTO writes VALUES (%s)", (x,))
 
@@ -42,19 +49,21 @@ def test_failed_transaction_on_one_shard_commits_nothing_anywhere(scene):
     scene.assert_usable(conn, conn.shards)
 
 
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("behaviour", ["silence", "reset"])
-def test_commit_that_does_not_reach_the_shard(scene, behaviour):
+def test_commit_that_does_not_reach_the_shard(scene, behaviour, by):
     """The others have committed by then: no more can be done than to say so."""
     conn = scene.connect(timeout=0.4)
     write(conn, 1)
     scene.relay.tell(behaviour, "COMMIT")
     with bounded(3 * 1.8), pytest.raises(greenshard.PartialCommitError) as excinfo:
-        conn.commit()
+        BY[by](conn)
     error = excinfo.value
     assert error.committed == SURVIVORS
     assert list(error.failures) == [VICTIM]
     assert VICTIM in str(error)
     assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
+    conn.commit()  # nothing is left of it, and nobody says that it was rolled back
     scene.assert_usable(conn)
     conn.close()
     scene.heal()
@@ -91,13 +100,14 @@ def test_steps_of_a_commit_that_hangs_share_its_timeout(scene):
     assert 0.8 < lasted < 1.0 + 0.75, "COMMIT had a timeout of its own"
 
 
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("behaviour", ["silence-after", "reset-after"])
-def test_commit_whose_answer_is_lost_is_not_called_committed(scene, behaviour):
+def test_commit_whose_answer_is_lost_is_not_called_committed(scene, behaviour, by):
     conn = scene.connect(timeout=0.4)
     write(conn, 1)
     scene.relay.tell(behaviour, "COMMIT")
     with bounded(3 * 1.8), pytest.raises(greenshard.PartialCommitError) as excinfo:
-        conn.commit()
+        BY[by](conn)
     assert excinfo.value.committed == SURVIVORS
     assert list(excinfo.value.failures) == [VICTIM]
     assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
