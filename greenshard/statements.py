@@ -55,6 +55,7 @@ from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
 from greenshard.transaction.commit import end_by_sql
+from greenshard.transaction.failing import fail_all
 from greenshard.transaction.state import State, Transaction
 
 logger = logging.getLogger("greenshard")
@@ -177,8 +178,6 @@ class Statements:
 
         Switches: yes.
         """
-        if asked.parts.named:
-            self.portals.check_name(asked.parts.name)
         database = self.planning(asked.target)
         if database is not None:
             self._take(asked, text, partial(self._planned, asked, database, text, given))
@@ -235,10 +234,13 @@ class Statements:
                 parts.begin()
                 answered = True
                 try:
+                    if parts.named:
+                        self.portals.check_name(parts.name)
                     parts.answer = run()
                     if parts.named and parts.portal is None:
                         self.portals.declared[parts.name] = parts.holds
                 except DriverError as exc:
+                    fail_all(session, self.transaction, exc)
                     raise_ours(exc, parts)
                 except BaseException:
                     answered = False

@@ -54,7 +54,7 @@ def run_plan(e: Planned) -> Answer:
             raise PlanOutdated
     plan, step = e.plan, e.plan.step
     try:
-        if not isinstance(step, (Broadcast, Refused)) and (failed := e.failed) is not None:
+        if _needs_transaction(step) and (failed := e.failed) is not None:
             # That server says what one PostgreSQL would say.
             return route(e, Task(own_place(failed), Sql(e.text), e.given))
         return _run(e, step, checked=not plan.policies)
@@ -67,6 +67,16 @@ def run_plan(e: Planned) -> Answer:
         raise
     finally:
         note(e, plan)
+
+
+def _needs_transaction(step: Step) -> bool:
+    """Whether PostgreSQL lets nothing of the kind be run in a transaction that has failed.
+
+    It says so of a table that does not exist, too, but not of what it cannot parse.
+    """
+    if isinstance(step, Refused):
+        return step.pgcode not in {None, "42601"}
+    return not isinstance(step, Broadcast)
 
 
 def _needs_confirming(step: Step) -> bool:

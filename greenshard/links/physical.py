@@ -180,6 +180,12 @@ class Physical:
         return not self.begun and bool(autocommit.read(self.raw))
 
     @property
+    def would_begin(self) -> bool:
+        """Whether the next statement would begin a transaction."""
+        begins = not autocommit.read(self.raw) or self.entered
+        return begins and self.late is None and not self.in_transaction
+
+    @property
     def transaction_status(self) -> int:
         """libpq's state of the transaction."""
         return RawConnection.get_transaction_status(self.raw)

@@ -113,6 +113,10 @@ def rollback(conn):
     conn.rollback()
 
 
+def name_of(script):
+    return "; ".join(each.__name__ if callable(each) else str(each) for each in script)
+
+
 UPDATE = "UPDATE kept SET a = a + 1"
 TO_8 = "UPDATE kept SET a = 8"
 NEGATIVE = "UPDATE kept SET a = -1 WHERE id = 3"
@@ -138,9 +142,7 @@ SCRIPTS = [
 ]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: "; ".join(
-    each.__name__ if callable(each) else str(each) for each in script
-))  # fmt: skip
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 def test_endings_by_sql_are_those_of_one_server(world, script):
     with world.connect_to_one() as one:
         expected = run(one, script)
@@ -148,6 +150,61 @@ def test_endings_by_sql_are_those_of_one_server(world, script):
         assert run(conn, script) == expected
         assert conn.closed == 0
     assert world.rows() == world.rows_of_one()
+
+
+NOSUCH = "DELETE FROM nosuch"
+SELEC = "SELEC 1"
+FAILING = [
+    [UPDATE, NOSUCH, UPDATE, SELEC, "SELECT 1", rollback],
+    [UPDATE, SELEC, NOSUCH, "SELECT nosuch FROM kept", "ROLLBACK", commit],
+    [UPDATE, "SELECT nosuch(id) FROM kept", TO_8, rollback, UPDATE, commit],
+    [SELEC, UPDATE, rollback, UPDATE, commit],
+    [NOSUCH, "SELECT 1", rollback],
+    ["SELECT id FROM nosuch", "COMMIT", UPDATE],
+    ["SELECT id FROM nosuch", commit, UPDATE],
+    [UPDATE, "SAVEPOINT s", TO_8, NOSUCH, TO_8, "ROLLBACK TO s", "SELECT id FROM kept", commit],
+    [UPDATE, "SAVEPOINT s", SELEC, "RELEASE s", "ROLLBACK TO s", UPDATE, "COMMIT"],
+    [autocommit, SELEC, UPDATE, NOSUCH],
+    [autocommit, "BEGIN", UPDATE, NOSUCH, UPDATE, "ROLLBACK", UPDATE],
+    [UPDATE, "COMMIT", NOSUCH, UPDATE, rollback],
+]
+#: What only a planner rejects before it sends anything: of a union, what each shard says counts.
+PLANNED = [
+    [UPDATE, "SELECT 1 / (count(*) - 8) FROM kept", UPDATE, rollback],
+    [UPDATE, "SELECT max(DISTINCT nosuch) FROM kept", UPDATE, rollback],
+]
+
+
+@pytest.mark.parametrize("script", FAILING, ids=name_of)
+def test_statement_that_is_wrong_fails_the_transaction(world, script):
+    with world.connect_to_one() as one:
+        expected = run(one, script)
+    with world.connect() as conn:
+        assert run(conn, script) == expected
+    assert world.rows() == world.rows_of_one()
+
+
+@pytest.mark.parametrize("script", PLANNED, ids=name_of)
+def test_error_that_no_shard_has_raised_fails_it_too(dsns, script):
+    test_statement_that_is_wrong_fails_the_transaction(World(*dsns, declared=True), script)
+
+
+def test_swallowed_error_keeps_what_was_written_from_being_committed(dsns):
+    world = World(*dsns, declared=True)
+    world.fill()
+    for rejected in (NOSUCH, SELEC):
+        with world.connect() as conn:
+            cur = conn.cursor()
+            cur.execute("UPDATE kept SET a = 1 WHERE id = 1")
+            with contextlib.suppress(psycopg2.ProgrammingError):
+                cur.execute(rejected)
+            with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+                conn.commit()
+            cur.execute("UPDATE kept SET a = 0 WHERE id = 1")
+            with pytest.raises(greenshard.NotSupportedError):  # ours: the transaction goes on
+                cur.execute("COPY kept TO '/nowhere'")
+            conn.commit()
+    assert world.rows() == [(key, 0) for key in IDS]
 
 
 def test_deferred_constraint_that_fails_on_one_shard_commits_nowhere(world):

@@ -89,8 +89,10 @@ def test_errors_are_those_of_the_users_own_text(conn):
     with pytest.raises(psycopg2.errors.UndefinedFunction) as caught:
         cur.execute(f"SELECT nothing(a.id) FROM {JOIN}")
     assert int(caught.value.diag.statement_position) == len("SELECT ") + 1
+    conn.rollback()
     with pytest.raises(psycopg2.errors.DivisionByZero):
         cur.execute(f"SELECT 1 / (a.id - a.id) FROM {JOIN}")
+    conn.rollback()
     cur.execute(f"SELECT count(*) FROM {JOIN}")
     (gatherer,) = conn._session.beside.values()
     assert gatherer.transaction_status == 0

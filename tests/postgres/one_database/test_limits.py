@@ -10,7 +10,7 @@ import warnings
 import gevent
 import psycopg2
 import pytest
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
 
 import greenshard
 from greenshard.executor.strategies import filling
@@ -157,17 +157,17 @@ def test_stages_share_one_timeout(conn):
 
 
 @pytest.mark.usefixtures("way")
-def test_error_where_rows_are_gathered_leaves_the_transaction_as_it_is(conn, plain, left):
+def test_error_where_rows_are_gathered_fails_the_transaction(conn, plain, left):
     cur = conn.cursor()
     cur.execute("UPDATE orders SET note = 'kept' WHERE id = 1")
     with pytest.raises(psycopg2.errors.DivisionByZero, match=r"shard s0 \(gathering\)") as caught:
         cur.execute("SELECT 1 / (a.id - b.id) FROM orders a JOIN orders b ON a.customer = b.id")
     assert caught.value.shard == "s0"
     assert caught.value.cursor is cur
-    assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
+    assert conn.get_transaction_status() == TRANSACTION_STATUS_INERROR
     gatherer_is_clean(conn, plain, left)
-    cur.execute("SELECT note FROM orders WHERE id = 1")
-    assert cur.fetchall() == [("kept",)]
+    with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+        cur.execute("SELECT note FROM orders WHERE id = 1")
 
 
 @pytest.mark.usefixtures("way")
