@@ -19,7 +19,7 @@ from greenshard.planner.analysis.needed_columns import Mentions
 from greenshard.planner.analysis.shape import Crosses
 from greenshard.planner.binding.bound_views import Name, name_of, views_in
 from greenshard.planner.binding.qualifying import qualify
-from greenshard.planner.binding.query import Derived, Item, Query, Table, nested, queries
+from greenshard.planner.binding.query import Derived, Item, Query, Table, nested, queries, tables
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Policy, Relation
 from greenshard.planner.plan import Filtering, Reading
@@ -81,38 +81,55 @@ def filterings(
         bind: Resolves the names of a tree.
         reads: Whether it only reads.
     """
-    for view in (None, *views_in(query)):
-        for item in _items(query if view is None else view.query):
-            if not isinstance(item, Table):
-                continue
-            reading = _reading(item.relation, (), None if view is None else name_of(view))
-            for policy in item.relation.security.policies:
-                if not reads or policy.command in _READING:
-                    reason = _crossing(item.relation, policy, functions, bind)
+    pending: list[tuple[Query, Name | None]] = [(query, None)]
+    seen: set[tuple[Name, Name | None]] = set()
+    while pending:
+        top, reader = pending.pop()
+        for view in (None, *views_in(top)):
+            named = reader if view is None else name_of(view)
+            for item in _items(top if view is None else view.query):
+                if not isinstance(item, Table) or (_named(item.relation), named) in seen:
+                    continue
+                seen.add((_named(item.relation), named))
+                for policy in item.relation.security.policies:
+                    if reads and policy.command not in _READING:
+                        continue
+                    condition, reason = _applied(item.relation, policy, functions, bind)
                     if reason is not None:
+                        reading = _reading(item.relation, (), named)
                         yield Filtering(reading, policy.name, reason)
+                    elif condition is not None:
+                        # What a policy reads is read by whom it is for, and filtered, too.
+                        pending.append((condition, named))
 
 
-def _crossing(
+def _named(relation: Relation) -> Name:
+    return relation.schema, relation.name
+
+
+def _applied(
     relation: Relation,
     policy: Policy,
     functions: Functions,
     bind: Callable[[object], Query],
-) -> str | None:
-    """Why a shard cannot apply a policy alone; None if it can."""
+) -> tuple[Query | None, str | None]:
+    """The query that applies a policy's condition, and why a shard cannot do that alone."""
     if policy.function is not None:
-        return f"it calls {policy.function}(), which may read tables"
+        return None, f"it calls {policy.function}(), which may read tables"
     if not policy.conditions:
-        return "its condition cannot be read, because a table in it is locked"
+        return None, "its condition cannot be read, because a table in it is locked"
     condition = " AND ".join(f"({each})" for each in policy.conditions)
     where = f"{quoted(relation.schema)}.{quoted(relation.name)}"
     try:
         select = parse_select(f"SELECT FROM {where} WHERE {condition}")
         qualify(select, functions)
         query = bind(select)
+        unknown = next((each for each in tables(query) if not each.declared), None)
+        if unknown is not None:
+            return None, f"it reads {unknown.relation.name}, which is not declared"
         Locality(functions).analyse(query)
     except ParserError:
-        return "its condition cannot be read"
+        return None, "its condition cannot be read"
     except Crosses as crosses:
-        return crosses.reason
-    return None
+        return None, crosses.reason
+    return query, None

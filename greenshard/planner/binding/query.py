@@ -65,6 +65,7 @@ class Table(Item):
         relation: What the catalog says.
         sharded: Whether it is a sharded table; if not, every shard has all of it.
         system: Whether it belongs to PostgreSQL.
+        declared: Whether the cluster says where its rows are.
         placement, key: Of a sharded table.
         only: Whether it is read without the tables that inherit from it.
         sampled: Whether TABLESAMPLE takes some of its rows.
@@ -75,6 +76,7 @@ class Table(Item):
     relation: Relation
     sharded: bool = False
     system: bool = False
+    declared: bool = True
     placement: Placement | None = None
     key: BoundColumn | None = None
     only: bool = False

@@ -83,6 +83,7 @@ class Relations:
         """Note how the rows of a table are placed."""
         relation = table.relation
         declared = self._cluster.table(relation.schema, relation.name)
+        table.declared = declared is not None
         if declared is None:
             self._note_undeclared(table.node, relation)
         elif not table.only:

@@ -22,7 +22,7 @@ SEED = os.environ["GREENSHARD_SEED"]
 VIEWS, STATEMENTS = 40, 500
 TABLES = {
     **{name: greenshard.Sharded("id") for name in SHARDED},
-    **{name: greenshard.Reference() for name in REFERENCE},
+    **{name: greenshard.Reference() for name in (*REFERENCE, "kept")},
     "guarded": greenshard.Sharded("id"),
 }
 
@@ -387,6 +387,40 @@ def test_a_policy_that_reads_rows_of_other_shards_is_refused(world, made, condit
                     assert 'policy "near" on public.guarded cannot be applied' in got[1]
                 else:
                     assert got == outcome(theirs, statement)
+
+
+@pytest.mark.parametrize(
+    ("condition", "refused"),
+    [
+        ("tenant = asked()", None),
+        ("customer IN (SELECT seen())", 'policy "near" on public.guarded'),
+        ("customer IN (SELECT id FROM kept)", 'policy "inner_one" on public.kept'),
+        ("customer IN (SELECT id FROM unknown)", "unknown, which is not declared"),
+    ],
+)
+def test_what_a_policy_calls_and_reads_counts_too(world, made, condition, refused):
+    made("FUNCTION", "asked()", "RETURNS text STABLE LANGUAGE sql AS $$ SELECT 'a' $$")
+    made(
+        "FUNCTION", "seen()",
+        "RETURNS SETOF bigint STABLE LANGUAGE sql AS 'SELECT id FROM public.mine'",
+    )  # fmt: skip
+    made("TABLE", "kept", "(id bigint)")
+    made("POLICY", "inner_one ON kept", "USING (id IN (SELECT customer FROM mine))")
+    made("TABLE", "unknown", "(id bigint)")
+    made("TABLE", "guarded", COLUMNS)
+    made("POLICY", "near ON guarded", f"TO {{clerk}} USING ({condition})")
+    world.add(
+        "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY; ALTER TABLE kept ENABLE ROW LEVEL SECURITY;"
+        "GRANT SELECT ON guarded, kept, unknown TO {clerk};"
+    )
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        for statement in ("SELECT count(*) FROM guarded", "SELECT id FROM guarded WHERE id = 3"):
+            if refused is None:
+                assert outcome(ours, statement) == outcome(theirs, statement)
+                continue
+            assert outcome(theirs, statement) != "42501"
+            got = outcome(ours, statement)
+            assert (got[0], refused in got[1]) == ("refused", True)
 
 
 def test_named_cursors_ask_too(world, made):
