@@ -22,6 +22,7 @@ from greenshard.checking.tables import (
     read_relations,
     undeclared,
 )
+from greenshard.checking.triggers import read_catalogs, refused_triggers, wrong_relatives
 from greenshard.checking.user_types import compare_types, read_types
 from greenshard.checking.visibility import compare_rights
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
@@ -61,9 +62,12 @@ def check(
     report.findings += missing_tables(cluster, relations)
     encodings = {shard: server.encoding for shard, server in servers.items()}
     checker = _Checker(conn, cluster, encodings, report, on_table if rows else None)
+    catalogs = read_catalogs(conn)
     for name, found in declared_relations(cluster, relations).items():
+        report.findings += wrong_relatives(label(name), name, cluster, catalogs)
         checker.check(name, found)
     report.findings += compare_rights(conn, cluster)
+    report.notes += refused_triggers(cluster, catalogs)
     notes = (minor_versions(servers), undeclared(relations, cluster))
     report.notes += [note for note in notes if note is not None]
     return report

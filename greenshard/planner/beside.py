@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from greenshard.cluster import Cluster, Reference, Sharded
+
 Name = tuple[str, str]
 """A relation: schema and name."""
 
@@ -123,6 +125,21 @@ class Inheritance:
             {name: tuple(found) for name, found in parents.items()},
         )
 
+    def declared_otherwise(self, name: Name, cluster: Cluster) -> Name | None:
+        """A table that inherits from one, or the other way, whose rows are placed otherwise.
+
+        Its rows are among those of the parent: these would be on other shards than they should, or
+        on several.
+        """
+        if not self.children:
+            return None
+        own = _placed(name, cluster)
+        for other in (*self.below(name), *self.above(name)):
+            found = _placed(other, cluster)
+            if None not in (own, found) and own != found:
+                return other
+        return None
+
     def below(self, name: Name) -> Iterator[Name]:
         """The tables that inherit from one, at any depth."""
         return _reached(name, self.children)
@@ -130,6 +147,14 @@ class Inheritance:
     def above(self, name: Name) -> Iterator[Name]:
         """The tables that one inherits from, at any depth."""
         return _reached(name, self.parents)
+
+
+def _placed(name: Name, cluster: Cluster) -> object:
+    """What decides where a table's rows are; None if nothing is declared."""
+    declared = cluster.table(*name)
+    if isinstance(declared, Sharded):
+        return declared.column, cluster.placement_of(declared)
+    return declared and Reference
 
 
 def _reached(name: Name, steps: Mapping[Name, tuple[Name, ...]]) -> Iterator[Name]:

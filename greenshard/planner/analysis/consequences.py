@@ -114,6 +114,12 @@ class Consequences:
             pending.extend(found)
         return self._first([_Event(each, "t") for each in sorted(names)], True, at)
 
+    def harmful_triggers(self, table: Name) -> Iterator[Problem]:
+        """The triggers of a declared table that are not harmless, and not declared to be."""
+        of_reference = isinstance(self._declared(table), Reference)
+        for trigger in self._of(table).triggers:
+            yield from self._of_trigger(trigger, table, of_reference, 0)
+
     def _first(self, events: list[_Event], inherited: bool, at: int) -> Problem | None:
         return next(self._follow(events, inherited, at), None)
 

@@ -15,15 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from greenshard.cluster import Cluster, Reference, Sharded
+from greenshard.cluster import Cluster, Sharded
 from greenshard.planner.binding.bound_views import WholeView
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn, Columns, Source
 from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.problem import Problem
-
-Declared = Sharded | Reference
 
 
 class Relations:
@@ -87,7 +85,7 @@ class Relations:
         if declared is None:
             self._note_undeclared(table.node, relation)
         elif not table.only:
-            self._check_relatives(table.node, relation, declared)
+            self._check_relatives(table.node, relation)
         if not isinstance(declared, Sharded):
             return
         table.sharded = True
@@ -125,30 +123,21 @@ class Relations:
             )
         )
 
-    def _check_relatives(self, node: Any, relation: Relation, declared: Declared) -> None:
+    def _check_relatives(self, node: Any, relation: Relation) -> None:
         """Note a table that inherits, or is inherited from, and is declared otherwise."""
-        name, inheritance = (relation.schema, relation.name), self._catalog.inheritance
-        if not inheritance.children:
-            return
-        for other in (*inheritance.below(name), *inheritance.above(name)):
-            found = self._cluster.table(*other)
-            if found is not None and self._rule_of(found) != self._rule_of(declared):
-                self.problems.append(
-                    Problem(
-                        f"table {relation.schema}.{relation.name} and {'.'.join(other)}, of which "
-                        "one inherits from the other, are declared in two ways",
-                        node.location,
-                        "GS409",
-                        "Declare them alike: both as reference tables, or sharded by the same "
-                        "column in the same placement.",
-                    )
+        name = (relation.schema, relation.name)
+        other = self._catalog.inheritance.declared_otherwise(name, self._cluster)
+        if other is not None:
+            self.problems.append(
+                Problem(
+                    f"table {relation.schema}.{relation.name} and {'.'.join(other)}, of which "
+                    "one inherits from the other, are declared in two ways",
+                    node.location,
+                    "GS409",
+                    "Declare them alike: both as reference tables, or sharded by the same column "
+                    "in the same placement.",
                 )
-
-    def _rule_of(self, declared: Declared) -> object:
-        """What decides where a table's rows are."""
-        if isinstance(declared, Sharded):
-            return declared.column, self._cluster.placement_of(declared)
-        return None
+            )
 
     def _note_missing_key(self, node: Any, relation: Relation, key: str) -> None:
         self.problems.append(

@@ -130,6 +130,36 @@ def test_a_cluster_as_declared_has_no_findings(dsns, check_it):
     assert all(server.startswith("PostgreSQL ") for server in report.servers.values())
 
 
+def test_triggers_that_are_not_declared_are_told(dsns, check_it):
+    counts = "BEGIN UPDATE nation SET name = name; RETURN NULL; END"
+    run(
+        dsns,
+        f"CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS '{counts}'",
+        "CREATE TRIGGER it AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION counts()",
+        "CREATE TABLE late () INHERITS (orders)",
+    )
+    run_on(
+        dsns["s1"],
+        "CREATE TRIGGER other AFTER DELETE ON nation EXECUTE FUNCTION counts()",
+    )
+    tables = {"orders": Sharded("id"), "nation": Reference(), "late": Sharded("note")}
+    report = check_it(tables, rows=False)
+    told = (
+        'writes are refused: it fires trigger "{}" of table {}, which may read or write other rows'
+    )
+    assert report.notes == [
+        told.format("it", "orders"),
+        f"{told.format('other', 'nation')} (on s1)",
+    ]
+    assert said(report) == [
+        (one, ("s0", "s1"), f"{other} inherits from it, or it from that, and is declared otherwise")
+        for one, other in (("late", "public.orders"), ("orders", "public.late"))
+    ]
+    tables = {"orders": Sharded("id", triggers=("it",)), "nation": Reference(("other",))}
+    report = check_it({**tables, "late": Sharded("id")}, rows=False)
+    assert (said(report), report.notes) == ([], [])
+
+
 @pytest.mark.parametrize("slots", [256, 255, 3, 3000])
 def test_rows_on_the_wrong_shard_are_found(dsns, check_it, slots):
     run(dsns, "INSERT INTO orders SELECT generate_series(1, 40)")
