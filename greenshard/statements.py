@@ -31,6 +31,7 @@ from greenshard.executor.answers.portals import Portals
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
+from greenshard.executor.named_shards import check_named_writes
 from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
@@ -185,7 +186,8 @@ class Statements:
         plain = given is None or self._are_values(asked, text, (given,))
         calls = partial(_executing, self.session, text, given)
         bound = given is not None
-        self._take(asked, text, partial(self._union, asked, text, bound, calls, plain=plain))
+        run = partial(self._union, asked, text, bound, calls, plain=plain, every=(given,))
+        self._take(asked, text, run)
 
     def execute_many(self, asked: Asked, text: str | bytes, every: Sequence[Any]) -> None:
         """Run a statement once for each set of parameters.
@@ -200,7 +202,8 @@ class Statements:
             return
         plain = self._are_values(asked, text, every)
         calls = partial(_executing_many, text, every)
-        self._take(asked, text, partial(self._union, asked, text, True, calls, plain=plain))
+        run = partial(self._union, asked, text, True, calls, plain=plain, every=every)
+        self._take(asked, text, run)
 
     def call(self, asked: Asked, procname: str | bytes, parameters: Sequence[Any]) -> None:
         """Call a stored function, as psycopg2's ``callproc`` does.
@@ -267,6 +270,7 @@ class Statements:
         calls: Callable[[Mapping[str, RawCursor]], Calls],
         *,
         plain: bool,
+        every: Sequence[Any] = (),
     ) -> Answer:
         """Run a statement on the shards targeted.
 
@@ -276,6 +280,7 @@ class Statements:
             bound: Whether there are parameters, or none at all.
             calls: What to run, for the cursors that there are.
             plain: Whether the parameters are values: some could be any SQL.
+            every: The sets of parameters; None among them for no parameters.
         """
         target, parts = asked.target or self.target, asked.parts
         ending = None
@@ -294,6 +299,8 @@ class Statements:
         if text is None or "savepoint" in text.lower():
             self.transaction.savepoints = True
         parts.trace = self.trace_of(text, bound, target.shards, asked.timeout)
+        if self.database is not None and not reads and isinstance(query, (str, bytes)):
+            self._check_written(asked, query, every, target)
         self.note(parts.trace, parts)
         execution = Execution(
             self.session,
@@ -314,6 +321,17 @@ class Statements:
             return execution.fan_out(target.shards, calls)
         finally:
             self.leave(parts.trace, execution.ran)
+
+    def _check_written(
+        self, asked: Asked, query: str | bytes, every: Sequence[Any], target: Target
+    ) -> None:
+        """Refuse to write rows of declared tables where they do not belong."""
+        database, session = self.database, self.session
+        failed = any(p.failed for p in session.alive if p.shard in target.shards)
+        if database is None or len(session.shards) == 1 or failed:
+            return
+        text = self.decoded(query, "replace")
+        check_named_writes(database, session, asked.parts, text, every, target, asked.timeout)
 
     def _planned(
         self,

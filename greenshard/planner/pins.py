@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from greenshard.planner.plan import Constant, Pin, Value
+from greenshard.planner.plan import Constant, Parameter, Pin, Value
 from greenshard.sql.parameters import Written
 from greenshard.sql.types import FAMILIES, Trait, by_family, names_with, read
 
@@ -55,6 +55,38 @@ def named_shards(pins: Iterable[Pin], shards: tuple[str, ...], given: Any) -> fr
     return frozenset(found)
 
 
+def homes(pin: Pin, shards: tuple[str, ...], given: Any) -> frozenset[str | None]:
+    """The shards on which rows with a pin's keys belong; None where the placement does not tell.
+
+    Args:
+        pin: Of rows that are written.
+        shards: All shards, in order.
+        given: The user's parameters.
+
+    Raises:
+        Unplaceable: A key is not certain.
+        LookupError, TypeError: A parameter is not there.
+    """
+    found = set()
+    for value in pin.values:
+        argument = value.value if isinstance(value, Constant) else given[value.source]
+        if isinstance(value, Parameter) and value.item is not None:
+            if type(argument) not in (list, tuple):
+                raise Unplaceable
+            argument = _item(argument, value.item)
+        key = None if argument is None else _stored(argument, pin)
+        found.add(pin.placement.shards_for(key, pin.type_name, shards))
+    return frozenset(found)
+
+
+def _stored(value: Any, pin: Pin) -> Any:
+    """The key of a row that is written with a value, not None."""
+    key = key_value(value, pin.type_name)
+    if is_changed(key, pin.type_name, pin.kept):
+        raise Unplaceable
+    return key
+
+
 def _shards_of(value: Value, pin: Pin, shards: tuple[str, ...], given: Any) -> Iterable[str]:
     if isinstance(value, Constant):
         return _shard_of(value.value, pin, shards)
@@ -78,9 +110,7 @@ def _shard_of(value: Any, pin: Pin, shards: tuple[str, ...]) -> Sequence[str]:
     """The shard of a key's value; none for NULL, unless it is inserted."""
     if value is None:
         return (_placed(None, pin, shards),) if pin.inserts else ()
-    key = key_value(value, pin.type_name)
-    if pin.inserts and is_changed(key, pin.type_name, pin.kept):
-        raise Unplaceable
+    key = _stored(value, pin) if pin.inserts else key_value(value, pin.type_name)
     return (_placed(key, pin, shards),)
 
 

@@ -14,6 +14,7 @@ from greenshard.planner.analysis.objections import objections, scattered_objecti
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.analysis.whole_rows import telling_row
+from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.binding.attributes import Attributes
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.bound_views import WholeViews
@@ -50,7 +51,7 @@ from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
-from greenshard.planner.strategies.write import as_select, plan_write
+from greenshard.planner.strategies.write import READ_FIRST, as_select, plan_write
 from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
 from greenshard.sql.deparsing import Unwritable, now_number, write
 from greenshard.sql.ending import ending_of
@@ -94,6 +95,7 @@ class Planner:
         self._catalog = catalog
         self.traces = Traces(catalog.code)
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
+        self.named_writes = lru_cache(maxsize=CACHED_PLANS)(self._named_writes)
 
     def _plan(self, text: str, has_parameters: bool, path: tuple[str, ...]) -> Plan:
         """Plan one text.
@@ -125,6 +127,25 @@ class Planner:
             return one.plan(statements[0], reads, trace)
         except RecursionError:
             return Plan(Refused(_TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
+
+    def _named_writes(
+        self, text: str, has_parameters: bool, path: tuple[str, ...]
+    ) -> NamedWrites | Refused:
+        """What a text writes that goes to named shards as it is; arguments as for `_plan`.
+
+        Returns:
+            A refusal if that cannot be told.
+        """
+        translation = translate(text, has_parameters)
+        statements = _read(translation)
+        if isinstance(statements, Refused):
+            # The server knows no more syntax than the parser, and says what is wrong.
+            readable = statements.pgcode == "42601" and not statements.unreadable
+            return NamedWrites() if readable else statements
+        try:
+            return named_writes(statements, self._cluster, self._catalog, translation, path)
+        except RecursionError:
+            return Refused(_TOO_DEEP, "GS410", _SHALLOWER)
 
 
 class _OneStatement:
@@ -373,7 +394,7 @@ class _OneStatement:
             set_off = self._set_off(kind, inner, candidate)
             return step if set_off is None else self._refused(set_off)
         except Unwritable as unwritable:
-            return Refused(str(unwritable), "GS412", _ON)
+            return Refused(str(unwritable), "GS412", READ_FIRST)
 
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""

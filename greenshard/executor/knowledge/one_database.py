@@ -36,11 +36,12 @@ from greenshard.links.deadline import Timeout
 from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
+from greenshard.planner.belonging import NamedWrites
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
-from greenshard.planner.plan import Plan, Step
+from greenshard.planner.plan import Plan, Refused, Step
 from greenshard.planner.tasks import has_texts, without_texts
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.transaction.state import Transaction
@@ -431,7 +432,7 @@ class OneDatabase:
         """
         known = self._current(timeout)
         self._know_bearings(timeout)
-        if self._alters_letters and not _is_ascii(key):
+        if self.may_alter(key):
             raise untold(key, table)
         return shard_of_key(key, table, self.cluster, known.catalog, self.bearings.path)
 
@@ -442,14 +443,14 @@ class OneDatabase:
 
         Cost: 0.3 us.
         """
-        if has_texts(step) and self._alters_letters and not _is_ascii((text, given)):
+        if has_texts(step) and self.may_alter((text, given)):
             return without_texts(step)
         return step
 
-    @property
-    def _alters_letters(self) -> bool:
-        """Whether in a session's client encoding psycopg2 writes letters as those of others."""
-        return any(python_encoding(p.raw) in INEXACT for p in self._session.alive)
+    def may_alter(self, values: Any) -> bool:
+        """Whether letters may reach a server as others, in the client encoding of a session."""
+        inexact = any(python_encoding(p.raw) in INEXACT for p in self._session.alive)
+        return inexact and "\\" in ascii(values)
 
     def explain(self, text: str, plan: Plan, given: Any, *, verbose: bool) -> str:
         """A plan as text."""
@@ -477,6 +478,38 @@ class OneDatabase:
         if len(text) <= _SOON_PLANNED:
             return traces.of_text(text, has_parameters)
         return _green.in_thread(lambda: traces.of_text(text, has_parameters))
+
+    def named_writes(
+        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Timeout
+    ) -> list[NamedWrites | Refused]:
+        """What a text writes that goes to chosen shards as it is; see `planner.belonging`.
+
+        Args:
+            text: The text.
+            has_parameters: Whether it has parameters.
+            shards: Those.
+            timeout: What it may take to find out.
+
+        Returns:
+            One answer for each search path that the shards' sessions have; none if their
+            transactions have failed.
+
+        Raises:
+            errors.Error: A shard cannot be asked, or time is up.
+
+        Switches: when something must be asked for first, and for a long text.
+        """
+        make: Callable[..., NamedWrites | Refused] = self._current(timeout).planner.named_writes
+        self.bearings.hold(self._knowledge.oldest())
+        self._session.reach(shards, timeout)
+        self._ask(self.bearings.old(shards), frozenset(), timeout, tolerant=False)
+        physicals = self._session.physicals
+        told = {physicals[shard].bearings for shard in shards if shard in physicals}
+        paths = {one.path for one in told if one is not None}
+        if len(text) <= _SOON_PLANNED:
+            return [make(text, has_parameters, path) for path in paths]
+        make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
+        return _green.in_thread(lambda: [make(text, has_parameters, path) for path in paths])
 
     def note(self, trace: Trace, shards: Iterable[str], *, changes: bool) -> None:
         """Take note of a statement that ran, or failed.
@@ -554,11 +587,6 @@ class OneDatabase:
         row: Any = cursor.fetchone()
         self._transaction.began_at = now = str(row[0])
         return now
-
-
-def _is_ascii(values: Any) -> bool:
-    """Whether values are certainly of ASCII's letters alone."""
-    return "\\" not in ascii(values)
 
 
 def _remember(texts: set[str], text: str) -> None:

@@ -34,12 +34,14 @@ class Unplannable(Exception):
     Args:
         reason: Why.
         offset: Where, in bytes of the parsed text; None if it is not known.
+        hint: What the user can do instead, of a write; None: read first what it reads.
     """
 
-    def __init__(self, reason: str, offset: int | None = None) -> None:
+    def __init__(self, reason: str, offset: int | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.offset = offset
+        self.hint = hint
 
 
 @dataclass(frozen=True)

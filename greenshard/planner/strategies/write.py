@@ -24,16 +24,28 @@ from greenshard.planner.analysis.chance import first_choice, matches_once
 from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
+from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Parameter, Pin, Refused, Routed, Scatter, Step, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message
+from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, location_of, unwrap
 
 CODE = "GS412"
+
+# Never `conn.on`: what it names would have to be the right shard, which only the key tells.
+READ_FIRST = "Read first what it is to write, and give it as a parameter."
+GIVE_KEY = (
+    "Give each row its shard key as a value. If a sequence makes it, take it first: "
+    "SELECT nextval('...')."
+)
+MOVE = "Delete the row and insert it anew, with its new key."
+NAME = "Name the shard of its rows with conn.on(...)."
 
 
 def as_select(kind: str, inner: Any) -> Any:
@@ -98,7 +110,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         return Refused(
             unplannable.reason,
             CODE,
-            "Name the shards that it is meant for with conn.on(...).",
+            unplannable.hint or READ_FIRST,
             candidate.position(unplannable.offset),
         )
 
@@ -114,7 +126,7 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
         step = Refused(
             unplannable.reason,
             CODE,
-            "Name the shard key, or the shards with conn.on(...).",
+            f"Compare the shard key with a value. Or: {READ_FIRST}",
             candidate.position(unplannable.offset),
         )
     if candidate.pins:
@@ -127,7 +139,8 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     if enum_name(inner, "override") == "OVERRIDING_USER_VALUE":
         raise Unplannable("OVERRIDING USER VALUE has values ignored, by which the rows are placed")
     if not rows:
-        raise Unplannable("the rows to be inserted are not listed in VALUES")
+        hint = "Read the rows first, and insert them with VALUES."
+        raise Unplannable("the rows to be inserted are not listed in VALUES", None, hint)
     columns = [column.res_target.name for column in inner.cols]
     columns = columns or [column.name for column in table.relation.columns]
     if len(candidate.sharded) > (1 if table.sharded else 0):
@@ -139,9 +152,13 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         return Broadcast(write(), answer_of_one=True, first_alone=True)
     key = table.key.name if table.key else ""
     if key not in columns:
-        raise Unplannable(f"the rows to be inserted have no {key}, their shard key")
+        reason = f"the rows to be inserted have no {key}, their shard key"
+        raise Unplannable(reason, None, GIVE_KEY)
     at = columns.index(key)
-    values = [_value(row.list.items, at, candidate, table) for row in rows]
+    values = [
+        key_of_row(row.list.items, at, candidate.functions, candidate.translation, table.key)
+        for row in rows
+    ]
     otherwise = Refused(
         f"the rows to be inserted into {table.relation.name} belong on several shards, or the type "
         f"of their {key} does not tell which",
@@ -149,26 +166,44 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         "Insert the rows of one key at a time, and give the key in its column's type.",
     )
     if table.placement is None or table.key is None or table.key.column is None:
-        raise Unplannable("the placement is not known")
+        raise Unplannable("the placement is not known", None, NAME)
     if isinstance(table.placement, Unknown):
-        raise Unplannable(f"the placement of {table.relation.name} does not tell the rows' shard")
+        reason = f"the placement of {table.relation.name} does not tell the rows' shard"
+        raise Unplannable(reason, None, NAME)
     column, every = table.key.column, tuple(values)
     kept = kept_by(column.type_sql)
     pin = Pin(table.placement, column.type_name, every, inserts=True, kept=kept)
     return Routed(Sql(candidate.text), (pin,), otherwise)
 
 
-def _value(row: Sequence[Message], at: int, candidate: Candidate, table: Table) -> Value:
+def key_of_row(
+    row: Sequence[Message],
+    at: int,
+    functions: Functions,
+    translation: Translation,
+    key: BoundColumn | None,
+) -> Value:
+    """The shard key of a row of VALUES.
+
+    Args:
+        row: Its values.
+        at: Which one is the key.
+        functions: To know which types are PostgreSQL's.
+        translation: Where parameters come from.
+        key: The column.
+
+    Raises:
+        Unplannable: It is computed, or not there.
+    """
     if len(row) == 1 and row[0].HasField("param_ref"):
         number = row[0].param_ref.number
-        if number in candidate.translation.bracketed:  # VALUES %s
-            return Parameter(candidate.translation.parameters[number - 1], item=at)
+        if number in translation.bracketed:  # VALUES %s
+            return Parameter(translation.parameters[number - 1], item=at)
     if at >= len(row):
-        raise Unplannable("a row to be inserted has too few values")
-    reader = Restrictions(candidate.functions, candidate.translation)
-    value = reader.value(row[at], table.key)
+        raise Unplannable("a row to be inserted has too few values", None, GIVE_KEY)
+    value = Restrictions(functions, translation).value(row[at], key)
     if value is None:
-        raise Unplannable("the shard key of a row is computed", location_of(row[at]))
+        raise Unplannable("the shard key of a row is computed", location_of(row[at]), GIVE_KEY)
     return value
 
 
@@ -184,6 +219,7 @@ def _check_keys(table: Table, kind: str, inner: Any) -> None:
             raise Unplannable(
                 f"the shard key {table.key.name} is changed, and the row would have to move",
                 target.res_target.location,
+                MOVE,
             )
 
 
@@ -193,7 +229,10 @@ def _check_complete(table: Table, columns: Sequence[str], rows: Any) -> None:
     if left or sets_default(rows):
         raise Unplannable(
             f"reference table {table.relation.name} would get the default of "
-            f"{left[0] if left else 'a column'} from each shard"
+            f"{left[0] if left else 'a column'} from each shard",
+            None,
+            "Give the column a value. What a sequence or a function makes, take first: "
+            "SELECT nextval('...').",
         )
 
 

@@ -121,23 +121,23 @@ def test_settings_hold_for_the_text_itself(conn, single):
     assert rows[0] == rows[1]
 
 
-def test_many_rows_of_every_shard(shop):
+def test_many_rows_of_every_shard(shop, plain):
     with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
         cur = conn.cursor()
-        for name in conn.shards:
-            with conn.on(name):
-                cur.execute(
-                    "INSERT INTO orders (id, customer, note, tags, feeling)"
-                    " SELECT g * 3 + %s, g, 'n' || g, ARRAY[g::text], 'ok'"
-                    " FROM generate_series(1000, 6000) g",
-                    (conn.shards.index(name),),
-                )
+        for number, one in enumerate(plain.values()):
+            one.cursor().execute(
+                "INSERT INTO orders (id, customer, note, tags, feeling)"
+                " SELECT g * 3 + %s, g, 'n' || g, ARRAY[g::text], 'ok'"
+                " FROM generate_series(1000, 6000) g",
+                (number,),
+            )
         cur.execute(
             "SELECT count(*), sum(a.customer), max(b.note), min(a.tags), count(b.feeling)"
             " FROM orders a JOIN orders b ON a.id = b.id + 1 WHERE a.id >= 3000 AND b.id >= 3000"
         )
         assert cur.fetchone() == (15002, 3 * 17503500 - 1000, "n6000", ["1000"], 15002)
-        conn.rollback()
+        for one in plain.values():
+            one.cursor().execute("DELETE FROM orders WHERE id >= 3000")
 
 
 def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):

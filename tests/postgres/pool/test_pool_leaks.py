@@ -222,7 +222,7 @@ def test_long_statement_on_one_shard_costs_nothing(make_pool, dsns, renewed):
     for _ in range(2):
         with pool.connection() as conn:
             known = conn._statements.database._knowledge.known
-            conn.on("s0").cursor().execute(text)
+            conn.on(cluster.placement.shards_for(70, "int4", conn.shards)).cursor().execute(text)
             conn.rollback()
             assert renewed == [] or known is None
             renewed.clear()

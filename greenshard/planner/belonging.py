@@ -1,0 +1,330 @@
+"""Goal: let a statement for named shards put each row where it belongs, or nothing.
+
+    with conn.on("s1"):
+        INSERT INTO orders (o_orderkey, ...) VALUES (7, ...)    if s1 is the shard of key 7
+        INSERT INTO orders (o_custkey) VALUES (1)               refused: it may belong anywhere
+        UPDATE orders SET o_comment = 'late'                    the rows that s1 has stay there
+        UPDATE orders SET o_orderkey = 8                        if s1 is the shard of key 8
+        UPDATE nation SET n_name = 'x'                          refused: the copies would differ
+
+1. Each INSERT, UPDATE, DELETE, MERGE, COPY FROM and TRUNCATE in the text is looked at, also those
+   in WITH, of EXPLAIN ANALYZE, of PREPARE.
+2. What it writes to a sharded table must have its key as a value, which is a pin; rows that come
+   from the key of a colocated table are where they belong.
+3. What it writes to a reference table must run on all shards.
+4. When the parameters are known, the pins' shards are compared with those that were named.
+
+What a function or a trigger writes is not seen, nor what a placement does not tell (`Unknown`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from greenshard.cluster import Cluster, Reference, Unknown
+from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.binding.binder import Binder
+from greenshard.planner.binding.query import Item, Join, Table, tables
+from greenshard.planner.binding.relations import Relations
+from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.calls import Functions
+from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.pins import Unplaceable, homes, kept_by
+from greenshard.planner.plan import Pin, Refused, Value
+from greenshard.planner.strategies.candidate import Unplannable
+from greenshard.planner.strategies.write import CODE, GIVE_KEY, MOVE, key_of_row
+from greenshard.sql.insertion import analyzes
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import type_name, walk
+from greenshard.sql.placeholders import Translation
+from greenshard.sql.tree import enum_name, unwrap
+
+_EVERYWHERE = "Write to it without conn.on(...): then all shards do the same."
+_WITHOUT = "Write without conn.on(...): then the rows go where they belong."
+_UNDECLARED = (
+    "What must be as it is can be written over a connection without the declaration: "
+    "greenshard.connect({...})."
+)
+_VIEW = "Write to its tables."
+#: Statements that only store what is in them.
+_STORING = frozenset({"create_function_stmt", "rule_stmt", "view_stmt"})
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWrites:
+    """What a text writes.
+
+    Attributes:
+        pins: Keys of rows that are written, each with the name of its table.
+        everywhere: Reference tables that are written.
+        refused: Why it may run on no shard; None if it may.
+    """
+
+    pins: tuple[tuple[Pin, str], ...] = ()
+    everywhere: tuple[str, ...] = ()
+    refused: Refused | None = None
+
+    @property
+    def are_any(self) -> bool:
+        """Whether anything is written that not every shard may."""
+        return bool(self.pins or self.everywhere or self.refused)
+
+
+def objection(
+    writes: NamedWrites, named: Sequence[str], shards: tuple[str, ...], given: Any
+) -> Refused | None:
+    """Why a text may not run on the shards that are named; None if it may.
+
+    Args:
+        writes: What it writes.
+        named: The shards.
+        shards: All, in order.
+        given: Its parameters.
+
+    Raises:
+        LookupError, TypeError: A parameter is not there.
+    """
+    if writes.refused is not None:
+        return writes.refused
+    if writes.everywhere and len(named) < len(shards):
+        reason = f"reference table {writes.everywhere[0]} is written on {_listed(named)} alone"
+        return Refused(reason, CODE, _EVERYWHERE)
+    for pin, table in writes.pins:
+        try:
+            found = homes(pin, shards, given)
+        except Unplaceable:
+            reason = f"the type of a row's shard key does not tell its shard, of table {table}"
+            return Refused(reason, CODE, "Give the key in its column's type.")
+        for home in found:
+            if home is not None and tuple(named) != (home,):
+                where = _listed(named)
+                reason = f"a row of {table} belongs on {home}, and would be written on {where}"
+                return Refused(reason, CODE, f"{_WITHOUT} conn.on(key=...) names the shard of one.")
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def named_writes(
+    statements: Sequence[Any],
+    cluster: Cluster,
+    catalog: Catalog,
+    translation: Translation,
+    path: Sequence[str],
+) -> NamedWrites:
+    """What the statements of a text write.
+
+    Args:
+        statements: As parsed.
+        cluster: What is declared.
+        catalog: The tables that there are.
+        translation: Where parameters come from.
+        path: ``current_schemas(true)``.
+    """
+    reader = _Reader(cluster, catalog, translation, path)
+    try:
+        for statement in statements:
+            reader.read(statement.stmt)
+        if reader.found and any(unwrap(each.stmt)[0] == "variable_set_stmt" for each in statements):
+            raise Unplannable("a text sets something and writes", None, "Execute one at a time.")
+    except Unplannable as unplannable:
+        position = translation.old_position_of(unplannable.offset)
+        hint = unplannable.hint or _UNDECLARED
+        return NamedWrites(refused=Refused(unplannable.reason, CODE, hint, position))
+    return NamedWrites(tuple(reader.pins), tuple(reader.everywhere))
+
+
+@dataclass
+class _Reader:
+    """Collects what is written."""
+
+    cluster: Cluster
+    catalog: Catalog
+    translation: Translation
+    path: Sequence[str]
+    pins: list[tuple[Pin, str]] = field(default_factory=list)
+    everywhere: list[str] = field(default_factory=list)
+    found: bool = False
+
+    def __post_init__(self) -> None:
+        self._functions = Functions(self.catalog, tuple(self.path))
+        self._relations = Relations(self.cluster, self.catalog, self.path, count())
+
+    def read(self, node: Any) -> None:
+        kind, inner = unwrap(node)
+        if kind in _STORING or (kind == "explain_stmt" and not analyzes(inner)):
+            return
+        for message in walk(node):
+            write = _WRITES.get(type_name(message))
+            if write is not None:
+                write(self, message)
+
+    # The tables -----------------------------------------------------------------------------
+
+    def _table(self, node: Any) -> Table | None:
+        """The declared table that is written; None if it is another one, or the server's error."""
+        if node.schemaname == "pg_temp":
+            return None
+        relation = self.catalog.relation(node.schemaname or None, node.relname, self.path)
+        if relation is None:
+            return None
+        if relation.kind == "v":
+            self._refuse_view(node, relation)
+            return None
+        declared = self.cluster.table(relation.schema, relation.name)
+        if declared is None:
+            return None
+        self.found = True
+        table = self._relations.table(node, relation, relation.name)
+        if isinstance(declared, Reference):
+            self.everywhere.append(relation.name)
+            return None
+        if table.key is None or table.key.column is None:
+            reason = f"table {relation.name} has no column {declared.column}, its shard key"
+            raise Unplannable(reason, node.location, "Correct the declaration.")
+        return None if isinstance(table.placement, Unknown) else table
+
+    def _refuse_view(self, node: Any, relation: Relation) -> None:
+        """Refuse a view over declared tables: it is not known what is written to which."""
+        made = parse_select("SELECT")
+        made.from_clause.add().range_var.CopyFrom(node)
+        query = Binder(self.cluster, self.catalog, self.path).bind(made)
+        for table in tables(query):
+            one = table.relation
+            if self.cluster.table(one.schema, one.name) is not None:
+                reason = f"the view {relation.name} of declared tables is written to"
+                raise Unplannable(reason, node.location, _VIEW)
+
+    # The kinds of writes --------------------------------------------------------------------
+
+    def insert(self, node: Any) -> None:
+        table = self._table(node.relation)
+        if table is None:
+            return
+        self._set(table, node.on_conflict_clause.target_list)
+        if enum_name(node, "override") == "OVERRIDING_USER_VALUE":
+            raise Unplannable("OVERRIDING USER VALUE may not take the shard key that is given")
+        key = _key(table)
+        select = node.select_stmt.select_stmt
+        at = self._place_of(table, node.cols, node.relation.location)
+        if not node.HasField("select_stmt"):
+            reason = f"the rows to be inserted have no {key.name}, their shard key"
+            raise Unplannable(reason, node.relation.location, GIVE_KEY)
+        if not select.values_lists:
+            self._check_selected(table, select, at)
+            return
+        rows = [row.list.items for row in select.values_lists]
+        self._pin(table, [key_of_row(r, at, self._functions, self.translation, key) for r in rows])
+
+    def _place_of(self, table: Table, columns: Sequence[Any], offset: int) -> int:
+        """Which value of a row is its key."""
+        names = [column.res_target.name for column in columns]
+        names = names or [column.name for column in table.relation.columns]
+        key = _key(table).name
+        if key not in names:
+            reason = f"the rows to be inserted have no {key}, their shard key"
+            raise Unplannable(reason, offset, GIVE_KEY)
+        return names.index(key)
+
+    def _check_selected(self, table: Table, select: Any, at: int) -> None:
+        """Refuse INSERT ... SELECT, unless the key is that of a colocated table's rows."""
+        query = Binder(self.cluster, self.catalog, self.path).bind(select)
+        outputs = query.outputs or ()
+        output = outputs[at] if at < len(outputs) else None
+        for one in _joined(query.items):
+            if isinstance(one, Table) and one.key is not None and output is not None:
+                same = one.placement == table.placement and one.key.id == output.id
+                if same and _types(one) == _types(table):
+                    return
+        reason = "the shard key of the rows to be inserted is not a colocated table's"
+        hint = "Read the rows first, and insert them with VALUES, without conn.on(...)."
+        raise Unplannable(reason, None, hint)
+
+    def update(self, node: Any) -> None:
+        table = self._table(node.relation)
+        if table is not None:
+            self._set(table, node.target_list)
+
+    def _set(self, table: Table, targets: Sequence[Any]) -> None:
+        """Look at what UPDATE sets, or ON CONFLICT."""
+        key = _key(table)
+        for each in targets:
+            target = each.res_target
+            if target.name != key.name:
+                continue
+            value = Restrictions(self._functions, self.translation).value(target.val, key)
+            if value is None or target.indirection:
+                reason = f"the shard key {key.name} is changed, and the row may have to move"
+                raise Unplannable(reason, target.location, MOVE)
+            self._pin(table, [value])
+
+    def delete(self, node: Any) -> None:
+        self._table(node.relation)
+
+    def merge(self, node: Any) -> None:
+        table = self._table(node.relation)
+        if table is None:
+            return
+        for each in node.merge_when_clauses:
+            when = each.merge_when_clause
+            action = enum_name(when, "command_type")
+            if action == "CMD_UPDATE":
+                self._set(table, when.target_list)
+            elif action == "CMD_INSERT":
+                at = self._place_of(table, when.target_list, node.relation.location)
+                row = list(when.values)
+                key = _key(table)
+                value = key_of_row(row, at, self._functions, self.translation, key)
+                self._pin(table, [value])
+
+    def copy(self, node: Any) -> None:
+        if node.is_from and self._table(node.relation) is not None:
+            hint = "Load the rows with executemany, without conn.on(...)."
+            raise Unplannable(
+                "COPY does not tell the rows' shard keys", node.relation.location, hint
+            )
+
+    def truncate(self, node: Any) -> None:
+        for each in node.relations:
+            self._table(each.range_var)
+
+    def _pin(self, table: Table, values: Sequence[Value]) -> None:
+        column = _key(table).column
+        assert table.placement is not None and column is not None  # noqa: S101, PT018  # `_table`
+        kept = kept_by(column.type_sql)
+        pin = Pin(table.placement, column.type_name, tuple(values), inserts=True, kept=kept)
+        self.pins.append((pin, table.relation.name))
+
+
+_WRITES: dict[str, Callable[[_Reader, Any], None]] = {
+    "InsertStmt": _Reader.insert,
+    "UpdateStmt": _Reader.update,
+    "DeleteStmt": _Reader.delete,
+    "MergeStmt": _Reader.merge,
+    "CopyStmt": _Reader.copy,
+    "TruncateStmt": _Reader.truncate,
+}
+
+
+def _key(table: Table) -> BoundColumn:
+    assert table.key is not None  # noqa: S101  # `_table` gives no other
+    return table.key
+
+
+def _types(table: Table) -> tuple[str | None, str | None]:
+    column = _key(table).column
+    return (None, None) if column is None else (column.type_name, column.type_sql)
+
+
+def _joined(items: Sequence[Item]) -> Iterator[Item]:
+    """What FROM names whose columns are never made NULL by an outer join."""
+    for item in items:
+        if isinstance(item, Join):
+            yield from _joined([item.left, item.right] if item.kind == "inner" else [])
+        else:
+            yield item
