@@ -13,6 +13,7 @@ from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.merge import merge
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
+from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
     Anywhere,
@@ -111,6 +112,12 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         e.confirm(shards_read(e, step, stages))
     if isinstance(step, (Scatter, Combine, Gather)):
         _check_limits(e, step, stages)
+    if e.plan.clock and sum(map(len, stages)) > 1 and told_by(e.plan.clock, e.given):
+        raise errors.NotSupportedError(
+            "a parameter tells the time ('now' or the like), which is another one on each shard",
+            code="GS410",
+            hint="Pass the time itself, as a datetime; or write now() in the statement.",
+        )
     if not checked:
         check_policies(e, e.plan.policies, step, stages)
     if isinstance(step, (Routed, Anywhere)):

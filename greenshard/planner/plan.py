@@ -351,6 +351,7 @@ class Plan:
         settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
             if it computes one.
         ending: How it ends the transaction; None if it does not.
+        clock: The parameters that stand for times: 'now' would be another one on each shard.
     """
 
     step: Step
@@ -362,3 +363,4 @@ class Plan:
     policies: tuple[Filtering, ...] = ()
     settings: tuple[Value, ...] | None = ()
     ending: Ending | None = None
+    clock: frozenset[Parameter] = frozenset()

@@ -9,6 +9,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.asked_settings import settings_asked
+from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.rights import filterings, readings
@@ -35,6 +36,7 @@ from greenshard.planner.plan import (
     Combine,
     Filtering,
     Gather,
+    Parameter,
     Plan,
     Reading,
     Refusal,
@@ -51,13 +53,18 @@ from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
-from greenshard.planner.strategies.write import READ_FIRST, as_select, plan_write
+from greenshard.planner.strategies.write import (
+    READ_FIRST,
+    as_select,
+    assignments,
+    plan_write,
+)
 from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
 from greenshard.sql.deparsing import Unwritable, now_number, write
 from greenshard.sql.ending import ending_of
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import copy
-from greenshard.sql.now import replace_now
+from greenshard.sql.now import put_times, replace_now
 from greenshard.sql.parser import (
     Message,
     ParserError,
@@ -171,6 +178,11 @@ class _OneStatement:
         self._policies: tuple[Filtering, ...] = ()
         self._settings: tuple[Value, ...] | None = ()
         self._reads = False
+        self._statement: Message
+        self._changed = False
+        self._view_tells_time = False
+        self._clock: frozenset[Parameter] = frozenset()
+        self._longer_word: int | None = None
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
@@ -186,14 +198,15 @@ class _OneStatement:
             self._names = frozenset(
                 each.relname for each in walk(raw.stmt) if type_name(each) == "RangeVar"
             )
-            changed = replace_now(raw.stmt, now_number(self._translation))
+            self._statement = raw.stmt
+            self._changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
             if kind == "explain_stmt":
                 step = self._explain(inner)
             elif kind == "select_stmt":
-                step = self._select(inner, changed)
+                step = self._select(inner)
             else:
-                step = self._write(kind, inner, raw, changed)
+                step = self._write(kind, inner, raw)
         return Plan(
             step,
             self._refusals,
@@ -203,6 +216,7 @@ class _OneStatement:
             self._names,
             self._policies,
             self._settings,
+            clock=self._clock,
         )
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
@@ -216,7 +230,7 @@ class _OneStatement:
 
     # SELECT ---------------------------------------------------------------------------------
 
-    def _select(self, select: Any, changed: bool) -> Step:
+    def _select(self, select: Any) -> Step:
         if select.HasField("into_clause"):
             return Refused(
                 "SELECT INTO over several shards", "GS410",
@@ -225,7 +239,7 @@ class _OneStatement:
             )  # fmt: skip
         if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
             return self._set_config(select)
-        candidate, problem = self._bind(select, changed)
+        candidate, problem = self._bind(select)
         if problem is not None:
             return self._refused(problem)
         return self._choose(candidate)
@@ -239,11 +253,20 @@ class _OneStatement:
             return Refused("set_config() in a query that reads tables", "GS410", _ON)
         return Broadcast(Sql(self._text), answer_of_one=True)
 
-    def _bind(self, select: Any, changed: bool) -> tuple[Candidate, Problem | None]:
-        candidate, problems = self._candidate(select, changed)
+    def _bind(self, select: Any, write: Any = None) -> tuple[Candidate, Problem | None]:
+        """Resolve names.
+
+        Args:
+            select: What is looked at.
+            write: The INSERT or UPDATE that it was made of; None if none.
+        """
+        candidate, problems = self._candidate(select, self._changed)
+        if self._put_times(candidate, select, write):
+            candidate, problems = self._candidate(select, True)
         filtering = filterings(candidate.query, self._functions, self._rebind, reads=self._reads)
         self._policies = tuple(filtering)
         if any(map(view_tells_time, candidate.views)):
+            self._view_tells_time = True
             readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
             try:
                 put_views(select, candidate.query, view_tells_time)
@@ -289,6 +312,36 @@ class _OneStatement:
                 if call.kind == "type" and call.name in candidate.mentions.of(table):
                     yield called(call, name, table.node.location, "GS410")
 
+    def _put_times(self, candidate: Candidate, select: Any, write: Any) -> bool:
+        """Put the time in the place of literals that stand for one; whether there were such."""
+        if not (self._translation.parameters or holds_word(self._translation.text)):
+            return False
+        words = clock_words(
+            candidate.query,
+            assignments(candidate.query, write),
+            self._functions,
+            self._translation,
+        )
+        self._clock, self._longer_word = frozenset(words.parameters), words.longer
+        if not words.literals:
+            return False
+        for root in (select, self._statement):
+            put_times(root, words.literals, now_number(self._translation))
+        self._changed = True
+        return True
+
+    def _scattered_objection(self, candidate: Candidate) -> Problem | None:
+        """What would have another value on each shard."""
+        if self._longer_word is not None:
+            return Problem(
+                "a text that tells the time is another time on each shard, unlike now() and "
+                "CURRENT_DATE",
+                self._longer_word,
+                "GS410",
+                "Write now(), CURRENT_DATE or LOCALTIMESTAMP, and compute with it.",
+            )
+        return scattered_objection(candidate.roots, self._functions)
+
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
     ) -> tuple[Candidate, list[Problem]]:
@@ -321,7 +374,7 @@ class _OneStatement:
     def _several(self, candidate: Candidate, refusals: list[Refusal]) -> Step:
         """The first strategy that can do it over several shards."""
         if candidate.sharded:
-            objection = scattered_objection(candidate.roots, self._functions)
+            objection = self._scattered_objection(candidate)
             if objection is not None:
                 return self._refused(objection)
         for strategy in STRATEGIES:
@@ -356,7 +409,7 @@ class _OneStatement:
         kind, inner = unwrap(explain.query)
         if kind != "select_stmt":
             return Refused("EXPLAIN of this statement over several shards", "GS410", _ON)
-        step = self._select(copy(inner), False)
+        step = self._select(copy(inner))
         if isinstance(step, Anywhere):
             return Anywhere(Sql(self._text), step.first)
         if isinstance(step, Routed):
@@ -372,20 +425,20 @@ class _OneStatement:
             "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: " + _ON,
         )  # fmt: skip
 
-    def _write(self, kind: str, inner: Any, raw: Message, changed: bool) -> Step:
+    def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         select = as_select(kind, inner)
-        candidate, problem = self._bind(select, changed)
+        candidate, problem = self._bind(select, inner)
         if problem is not None:
             return self._refused(problem)
 
         def text() -> Sql:
             """The statement for several servers."""
-            objection = scattered_objection(candidate.roots, self._functions)
+            objection = self._scattered_objection(candidate)
             if objection is not None:
                 raise Unplannable(objection.reason, objection.offset)
-            if candidate.changed and not changed:
+            if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
-            return write(raw, self._translation) if changed else Sql(self._text)
+            return write(raw, self._translation) if self._changed else Sql(self._text)
 
         try:
             step = plan_write(candidate, kind, inner, text)

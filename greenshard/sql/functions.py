@@ -400,6 +400,33 @@ SET_COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+#: Functions that take times, and the place of the argument whose type they have themselves; None:
+#: what they give is no time, or of a type of its own. A date becomes a timestamptz.
+OF_TIMES: Mapping[str, int | None] = {
+    **dict.fromkeys(
+        _words("age date_part extract isfinite overlaps timezone to_char tsrange tstzrange")
+    ),
+    **dict.fromkeys(_words("date_add date_subtract generate_series"), 0),
+    **dict.fromkeys(_words("date_bin date_trunc"), 1),
+}
+#: Functions that make times of what may be none, and the type.
+MAKING_TIMES: Mapping[str, str] = {
+    **dict.fromkeys(_words("date make_date to_date"), "date"),
+    **dict.fromkeys(_words("make_time"), "time"),
+    **dict.fromkeys(_words("make_timestamp"), "timestamp"),
+    **dict.fromkeys(
+        _words("""
+        clock_timestamp make_timestamptz now statement_timestamp to_timestamp
+        transaction_timestamp
+        """),
+        "timestamptz",
+    ),
+}
+#: Functions that give a value of their first argument.
+GIVING_ARGUMENT = frozenset(
+    _words("any_value first_value lag last_value lead max min nth_value unnest")
+)
+
 #: What SQL calls without brackets, and is the time of the transaction: the type that it has. The
 #: parser (`parser.VALUE_FUNCTIONS`) puts ``_n`` behind the name if a precision stands there.
 TIME_VALUES: Mapping[str, str] = {

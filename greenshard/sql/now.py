@@ -5,7 +5,8 @@
 
 The time at which the transaction began is another one on each server. So it is asked for once,
 and put in the place of what tells it: `now()`, CURRENT_DATE and its kin, `age()` of one argument,
-and `'today'::date`. Columns keep their names. What is called so and may not be PostgreSQL's has
+and `'today'::date`; and of literals whose type their context tells, see `clock_words`.
+Columns keep their names. What is called so and may not be PostgreSQL's has
 been refused before: see `namesakes`.
 
 Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
@@ -13,13 +14,14 @@ Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from greenshard.sql.column_names import UNNAMED, column_name, is_named_by_value
 from greenshard.sql.functions import AGE, TIME_VALUES, Fact, facts_of
 from greenshard.sql.nodes import expression, with_names
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
-from greenshard.sql.tree import names_of, unwrap
+from greenshard.sql.tree import names_of, own_type, unwrap
 from greenshard.sql.types import Trait, names_with
 
 _WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
@@ -30,6 +32,8 @@ _WORDS = {
     "tomorrow": "t::pg_catalog.date OPERATOR(pg_catalog.+) 1",
     "yesterday": "t::pg_catalog.date OPERATOR(pg_catalog.-) 1",
 }
+#: Through which a literal is still read as what it says.
+_TEXTS = frozenset({"text", "varchar", "bpchar", "name", "unknown"})
 _OF_DAYS, _OF_TIMES = names_with(Trait.CALENDAR), names_with(Trait.TELLS_NOW)
 
 
@@ -41,6 +45,30 @@ def tells_time(root: Message) -> bool:
 def is_telling(call: Any) -> bool:
     """Whether a call tells the time, if its function is PostgreSQL's own."""
     return _of_call(call) is not None
+
+
+def is_replaced(node: Message) -> bool:
+    """Whether a `Node` tells the time, so that `replace_now` puts something in its place."""
+    return _replacement(node) is not None
+
+
+def put_times(root: Message, types: Mapping[int, str], number: int) -> None:
+    """Put placeholder `number` in the place of literals that stand for a time.
+
+    Args:
+        root: A statement's tree; it is changed.
+        types: By the literals' places, in bytes of the text, what they are to be.
+        number: The placeholder's number.
+    """
+    now = expression(f"${number}::pg_catalog.timestamptz")
+    for message in list(walk(root)):
+        node: Any = message
+        if type_name(message) != "Node" or not node.HasField("a_const"):
+            continue
+        target = types.get(node.a_const.location) if node.a_const.HasField("sval") else None
+        made = None if target is None else _of_constant(node, target)
+        if made is not None:
+            node.CopyFrom(with_names(made[0], {"t": now}))
 
 
 def replace_now(root: Message, number: int) -> bool:
@@ -104,22 +132,25 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
-    """Of ``'today'::date`` and ``timestamp 'now'``."""
+    """Of ``'today'::date``, ``timestamptz(3) 'now'`` and ``'now'::text::timestamp``."""
     *schema, target = names_of(inner.type_name.names) or ("",)
-    plain = not inner.type_name.array_bounds and not inner.type_name.typmods
-    if not plain or schema not in ([], ["pg_catalog"]):
+    if inner.type_name.array_bounds or schema not in ([], ["pg_catalog"]):
         return None
-    return _of_constant(inner.arg, target)
+    node = inner.arg
+    while node.HasField("type_cast") and own_type(node.type_cast.type_name) in _TEXTS:
+        node = node.type_cast.arg
+    digits = [each.a_const.ival.ival for each in inner.type_name.typmods]
+    return _of_constant(node, target, f"({digits[0]})" if digits else "")
 
 
-def _of_constant(node: Any, target: str) -> tuple[str, dict[str, Message]] | None:
+def _of_constant(node: Any, target: str, digits: str = "") -> tuple[str, dict[str, Message]] | None:
     """Of a literal as a value of a type; ``date('today')`` is a cast, too."""
     if not node.HasField("a_const") or target not in _OF_TIMES:
         return None
     word = node.a_const.sval.sval.strip().lower()
     if word not in _WORDS or (word != "now" and target not in _OF_DAYS):
         return None
-    return f"({_WORDS[word]})::pg_catalog.{target}", {}
+    return f"({_WORDS[word]})::pg_catalog.{target}{digits}", {}
 
 
 _RULES = {"sqlvalue_function": _of_value_function, "func_call": _of_call, "type_cast": _of_cast}

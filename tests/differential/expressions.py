@@ -276,6 +276,18 @@ def comparison(draft: Draft, scope: Sequence[Column], depth: int) -> str:
     return f"({left} {operator} {expression(draft, scope, kind, depth)})"
 
 
+@rule("bool", weight=1)
+def clock_word(draft: Draft, scope: Sequence[Column], depth: int) -> str:
+    """A date or a moment, compared with 'now' or the like."""
+    columns = usable(scope, "date") + usable(scope, "tstz") + usable(scope, "text")
+    if not columns:
+        return comparison(draft, scope, depth)
+    draft.note("a word of the clock")
+    column, word = draft.pick.choice(columns).ref, draft.pick.choice(["now", "today", "tomorrow"])
+    forms = [f"{column} < '{word}'", f"'{word}' >= {column}", f"{column} IN ('{word}', 'today')"]
+    return f"({draft.pick.choice(forms)})"
+
+
 @rule("bool", weight=4)
 def membership(draft: Draft, scope: Sequence[Column], depth: int) -> str:
     kind = some_kind(draft, scope, ("int", "big", "text", "fix", "date", "uuid", "mood"))

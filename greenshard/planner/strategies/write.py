@@ -16,14 +16,15 @@ default, which may be another one on each shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice, matches_once
+from greenshard.planner.analysis.clock_words import Assigned
 from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
-from greenshard.planner.binding.query import Table
+from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
@@ -31,7 +32,7 @@ from greenshard.planner.plan import Broadcast, Parameter, Pin, Refused, Routed, 
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import Message
+from greenshard.sql.parser import Message, type_name
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, location_of, unwrap
@@ -78,6 +79,34 @@ def _add_insert(made: Any, inner: Any) -> None:
         add_target(made, target.res_target.val, "set")
     if conflict.HasField("where_clause"):
         add_target(made, conflict.where_clause, "where")
+
+
+def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
+    """The values that an INSERT or UPDATE gives to columns.
+
+    Args:
+        query: What `as_select` made of it.
+        inner: The statement; anything else assigns nothing.
+    """
+    first = query.items[0] if query.items else None
+    kind = type_name(inner) if inner is not None else ""
+    if not isinstance(first, Table) or kind not in ("InsertStmt", "UpdateStmt"):
+        return
+    columns = {column.name: column for column in first.relation.columns}
+    targets = inner.target_list if kind == "UpdateStmt" else inner.on_conflict_clause.target_list
+    for target in targets:
+        column = columns.get(target.res_target.name)
+        if column is not None and not target.res_target.indirection:
+            yield Assigned(target.res_target.val, column)
+    if kind == "InsertStmt":
+        names = [each.res_target.name for each in inner.cols] or list(columns)
+        for row in inner.select_stmt.select_stmt.values_lists:
+            items = list(row.list.items)
+            several = len(items) == 1 < len(names) and items[0].HasField("param_ref")
+            for at, name in enumerate(names):
+                value = items[0] if several else items[at] if at < len(items) else None
+                if name in columns and value is not None:
+                    yield Assigned(value, columns[name], at if several else None)
 
 
 def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], Sql]) -> Step:

@@ -62,6 +62,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "now(), CURRENT_DATE and the like": [
         ("SELECT count(*) FROM orders WHERE placed < now()", "combine"),
         ("SELECT count(DISTINCT now()) FROM orders", "gather"),
+        ("SELECT id FROM orders WHERE placed > 'yesterday'", "concatenate"),
+        ("SELECT id FROM orders WHERE placed > 'yesterday 10:00'", "GS410"),
         ("SELECT id, CURRENT_DATE - placed AS age FROM orders", "concatenate"),
     ],
     "random(), gen_random_uuid(), clock_timestamp(), pg_sleep()": [
