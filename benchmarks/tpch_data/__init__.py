@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenshard import Cluster, Reference, Sharded
-from greenshard.cli.loading import run_scripts
+from greenshard.cli.demo.loading import run_scripts
 from greenshard.testing.installation import find_bin_dir
 
 HERE = Path(__file__).resolve().parent

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from greenshard import Cluster
-from greenshard.cli import flights
-from greenshard.cli.loading import copy_rows, run_scripts
+from greenshard.cli.demo import flights
+from greenshard.cli.demo.loading import copy_rows, run_scripts
 from greenshard.testing.installation import find_bin_dir
 
 HERE = Path(__file__).resolve().parent

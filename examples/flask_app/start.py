@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from greenshard.cli.flights import MissingData
+from greenshard.cli.demo.flights import MissingData
 from greenshard.testing import ShardError, Shards
 
 HERE = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""The command line: ``greenshard``, one file per command."""
+"""The command line: ``greenshard``, one file per command; the demo is a package."""
 
 from __future__ import annotations
 

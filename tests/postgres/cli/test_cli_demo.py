@@ -15,8 +15,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from greenshard.cli import flights
-from greenshard.cli.cases import CASES, Case
+from greenshard.cli.demo import flights
+from greenshard.cli.demo.cases import CASES, Case
 from greenshard.cluster import Cluster
 
 SHARDS = 3

@@ -19,7 +19,7 @@ import psycopg2
 import pytest
 
 from greenshard import Cluster
-from greenshard.cli import flights
+from greenshard.cli.demo import flights
 from greenshard.testing import Shards
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import greenshard
-from greenshard.cli import flights, main
+from greenshard.cli import main
+from greenshard.cli.demo import flights
 from greenshard.cli.failures import ExitCode
 
 

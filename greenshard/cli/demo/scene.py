@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from greenshard.cli.cases import Case
-from greenshard.cli.measuring import Measurement, ShardPart
-from greenshard.cli.picture import bar, milliseconds, right_aligned
+from greenshard.cli.demo.cases import Case
+from greenshard.cli.demo.measuring import Measurement, ShardPart
+from greenshard.cli.demo.picture import bar, milliseconds, right_aligned
 from greenshard.cli.table import table_lines
 
 ACCENT = "green"

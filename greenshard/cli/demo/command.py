@@ -18,13 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import greenshard
 from greenshard import Cluster
-from greenshard.cli import flights
-from greenshard.cli.cases import CASES
+from greenshard.cli.demo import flights
+from greenshard.cli.demo.cases import CASES
+from greenshard.cli.demo.loading import LoadFailed, copy_rows, run_scripts
+from greenshard.cli.demo.measuring import AnswersDiffer, measure
+from greenshard.cli.demo.scene import ACCENT, Scene
 from greenshard.cli.failures import CommandFailed
-from greenshard.cli.loading import LoadFailed, copy_rows, run_scripts
-from greenshard.cli.measuring import AnswersDiffer, measure
 from greenshard.cli.program import Stopped
-from greenshard.cli.scene import ACCENT, Scene
 from greenshard.cli.stdio import Screen
 
 INSTALL_HINT = "pip install 'greenshard[demo]' brings PostgreSQL and the flights"

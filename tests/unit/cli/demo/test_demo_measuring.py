@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from greenshard.cli.cases import Case
-from greenshard.cli.measuring import (
+from greenshard.cli.demo.cases import Case
+from greenshard.cli.demo.measuring import (
     LEAST_RUNS,
     MOST_RUNS,
     AnswersDiffer,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import greenshard
-from greenshard.cli.cases import Case
+from greenshard.cli.demo.cases import Case
 
 LEAST_RUNS = 5
 MOST_RUNS = 51

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from greenshard.cli.loading import LoadFailed, copy_rows, run_scripts
+from greenshard.cli.demo.loading import LoadFailed, copy_rows, run_scripts
 
 # Stands in for psql: appends its input to the file that its DSN names, and fails if told to.
 FAKE = """\

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.cli.picture import bar, milliseconds, right_aligned
+from greenshard.cli.demo.picture import bar, milliseconds, right_aligned
 
 
 def test_bar_of_largest_fills_the_width() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from greenshard.cli import flights
-from greenshard.cli.cases import CASES, Case
-from greenshard.cli.measuring import Measurement, ShardPart
-from greenshard.cli.scene import Scene
+from greenshard.cli.demo import flights
+from greenshard.cli.demo.cases import CASES, Case
+from greenshard.cli.demo.measuring import Measurement, ShardPart
+from greenshard.cli.demo.scene import Scene
 
 ANSWER = Measurement(
     strategy="merge",

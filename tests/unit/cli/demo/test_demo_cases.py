@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from greenshard.cli.cases import CASES
+from greenshard.cli.demo.cases import CASES
 
 
 def test_cases_fit_eighty_columns() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from greenshard.cli import flights
+from greenshard.cli.demo import flights
 from greenshard.cluster import Cluster, Hash, Reference, Sharded
 
 HEAD = (
