@@ -55,6 +55,9 @@ class Fact(Flag):
     OF_TABLE = auto()
     #: Tells the time at which the transaction began.
     TELLS_TIME = auto()
+    #: Tells what the session has counted last. It has a session on each shard, and an INSERT counts
+    #: where its row goes.
+    COUNTED = auto()
     #: Makes floats, also of what is none.
     FLOATS = auto()
     #: Takes a row, and shows its fields but not its type's name.
@@ -190,8 +193,9 @@ _TABLE: tuple[_Group, ...] = (
     """),
     # The session on that server: cursors, prepared statements, what it counted; the text that was
     # sent there, in which the time and the names of tables may be others.
+    (_PLACE | Fact.COUNTED, "currval lastval"),
     (_PLACE, """
-        currval lastval pg_cursor pg_is_other_temp_schema pg_listening_channels pg_my_temp_schema
+        pg_cursor pg_is_other_temp_schema pg_listening_channels pg_my_temp_schema
         pg_prepared_statement
     """),
     (_PLACE | _QUIET, "current_query"),

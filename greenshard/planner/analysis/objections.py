@@ -12,7 +12,7 @@ from greenshard.planner.calls import (
     name_of,
 )
 from greenshard.planner.problem import Problem
-from greenshard.sql.functions import OTHER_VALUES
+from greenshard.sql.functions import OTHER_VALUES, Fact, facts_of
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of
 
@@ -98,6 +98,13 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             call.location,
             "GS410",
             _IMMUTABLE,
+        )
+    elif Fact.COUNTED in facts_of(name) and functions.is_own(call):
+        yield Problem(
+            f"{name}() tells what one shard has counted, and not which has counted last",
+            call.location,
+            "GS410",
+            "Write INSERT ... RETURNING, or take the number with nextval() first.",
         )
     elif measures_tables(call):
         yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)

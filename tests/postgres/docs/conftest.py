@@ -51,7 +51,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(greenshard_shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     (schema,) = blocks("sql")
-    (declaration,) = blocks("toml")
+    declaration, *_ = blocks("toml")
     with ExitStack() as stack:
         dsns = stack.enter_context(greenshard_shards.databases())
         single, *_ = stack.enter_context(greenshard_shards.databases()).values()

@@ -70,6 +70,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT random(), gen_random_uuid(), clock_timestamp() FROM orders", "concatenate*"),
         ("SELECT pg_sleep(0) FROM orders", "concatenate"),
     ],
+    "currval(), lastval()": [
+        ("SELECT lastval()", "GS410"),
+        ("SELECT currval('tickets')", "GS410"),
+        ("INSERT INTO items VALUES (7, lastval(), 'x', 1)", "GS410"),
+    ],
     "nextval(), advisory locks, pg_notify()": [
         ("SELECT nextval('tickets')", "reference"),
         ("SELECT pg_advisory_xact_lock(7)", "reference"),
