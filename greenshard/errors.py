@@ -50,6 +50,7 @@ CODES: Mapping[str, str] = {
     "GS413": "a session reads literals otherwise",
     "GS414": "a statement would hold too many bytes",
     "GS415": "a write sets off what one shard cannot do",
+    "GS416": "DDL touches a shard key",
     "GS501": "a failed transaction cannot be committed",
     "GS502": "a transaction was committed on some shards only",
     "GS601": "no connection of the pool became free in time",

@@ -20,8 +20,10 @@ from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.write import CODE
 from greenshard.planner.target import Target
 
-#: Without one of these words nothing is written but by functions.
-_WRITING = re.compile(r"(?<!\w)(?:insert|update|delete|merge|copy|truncate)(?!\w)", re.IGNORECASE)
+#: Without one of these words no table is written or changed but by functions.
+_WRITING = re.compile(
+    r"(?<!\w)(?:insert|update|delete|merge|copy|truncate|alter|into|create)(?!\w)", re.IGNORECASE
+)
 
 
 def check_named_writes(

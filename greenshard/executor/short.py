@@ -27,6 +27,7 @@ from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.planner.pins import named_shards
 from greenshard.planner.plan import Plan, Routed
+from greenshard.planner.tasks import are_texts
 from greenshard.sql.text import Sql
 
 Way = tuple[Sql, Physical]
@@ -64,7 +65,8 @@ def short_way(
     step = plan.step
     if not isinstance(step, Routed) or step.sql.binds is not None:
         return None
-    if plan.trace >= Trace.ANYTHING or plan.policies:
+    altered = are_texts(step.pins) and database.may_alter(given)
+    if altered or plan.trace >= Trace.ANYTHING or plan.policies:
         return None
     try:
         named = named_shards(step.pins, database.cluster.names, given)

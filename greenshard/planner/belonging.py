@@ -14,6 +14,8 @@
 3. What it writes to a reference table must run on all shards.
 4. When the parameters are known, the pins' shards are compared with those that were named.
 
+DDL that touches a key is refused as it is over all shards (`key_changes`).
+
 What a function or a trigger writes is not seen, nor what a placement does not tell (`Unknown`).
 """
 
@@ -32,6 +34,7 @@ from greenshard.planner.binding.relations import Relations
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.key_changes import key_change
 from greenshard.planner.pins import Unplaceable, homes, kept_by
 from greenshard.planner.plan import Pin, Refused, Value
 from greenshard.planner.strategies.candidate import Unplannable
@@ -134,8 +137,8 @@ def named_writes(
             raise Unplannable("a text sets something and writes", None, "Execute one at a time.")
     except Unplannable as unplannable:
         position = translation.old_position_of(unplannable.offset)
-        hint = unplannable.hint or _UNDECLARED
-        return NamedWrites(refused=Refused(unplannable.reason, CODE, hint, position))
+        hint, code = unplannable.hint or _UNDECLARED, unplannable.code
+        return NamedWrites(refused=Refused(unplannable.reason, code, hint, position))
     return NamedWrites(tuple(reader.pins), tuple(reader.everywhere))
 
 
@@ -157,6 +160,9 @@ class _Reader:
 
     def read(self, node: Any) -> None:
         kind, inner = unwrap(node)
+        change = key_change(node, self.cluster, self.catalog, self.path, everywhere=False)
+        if change is not None:
+            raise Unplannable(change.reason, change.offset, change.hint, change.code)
         if kind in _STORING or (kind == "explain_stmt" and not analyzes(inner)):
             return
         for message in walk(node):
@@ -289,6 +295,16 @@ class _Reader:
                 "COPY does not tell the rows' shard keys", node.relation.location, hint
             )
 
+    def make(self, node: Any) -> None:
+        """Look at the table that SELECT INTO makes, or CREATE TABLE AS."""
+        named = node.rel
+        visible = [schema for schema in self.path if schema != "pg_catalog"]
+        schema = named.schemaname or next(iter(visible), "public")
+        if named.relpersistence != "t" and self.cluster.table(schema, named.relname) is not None:
+            reason = f"the declared table {named.relname} is made of the rows of some shards"
+            hint = "Create it without conn.on(...), then insert its rows."
+            raise Unplannable(reason, named.location, hint)
+
     def truncate(self, node: Any) -> None:
         for each in node.relations:
             self._table(each.range_var)
@@ -307,6 +323,7 @@ _WRITES: dict[str, Callable[[_Reader, Any], None]] = {
     "DeleteStmt": _Reader.delete,
     "MergeStmt": _Reader.merge,
     "CopyStmt": _Reader.copy,
+    "IntoClause": _Reader.make,
     "TruncateStmt": _Reader.truncate,
 }
 

@@ -30,6 +30,7 @@ from greenshard.planner.binding.views import (
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
+from greenshard.planner.key_changes import key_change
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
@@ -126,6 +127,11 @@ class Planner:
         ending = ending_of(translation.text)
         if len(statements) != 1:
             step = _plan_several(text, statements, ends=ending is not None)
+            for each in statements if isinstance(step, Broadcast) else ():
+                changed = key_change(each.stmt, self._cluster, self._catalog, path, everywhere=True)
+                if changed is not None:
+                    at = translation.old_position_of(changed.offset)
+                    step = Refused(changed.reason, changed.code, changed.hint, at)
             return Plan(step, reads=reads, trace=trace)
         if ending is not None and ending.is_done:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
@@ -189,6 +195,8 @@ class _OneStatement:
         step = plan_utility(self._text, raw.stmt)
         if (set_off := self._truncating(raw.stmt)) is not None:
             step = self._refused(set_off)
+        if isinstance(step, Broadcast) and (changes := self._key_change(raw.stmt)) is not None:
+            step = self._refused(changes)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
         resolve_types(raw.stmt, self._functions)
@@ -218,6 +226,9 @@ class _OneStatement:
             self._settings,
             clock=self._clock,
         )
+
+    def _key_change(self, node: Any) -> Problem | None:
+        return key_change(node, self._cluster, self._catalog, self._path, everywhere=True)
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""

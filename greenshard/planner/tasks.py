@@ -100,26 +100,27 @@ def settle(
 def has_texts(step: Step) -> bool:
     """Whether a step's tasks go by keys that are texts. Cost: 0.2 us."""
     if isinstance(step, Routed):
-        return _are_texts(step.pins) or has_texts(step.otherwise)
+        return are_texts(step.pins) or has_texts(step.otherwise)
     if isinstance(step, Gather):
-        return any(_are_texts(table.pins) for table in step.tables)
-    return isinstance(step, (Scatter, Combine)) and _are_texts(step.pins)
+        return any(are_texts(table.pins) for table in step.tables)
+    return isinstance(step, (Scatter, Combine)) and are_texts(step.pins)
 
 
 def without_texts(step: Step) -> Step:
     """The step that is taken if texts of the statement need not be those that the server reads."""
     if isinstance(step, Routed):
         otherwise = without_texts(step.otherwise)
-        return otherwise if _are_texts(step.pins) else replace(step, otherwise=otherwise)
+        return otherwise if are_texts(step.pins) else replace(step, otherwise=otherwise)
     if isinstance(step, Gather):
-        tables = tuple(replace(t, pins=None) if _are_texts(t.pins) else t for t in step.tables)
+        tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
         return replace(step, tables=tables)
-    if isinstance(step, (Scatter, Combine)) and _are_texts(step.pins):
+    if isinstance(step, (Scatter, Combine)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step
 
 
-def _are_texts(pins: Sequence[Pin] | None) -> bool:
+def are_texts(pins: Sequence[Pin] | None) -> bool:
+    """Whether one of some keys is a text."""
     return any(pin.type_name in _TEXTS for pin in pins or ())
 
 

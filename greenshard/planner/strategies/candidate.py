@@ -35,10 +35,18 @@ class Unplannable(Exception):
         reason: Why.
         offset: Where, in bytes of the parsed text; None if it is not known.
         hint: What the user can do instead, of a write; None: read first what it reads.
+        code: Of the error, of a write.
     """
 
-    def __init__(self, reason: str, offset: int | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        offset: int | None = None,
+        hint: str | None = None,
+        code: str = "GS412",
+    ) -> None:
         super().__init__(reason)
+        self.code = code
         self.reason = reason
         self.offset = offset
         self.hint = hint

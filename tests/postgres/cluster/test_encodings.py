@@ -125,6 +125,8 @@ def test_a_client_encoding_that_alters_letters_names_no_shard(greenshard_shards)
             conn.commit()
             for encoding, letter in [("SJIS", "〜"), ("EUC_JP", "¥")]:
                 conn.set_client_encoding(encoding)
+                cur.execute("SELECT n FROM t WHERE k = %s", ("plain",))  # known from now on
+                cur.execute("SELECT n FROM t WHERE k = %s", (letter,))
                 for text, given in [("%s", (letter,)), (f"'{letter}'", None)]:
                     with pytest.raises(greenshard.NotSupportedError, match="belong on several"):
                         cur.execute(f"INSERT INTO t VALUES ({text}, 2)", given)

@@ -182,6 +182,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("CREATE VIEW few AS SELECT * FROM orders WHERE id < 3", "broadcast"),
         ("CREATE INDEX ON orders (customer)", "broadcast"),
         ("ALTER TABLE orders ADD COLUMN note text", "broadcast"),
+        ("ALTER TABLE orders ALTER id TYPE text", "GS416"),
         ("DROP TABLE items", "broadcast"),
         ("GRANT SELECT ON orders TO public", "broadcast"),
         ("COMMENT ON TABLE orders IS 'x'", "broadcast"),
