@@ -92,6 +92,7 @@ def objection(
     """
     if writes.refused is not None:
         return writes.refused
+    # conn.on() with all shards is as good as no conn.on().
     if writes.everywhere and len(named) < len(shards):
         reason = f"reference table {writes.everywhere[0]} is written on {_listed(named)} alone"
         return Refused(reason, CODE, _EVERYWHERE)
@@ -102,6 +103,7 @@ def objection(
             reason = f"the type of a row's shard key does not tell its shard, of table {table}"
             return Refused(reason, CODE, "Give the key in its column's type.")
         for home in found:
+            # None: the placement does not tell (`Unknown`), so the user knows better.
             if home is not None and tuple(named) != (home,):
                 where = _listed(named)
                 reason = f"a row of {table} belongs on {home}, and would be written on {where}"
@@ -133,6 +135,8 @@ def named_writes(
     try:
         for statement in statements:
             reader.read(statement.stmt)
+        # SET search_path = b; INSERT INTO orders ...: which `orders` is meant, the path before does
+        # not tell.
         if reader.found and any(unwrap(each.stmt)[0] == "variable_set_stmt" for each in statements):
             raise Unplannable("a text sets something and writes", None, "Execute one at a time.")
     except Unplannable as unplannable:
@@ -163,6 +167,7 @@ class _Reader:
         change = key_change(node, self.cluster, self.catalog, self.path, everywhere=False)
         if change is not None:
             raise Unplannable(change.reason, change.offset, change.hint, change.code)
+        # EXPLAIN ANALYZE does what it explains.
         if kind in _STORING or (kind == "explain_stmt" and not analyzes(inner)):
             return
         for message in walk(node):
@@ -174,8 +179,10 @@ class _Reader:
 
     def _table(self, node: Any) -> Table | None:
         """The declared table that is written; None if it is another one, or the server's error."""
+        # Temporary tables are the session's own.
         if node.schemaname == "pg_temp":
             return None
+        # A relation that is not there is the server's to complain about.
         relation = self.catalog.relation(node.schemaname or None, node.relname, self.path)
         if relation is None:
             return None
@@ -213,11 +220,13 @@ class _Reader:
         if table is None:
             return
         self._set(table, node.on_conflict_clause.target_list)
+        # The values that are given for identity columns are then ignored (manual, INSERT).
         if enum_name(node, "override") == "OVERRIDING_USER_VALUE":
             raise Unplannable("OVERRIDING USER VALUE may not take the shard key that is given")
         key = _key(table)
         select = node.select_stmt.select_stmt
         at = self._place_of(table, node.cols, node.relation.location)
+        # INSERT ... DEFAULT VALUES
         if not node.HasField("select_stmt"):
             reason = f"the rows to be inserted have no {key.name}, their shard key"
             raise Unplannable(reason, node.relation.location, GIVE_KEY)
@@ -230,6 +239,7 @@ class _Reader:
     def _place_of(self, table: Table, columns: Sequence[Any], offset: int) -> int:
         """Which value of a row is its key."""
         names = [column.res_target.name for column in columns]
+        # Without a list, VALUES has the columns in the table's order.
         names = names or [column.name for column in table.relation.columns]
         key = _key(table).name
         if key not in names:
@@ -245,6 +255,8 @@ class _Reader:
         for one in _joined(query.items):
             if isinstance(one, Table) and one.key is not None and output is not None:
                 same = one.placement == table.placement and one.key.id == output.id
+                # Of equal types: a cast on the way, as from numeric to int, might round to another
+                # key.
                 if same and _types(one) == _types(table):
                     return
         reason = "the shard key of the rows to be inserted is not a colocated table's"
@@ -264,6 +276,7 @@ class _Reader:
             if target.name != key.name:
                 continue
             value = Restrictions(self._functions, self.translation).value(target.val, key)
+            # SET key[1] = 5, SET key = key + 1
             if value is None or target.indirection:
                 reason = f"the shard key {key.name} is changed, and the row may have to move"
                 raise Unplannable(reason, target.location, MOVE)
@@ -342,6 +355,7 @@ def _joined(items: Sequence[Item]) -> Iterator[Item]:
     """What FROM names whose columns are never made NULL by an outer join."""
     for item in items:
         if isinstance(item, Join):
+            # A key that an outer join has made NULL is not the key of a row there.
             yield from _joined([item.left, item.right] if item.kind == "inner" else [])
         else:
             yield item

@@ -131,11 +131,14 @@ class Inheritance:
         Its rows are among those of the parent: these would be on other shards than they should, or
         on several.
         """
+        # Most databases have no inheritance at all, and this is asked for each table of each
+        # statement.
         if not self.children:
             return None
         own = _placed(name, cluster)
         for other in (*self.below(name), *self.above(name)):
             found = _placed(other, cluster)
+            # One that is not declared is refused by itself, where it is named.
             if None not in (own, found) and own != found:
                 return other
         return None
@@ -154,6 +157,7 @@ def _placed(name: Name, cluster: Cluster) -> object:
     declared = cluster.table(*name)
     if isinstance(declared, Sharded):
         return declared.column, cluster.placement_of(declared)
+    # All reference tables are placed alike: everywhere.
     return declared and Reference
 
 
@@ -161,6 +165,7 @@ def _reached(name: Name, steps: Mapping[Name, tuple[Name, ...]]) -> Iterator[Nam
     pending, seen = list(steps.get(name, ())), {name}
     while pending:
         found = pending.pop()
+        # A table may inherit from two that have a parent in common.
         if found not in seen:
             seen.add(found)
             yield found

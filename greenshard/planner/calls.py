@@ -48,6 +48,8 @@ class Functions:
         """What is known of the functions that a call may mean."""
         names = names_of(call.funcname) or ("",)
         found = self._known.get(names[-1], frozenset())
+        # A function in a schema that is not on the path needs its schema, so it is not meant by
+        # name alone.
         where = self._path if len(names) == 1 else names[-2:-1]
         return frozenset(each for each in found if each.schema in where)
 
@@ -63,6 +65,8 @@ class Functions:
     def is_own(self, call: Any) -> bool:
         """Whether only functions of PostgreSQL's own can be meant."""
         found = self.of(call)
+        # A namesake in a schema of the path may be the better match for the arguments' types
+        # (manual, 10.3).
         return bool(found) and all(each.schema == "pg_catalog" for each in found)
 
     def is_immutable(self, call: Any) -> bool:
@@ -70,8 +74,10 @@ class Functions:
         return bool(found) and all(each.volatility == "i" for each in found)
 
     def is_volatile(self, call: Any) -> bool:
+        # pg_proc calls it volatile, but it does the same on each server.
         if Fact.ALIKE in facts_of(name_of(call)) and self.is_own(call):
             return False
+        # Of what is not known, the worst: it may have been made since the catalog was read.
         return any(each.volatility == "v" for each in self.of(call)) or not self.of(call)
 
     def is_place_bound(self, call: Any) -> bool:
@@ -125,6 +131,7 @@ def differs(name: str, found: Iterable[Function]) -> bool:
 def measures_tables(call: Any) -> bool:
     """Whether it tells the size of a table's part on one shard, or shows the rows there."""
     name = name_of(call)
+    # ts_rewrite(query, 'SELECT ...') runs that text; with three arguments it only computes.
     return Fact.OF_PART in facts_of(name) or (name == "ts_rewrite" and len(call.args) == 2)
 
 

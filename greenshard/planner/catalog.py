@@ -153,6 +153,7 @@ class Catalog:
             name: The name, folded as PostgreSQL does.
             path: ``current_schemas(true)``.
         """
+        # `path` has pg_catalog in its place: first, unless search_path names it.
         for where in path if schema is None else (schema,):
             found = self.relations.get((where, name))
             if found is not None:
@@ -171,8 +172,10 @@ class Catalog:
         Args:
             path: ``current_schemas(true)``.
         """
+        # Only a search_path that names pg_catalog after other schemas lets these come first.
         before = list(path[: path.index("pg_catalog")]) if "pg_catalog" in path else []
         found = [(name, schema) for name, schema in self.namesakes if schema in before]
+        # In reverse, so that the schema which comes first on the path overwrites the others.
         return dict(sorted(found, key=lambda each: before.index(each[1]), reverse=True))
 
     def equality_beside(self, path: Sequence[str] | None) -> str | None:

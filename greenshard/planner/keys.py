@@ -30,6 +30,7 @@ def shard_of_key(
     found = set()
     for relation in _relations(table, cluster, catalog, path):
         found.add(_shard(key, relation, cluster, catalog.encoding))
+    # Tables may be placed by different rules: without `table`, all must agree.
     if len(found) == 1 and (shard := found.pop()) is not None:
         return shard
     raise untold(key, table)
@@ -69,6 +70,7 @@ def _shard(key: Any, relation: Relation, cluster: Cluster, encoding: str) -> str
     sharded = cluster.table(relation.schema, relation.name)
     assert isinstance(sharded, Sharded)  # noqa: S101  # `_relations` gives no other
     column = relation.column(sharded.column)
+    # conn.on(key='ab  ') of a varchar(2): the row is stored as 'ab', on the shard of that key.
     if column is None or not _is_kept(key, column):
         return None
     placement = cluster.placement_of(sharded).in_encoding(encoding)
@@ -79,6 +81,7 @@ def _shard(key: Any, relation: Relation, cluster: Cluster, encoding: str) -> str
 
 def _is_kept(key: Any, column: Column) -> bool:
     """Whether a row with this key would be stored with it, and not with a key cut or rounded."""
+    # NULL is stored as NULL.
     if key is None:
         return True
     try:

@@ -15,6 +15,8 @@ from greenshard.sql.types import FAMILIES, Trait, by_family, names_with, read
 #: Casts that leave a key's value as it is, if the key is of the same family.
 CASTS = {name: FAMILIES[name] for name in names_with(Trait.CAST_KEEPS)}
 
+#: ASCII: PostgreSQL does not take the digits of other scripts for numbers, but Python's \d and
+#: int() do.
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _HEX = re.compile(r"\\x((?:[0-9a-f]{2})*)", re.ASCII | re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -48,6 +50,7 @@ def named_shards(pins: Iterable[Pin], shards: tuple[str, ...], given: Any) -> fr
             for value in pin.values:
                 for shard in _shards_of(value, pin, shards, given):
                     found.add(shard)
+                    # IN with a million keys: more of them cannot change the answer.
                     if len(found) == len(shards):
                         return frozenset(found)
     except Unplaceable:
@@ -125,6 +128,7 @@ def key_value(value: Any, type_name: str) -> Any:
         Unplaceable: It is not certain which value of that type it is.
     """
     if type(value) is Written:
+        # '5'::text compared with an int key is an error in PostgreSQL, not key 5.
         if value.cast is not None and CASTS.get(value.cast, "") != CASTS.get(type_name):
             raise Unplaceable
         value = value.value
@@ -143,6 +147,7 @@ def kept_by(type_sql: str) -> int:
     >>> kept_by("timestamp(3) without time zone"), kept_by("public.some_domain")
     (3, 0)
     """
+    # A domain, say, whose base type's modifier is not in its name.
     if read(type_sql) is None:
         return 0
     limit = _LIMIT.search(type_sql)
@@ -175,6 +180,7 @@ def _placed(value: Any, pin: Pin, shards: tuple[str, ...]) -> str:
 def _integer(value: Any) -> int:
     if type(value) is str and _INTEGER.fullmatch(value):
         value = int(value)
+    # type(), for True is an int to Python and a boolean to PostgreSQL.
     if type(value) is not int or value not in _INT8:
         raise Unplaceable
     return value
@@ -209,6 +215,7 @@ def _date(value: Any) -> dt.date:
             return dt.date.fromisoformat(value)
         except ValueError:
             raise Unplaceable from None
+    # A datetime is a date to Python; compared with one, PostgreSQL counts its time, too.
     if type(value) is not dt.date:
         raise Unplaceable
     return value
@@ -226,6 +233,8 @@ def _moment(aware: bool) -> Callable[[Any], dt.datetime]:
     def convert(value: Any) -> dt.datetime:
         if type(value) is str:
             value = _read_moment(value)
+        # With a zone against a timestamp without, or the other way round: TimeZone of the session
+        # decides what is equal.
         if type(value) is not dt.datetime or (value.tzinfo is not None) is not aware:
             raise Unplaceable
         return value

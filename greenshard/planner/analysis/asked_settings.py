@@ -30,6 +30,7 @@ def settings_asked(roots: Iterable[Message], translation: Translation) -> tuple[
         for call in calls(root):
             if name_of(call) == ASKING:
                 value = _value(call.args[0], translation) if call.args else None
+                # current_setting('app.' || name): only the server could say which one that is.
                 if value is None:
                     return None
                 found.append(value)
@@ -41,6 +42,7 @@ def _value(node: Message, translation: Translation) -> Value | None:
     if kind == "a_const" and inner.HasField("sval"):
         return Constant(inner.sval.sval)
     parameters = translation.parameters
+    # $0 is what stands for something that is no parameter; its value is not known here.
     if kind == "param_ref" and 0 < inner.number <= len(parameters):
         return Parameter(parameters[inner.number - 1])
     return None

@@ -113,6 +113,8 @@ def choices(
 ) -> Iterator[Choice]:
     """What a query, and those within it, may choose; see `first_choice`."""
     types = {id(query): sublink_type}
+    # n = (SELECT max(n) ...): = takes 1.0 for 1.00, so it is all the same which of them max()
+    # gives.
     unseen = {id(query)} if compared or sublink_type in _COMPARING else set()
     for one in queries(query):
         types |= {id(link.query): link.node.sub_link_type for link in sublinks(one)}
@@ -121,17 +123,22 @@ def choices(
         if id(one) not in unseen:
             yield from _of_equal_rows(one)
         yield from _of_equal_values(one, functions, shown=id(one) not in unseen)
+        # EXISTS (SELECT ... LIMIT 1): any row will do.
         if one is not query or sublink_type != EXISTS_SUBLINK:
             yield from _of_rows(one, functions)
         if types.get(id(one)) == ARRAY_SUBLINK:
             yield from _of_array(one, functions)
         for item in nested(one.items):
+            # REPEATABLE does not help: rows are chosen by the block that they are in, which each
+            # copy of the table decides for itself (PostgreSQL's access/tablesample/).
             if isinstance(item, Table) and item.sampled:
                 yield Choice("TABLESAMPLE", item.node.location)
 
 
 def compared_sublinks(query: Query) -> Iterator[Sublink]:
     """The queries in a query's expressions whose value is compared, and used for nothing else."""
+    # WHERE n = (SELECT ...): the only thing done with the value is to compare it. In WHERE n =
+    # (SELECT ...) || '' it is written out first, so only direct sides count.
     sides = [
         side.sub_link
         for root, _ in expressions(query)
@@ -153,7 +160,9 @@ def _of_equal_rows(query: Query) -> Iterator[Choice]:
     """DISTINCT, GROUP BY and UNION take one of equal rows."""
     node, what = query.node, "GROUP BY"
     values = [grouping_expression(each, node, query.level) for each in node.group_clause]
+    # SELECT n FROM t GROUP BY n: 1.0 and 1.00 are one group, shown as whichever was met first.
     loose = any(may_look_different(each, query) for each in values)
+    # UNION ALL shows every row as it is.
     if _is_plain_distinct(node) or (query.branches and not node.all):
         what = "DISTINCT" if node.distinct_clause else "a set operation"
         loose = _shows_loose_values(query)
@@ -162,6 +171,7 @@ def _of_equal_rows(query: Query) -> Iterator[Choice]:
 
 
 def _is_plain_distinct(node: Any) -> bool:
+    # The parser's list for a plain DISTINCT holds one empty node (gram.y: distinct_clause).
     return is_distinct(node) and not node.distinct_clause[0].WhichOneof("node")
 
 
@@ -181,6 +191,8 @@ def _of_equal_values(query: Query, functions: Functions, *, shown: bool) -> Iter
         shown: Whether it matters how the query's own columns look.
     """
     targets = [] if shown else [each.res_target.val for each in query.node.target_list]
+    # `shown` is false where only equality counts: there max(n) may be 1.0 or 1.00, but max(n)::text
+    # may not, so calls below a cast or a function stay on the list.
     hidden = [call for target in targets for call in _passed_on(target)]
     for root, _ in expressions(query):
         for message in walk_level(root):
@@ -203,6 +215,7 @@ def _passed_on(node: Message) -> Iterator[Any]:
             yield inner
         elif kind in ("coalesce_expr", "min_max_expr"):
             pending += inner.args
+        # 1.0 + 1 and 1.00 + 1 are equal again.
         elif kind == "a_expr" and (names_of(inner.name) or ("",))[-1] in _ARITHMETIC:
             pending += [inner.lexpr, inner.rexpr]
 
@@ -215,6 +228,7 @@ def _of_rows(query: Query, functions: Functions) -> Iterator[Choice]:
         for name in ("limit_count", "limit_offset")
         if node.HasField(name) and not _is_all(getattr(node, name))
     ]
+    # OFFSET alone chooses as well: it leaves out rows by their order.
     if not limits and not (node.distinct_clause and node.distinct_clause[0].WhichOneof("node")):
         return
     if not _is_total(query, _sort_keys(query), functions):
@@ -236,6 +250,7 @@ def _of_array(query: Query, functions: Functions) -> Iterator[Choice]:
         for column in query.outputs or ()
         if column.family is not None and column.column and not looks_different(column.column)
     }
+    # ARRAY(SELECT a FROM t ORDER BY a): rows that change places have equal elements.
     columns = map(query.level.resolve, keys)
     if any(column is not None and column.id in shown for column in columns):
         return
@@ -248,6 +263,7 @@ def _sort_keys(query: Query) -> list[Message]:
 
 
 def _is_all(limit: Message) -> bool:
+    # LIMIT ALL is parsed as LIMIT NULL (gram.y: select_limit_value).
     return bool(limit.a_const.isnull)
 
 
@@ -269,11 +285,15 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
         yield Choice(f"{name}() of floats, which rounds in the order of the rows,", call.location)
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
+        # rank() is equal for peers, row_number() is not; of a user's function nobody knows.
         by_place = not functions.is_own(call) or _tells_place(name)
+        # sum(x) OVER (ORDER BY d ROWS ...) counts rows, so peers get different sums. RANGE, which
+        # is the default, gives all peers the same one (PostgreSQL manual, 4.2.8).
         by_place |= name not in WINDOW_FUNCTIONS and counts_rows(call, query.node)
         if by_place and not _is_total(query, keys, functions):
             yield Choice(f"{name}() without an order of all rows", call.location)
     elif functions.is_aggregate(call):
+        # count(), min() and the like: the order in which they see their rows makes no difference.
         if functions.is_own(call) and name in AGGREGATES and AGGREGATES[name].unordered:
             return
         yield from _of_list(call, query)
@@ -284,10 +304,13 @@ def _of_list(call: Any, query: Query) -> Iterator[Choice]:
     keys = [item.sort_by.node for item in call.agg_order]
     if not keys and not call.agg_distinct:
         yield Choice(f"{name_of(call)}() without ORDER BY", call.location)
+    # Within a group the grouping columns are equal, so they count as sorted by: string_agg(product,
+    # ',' ORDER BY line) ... GROUP BY order_id has the whole key (order_id, line).
     elif not _are_told_apart(query, [*keys, *query.node.group_clause]):
         # Of rows that are equal in what is listed it is all the same which comes first.
         texts = {same_text(each) for each in (keys or call.args)}
         for value in call.args:
+            # The ',' of string_agg(x, ',' ORDER BY x).
             if value.HasField("a_const") or value.HasField("param_ref"):
                 continue
             if same_text(value) not in texts or may_look_different(value, query):
@@ -309,10 +332,12 @@ def _tells_place(name: str) -> bool:
 
 def _is_total(query: Query, keys: Iterable[Message], functions: Functions) -> bool:
     """Whether rows that are equal in some expressions are one row."""
+    # The rows of a UNION have no primary key to be told apart by.
     if query.branches:
         return False
     if is_grouped(query.node, functions):
         fixed = _fixed(query, keys)
+        # There is one row for each group, so all grouping columns together tell the rows apart.
         groups = grouping_columns(query.node, query.level)
         return all(column is not None and column.id in fixed for column in groups)
     return _are_told_apart(query, keys)
@@ -327,21 +352,29 @@ def _are_told_apart(query: Query, keys: Iterable[Message]) -> bool:
 def _fixed(query: Query, keys: Iterable[Message]) -> set[ColumnId]:
     """The columns in which rows are equal that are equal in some expressions."""
     fixed = {column.id for node in keys if (column := query.level.resolve(node)) is not None}
+    # WHERE order_id = 7 ORDER BY line: order_id is the same in all rows, and (order_id, line) a
+    # key.
     return fixed | {column.id for column in _compared_with_values(query)}
 
 
 def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
+    # `nested` yields what it joins, too.
     if isinstance(item, Join):
         return True
+    # Functions and subqueries in FROM have no primary key.
     if not isinstance(item, Table):
         return False
     names = item.relation.primary_key
     own = {column.column.name: column.id for column in item.columns or () if column.column}
+    # bool(): without a primary key two rows may be equal in everything, ORDER BY all columns or
+    # not.
     return bool(names) and all(own[name] in fixed for name in names)
 
 
 def matches_once(query: Query) -> bool:
     """Whether each row of the first table in FROM is joined with one row of each other at most."""
+    # UPDATE t SET x = s.x FROM s WHERE s.k = t.a: if a row of t finds several of s, PostgreSQL
+    # takes any one of them (manual, UPDATE: "not readily predictable").
     first, *left = query.items
     known = {column.id for column in first.columns or ()}
     while left:
@@ -368,6 +401,7 @@ def _is_found(item: Item, query: Query, known: set[ColumnId]) -> bool:
 def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:
     """Whether an expression is the same for all rows in which some columns are."""
     for message in walk(node):
+        # id = random() is another value for each row; a sublink may name the row's own columns.
         if type_name(message) in ("FuncCall", "SubLink"):
             return False
         if type_name(message) == "ColumnRef":

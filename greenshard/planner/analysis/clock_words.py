@@ -42,6 +42,7 @@ from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import names_of, unwrap
 from greenshard.sql.types import Trait, names_with
 
+#: As part of a longer word it means nothing: 'nowhere', 'Snow'.
 _WORD = re.compile(r"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 _TIMES = names_with(Trait.TELLS_NOW)
 _RANGES = frozenset(
@@ -103,6 +104,7 @@ def told_by(parameters: Iterable[Parameter], given: Any) -> bool:
             value = given[each.source]
             if each.item is not None:
                 value = value[each.item]
+        # %s without a value, or VALUES %s given a number.
         except (LookupError, TypeError):
             continue  # psycopg2 says what is wrong with it
         if _tells(value):
@@ -127,7 +129,9 @@ def clock_words(
     """What stands for a time in a query, and in values that are assigned to columns."""
     reader = _Reader(query, functions, translation)
     for each in assigned:
+        # Only the assignment tells the type: to `read_below` the same literal is a text.
         reader.read(each.value, _time(each.column), query.level, each.item)
+    # PostgreSQL has read the words in a view when the view was made: DEFAULT 'now' is a known trap.
     for one in queries(query, into_views=False):
         for root, level in expressions(one):
             reader.read_below(root, level)
@@ -154,6 +158,8 @@ class _Reader:
             self._sublinks.update({id(link.node): link.query for link in sublinks(one)})
         self._computed.update(list(self._handed_on(query)))
         #: Of domains, as columns have them.
+        # placed > 'now'::my_time: the cast names the domain, and only the catalog knows its base
+        # type.
         self._domains = {
             column.column.type_sql.rpartition(".")[2]: column.column.type_name
             for one in queries(query)
@@ -179,8 +185,10 @@ class _Reader:
             self._read_alike(list(getattr(inner, _ALIKE[kind])), expected, level)
         elif kind == "case_expr":
             self._read_case(inner, expected, level)
+        # UPDATE t SET (a, b) = ('now', 'x'): each column takes its part of the row.
         elif kind == "multi_assign_ref" and inner.source.HasField("row_expr"):
             self.read(inner.source.row_expr.args[inner.colno - 1], expected, level)
+        # 'now'::timestamptz has been taken care of: a cast tells what is meant.
         elif not is_replaced(node):
             self._read_typed(kind, inner, level)
 
@@ -207,6 +215,7 @@ class _Reader:
             if field_.message_type is None:
                 continue
             for each in [value] if hasattr(value, "DESCRIPTOR") else list(value):
+                # Queries within it are read with their own level, by whoever reads `expressions`.
                 if type_name(each) != "SelectStmt":
                     self.read_below(each, level)
 
@@ -216,6 +225,8 @@ class _Reader:
             if 0 < inner.number <= len(parameters):
                 self.found.parameters.add(Parameter(parameters[inner.number - 1], item=item))
         elif inner.HasField("sval") and holds_word(inner.sval.sval):
+            # ' NOW ' is read as 'now' is; in 'today 10:00' or '[now,)' the rest would have to be
+            # understood.
             plain = _WORD.fullmatch(inner.sval.sval.strip()) is not None
             if plain and expected in _TIMES:
                 self.found.literals[inner.location] = expected
@@ -223,6 +234,7 @@ class _Reader:
                 self.found.longer = inner.location
 
     def _read_operands(self, inner: Any, level: Level) -> None:
+        # (a, b) = ('now', 'x') compares column by column, so each pair has a type of its own.
         sides = [inner.lexpr, *_items(inner.rexpr)] if inner.HasField("lexpr") else [inner.rexpr]
         rows = [list(side.row_expr.args) for side in sides if side.HasField("row_expr")]
         if len(rows) == len(sides) > 1:
@@ -249,6 +261,8 @@ class _Reader:
 
     def _read_call(self, inner: Any, level: Level) -> None:
         name = name_of(inner)
+        # date_trunc('day', 'now'): of several types that fit an unknown literal PostgreSQL prefers
+        # timestamptz, the preferred type of its category (manual, 10.3).
         expected = "timestamptz" if self._functions.is_own(inner) and name in OF_TIMES else None
         types = [self._type(each, level) for each in inner.args]
         known = next((each for each in types if each is not None), None)
@@ -263,6 +277,7 @@ class _Reader:
             for scan in one.items_of(CteScan):
                 pairs = zip(scan.columns or (), scan.cte.query.outputs or (), strict=False)
                 for mine, theirs in pairs:
+                    # A column of a table is known from the catalog already.
                     if mine.column is None and theirs.id in self._computed:
                         yield mine.id, self._computed[theirs.id]
 
@@ -321,6 +336,7 @@ class _Reader:
         if at is None or at >= len(inner.args):
             return None
         found = self._type(inner.args[at], level)
+        # date_trunc() and the like have no variant for dates.
         return "timestamptz" if found == "date" and name in OF_TIMES else found
 
     def _of_operator(self, inner: Any, level: Level) -> str | None:
@@ -348,6 +364,7 @@ class _Reader:
 def _computed(query: Query) -> Iterator[tuple[ColumnId, tuple[Message, Level]]]:
     """The columns of a query that are computed, and by what."""
     targets = [each.res_target.val for each in query.node.target_list]
+    # With a star among them, targets and columns cannot be paired.
     if query.outputs is None or len(targets) != len(query.outputs) or any(map(is_several, targets)):
         return
     for column, node in zip(query.outputs, targets, strict=True):
@@ -366,5 +383,7 @@ def _time(column: Column) -> str | None:
 
 
 def _known(name: str) -> str | None:
+    # pg_type calls the arrays of timestamptz `_timestamptz`; ARRAY['now'] is read element by
+    # element.
     plain = name.lstrip("_")
     return plain if plain in _TIMES or plain in _RANGES else None

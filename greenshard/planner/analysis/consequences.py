@@ -28,6 +28,8 @@ from greenshard.sql.tree import unwrap
 
 CODE = "GS415"
 
+#: CASCADE, SET NULL, SET DEFAULT, as pg_constraint.confdeltype and confupdtype have them. NO ACTION
+#: and RESTRICT only look.
 _CHANGING = "cnd"
 _DECLARE = (
     "If it looks at its own row only, or at rows with the same shard key, and leaves the key as it "
@@ -84,6 +86,7 @@ class Consequences:
         if kind == "insert_stmt":
             events = [_inserting(inner, table, columns)]
             if inner.HasField("on_conflict_clause"):
+                # INSERT ... ON CONFLICT DO UPDATE may do either, so both are looked at.
                 events.append(_setting(inner.on_conflict_clause.target_list, table))
         elif kind == "update_stmt":
             events = [_setting(inner.target_list, table)]
@@ -94,6 +97,8 @@ class Consequences:
         """That a shard key is computed from columns that are changed."""
         for table, letter, columns, _ in events:
             key = self._key_of(table)
+            # GENERATED ALWAYS AS (...) STORED: no SET names the key, but it changes, and with it
+            # the shard.
             if letter == "u" and key is not None and self._moves(table, key, columns):
                 return Problem(
                     f"the shard key {key} is computed from a column that is changed, and the row "
@@ -109,6 +114,7 @@ class Consequences:
         names = {table}
         pending = [table] if cascades else []
         while pending:
+            # TRUNCATE ... CASCADE empties each table with a foreign key to one of these, and so on.
             found = {key.child for key in self._of(pending.pop()).keys} - names
             names |= found
             pending.extend(found)
@@ -127,10 +133,13 @@ class Consequences:
         """Look at some events and what they set off, each once."""
         first = events[0]
         in_part = first.letter != "t" and isinstance(self._declared(first.table), Sharded)
+        # Foreign keys may form a circle.
         pending, seen = list(events), set(events)
         while pending:
             event = pending.pop()
             of_reference = isinstance(self._declared(event.table), Reference)
+            # DELETE FROM orders WHERE id = 7 runs on one shard. What it cascades to in a reference
+            # table is deleted there only, and the copies differ from then on.
             if in_part and of_reference:
                 yield self._problem(
                     f"rows of reference table {_shown(event.table)} would be changed, by a foreign "
@@ -152,6 +161,7 @@ class Consequences:
 
     def _members(self, event: _Event, inherited: bool) -> list[Name]:
         """The tables that may have the rows."""
+        # `inherited` is false for UPDATE ONLY t.
         below = self._inheritance.below(event.table) if inherited else ()
         return [event.table, *below]
 
@@ -161,6 +171,7 @@ class Consequences:
             return event
         columns, beside = event.columns, self._of(member)
         for trigger in beside.triggers:
+            # Only these can replace the row, by what they return.
             if trigger.before and trigger.each_row and _fires(trigger, event, member):
                 if trigger.sets is None:
                     return event._replace(columns=None)
@@ -175,11 +186,14 @@ class Consequences:
         beside = self._of(member)
         letters = event.letter
         if member != event.table and event.letter == "u":
+            # PostgreSQL manual, 37.1: that is a DELETE and an INSERT, and fires the triggers of
+            # both.
             letters = "uid"  # a row may go to another partition
         for trigger in beside.triggers:
             if any(_fires(trigger, event._replace(letter=each), member) for each in letters):
                 yield from self._of_trigger(trigger, member, of_reference, at)
         for rule in beside.rules:
+            # Rules apply to the table that the statement names, not to those that inherit from it.
             if member == event.table and rule.event == event.letter:
                 yield self._problem(
                     f'rule "{rule.name}" of table {_shown(member)} makes other statements of it',
@@ -196,6 +210,8 @@ class Consequences:
     ) -> Iterator[Problem]:
         if any(
             declared is not None and trigger.name in declared.triggers
+            # A partition has copies of its parent's triggers, so the parent's declaration counts
+            # for it.
             for declared in map(self._declared, (trigger.table, member))
         ):
             return
@@ -203,6 +219,8 @@ class Consequences:
         hint = _DECLARE.format(table=_shown(trigger.table), name=trigger.name)
         if not trigger.clean:
             yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
+        # NEW.updated_at := now() on a sharded table is one value; on a reference table one per
+        # shard.
         elif of_reference and not trigger.steady:
             yield self._problem(f"it fires {where}, which may do otherwise on each shard", at, hint)
         elif trigger.before and trigger.each_row and self._may_move(trigger, member):
@@ -225,8 +243,10 @@ class Consequences:
         if event.letter == "d" and key.on_delete in _CHANGING:
             if key.on_delete == "c":
                 return _Event(key.child, "d")
+            # ON DELETE SET NULL (a, b) may name some of the columns, from PostgreSQL 15 on.
             defaults = key.set if key.on_delete == "d" else frozenset[str]()
             return _Event(key.child, "u", key.set, defaults)
+        # UPDATE of a column that nobody references cascades to nothing.
         changed = event.columns is None or not event.columns.isdisjoint(key.referenced)
         if event.letter == "u" and key.on_update in _CHANGING and changed:
             defaults = key.columns if key.on_update == "d" else frozenset[str]()
@@ -234,6 +254,7 @@ class Consequences:
         return None
 
     def _of_key(self, key: ForeignKey, following: _Event, at: int) -> Iterator[Problem]:
+        # A default may be nextval(), and each shard has its own sequence.
         if following.defaults and isinstance(self._declared(key.child), Reference):
             yield self._problem(
                 f'foreign key "{key.name}" would set defaults in reference table '
@@ -242,6 +263,7 @@ class Consequences:
                 f"Change the rows of {_shown(key.child)} first.",
             )
         own = self._key_of(key.child)
+        # A row that is deleted has no key to change.
         if own is None or following.letter == "d":
             return
         if not self._moves(key.child, own, following.columns):
@@ -285,8 +307,14 @@ def _inserting(inner: Any, table: Name, columns: list[str]) -> _Event:
     named = [column.res_target.name for column in inner.cols] or columns
     rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
     left = frozenset(columns).difference(
-        name for at, name in enumerate(named) if all(_has_value(row, at) for row in rows)
+        # VALUES (1, 2), (3, DEFAULT): one DEFAULT is enough for the column's default to be
+        # computed.
+        name
+        for at, name in enumerate(named)
+        if all(_has_value(row, at) for row in rows)
     )
+    # All columns: one that is left out gets NULL or its default, which its domain's check sees,
+    # too.
     return _Event(table, "i", frozenset(columns), left)
 
 
@@ -309,6 +337,7 @@ def sets_default(targets: Any) -> bool:
 
 
 def _fires(trigger: Trigger, event: _Event, member: Name) -> bool:
+    # Statement triggers fire for the named table only, not for those that inherit from it.
     if event.letter not in trigger.events or not (trigger.each_row or member == event.table):
         return False
     if event.letter != "u" or event.columns is None or not trigger.columns:
@@ -321,6 +350,8 @@ def _calls(call: Call, event: _Event) -> bool:
         return call.name in event.defaults
     if event.letter == "d":
         return False
+    # They are tested for a column that gets a value; CHECK constraints and expressions of indexes
+    # for each new version of the row.
     if call.kind in ("domain", "type"):
         return event.columns is None or call.name in event.columns
     return event.letter != "t"

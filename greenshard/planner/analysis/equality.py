@@ -21,6 +21,7 @@ class Classes:
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._parents: dict[ColumnId, ColumnId] = {}
         for one, other in pairs:
+            # No ranks: a statement has a handful of equalities, and chains stay short.
             self._parents[self.find(one)] = self.find(other)
 
     def find(self, column: ColumnId) -> ColumnId:
@@ -45,6 +46,7 @@ def pairs(conditions: Iterable[Condition]) -> list[Pair]:
         if sides is None:
             continue
         one, other = map(condition.level.resolve, sides)
+        # numeric = int may hold for a pair that two hash functions put on different shards.
         if one is not None and other is not None and alike(one, other):
             found.append((one.id, other.id))
     return found

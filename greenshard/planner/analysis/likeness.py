@@ -53,6 +53,8 @@ def _holds(node: Message, query: Query, test: _Test, *, floats: bool) -> bool:
     found = list(_leaves(node, query.level, test, floats=floats))
     if True in found:
         return True
+    # A column of a subquery: what it is computed from stands somewhere in the statement, so all of
+    # it is searched. That may find too much, and then a statement is refused that would be right.
     return None in found and any(
         True in _leaves(root, level, test, floats=floats)
         for one in _all_queries(query)
@@ -71,11 +73,14 @@ def _leaves(root: Message, level: Level, test: _Test, *, floats: bool) -> Iterat
             if column is None:
                 yield None
             else:
+                # A collation that is not deterministic takes 'a' for 'A'; for floats it means
+                # nothing.
                 yield test(column.type_name, column.type_sql) or (
                     not floats and not column.deterministic
                 )
         elif kind == "TypeCast":
             *_, name = names_of(message.type_name.names) or ("",)
+            # numeric(10, 2) shows two digits, whatever was put in: all its equal values look alike.
             yield test(name, "(" if message.type_name.typmods else "")
         elif floats and kind == "FuncCall":
             yield Fact.FLOATS in facts_of(name_of(message))
@@ -88,6 +93,7 @@ def _all_queries(query: Query) -> Iterator[Query]:
     pending, seen = [query], set()
     while pending:
         for one in queries(pending.pop()):
+            # A recursive WITH query names itself.
             if id(one) in seen:
                 continue
             seen.add(id(one))
@@ -100,5 +106,6 @@ def _is_float(name: str, _: str) -> bool:
 
 
 def _is_loose(name: str, type_sql: str) -> bool:
+    # pg_type calls the arrays of numeric `_numeric`.
     plain = name.lstrip("_")
     return plain in _LOOSE or (plain in _LOOSE_ALONE and "(" not in type_sql)

@@ -83,6 +83,7 @@ class Locality:
             Crosses: It needs rows of several shards at once.
         """
         analysis = self.analyse(query, around)
+        # The first one is the message: steps are noted in the order in which PostgreSQL takes them.
         for crosses in analysis.crossing.values():
             raise crosses
         rows = analysis.rows
@@ -90,7 +91,11 @@ class Locality:
             return rows
         classes = Classes(rows.equal)
         shown = frozenset(
-            column.id for column in query.outputs or () if classes.meet([column.id], rows.keys)
+            # SELECT order_id FROM orders JOIN items ON id = order_id shows the key under its other
+            # name.
+            column.id
+            for column in query.outputs or ()
+            if classes.meet([column.id], rows.keys)
         )
         return replace(rows, keys=shown)
 
@@ -102,6 +107,7 @@ class Locality:
         """
         for cte in query.ctes:
             self._ctes[id(cte)] = (cte, around)
+        # Before anything in the query is analysed: its sublinks are looked up there.
         self._compared.update(id(link.query) for link in compared_sublinks(query))
         if query.branches is not None:
             analysis = self._set_operation(query, around)
@@ -113,6 +119,7 @@ class Locality:
         if analysis.rows.where is Where.SPLIT and (
             node.HasField("limit_count") or node.HasField("limit_offset")
         ):
+            # Even by the key: 10 rows of each shard are not 10 rows.
             limit = node.limit_count if node.HasField("limit_count") else node.limit_offset
             analysis.crossing["limit"] = Crosses(
                 "LIMIT counts the rows of all shards", location_of(limit)
@@ -131,6 +138,8 @@ class Locality:
 
     def _add(self, chain: _Chain, item: Item, around: Around) -> None:
         """Add what an item of FROM joins; inner joins are taken apart."""
+        # a JOIN b ON a.k = b.k JOIN c ON c.k = b.k: all conditions hold for every joined row, so c
+        # may be tied to a. In an outer join they need not hold, so its sides stay apart (`_side`).
         if isinstance(item, Join) and item.kind == "inner":
             self._add(chain, item.left, around)
             self._add(chain, item.right, around)
@@ -139,6 +148,8 @@ class Locality:
             return
         beside = around
         for shape in chain.shapes:
+            # FROM orders o, LATERAL (SELECT ... WHERE order_id = o.id): tied to o, which stands
+            # before it.
             beside = beside.with_rows(shape)
         chain.shapes.append(
             self._item(item, replace(beside, equal=(*beside.equal, *chain.equal)), around)
@@ -152,6 +163,7 @@ class Locality:
             around: What other queries see.
         """
         if isinstance(item, Table):
+            # Of a sharded table each shard samples its own rows, and that is a sample of all.
             if item.sampled and not item.sharded:
                 raise Crosses("TABLESAMPLE may choose otherwise on each shard", item.node.location)
             return _of_table(item)
@@ -171,6 +183,8 @@ class Locality:
     ) -> Shape:
         """Where a query's rows come about; those that come about everywhere are the same there."""
         shape = self.shape(query, around)
+        # A correlated one is computed for a row of the query around it. If that row is on one
+        # shard, there is one choice; if it is everywhere, the query around it is found to choose.
         if shape.where is Where.EVERYWHERE and not is_correlated(query):
             compared = id(query) in self._compared
             choice = first_choice(
@@ -190,19 +204,24 @@ class Locality:
     def _scan(self, scan: CteScan) -> Shape:
         cte, around = self._ctes.get(id(scan.cte), (scan.cte, Around()))
         shape = self._cte_shapes.get(id(cte))
+        # Once: a WITH query that is named twice is one result, and has one shape.
         if shape is None:
             shape = self._cte_shapes[id(cte)] = self._same_everywhere(cte.query, around)
+        # SELECT c.* FROM parts c JOIN tree t ON c.parent = t.id: a child may be on another shard.
         if cte.recursive and shape.where is Where.SPLIT:
             raise Crosses(
                 f"recursive query {cte.name} follows rows from shard to shard", cte.node.location
             )
         pairs_ = zip(cte.query.outputs or (), scan.columns or (), strict=False)
         keys = frozenset(mine.id for theirs, mine in pairs_ if theirs.id in shape.keys)
+        # What is equal within the WITH query is said of other columns than the scan's.
         return replace(shape, keys=keys, equal=())
 
     def _joined(self, chain: _Chain, equal: Iterable[Pair], around: Around) -> Shape:
         """The rows of an inner join of several shapes under one condition."""
         known = (*chain.equal, *equal, *(pair for shape in chain.shapes for pair in shape.equal))
+        # WHERE l.order_id = o.id within a sublink equates a column of this query with one around
+        # it.
         classes = Classes((*known, *around.equal))
         parts = [shape for shape in chain.shapes if shape.where is Where.SPLIT]
         if not parts:
@@ -210,6 +229,7 @@ class Locality:
             return Shape(Where.TIED if tied else Where.EVERYWHERE, equal=known)
         groups = connected(parts, classes)
         tables = tuple(dict.fromkeys(table for shape in parts for table in shape.tables))
+        # All or none: a group that is not anchored has rows on other shards than the row around it.
         if all(anchored(group, around, classes) for group in groups):
             return Shape(Where.TIED, equal=known, tables=tables)
         if len(groups) > 1:
@@ -222,6 +242,8 @@ class Locality:
         left = self._side(join.left, beside, around)
         right = self._side(join.right, beside.with_rows(left), around)
         on = (*pairs(join.on), *using_pairs(join))
+        # LEFT JOIN b ON EXISTS (SELECT FROM c ...): where it finds nothing, the row is kept with
+        # NULLs, so it would have to find the same on each shard.
         for sublink in join.sublinks:
             sublink_type = sublink.node.sub_link_type
             shape = self._same_everywhere(sublink.query, around, sublink_type=sublink_type)
@@ -238,6 +260,8 @@ class Locality:
 
     def _side(self, item: Item, beside: Around, around: Around) -> Shape:
         chain = _Chain()
+        # Their own chain: the conditions of this side do not hold for rows that the other side
+        # keeps.
         if isinstance(item, Join) and item.kind == "inner":
             self._add(chain, item, around)
             shape = self._joined(chain, (), around)
@@ -261,6 +285,8 @@ class Locality:
             Crosses: On other shards than the rows that it is for.
         """
         for query in queries(sublink.query):
+            # (SELECT sum(o.amount)) over FROM orders o adds the orders: an aggregate of the query
+            # around.
             for call in aggregates(query.node, self._functions):
                 if _is_of_outer_query(call, query.level):
                     raise Crosses("a subquery aggregates the rows around it", call.location)
@@ -280,6 +306,7 @@ class Locality:
         rows, node, level = analysis.rows, query.node, query.level
         classes = Classes(rows.equal)
 
+        # One of them is enough: GROUP BY id, day has groups within those of GROUP BY id.
         def by_key(columns: Iterable[BoundColumn | None]) -> bool:
             return any(c is not None and classes.meet([c.id], rows.keys) for c in columns)
 
@@ -298,6 +325,7 @@ class Locality:
                 )
         if is_distinct(node):
             shown: Sequence[BoundColumn | None] = query.outputs or ()
+            # DISTINCT ON (a) compares a; a plain DISTINCT all columns that are shown.
             if node.distinct_clause[0].WhichOneof("node"):
                 shown = distinct_on_columns(node, level)
             if not by_key(shown):
@@ -316,6 +344,8 @@ class Locality:
             return Analysis(Shape(where))
         rows = of_branches(query, left, right)
         analysis = Analysis(rows)
+        # UNION of rows that show their key: equal rows are on one shard, where PostgreSQL drops
+        # them.
         if not query.node.all and not rows.keys:
             analysis.crossing["distinct"] = Crosses(
                 "the branches of a set operation have equal rows on several shards"
@@ -336,6 +366,7 @@ def _of_table(table: Table) -> Shape:
     if not table.sharded:
         return Shape(Where.EVERYWHERE)
     key = table.key
+    # A key without a family (a collation that takes 'a' for 'A'): equal keys may be on two shards.
     keys = frozenset([key.id]) if key is not None and key.family is not None else frozenset()
     return Shape(Where.SPLIT, keys, table.placement, (), (table.relation.name,))
 
@@ -344,6 +375,7 @@ def _matches_key(sublink: Sublink, shape: Shape, inside: Around) -> bool:
     """Whether ``key IN (SELECT key ...)`` finds all it looks for on the shard of its row."""
     classes = Classes(inside.equal)
     for column, output in zip(sublink.matched, sublink.query.outputs or (), strict=False):
+        # id IN (SELECT order_id FROM items): what an order looks for is on its own shard.
         if column is None or output.id not in shape.keys or column.family != output.family:
             continue
         for keys, placement in inside.groups:
@@ -362,6 +394,7 @@ def _is_of_outer_query(call: Any, level: Level) -> bool:
         return True  # it may be
     names = [message for message in messages if type_name(message) == "ColumnRef"]
     columns = [level.named(names_of(message.fields)) for message in names]
+    # count(*) names no column, and belongs to the query where it stands: hence bool(names).
     return bool(names) and not any(column and level.owns(column) for column in columns)
 
 

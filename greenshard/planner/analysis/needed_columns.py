@@ -56,6 +56,7 @@ class Mentions:
         if kind == "ColumnRef":
             self._read_column(message)
         elif kind == "JoinExpr":
+            # NATURAL joins by whatever columns both sides have: one less, and it is another join.
             self._all = self._all or message.is_natural or len(message.alias.colnames) > 0
             self._loose.update(names_of(message.using_clause) or ())
         elif kind == "RangeVar":
@@ -65,6 +66,8 @@ class Mentions:
         elif kind == "A_Star":
             self._stars += 1
         elif kind == "ResTarget":
+            # SELECT * and SELECT t.* show columns, and `_starred` tells of which tables; what is
+            # left are stars that make a row, as in row_to_json(t.*).
             self._stars -= is_star(message.val)
         elif kind in ("FuncCall", "A_Indirection"):
             # name(t) is another way to write t.name.
@@ -74,6 +77,7 @@ class Mentions:
     def _read_column(self, message: Any) -> None:
         names = [field.string.sval for field in message.fields if field.HasField("string")]
         if len(names) == len(message.fields):  # it does not end with a star
+            # SELECT o FROM orders o: a name alone may be a whole row's.
             if len(names) == 1:
                 self._lone.update(names)
             self._times[names.pop()] += 1
@@ -93,10 +97,13 @@ class Mentions:
         """The names of a table's columns that the statement can mean at one place."""
         columns = [column.name for column in table.relation.columns]
         numbers = {column.id[0] for column in table.columns or ()}
+        # FROM orders o (a, b) renames by place, and to leave a column out would move the others.
         renamed = len(table.node.alias.colnames) > 0
         if self._every or renamed or not numbers.isdisjoint(self._starred):
             return set(columns)
         found = {name for name in columns if name in self._times or name in self._loose}
+        # GRANT SELECT (id): PostgreSQL checks each column that is read, and a column that is
+        # brought without being meant would be denied.
         if table.relation.security.column_grants:
             found -= self._of_others(numbers)
         return found
@@ -134,6 +141,7 @@ def _starred(query: Query) -> set[int]:
         id(sublink.query)
         for one in queries(query)
         for sublink in one.sublinks
+        # ORDER BY 1 would give the star's columns a meaning again.
         if sublink.node.sub_link_type == EXISTS_SUBLINK and not sublink.query.node.sort_clause
     }
     owners = _owners(query)
@@ -149,6 +157,7 @@ def _of_star(node: Any, query: Query, owners: Mapping[int, Item]) -> set[int]:
     items = query.items
     if len(node.column_ref.fields) > 1:
         source = query.level.source_of(node)
+        # t.* of a t that is not known may be any table's.
         if source is None:
             return {-1}
         items = [owners[id(source)]]

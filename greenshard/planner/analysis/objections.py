@@ -39,6 +39,8 @@ def objections(
             kind = type_name(message)
             if kind == "FuncCall":
                 yield from _of_call(message, functions, sharded)
+            # a = b, a IN (SELECT ...) and ORDER BY a USING < call the operator's function without
+            # naming it.
             elif kind in _WITH_OPERATORS and (name := functions.reading_operator(message)):
                 yield Problem(
                     f"the function of operator {name} may read tables, of which each shard has a "
@@ -47,6 +49,7 @@ def objections(
                     "GS410",
                     _IMMUTABLE,
                 )
+            # x::t calls the cast's function, or that of the domain's CHECK.
             elif kind == "TypeCast" and (name := functions.tainted.get(_type_of(message), "")):
                 yield Problem(
                     f"a cast to {_type_of(message)} calls {name}(), which may read tables, of "
@@ -80,6 +83,7 @@ def scattered_objection(roots: Iterable[Message], functions: Functions) -> Probl
                 return Problem(
                     f"{name} has another answer on each shard", message.location, "GS410", _ON_ONE
                 )
+            # ctid = '(0,1)' is true of one row on each shard.
             if kind == "ColumnRef" and _names_system_column(message):
                 return Problem(
                     "a system column has values of its own on each shard",
@@ -108,6 +112,8 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
         )
     elif measures_tables(call):
         yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)
+    # SELECT nextval('s') FROM orders would count on each shard by itself. random() is harmless: it
+    # is another one in each row anyway.
     elif sharded and functions.is_volatile(call) and not is_harmless(call) and functions.of(call):
         yield Problem(
             f"{name}() changes something on one server, and the statement may run on several",

@@ -114,6 +114,7 @@ class Restrictions:
         for cte in query.ctes:
             self.visit(cte.query, around.without(cte.query.outputs or ()))
         for branch in query.branches or ():
+            # A condition on the columns of a UNION holds for those of both branches, by place.
             same = zip(query.outputs or (), branch.outputs or (), strict=False)
             through = Facts(tuple((mine.id, theirs.id) for mine, theirs in same))
             self.visit(branch, around.and_(through))
@@ -143,6 +144,8 @@ class Restrictions:
         elif isinstance(item, Join):
             self._visit_join(item, facts, conditions, around)
         elif isinstance(item, Derived):
+            # SELECT * FROM (SELECT * FROM orders LIMIT 5) o WHERE id = 7: the condition is not
+            # LIMIT's. Nor is it a barrier view's, whose conditions must be tested first.
             if _is_transparent(item.query):
                 barrier = item.relation is not None and item.relation.security.barrier
                 self.visit(item.query, facts, () if barrier else conditions)
@@ -161,10 +164,15 @@ class Restrictions:
             for side in (join.left, join.right):
                 self._visit_item(side, facts, [*conditions, *join.on], around)
         elif join.kind == "left":
+            # WHERE l.id IS NULL would be true of the rows that found nothing: so the right side
+            # gets ON alone.
             inside = facts.and_(self._of_join(join))
             self._visit_item(join.left, facts.and_(self._joined([join.left])), conditions, around)
             self._visit_item(join.right, inside.and_(self._joined([join.right])), join.on, around)
         else:
+            # FULL JOIN USING (k) WHERE k = 7: k is a.k or b.k, so each side's rows with another k
+            # do not matter. But that a.k = b.k is not known: rows are kept that have only one of
+            # the two.
             merged = zip(join.merged, join.using, strict=False)
             equal = [(mine.id, side.id) for mine, sides in merged for side in sides]
             for side, at in ((join.left, 0), (join.right, 1)):
@@ -172,6 +180,7 @@ class Restrictions:
                 self._visit_item(side, facts.and_(own).and_(self._joined([side])), (), around)
 
     def _visit_sublink(self, sublink: Sublink, facts: Facts, around: Facts) -> None:
+        # What WHERE says does not hold for all rows that ON is tested for.
         inside = around if sublink.in_join else facts
         if _is_transparent(sublink.query):
             sides = zip(sublink.matched, sublink.query.outputs or (), strict=False)
@@ -188,11 +197,14 @@ class Restrictions:
 
     def _is_filter(self, condition: Condition, own: set[ColumnId]) -> bool:
         """Whether a condition can be tested on a row of one table alone, and anywhere."""
+        # WHERE false names no column: it is true of no table in particular.
         found = False
         for message in walk(condition.node):
             kind = type_name(message)
             if kind in ("SubLink", "SetToDefault"):
                 return False
+            # random() < 0.1 tested where the rows are and once more by the gathered query takes 1
+            # %, not 10 %.
             if kind == "FuncCall" and self._functions.is_volatile(message):
                 return False
             if kind == "ColumnRef":
@@ -207,9 +219,11 @@ class Restrictions:
         if key is None or key.column is None or table.placement is None:
             return None
         classes = Classes(facts.equal)
+        # WHERE o.id = 7 AND l.order_id = o.id pins l, too.
         known = [values for column, values in facts.values if classes.same(column, key.id)]
         if not known:
             return None
+        # k IN (1, 2, 3) AND k = 2: either list is right, the shorter one names fewer shards.
         return Pin(table.placement, key.column.type_name, min(known, key=_breadth))
 
     # Values ---------------------------------------------------------------------------------
@@ -251,6 +265,8 @@ class Restrictions:
             node = _uncast_array(expression.rexpr, column)
             if node is None:
                 return None
+            # psycopg2's adapters write the elements with casts such as ::date; with a type of that
+            # name on the path it would not be PostgreSQL's.
             if column.family in self._functions.foreign_types:
                 return None
             source = self._source(node.param_ref.number)
@@ -258,6 +274,7 @@ class Restrictions:
         else:
             return None
         values = [self.value(node, column) for node in nodes]
+        # k IN (1, f(2)): any shard may be meant.
         if any(value is None for value in values):
             return None
         return tuple(value for value in values if value is not None)
@@ -291,6 +308,8 @@ def _constant(node: Any) -> Constant | None:
     kind = node.WhichOneof("val")
     if kind == "ival":
         return Constant(node.ival.ival)
+    # The parser takes an integer beyond int4 for a float (PostgreSQL's scan.l:
+    # process_integer_literal).
     if kind == "fval" and node.fval.fval.lstrip("-").isdigit():
         return Constant(int(node.fval.fval))
     if kind == "sval":
@@ -301,6 +320,7 @@ def _constant(node: Any) -> Constant | None:
 
 
 def _keeps_value(target: Any, column: BoundColumn) -> bool:
+    # 'abc'::varchar(2) is 'ab': with a modifier, a cast may change the value.
     plain = not target.array_bounds and not target.typmods and not target.setof
     return plain and CASTS.get(own_type(target)) == column.family
 
@@ -329,6 +349,7 @@ def _is_transparent(query: Query) -> bool:
         return False
     if node.distinct_clause and node.distinct_clause[0].WhichOneof("node"):
         return False
+    # row_number() counts the rows that a condition would leave out.
     if any(True for _ in window_partitions(node, query.level)):
         return False
     return all(map(_is_transparent, query.branches or ()))

@@ -27,6 +27,7 @@ from greenshard.sql.nodes import quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import ParserError
 
+#: SELECT and ALL, as pg_policy.polcmd has them.
 _READING = frozenset("r*")
 
 
@@ -85,9 +86,12 @@ def filterings(
     seen: set[tuple[Name, Name | None]] = set()
     while pending:
         top, reader = pending.pop()
+        # Policies are applied for whoever reads: the user, or the owner of the view in which it is
+        # named.
         for view in (None, *views_in(top)):
             named = reader if view is None else name_of(view)
             for item in _items(top if view is None else view.query):
+                # Policies may name each other's tables in a circle.
                 if not isinstance(item, Table) or (_named(item.relation), named) in seen:
                     continue
                 seen.add((_named(item.relation), named))
@@ -121,7 +125,9 @@ def _applied(
     condition = " AND ".join(f"({each})" for each in policy.conditions)
     where = f"{quoted(relation.schema)}.{quoted(relation.name)}"
     try:
+        # Whether a shard can apply the condition alone is what `locality` tells of a WHERE.
         select = parse_select(f"SELECT FROM {where} WHERE {condition}")
+        # pg_get_expr() leaves out pg_catalog, as in the text of a view.
         qualify(select, functions)
         query = bind(select)
         unknown = next((each for each in tables(query) if not each.declared), None)

@@ -35,6 +35,7 @@ class Partition:
 
 def is_grouped(select: Any, functions: Functions) -> bool:
     """Whether a SELECT groups its rows, all into one group maybe."""
+    # SELECT 1 FROM t HAVING true makes one group, without any aggregate.
     if select.group_clause or select.HasField("having_clause"):
         return True
     return any(True for _ in aggregates(select, functions))
@@ -67,6 +68,7 @@ def grouping_columns(select: Any, level: Level) -> list[BoundColumn | None]:
 def grouping_expression(node: Message, select: Any, level: Level) -> Message:
     """What an item of GROUP BY means: itself, or the column of the answer that it names."""
     target = _by_number(node, select)
+    # GROUP BY takes a column of FROM before one of the answer; ORDER BY the other way round.
     if target is None and level.resolve_here(node) is None:
         target = _by_name(node, select)
     return node if target is None else target
@@ -94,6 +96,8 @@ def window_partitions(select: Any, level: Level) -> Iterator[Partition]:
         for message in walk_level(root):
             if type_name(message) in _WINDOWED and message.HasField("over"):
                 clause: Any = ()
+                # OVER (w ORDER BY x) takes PARTITION BY from w, and cannot have one of its own
+                # (manual, SELECT).
                 for window in _windows(message.over, select):
                     clause = clause or window.partition_clause
                 yield Partition(tuple(map(level.resolve, clause)), message.location)
@@ -131,6 +135,7 @@ def _by_number(node: Message, select: Any) -> Message | None:
         return None
     at = inner.ival.ival - 1
     targets = select.target_list
+    # After a star the numbers of the columns do not match the places in the text.
     stars = any(is_several(each.res_target.val) for each in targets)
     if stars or not 0 <= at < len(targets):
         return None

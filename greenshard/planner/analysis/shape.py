@@ -96,6 +96,8 @@ def connected(parts: Sequence[Shape], classes: Classes) -> list[list[Shape]]:
         joined = [
             group for group in groups if any(colocated(shape, other, classes) for other in group)
         ]
+        # A shape may tie groups together that had nothing in common before: a.k = c.k AND b.k =
+        # c.k.
         groups = [group for group in groups if group not in joined]
         groups.append([shape, *(other for group in joined for other in group)])
     return groups
@@ -134,9 +136,13 @@ def left_join(left: Shape, right: Shape, classes: Classes, beside: Around) -> Sh
     """
     tables = (*left.tables, *right.tables)
     if right.where is Where.SPLIT:
+        # Only the left side's keys and equalities go on: in a row that found nothing, the right
+        # side's columns are NULL.
         if colocated(left, right, classes):
             return replace(left, tables=tables)
         if not anchored([right], beside, classes):
+            # products LEFT JOIN items: a shard without an item of the product would show it with
+            # NULLs, though another shard has one.
             if left.where is Where.EVERYWHERE:
                 kept = "an outer join keeps rows that every shard has"
                 raise Crosses(f"{kept}, beside {right.tables[0]}")
@@ -160,6 +166,8 @@ def full_join(join: Join, left: Shape, right: Shape, on: Sequence[Pair]) -> Shap
     if Where.SPLIT not in kinds:
         return Shape(Where.TIED if Where.TIED in kinds else Where.EVERYWHERE)
     classes = Classes((*left.equal, *right.equal, *on))
+    # That is also false if one side is the same everywhere, for it has no keys: each shard would
+    # keep its rows that find nothing there.
     if not colocated(left, right, classes):
         raise Crosses(f"a full join of {' and '.join(tables)} is not by their shard keys")
     keys = frozenset(
@@ -177,9 +185,11 @@ def of_branches(query: Query, left: Shape, right: Shape) -> Shape:
     first, second = query.branches or (query, query)
     op = query.node.op
     tables = (*left.tables, *right.tables)
+    # One key, two placements: that a row is on its key's shard would be true of one branch only.
     if left.placement != right.placement:
         raise Crosses(f"{' and '.join(tables)} are placed by different rules")
     keys = _ids(query, _positions(first, left) & _positions(second, right))
+    # INTERSECT compares rows that may be on two shards, unless equal ones share their key's shard.
     if op != SETOP_UNION and not keys:
         raise Crosses("the branches of a set operation have equal rows on several shards")
     return Shape(Where.SPLIT, keys, left.placement, (), tables)
@@ -190,6 +200,8 @@ def _of_mixed_branches(query: Query, left: Shape, right: Shape) -> Shape:
     first, second = query.branches or (query, query)
     op = query.node.op
     split_first = left.where is Where.SPLIT
+    # All rows of a reference table are here to be compared with. The other way round, each shard
+    # would take away its own rows only, and give what another shard has as well.
     usable = op == SETOP_INTERSECT or (op == SETOP_EXCEPT and split_first)
     if not usable or Where.EVERYWHERE not in (left.where, right.where):
         raise Crosses("a branch of a set operation is the same on every shard, the other not")

@@ -50,6 +50,8 @@ class Traces:
     def __init__(self, code: Code) -> None:
         self._code = code
         #: What code of the user's own may leave.
+        # A function that sets something does not make a table, unless its text has a word like
+        # EXECUTE (`Code.makes`): then the catalog may be another one afterwards, too.
         self._own = Trace.UNSEEN if code.makes else Trace.ANYTHING
         unseen = code.unseen or not code.operators.isdisjoint(_IMPLIED)
         self._unseen = self._own if unseen else Trace.NOTHING
@@ -61,12 +63,14 @@ class Traces:
         Cost: 0.3 us for a text seen before, unless it is long; else 50 us for a small one, and a
         second for a megabyte.
         """
+        # A bulk INSERT with its values in the text is not seen again, and is megabytes to keep.
         read = self._read if len(text) > _LONGEST else self._cached
         return read(text, has_parameters)
 
     def _read(self, text: str, has_parameters: bool) -> Trace:
         try:
             return self.of(parse(translate(text, has_parameters).text))
+        # What cannot be read may be any statement, DDL as well.
         except (ParserError, RecursionError):
             return Trace.CODE
 
@@ -76,6 +80,7 @@ class Traces:
 
     def _of_node(self, node: Any) -> Trace:
         kind, inner = unwrap(node)
+        # With ANALYZE it is run.
         if kind == "explain_stmt":
             return self._of_node(inner.query)
         if kind == "variable_show_stmt":
@@ -84,6 +89,7 @@ class Traces:
             return Trace.NOTHING
         if kind not in _PLAIN:
             return Trace.ANYTHING if keeps_catalog(node) else Trace.CODE
+        # An operator, a cast or a domain may be called by a text that names none.
         return max(self._unseen, self._of_query(node))
 
     def _of_query(self, node: Any) -> Trace:
@@ -112,6 +118,7 @@ class Traces:
         if not known:
             return Trace.UNSEEN
         leaving = [each for each in known if each.leaves]
+        # query_to_xml('SELECT f()') may run any function of the user's.
         if name in RUNNING or any(each.schema != "pg_catalog" for each in leaving):
             return self._own
         return Trace.ANYTHING if leaving else Trace.NOTHING
@@ -135,6 +142,7 @@ class Traces:
 
     def _relation(self, named: Any, ctes: set[str]) -> Trace:
         runs = self._code.relations.get(named.relname)
+        # No relation of that name is known: a WITH query, a table made since, or a temporary one.
         if runs is None:
             known = named.relname in ctes and not named.schemaname
             return Trace.NOTHING if known else self._own
@@ -144,10 +152,12 @@ class Traces:
         runs = self._code.relations.get(statement.relation.relname, "iud")
         kind = type_name(statement)
         events = _WRITING[kind]
+        # ON CONFLICT DO UPDATE fires the triggers of UPDATE.
         if kind == "InsertStmt" and statement.HasField("on_conflict_clause"):
             events += "u"
         if not set(runs).isdisjoint(events):
             return self._own
+        # Serial columns: an INSERT counts, and an UPDATE only if it sets one to DEFAULT.
         if "n" not in runs or kind == "DeleteStmt":
             return Trace.NOTHING
         if kind == "UpdateStmt" and not any(
@@ -158,6 +168,7 @@ class Traces:
 
     def _into(self, clause: Any, _: set[str]) -> Trace:
         """SELECT INTO makes a table."""
+        # A temporary one is the session's own; any other table is new to everybody's catalog.
         return Trace.ANYTHING if clause.rel.relpersistence == "t" else Trace.CODE
 
 
@@ -175,6 +186,7 @@ def _messages(root: Message) -> Iterator[Any]:
     while pending:
         message = pending.pop()
         yield message
+        # FOR UPDATE OF o: the parser makes a `RangeVar` of the alias.
         if type_name(message) == "LockingClause":
             continue
         for field, value in message.ListFields():

@@ -64,6 +64,8 @@ def _telling_nodes(message: Any, functions: Functions) -> Iterator[Any]:
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.name == "Node":
             nodes = [value] if hasattr(value, "DESCRIPTOR") else value
+            # SELECT t.* and ROW(t.*) take the columns one by one, and make no value of the row's
+            # type.
             expanded = kind in ("ResTarget", "RowExpr")
             yield from (node for node in nodes if not (expanded and is_star(node)))
 

@@ -38,6 +38,7 @@ def whole_views(query: Query, functions: Functions, translation: Translation) ->
     made: dict[Name, WholeView] = {}
     for view in found:
         name = name_of(view)
+        # v JOIN v: gathered once, both would show the same random().
         if name in made or (times[name] > 1 and _is_volatile(view, functions)):
             continue
         whole = _whole(view.query, functions, translation)
@@ -55,11 +56,14 @@ def _whole(query: Query, functions: Functions, translation: Translation) -> Whol
         shape = Locality(functions).shape(query)
     except Crosses:
         return None
+    # Everywhere: it is read where the gathered rows are. (Nothing is around a view, so none is
+    # tied.)
     if shape.where is not Where.SPLIT:
         return WholeView(sharded=False)
     restrictions = Restrictions(functions, translation)
     restrictions.visit(query)
     pins = [each.pin for each in restrictions.found if each.table.sharded]
+    # Where some table in it may be read on any shard, the view may have rows on any.
     known = None if None in pins else tuple(pin for pin in pins if pin is not None)
     return WholeView(True, _key(query, shape), shape.placement, known)
 

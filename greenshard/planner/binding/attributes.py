@@ -75,10 +75,12 @@ class Attributes:
 
     def _calls(self, message: Any, level: Level, sharded: bool) -> Iterator[str]:
         kind = type_name(message)
+        # A name alone is never a call: PostgreSQL looks for a column, then for a row.
         if kind == "ColumnRef" and len(message.fields) > 1:
             *names, name = names_of(message.fields) or ("",)
             if self._functions.written_as(name):
                 row = _row(names, level)
+                # It may be a call, but one that any shard answers alike.
                 if row is None and not self._differs(name, sharded):
                     return
                 if self._is_call(name, row, sharded):
@@ -102,6 +104,7 @@ class Attributes:
     def _is_call(self, name: str, found: _Kind, sharded: bool) -> bool:
         """Whether a name that would make a difference may be a function's there."""
         fields = self._fields(found)
+        # A column or field of that name goes first (ParseFuncOrColumn).
         if fields is not None:
             return name not in fields
         if self._refused(name):
@@ -150,6 +153,8 @@ class Attributes:
         found: dict[str, str | None] = {}
         for known, fields in self._catalog.composites.items():
             if known.rpartition(".")[2].strip('"') == name:
+                # Types of that name in several schemas: the fields of all, for the path is not
+                # asked here.
                 found |= dict.fromkeys(fields)
         return found or (None if schema else _SCALAR)
 
@@ -157,6 +162,7 @@ class Attributes:
         """What a field, or an element of an array, is."""
         if step.HasField("string"):
             return (self._fields(found) or {}).get(step.string.sval)
+        # (a[1]).f: a subscript of an array gives its element.
         if isinstance(found, str) and found.endswith("[]"):
             return found.removesuffix("[]")
         return None

@@ -112,6 +112,8 @@ class Binder:
         nodes = [each.common_table_expr for each in clause.ctes]
         own = []
         for at, node in enumerate(nodes):
+            # Only WITH RECURSIVE may name what comes later; PostgreSQL then sorts them
+            # (parse_cte.c).
             if clause.recursive:
                 self._refuse_forward(node, nodes[at + 1 :])
             cte = self._bind_cte(node, parent, visible, clause.recursive)
@@ -125,8 +127,10 @@ class Binder:
         if not node.ctequery.HasField("select_stmt"):
             self._refuse_writing(node)
             return Cte(name, node, Query(select, _nowhere(parent)))
+        # WITH RECURSIVE allows recursion; each of its queries need not be recursive.
         if not (recursive and name in _relation_names(select)):
             return Cte(name, node, self.bind(select, parent, visible))
+        # start UNION ALL step: the first branch gives names and types of the columns (parse_cte.c).
         start = select.larg if select.op != SETOP_NONE else select
         outputs = renamed(self.bind(start, parent, visible).outputs, node.aliascolnames)
         itself = Cte(name, node, Query(select, _nowhere(parent), outputs=outputs), True)
@@ -168,7 +172,11 @@ class Binder:
             pairs = zip(left.outputs, right.outputs, strict=False)
             outputs = tuple(
                 BoundColumn(
-                    one.name, (number, at), one.column if one.family == other.family else None
+                    # Names are those of the first branch. The ids are new: a row may be of either
+                    # one.
+                    one.name,
+                    (number, at),
+                    one.column if one.family == other.family else None,
                 )
                 for at, (one, other) in enumerate(pairs)
             )
@@ -212,6 +220,8 @@ class Binder:
             link: Any = message
             query = self.bind(link.subselect.select_stmt, level, ctes)
             sublink = Sublink(link, query, level, in_join=in_join)
+            # WHERE id IN (SELECT ...) AND ...: under NOT or OR, rows that do not match count as
+            # well.
             if conjunct and root.HasField("sub_link") and root.sub_link == link:
                 sublink.matched = self._matched(link, level)
             found.append(sublink)
@@ -224,6 +234,7 @@ class Binder:
         if not names_equality(link.oper_name, bare=self._own_equality):
             return ()
         kind, inner = unwrap(link.testexpr)
+        # (a, b) IN (SELECT x, y ...)
         nodes = inner.args if kind == "row_expr" else [link.testexpr]
         return tuple(level.resolve(node) for node in nodes)
 
@@ -241,8 +252,12 @@ class Binder:
             if shown is None:
                 return None
             outputs += shown
+        # GROUPING SETS ((k), ()) show NULL for k in some rows, so the column shown is not that of
+        # FROM.
         changed = _has_grouping_sets(select)
         return tuple(
+            # SELECT o.id in a sublink of `o` shows a column of the query around it: computed, to
+            # this one.
             column if level.owns(column) and not changed else replace(column, id=(number, at))
             for at, column in enumerate(outputs)
         )
@@ -256,6 +271,7 @@ class Binder:
         if kind == "range_var":
             return self._bind_name(inner, ctes)
         if kind == "range_subselect":
+            # Without LATERAL it sees nothing of what stands before it in FROM.
             around = _level(before, parent) if inner.lateral else parent
             query = self.bind(inner.subquery.select_stmt, around, ctes)
             columns = renamed(query.outputs, inner.alias.colnames)
@@ -271,12 +287,15 @@ class Binder:
 
     def _bind_name(self, node: Any, ctes: Ctes) -> Item:
         alias = node.alias.aliasname or node.relname
+        # A WITH query hides a table of its name; public.orders still means the table.
         if not node.schemaname and node.relname in ctes:
             return self._bind_cte_scan(node, ctes[node.relname], alias)
         relation = self._relations.find(node)
         if relation is None:
             return self._unbound(alias)
         if relation.kind == "v" and relation.schema not in SYSTEM_SCHEMAS:
+            # See `analysis.whole_views`: its own rows are gathered, and what it reads does not
+            # matter.
             whole = self._whole.get((relation.schema, relation.name))
             if whole is not None:
                 return self._relations.whole_view(node, relation, alias, whole)
@@ -298,14 +317,18 @@ class Binder:
             return self._unbound(alias)
         definition = statement.stmt.select_stmt
         qualify(definition, self._functions)
+        # Positions in messages are those of the user's text, which names the view there.
         place(definition, node.location)
         before = len(self.problems)
         joins = len(self._joins)
+        # Neither the levels around nor the WITH queries: a view sees nothing of the statement.
         query = self.bind(definition)
+        # After binding: only then is it known which columns USING equates.
         use_on(definition, self._joins[joins:])
         self._relations.blame_view(before, relation)
         columns = named_as(query.outputs, [column.name for column in relation.columns])
         columns = renamed(columns, node.alias.colnames)
+        # FROM sales.orders may be called sales.orders.id, FROM sales.orders o only o.id.
         schema = None if node.alias.aliasname else relation.schema
         source = Source(alias, columns, schema)
         return Derived(
@@ -341,6 +364,7 @@ class Binder:
         self._joins.append((node, join))
         if node.HasField("quals"):
             self._bind_condition(join, node, parent, ctes)
+        # Not before: `*` shows the columns in the order of the text.
         if node.jointype == JOIN_RIGHT:
             join.left, join.right = right, left
         if node.HasField("alias"):  # it hides the names in it
@@ -349,6 +373,7 @@ class Binder:
         return join
 
     def _bind_condition(self, join: Join, node: Any, parent: Level | None, ctes: Ctes) -> None:
+        # ON sees the join's two sides, not what else stands in FROM.
         level = _level([join.left, join.right], parent)
         join.on = self._conditions(node.quals, level)
         outer = join.kind != "inner"
@@ -367,6 +392,7 @@ class Binder:
         if columns is None:
             return None
         number = next(self._numbers)
+        # FROM big a JOIN big b: one WITH query, but a.id and b.id are two columns.
         return tuple(replace(column, id=(number, at)) for at, column in enumerate(columns))
 
 

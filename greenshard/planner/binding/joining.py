@@ -35,6 +35,7 @@ def use(
             continue
         if own_equality:
             join.using.append((one, other))
+        # USING shows COALESCE(left, right) there, which is neither side's column (manual, 7.2.1.1).
         if jointype == JOIN_FULL:
             same = one.column if one.family == other.family else None
             merged = BoundColumn(name, (number, at), same)
@@ -42,6 +43,7 @@ def use(
                 join.merged.append(merged)
             shown.append(merged)
         else:
+            # The side that is kept: the other one's column is NULL in rows that found nothing.
             shown.append(other if jointype == JOIN_RIGHT else one)
     return shown
 
@@ -58,4 +60,5 @@ def joined(
 
 def _named(columns: Columns, name: str) -> BoundColumn | None:
     found = [column for column in columns or () if column.name == name]
+    # PostgreSQL raises an error for two of one name, and says it better.
     return found[0] if len(found) == 1 else None

@@ -29,6 +29,7 @@ def resolve_types(root: Message, functions: Functions) -> None:
     """
     for each in walk(root) if functions.foreign_types else ():
         message: Any = each
+        # With a schema it says itself which type it is.
         if type_name(message) == "TypeName" and len(message.names) == 1:
             schema = functions.foreign_types.get(message.names[0].string.sval)
             if schema is not None:

@@ -69,6 +69,7 @@ def qualify(definition: Message, functions: Functions) -> None:
             _name(message.name)
         if type_name(message) == "SubLink" and message.sub_link_type == ANY_SUBLINK:
             _name_operator(message)
+    # CASE NULLIF(a, b) WHEN ...: the outer one is copied, with what stands in it.
     for message in reversed(messages):  # what stands inside first
         if type_name(message) == "Node" and message.HasField("case_expr"):
             _spell_case(message.case_expr, functions)
@@ -85,6 +86,7 @@ def path_bound(root: Message) -> bool:
             return True
         if kind == "CaseExpr" and message.HasField("arg"):
             return True
+        # Views do not hold IN, BETWEEN and LIKE: ruleutils.c writes = ANY, two comparisons, and ~~.
         if kind == "A_Expr" and message.kind not in _NAMED:
             return True
     return False
@@ -119,6 +121,7 @@ def _spell_case(case: Any, functions: Functions) -> None:
         return
     for each in case.args:
         test = each.case_when.expr
+        # The operand is written once for each WHEN, hence `_is_repeatable`.
         names = {"a": case.arg, "b": test}
         test.CopyFrom(with_names("a OPERATOR(pg_catalog.=) b", names))
     case.ClearField("arg")
@@ -136,6 +139,7 @@ def _spell_test(node: Any, functions: Functions) -> None:
 
 
 def _is_repeatable(node: Message, functions: Functions) -> bool:
+    # ROW(a, b) IS DISTINCT FROM ROW(c, d) compares field by field, which one operator does not.
     if any(type_name(message) in ("SubLink", "RowExpr") for message in walk(node)):
         return False
     return not any(map(functions.is_volatile, calls(node)))
@@ -154,6 +158,7 @@ def use_on(definition: Message, joins: Sequence[tuple[Any, Join]]) -> None:
     using = [(node, join) for node, join in joins if node.using_clause]
     names = {name for node, _ in using for name in names_of(node.using_clause) or ()}
     conditions = [_condition(node, join) for node, join in using]
+    # All or none: SELECT a FROM x JOIN y USING (a) is ambiguous as soon as it is ON.
     if None in conditions or not names.isdisjoint(_lone(definition)):
         return
     for (node, _), condition in zip(using, conditions, strict=True):
@@ -162,6 +167,7 @@ def use_on(definition: Message, joins: Sequence[tuple[Any, Join]]) -> None:
 
 
 def _condition(node: Any, join: Join) -> str | None:
+    # JOIN ... USING (a) AS j: j.a would be gone with USING.
     aliased = node.HasField("alias") or node.HasField("join_using_alias")
     if aliased or len(join.using) != len(node.using_clause):
         return None

@@ -84,12 +84,15 @@ class Relations:
         table.declared = declared is not None
         if declared is None:
             self._note_undeclared(table.node, relation)
+        # ONLY reads this table's own rows, wherever those of its relatives are.
         elif not table.only:
             self._check_relatives(table.node, relation)
         if not isinstance(declared, Sharded):
             return
         table.sharded = True
+        # PostgreSQL hashes a text's bytes in the database's encoding.
         table.placement = self._cluster.placement_of(declared).in_encoding(self._catalog.encoding)
+        # By place: an alias may have renamed the columns, as in FROM orders o (a, b).
         places = [column.name for column in relation.columns]
         if declared.column in places and table.columns is not None:
             table.key = table.columns[places.index(declared.column)]

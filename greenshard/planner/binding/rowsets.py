@@ -38,6 +38,7 @@ def function_columns(inner: Any, level: Level, number: int, functions: Functions
         number: Of the source.
         functions: To know PostgreSQL's own.
     """
+    # ROWS FROM (f(), g()), and f() AS (a int): how many columns each gives is not known here.
     if type_name(inner) != "RangeFunction" or len(inner.functions) != 1 or inner.coldeflist:
         return None
     call = inner.functions[0].list.items[0]
@@ -57,6 +58,7 @@ def _names(call: Any, level: Level) -> tuple[str, ...] | None:
     """The columns that a function gives; None if they are not known."""
     name = (names_of(call.funcname) or ("",))[-1]
     if name == "unnest":
+        # unnest() of rows gives a column for each field; of several arrays, one for each array.
         return ("",) if len(call.args) == 1 and _is_of_scalars(call.args[0], level) else None
     return SET_COLUMNS.get(name)
 
@@ -69,6 +71,7 @@ def _is_of_scalars(node: Message, level: Level) -> bool:
     if kind == "a_array_expr":
         return all(each.HasField("a_const") for each in inner.elements)
     column = level.resolve(node)
+    # psycopg2 writes lists of numbers, texts and the like; of rows only with a type of the user's.
     if column is None or column.column is None:
         return kind == "param_ref"
     return column.column.type_name.removeprefix("_") in _SCALARS

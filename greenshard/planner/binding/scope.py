@@ -31,6 +31,7 @@ class BoundColumn:
     def family(self) -> str | None:
         """The type, if equal values of it hash alike; types of one family do so together."""
         column = self.column
+        # Equal strings with different bytes have different hashes.
         if column is None or not column.deterministic:
             return None
         return FAMILIES.get(column.type_name)
@@ -96,17 +97,21 @@ class Level:
 
     def _alone(self, name: str) -> tuple[BoundColumn | None] | None:
         """The column of that name here; None if the level around it is to be asked."""
+        # Some item's columns are not known: the name may be one of them, so no outer level may take
+        # it.
         if self.columns is None:
             return (None,)
         found = [column for column in self.columns if column.name == name]
         if found:
             return (found[0] if len(found) == 1 else None,)
+        # An alias alone may be the whole row.
         return (None,) if any(source.alias == name for source in self.sources) else None
 
     def _qualified(self, names: tuple[str, ...]) -> tuple[BoundColumn | None] | None:
         *schema, alias, name = names
         for source in self.sources:
             if source.alias == alias and schema in ([], [source.schema]):
+                # An alias hides the same one further out, whether or not it has the column.
                 return (_only(name, source.columns),)
         return None
 

@@ -58,6 +58,7 @@ def put_views(root: Any, query: Query, put: Callable[[Derived], bool]) -> None:
             if isinstance(item, Derived) and item.view is not None and put(item):
                 if path_bound(item.definition):
                     raise PathBound(f"view {item.view.relname} {_COMPARES}", item.view.location)
+                # Inside first: the definition is copied into its place as it then is.
                 put_views(item.definition, item.query, put)
                 views[id(item.view)] = item
     for message in list(walk(root)) if views else ():
@@ -91,6 +92,7 @@ def _subquery(view: Derived) -> Message:
         definition.limit_option = fence.limit_option
     inner.alias.aliasname = view.sources[0].alias
     for column in view.columns or ():
+        # The view's columns may have other names than those of its query: CREATE VIEW v (a, b).
         inner.alias.colnames.add().string.sval = column.name
     node: Message = made
     return node
