@@ -13,6 +13,7 @@ from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.rights import filterings, readings
+from greenshard.planner.analysis.statistics import statistics
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.belonging import NamedWrites, named_writes
@@ -302,6 +303,7 @@ class _OneStatement:
             ),
         ]
         found.extend(self._called_unseen(candidate))
+        found += statistics(candidate.tables, candidate.roots)
         if candidate.sharded and any(table.system for table in candidate.tables):
             found.append(
                 Problem(

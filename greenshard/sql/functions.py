@@ -180,7 +180,9 @@ _TABLE: tuple[_Group, ...] = (
         pg_isolation_test_session_is_blocked pg_last_committed_xact pg_prepared_xact
         pg_replication_origin_oid pg_replication_origin_progress
         pg_replication_origin_session_is_setup pg_replication_origin_session_progress
-        pg_show_replication_origin_status pg_stat_clear_snapshot pg_stat_file pg_stat_get_*
+        pg_show_replication_origin_status pg_stat_clear_snapshot pg_stat_file
+        pg_stat_get_activity pg_stat_get_backend_* pg_stat_get_progress_info
+        pg_stat_get_snapshot_timestamp pg_stat_get_wal_receiver pg_stat_get_wal_senders
         pg_stat_have_stats:15- pg_wal_summary_contents:17- pg_xact_commit_timestamp
         pg_xact_commit_timestamp_origin txid_current txid_current_if_assigned
         txid_current_snapshot
@@ -207,8 +209,10 @@ _TABLE: tuple[_Group, ...] = (
     """),
     (_PLACE, "hashenum hashenumextended"),  # called IMMUTABLE, and hash the OID of a label
     # Sizes, and whatever runs a query over the rows there.
-    (_PLACE | _QUIET, "pg_database_size pg_tablespace_size pg_sequence_last_value"),
+    (_PLACE | _QUIET, "pg_sequence_last_value"),
+    (_PLACE | Fact.OF_PART, "pg_stat_get_*"),
     (_PLACE | _QUIET | Fact.OF_PART, """
+        pg_database_size pg_tablespace_size
         pg_indexes_size pg_relation_size pg_table_size pg_total_relation_size
     """),
     (_PLACE | Fact.RUNS | Fact.OF_PART, """
@@ -499,7 +503,7 @@ def facts_of(name: str) -> Fact:
     Cost: 0.1 us; of a family 1 us.
 
     >>> facts_of("nextval"), facts_of("pg_stat_get_some_day"), facts_of("lower")
-    (<Fact.WRITES: 8>, <Fact.PLACE_BOUND: 4>, <Fact: 0>)
+    (<Fact.WRITES: 8>, <Fact.PLACE_BOUND|OF_PART: 20>, <Fact: 0>)
     """
     found = _FACTS.get(name)
     if found is not None:

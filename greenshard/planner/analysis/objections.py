@@ -19,6 +19,7 @@ from greenshard.sql.tree import location_of, names_of
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
+EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 _IMMUTABLE = (
     "If it does not, declare it IMMUTABLE on the servers; or run the statement on one shard with "
     "conn.on('...')."
@@ -111,7 +112,8 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             "Write INSERT ... RETURNING, or take the number with nextval() first.",
         )
     elif measures_tables(call):
-        yield Problem(f"{name}() tells of one shard's part only", call.location, "GS410", _ON_ONE)
+        reason = f"{name}() tells of one shard's part only"
+        yield Problem(reason, call.location, "GS410", EACH)
     # SELECT nextval('s') FROM orders would count on each shard by itself. random() is harmless: it
     # is another one in each row anyway.
     elif sharded and functions.is_volatile(call) and not is_harmless(call) and functions.of(call):

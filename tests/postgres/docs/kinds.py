@@ -36,6 +36,13 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT table_name FROM information_schema.tables WHERE table_name = 'items'",
          "reference"),
         ("SELECT relname FROM pg_class JOIN orders ON customer = relname", "GS410"),
+        ("SELECT reltuples FROM pg_class", "GS410"),
+        ("SELECT c.* FROM pg_class AS c", "GS410"),
+        ("SELECT sum(n_live_tup) FROM pg_stat_user_tables", "GS410"),
+        ("SELECT * FROM pg_statio_all_tables", "GS410"),
+        ("SELECT last_value FROM pg_sequences", "GS410"),
+        ("SELECT pg_stat_get_live_tuples('orders'::regclass)", "GS410"),
+        ("SELECT state = 'active' FROM pg_stat_activity WHERE pid = pg_backend_pid()", "reference"),
     ],
     "names of tables": [
         ("SELECT count(*) FROM public.orders", "combine"),
@@ -94,6 +101,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT count(*) FROM ts_stat('SELECT to_tsvector(''a'')')", "GS410"),
         ("SELECT pg_relation_size('orders')", "GS410"),
         ("SELECT pg_total_relation_size('items')", "GS410"),
+        ("SELECT pg_database_size(current_database())", "GS410"),
+        ("SELECT pg_tablespace_size('pg_default')", "GS410"),
     ],
     "pg_column_size(), has_table_privilege() and others that tell of a value or table": [
         ("SELECT sum(pg_column_size(customer)) FROM orders", "combine"),

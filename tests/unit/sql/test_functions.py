@@ -37,7 +37,8 @@ def test_each_name_is_there_once_and_is_of_one_nature() -> None:
 
 
 def test_a_family_says_it_of_all_but_those_that_have_an_entry() -> None:
-    assert facts_of("pg_stat_get_anything") == Fact.PLACE_BOUND
+    assert facts_of("pg_stat_get_anything") == Fact.PLACE_BOUND | Fact.OF_PART
+    assert facts_of("pg_stat_get_backend_anything") == Fact.PLACE_BOUND
     assert facts_of("pg_stat_reset_anything") == Fact.WRITES
     assert facts_of("lo_unlink") == Fact.WRITES
     assert facts_of("lo_get") == Fact.PLACE_BOUND
