@@ -30,7 +30,7 @@ from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.types.typecasters import is_registration
 from greenshard.limits import refuse_async, refuse_replication
-from greenshard.links.deadline import Deadline
+from greenshard.links.deadline import within
 from greenshard.links.opening import (
     HomeUnreachable,
     Opening,
@@ -301,7 +301,7 @@ class Connection(Settings, RawConnection):
                 raise untold(key, table) from error
             if literals is None:
                 raise untold(key, table)
-            return database.shard_of(literals[0], table, self.timeout)
+            return database.shard_of(literals[0], table, within(self.timeout))
 
     def explain(self, sql: Any, args: Any = None, verbose: bool = False) -> str:
         """How a statement would be run, as text; nothing is run.
@@ -323,8 +323,9 @@ class Connection(Settings, RawConnection):
             text = self._statements.decoded(cursor._text(sql))
             args = as_read(args, lambda: text)
             cursor.mogrify(text, args)
-            database.make_sure(self.timeout)
-            text, given, plan = plan_for(database, cursor._parts, text, args, self.timeout)
+            timeout = within(self.timeout)
+            database.make_sure(timeout)
+            text, given, plan = plan_for(database, cursor._parts, text, args, timeout)
             return database.explain(text, plan, given, verbose=verbose)
 
     def _declared(self, what: str) -> OneDatabase:
@@ -376,7 +377,7 @@ class Connection(Settings, RawConnection):
         with session.taken(), self._ours():
             committed = False
             try:
-                commit_all(session, self._statements.transaction, Deadline(self.timeout))
+                commit_all(session, self._statements.transaction, within(self.timeout))
                 committed = True
             finally:
                 self._statements.ended(committed=committed)
@@ -393,7 +394,7 @@ class Connection(Settings, RawConnection):
             return
         with session.taken(), self._ours():
             try:
-                roll_back_all(session, self._statements.transaction, self.timeout)
+                roll_back_all(session, self._statements.transaction, within(self.timeout))
             finally:
                 self._statements.ended(committed=False)
 

@@ -13,6 +13,7 @@ from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.answers.fetching import Fetching
 from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
 from greenshard.limits import refuse_copy, refuse_replication
+from greenshard.links.deadline import within
 from greenshard.links.physical import string_types
 from greenshard.merge.concatenation import Concatenation, Rows
 from greenshard.planner.target import Target
@@ -115,7 +116,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
             self._fail(exc)
 
     def _asked(self) -> Asked:
-        return Asked(self._parts, self.timeout, self.on_error == "partial", self._target)
+        return Asked(self._parts, within(self.timeout), self.on_error == "partial", self._target)
 
     def _text(self, query: str | bytes | Composable) -> str | bytes:
         if self._closed or self._statements.session.closed:
@@ -159,10 +160,10 @@ class Cursor(AnswerView, Fetching, RawCursor):
             raise errors.InterfaceError("cursor already closed")
         if not parts.named:
             return self._answer.rows
-        parts.begin_fetch(self.timeout)
+        timeout = parts.fetch_timeout = within(self.timeout)
         if self._answer is NOTHING and parts.asked is None:
             with statements.session.taken():
-                cursors = parts.ready(statements.alive(self._target), self.timeout)
+                cursors = parts.ready(statements.alive(self._target), timeout)
             self._answer = Answer(cursors, statements.streams(parts, cursors))
         return self._answer.rows
 
@@ -205,7 +206,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
             elif shards := self._opened():
                 with session.taken():
                     calls = {shard: self._parts.of(shard).close for shard in shards}
-                    session.run(calls, self.timeout)
+                    session.run(calls, within(self.timeout))
                     if self._statements.transaction.failed is None:  # then CLOSE was not sent
                         self._statements.portals.forget(self.name)
         except DriverError as exc:

@@ -29,6 +29,7 @@ from greenshard._driver import (
 )
 from greenshard.limits import refuse_large_objects
 from greenshard.links.beginning import hand_over
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.physical import Physical, client_encoding, has_characteristics
 from greenshard.links.quoting import letters_of
 from greenshard.links.session import Session
@@ -194,7 +195,12 @@ class Settings:
         self._each(call, sends=sends)
 
     def _each(
-        self, call: Callable[[Any], object], *, sends: bool = True, ends: bool = False
+        self,
+        call: Callable[[Any], object],
+        *,
+        sends: bool = True,
+        ends: bool = False,
+        timeout: Deadline | None = None,
     ) -> None:
         """Call something on every connection.
 
@@ -202,6 +208,7 @@ class Settings:
             call: What, with psycopg2's connection.
             sends: Whether that may ask the server.
             ends: Whether it rolls back first; psycopg2 does so if it knows of a transaction.
+            timeout: What it may take; by default the connection's, from now on.
         """
         session = self._session
         session.check()
@@ -210,7 +217,7 @@ class Settings:
             # A connection that is late must be waited for, and psycopg2 not be called before.
             if sends or any(physical.late is not None for physical in session.alive):
                 calls = {p.shard: partial(_apply, call, p, ends=ends) for p in session.alive}
-                session.run(calls, self.timeout)
+                session.run(calls, timeout or within(self.timeout))
             else:
                 for physical in session.alive:
                     call(physical.raw)
@@ -335,10 +342,11 @@ class Settings:
                 code="GS403",
                 hint="Choose one: with conn.on('...'): ...",
             )
+        timeout = within(self.timeout)
         with self._ours():
             if self._session.source is not None:
                 with self._session.taken():
-                    self._session.reach(shards, self.timeout)
+                    self._session.reach(shards, timeout)
             physical = self._session.physical(shards[0])
             call = partial(getattr(RawConnection, name), physical.raw, *args)
             if not switches:
@@ -347,8 +355,8 @@ class Settings:
                 # A second phase that was cancelled would be in doubt; so it is waited for.
                 try:
                     if physical.begun:  # psycopg2 says what cannot be done then
-                        self._session.run({shards[0]: partial(hand_over, physical)}, self.timeout)
-                    outcome = self._session.run({shards[0]: call}, self.timeout, cancellable=False)
+                        self._session.run({shards[0]: partial(hand_over, physical)}, timeout)
+                    outcome = self._session.run({shards[0]: call}, timeout, cancellable=False)
                 finally:
                     self._statements.look_for_end(committed=name == "tpc_commit")
                 return outcome.jobs[shards[0]].result
@@ -383,7 +391,7 @@ class Settings:
             for p in differ
         }
         if calls:
-            self._session.run(calls, self.timeout)
+            self._session.run(calls, within(self.timeout))
 
     def _agree(self, given: Sequence[Physical], new: Sequence[Physical]) -> None:
         """Give the new connections what the open ones have."""
@@ -394,7 +402,7 @@ class Settings:
                 raise _differ(name)
             calls = {p.shard: partial(attribute.write, p.raw, values[0]) for p in new}
             if calls:
-                self._session.run(calls, self.timeout)
+                self._session.run(calls, within(self.timeout))
 
     # What green mode cannot do --------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import begin_no_more, executing
-from greenshard.links.deadline import Deadline, Timeout, seconds_left
+from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
@@ -73,7 +73,7 @@ class Asked:
 
     Attributes:
         parts: The shards' cursors; they get the answer.
-        timeout: Seconds that it may take; None for no limit.
+        timeout: What it may take.
         partial: Whether the rows of some shards are good enough, if it only reads.
         target: The shards that the cursor was made for; None if it follows its connection.
         sets: How many sets of parameters it has, of ``executemany``; None for other calls.
@@ -81,7 +81,7 @@ class Asked:
     """
 
     parts: Parts
-    timeout: float | None
+    timeout: Deadline
     partial: bool
     target: Target | None
     sets: int | None = None
@@ -344,7 +344,7 @@ class Statements:
     ) -> Answer:
         """Run a statement by its plan; with `many`, once for each of the parameters given."""
         text = query if isinstance(query, str) else self.decoded(query)
-        timeout = None if asked.timeout is None else Deadline(asked.timeout)
+        timeout = asked.timeout
         plan = None
         if not (many or asked.partial or asked.parts.named or asked.record):
             plan = sure_plan(database, text, given)
@@ -365,7 +365,7 @@ class Statements:
         plan: Plan,
         way: Way,
         given: Any,
-        timeout: Deadline | None,
+        timeout: Deadline,
     ) -> Answer:
         parts = asked.parts
         parts.trace = plan.trace
@@ -380,7 +380,7 @@ class Statements:
         database: OneDatabase,
         text: str,
         given: Any,
-        timeout: Deadline | None,
+        timeout: Deadline,
         plan: Plan | None,
         *,
         many: bool,
@@ -460,7 +460,7 @@ class Statements:
             self.transaction.wrote = True
         return reads
 
-    def _admit_ending(self, ending: Ending | None, target: Target, timeout: float | None) -> None:
+    def _admit_ending(self, ending: Ending | None, target: Target, timeout: Deadline) -> None:
         """Refuse a text that would not end the transaction on all its shards alike.
 
         Raises:
@@ -475,7 +475,7 @@ class Statements:
         if len(target.shards) > 1:
             refuse_ending(ending)
 
-    def _refuse_failed(self, timeout: Timeout) -> None:
+    def _refuse_failed(self, timeout: Deadline) -> None:
         """Roll back a transaction that was to be committed and has failed on a shard.
 
         Raises:
@@ -488,14 +488,14 @@ class Statements:
             finally:
                 self.look_for_end(committed=False)
 
-    def _is_odd(self, target: Target, timeout: float | None) -> bool:
+    def _is_odd(self, target: Target, timeout: Deadline) -> bool:
         """Whether a session targeted reads literals otherwise than we do."""
         self.session.reach(target.shards, timeout)
         there = (self.session.physicals.get(shard) for shard in target.shards)
         return not are_usual(physical for physical in there if physical is not None)
 
     def trace_of(
-        self, text: str | None, bound: bool, shards: Sequence[str], timeout: float | None
+        self, text: str | None, bound: bool, shards: Sequence[str], timeout: Deadline
     ) -> Trace:
         """What a statement may leave that goes to chosen shards.
 
@@ -544,7 +544,7 @@ class Statements:
 
         Switches: yes.
         """
-        session, timeout = self.session, Deadline(seconds_left(e.timeout))
+        session, timeout = self.session, e.timeout
         there = [s for s in shards if (p := session.physicals.get(s)) is not None and p.alive]
         cursors = e.parts.ready(there, timeout)
         calls, ran, jobs = calls_on(cursors), set[str](), list[Job]()

@@ -9,6 +9,7 @@ from greenshard.checking.findings import Finding, listed
 from greenshard.cluster import Cluster, TableName
 from greenshard.connection import Connection
 from greenshard.executor.knowledge.catalog_queries import load_catalog
+from greenshard.links.deadline import UNLIMITED
 from greenshard.planner.analysis.consequences import Consequences
 from greenshard.planner.catalog import Catalog
 
@@ -23,7 +24,7 @@ def read_catalogs(conn: Connection) -> dict[str, Catalog]:
     """
     session = conn._session  # its own catalog is what plans go by
     with session.taken():
-        return {shard: load_catalog(session, [shard], None) for shard in conn.shards}
+        return {shard: load_catalog(session, [shard], UNLIMITED) for shard in conn.shards}
 
 
 def refused_triggers(cluster: Cluster, catalogs: Mapping[str, Catalog]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from greenshard.executor.answers.ahead import RowsAhead, reading_ahead
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
 from greenshard.links.quoting import check_alike
 from greenshard.links.session import Outcome, Session
@@ -44,7 +44,7 @@ class Execution:
     session: Session
     transaction: Transaction
     parts: Parts
-    timeout: Timeout
+    timeout: Deadline
     reads: bool
     tolerant: bool
     streaming: Streaming | None
@@ -104,7 +104,7 @@ class Execution:
         return Answer(cursors, (), outcome, ahead=ahead)
 
     def run(
-        self, shards: Sequence[str], calls: Calls, timeout: Timeout, *, before: Sequence[Job] = ()
+        self, shards: Sequence[str], calls: Calls, timeout: Deadline, *, before: Sequence[Job] = ()
     ) -> Outcome:
         """Run calls, and take note of the shards that there is no call for: they are gone.
 

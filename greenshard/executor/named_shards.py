@@ -11,7 +11,7 @@ from greenshard._driver import DriverError, RawCursor, python_encoding
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.executor.sql_values import with_literals_in
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.quoting import check_usual, is_plain
 from greenshard.links.session import Session
 from greenshard.planner.belonging import NamedWrites, objection
@@ -33,7 +33,7 @@ def check_named_writes(
     text: str,
     every: Sequence[Any],
     target: Target,
-    timeout: Timeout,
+    timeout: Deadline,
 ) -> None:
     """Refuse a text that writes rows which belong on other shards than those that are named.
 
@@ -83,7 +83,7 @@ def _objection(
     text: str,
     given: Any,
     target: Target,
-    timeout: Timeout,
+    timeout: Deadline,
 ) -> Refused | None:
     """Why a text may not run on the shards that are named; None if it may."""
     if writes.pins and not (is_plain(text) and _is_plain(given)):

@@ -12,7 +12,7 @@ from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.links.beginning import executing
-from greenshard.links.deadline import Deadline, Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
 from greenshard.links.quoting import check_usual, is_plain, merged_once
@@ -234,16 +234,13 @@ class Planned(Execution):
             self._allow_for_grace()
 
     @property
-    def _first_timeout(self) -> Timeout:
+    def _first_timeout(self) -> Deadline:
         """What a stage may take that may lack shards and after which others come."""
-        if self.tolerant and isinstance(self.timeout, Deadline):
-            return self.timeout.part(_FIRST_SHARE)
-        return self.timeout
+        return self.timeout.part(_FIRST_SHARE) if self.tolerant else self.timeout
 
     def _allow_for_grace(self) -> None:
         """A shard that did not answer its cancel either has used up the grace time, too."""
-        if isinstance(self.timeout, Deadline):
-            self.timeout = self.timeout.later(self.session.grace_s)
+        self.timeout = self.timeout.later(self.session.grace_s)
 
     def check_quoting(self, shards: Sequence[str]) -> None:
         """Refuse sessions that read literals otherwise than the planner.

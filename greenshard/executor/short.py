@@ -20,7 +20,7 @@ from greenshard.executor.dispatch import UNKNOWN_NAMES
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.executor.sql_values import are_usual
 from greenshard.links.beginning import executing
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.physical import Physical
 from greenshard.links.quoting import is_plain, is_usual
 from greenshard.links.session import Session
@@ -49,7 +49,7 @@ def sure_plan(database: OneDatabase, text: str, given: Any) -> Plan | None:
 
 
 def short_way(
-    plan: Plan, database: OneDatabase, session: Session, given: Any, timeout: Timeout
+    plan: Plan, database: OneDatabase, session: Session, given: Any, timeout: Deadline
 ) -> Way | None:
     """The text of a planned statement, and the connection to send it to; None if it is not so.
 
@@ -90,7 +90,7 @@ def run_short(
     session: Session,
     parts: Parts,
     given: Any,
-    timeout: Timeout,
+    timeout: Deadline,
 ) -> Answer:
     """Run a statement on its short way.
 

@@ -16,14 +16,14 @@ from greenshard._driver import (
 )
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.knowledge.one_database import OneDatabase
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.quoting import check_written
 from greenshard.planner.plan import Plan, Refused
 from greenshard.sql.parameters import with_literals
 
 
 def plan_for(
-    database: OneDatabase, parts: Parts, text: str, given: Any, timeout: Timeout
+    database: OneDatabase, parts: Parts, text: str, given: Any, timeout: Deadline
 ) -> tuple[str, Any, Plan]:
     """The plan of a statement with these parameters, and the text and parameters that it is for.
 

@@ -42,15 +42,16 @@ class Deadline:
         return later
 
 
-#: What calls may take: seconds, None for no limit, or what is left until a deadline.
-Timeout = float | Deadline | None
+#: For calls that may take as long as they do.
+UNLIMITED = Deadline(None)
 
 
-def seconds_left(timeout: Timeout) -> float | None:
-    """Seconds that a call may take from now on."""
-    return timeout.left_s if isinstance(timeout, Deadline) else timeout
+def within(timeout_s: float | None) -> Deadline:
+    """The deadline of a call that begins now.
 
+    Each method that the program calls makes one, and all that it does has that.
 
-def seconds_allowed(timeout: Timeout) -> float | None:
-    """Seconds that were allowed at the beginning."""
-    return timeout.timeout_s if isinstance(timeout, Deadline) else timeout
+    Args:
+        timeout_s: Seconds; None for no limit.
+    """
+    return UNLIMITED if timeout_s is None else Deadline(timeout_s)

@@ -22,7 +22,7 @@ from greenshard._driver import (
     RawCursor,
 )
 from greenshard.links.asking_bearings import ask_bearings
-from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import Job
 from greenshard.links.opening import failed_opening, open_all
 from greenshard.links.physical import Physical, autocommit, client_encoding
@@ -57,7 +57,7 @@ class Gatherer:
 
 @contextmanager
 def gatherer(
-    session: Session, shard: str, connect_timeout_s: float | None, timeout: Timeout
+    session: Session, shard: str, connect_timeout_s: float | None, timeout: Deadline
 ) -> Iterator[Gatherer]:
     """The connection that gathers at a shard, for one statement; longer, if `Session.kept` has it.
 
@@ -112,7 +112,7 @@ def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
 
 
 def _hold(
-    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Timeout
+    session: Session, own: Physical, connect_timeout_s: float | None, timeout: Deadline
 ) -> Gatherer:
     """The session's own connection, kept until the session ends; or one that a pool lends."""
     places = (Place(own.shard, Role.GATHERING, number) for number in count(1))
@@ -125,7 +125,7 @@ def _hold(
     physical = session.beside.get(place)
     if physical is None or not physical.alive:
         physical = Physical.second(place, own.dsn)
-        _open(physical, connect_timeout_s, seconds_left(timeout))
+        _open(physical, connect_timeout_s, timeout.left_s)
         session.beside[place] = physical
         try:
             session.run({}, timeout, beside={place: partial(prepare, physical)})
@@ -160,7 +160,7 @@ def execute(
     session: Session,
     held: Gatherer,
     call: Callable[[RawCursor], Any],
-    timeout: Timeout,
+    timeout: Deadline,
     noted: list[Job] | None = None,
 ) -> Any:
     """Run statements on it; returns what the call does.
@@ -186,7 +186,7 @@ def _renew(session: Session, held: Gatherer, *, at_once: bool) -> None:
         if at_once:
             physical.discard()
         elif physical.alive:
-            session.run({}, session.grace_s, beside={held.place: renew})
+            session.run({}, within(session.grace_s), beside={held.place: renew})
     except DriverError:
         physical.discard()
     except BaseException:
@@ -209,7 +209,9 @@ def end(session: Session, held: Gatherer, *, at_once: bool) -> None:
         return
     try:
         if not at_once:
-            execute(session, held, lambda cursor: cursor.execute("ROLLBACK"), session.grace_s)
+            execute(
+                session, held, lambda cursor: cursor.execute("ROLLBACK"), within(session.grace_s)
+            )
     except DriverError:
         at_once = True
     finally:

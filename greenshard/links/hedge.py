@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from greenshard import _green
 from greenshard._driver import QueryCanceled
-from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import LAST_WAIT_S, End, Job
 
 #: How long, in seconds, a shard has before the next one is asked, too. More than a catalog of 500
@@ -48,7 +48,7 @@ class Hedge:
         self._cancelled = self._over = False
         self.jobs: list[Job] = []
 
-    def run(self, timeout: Timeout) -> Job | None:
+    def run(self, timeout: Deadline) -> Job | None:
         """Run calls until one succeeds; returns it, or None if all failed or time is up.
 
         If none succeeds, all have ended when this returns or raises; and those that have no
@@ -104,14 +104,14 @@ class Hedge:
         """Whether a call runs in `greenlet`."""
         return any(job.greenlet is greenlet for job in self.jobs)
 
-    def _ask(self, timeout: Timeout) -> None:
+    def _ask(self, timeout: Deadline) -> None:
         for job in self._coming:
             self._begin(job)
-            left_s = seconds_left(timeout)
+            left_s = timeout.left_s
             apart_s = APART_S if left_s is None else min(APART_S, _SHARE * left_s)
             if self._wait(apart_s) or left_s == 0:
                 return
-        self._wait(seconds_left(timeout))
+        self._wait(timeout.left_s)
 
     def _begin(self, job: Job) -> None:
         job.begin(self._work)

@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from greenshard._driver import TRANSACTION_IDLE, DriverError, RawConnection, RawCursor
+from greenshard.links.deadline import within
 from greenshard.links.physical import autocommit
 
 if TYPE_CHECKING:
@@ -113,4 +114,4 @@ def close_outlets(session: Session, outlets: Iterable[Outlet]) -> None:
     }
     if calls:
         with suppress(DriverError):
-            session.run(calls, session.grace_s, tolerant=True)
+            session.run(calls, within(session.grace_s), tolerant=True)

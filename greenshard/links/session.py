@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, DriverOperationalError
-from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.hedge import APART_S, Hedge
 from greenshard.links.physical import Physical
@@ -54,13 +54,13 @@ class Loan(Protocol):
 class Source(Protocol):
     """Where a session gets its connections from, if it does not have them from the beginning."""
 
-    def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
+    def reach(self, session: Session, shards: Iterable[str], timeout: Deadline) -> None:
         """Let the session have connections to some shards, or `Session.missing` say why not.
 
         Switches: if one must be opened, or looked after.
         """
 
-    def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
+    def lend(self, shard: str, timeout: Deadline, *, has_one: bool) -> Loan:
         """A second connection to a shard's database, for a statement that gathers there.
 
         Args:
@@ -161,7 +161,7 @@ class Session:
             raise errors.from_shards({shard: self._gone(shard)}, len(self.shards))
         return physical
 
-    def reach(self, shards: Iterable[str], timeout: Timeout) -> None:
+    def reach(self, shards: Iterable[str], timeout: Deadline) -> None:
         """Open the connections to some shards that are to be opened when first needed.
 
         What cannot be opened is missing, as it is when the others are open from the beginning.
@@ -241,7 +241,7 @@ class Session:
     def run(
         self,
         calls: Mapping[str, Callable[[], object]],
-        timeout: Timeout,
+        timeout: Deadline,
         *,
         tolerant: bool = False,
         cancellable: bool = True,
@@ -287,7 +287,7 @@ class Session:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:
             self._watch(fanout, timeout)
-        done = self._ends(jobs, failures, seconds_allowed(timeout), tolerant)
+        done = self._ends(jobs, failures, timeout.timeout_s, tolerant)
         if failures and not (tolerant and done):
             error = self._raised(failures, beside or ())
             if writes and isinstance(error, errors.Error):
@@ -301,7 +301,7 @@ class Session:
         self,
         physical: Physical,
         call: Callable[[], object],
-        timeout: Timeout,
+        timeout: Deadline,
         *,
         cancellable: bool = True,
         writes: bool = False,
@@ -322,7 +322,7 @@ class Session:
             physical.answered_at = time.monotonic()
             return job
         failures: dict[str, BaseException] = {}
-        self._ends(jobs, failures, seconds_allowed(timeout), tolerant=False)
+        self._ends(jobs, failures, timeout.timeout_s, tolerant=False)
         error = self._raised(failures, ())
         if writes and isinstance(error, errors.Error):
             self._tell_fate(error, jobs)
@@ -342,7 +342,7 @@ class Session:
                 failures[str(place)] = self._gone(str(place))
 
     def ask_any(
-        self, ask: Callable[[Physical], _Found], shards: Iterable[str], timeout: Timeout
+        self, ask: Callable[[Physical], _Found], shards: Iterable[str], timeout: Deadline
     ) -> tuple[str, _Found]:
         """Ask one shard; if it says nothing for a short while, the next one too, and so on.
 
@@ -402,7 +402,7 @@ class Session:
         aside.wait_soon()
 
     def _hedge(
-        self, jobs: Iterable[Job], failures: dict[str, BaseException], timeout: Timeout
+        self, jobs: Iterable[Job], failures: dict[str, BaseException], timeout: Deadline
     ) -> Job | None:
         hedge = self._current = Hedge(jobs, self.grace_s)
         try:
@@ -413,7 +413,7 @@ class Session:
                 self.source.began(hedge.jobs)
                 self.source.ended(hedge.jobs)
         if winner is None:
-            self._ends(hedge.jobs, failures, seconds_allowed(timeout), tolerant=False)
+            self._ends(hedge.jobs, failures, timeout.timeout_s, tolerant=False)
         return winner
 
     def _hedged(
@@ -421,12 +421,12 @@ class Session:
         ask: Callable[[Physical], object],
         shards: Sequence[str],
         failures: dict[str, BaseException],
-        timeout: Timeout,
+        timeout: Deadline,
     ) -> Iterator[Job]:
         """The calls of `ask_any`; why there is none for a shard goes to `failures`."""
         for name in shards:
-            left_s = seconds_left(timeout)
-            self.reach((name,), APART_S if left_s is None else min(left_s, APART_S))
+            left_s = timeout.left_s
+            self.reach((name,), within(APART_S if left_s is None else min(left_s, APART_S)))
             physical = self.physicals.get(name)
             if physical is None or not physical.alive:
                 failures[name] = self._gone(name)
@@ -461,12 +461,12 @@ class Session:
             raise self._gone(physical.shard)
         return call()
 
-    def _watch(self, fanout: FanOut, timeout: Timeout) -> None:
+    def _watch(self, fanout: FanOut, timeout: Deadline) -> None:
         self._current = fanout
         if self.source is not None:
             self.source.began(fanout.jobs)
         try:
-            fanout.run(seconds_left(timeout))
+            fanout.run(timeout.left_s)
         finally:
             self._current = None
             if self.source is not None:

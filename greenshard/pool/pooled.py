@@ -9,6 +9,7 @@ from greenshard._driver import Attribute, RawConnection, make_shell
 from greenshard.connection import Connection
 from greenshard.executor.answers.parts import Parts
 from greenshard.links.beginning import begin_no_more
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical, client_encoding
 from greenshard.links.session import Session
@@ -46,7 +47,7 @@ class PooledStatements(Statements):
         self.texts: set[tuple[str, bool]] = set()
 
     def trace_of(
-        self, text: str | None, bound: bool, shards: Sequence[str], timeout: float | None
+        self, text: str | None, bound: bool, shards: Sequence[str], timeout: Deadline
     ) -> Trace:
         if self.database is not None:
             return super().trace_of(text, bound, shards, timeout)
@@ -131,15 +132,21 @@ class PooledConnection(Connection):
         return super()._over_one(name, *args, switches=switches)
 
     def _each(
-        self, call: Callable[[Any], object], *, sends: bool = True, ends: bool = False
+        self,
+        call: Callable[[Any], object],
+        *,
+        sends: bool = True,
+        ends: bool = False,
+        timeout: Deadline | None = None,
     ) -> None:
         session = self._session
         session.check()
         self._touched = True
+        timeout = timeout or within(self.timeout)
         if sends:
             with session.taken():
-                session.reach(tuple(session.physicals), self.timeout)
-        super()._each(call, sends=sends, ends=ends)
+                session.reach(tuple(session.physicals), timeout)
+        super()._each(call, sends=sends, ends=ends, timeout=timeout)
         first = session.alive[0]
         raw = first.raw
         self._chosen = {name: attribute.read(raw) for name, attribute in _CHOSEN.items()}

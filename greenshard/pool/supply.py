@@ -8,7 +8,7 @@ from functools import partial
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, own_cursor
-from greenshard.links.deadline import Timeout, seconds_left
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.hedge import Hedge
 from greenshard.links.identity import identify
@@ -66,7 +66,7 @@ class Supply:
             if not self._doubted((name,)) and not self._unready((name,)):
                 return have[name]
         hedge = Hedge(self._readied(limit_s), _OPEN_GRACE_S)
-        winner = hedge.run(limit_s)
+        winner = hedge.run(within(limit_s))
         if winner is not None:
             return have[winner.shard]
         failures = self._failures(hedge.jobs, limit_s)
@@ -92,13 +92,13 @@ class Supply:
         """
         self._adopt = weakref.WeakMethod(adopt)
 
-    def reach(self, session: Session, shards: Iterable[str], timeout: Timeout) -> None:
+    def reach(self, session: Session, shards: Iterable[str], timeout: Deadline) -> None:
         """Let the session have connections to some shards; see `links.session.Source`."""
         used = self._lease.used
         lacking = [name for name in shards if name not in used]
         if not lacking:
             return
-        limits = (self._process.connect_timeout_s, seconds_left(timeout))
+        limits = (self._process.connect_timeout_s, timeout.left_s)
         limit_s = min((s for s in limits if s is not None), default=None)
         failures = self.make_ready(lacking, limit_s)
         for name in lacking:
@@ -254,7 +254,7 @@ class Supply:
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
 
-    def lend(self, shard: str, timeout: Timeout, *, has_one: bool) -> Loan:
+    def lend(self, shard: str, timeout: Deadline, *, has_one: bool) -> Loan:
         """Lend one of the pool's connections that gather; see `links.session.Source`.
 
         Who has one waits for nobody: so this wait is no way into a deadlock either.
@@ -262,7 +262,7 @@ class Supply:
         process = self._process.gatherers
         if process is None:
             raise errors.PoolClosed("the pool was closed meanwhile", code="GS603")
-        limits = (process.state.policy.timeout_s, seconds_left(timeout))
+        limits = (process.state.policy.timeout_s, timeout.left_s)
         limit_s = min(seconds for seconds in limits if seconds is not None)
         try:
             lease = process.take(0.0 if has_one else limit_s, self._lease.where)

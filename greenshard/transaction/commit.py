@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from greenshard._driver import RawCursor
-from greenshard.links.deadline import Timeout, seconds_allowed, seconds_left
+from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
@@ -28,7 +28,7 @@ _METHODS: _Calls = {
 }
 
 
-def commit_all(session: Session, transaction: Transaction, timeout: Timeout) -> None:
+def commit_all(session: Session, transaction: Transaction, timeout: Deadline) -> None:
     """Commit on every shard that has a transaction open.
 
     Args:
@@ -48,12 +48,12 @@ def commit_all(session: Session, transaction: Transaction, timeout: Timeout) -> 
         states,
         wrote=transaction.wrote,
         several=len(session.shards) > 1,
-        timeout_s=seconds_allowed(timeout),
+        timeout_s=timeout.timeout_s,
     )
     _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
 
 
-def roll_back_all(session: Session, transaction: Transaction, timeout: Timeout) -> None:
+def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline) -> None:
     """Roll back on every shard that has a transaction open.
 
     A shard that cannot be asked loses its connection, which rolls back too.
@@ -75,7 +75,7 @@ def end_by_sql(
     end: End,
     shards: Collection[str],
     execute: _Call,
-    timeout: Timeout,
+    timeout: Deadline,
     noted: list[Job] | None = None,
 ) -> None:
     """End the transaction as the methods do, but by SQL: for psycopg2 it then has not ended.
@@ -108,7 +108,7 @@ def end_by_sql(
         if not (transaction.wrote and protocol.is_broken(states)):
             states = there
         steps = protocol.commit(
-            states, wrote=transaction.wrote, several=True, timeout_s=seconds_allowed(timeout)
+            states, wrote=transaction.wrote, several=True, timeout_s=timeout.timeout_s
         )
     now = partial(transaction.states_at_servers, states)
     _Shards(session, now, timeout, calls, noted).carry_out(steps)
@@ -133,7 +133,7 @@ class _Shards:
         self,
         session: Session,
         now: Callable[[], dict[str, State]],
-        timeout: Timeout,
+        timeout: Deadline,
         calls: _Calls = _METHODS,
         noted: list[Job] | None = None,
     ) -> None:
@@ -194,7 +194,7 @@ class _Shards:
         except BaseException as exc:
             return Answers(self._now(), error=exc)
         done = {shard: job.result for shard, job in outcome.jobs.items()}
-        late = seconds_left(self._timeout) == 0
+        late = self._timeout.left_s == 0
         return Answers(self._now(), done, outcome.failures, late=late)
 
     def _run_on(
@@ -204,5 +204,5 @@ class _Shards:
             job = self._session.run_one(physical, call, self._timeout, cancellable=cancellable)
         except BaseException as exc:
             return Answers(self._now(), error=exc)
-        late = seconds_left(self._timeout) == 0
+        late = self._timeout.left_s == 0
         return Answers(self._now(), {physical.shard: job.result}, late=late)

@@ -15,6 +15,7 @@ from functools import partial
 from greenshard import errors
 from greenshard._driver import DriverError, RawCursor
 from greenshard.links.beginning import executing
+from greenshard.links.deadline import within
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.transaction.state import State, Transaction, state_at_server
@@ -46,7 +47,7 @@ def fail_all(session: Session, transaction: Transaction, error: DriverError) -> 
     calls = {physical.shard: partial(_fail, physical) for physical in failing}
     if calls:
         with suppress(errors.Error):  # a shard that cannot be told is lost
-            session.run(calls, session.grace_s)
+            session.run(calls, within(session.grace_s))
 
 
 def _fail(physical: Physical) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import RawCursor
 from greenshard.executor.types.type_names import type_names
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.session import Session
 from greenshard.sql.types import FIRST_USER_OID
 
 
-def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: Timeout) -> None:
+def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: Deadline) -> None:
     """Compare the columns by name and type.
 
     The types that users made have their OIDs from each database, so they are compared by their
@@ -54,7 +54,7 @@ def _check_types(
     shard: str,
     columns: Sequence[Any],
     session: Session,
-    timeout: Timeout,
+    timeout: Deadline,
 ) -> None:
     pairs = [
         (one.name, one.type_code, other.type_code)

@@ -11,7 +11,7 @@ from greenshard.executor.answers.answer import NOTHING, Answer
 from greenshard.executor.answers.portals import Portal, Portals
 from greenshard.executor.types.typecasters import has_user_typecasters, shard_typecasters
 from greenshard.links.beginning import without_begin
-from greenshard.links.deadline import Deadline, Timeout
+from greenshard.links.deadline import UNLIMITED, Deadline
 from greenshard.links.physical import Physical, string_types
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
@@ -37,12 +37,13 @@ class Parts:
         sent: It, as psycopg2 would have sent it, where another text was sent.
         asked: The first of the cursors that the last statement ran on; None before one did.
         portal: The answer of a named cursor, if one server made it.
+        fetch_timeout: What the call may take that fetches from a named cursor: all pages together.
     """
 
     # What most cursors leave so costs nothing to be set.
     _typed = _tzinfo_set = _rows_set = False
     _shapes = True
-    _fetch_timeout: Timeout = None
+    fetch_timeout = UNLIMITED
     trace = Trace.NOTHING
     sent: bytes | None = None
     asked: RawCursor | None = None
@@ -109,7 +110,7 @@ class Parts:
             self._bridge(cursor)
         return cursor
 
-    def ready(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+    def ready(self, shards: Iterable[str], timeout: Deadline) -> dict[str, RawCursor]:
         """The cursors for a statement, of the shards whose connections there are.
 
         Switches: the first time that a user's type is registered, or a shard is needed.
@@ -120,7 +121,7 @@ class Parts:
         self.asked = next(iter(cursors.values()), None)
         return cursors
 
-    def ready_one(self, physical: Physical, timeout: Timeout) -> RawCursor:
+    def ready_one(self, physical: Physical, timeout: Deadline) -> RawCursor:
         """Like `ready`, the cursor of one shard, whose connection is there.
 
         Switches: the first time that a user's type is registered.
@@ -130,7 +131,7 @@ class Parts:
         self.asked = cursor
         return cursor
 
-    def plain(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+    def plain(self, shards: Iterable[str], timeout: Deadline) -> dict[str, RawCursor]:
         """Like `ready`, but new cursors, unnamed, for rows that are not the answer yet.
 
         They give rows as tuples, whatever the row factory.
@@ -143,7 +144,7 @@ class Parts:
         self._apply_typecasters(cursors.values(), map(physicals.__getitem__, there), timeout)
         return cursors
 
-    def beside(self, physical: Physical, timeout: Timeout) -> RawCursor:
+    def beside(self, physical: Physical, timeout: Deadline) -> RawCursor:
         """A new cursor on a connection beside those of the shards, like those of `plain`.
 
         Switches: the first time that a user's type is registered.
@@ -152,7 +153,7 @@ class Parts:
         self._apply_typecasters((cursor,), (physical,), timeout)
         return cursor
 
-    def unshaped(self, shards: Iterable[str], timeout: Timeout) -> dict[str, RawCursor]:
+    def unshaped(self, shards: Iterable[str], timeout: Deadline) -> dict[str, RawCursor]:
         """Like `ready`, but the rows are tuples, whatever the row factory, from now on.
 
         Switches: the first time that a user's type is registered.
@@ -163,7 +164,7 @@ class Parts:
             row_factory.write(cursor, None)
         return cursors
 
-    def last(self, shard: str, timeout: Timeout) -> RawCursor:
+    def last(self, shard: str, timeout: Deadline) -> RawCursor:
         """The cursor for a last stage on one shard, unnamed; its rows are the answer.
 
         Switches: the first time that a user's type is registered.
@@ -203,18 +204,7 @@ class Parts:
         """How many rows a page has."""
         return max(1, int(self.logical.itersize))
 
-    def begin_fetch(self, timeout_s: float | None) -> None:
-        """Take note that a call begins that fetches, and what it may take."""
-        self._fetch_timeout = timeout_s
-
-    @property
-    def fetch_timeout(self) -> Timeout:
-        """What is left of that: one deadline for all pages that the call fetches."""
-        if isinstance(self._fetch_timeout, float):
-            self._fetch_timeout = Deadline(self._fetch_timeout)
-        return self._fetch_timeout
-
-    def _there(self, shards: Iterable[str], timeout: Timeout) -> list[str]:
+    def _there(self, shards: Iterable[str], timeout: Deadline) -> list[str]:
         self._session.reach(shards, timeout)
         physicals = self._session.physicals
         return [s for s in shards if (found := physicals.get(s)) is not None and found.alive]
@@ -235,7 +225,7 @@ class Parts:
         return cursor
 
     def _apply_typecasters(
-        self, cursors: Iterable[RawCursor], physicals: Iterable[Physical], timeout: Timeout
+        self, cursors: Iterable[RawCursor], physicals: Iterable[Physical], timeout: Deadline
     ) -> None:
         """Give cursors on some connections the typecasters that were registered."""
         registered = self._registered

@@ -26,7 +26,7 @@ from typing import Any
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError, own_cursor
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.gatherer import Gatherer, let_go
 from greenshard.links.outlets import declaring, new_name
 from greenshard.links.session import Session
@@ -46,7 +46,7 @@ class Marker:
     name: str
 
     @classmethod
-    def declared(cls, session: Session, shard: str, timeout: Timeout) -> Marker:
+    def declared(cls, session: Session, shard: str, timeout: Deadline) -> Marker:
         """A new one. Switches: yes."""
         marker = cls(shard, new_name())
         call = partial(own_cursor(session.physical(shard).raw).execute, *marker._declaring)
@@ -112,7 +112,7 @@ class Portal:
                 call = partial(
                     own_cursor(session.physical(marker.shard).raw).execute, f"CLOSE {marker.name}"
                 )
-                session.run({marker.shard: call}, session.grace_s)
+                session.run({marker.shard: call}, within(session.grace_s))
         finally:
             self.free(session, at_once=at_once)
 
@@ -195,7 +195,7 @@ class Portals:
         if arrived is not None:
             raise arrived
 
-    def end_undone(self, timeout: Timeout, *, ask: bool) -> None:
+    def end_undone(self, timeout: Deadline, *, ask: bool) -> None:
         """End those before which the transaction was rolled back, to a savepoint.
 
         Args:

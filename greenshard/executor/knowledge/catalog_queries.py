@@ -16,7 +16,7 @@ from greenshard.executor.knowledge.beside_queries import CTES as BESIDE_CTES
 from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBERS
 from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of
 from greenshard.executor.knowledge.code_queries import CTES, MEMBERS, functions_of, operators_of
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.outside import SETTINGS, end_block, read_outside, understood, value
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
@@ -140,7 +140,7 @@ SELECT convert_to(json_build_object(
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-def load_catalog(session: Session, shards: Sequence[str], timeout: Timeout) -> Catalog:
+def load_catalog(session: Session, shards: Sequence[str], timeout: Deadline) -> Catalog:
     """Read the catalog of one shard; the caller has `taken` the session.
 
     In view definitions, names without a schema are those of ``pg_catalog``. A view has none while

@@ -32,7 +32,7 @@ from greenshard.executor.knowledge.changes import ask_news
 from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
 from greenshard.links.asking_bearings import ask_bearings
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
@@ -109,7 +109,7 @@ class OneDatabase:
 
     # Planning -------------------------------------------------------------------------------
 
-    def plan(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
+    def plan(self, text: str, has_parameters: bool, timeout: Deadline) -> Plan:
         """The plan of a statement, by what is there; `confirm` it before it is run.
 
         Switches: when the catalog must be loaded, and for a long text.
@@ -145,13 +145,13 @@ class OneDatabase:
         bearings.hold(knowledge.oldest())
         return None if bearings.guessed else known.planner.plan(text, has_parameters, bearings.path)
 
-    def plan_anew(self, text: str, has_parameters: bool, timeout: Timeout) -> Plan:
+    def plan_anew(self, text: str, has_parameters: bool, timeout: Deadline) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
         self.mistrust()
         self.make_sure(timeout)
         return self.plan(text, has_parameters, timeout)
 
-    def make_sure(self, timeout: Timeout) -> None:
+    def make_sure(self, timeout: Deadline) -> None:
         """Let the next plan be made by no guess and no catalog in doubt, whatever it needs.
 
         Any shard may tell, so it is not known to hold where the statement is to run.
@@ -170,7 +170,7 @@ class OneDatabase:
             self._knowledge.expire()
         self._know_bearings(timeout)
 
-    def _know_bearings(self, timeout: Timeout) -> None:
+    def _know_bearings(self, timeout: Deadline) -> None:
         """Have bearings to plan by that are no guess."""
         self.bearings.hold(self._knowledge.oldest())
         if not self.bearings.guessed:
@@ -198,7 +198,7 @@ class OneDatabase:
             yield
         bearings.adopt()
 
-    def _current(self, timeout: Timeout) -> Known:
+    def _current(self, timeout: Deadline) -> Known:
         """Make sure of the catalog."""
         known = self._own if self._changed else self._knowledge.current()
         return self._load(timeout) if known is None else known
@@ -210,7 +210,7 @@ class OneDatabase:
         """Whether a shard that a statement needs may have to be asked whether its plan holds."""
         return bool(self._doubted or self._knowledge.doubted or self.bearings.guessed)
 
-    def confirm(self, shards: Sequence[str], timeout: Timeout, *, tolerant: bool) -> bool:
+    def confirm(self, shards: Sequence[str], timeout: Deadline, *, tolerant: bool) -> bool:
         """Ask the shards that a plan needs for what it goes by, as far as that is not known.
 
         One message to each: their bearings, and whether their catalogs have changed.
@@ -238,7 +238,7 @@ class OneDatabase:
         return failed
 
     def _resolve(
-        self, shards: Sequence[str], old: AbstractSet[str], timeout: Timeout, tolerant: bool
+        self, shards: Sequence[str], old: AbstractSet[str], timeout: Deadline, tolerant: bool
     ) -> tuple[bool, bool]:
         """Ask whether the catalogs of some shards have changed, as far as they are in doubt.
 
@@ -277,7 +277,7 @@ class OneDatabase:
         return failed, changed
 
     def check(
-        self, shards: Sequence[str], names: AbstractSet[str], timeout: Timeout, *, tolerant: bool
+        self, shards: Sequence[str], names: AbstractSet[str], timeout: Deadline, *, tolerant: bool
     ) -> bool:
         """Refuse a statement that would mean something else on one shard than on another.
 
@@ -307,7 +307,7 @@ class OneDatabase:
         self,
         bearings: AbstractSet[str],
         doubted: AbstractSet[str],
-        timeout: Timeout,
+        timeout: Deadline,
         tolerant: bool,
     ) -> tuple[bool, dict[str, bytes]]:
         """Ask some shards for their bearings, some for their catalogs' versions, all at once.
@@ -347,7 +347,7 @@ class OneDatabase:
         self._changed, self._own = True, None
         self._seen_on.update(shards)
 
-    def _load(self, timeout: Timeout) -> Known:
+    def _load(self, timeout: Deadline) -> Known:
         informants = self._informants()
         if not informants:
             # In a failed transaction nothing but its end can be run.
@@ -422,7 +422,7 @@ class OneDatabase:
         """Read the rows that a statement gathers in batches from now on."""
         _remember(self.read_in_batches, text)
 
-    def shard_of(self, key: Any, table: str | None, timeout: Timeout) -> str:
+    def shard_of(self, key: Any, table: str | None, timeout: Deadline) -> str:
         """The shard of a key, as `shard_of_key` tells.
 
         Raises:
@@ -462,7 +462,7 @@ class OneDatabase:
     # What statements change -----------------------------------------------------------------
 
     def trace_of(
-        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Timeout
+        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Deadline
     ) -> Trace:
         """What a statement may leave that goes to chosen shards as it is.
 
@@ -480,7 +480,7 @@ class OneDatabase:
         return _green.in_thread(lambda: traces.of_text(text, has_parameters))
 
     def named_writes(
-        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Timeout
+        self, text: str, has_parameters: bool, shards: Sequence[str], timeout: Deadline
     ) -> list[NamedWrites | Refused]:
         """What a text writes that goes to chosen shards as it is; see `planner.belonging`.
 
@@ -570,7 +570,7 @@ class OneDatabase:
         transaction = self._transaction
         return transaction.began_at if transaction.is_open else None
 
-    def ask_now(self, shard: str, timeout: Timeout) -> str:
+    def ask_now(self, shard: str, timeout: Deadline) -> str:
         """Ask for the time at which the transaction began; of the statement in autocommit mode.
 
         Args:

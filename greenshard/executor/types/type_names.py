@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from greenshard._driver import ours, own_cursor
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.session import Session
 from greenshard.merge.arrays import array_text
 
@@ -27,7 +27,7 @@ _OIDS = (
 
 
 def type_names(
-    session: Session, wanted: Mapping[str, Iterable[int]], timeout: Timeout
+    session: Session, wanted: Mapping[str, Iterable[int]], timeout: Deadline
 ) -> Mapping[tuple[str, int], str]:
     """The qualified names of types, by shard and OID; remembered for the connection's life.
 
@@ -43,7 +43,7 @@ def type_names(
 
 
 def type_oids(
-    session: Session, shard: str, names: Iterable[str], timeout: Timeout
+    session: Session, shard: str, names: Iterable[str], timeout: Deadline
 ) -> Mapping[str, int]:
     """The OIDs of types on one shard, by qualified name.
 
@@ -53,7 +53,7 @@ def type_oids(
 
 
 def _ask(
-    session: Session, query: str, arguments: Mapping[str, list[str]], timeout: Timeout
+    session: Session, query: str, arguments: Mapping[str, list[str]], timeout: Deadline
 ) -> dict[str, dict[Any, Any]]:
     cursors = {
         shard: own_cursor(session.physicals[shard].raw)

@@ -14,7 +14,7 @@ from typing import Any
 
 from greenshard._driver import UNICODE, global_typecasters
 from greenshard.executor.types.type_names import type_names, type_oids
-from greenshard.links.deadline import Timeout
+from greenshard.links.deadline import Deadline
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.sql.types import FIRST_USER_OID
@@ -25,7 +25,7 @@ def shard_typecasters(
     home: Physical,
     physical: Physical,
     casters: Mapping[int, Any],
-    timeout: Timeout,
+    timeout: Deadline,
 ) -> dict[int, Any] | None:
     """The typecasters of one shard's cursor; None where there are none to add.
 
@@ -81,7 +81,7 @@ def _user_typecasters(_registered: tuple[int, ...]) -> dict[int, Any]:
 
 
 def _oids_there(
-    session: Session, home: str, shard: str, oids: frozenset[int], timeout: Timeout
+    session: Session, home: str, shard: str, oids: frozenset[int], timeout: Deadline
 ) -> Mapping[int, int]:
     """The OIDs on `shard` of the types that have `oids` on `home`."""
     known = session.oids_there.get((home, shard))

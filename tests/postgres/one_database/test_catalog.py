@@ -14,6 +14,7 @@ from greenshard._driver import Dsn, make_cooperative
 from greenshard.executor.knowledge import code_queries as code
 from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.links.asking_bearings import ask_bearings
+from greenshard.links.deadline import within
 from greenshard.links.outside import read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
@@ -128,7 +129,7 @@ def load(session):
 def bearings(session):
     physical = session.physicals["s0"]
     with session.taken():
-        session.run({"s0": partial(read_outside, physical, ask_bearings)}, 10.0)
+        session.run({"s0": partial(read_outside, physical, ask_bearings)}, within(10.0))
     return physical.bearings
 
 

@@ -16,6 +16,7 @@ from psycopg2 import extras
 import greenshard
 from greenshard.cluster import Sharded, TableName
 from greenshard.executor.knowledge.catalog_queries import load_catalog
+from greenshard.links.deadline import within
 from greenshard.sql.deparsing import write
 from greenshard.sql.nodes import add_target
 from greenshard.sql.parser import parse
@@ -236,7 +237,7 @@ def with_keys(case, names):
 def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
     session = open_session(databases["s0"])
     try:
-        loaded = load_catalog(session, ["s0"], 20.0)
+        loaded = load_catalog(session, ["s0"], within(20.0))
     finally:
         session.physical("s0").discard()
     ours = scene.catalog()

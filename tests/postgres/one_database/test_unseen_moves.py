@@ -11,6 +11,7 @@ import pytest
 import greenshard
 from greenshard.executor.knowledge import one_database
 from greenshard.executor.knowledge.changes import ask_news
+from greenshard.links.deadline import UNLIMITED
 from greenshard.planner.code import Trace
 from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
 
@@ -119,18 +120,18 @@ def run(conn, text, shards=None):
 @pytest.mark.parametrize("place", PLACES)
 def test_every_place_is_known(conn, place):
     database = conn._statements.database
-    trace = database.trace_of(PLACES[place], False, conn.shards, None)
+    trace = database.trace_of(PLACES[place], False, conn.shards, UNLIMITED)
     assert trace is Trace.COUNT if place.startswith("lastval") else trace >= Trace.ANYTHING
 
 
 @pytest.mark.parametrize("text", CLEAN)
 def test_clean_statements_are_known(conn, text):
-    assert conn._statements.database.trace_of(text, False, conn.shards, None) is Trace.NOTHING
+    assert conn._statements.database.trace_of(text, False, conn.shards, UNLIMITED) is Trace.NOTHING
 
 
 def test_policies_count(conn):
     assert (
-        conn._statements.database.trace_of("SELECT * FROM guarded", False, conn.shards, None)
+        conn._statements.database.trace_of("SELECT * FROM guarded", False, conn.shards, UNLIMITED)
         is Trace.UNSEEN
     )
 
@@ -149,9 +150,15 @@ def test_what_no_text_names_counts_for_all(conn, change):
         "CREATE FUNCTION odd_equal(point, int) RETURNS bool LANGUAGE sql AS 'SELECT true';"
         "CREATE FUNCTION to_odd(point) RETURNS int LANGUAGE sql AS 'SELECT 1'"
     )
-    assert conn._statements.database.trace_of("SELECT 1", False, conn.shards, None) is Trace.NOTHING
+    assert (
+        conn._statements.database.trace_of("SELECT 1", False, conn.shards, UNLIMITED)
+        is Trace.NOTHING
+    )
     cur.execute(change)
-    assert conn._statements.database.trace_of("SELECT 1", False, conn.shards, None) is Trace.UNSEEN
+    assert (
+        conn._statements.database.trace_of("SELECT 1", False, conn.shards, UNLIMITED)
+        is Trace.UNSEEN
+    )
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -11,6 +11,7 @@ import gevent
 import pytest
 
 import greenshard
+from greenshard.links.physical import Physical
 from tests.postgres.pool.conftest import NAME, eventually
 
 
@@ -130,6 +131,20 @@ def test_frozen_shard_is_given_up(stoppable):
         servers["s0"].resume()
         eventually(lambda: gevent.sleep(0.05) or pool.stats().shards["s0"].down_s is None, 20)
         eventually(lambda: gevent.sleep(0.05) or len(request(pool)) == 2)
+
+
+def test_opening_a_connection_and_the_statement_on_it_share_one_timeout(dsns, monkeypatch):
+    def open_late(physical, timeout_s=None):
+        gevent.sleep(0.7 if physical.shard == "s1" else 0)
+        return opened(physical, timeout_s)
+
+    opened = Physical.open
+    monkeypatch.setattr(Physical, "open", open_late)
+    with greenshard.Pool(dsns, 2, call_timeout=1.0) as pool, pool.connection() as conn:
+        started = time.monotonic()
+        with pytest.raises(greenshard.QueryTimeout, match="within 1 s"):
+            conn.cursor().execute("SELECT pg_sleep(10)")
+        assert time.monotonic() - started < 1.5
 
 
 FORK = """

@@ -11,6 +11,7 @@ from greenshard import errors
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.route import route
+from greenshard.links.deadline import UNLIMITED
 from greenshard.links.session import Session
 from greenshard.planner.place import Place
 from greenshard.planner.tasks import Task
@@ -85,7 +86,7 @@ class Stage:
         self.cursors = {shard: FakeCursor(shard, self.log) for shard in SHARDS}
         self.session = Session([FakePhysical(shard) for shard in SHARDS], {}, SHARDS, 20.0)
         self.execution = Carrying(
-            self.session, None, FakeParts(self.cursors), None, False, False, None,
+            self.session, None, FakeParts(self.cursors), UNLIMITED, False, False, None,
             database=None, plan=None, text="", given=None, limits=None,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from greenshard.links import deadline
-from greenshard.links.deadline import Deadline, seconds_allowed, seconds_left
+from greenshard.links.deadline import UNLIMITED, Deadline, within
 from tests.unit.clock import Clock
 
 
@@ -18,10 +18,10 @@ def test_deadline_comes_nearer(clock):
     end = Deadline(2.0)
     assert end.left_s == 2.0
     clock.now += 1.5
-    assert end.left_s == seconds_left(end) == 0.5
+    assert end.left_s == 0.5
     clock.now += 1.0
     assert end.left_s == 0.0
-    assert end.timeout_s == seconds_allowed(end) == 2.0
+    assert end.timeout_s == 2.0
 
 
 def test_part_of_a_deadline_ends_earlier_and_is_told_as_the_whole(clock):
@@ -36,5 +36,5 @@ def test_part_of_a_deadline_ends_earlier_and_is_told_as_the_whole(clock):
 def test_no_limit_stays_none(clock):
     end = Deadline(None)
     assert end.left_s is end.part(0.5).left_s is end.later(3.0).left_s is None
-    assert seconds_left(None) is seconds_allowed(None) is None
-    assert seconds_left(3.0) == seconds_allowed(3.0) == 3.0
+    assert within(None) is UNLIMITED
+    assert UNLIMITED.left_s is UNLIMITED.timeout_s is None

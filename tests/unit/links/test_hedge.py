@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from greenshard.links import hedge
+from greenshard.links.deadline import within
 from greenshard.links.fanout import End, Job
 from greenshard.links.hedge import Hedge
 from tests.unit.links.fake_shard import FakeShard
@@ -39,7 +40,7 @@ def settled(*shards):
 
 def test_one_that_answers_is_enough(three):
     three[0].answer()
-    assert hedged(three).run(LONG_S).result == "s0"
+    assert hedged(three).run(within(LONG_S)).result == "s0"
     assert [shard.started.is_set() for shard in three] == [True, False, False]
     assert [shard.cancels for shard in three] == [0, 0, 0]
     assert three[0].late is None
@@ -47,7 +48,7 @@ def test_one_that_answers_is_enough(three):
 
 def test_next_one_is_asked_when_the_first_says_nothing(three):
     three[1].answer()
-    winner = hedged(three).run(LONG_S)
+    winner = hedged(three).run(within(LONG_S))
     assert winner.result == "s1"
     assert not three[2].started.is_set()
     assert three[0].late is not None
@@ -59,7 +60,7 @@ def test_next_one_is_asked_when_the_first_says_nothing(three):
 
 def test_first_may_still_be_the_first_to_answer(three):
     gevent.spawn(lambda: three[2].started.wait() and three[0].answer())
-    assert hedged(three).run(LONG_S).result == "s0"
+    assert hedged(three).run(within(LONG_S)).result == "s0"
     for shard in three:
         shard.answer()
     settled(*three)
@@ -70,7 +71,7 @@ def test_next_one_is_asked_at_once_when_the_first_fails(three, monkeypatch):
     three[0].answer(ValueError("no"))
     three[1].answer()
     started = time.monotonic()
-    assert hedged(three).run(LONG_S).result == "s1"
+    assert hedged(three).run(within(LONG_S)).result == "s1"
     assert time.monotonic() - started < LONG_S / 2
     assert three[0].late is None
 
@@ -93,7 +94,7 @@ def test_all_have_ended_when_all_fail(three):
     for shard in three:
         shard.answer(ValueError(shard.name))
     run = hedged(three)
-    assert run.run(LONG_S) is None
+    assert run.run(within(LONG_S)) is None
     assert [job.end for job in run.jobs] == [End.FAILED] * 3
 
 
@@ -102,14 +103,14 @@ def test_all_have_ended_when_time_is_up(three, deaf):
     for shard in three:
         shard.deaf = deaf
     run = hedged(three, grace_s=0.05)
-    assert run.run(0.05) is None
+    assert run.run(within(0.05)) is None
     assert [job.end for job in run.jobs] == [End.LOST if deaf else End.CANCELLED] * 3
     assert not any(shard.late for shard in three)
 
 
 def test_all_have_ended_when_the_caller_is_killed(three):
     run = hedged(three)
-    caller = gevent.spawn(run.run, LONG_S)
+    caller = gevent.spawn(run.run, within(LONG_S))
     three[2].started.wait()
     caller.kill()
     assert [job.end for job in run.jobs] == [End.CANCELLED] * 3
@@ -118,7 +119,7 @@ def test_all_have_ended_when_the_caller_is_killed(three):
 
 def test_cancel_ends_it(three):
     run = hedged(three)
-    caller = gevent.spawn(run.run, LONG_S)
+    caller = gevent.spawn(run.run, within(LONG_S))
     three[0].started.wait()
     run.cancel()
     assert caller.get() is None
@@ -135,5 +136,5 @@ def test_connecting_that_is_not_needed_has_ended():
             ended.append("s0")
 
     run = Hedge(iter([Job("s0", connect), Job("s1", lambda: "s1")]), LONG_S)
-    assert run.run(LONG_S).result == "s1"
+    assert run.run(within(LONG_S)).result == "s1"
     assert ended == ["s0"]

@@ -10,7 +10,7 @@ import pytest
 
 from greenshard import errors
 from greenshard.links import deadline
-from greenshard.links.deadline import Deadline, seconds_left
+from greenshard.links.deadline import UNLIMITED, Deadline
 from greenshard.links.session import Session
 from greenshard.transaction.commit import commit_all, roll_back_all
 from greenshard.transaction.state import Transaction
@@ -72,9 +72,9 @@ class NotedSession(Session):
         return self._noted(partial(super().run_one, physical), call, timeout, **options)
 
     def _noted(self, run, what, timeout, **options):
-        self.allowed = [*getattr(self, "allowed", ()), seconds_left(timeout)]
+        self.allowed = [*getattr(self, "allowed", ()), timeout.left_s]
         self.options = [*getattr(self, "options", ()), options]
-        outcome = run(what, None, **options)
+        outcome = run(what, UNLIMITED, **options)
         if len(self.allowed) == self.killed_at:
             raise Killed
         return outcome
@@ -104,7 +104,7 @@ def transaction(session):
 
 def test_writers_are_found_by_what_their_servers_say(session, transaction, three, log):
     three[0].wrote = three[2].wrote = False
-    commit_all(session, transaction, None)
+    commit_all(session, transaction, UNLIMITED)
     assert sorted(log[:3]) == ["check s0", "check s1", "check s2"]
     assert log[3] == "commit s1"
     assert sorted(log[4:]) == ["commit s0", "commit s2"]
@@ -116,7 +116,7 @@ def test_writers_are_found_by_what_their_servers_say(session, transaction, three
 def test_check_that_fails_is_raised_when_all_is_rolled_back(session, transaction, three, log):
     three[1].fails_at = "check"
     with pytest.raises(errors.IntegrityError, match="shard s1: check failed") as caught:
-        commit_all(session, transaction, None)
+        commit_all(session, transaction, UNLIMITED)
     assert caught.value.shard == "s1"
     assert sorted(log[-3:]) == ["rollback s0", "rollback s1", "rollback s2"]
     assert session.options[-1] == {"tolerant": True, "cancellable": False, "noted": None}
@@ -125,7 +125,7 @@ def test_check_that_fails_is_raised_when_all_is_rolled_back(session, transaction
 def test_commit_that_fails_on_some_tells_what_each_shard_did(session, transaction, three):
     three[1].fails_at = "commit"
     with pytest.raises(errors.PartialCommitError, match="committed on s0, s2 and not") as caught:
-        commit_all(session, transaction, None)
+        commit_all(session, transaction, UNLIMITED)
     assert caught.value.committed == ("s0", "s2")
     assert "commit failed" in str(caught.value.failures["s1"])
 
@@ -134,7 +134,7 @@ def test_what_is_half_done_is_told_to_the_log(session, transaction, three, caplo
     session.killed_at = 2
     three[1].takes = lambda name: name == "commit" and three[1].discard()
     with caplog.at_level(logging.CRITICAL, "greenshard"), pytest.raises(Killed):
-        commit_all(session, transaction, None)
+        commit_all(session, transaction, UNLIMITED)
     assert "not known to be, committed on ['s1']" in caplog.text
 
 
@@ -171,7 +171,7 @@ def test_rollback_that_fails_costs_that_connection_and_is_no_error(
     session, transaction, three, log
 ):
     three[1].fails_at = "rollback"
-    roll_back_all(session, transaction, None)
+    roll_back_all(session, transaction, UNLIMITED)
     assert log[-1] == "close s1"
     assert [shard.alive for shard in three] == [True, False, True]
 
@@ -181,4 +181,4 @@ def test_end_with_no_shard_left_is_an_error(session, transaction, three, end):
     for shard in three:
         shard.alive = False
     with pytest.raises(errors.InterfaceError, match="3 of 3 shards failed"):
-        end(session, transaction, None)
+        end(session, transaction, UNLIMITED)
