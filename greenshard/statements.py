@@ -396,7 +396,7 @@ class Statements:
         self.note(plan.trace, parts)
         reads = plan.reads and not many
         ending = None if parts.named else plan.ending
-        if not reads and ending is None:
+        if not (reads or plan.only_sets) and ending is None:
             self.transaction.wrote = True
         execution = Planned(
             self.session,

@@ -187,10 +187,7 @@ class Planned(Execution):
     @property
     def gathers_references(self) -> bool:
         """Whether another session may not see what this transaction sees in reference tables."""
-        if self.transaction.wrote and self.transaction.is_open:
-            return True
-        # Also if the default has been set to such a level.
-        return self.database.may_have_set or self.database.bearings.may_be_isolated
+        return self.database.sees_apart
 
     def check_sessions(self, shards: Sequence[str]) -> None:
         """Refuse sessions that would read the statement otherwise than the planner.

@@ -18,6 +18,14 @@ _NOT_COPIED = (
     "temp_buffers", "standard_conforming_strings",
 )  # fmt: skip
 
+#: Of the transaction. Only a statement that asks for them can tell: what another one sees is not
+#: changed by them, for all that it needs is there when it begins.
+OF_TRANSACTION = frozenset(
+    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
+)
+#: When the temporary tables are made.
+READ_ONLY = "SET TRANSACTION READ ONLY"
+
 #: pg_settings does not show settings that an application has made up, nor who the session acts as.
 _READ = """
 SELECT
@@ -54,6 +62,28 @@ def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
     )
     row: Any = cursor.fetchone()
     return tuple((name, value) for name, value in json.loads(row[0]))
+
+
+def beginning(settings: Settings) -> str:
+    """What begins a transaction with those of its settings that must be told at once.
+
+    >>> beginning((("transaction_isolation", "serializable"),))
+    'BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE'
+    """
+    found = {name.lower(): value for name, value in settings}
+    level = found.get("transaction_isolation", "read committed").upper()
+    deferrable = " DEFERRABLE" if found.get("transaction_deferrable") == "on" else ""
+    return f"BEGIN ISOLATION LEVEL {level} READ WRITE{deferrable}"
+
+
+def reads_only(settings: Settings) -> bool:
+    """Whether the transaction is to be set so, as soon as it has what it needs."""
+    return any((name.lower(), value) == ("transaction_read_only", "on") for name, value in settings)
+
+
+def others_than_transactions(settings: Settings) -> Settings:
+    """Those that are no transaction's."""
+    return tuple(each for each in settings if each[0].lower() not in OF_TRANSACTION)
 
 
 def sets_nothing(settings: Settings, user: str) -> bool:

@@ -25,7 +25,12 @@ from greenshard.sql.text import Sql
 
 
 def explain(
-    plan: Plan, shards: tuple[str, ...], given: Any = None, *, verbose: bool = False
+    plan: Plan,
+    shards: tuple[str, ...],
+    given: Any = None,
+    *,
+    verbose: bool = False,
+    every: bool = False,
 ) -> str:
     """A plan in words, the same for the same plan every time.
 
@@ -34,8 +39,10 @@ def explain(
         shards: All shards, in order.
         given: The parameters; with None, the shards that they name are not known.
         verbose: Whether to say why cheaper strategies could not be taken.
+        every: Whether reference tables are gathered, too, for the transaction sees other rows of
+            them than another session.
     """
-    lines = _step(plan.step, shards, given)
+    lines = _step(plan.step, shards, given, every)
     lines += [
         f"policy {each.policy} on {'.'.join(each.reading.relation)} must not apply: {each.reason}"
         for each in plan.policies
@@ -45,20 +52,20 @@ def explain(
     return "\n".join(lines)
 
 
-def _step(step: Step, shards: tuple[str, ...], given: Any) -> list[str]:
+def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
     known = True
     try:
         step, stages = settle(step, shards, given)
     except (LookupError, TypeError):  # a parameter is not there
         if isinstance(step, Routed):
-            return _unknown_route(step, shards, given)
+            return _unknown_route(step, shards, given, every)
         known = False
         step, stages = settle(step, shards, given, known=False)
     lines = [f"strategy: {step.strategy}"]
     if isinstance(step, Refused):
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
-        return [*lines, *_gather(step, stages[0], shards, known)]
+        return [*lines, *_gather(step, stages[0], shards, known, every)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
@@ -70,9 +77,9 @@ def _step(step: Step, shards: tuple[str, ...], given: Any) -> list[str]:
     return lines
 
 
-def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any) -> list[str]:
+def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
     """If the parameters decide whether one shard is enough."""
-    several = "\n".join(_step(step.otherwise, shards, given))
+    several = "\n".join(_step(step.otherwise, shards, given, every))
     return [
         "strategy: route",
         "shards: the one that the parameters name",
@@ -140,7 +147,9 @@ def _combining(step: Combine) -> list[str]:
     return [where, *_indented(shown)]
 
 
-def _gather(step: Gather, reads: Stage, shards: tuple[str, ...], known: bool) -> list[str]:
+def _gather(
+    step: Gather, reads: Stage, shards: tuple[str, ...], known: bool, every: bool
+) -> list[str]:
     lines = []
     for table in step.tables:
         if not table.reference:
@@ -152,8 +161,10 @@ def _gather(step: Gather, reads: Stage, shards: tuple[str, ...], known: bool) ->
             ]
     references = [table.relation for table in step.tables if table.reference]
     if references:
-        lines.append(f"beside them are {', '.join(references)}")
-    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *_text(step.sql)]
+        how = "are brought whole, as the transaction sees them:" if every else "are"
+        lines.append(f"beside them {how} {', '.join(references)}")
+    text = _text(step.complete if every else step.sql)
+    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
 
 
 def _rights(rights: Sequence[Reading]) -> list[str]:

@@ -351,6 +351,7 @@ class Plan:
         settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
             if it computes one.
         ending: How it ends the transaction; None if it does not.
+        only_sets: Whether it sets something for the session, and writes no rows.
         clock: The parameters that stand for times: 'now' would be another one on each shard.
     """
 
@@ -364,3 +365,4 @@ class Plan:
     settings: tuple[Value, ...] | None = ()
     ending: Ending | None = None
     clock: frozenset[Parameter] = frozenset()
+    only_sets: bool = False

@@ -226,6 +226,7 @@ class _OneStatement:
             self._policies,
             self._settings,
             clock=self._clock,
+            only_sets=raw.stmt.HasField("variable_set_stmt"),
         )
 
     def _key_change(self, node: Any) -> Problem | None:

@@ -78,8 +78,11 @@ class KnownBearings:
 
     @property
     def may_be_isolated(self) -> bool:
-        """The same, or a session may have been set so that was not asked since it moved."""
-        return self.isolated or any(p.bearings is None for p in self._session.alive)
+        """The same, or nothing is known of any session since it may have been set so.
+
+        One is enough: what sets it sets it on all shards, or `check` refuses what they run.
+        """
+        return self.isolated or all(p.bearings is None for p in self._session.alive)
 
     def hold(self, oldest: float) -> None:
         """Choose the bearings that the next statement is planned by.

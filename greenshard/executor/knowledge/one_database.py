@@ -457,7 +457,8 @@ class OneDatabase:
         if len(self.cluster.names) == 1:
             return f"strategy: none needed\nshards: {self.home}\nit runs the statement as it is"
         plan = replace(plan, step=self.certain(plan.step, text, given))
-        return explain(plan, self.cluster.names, given, verbose=verbose)
+        every = self.sees_apart
+        return explain(plan, self.cluster.names, given, verbose=verbose, every=every)
 
     # What statements change -----------------------------------------------------------------
 
@@ -529,6 +530,15 @@ class OneDatabase:
             self._doubted.update(shards)
         if not self._transaction.is_open:
             self.ended()
+
+    @property
+    def sees_apart(self) -> bool:
+        """Whether another session may not see what this transaction sees.
+
+        Also if a session was not asked since it may have been set so, or its default has been.
+        """
+        wrote = self._transaction.wrote and self._transaction.is_open
+        return wrote or self.bearings.may_be_isolated
 
     def expose(self, shard: str) -> None:
         """Take note that somebody has the shard's connection itself, and may use it unseen."""

@@ -19,7 +19,14 @@ from typing import Any
 from greenshard._driver import RawCursor
 from greenshard.executor.strategies.table_rows import AS_TEXT, Arrays, Rows
 from greenshard.executor.strategies.travelling import parameter, receiving
-from greenshard.links.session_settings import Settings, applying
+from greenshard.links.session_settings import (
+    READ_ONLY,
+    Settings,
+    applying,
+    beginning,
+    others_than_transactions,
+    reads_only,
+)
 from greenshard.planner.plan import GatheredColumn, GatheredTable
 from greenshard.sql import nodes
 
@@ -31,7 +38,6 @@ SAMPLE = "SET LOCAL default_statistics_target = 10"
 #: As many pieces of a table go with a query.
 _MOST_PIECES = 16
 
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 #: Temporary tables are found first, unless somebody has said otherwise.
 _FIND_THEM_FIRST = (
     "SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_temp, ', path), true)"
@@ -74,19 +80,19 @@ class Batch:
 
 def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
     """What begins a transaction, makes the temporary tables, and fills them."""
-    batch = Batch(BEGIN)
+    batch = Batch(beginning(settings))
     add_tables(batch, [each.table for each in rows], settings)
     for each in rows:
         for piece in each.pieces:
             add_rows(batch, each.table, piece, each.encoding)
-    add_end(batch, {each.table: each.count for each in rows})
+    add_end(batch, {each.table: each.count for each in rows}, settings)
     return batch
 
 
 def add_tables(batch: Batch, tables: Iterable[GatheredTable], settings: Settings) -> None:
     """Add what makes the temporary tables."""
-    if settings:
-        batch.add(*applying(settings))
+    if others := others_than_transactions(settings):
+        batch.add(*applying(others))
     for table in tables:
         columns = ", ".join(map(_declared, table.columns))
         batch.add(f"CREATE TEMP TABLE {quoted(table.name)} ({columns})")
@@ -99,7 +105,7 @@ def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | 
     batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
 
 
-def add_end(batch: Batch, counts: Mapping[GatheredTable, int]) -> None:
+def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Settings = ()) -> None:
     """Add what is to be done when all rows are there."""
     for table, count in counts.items():
         for sought in table.sought if count >= ANALYZED_ROWS else ():
@@ -111,6 +117,8 @@ def add_end(batch: Batch, counts: Mapping[GatheredTable, int]) -> None:
         batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
     batch.add(_FIND_THEM_FIRST)
     batch.add("SAVEPOINT gathered")
+    if reads_only(settings):
+        batch.add(READ_ONLY)
 
 
 def keying(tables: Iterable[GatheredTable]) -> Batch | None:

@@ -16,7 +16,6 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.exactness import check_type_names
 from greenshard.executor.strategies.filling import (
-    BEGIN,
     Batch,
     add_end,
     add_rows,
@@ -36,7 +35,17 @@ from greenshard.links.gatherer import (
     execute,
     gatherer,
 )
-from greenshard.links.session_settings import Settings, applying, read_settings, sets_nothing
+from greenshard.links.session_settings import (
+    OF_TRANSACTION,
+    READ_ONLY,
+    Settings,
+    applying,
+    beginning,
+    others_than_transactions,
+    read_settings,
+    reads_only,
+    sets_nothing,
+)
 from greenshard.planner.plan import Constant, Gather
 from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
@@ -59,6 +68,7 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     e.check_parameters()
     if e.streaming is not None:
         check_named(e)
+    e.check_bearings((e.gathers_on,))  # they tell whether another session sees the same
     every = e.gathers_references
     wanted = {table for table in step.tables if every or not table.reference}
     reads = tuple(task for task in tasks if task.table in wanted)
@@ -86,7 +96,11 @@ def settings_of(e: Planned, home: str) -> Settings:
     """What the home's session has set, and the gathering one has not."""
     database = e.database
     asked = e.plan.settings
-    if not (database.may_have_set or (database.may_have_made_up and asked != ())):
+    names = [
+        each.value if isinstance(each, Constant) else e.given[each.source] for each in asked or ()
+    ]
+    needed = database.may_have_set or not OF_TRANSACTION.isdisjoint(names)
+    if not (needed or (database.may_have_made_up and asked != ())):
         return ()
     if asked is None:
         raise errors.NotSupportedError(
@@ -95,7 +109,6 @@ def settings_of(e: Planned, home: str) -> Settings:
             hint="Give current_setting() the name as a literal or a parameter, or run the "
             "statement on one shard with conn.on('...').",
         )
-    names = [each.value if isinstance(each, Constant) else e.given[each.source] for each in asked]
     physical = e.session.physical(home)
     call = partial(read_settings, own_cursor(physical.raw), [n for n in names if type(n) is str])
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
@@ -142,9 +155,11 @@ class _Gathering:
             return self._beside_tables(self._rows)
         # What a statement sets is to go with the transaction.
         if self._settings or self._e.streaming is not None or self._e.plan.trace:
-            batch = Batch(BEGIN)
-            if self._settings:
-                batch.add(*applying(self._settings))
+            batch = Batch(beginning(self._settings))
+            if others := others_than_transactions(self._settings):
+                batch.add(*applying(others))
+            if reads_only(self._settings):
+                batch.add(READ_ONLY)
             self._send(batch)
         try:
             return self._run(text, None)
@@ -170,6 +185,8 @@ class _Gathering:
             if error.pgcode != _GROUPING_ERROR or batch is None:
                 raise
         # A column that is not grouped by, of a table whose primary key is.
+        if reads_only(self._settings):
+            batch.add(READ_ONLY)
         self._send(batch)
         return self._run(self._text, self._parameters)
 
@@ -178,7 +195,7 @@ class _Gathering:
         if not isinstance(rows, Batches):
             self._send(filling(rows, self._settings))
             return
-        begin, end = Batch(BEGIN), Batch()
+        begin, end = Batch(beginning(self._settings)), Batch()
         add_tables(begin, rows.tables, self._settings)
         self._send(begin)
         cursor = RawCursor(self._held.physical.raw)
@@ -188,7 +205,7 @@ class _Gathering:
                 add_rows(batch, table, arrays, rows.encoding)
             rows.read({self._held.place: partial(batch.send, cursor)} if pieces else None)
         rows.end()
-        add_end(end, rows.counts)
+        add_end(end, rows.counts, self._settings)
         self._send(end)
 
     def _send(self, batch: Batch) -> None:

@@ -163,12 +163,17 @@ class _Gathering:
         places = [table for table in self._final.tables if table.relation is relation]
         names = set().union(*map(self._final.mentions.of, places))
         needed = [column for column in relation.columns if column.name in names]
-        if not needed and relation.security.column_grants:
+        if not relation.columns and self._shows_star():
+            raise Unplannable(f"table {relation.name} has no columns, and * would show one")
+        if not relation.columns or (not needed and relation.security.column_grants):
             return (_NO_COLUMN,)
         return tuple(
             GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
             for column in needed or relation.columns[:1]
         )
+
+    def _shows_star(self) -> bool:
+        return any(type_name(each) == "A_Star" for root in self._final.roots for each in walk(root))
 
     # The text -------------------------------------------------------------------------------
 
