@@ -113,6 +113,7 @@ def _listed(places: Iterable[Place]) -> str:
 
 def _texts(step: Step, stages: Sequence[Stage]) -> list[str]:
     """What the tasks run: one text that all have, or each its own."""
+    # Almost always one: it is then shown once, and not for each shard.
     texts = {task.sql for stage in stages for task in stage}
     if len(texts) == 1:
         order = ", then ".join(_listed(task.place for task in stage) for stage in stages)
@@ -143,6 +144,7 @@ def _combining(step: Combine) -> list[str]:
     where = "PostgreSQL then runs, over their rows:"
     if step.reduction is not None:
         where = "their rows are reduced here or, if a type asks for it, by PostgreSQL:"
+    # The name of the partial rows is made so that no user has it, and says nothing to a reader.
     shown = step.combine.text.replace(f'"{PARTIAL}"', "(the shards' rows)")
     return [where, *_indented(shown)]
 

@@ -125,6 +125,8 @@ class Planner:
             return Plan(statements)
         reads = only_reads(translation.text, statements)
         trace = self.traces.of(statements)
+        # COMMIT as text must do what conn.commit() does: each shard committing by itself would skip
+        # the order of steps in `transaction.protocol`.
         ending = ending_of(translation.text)
         if len(statements) != 1:
             step = _plan_several(text, statements, ends=ending is not None)
@@ -154,6 +156,8 @@ class Planner:
         statements = _read(translation)
         if isinstance(statements, Refused):
             # The server knows no more syntax than the parser, and says what is wrong.
+            # `unreadable`: with the parameters' values in it, the server may read it, and then it
+            # may write.
             readable = statements.pgcode == "42601" and not statements.unreadable
             return NamedWrites() if readable else statements
         try:
@@ -193,6 +197,7 @@ class _OneStatement:
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
+        # Before names are looked up: DDL may name what is not there yet.
         step = plan_utility(self._text, raw.stmt)
         if (set_off := self._truncating(raw.stmt)) is not None:
             step = self._refused(set_off)
@@ -200,6 +205,7 @@ class _OneStatement:
             step = self._refused(changes)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
+        # Before anything asks which type a cast is to.
         resolve_types(raw.stmt, self._functions)
         if step is None and (doubtful := doubtful_time(raw.stmt, self._functions)) is not None:
             step = self._refused(doubtful)
@@ -208,6 +214,8 @@ class _OneStatement:
                 each.relname for each in walk(raw.stmt) if type_name(each) == "RangeVar"
             )
             self._statement = raw.stmt
+            # Each shard's transaction has begun at another moment, so now() is one placeholder for
+            # all.
             self._changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
             if kind == "explain_stmt":
@@ -250,6 +258,7 @@ class _OneStatement:
                 "Each shard would make a table of its own rows. Create the table, then insert "
                 "into it.",
             )  # fmt: skip
+        # SELECT set_config('x', 'y', false) is SET, and like SET it is for all shards.
         if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
             return self._set_config(select)
         candidate, problem = self._bind(select)
@@ -262,6 +271,8 @@ class _OneStatement:
         return self._functions.is_own(call) or not self._functions.of(call)
 
     def _set_config(self, select: Any) -> Step:
+        # SELECT set_config('x', name, false) FROM t: what is set would be another value on each
+        # shard.
         if any(type_name(message) == "RangeVar" for message in walk(select)):
             return Refused("set_config() in a query that reads tables", "GS410", _ON)
         return Broadcast(Sql(self._text), answer_of_one=True)
@@ -274,12 +285,15 @@ class _OneStatement:
             write: The INSERT or UPDATE that it was made of; None if none.
         """
         candidate, problems = self._candidate(select, self._changed)
+        # The tree is another one now, and a `Candidate` keeps what it has found out.
         if self._put_times(candidate, select, write):
             candidate, problems = self._candidate(select, True)
         filtering = filterings(candidate.query, self._functions, self._rebind, reads=self._reads)
         self._policies = tuple(filtering)
         if any(map(view_tells_time, candidate.views)):
             self._view_tells_time = True
+            # Before the views are gone from the tree: then nothing would tell whose rights are to
+            # be asked for.
             readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
             try:
                 put_views(select, candidate.query, view_tells_time)
@@ -287,6 +301,7 @@ class _OneStatement:
                 return candidate, Problem(bound.reason, bound.offset, "GS410", _ON)
             unqualify_columns(select)
             replace_now(select, now_number(self._translation))
+            # With the view's query in its place, v.* as a value is of no named type.
             row = telling_row(candidate.query, self._functions)
             candidate, problems = self._candidate(select, True, readings_)
             if row is not None:
@@ -305,6 +320,7 @@ class _OneStatement:
         ]
         found.extend(self._called_unseen(candidate))
         found += statistics(candidate.tables, candidate.roots)
+        # orders JOIN pg_class: each shard would join its own catalog, with OIDs of its own.
         if candidate.sharded and any(table.system for table in candidate.tables):
             found.append(
                 Problem(
@@ -328,6 +344,7 @@ class _OneStatement:
 
     def _put_times(self, candidate: Candidate, select: Any, write: Any) -> bool:
         """Put the time in the place of literals that stand for one; whether there were such."""
+        # Most texts hold no such word, and no tree is walked for them.
         if not (self._translation.parameters or holds_word(self._translation.text)):
             return False
         words = clock_words(
@@ -339,6 +356,7 @@ class _OneStatement:
         self._clock, self._longer_word = frozenset(words.parameters), words.longer
         if not words.literals:
             return False
+        # A write is planned by a SELECT made of copies of its parts, and sent as its own tree.
         for root in (select, self._statement):
             put_times(root, words.literals, now_number(self._translation))
         self._changed = True
@@ -381,6 +399,8 @@ class _OneStatement:
         step = self._several(candidate, refusals)
         routed = plan_route(candidate, step)
         if isinstance(routed, Refusal):
+            # First in the list, for it is the cheapest; but it is tried last, as it needs `step` to
+            # fall back to.
             refusals.insert(0, replace(routed, reason=routed.reason + self._beside))
         self._refusals = tuple(refusals)
         return step if isinstance(routed, Refusal) else routed
@@ -393,6 +413,7 @@ class _OneStatement:
                 return self._refused(objection)
         for strategy in STRATEGIES:
             found = _attempt(strategy, candidate)
+            # `Gather` has its own, which are more: every view of it is read so.
             if isinstance(found, (Scatter, Combine)):
                 found = replace(found, rights=candidate.readings)
             if not isinstance(found, Refusal):
@@ -423,7 +444,9 @@ class _OneStatement:
         kind, inner = unwrap(explain.query)
         if kind != "select_stmt":
             return Refused("EXPLAIN of this statement over several shards", "GS410", _ON)
+        # A copy: planning changes the tree, and EXPLAIN is sent as the user's own text.
         step = self._select(copy(inner))
+        # The plan of one shard is shown as it is; a plan over several is conn.explain()'s.
         if isinstance(step, Anywhere):
             return Anywhere(Sql(self._text), step.first)
         if isinstance(step, Routed):
@@ -447,6 +470,8 @@ class _OneStatement:
 
         def text() -> Sql:
             """The statement for several servers."""
+            # Only if several servers run it: on the one shard of a key, the text means what it
+            # says.
             objection = self._scattered_objection(candidate)
             if objection is not None:
                 raise Unplannable(objection.reason, objection.offset)
@@ -458,6 +483,7 @@ class _OneStatement:
             step = plan_write(candidate, kind, inner, text)
             if isinstance(step, Refused):
                 return replace(step, message=step.message + self._beside)
+            # Last: what the statement itself does wrong is the better message.
             set_off = self._set_off(kind, inner, candidate)
             return step if set_off is None else self._refused(set_off)
         except Unwritable as unwritable:
@@ -520,6 +546,8 @@ def _with_fallback(step: Step, candidate: Candidate) -> Step:
     """The step, with another one if its partial columns' types do not allow it."""
     if not isinstance(step, Combine):
         return step
+    # Which types partial columns have is known when the shards have answered; the plan must be
+    # there.
     other = _attempt(plan_gather, candidate)
     if isinstance(other, Refusal):
         other = Refused(other.reason, "GS410", _ON, other.position)
@@ -535,6 +563,7 @@ def _plan_several(text: str, statements: Sequence[Any], *, ends: bool) -> Step:
     refused = next((step for step in steps if isinstance(step, Refused)), None)
     if refused is not None:
         return refused
+    # SELECT 1; COMMIT: a shard where the first one fails does not come to the second.
     if ends:
         return Refused(BESIDE_OTHERS, "GS411", ONE_AT_A_TIME)
     if all(isinstance(step, Broadcast) for step in steps):
@@ -548,10 +577,12 @@ def _hides_parameters(translation: Translation, statements: Sequence[Any]) -> bo
     That is so in a literal; and in ORDER BY, GROUP BY and DISTINCT ON, where a number means a
     column.
     """
+    # An edit of one character is no placeholder: %% became %.
     wanted = sum(1 for edit in translation.edits if edit.end - edit.start > 1)
     if not wanted:
         return False
     kinds = scan(translation.text).kinds()
+    # 'a%s' holds a placeholder, to psycopg2; to the parser it is a text with $1 in it.
     if sum(1 for kind in kinds if kind == TokenKind.PARAMETER) != wanted:
         return True
     return any(_sorts_by_parameter(m) for each in statements for m in walk(each))
@@ -560,6 +591,7 @@ def _hides_parameters(translation: Translation, statements: Sequence[Any]) -> bo
 def _sorts_by_parameter(message: Any) -> bool:
     kind = type_name(message)
     if kind == "SortBy":
+        # ORDER BY %s given (2,) becomes ORDER BY 2, the second column; ORDER BY $1 is a constant.
         return bool(message.node.HasField("param_ref"))
     if kind == "SelectStmt":
         items = (*message.group_clause, *message.distinct_clause)

@@ -87,6 +87,8 @@ def settle(
     if isinstance(step, Routed):
         # Most statements take this way: as few calls as can be.
         named = (named_shards if known else _maybe_named)(step.pins, shards, given)
+        # None at all (WHERE id = NULL) is fine: no row counts, and any shard gives the empty
+        # answer.
         if named is None or len(named) > 1:
             return settle(step.otherwise, shards, given, known=known)
         place = own_place(next(iter(named))) if named else ANYWHERE
@@ -121,6 +123,8 @@ def without_texts(step: Step) -> Step:
 
 def are_texts(pins: Sequence[Pin] | None) -> bool:
     """Whether one of some keys is a text."""
+    # Under another client_encoding the server may read another text than the one that was hashed
+    # here.
     return any(pin.type_name in _TEXTS for pin in pins or ())
 
 
@@ -159,6 +163,7 @@ def _places(
         named = (named_shards if known else _maybe_named)(pins, shards, given)
     if named is None:
         return map(own_place, shards)
+    # An aggregate gives a row also where no key is named, so one shard has to run it.
     return [own_place(shard) for shard in shards if shard in named] or (ANYWHERE,)
 
 

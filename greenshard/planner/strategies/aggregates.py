@@ -69,14 +69,18 @@ def split(
     if known.parts is Parts.AVERAGE:
         return _average(call, add)
     partial = copy(call)
+    # min(DISTINCT x) is min(x), and the partial rows need not be distinct.
     if known.idempotent:
         partial.ClearField("agg_distinct")
     at = add(_node(partial))
     column = partial_column(at)
     reducer = None if known.reduced is None else (known.reduced, at)
     if known.parts is Parts.COUNT:
+        # sum() of no rows is NULL, count() of none is 0; and a sum of bigint is numeric, count() is
+        # bigint.
         made = f"COALESCE(pg_catalog.sum({column}), 0)::pg_catalog.int8"
     elif known.parts is Parts.SUM:
+        # The sum of sums has a wider type than the sum: sum(int) is bigint, sum(bigint) numeric.
         made = f"pg_catalog.sum({column})::{quoted(TYPE_OF.format(at))}"
     else:
         made = f"pg_catalog.{name}({column})"
@@ -102,6 +106,7 @@ def _check(
     if not functions.is_own(call):
         raise Unplannable(f"{name} is not one of PostgreSQL's own aggregates", call.location)
     known = AGGREGATES.get(name, Aggregate())
+    # count(DISTINCT id): equal keys are on one shard, so none is counted on two.
     local = known.idempotent or (len(call.args) == 1 and is_key(call.args[0]))
     if call.agg_distinct and not local:
         raise Unplannable(f"{name}(DISTINCT ...) compares rows of several shards", call.location)

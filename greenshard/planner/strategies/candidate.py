@@ -100,6 +100,7 @@ class Candidate:
     def pins(self) -> tuple[Pin, ...] | None:
         """The shards that have rows that matter; None: any may."""
         found = [each.pin for each in self.restrictions if each.table.sharded]
+        # One table whose key is not known, and any shard may have rows.
         return None if None in found else tuple(pin for pin in found if pin is not None)
 
     @cached_property
@@ -116,6 +117,7 @@ class Candidate:
         Raises:
             Unplannable: Those of its FROM and WHERE need several shards at once.
         """
+        # Kept as a value, and raised anew for each strategy that asks.
         if isinstance(self._analysis, Crosses):
             raise Unplannable(self._analysis.reason, self._analysis.offset)
         return self._analysis
@@ -183,6 +185,7 @@ class Candidate:
         if not self.select.HasField(name):
             return None
         kind, inner = unwrap(getattr(self.select, name))
+        # LIMIT %s::int
         if kind == "type_cast" and own_type(inner.type_name) in _INTEGERS:
             kind, inner = unwrap(inner.arg)
         if kind == "a_const" and inner.isnull:

@@ -87,15 +87,21 @@ def plan_combine(candidate: Candidate) -> Combine | Refusal:
             raise Unplannable("rows are locked")
         check_inner_locks(candidate)
         _check_choices(candidate)
+        # A user's table called "greenshard partial rows" would be taken for the partial rows.
         written = candidate.select.SerializeToString()
         if any(name in written for name in _PUT_IN):
             raise Unplannable("the statement has a name in it that stands for something else here")
+        # The partial rows travel without their columns' collations, and would be compared by the
+        # default.
         if candidate.has_collations:
             raise Unplannable("a column or expression has a collation of its own")
+        # The combine query has no WITH and no tables, which such a subquery may name.
         if any(_has_sublink(candidate.select, name) for name in ("limit_count", "limit_offset")):
             raise Unplannable("LIMIT or OFFSET holds a subquery")
         if "group" in crossing:
             return _Grouping(candidate).plan()
+        # A window under DISTINCT would have to be computed over all rows before they are made
+        # distinct.
         if crossing.keys() <= {"distinct", "limit"} and "distinct" in crossing:
             return plan_distinct(candidate)
         for crosses in crossing.values():
@@ -121,6 +127,7 @@ def _check_choices(candidate: Candidate) -> None:
             for link in sublinks(query)
             if id(link.node) not in filters
         ]
+        # Without LATERAL it is computed once, for all rows: `locality` has seen it.
         inner += [(each.query, None) for each in query.items_of(Derived) if each.lateral]
         compared = {id(link.query) for link in compared_sublinks(query)}
         for each, kind in inner:
@@ -150,6 +157,7 @@ class _Grouping:
     def plan(self) -> Combine:
         self._add_groups()
         combine = self._combine()
+        # SELECT 1 FROM orders HAVING true: one row, though no shard need give one.
         if not self._columns:
             raise Unplannable("HAVING without a group or an aggregate")
         partial = self._partial()
@@ -171,6 +179,8 @@ class _Grouping:
             kind, inner = unwrap(node)
             if kind == "grouping_set":
                 raise Unplannable("grouping sets", inner.location)
+            # GROUP BY (a, b) groups by a row; and which column GROUP BY 1 means after a star is not
+            # known.
             if kind == "row_expr" or (kind == "a_const" and node is item):
                 raise Unplannable("GROUP BY something else than columns and expressions")
             self._add_group(node)
@@ -184,6 +194,7 @@ class _Grouping:
 
     def _add_partial(self, node: Message) -> int:
         wanted = canonical(node, self._level)
+        # Not among the groups, for those are what the partial query groups by.
         if wanted not in self._partials:
             self._partials[wanted] = len(self._columns)
             self._columns.append(node)
@@ -203,14 +214,17 @@ class _Grouping:
 
     def _combine(self) -> Any:
         made = copy(self._select)
+        # All of that is done by the shards; what is left reads the partial rows.
         clear(made, "from_clause", "where_clause", "group_clause", "with_clause")
         self._name_targets(made)
+        # Before anything is rewritten, for sum(x) then is sum(gs.c1), but still called `sum`.
         outputs = {column_name(target.res_target) for target in made.target_list}
         for target in made.target_list:
             self._rewrite(target.res_target.val)
         for clause in (made.sort_clause, made.distinct_clause):
             for item in clause:
                 node = item.sort_by.node if item.HasField("sort_by") else item
+                # ORDER BY 2 and ORDER BY sum mean columns of the answer, and stay.
                 if not _names_output(node, outputs):
                     self._rewrite(node)
         if made.HasField("having_clause"):
@@ -247,6 +261,8 @@ class _Grouping:
             raise Unplannable(f"{name_of(inner)}() would tell of a copy", inner.location)
         elif kind == "column_ref":
             node.CopyFrom(expression(partial_column(self._dependent(node))))
+        # A subquery would read tables where the partial rows are, and each shard has other rows
+        # there.
         elif kind in ("sub_link", "grouping_func"):
             raise Unplannable("a subquery or GROUPING beside aggregates", inner.location)
         elif inner is not None:
@@ -264,6 +280,7 @@ class _Grouping:
 
     def _rewrite_aggregate(self, node: Any, call: Any) -> None:
         name = name_of(call)
+        # Of rows in an order it takes the first one, in PostgreSQL; here the first of some shard.
         if name == "any_value" and order_of_rows(self._candidate.query, self._candidate.functions):
             raise Unplannable(f"{name} takes the first of ordered rows", call.location)
         wanted = canonical(node, self._level)
@@ -287,11 +304,14 @@ class _Grouping:
         column = self._level.resolve(node)
         for table in self._candidate.query.items_of(Table) if column is not None else ():
             keys = _key_columns(table) if column in (table.columns or ()) else []
+            # GROUP BY id ... name: PostgreSQL allows it if id is the primary key, so name is one
+            # per group.
             if keys and all(_identity(key.id) in self._groups for key in keys):
                 return self._add_dependent(copy(node), column)
         raise Unplannable("a column is neither grouped by nor aggregated", node.column_ref.location)
 
     def _add_dependent(self, node: Message, column: BoundColumn | None) -> int:
+        # It becomes a column to group by, and json, say, cannot be grouped.
         if column is None or column.column is None or column.column.type_name in _NOT_COMPARED:
             raise Unplannable("a column is of a type that has no equality", location_of(node))
         return self._add_group(node)
@@ -302,6 +322,7 @@ class _Grouping:
         """The same without PostgreSQL, if the columns are plain groups and aggregates."""
         select = self._select
         if (
+            # HAVING and windows are PostgreSQL's to compute, and so is the division of an average.
             select.HasField("having_clause")
             or select.distinct_clause
             or select.window_clause

@@ -31,6 +31,7 @@ def plan_concatenate(candidate: Candidate) -> Scatter | Refusal:
         return candidate.refusal(STRATEGY, "the rows are to be in order")
     if is_kept(candidate):
         return candidate.refusal(STRATEGY, "the rows keep the order of a subquery")
+    # `check_local` has let only "limit" through.
     if candidate.analysis.crossing:
         return candidate.refusal(STRATEGY, "LIMIT counts the rows of all shards")
     return Scatter(with_ordered_aggregates(candidate).own_sql, candidate.pins)
@@ -42,6 +43,8 @@ def check_local(candidate: Candidate) -> None:
     Raises:
         Unplannable: Something else crosses shards.
     """
+    # Two shards would both give the rows of a reference table, and the answer would have them
+    # twice.
     if candidate.analysis.rows.where is not Where.SPLIT:
         raise Unplannable("every shard would give the same rows")
     for step, crosses in candidate.analysis.crossing.items():
@@ -59,6 +62,7 @@ def check_inner_locks(candidate: Candidate) -> None:
         Unplannable: A subquery would lock each shard's.
     """
     for query in queries(candidate.query):
+        # The query's own locks are `_check_locks`'s.
         if query is candidate.query or not query.node.locking_clause:
             continue
         for table in query.items_of(Table):
@@ -83,6 +87,8 @@ def _check_locks(candidate: Candidate) -> None:
     for item in candidate.query.items:
         table = item if isinstance(item, Table) else None
         if table is None:
+            # FOR UPDATE without OF locks the rows of every table that is joined, reference tables
+            # too.
             raise Unplannable("row locks in a query with joins")
         if not table.sharded and (not names or table.sources[0].alias in names):
             raise Unplannable(

@@ -29,10 +29,13 @@ def plan_distinct(candidate: Candidate) -> Combine:
         Unplannable: It cannot be done, and why.
     """
     select, outputs = candidate.select, candidate.query.outputs
+    # The partial columns are named c0, c1, ..., so they must be counted.
     if outputs is None:
         raise Unplannable("the columns that are to be distinct are not known")
     if select.distinct_clause and select.distinct_clause[0].WhichOneof("node"):
         raise Unplannable("DISTINCT ON takes one row of several shards'")
+    # SELECT DISTINCT %s::date: the column's name comes of the value's text, which the plan is
+    # without.
     if any(map(is_named_by_value, _first_targets(select))):
         raise Unplannable("a column has the name of a parameter's value")
     keys = [_place(item.sort_by, candidate) for item in select.sort_clause]
@@ -48,6 +51,7 @@ def plan_distinct(candidate: Candidate) -> Combine:
 def _partial(select: Any, width: int) -> Any:
     """What each shard runs."""
     inner = copy(select)
+    # LIMIT on a shard could cut off rows that are equal to others elsewhere, and keep too few.
     clear(inner, "sort_clause", "limit_count", "limit_offset", "limit_option")
     inner.limit_option = parse_select("SELECT").limit_option
     names = ", ".join(f"c{at}" for at in range(width))
@@ -63,6 +67,7 @@ def _combined(select: Any, names: Sequence[str], keys: Sequence[SortKey]) -> Any
     for item, key in zip(select.sort_clause, keys, strict=True):
         added = made.sort_clause.add()
         added.CopyFrom(item)
+        # By number: the item may be an expression over names that are gone now.
         added.sort_by.node.CopyFrom(expression(str(key.column + 1)))
     for name in ("limit_count", "limit_offset"):
         if select.HasField(name):
@@ -73,6 +78,7 @@ def _combined(select: Any, names: Sequence[str], keys: Sequence[SortKey]) -> Any
 
 def _first_targets(select: Any) -> list[Any]:
     """The columns that a query has its columns' names of."""
+    # A UNION has the names of its first branch.
     while select.HasField("larg"):
         select = select.larg
     return [target.res_target for target in select.target_list]

@@ -49,6 +49,7 @@ from greenshard.sql.tree import names_of, unwrap
 
 STRATEGY = "gather"
 _NO_COLUMN = GatheredColumn("gs none", "integer")
+#: NAMEDATALEN - 1 bytes: PostgreSQL cuts off what is longer.
 _LONGEST_NAME = 63
 
 
@@ -59,6 +60,8 @@ def plan_gather(candidate: Candidate) -> Gather | Refusal:
     try:
         shorter = shortened(candidate)
         if shorter is not None:
+            # The tree without the conditions cannot be written as text: then with them, as the
+            # user's own.
             with suppress(Unwritable):
                 return _Gathering(candidate, shorter).plan()
         return _Gathering(candidate, candidate).plan()
@@ -81,9 +84,12 @@ class _Gathering:
     def plan(self) -> Gather:
         candidate = self._candidate
         for query in queries(candidate.query):
+            # FOR UPDATE would lock the copies in the temporary table.
             if query.node.locking_clause:
                 raise Unplannable("rows are locked")
         for table in candidate.tables:
+            # The copy has the rows of the tables that inherit from it as well, and in another order
+            # of pages.
             if table.only or table.sampled:
                 raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
         for call in (call for root in self._final.roots for call in calls(root)):
@@ -92,6 +98,7 @@ class _Gathering:
         row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)
+        # A table that is named twice is gathered once.
         relations = {_where(each): each for each in self._relations()}
         names = self._names(list(relations.values()))
         gathered = tuple(
@@ -136,6 +143,7 @@ class _Gathering:
         )
 
     def _table(self, relation: Relation, name: str) -> GatheredTable:
+        # All places at which it is named: the rows that matter at any of them have to come.
         places = [each for each in self._candidate.restrictions if each.table.relation is relation]
         table = places[0].table
         columns = self._columns(relation)
@@ -202,7 +210,11 @@ class _Gathering:
                 continue
             node = table.node
             if not node.alias.aliasname:
+                # Columns may be qualified with the table's name, which goes on meaning it.
                 node.alias.aliasname = node.relname
+            # Reference tables are there already, unless this transaction has changed them on its
+            # own connection: then the gathering one does not see it, and their rows are gathered,
+            # too.
             if table.sharded or every:
                 node.relname = names[_where(table.relation)]
                 node.ClearField("schemaname")
@@ -224,6 +236,8 @@ def _sought(query: Query, places: Sequence[Table]) -> set[tuple[str, ...]]:
         sublink.query
         for one in queries(query)
         for sublink in one.sublinks
+        # (SELECT sum(x) FROM items WHERE order_id = o.id) runs once for each order: without an
+        # index on order_id, it would read the whole temporary table each time.
         if sublink.node.sub_link_type in (EXPR_SUBLINK, ARRAY_SUBLINK)
     )
     found = {tuple(sorted(_compared(one, numbers))) for one in scalar}
@@ -260,6 +274,7 @@ def _where(relation: Relation) -> tuple[str, str]:
 
 def _filter(read: Any, places: Sequence[Restriction]) -> None:
     """Leave out the rows that matter at none of the places where the table is named."""
+    # Named once without a condition, all rows matter.
     if not all(each.filters for each in places):
         return
     read.where_clause.CopyFrom(_joined("a OR b", [_all_of(each) for each in places]))
@@ -292,5 +307,6 @@ def _own_names(condition: Condition) -> Any:
             if column is None or column.column is None:
                 raise Unplannable("a condition is on something else than columns")
             message.ClearField("fields")
+            # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
             message.fields.add().string.sval = column.column.name
     return made

@@ -72,6 +72,7 @@ def kept_order(query: Query, functions: Functions) -> Kept | None:
     if node.sort_clause:
         return Kept(_own_keys(query))
     if query.branches is not None:
+        # UNION ALL appends its branches, each in its order; the other set operations sort or hash.
         chained = node.op == SETOP_UNION and node.all
         ordered = chained and any(kept_order(each, functions) for each in query.branches)
         return Kept(None) if ordered else None
@@ -93,6 +94,7 @@ def inherited_order(query: Query, functions: Functions) -> Kept | None:
     if is_grouped(node, functions) or any(True for _ in window_partitions(node, query.level)):
         return None
     by_first = is_distinct(node)
+    # DISTINCT may hash, and then no order is kept.
     if by_first and not node.distinct_clause[0].WhichOneof("node"):
         return None
     order = order_of_rows(query, functions)
@@ -102,11 +104,13 @@ def inherited_order(query: Query, functions: Functions) -> Kept | None:
 
 def order_of_rows(query: Query, functions: Functions) -> Kept | None:
     """The order in which FROM and WHERE give the rows."""
+    # FROM (SELECT ... ORDER BY a) x, unnest(x.list): a nested loop over x, in its order.
     if not query.items or not all(map(_is_called_for_each, query.items[1:])):
         return None
     first = query.items[0]
     if isinstance(first, Derived):
         return kept_order(first.query, functions)
+    # A recursive one gives rows in the order in which it finds them.
     if isinstance(first, CteScan) and not first.cte.recursive:
         return kept_order(first.cte.query, functions)
     return None
@@ -128,6 +132,7 @@ def with_kept_order(candidate: Candidate) -> Candidate:
     if not is_kept(candidate):
         return candidate
     query = candidate.query
+    # Of UNION ALL: its branches come one after the other, and no key tells them apart.
     order = None if query.branches else inherited_order(query, candidate.functions)
     if order is None or order.keys is None:
         raise Unplannable(_CANNOT_BE_TOLD)
@@ -150,6 +155,7 @@ def with_ordered_aggregates(candidate: Candidate) -> Candidate:
         order = order_of_rows(one, functions)
         keys = order.keys if order is not None else None
         nodes = [_named(one.items[0], at) for at, _ in keys or ()]
+        # There is no order to be said, or no name to say it by.
         if not keys or None in nodes:
             continue
         for call in _lists(one, functions):
@@ -270,6 +276,8 @@ def _observed(query: Query, functions: Functions) -> Iterator[Derived]:
     """The views whose order may be seen in the rows, or in what is computed of them."""
     for one in queries(query):
         node = one.node
+        # Who sorts or groups the view's rows does not see their order, but array_agg() of them
+        # does.
         sorted_anew = node.sort_clause or is_grouped(node, functions) or is_distinct(node)
         if not sorted_anew or any(True for _ in choosing_calls(one, functions)):
             yield from _views(one)
@@ -281,6 +289,7 @@ def _sorted(view: Any, keys: tuple[tuple[int, Any], ...]) -> Message:
     inner = made.range_subselect
     inner.alias.CopyFrom(view.alias)
     if not inner.alias.aliasname:
+        # A subquery must have a name, and names in the text mean this one.
         inner.alias.aliasname = view.relname
     select = inner.subquery.select_stmt
     named = select.from_clause.add().range_var

@@ -38,9 +38,11 @@ def plan_merge(candidate: Candidate) -> Scatter | Refusal:
         slice_ = read_slice(candidate)
     except Unplannable as unplannable:
         return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
+    # LIMIT 10 FOR UPDATE locks 10 rows; each of four shards would lock 10.
     if candidate.analysis.crossing and locks_rows(candidate):
         return candidate.refusal(STRATEGY, "more rows would be locked than LIMIT lets through")
     sql = candidate.own_sql
+    # Otherwise the user's own text will do: each shard's LIMIT is enough for the answer's.
     if order.hidden or slice_.offset is not None:
         sql = candidate.write(_for_shards(candidate.select, order))
     return Scatter(
@@ -98,9 +100,12 @@ def _widen(made: Any) -> None:
     """
     count, offset = (_constant(getattr(made, name)) for name in ("limit_count", "limit_offset"))
     has_limit = made.HasField("limit_count")
+    # LIMIT 10 OFFSET 20: the rows to be left out may all be one shard's, so each gives 30 and skips
+    # none.
     if offset is not None and (count is not None or not has_limit):
         made.ClearField("limit_offset")
         if count is None:
+            # Without a limit, the tree must not say that there is one.
             made.limit_option = parse_select("SELECT").limit_option
         else:
             made.limit_count.CopyFrom(expression(str(count + offset)))
@@ -108,10 +113,12 @@ def _widen(made: Any) -> None:
     names = {"a": _integer(made.limit_count), "b": _integer(made.limit_offset)}
     if has_limit:
         made.limit_count.CopyFrom(with_names(_SUM, names))
+    # 0 for any that is allowed; a negative one stays, for the server to complain of.
     made.limit_offset.CopyFrom(with_names("LEAST(b, 0)", names))
 
 
 _SUM = (
+    # a + b may be beyond int8, which LIMIT takes: as numeric they can be added.
     "CASE WHEN a OPERATOR(pg_catalog.<) 0 THEN a"
     f" ELSE LEAST(a::numeric OPERATOR(pg_catalog.+) b::numeric, {2**63 - 1}) END"
 )

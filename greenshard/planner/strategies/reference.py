@@ -38,6 +38,8 @@ def _is_everywhere(candidate: Candidate) -> bool:
 
 def _must_be_first(candidate: Candidate) -> bool:
     """Whether the statement changes something beside rows: a lock, a sequence."""
+    # SELECT ... FROM products FOR UPDATE: two transactions must meet at the same copy to exclude
+    # each other.
     if any(query.node.locking_clause for query in queries(candidate.query)):
         return True
     return any(

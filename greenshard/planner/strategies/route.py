@@ -28,6 +28,7 @@ def plan_route(candidate: Candidate, otherwise: Step) -> Routed | Refusal:
                 f"nothing says which {key} of {each.table.relation.name} is meant",
                 each.table.node.location,
             )
+    # No table with a key: `reference` has it.
     if not candidate.pins:
         return candidate.refusal("route", "no sharded table is read")
     return Routed(Sql(candidate.text), candidate.pins, otherwise)

@@ -32,6 +32,8 @@ def shortened(candidate: Candidate) -> Candidate | None:
     """A query without what the shards have tested; None if that would spare no column."""
     tested = _names(condition.node for condition in _tested(candidate))
     spared = tested & _columns(candidate) if tested else set()
+    # A column may be named by a condition that must stay; then another condition on it may as well
+    # stay.
     while spared:
         made = _without(candidate, spared)
         needed = spared & _columns(made)
@@ -62,6 +64,7 @@ def _tested(candidate: Candidate) -> Iterator[Condition]:
     own = dict(_own_conditions(candidate.query))
     for each in candidate.restrictions:
         relation = each.table.relation
+        # A reference table may be read where it is, with all its rows.
         if each.table.sharded and named[relation.schema, relation.name] == 1:
             for condition in each.filters:
                 beside = id(condition) in own.get(id(each.table), ())

@@ -42,6 +42,8 @@ def read_order(candidate: Candidate) -> Order:
     items = [node.sort_by for node in candidate.select.sort_clause]
     places = [place_of(item.node, candidate.query) for item in items]
     hidden = [item.node for item, place in zip(items, places, strict=True) if place is None]
+    # PostgreSQL refuses it too: with DISTINCT and UNION, ORDER BY can name columns of the answer
+    # only.
     if hidden and (candidate.query.branches or candidate.select.distinct_clause):
         raise Unplannable("ORDER BY names no column of the answer", location_of(hidden[0]))
     shown = dict(_targets(candidate.query))
@@ -65,6 +67,7 @@ def direction(item: Any) -> tuple[bool, bool]:
     if item.sortby_dir == SORTBY_USING:
         raise Unplannable("ORDER BY USING an operator", location_of(item.node))
     descending = item.sortby_dir == SORTBY_DESC
+    # The default: NULLs count as larger than any value (manual, 7.5).
     nulls_first = descending
     if item.sortby_nulls in (NULLS_FIRST, NULLS_LAST):
         nulls_first = item.sortby_nulls == NULLS_FIRST
@@ -73,6 +76,7 @@ def direction(item: Any) -> tuple[bool, bool]:
 
 def _key(item: Any, at: int, candidate: Candidate) -> SortKey:
     descending, nulls_first = direction(item)
+    # Most databases use one collation, and it need not be told for each key.
     collation = _collation(item.node, at, candidate.query) if candidate.has_collations else None
     return SortKey(at, descending, nulls_first, collation)
 
@@ -111,6 +115,8 @@ def _collation(node: Message, at: int, query: Query) -> str | None:
     if kind == "collate_clause":
         names = names_of(inner.collname) or ()
         return ".".join(quoted(name) for name in names)
+    # lower(name), a || b: its collation is derived from its parts (manual, "Collation Support"),
+    # which is not done here.
     if column is None or column.column is None or query.branches:
         raise Unplannable("the collation of a sort key is not known", location_of(node))
     return column.column.collation
@@ -124,15 +130,19 @@ def place_of(node: Message, query: Query) -> int | None:
     """
     kind, inner = unwrap(node)
     if kind == "a_const" and inner.HasField("ival"):
+        # ORDER BY 2; any other constant is an error in PostgreSQL.
         return int(inner.ival.ival) - 1
     leftmost = query
     while leftmost.branches:
         leftmost = leftmost.branches[0]
     names = names_of(node.column_ref.fields) if kind == "column_ref" else None
+    # A lone name is first one of the answer's columns, then one of FROM's
+    # (findTargetlistEntrySQL92).
     if names is not None and len(names) == 1:
         at = _named(names[0], leftmost)
         if at is not None:
             return at
+    # ORDER BY of a UNION can name nothing else.
     if query.branches:
         return None
     wanted = same_text(node)

@@ -57,6 +57,7 @@ def plan_utility(text: str, node: Any) -> Step | None:
     if kind == "variable_show_stmt":
         return Anywhere(Sql(text))
     if kind == "notify_stmt":
+        # NOTIFY from each shard would reach who listens on all of them once for each.
         return Anywhere(Sql(text), first=True)
     return Broadcast(
         Sql(text),
@@ -72,6 +73,7 @@ def _refused(kind: str, inner: Any) -> Refused | None:
     if kind == "transaction_stmt" and enum_name(inner, "kind") in _TWO_PHASE:
         return Refused(TWO_PHASE, "GS410", PREPARE_ON_ONE)
     named = _MADE.get(kind)
+    # pg_class.relpersistence: t is temporary.
     if named is not None and getattr(inner, named[1]).relpersistence == "t":
         return Refused(
             f"CREATE TEMPORARY {named[0]} over several shards",

@@ -54,6 +54,7 @@ def as_select(kind: str, inner: Any) -> Any:
     made = parse_select("SELECT")
     if inner.HasField("with_clause"):
         made.with_clause.CopyFrom(inner.with_clause)
+    # The table that is written comes first; `plan_write` and others take it from there.
     made.from_clause.add().range_var.CopyFrom(inner.relation)
     if kind == "insert_stmt":
         _add_insert(made, inner)
@@ -64,6 +65,7 @@ def as_select(kind: str, inner: Any) -> Any:
             made.where_clause.CopyFrom(inner.where_clause)
         for target in inner.target_list if kind == "update_stmt" else ():
             add_target(made, target.res_target.val, "set")
+    # RETURNING may hold subqueries, which must find on the shard what they look for.
     made.target_list.extend(inner.returning_clause.exprs)
     return made
 
@@ -72,6 +74,7 @@ def _add_insert(made: Any, inner: Any) -> None:
     """What the rows of VALUES, and ON CONFLICT, compute."""
     for row in inner.select_stmt.select_stmt.values_lists:
         for item in row.list.items:
+            # DEFAULT is no expression, and a SELECT cannot have it.
             if unwrap(item)[0] != "set_to_default":
                 add_target(made, item, "value")
     conflict = inner.on_conflict_clause
@@ -96,12 +99,14 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     targets = inner.target_list if kind == "UpdateStmt" else inner.on_conflict_clause.target_list
     for target in targets:
         column = columns.get(target.res_target.name)
+        # SET a[1] = 'now' gives an element, whose type is not the column's.
         if column is not None and not target.res_target.indirection:
             yield Assigned(target.res_target.val, column)
     if kind == "InsertStmt":
         names = [each.res_target.name for each in inner.cols] or list(columns)
         for row in inner.select_stmt.select_stmt.values_lists:
             items = list(row.list.items)
+            # VALUES %s, given a tuple: one placeholder for the whole row.
             several = len(items) == 1 < len(names) and items[0].HasField("param_ref")
             for at, name in enumerate(names):
                 value = items[0] if several else items[at] if at < len(items) else None
@@ -132,6 +137,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         _check_reference(candidate)
         if kind == "update_stmt":
             _check_defaults(first, inner.target_list)
+        # UPDATE nation SET n_name = r_name FROM region WHERE ...: of several matches PostgreSQL
+        # takes any.
         if kind == "update_stmt" and not matches_once(candidate.query):
             raise Unplannable("a row may match several, and each shard take another one of them")
         return Broadcast(write(), answer_of_one=True, first_alone=True)
@@ -148,6 +155,8 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
     """Change rows of a sharded table, on one shard or where they are."""
     try:
         for crosses in candidate.analysis.crossing.values():
+            # `as_select` puts SET's values into the target list, where an aggregate is an error of
+            # the server's, which it reports itself.
             if crosses is not candidate.analysis.crossing.get("group"):
                 raise Unplannable(crosses.reason, crosses.offset)
         step: Step = Scatter(write(), candidate.pins)
@@ -172,6 +181,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         raise Unplannable("the rows to be inserted are not listed in VALUES", None, hint)
     columns = [column.res_target.name for column in inner.cols]
     columns = columns or [column.name for column in table.relation.columns]
+    # The one is the table itself; any other is read in a subquery of VALUES or RETURNING.
     if len(candidate.sharded) > (1 if table.sharded else 0):
         raise Unplannable("an INSERT reads a sharded table")
     if not table.sharded:
@@ -180,6 +190,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         _check_reference(candidate)
         return Broadcast(write(), answer_of_one=True, first_alone=True)
     key = table.key.name if table.key else ""
+    # A default, as of a serial column, is computed by a server, and that is already one shard.
     if key not in columns:
         reason = f"the rows to be inserted have no {key}, their shard key"
         raise Unplannable(reason, None, GIVE_KEY)
@@ -196,6 +207,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     )
     if table.placement is None or table.key is None or table.key.column is None:
         raise Unplannable("the placement is not known", None, NAME)
+    # It tells where a row that is there can be found (everywhere), but not where a new one belongs.
     if isinstance(table.placement, Unknown):
         reason = f"the placement of {table.relation.name} does not tell the rows' shard"
         raise Unplannable(reason, None, NAME)
@@ -226,6 +238,7 @@ def key_of_row(
     """
     if len(row) == 1 and row[0].HasField("param_ref"):
         number = row[0].param_ref.number
+        # (%s) has one value, and %s alone a tuple with its own brackets.
         if number in translation.bracketed:  # VALUES %s
             return Parameter(translation.parameters[number - 1], item=at)
     if at >= len(row):
@@ -280,6 +293,8 @@ def _check_reference(candidate: Candidate) -> None:
             f"a reference table is written by what {table.relation.name} holds on each shard",
             table.node.location,
         )
+    # Each shard runs the same text on its own copy: whatever is left open may come out differently,
+    # and the copies would differ from then on.
     choice = first_choice(candidate.query, candidate.functions)
     if choice is not None:
         raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
