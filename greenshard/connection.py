@@ -135,6 +135,7 @@ class Connection(Settings, RawConnection):
         self.__dict__["on_error"] = opening.on_error
         make_cooperative()
         self._open(opening)
+        self._session.apart = not opening.allow_same_database
         self.cluster = opening.cluster
         transaction = Transaction(self._session)
         # Whoever gave connections may have begun anything on them.

@@ -28,6 +28,7 @@ from greenshard.executor.answers.answer import NOTHING, Answer, CountedAnswer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import Portals
+from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
@@ -51,6 +52,7 @@ from greenshard.planner.plan import Broadcast, Plan, Refused
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_ending, refuse_insert
+from greenshard.sql.effects import NO_EFFECT, Effect, effect_of
 from greenshard.sql.ending import End, Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
@@ -313,12 +315,14 @@ class Statements:
             "union",
             plain=same,
             bound=bound or query is None,
+            effect=NO_EFFECT if reads or len(target.shards) < 2 else self._effect_of(query),
         )
         asked.follow(execution)
         try:
             if ending is not None and ending.is_done and not parts.named:
                 return self._end(execution, ending, target.shards, calls)
-            return execution.fan_out(target.shards, calls)
+            run = partial(execution.fan_out, target.shards, calls)
+            return run() if reads else atomically(execution, target.shards, run)
         finally:
             self.leave(parts.trace, execution.ran)
 
@@ -411,6 +415,7 @@ class Statements:
             text=text,
             given=given,
             limits=self.limits,
+            effect=plan.effect,
         )
         asked.follow(execution)
         try:
@@ -487,6 +492,12 @@ class Statements:
                 end_by_sql(session, transaction, End.COMMIT, (), Physical.commit, timeout)
             finally:
                 self.look_for_end(committed=False)
+
+    def _effect_of(self, query: Any) -> Effect:
+        """How a statement is to be run on several shards; None is the call of a function."""
+        if query is not None and not isinstance(query, (str, bytes)):
+            return NO_EFFECT  # which psycopg2 refuses
+        return effect_of("SELECT" if query is None else self.decoded(query, "replace"))
 
     def _is_odd(self, target: Target, timeout: Deadline) -> bool:
         """Whether a session targeted reads literals otherwise than we do."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
+from greenshard.executor.atomic import atomically
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.privileges import check_policies, check_rights, shards_read
@@ -122,6 +125,14 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         check_policies(e, e.plan.policies, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
+    if not e.reads and isinstance(step, (Broadcast, Scatter)):
+        shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
+        return atomically(e, shards, partial(_on_shards, e, step, stages))
+    return _on_shards(e, step, stages)
+
+
+def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages: _Stages) -> Answer:
+    """Run a step for several shards."""
     if isinstance(step, Broadcast):
         answer = concatenate(e, stages)
         return answer.of_first() if step.answer_of_one else answer

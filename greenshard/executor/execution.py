@@ -16,6 +16,7 @@ from greenshard.links.fanout import Job
 from greenshard.links.quoting import check_alike
 from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream
+from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.transaction.state import Transaction
 
 Calls = Mapping[str, Callable[[], object]]
@@ -38,6 +39,7 @@ class Execution:
         noted: Where to note its calls, for the listener; None if there is none.
         plain: Whether the text means the same in every session, its parameters aside.
         bound: Whether it may have parameters.
+        effect: How it is to be run on several shards.
         ran: The shards in whose sessions some of it ran.
     """
 
@@ -52,6 +54,7 @@ class Execution:
     noted: list[Job] | None = None
     plain: bool = True
     bound: bool = False
+    effect: Effect = NO_EFFECT
     ran: set[str] = field(default_factory=set)
 
     @property
@@ -123,6 +126,26 @@ class Execution:
         self.ran.update(calls)
         if len(calls) < len(shards):
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
+        in_turn = self.effect.in_turn and not before and self.streaming is None
+        if in_turn and len(shards) > 1:
+            return self._run_in_turn(calls, timeout)
+        return self._run(calls, timeout, before)
+
+    def _run_in_turn(self, calls: Calls, timeout: Deadline) -> Outcome:
+        """Run the first shard's call before the others.
+
+        Of two statements that lock the same rows, one then waits there. Sent to all shards at once,
+        each would soon hold a shard that the other one waits for, which no server sees.
+        """
+        for shard in calls:  # none shall be found out of reach when others have written
+            self.session.physical(shard)
+        first, *others = calls
+        jobs = {**self._run({first: calls[first]}, timeout, ()).jobs}
+        rest = {shard: calls[shard] for shard in others}
+        jobs |= self._run(rest, timeout, tuple(jobs.values())).jobs
+        return Outcome(jobs, {})
+
+    def _run(self, calls: Calls, timeout: Deadline, before: Sequence[Job]) -> Outcome:
         return self.session.run(
             calls,
             timeout,

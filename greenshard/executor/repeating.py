@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from greenshard import _green
 from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answers.answer import Answer, CountedAnswer
+from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
@@ -20,6 +23,8 @@ from greenshard.planner.tasks import ANYWHERE, Stage, Task, own_place
 
 #: After so many sets of parameters, other greenlets have their turn: 10 us each.
 _MOST_AT_ONCE = 1_000
+#: Rows that are new are locked by nobody else: they are loaded on all shards at once.
+_ONLY_INSERTS = re.compile(r"\s*insert\b(?!.*\bconflict\b)", re.IGNORECASE | re.DOTALL)
 #: Not 0: then gevent looks at timers and sockets only once in 50 times.
 _PAUSE_S = 0.0001
 
@@ -37,7 +42,10 @@ def run_many(e: Planned) -> Answer:
             e.confirm([task.place.shard for task in stage])
         e.strategy = e.plan.step.strategy
         try:
-            return concatenate(e, (stage,))
+            shards = [task.place.shard for task in stage]
+            if _ONLY_INSERTS.match(e.text):
+                e.effect = replace(e.effect, in_turn=False)
+            return atomically(e, shards, partial(concatenate, e, (stage,)))
         finally:
             note(e, e.plan)
     count, status = 0, None

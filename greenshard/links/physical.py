@@ -183,7 +183,12 @@ class Physical:
     def would_begin(self) -> bool:
         """Whether the next statement would begin a transaction."""
         begins = not autocommit.read(self.raw) or self.entered
-        return begins and self.late is None and not self.in_transaction
+        return begins and not self.in_transaction
+
+    @property
+    def commits_alone(self) -> bool:
+        """Whether the next statement would commit by itself."""
+        return self.idle and not self.would_begin
 
     @property
     def transaction_status(self) -> int:

@@ -95,6 +95,7 @@ class Session:
 
     Attributes:
         source: Where connections come from when they are first needed; None if they are all there.
+        apart: Whether no two shards can be one database.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Session:
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None
+        self.apart = True
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
         self._pid = getpid()
@@ -500,6 +502,8 @@ class Session:
     def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
         """Tell with the error of a write in autocommit mode where it is committed nevertheless."""
         committed, doubtful = [], []
+        if any(physical.alive and not physical.idle for physical in self.physicals.values()):
+            return  # SQL has begun a transaction
         for job in jobs:
             if job.beside is not None:
                 continue

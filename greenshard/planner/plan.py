@@ -7,6 +7,7 @@ from typing import Any
 
 from greenshard.cluster import Placement
 from greenshard.planner.code import Trace
+from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.sql.ending import Ending
 from greenshard.sql.text import Sql
 
@@ -353,6 +354,7 @@ class Plan:
         ending: How it ends the transaction; None if it does not.
         only_sets: Whether it sets something for the session, and writes no rows.
         clock: The parameters that stand for times: 'now' would be another one on each shard.
+        effect: How it is to be run on several shards.
     """
 
     step: Step
@@ -366,3 +368,4 @@ class Plan:
     ending: Ending | None = None
     clock: frozenset[Parameter] = frozenset()
     only_sets: bool = False
+    effect: Effect = NO_EFFECT

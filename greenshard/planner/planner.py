@@ -63,6 +63,7 @@ from greenshard.planner.strategies.write import (
 )
 from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
 from greenshard.sql.deparsing import Unwritable, now_number, write
+from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import copy
@@ -128,6 +129,7 @@ class Planner:
         # COMMIT as text must do what conn.commit() does: each shard committing by itself would skip
         # the order of steps in `transaction.protocol`.
         ending = ending_of(translation.text)
+        effect = NO_EFFECT if reads else effect_of(translation.text)
         if len(statements) != 1:
             step = _plan_several(text, statements, ends=ending is not None)
             for each in statements if isinstance(step, Broadcast) else ():
@@ -135,12 +137,12 @@ class Planner:
                 if changed is not None:
                     at = translation.old_position_of(changed.offset)
                     step = Refused(changed.reason, changed.code, changed.hint, at)
-            return Plan(step, reads=reads, trace=trace)
+            return Plan(step, reads=reads, trace=trace, effect=effect)
         if ending is not None and ending.is_done:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
         one = _OneStatement(self._cluster, self._catalog, text, translation, path)
         try:
-            return one.plan(statements[0], reads, trace)
+            return replace(one.plan(statements[0], reads, trace), effect=effect)
         except RecursionError:
             return Plan(Refused(_TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
 

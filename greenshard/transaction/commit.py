@@ -100,7 +100,7 @@ def end_by_sql(
     session.check_alive()
     states = transaction.at_servers()
     there = {shard: state for shard, state in states.items() if shard in shards}
-    calls = {**_METHODS, Commit: execute, RollBack: _roll_back_by_sql}
+    calls = {**_BY_SQL, Commit: execute}
     if end is End.ROLLBACK:
         states, calls[RollBack] = there, execute
         steps = protocol.roll_back(states)
@@ -114,8 +114,50 @@ def end_by_sql(
     _Shards(session, now, timeout, calls, noted).carry_out(steps)
 
 
-def _roll_back_by_sql(physical: Physical) -> None:
-    RawCursor(physical.raw).execute("ROLLBACK")
+def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) -> None:
+    """Begin a transaction of one statement's own, where each commits by itself.
+
+    Switches: yes. Cost: one round trip.
+    """
+    calls = {shard: partial(_by_sql, "BEGIN", session.physicals[shard]) for shard in shards}
+    session.run(calls, timeout)
+
+
+def end_alone(
+    session: Session, transaction: Transaction, shards: Collection[str], end: End, timeout: Deadline
+) -> None:
+    """End a transaction of one statement's own, wherever it has begun.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        transaction: Theirs.
+        shards: Where it was to begin.
+        end: How it shall end.
+        timeout: See `commit_all`.
+
+    Raises:
+        errors.Error: See `Connection.commit`.
+
+    Switches: yes. Cost: two round trips to commit.
+    """
+    states = transaction.states_at_servers(shards)
+    if end is End.COMMIT:
+        steps = protocol.commit(states, wrote=True, several=True, timeout_s=timeout.timeout_s)
+    else:
+        steps = protocol.roll_back(states)
+    now = partial(transaction.states_at_servers, shards)
+    _Shards(session, now, timeout, _BY_SQL).carry_out(steps)
+
+
+def _by_sql(text: str, physical: Physical) -> None:
+    RawCursor(physical.raw).execute(text)
+
+
+_BY_SQL: _Calls = {
+    Check: _METHODS[Check],
+    Commit: partial(_by_sql, "COMMIT"),
+    RollBack: partial(_by_sql, "ROLLBACK"),
+}
 
 
 class _Shards:

@@ -42,7 +42,7 @@ def fail_all(session: Session, transaction: Transaction, error: DriverError) -> 
     there = session.alive
     if transaction.failed is not None or len(there) < len(session.physicals):
         return
-    open_on = [p for p in there if p.late is None and state_at_server(p) is State.OPEN]
+    open_on = [p for p in there if state_at_server(p) is State.OPEN]
     failing = open_on or [p for p in there if p.would_begin][:1]
     calls = {physical.shard: partial(_fail, physical) for physical in failing}
     if calls:

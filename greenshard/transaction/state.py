@@ -7,7 +7,7 @@ transaction (``COMMIT`` as a statement), a server does, or a connection breaks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -174,7 +174,7 @@ class Transaction:
                 found[shard] = state
         return found
 
-    def states_at_servers(self, shards: Mapping[str, State]) -> dict[str, State]:
+    def states_at_servers(self, shards: Iterable[str]) -> dict[str, State]:
         """How it stands on the servers of some shards now."""
         physicals = self._links.physicals
         return {shard: state_at_server(physicals[shard]) for shard in shards}

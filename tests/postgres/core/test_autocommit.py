@@ -31,13 +31,23 @@ def rows(conn):
     return [a for (a,) in cur]
 
 
-def test_error_of_a_write_tells_where_it_is_committed_already(autocommit):
+def test_write_that_fails_on_one_shard_is_done_on_none(autocommit):
     with pytest.raises(psycopg2.errors.DivisionByZero) as caught:
         autocommit.cursor().execute(FAILS_ON_S1)
     assert caught.value.shard == "s1"
-    assert caught.value.committed == ("s0", "s2")
-    assert "committed on s0, s2" in str(caught.value)
-    assert rows(autocommit) == [1, 1, 3]
+    assert caught.value.committed == ()
+    assert "committed" not in str(caught.value)
+    assert rows(autocommit) == [0, 1, 2]
+
+
+def test_error_of_what_no_transaction_can_hold_tells_where_it_is_done(autocommit):
+    cur = autocommit.cursor()
+    with autocommit.on("s1"):
+        cur.execute("CREATE INDEX there ON autocommitted (a)")
+    with pytest.raises(psycopg2.errors.DuplicateTable) as caught:
+        cur.execute("CREATE INDEX CONCURRENTLY there ON autocommitted (a)")
+    assert caught.value.shard == "s1"
+    assert set(caught.value.committed) <= {"s0", "s2"}
 
 
 def test_in_a_transaction_it_is_rolled_back_everywhere(autocommit):

@@ -1,0 +1,57 @@
+"""A statement that writes on several shards is done on all of them or on none.
+
+In autocommit mode each server would commit by itself, and what fails on one shard would stay done
+on the others: an UPDATE that violates a CHECK, a constraint, a unique index. So it is run in a
+transaction of its own, which commits as `Connection.commit` does. What PostgreSQL does not run in a
+transaction is run as it is (see `greenshard.sql.effects`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from greenshard import errors
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.execution import Execution
+from greenshard.links.deadline import within
+from greenshard.sql.ending import End
+from greenshard.transaction.commit import begin_alone, end_alone
+
+
+def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -> Answer:
+    """Run a statement, in a transaction of its own if it needs one.
+
+    Args:
+        e: The execution.
+        shards: Where it runs.
+        run: Runs it there.
+
+    Raises:
+        BaseException: What `run` raises, when it is undone; or see `Connection.commit`.
+
+    Switches: yes. Cost: where it needs one, three round trips.
+    """
+    if not _needs_transaction(e, shards):
+        return run()
+    session, transaction = e.session, e.transaction
+    try:
+        begin_alone(session, shards, e.timeout)
+        answer = run()
+    except BaseException:
+        with suppress(errors.Error):  # of connections that are closed now
+            end_alone(session, transaction, shards, End.ROLLBACK, within(session.grace_s))
+        raise
+    end_alone(session, transaction, shards, End.COMMIT, e.timeout)
+    return answer
+
+
+def _needs_transaction(e: Execution, shards: Sequence[str]) -> bool:
+    if e.reads or not e.effect.atomic or len(shards) < 2 or e.streaming is not None:
+        return False
+    session = e.session
+    if not session.apart:
+        return False  # one database would wait for itself
+    session.reach(shards, e.timeout)
+    physicals = [session.physical(shard) for shard in shards]
+    return not e.transaction.is_open and all(each.commits_alone for each in physicals)
