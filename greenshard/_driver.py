@@ -116,7 +116,16 @@ LIBPQ_VERSION: int = ext.libpq_version()
 __all__ = ["Composable"]
 
 
-class Wire(ext.connection):
+class Own:
+    """A connection of ours: while it waits, psycopg2's own ``poll`` and ``fileno`` are meant.
+
+    What is over them in `Connection` is for the program, and costs more.
+    """
+
+    __slots__ = ()
+
+
+class Wire(Own, ext.connection):
     """A physical connection; psycopg2's own shows all secrets but the password."""
 
     __slots__ = ()
@@ -193,7 +202,7 @@ def can_keep() -> bool:
 def _wait(connection: ext.connection) -> None:
     """Wait for a server as psycogreen does, but that keepers are asked."""
     keep = keepers.get(id(connection))
-    if keep is None:
+    if keep is None and not isinstance(connection, Own):
         gevent_wait_callback(connection)
         return
     while (state := RawConnection.poll(connection)) != POLL_OK:
@@ -203,7 +212,7 @@ def _wait(connection: ext.connection) -> None:
             _WAITS[state](RawConnection.fileno(connection))
         except BaseException as arrived:
             # Not of `poll`: what that raises is the server's word, or psycopg2's.
-            if not keep(arrived):
+            if keep is None or not keep(arrived):
                 raise
 
 

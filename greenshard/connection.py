@@ -13,6 +13,7 @@ from greenshard._driver import (
     STATUS_PREPARED,
     DriverError,
     Dsn,
+    Own,
     RawConnection,
     RawCursor,
     make_cooperative,
@@ -83,7 +84,7 @@ class _Ours:
 _OURS = _Ours()
 
 
-class Connection(Settings, RawConnection):
+class Connection(Settings, Own, RawConnection):
     """A connection to all shards, used by one greenlet at a time.
 
     Made by `greenshard.connect`. The object is itself psycopg2's connection to one shard, its

@@ -106,8 +106,10 @@ class Parts:
         cursor = self._cursors.get(shard)
         if cursor is None:
             physical = self._session.physicals[shard]
-            cursor = self._cursors[shard] = self._make(physical, self.logical.name)
-            self._bridge(cursor)
+            cursor = self._make(physical, self.name if self.named else None)
+            self._cursors[shard] = cursor
+            if self._rows_set:
+                self._bridge(cursor)
         return cursor
 
     def ready(self, shards: Iterable[str], timeout: Deadline) -> dict[str, RawCursor]:
@@ -215,13 +217,13 @@ class Parts:
         return self._tzinfo_set
 
     def _make(self, physical: Physical, name: str | None) -> RawCursor:
-        logical = self.logical
         cursor = RawCursor(physical.raw, name)
         if name is not None:
+            logical = self.logical
             cursor.withhold = logical.withhold
             cursor.scrollable = logical.scrollable
         if self._tzinfo_set:
-            tzinfo_factory.write(cursor, tzinfo_factory.read(logical))
+            tzinfo_factory.write(cursor, tzinfo_factory.read(self.logical))
         return cursor
 
     def _apply_typecasters(
