@@ -91,13 +91,32 @@ class Functions:
 
     def reading_operator(self, expression: Any) -> str | None:
         """The name of an operator of the user's own, in an expression, that may read tables."""
-        for field in ("name", "oper_name", "use_op"):
-            *schema, name = names_of(getattr(expression, field, ())) or ("",)
+        for *schema, name in operators_in(expression):
             where = schema or self._path
             found = self._operators.get(name, ())
             if any(each.reads and each.schema in where for each in found):
                 return name
         return None
+
+
+def operators_in(expression: Any) -> Iterator[Sequence[str]]:
+    """The names of the operators that an expression uses, also where none is written."""
+    for field in ("name", "oper_name", "use_op"):
+        if names := names_of(getattr(expression, field, ())):
+            yield from _BETWEEN if "BETWEEN" in names[-1] else (names,)
+    kind = type_name(expression)
+    if kind == "SubLink":
+        equates = expression.HasField("testexpr") and not expression.oper_name  # IN
+    elif kind == "CaseExpr":
+        equates = expression.HasField("arg")
+    else:
+        equates = kind == "JoinExpr" and (expression.is_natural or len(expression.using_clause) > 0)
+    if equates:
+        yield ("=",)
+
+
+#: What BETWEEN and its kind use.
+_BETWEEN = (("<",), ("<=",), (">",), (">=",))
 
 
 def name_of(call: Any) -> str:

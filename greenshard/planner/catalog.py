@@ -118,8 +118,8 @@ class Catalog:
         encoding: The database's, by ``pg_encoding_to_char``.
         besides: What happens beside writes, by schema and name; only where anything may.
         inheritance: Which tables inherit from which.
-        tainted: Names of types of which a check, a cast or the like may read tables, each with the
-            function that may.
+        tainted: Names of types of which a check, a cast or the like may read tables, and of
+            functions that take or give them; each with the function that may.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)

@@ -164,8 +164,12 @@ MEMBERS = r"""
             WHERE t.kind <> 'cast') c
         JOIN relation r ON r.oid = c.oid),
     'tainted', (
-        SELECT json_object_agg(t.typname, d.function)
-        FROM tainted d JOIN pg_type t ON t.oid = d.oid),
+        SELECT json_object_agg(name, function) FROM (
+            SELECT t.typname AS name, d.function FROM tainted d JOIN pg_type t ON t.oid = d.oid
+            UNION
+            SELECT p.proname, d.function FROM tainted d
+            JOIN pg_proc p ON p.prorettype = d.oid OR d.oid = ANY (p.proargtypes)
+            WHERE p.oid >= 16384) t),
     'keys', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, p.nspname, p.relname, c.conname,
             c.confupdtype, c.confdeltype, names.own, names.others, names.set))

@@ -17,7 +17,7 @@ from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
-_WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy"})
+_WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy", "CaseExpr", "JoinExpr"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 _IMMUTABLE = (
@@ -51,14 +51,8 @@ def objections(
                     _IMMUTABLE,
                 )
             # x::t calls the cast's function, or that of the domain's CHECK.
-            elif kind == "TypeCast" and (name := functions.tainted.get(_type_of(message), "")):
-                yield Problem(
-                    f"a cast to {_type_of(message)} calls {name}(), which may read tables, of "
-                    "which each shard has a part only",
-                    location_of(message),
-                    "GS410",
-                    _IMMUTABLE,
-                )
+            elif kind == "TypeName":
+                yield from _of_type(message, functions)
             elif kind == "JsonArrayQueryConstructor":
                 # The only query in an expression that is no `SubLink`, as all others are planned.
                 yield Problem(
@@ -111,6 +105,8 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             "GS410",
             "Write INSERT ... RETURNING, or take the number with nextval() first.",
         )
+    elif name in functions.tainted:
+        yield _tainted(f"{name}()", functions.tainted[name], call.location)
     elif measures_tables(call):
         reason = f"{name}() tells of one shard's part only"
         yield Problem(reason, call.location, "GS410", EACH)
@@ -125,9 +121,18 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
         )
 
 
-def _type_of(cast: Any) -> str:
-    """The name of the type that a `TypeCast` is to."""
-    return (names_of(cast.type_name.names) or ("",))[-1]
+def _of_type(node: Any, functions: Functions) -> Iterator[Problem]:
+    """What making a value of a type calls."""
+    name = (names_of(node.names) or ("",))[-1]
+    if name in functions.tainted:
+        yield _tainted(f"type {name}", functions.tainted[name], node.location)
+
+
+def _tainted(what: str, function: str, at: int) -> Problem:
+    reason = (
+        f"{what} calls {function}(), which may read tables, of which each shard has a part only"
+    )
+    return Problem(reason, at, "GS410", _IMMUTABLE)
 
 
 def _names_system_column(message: Any) -> bool:

@@ -1,0 +1,136 @@
+"""Functions that read tables and come with a type: casts, operators, checks of domains."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+
+import greenshard
+
+SCHEMA = """
+CREATE TABLE t (k int PRIMARY KEY, c int, s text);
+CREATE TABLE r (id int PRIMARY KEY, n int, s text);
+CREATE FUNCTION rows() RETURNS int STABLE LANGUAGE sql AS 'SELECT count(*)::int FROM public.t';
+
+CREATE TYPE pair AS (a int, b int);
+CREATE FUNCTION pair_eq(pair, pair) RETURNS bool STABLE LANGUAGE sql
+    AS 'SELECT $1.a = $2.a AND public.rows() = 12';
+CREATE FUNCTION pair_hash(pair) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1.a';
+CREATE OPERATOR = (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_eq, HASHES, MERGES);
+CREATE OPERATOR CLASS pairs DEFAULT FOR TYPE pair USING hash
+    AS OPERATOR 1 =, FUNCTION 1 pair_hash(pair);
+CREATE TYPE mood AS ENUM ('x', 'y');
+CREATE FUNCTION int_of(mood) RETURNS int STABLE LANGUAGE sql AS 'SELECT public.rows()';
+CREATE CAST (mood AS int) WITH FUNCTION int_of(mood) AS IMPLICIT;
+CREATE TABLE tp (k int PRIMARY KEY, p pair, m mood, plain int);
+
+CREATE FUNCTION text_int(text, int) RETURNS bool STABLE LANGUAGE sql
+    AS 'SELECT public.rows() = 12';
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = int, FUNCTION = text_int);
+CREATE OPERATOR >= (LEFTARG = text, RIGHTARG = int, FUNCTION = text_int);
+CREATE OPERATOR <= (LEFTARG = text, RIGHTARG = int, FUNCTION = text_int);
+
+CREATE FUNCTION is_right(int) RETURNS bool STABLE LANGUAGE sql AS 'SELECT public.rows() = 12';
+CREATE DOMAIN right_one AS int CHECK (is_right(VALUE));
+CREATE FUNCTION taking(right_one) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION giving(int) RETURNS right_one IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+CREATE TYPE compound AS (x right_one);
+CREATE TABLE td (k int PRIMARY KEY, x right_one, n int);
+CREATE VIEW cast_view AS SELECT k, c::right_one AS x FROM t;
+INSERT INTO r SELECT n, n, n FROM generate_series(1, 6) AS n;
+"""
+TABLES = {
+    **dict.fromkeys(["t", "tp", "td"], greenshard.Sharded("k")),
+    "r": greenshard.Reference(),
+}
+WORKING = [
+    "SELECT k, plain FROM tp ORDER BY plain, k",
+    "UPDATE tp SET plain = 1",
+    "SELECT max(x), sum(n) FROM td",
+    "UPDATE td SET n = 2",
+    "SELECT CASE WHEN s OPERATOR(pg_catalog.=) '5' THEN 1 END FROM t",
+    "SELECT k FROM t WHERE k OPERATOR(pg_catalog.=) 7",
+    "DELETE FROM t",
+]
+REFUSED = [
+    "SELECT DISTINCT p FROM tp",
+    "SELECT count(*) FROM tp GROUP BY p",
+    "SELECT k FROM tp WHERE p IN ((1, 1)::pair)",
+    "SELECT k FROM tp WHERE p = ANY (ARRAY[(1, 1)::pair])",
+    "SELECT CASE p WHEN (1, 1)::pair THEN 1 END FROM tp",
+    "SELECT NULLIF(p, (1, 1)::pair) FROM tp",
+    "SELECT a.k FROM tp a JOIN tp b USING (p)",
+    "SELECT (1, 1)::pair = (1, 1)::pair",
+    "SELECT m + 1 FROM tp",
+    "SELECT 'x'::mood::int",
+    "UPDATE tp SET plain = m",
+    "SELECT CASE s WHEN 5 THEN 1 END FROM t",
+    "SELECT s IN (SELECT 5) FROM t",
+    "SELECT s IN (5) FROM t",
+    "SELECT s BETWEEN 1 AND 5 FROM t",
+    "SELECT CASE s WHEN 5 THEN 1 END FROM r",
+    "SELECT s BETWEEN SYMMETRIC 1 AND 1 FROM r",
+    "SELECT taking(5) FROM t",
+    "SELECT taking(n) FROM r",
+    "SELECT giving(n) FROM r",
+    "SELECT right_one(n) FROM r",
+    "SELECT (ROW(5)::compound).x FROM t",
+    "SELECT jsonb_populate_record(NULL::compound, '{\"x\": 5}') FROM r",
+    "SELECT * FROM jsonb_to_record('{\"x\": 5}') AS q (x right_one)",
+    "SELECT CAST(5 AS public.right_one)",
+    "SELECT right_one '5'",
+    "SELECT * FROM cast_view",
+    "INSERT INTO td (k) VALUES (20)",
+]
+
+
+@pytest.fixture(scope="module")
+def databases(greenshard_shards):
+    """Two shards, and one database with all rows."""
+    with greenshard_shards.databases() as dsns, greenshard_shards.databases() as others:
+        found, whole = {"s0": dsns["s0"], "s1": dsns["s1"]}, others["s0"]
+        cluster = greenshard.Cluster(found, TABLES)
+        for dsn in (*found.values(), whole):
+            run(dsn, SCHEMA)
+        for n in range(1, 13):
+            shard = cluster.placement.shards_for(n, "int4", cluster.names)
+            for dsn in (found[shard], whole):
+                run(
+                    dsn,
+                    f"INSERT INTO t VALUES ({n}, {n} % 3, '{n}');"
+                    f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4)",
+                )
+        yield cluster, whole
+
+
+def run(dsn, text):
+    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+        cur.execute(text)
+
+
+def answer(conn, text):
+    try:
+        cur = conn.cursor()
+        cur.execute(text)
+        return sorted(map(repr, cur.fetchall())) if cur.description else cur.rowcount
+    finally:
+        conn.rollback()
+
+
+def test_what_comes_with_a_type(databases):
+    cluster, whole = databases
+    with (
+        contextlib.closing(greenshard.connect(cluster)) as conn,
+        contextlib.closing(psycopg2.connect(whole)) as one,
+    ):
+        for text in WORKING:
+            assert (text, answer(conn, text)) == (text, answer(one, text))
+        for text in REFUSED:
+            answer(one, text)  # it means something
+            with pytest.raises(greenshard.NotSupportedError) as caught:
+                answer(conn, text)
+            assert (text, caught.value.code) in {(text, "GS410"), (text, "GS415")}
+            assert "may read tables" in str(caught.value)
+            assert caught.value.hint
