@@ -56,8 +56,8 @@ class Call:
     """A function that may read tables, and is called where no text names it.
 
     Attributes:
-        kind: By what: "default", "generated", "check", "index", "trigger" (its WHEN), "domain", or
-            "type": an operator or cast of a column's type.
+        kind: By what: "default", "generated", "check", "index", "trigger" (its WHEN), "view" (its
+            query), "domain", or "type": an operator or cast of a column's type.
         name: Of the constraint, the index, the trigger; else of the column.
         function: The function's name.
     """

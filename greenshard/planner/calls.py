@@ -33,7 +33,6 @@ class Functions:
         path: ``current_schemas(true)``: where a name without a schema is looked for.
 
     Attributes:
-        tainted: See `Catalog`.
         foreign_types: See `Catalog.namesakes_on`.
     """
 
@@ -41,7 +40,8 @@ class Functions:
         self._known = catalog.functions
         self._operators = catalog.operators
         self._path = path
-        self.tainted = catalog.tainted
+        self._tainted = catalog.tainted
+        self._namesakes = {name for name, _ in catalog.namesakes}
         self.foreign_types = catalog.namesakes_on(path)
 
     def of(self, call: Any) -> frozenset[Function]:
@@ -89,9 +89,25 @@ class Functions:
         found = self.of(call)
         return any(each.schema != "pg_catalog" and each.volatility != "i" for each in found)
 
+    def tainted_type(self, names: Sequence[str]) -> str | None:
+        """The function that making a value of a type may call, and that may read tables."""
+        *schema, name = names
+        for where in schema or self._path if self._tainted else ():
+            if (where, name) in self._tainted:
+                return self._tainted[where, name]
+            if where == "pg_catalog" and name in self._namesakes:
+                break  # PostgreSQL's own is meant
+        return None
+
+    def tainted_call(self, call: Any) -> str | None:
+        """The same of a function's arguments or result, or of a call that means a cast."""
+        *schema, name = names_of(call.funcname) or ("",)
+        where = schema or self._path if self._tainted else ()
+        return next((self._tainted[s, name] for s in where if (s, name) in self._tainted), None)
+
     def reading_operator(self, expression: Any) -> str | None:
         """The name of an operator of the user's own, in an expression, that may read tables."""
-        for *schema, name in operators_in(expression):
+        for *schema, name in operators_in(expression) if self._operators else ():
             where = schema or self._path
             found = self._operators.get(name, ())
             if any(each.reads and each.schema in where for each in found):

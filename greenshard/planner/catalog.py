@@ -118,8 +118,8 @@ class Catalog:
         encoding: The database's, by ``pg_encoding_to_char``.
         besides: What happens beside writes, by schema and name; only where anything may.
         inheritance: Which tables inherit from which.
-        tainted: Names of types of which a check, a cast or the like may read tables, and of
-            functions that take or give them; each with the function that may.
+        tainted: Types of which a check, a cast or the like may read tables, and functions that take
+            or give them: by schema and name the function that may.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Catalog:
     encoding: str = "UTF8"
     besides: Mapping[tuple[str, str], Beside] = field(default_factory=dict)
     inheritance: Inheritance = field(default_factory=Inheritance)
-    tainted: Mapping[str, str] = field(default_factory=dict)
+    tainted: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @cached_property
     def code(self) -> Code:

@@ -343,6 +343,13 @@ class _OneStatement:
             for call in () if beside is None else beside.calls:
                 if call.kind == "type" and call.name in candidate.mentions.of(table):
                     yield called(call, name, table.node.location, "GS410")
+        for view in candidate.views:
+            relation = view.relation
+            name = (relation.schema, relation.name) if relation else ("", "")
+            beside = self._catalog.besides.get(name)
+            for call in beside.calls if beside else ():
+                if call.kind == "view":
+                    yield called(call, name, None, "GS410")
 
     def _put_times(self, candidate: Candidate, select: Any, write: Any) -> bool:
         """Put the time in the place of literals that stand for one; whether there were such."""

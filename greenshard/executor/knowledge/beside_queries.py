@@ -67,7 +67,7 @@ reading AS MATERIALIZED (
     WHERE t.tgfoid >= 16384 AND t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgparentid <> 0)
 ), reached_unseen AS MATERIALIZED (
     SELECT c.oid, c.kind, c.name, r.oid AS function
-    FROM called c JOIN reading r ON c.function = r.oid::text WHERE c.kind NOT IN ('view', 'fired')
+    FROM called c JOIN reading r ON c.function = r.oid::text WHERE c.kind <> 'fired'
     UNION
     SELECT 0, 'type', type::text, r.oid
     FROM pg_operator o JOIN reading r ON r.oid = o.oprcode
@@ -129,7 +129,7 @@ reading AS MATERIALIZED (
     WHERE u.function NOT IN (SELECT oid FROM clean)
 )"""
 
-#: Members of a JSON object that `besides_of` reads; over `relation`, and its names.
+#: Members of a JSON object that `besides_of` reads; over `relation`, and a `space` of schemas.
 MEMBERS = r"""
     'triggers', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, o.nspname, o.relname, t.tgname,
@@ -164,12 +164,14 @@ MEMBERS = r"""
             WHERE t.kind <> 'cast') c
         JOIN relation r ON r.oid = c.oid),
     'tainted', (
-        SELECT json_object_agg(name, function) FROM (
-            SELECT t.typname AS name, d.function FROM tainted d JOIN pg_type t ON t.oid = d.oid
+        SELECT json_agg(json_build_array(s.nspname, t.name, t.function)) FROM (
+            SELECT t.typnamespace AS schema, t.typname AS name, d.function
+            FROM tainted d JOIN pg_type t ON t.oid = d.oid
             UNION
-            SELECT p.proname, d.function FROM tainted d
+            SELECT p.pronamespace, p.proname, d.function FROM tainted d
             JOIN pg_proc p ON p.prorettype = d.oid OR d.oid = ANY (p.proargtypes)
-            WHERE p.oid >= 16384) t),
+            WHERE p.oid >= 16384) t
+        JOIN space s ON s.oid = t.schema),
     'keys', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, p.nspname, p.relname, c.conname,
             c.confupdtype, c.confdeltype, names.own, names.others, names.set))

@@ -218,7 +218,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         found["database"]["encoding"],
         besides_of(found),
         inheritance_of(found),
-        found["tainted"] or {},
+        {(schema, name): function for schema, name, function in found["tainted"] or ()},
     )
 
 

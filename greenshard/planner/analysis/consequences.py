@@ -291,8 +291,10 @@ class Consequences:
 def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
     """That a function is called which may read tables."""
     where = f"{call.kind} {call.name} of table {_shown(table)}"
-    if call.kind in ("default", "generated", "domain", "type"):
-        what = {"generated": "expression", "domain": "domain"}.get(call.kind, call.kind)
+    if call.kind == "view":
+        where = f"view {_shown(table)}"
+    elif call.kind in ("default", "generated", "domain", "type"):
+        what = "expression" if call.kind == "generated" else call.kind
         where = f"the {what} of column {call.name} of table {_shown(table)}"
     return Problem(
         f"{where} calls {call.function}(), which may read tables, of which each shard has a part "

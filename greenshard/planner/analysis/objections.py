@@ -18,6 +18,8 @@ from greenshard.sql.tree import location_of, names_of
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy", "CaseExpr", "JoinExpr"})
+#: Of them, those that use an operator which they do not name.
+_IMPLYING = frozenset({"SubLink", "CaseExpr", "JoinExpr"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 _IMMUTABLE = (
@@ -32,14 +34,16 @@ def objections(
     """What stands in a statement that cannot be answered by shards.
 
     Args:
-        roots: The statement's tree, and those of the views in it.
+        roots: The statement's tree, and then those of the views in it.
         sharded: Whether it reads or writes a sharded table.
     """
-    for root in roots:
+    for number, root in enumerate(roots):
         for message in walk(root):
             kind = type_name(message)
             if kind == "FuncCall":
                 yield from _of_call(message, functions, sharded)
+            elif number and kind in _IMPLYING:
+                continue  # what it meant to whoever made the view, `Call` tells
             # a = b, a IN (SELECT ...) and ORDER BY a USING < call the operator's function without
             # naming it.
             elif kind in _WITH_OPERATORS and (name := functions.reading_operator(message)):
@@ -105,8 +109,8 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             "GS410",
             "Write INSERT ... RETURNING, or take the number with nextval() first.",
         )
-    elif name in functions.tainted:
-        yield _tainted(f"{name}()", functions.tainted[name], call.location)
+    elif (tainted := functions.tainted_call(call)) is not None:
+        yield _tainted(f"{name}()", tainted, call.location)
     elif measures_tables(call):
         reason = f"{name}() tells of one shard's part only"
         yield Problem(reason, call.location, "GS410", EACH)
@@ -123,9 +127,10 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
 
 def _of_type(node: Any, functions: Functions) -> Iterator[Problem]:
     """What making a value of a type calls."""
-    name = (names_of(node.names) or ("",))[-1]
-    if name in functions.tainted:
-        yield _tainted(f"type {name}", functions.tainted[name], node.location)
+    names = names_of(node.names) or ("",)
+    function = functions.tainted_type(names)
+    if function is not None:
+        yield _tainted(f"type {names[-1]}", function, node.location)
 
 
 def _tainted(what: str, function: str, at: int) -> Problem:

@@ -39,6 +39,10 @@ CREATE FUNCTION giving(int) RETURNS right_one IMMUTABLE LANGUAGE sql AS 'SELECT 
 CREATE TYPE compound AS (x right_one);
 CREATE TABLE td (k int PRIMARY KEY, x right_one, n int);
 CREATE VIEW cast_view AS SELECT k, c::right_one AS x FROM t;
+CREATE VIEW case_view AS SELECT k, CASE s WHEN 5 THEN 1 END AS x FROM t;
+CREATE VIEW own_view AS SELECT k, CASE s WHEN '5' THEN 1 END AS x, s IN ('5', '6') AS y FROM t;
+CREATE SCHEMA other;
+CREATE DOMAIN other.date AS date CHECK (is_right(extract(year FROM VALUE)::int));
 INSERT INTO r SELECT n, n, n FROM generate_series(1, 6) AS n;
 """
 TABLES = {
@@ -53,6 +57,9 @@ WORKING = [
     "SELECT CASE WHEN s OPERATOR(pg_catalog.=) '5' THEN 1 END FROM t",
     "SELECT k FROM t WHERE k OPERATOR(pg_catalog.=) 7",
     "DELETE FROM t",
+    "SELECT k, CURRENT_DATE - '2020-01-01'::date > 0 FROM t",
+    "SELECT date '2020-01-01' FROM r",
+    "SELECT k, x, y FROM own_view",
 ]
 REFUSED = [
     "SELECT DISTINCT p FROM tp",
@@ -82,6 +89,8 @@ REFUSED = [
     "SELECT CAST(5 AS public.right_one)",
     "SELECT right_one '5'",
     "SELECT * FROM cast_view",
+    "SELECT k FROM case_view",
+    "SELECT '2020-01-01'::other.date",
     "INSERT INTO td (k) VALUES (20)",
 ]
 
