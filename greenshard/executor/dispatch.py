@@ -53,6 +53,8 @@ def run_plan(e: Planned) -> Answer:
     Switches: yes.
     """
     if isinstance(e.plan.step, Refused):
+        # A table may have been made a moment ago by another process: before it is refused, the
+        # catalog is loaded anew.
         e.plan = e.database.plan_anew(e.text, e.given is not None, e.timeout)
         if not isinstance(e.plan.step, Refused):
             raise PlanOutdated
@@ -79,12 +81,15 @@ def _needs_transaction(step: Step) -> bool:
     It says so of a table that does not exist, too, but not of what it cannot parse.
     """
     if isinstance(step, Refused):
+        # PostgreSQL parses a text before it looks at the transaction; what no server would refuse
+        # has no pgcode.
         return step.pgcode not in {None, "42601"}
     return not isinstance(step, Broadcast)
 
 
 def _needs_confirming(step: Step) -> bool:
     """Whether a step goes by more than its text: what may end a difference is not held up by it."""
+    # SET and ROLLBACK mean the same whatever the catalog says, and may be the way out.
     if isinstance(step, Broadcast):
         return step.resets_catalog
     return not isinstance(step, Refused)
@@ -115,6 +120,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         e.confirm(shards_read(e, step, stages))
     if isinstance(step, (Scatter, Combine, Gather)):
         _check_limits(e, step, stages)
+    # One shard reads 'now' in a parameter once, as one PostgreSQL does.
     if e.plan.clock and sum(map(len, stages)) > 1 and told_by(e.plan.clock, e.given):
         raise errors.NotSupportedError(
             "a parameter tells the time ('now' or the like), which is another one on each shard",
@@ -135,6 +141,7 @@ def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages:
     """Run a step for several shards."""
     if isinstance(step, Broadcast):
         answer = concatenate(e, stages)
+        # UPDATE of a reference table says UPDATE 3, not 3 for each shard.
         return answer.of_first() if step.answer_of_one else answer
     if step.rights:
         check_rights(e, step, stages)
@@ -147,6 +154,7 @@ def _on_several(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -
         return gather(e, step, stages[0])
     if isinstance(step, Combine):
         return _combine(e, step, stages[0])
+    # ORDER BY on a single shard is that shard's business.
     plain = step.slice == Slice() and not step.hidden
     if plain and (len(stages[0]) == 1 or not step.sort):
         return concatenate(e, stages)
@@ -164,6 +172,8 @@ def _combine(e: Planned, step: Combine, tasks: Stage) -> Answer:
             code="GS403",
             hint="Give the columns a named type.",
         )
+    # The types of the partial columns are known only now, and the plan for others was made
+    # beforehand.
     return _run(e, step.otherwise)
 
 
@@ -183,6 +193,7 @@ def _check_limits(e: Planned, step: Scatter | Combine | Gather, stages: _Stages)
     if e.limits.allow_scatter:
         return
     for stage in stages:
+        # Of a gather, table by table: each may be read on one shard, though not on the same.
         for table in dict.fromkeys(task.table for task in stage):
             shards = [task.place.shard for task in stage if task.table == table]
             if len(shards) > 1:

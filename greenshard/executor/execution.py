@@ -79,6 +79,7 @@ class Execution:
 
     def reading(self, cursors: Mapping[str, RawCursor], calls: Calls) -> Calls:
         """Calls whose rows are the answer: those of several shards are decoded meanwhile."""
+        # With one shard nobody is waited for, and a named cursor's rows stay on the server.
         if len(cursors) < 2 or self.streaming is not None:
             return calls
         return {
@@ -94,6 +95,7 @@ class Execution:
 
         Switches: only if the names of types must be asked for.
         """
+        # on_error="partial": those that failed have no rows, and are told of in `failures`.
         if outcome.failures:
             cursors = {shard: cursors[shard] for shard in outcome.jobs}
         if self.streaming is not None:
@@ -123,8 +125,10 @@ class Execution:
         Switches: yes.
         """
         self.check_sessions(shards)
+        # Before they run: a call that fails may have left something in its session, too.
         self.ran.update(calls)
         if len(calls) < len(shards):
+            # The session finds out that a shard is gone, and whether its absence is tolerated.
             calls = {shard: calls.get(shard, _nothing) for shard in shards}
         in_turn = self.effect.in_turn and not before and self.streaming is None
         if in_turn and len(shards) > 1:
@@ -164,6 +168,8 @@ class Execution:
         Raises:
             errors.NotSupportedError: There are some.
         """
+        # SELECT 1 reads alike under any setting; what has a backslash, or letters beyond ASCII,
+        # does not.
         if len(shards) > 1 and (self.bound or not self.plain):
             physicals = self.session.physicals
             there = (physicals[shard] for shard in shards if shard in physicals)

@@ -60,9 +60,11 @@ def check_named_writes(
             raise
         except (DriverError, AttributeError, LookupError, TypeError, ValueError):
             return  # the statement fails, in the driver's words
+        # A word in a literal or a name is found, too: then the text is parsed for nothing.
         if not _WRITING.search(sent):
             continue
         found = database.named_writes(sent, values is not None, target.shards, timeout)
+        # "INSERT INTO orders %s" given AsIs(...): only with the value in it can it be read.
         if values is not None and any(isinstance(x, Refused) and x.unreadable for x in found):
             sent, values = _written(parts, text, given), None
             found = database.named_writes(sent, False, target.shards, timeout)
@@ -98,6 +100,8 @@ def _objection(
         return None  # psycopg2 says that a parameter is not there
     if refused is None and writes.everywhere:
         # Whatever is chosen by each server for itself would make the copies differ.
+        # All shards may be named, and INSERT INTO nation VALUES (random()) would give each another
+        # value.
         step = database.plan(text, given is not None, timeout).step
         if isinstance(step, Refused) and step.code == CODE:
             return step

@@ -59,6 +59,7 @@ class Planned(Execution):
 
     def check_parameters(self) -> None:
         """Let psycopg2 refuse wrong parameters as it does, before another text is sent."""
+        # Where another text is sent than the user's, psycopg2 never sees the user's parameters.
         if self.query is None:
             self.query = self.written(self.parts.quoting())
 
@@ -105,6 +106,7 @@ class Planned(Execution):
         alike: dict[tuple[int, int], list[Task]] = {}
         for task in stage:
             if task.place.shard in cursors:
+                # By identity: the tasks of one plan share their text and parameters.
                 alike.setdefault((id(task.sql), id(task.given)), []).append(task)
         physicals = self.session.physicals
         sent = {key: self._sent(tasks, cursors) for key, tasks in alike.items()}
@@ -167,6 +169,8 @@ class Planned(Execution):
         alive = self.session.alive
         if not alive:
             self.session.check_alive()
+        # To begin a transaction on another shard would take one more COMMIT, and one more that may
+        # be lost.
         able = [p for p in alive if p.in_transaction] or alive
         return max(able, key=_prompter).shard
 
@@ -182,6 +186,7 @@ class Planned(Execution):
     @property
     def failed(self) -> str | None:
         """A shard on which the transaction has failed: nothing but its end can be run."""
+        # With on_error="partial" the other shards answer as if that one were gone.
         return None if self.tolerant else self.transaction.failed
 
     @property
@@ -233,6 +238,7 @@ class Planned(Execution):
     @property
     def _first_timeout(self) -> Deadline:
         """What a stage may take that may lack shards and after which others come."""
+        # Who needs every shard has nothing to save time for.
         return self.timeout.part(_FIRST_SHARE) if self.tolerant else self.timeout
 
     def _allow_for_grace(self) -> None:
@@ -274,6 +280,7 @@ class Planned(Execution):
         if outcome.failures:
             self._allow_for_grace()
         self.stages = self.stages or Stages()
+        # -1 of a cursor that gives no rows.
         counts = {shard: max(0, cursor.rowcount) for shard, cursor in (cursors or {}).items()}
         self.stages.add(outcome, counts)
         return outcome

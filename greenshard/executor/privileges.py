@@ -110,6 +110,8 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather, stages: Sequence[
     Switches: yes.
     Cost: one round trip, in which the servers plan the statement.
     """
+    # EXPLAIN has the user's text in it, with the parameters: what is wrong with them is psycopg2's
+    # to say.
     e.check_parameters()
     asked = [(each, "") for each in step.rights]
     answers = _ask(e, asked, shards_read(e, step, stages), explains=True)
@@ -118,6 +120,7 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather, stages: Sequence[
         reasons = {shard: _difference(said) for shard, said in found.items()}
         for shard, reason in reasons.items():
             if reason is not None:
+                # Named only if others differ: else the shard has nothing to do with it.
                 only = None if all(reasons.values()) else shard
                 raise _refused_reading(reading, found[shard], reason, only)
 
@@ -161,6 +164,7 @@ def _difference(said: _Said) -> str | None:
     """Why the rows that the user reads are not those that the reader would read."""
     if said.denied:
         return "may not read it"
+    # If they are one role, the policies filter the same rows, whoever is asked for.
     if said.user != said.reader and (said.user_filtered or said.reader_filtered):
         return "may see other rows of it, because of row-level security"
     return None
@@ -226,6 +230,9 @@ def _ask(
             cursor = own_cursor(physical.raw)
             question = RawCursor.mogrify(cursor, _ASK, parameters)
             if explains:
+                # Not ANALYZE: the statement is planned, which checks all rights
+                # (ExecCheckPermissions runs at the start of the executor, which EXPLAIN goes
+                # through), and no row is read.
                 question = b"EXPLAIN " + e.written(physical.raw).lstrip(_BLANK) + b"\n;" + question
             calls[shard] = partial(_answer, cursor, question)
     e.ran.update(shards)
@@ -242,6 +249,7 @@ def _ask(
 def _answer(cursor: RawCursor, question: bytes) -> Mapping[int, _Said]:
     cursor.execute(question)
     row: Any = cursor.fetchone()
+    # bytea, then JSON: psycopg2 reads it alike whatever typecasters and encoding the user has.
     said = json.loads(bytes(row[0])) if row[0] is not None else []
     return {number: _Said(*facts) for number, *facts in said}
 

@@ -26,6 +26,7 @@ def recording(listener: Listener | None, text: object, sets: int | None) -> Reco
         text: The statement, as the user gave it.
         sets: How many sets of parameters it has, of ``executemany``.
     """
+    # As most often; nothing is measured then.
     if listener is None and not logger.isEnabledFor(logging.DEBUG):
         return None
     return Record(listener, text, sets)
@@ -40,6 +41,7 @@ class Record:
         self._listener = listener
         self._text = text
         self._sets = sets
+        # The wall clock tells when, and may jump; how long it took is measured with the other one.
         self._started = time.time()
         self._begun = time.perf_counter()
         self._jobs: list[Job] = []
@@ -94,6 +96,7 @@ class Record:
             name: self._run(calls, counts.get(name), failures.get(name) or error)
             for name, calls in jobs.items()
         }
+        # A shard that could not even be asked has no calls, and is told of all the same.
         for name, failure in failures.items():
             runs.setdefault(name, ShardRun(0.0, 0.0, None, failure, None))
         return runs
@@ -101,6 +104,7 @@ class Record:
     def _run(self, jobs: Sequence[Job], rows: int | None, error: BaseException | None) -> ShardRun:
         """What one shard did; `error` is why it failed, if it did and did not say."""
         first, last = jobs[0], jobs[-1]
+        # If the last call went well, the shard did its part, whatever became of the others.
         failure = None if last.end is End.DONE else last.error or error
         return ShardRun(
             max(0.0, first.started - self._begun),
@@ -122,6 +126,7 @@ def _server(dsn: Dsn) -> Server:
     parameters = dsn.public
     address = parameters.get("host") or parameters.get("hostaddr")
     port = parameters.get("port", "5432")
+    # host=a,b may be either: which one answered, the DSN does not tell.
     known = address is not None and "," not in address and port.isdecimal()
     return Server(
         address if known else None, int(port) if known else None, parameters.get("dbname")
@@ -134,6 +139,7 @@ def _shown(text: object) -> str:
         text = text.decode("utf-8", "replace")
     if not isinstance(text, str):
         return ""
+    # Long texts are not seen again, and would fill the cache's memory.
     return _redacted(text) if len(text) <= MAX_CACHED_CHARACTERS else redact(text)
 
 

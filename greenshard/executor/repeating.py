@@ -38,6 +38,7 @@ def run_many(e: Planned) -> Answer:
     """
     stage = _split(e)
     if stage is not None:
+        # All shards that any set needs, in one message.
         if e.database.is_unsure:
             e.confirm([task.place.shard for task in stage])
         e.strategy = e.plan.step.strategy
@@ -52,6 +53,7 @@ def run_many(e: Planned) -> Answer:
     for given in e.given:
         answer = _run_one(e, given)
         count += max(0, answer.rowcount)
+        # As psycopg2's executemany does: the rows are added up, the status is the last one's.
         status = answer.statusmessage
     return CountedAnswer(count, status)
 
@@ -77,6 +79,7 @@ def _split(e: Planned) -> Stage | None:
     Switches: now and then, if they are many.
     """
     step = e.plan.step
+    # Sets that go to several shards must be run one after the other, in the order given.
     if not isinstance(step, Routed) or step.sql.binds is not None or e.failed is not None:
         return None
     if e.plan.policies:
@@ -89,6 +92,8 @@ def _split(e: Planned) -> Stage | None:
         if literals is None:
             return None
         taken, stages = replace(e, given=literals).settled(step)
+        # A set that names several shards, or none (a NULL key), is run by itself, and so are all
+        # the others.
         if taken is not step or (task := stages[0][0]).place is ANYWHERE:
             return None
         split.setdefault(task.place, []).append(literals)
@@ -108,6 +113,7 @@ def calling(
     """
     name = procname.decode() if isinstance(procname, bytes) else procname
     if isinstance(parameters, Mapping):
+        # The text goes through psycopg2's placeholders once more.
         names = [quote_ident(each, cursor).replace("%", "%%") for each in parameters]
         arguments, values = [f"{each}:=%s" for each in names], list(parameters.values())
     else:

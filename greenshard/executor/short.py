@@ -43,6 +43,7 @@ def sure_plan(database: OneDatabase, text: str, given: Any) -> Plan | None:
 
     Cost: 3 us for a text seen before.
     """
+    # A backslash or a letter beyond ASCII may be read in two ways, AsIs() may be any SQL.
     if not is_plain(text) or not (given is None or are_usual(given)):
         return None
     return database.sure_plan(text, given is not None)
@@ -63,8 +64,10 @@ def short_way(
     Switches: if a connection must be opened.
     """
     step = plan.step
+    # `binds`: a text of ours, or now() in it.
     if not isinstance(step, Routed) or step.sql.binds is not None:
         return None
+    # The hash is of the server's bytes, and a client encoding may change letters on the way.
     altered = are_texts(step.pins) and database.may_alter(given)
     if altered or plan.trace >= Trace.ANYTHING or plan.policies:
         return None
@@ -77,8 +80,10 @@ def short_way(
     session.reach(named, timeout)
     (shard,) = named
     there = session.physicals.get(shard)
+    # A shard that is late may be on its way out: the general way finds out.
     if there is None or there.late is not None or not there.alive:
         return None
+    # After `reach`: a connection that was opened just now tells its bearings with that.
     sure = database.bearings.are_plans(named) and is_usual(there)
     return (step.sql, there) if sure else None
 

@@ -52,6 +52,8 @@ def with_literals_in(parts: Parts, given: Any, text: str) -> Any:
 
     def write(value: Any) -> tuple[bytes, str]:
         raw = parts.quoting()
+        # psycopg2 writes it as it would in the statement, whatever adapter the program has
+        # registered.
         quoted = RawCursor(raw).mogrify("%s", (value,))
         check_written(raw, quoted)
         return quoted, quoted.decode(python_encoding(raw))
@@ -67,6 +69,7 @@ def _is_usual(kind: type) -> bool:
     Cost: 0.1 us.
     """
     own = _OWN.get(kind)
+    # By identity: a program may have registered an adapter for str that makes AsIs of it.
     return kind is NoneType if own is None else adapters.get(*own) is own[1]
 
 
@@ -78,6 +81,7 @@ def are_usual(given: Any) -> bool:
     Cost: 0.3 us.
     """
     kind = type(given)
+    # A subclass may give out other values each time that it is asked.
     if kind is not tuple and kind is not list and kind is not dict:
         return False
     for value in given.values() if kind is dict else given:

@@ -64,6 +64,7 @@ class Concatenation:
             return self.fetchall()
         parts = self._readable()
         rows: list[Any] = parts[self._at].fetchmany(size)
+        # A part that gives fewer than asked for is at its end.
         while len(rows) < size and self._advance():
             rows += parts[self._at].fetchmany(size - len(rows))
         return rows
@@ -92,6 +93,7 @@ class Concatenation:
             errors.ProgrammingError: There is no such row, or no such mode.
         """
         parts = self._readable()
+        # psycopg2 raises its own errors, and knows scrollable cursors.
         if len(parts) == 1:
             parts[0].scroll(value, mode)
             return
@@ -105,6 +107,7 @@ class Concatenation:
             self._before += parts[self._at].rowcount
             self._at += 1
         parts[self._at].scroll(to - self._before, "absolute")
+        # They may have been read already, before scrolling back.
         for part in parts[self._at + 1 :]:
             if part.rowcount:
                 part.scroll(0, "absolute")

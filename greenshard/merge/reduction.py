@@ -67,6 +67,7 @@ def _reduces(function: str, type_oid: int, c_collation: bool) -> bool:
     if function == "count":
         return type_oid == _INT8
     # The sum of float8 depends on the order of the rows.
+    # sum(int) is int8, sum(bigint) numeric. Other sums, of intervals or money, PostgreSQL adds up.
     return function == "key" or type_oid in {_INT8, _NUMERIC}
 
 
@@ -89,6 +90,7 @@ def reduce(
 
     Cost: 10,000 rows of 4 columns, 7 ms.
     """
+    # In shard order: a group stands where it was met first.
     rows = list(chain.from_iterable(parts))
     try:
         with localcontext(_EXACT):
@@ -108,6 +110,7 @@ def _answer(reduction: Reduction, rows: list[Row]) -> list[Row]:
     for column in reduction.keys:
         _check_key(list(map(itemgetter(column), rows)))
     computing = [_computing(function, column, rows) for function, column in reduction.outputs]
+    # count(*) without GROUP BY is one row, also of no rows.
     if not reduction.keys:
         return [tuple([compute(rows) for compute in computing])]
     groups: defaultdict[Any, list[Row]] = defaultdict(list)
@@ -117,6 +120,7 @@ def _answer(reduction: Reduction, rows: list[Row]) -> list[Row]:
     columns = [column for _, column in reduction.outputs]
     return [
         tuple([compute(group) for compute in computing])
+        # A group that one shard has is as that shard has computed it.
         if len(group) > 1
         else tuple([group[0][column] for column in columns])
         for group in groups.values()
@@ -127,6 +131,7 @@ def _check_key(values: list[Any]) -> None:
     kinds = set(map(type, values)) - {NoneType}
     if len(kinds) > 1 or not kinds <= _KEY_KINDS:
         raise Undecided
+    # infinity and 9999-12-31 would be one group.
     if kinds & {date, datetime} and not INFINITE.isdisjoint(values):
         raise Undecided
 
@@ -176,6 +181,7 @@ def _check_values(function: str, kinds: set[type], values: list[Any]) -> None:
 
 def _sum(values: Iterable[Any]) -> Any:
     total = sum(values)
+    # PostgreSQL raises "bigint out of range", in the cast of the sum of sums.
     if type(total) is int and total not in _INT8_RANGE:
         raise Undecided
     return total

@@ -17,6 +17,7 @@ def merge_status(messages: Sequence[str | None]) -> str | None:
     if len(known) < 2:
         return known[0] if known else None
     heads, _, counts = zip(*(message.rpartition(" ") for message in known), strict=True)
+    # INSERT 0 2: the head is "INSERT 0".
     if len(set(heads)) == 1 and all(count.isdigit() for count in counts):
         return f"{heads[0]} {sum(map(int, counts))}"
     return known[0]

@@ -30,12 +30,15 @@ def reading_ahead(call: Callable[[], object], raw: RawCursor) -> list[Any] | Non
         return raw.fetchmany(_MOST)
     except Exception:
         # A date beyond Python's, say: it is the fetch that fails, and as far as it gets there.
+        # Back to the first row: the user's fetch shall fail as psycopg2's does, at the same row.
         raw.scroll(0, "absolute")
         return None
 
 
 def _is_safe(raw: RawCursor) -> bool:
     """Whether nobody can tell when the rows are made: no code of the program makes them."""
+    # Typecasters and row factories of the program may do anything, and must run when rows are
+    # fetched.
     if raw.description is None or raw.string_types or row_factory.read(raw) is not None:
         return False
     if string_types.read(raw.connection) or result_bytes(raw) > _MOST_BYTES:
@@ -68,6 +71,7 @@ class RowsAhead:
 
     @property
     def rownumber(self) -> int:
+        # The raw cursor is ahead of the user by those that are left here.
         return self._raw.rownumber - (len(self._ahead) - self._at)
 
     def fetchone(self) -> Any:

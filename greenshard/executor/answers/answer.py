@@ -91,6 +91,7 @@ class Answer:
             sources = [ahead.get(shard, cursor) for shard, cursor in cursors.items()]
         self._ahead = ahead
         # The rows of one shard are its cursor's, which psycopg2 gives out by itself.
+        # `Concatenation` would cost a Python call for each row.
         alone = len(self._cursors) == 1 and sources is self._cursors
         self.rows = self._cursors[0] if alone else Concatenation(sources)
         self._stages = stages
@@ -99,6 +100,7 @@ class Answer:
             self.failures = stages.failures if stages else {}
             self._seconds: dict[str, float] = {}
         else:
+            # Those of the last stage are in `stages`, too.
             self.failures = stages.failures if stages else outcome.failures
             self._seconds = {name: job.seconds for name, job in outcome.jobs.items()}
 
@@ -140,6 +142,8 @@ class Answer:
     @property
     def rowcount(self) -> int:
         """Rows of all shards together, -1 if not known."""
+        # psycopg2 gives a named cursor's count after its first fetch: the page's. Of several that
+        # means nothing.
         return -1 if len(self._streams) > 1 else self.rows.rowcount
 
     @property

@@ -37,6 +37,7 @@ class BufferedRows:
 
     def fetchmany(self, size: int) -> list[Any]:
         end = len(self._rows) if size < 0 else min(self.rownumber + size, len(self._rows))
+        # Now, and not when the rows came: the row factory may be set between execute and fetch.
         rows, shape = self._rows[self.rownumber : end], self._shaping()
         shaped = list(rows if shape is None else map(shape, rows))
         self.rownumber = end
@@ -53,6 +54,7 @@ class BufferedRows:
             raise StopIteration
         row, shape = self._rows[self.rownumber], self._shaping()
         shaped = row if shape is None else shape(row)
+        # After the row was made: if a typecaster raises, the next fetch tries the same row.
         self.rownumber += 1
         return shaped
 

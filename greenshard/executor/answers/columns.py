@@ -27,6 +27,7 @@ def check_columns(answers: Mapping[str, RawCursor], session: Session, timeout: D
     if len(answers) < 2:
         return
     (first, expected), *others = ((shard, raw.description) for shard, raw in answers.items())
+    # OIDs of PostgreSQL's own types are the same everywhere, so equal descriptions are enough.
     builtin = all(column.type_code < FIRST_USER_OID for column in expected or ())
     for shard, columns in others:
         if columns == expected and builtin:
@@ -59,6 +60,7 @@ def _check_types(
     pairs = [
         (one.name, one.type_code, other.type_code)
         for one, other in zip(expected, columns, strict=True)
+        # Equal OIDs of users' types may be two types: each database counts for itself.
         if one.type_code != other.type_code or one.type_code >= FIRST_USER_OID
     ]
     if not pairs:

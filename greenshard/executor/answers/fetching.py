@@ -74,6 +74,7 @@ class Fetching:
         Switches: only on a named cursor.
         """
         self._check()
+        # Each shard's cursor is somewhere else in its rows.
         if self.name is not None and self._answer.shard_count > 1:
             raise errors.NotSupportedError(
                 "a named cursor over several shards cannot be scrolled",

@@ -95,6 +95,7 @@ class Parts:
     @property
     def query(self) -> bytes | None:
         """The last statement as it was sent to the first shard."""
+        # psycopg2's `query` is the last text sent; the BEGIN that went with it is ours.
         return self.sent or (None if self.asked is None else without_begin(self.asked.query))
 
     def made(self) -> Mapping[str, RawCursor]:
@@ -119,6 +120,7 @@ class Parts:
         """
         cursors = {shard: self.of(shard) for shard in self._there(shards, timeout)}
         physicals = self._session.physicals
+        # At each statement: a program may register a typecaster between two.
         self._apply_typecasters(cursors.values(), map(physicals.__getitem__, cursors), timeout)
         self.asked = next(iter(cursors.values()), None)
         return cursors
@@ -173,6 +175,7 @@ class Parts:
         """
         physical = self._session.physical(shard)
         cursor = self._lasts.get(shard)
+        # A connection that was lost and opened anew has another raw one.
         if cursor is None or cursor.connection is not physical.raw:
             cursor = self._lasts[shard] = self._make(physical, None)
             self._bridge(cursor)
@@ -204,6 +207,7 @@ class Parts:
     @property
     def itersize(self) -> int:
         """How many rows a page has."""
+        # A page of none would never come to an end.
         return max(1, int(self.logical.itersize))
 
     def _there(self, shards: Iterable[str], timeout: Deadline) -> list[str]:
@@ -231,9 +235,13 @@ class Parts:
     ) -> None:
         """Give cursors on some connections the typecasters that were registered."""
         registered = self._registered
+        # register_type(t, conn) puts it into the connection's table, register_type(t, cursor) into
+        # the cursor's.
         at_home, own = string_types.read(self._home.raw), self.logical.string_types
         if at_home or own:
+            # What is narrower goes first, as in psycopg2: the cursor's, then the connection's.
             registered = {**(at_home or {}), **registered, **(own or {})}
+        # Once there were any, the cursors have tables, which must follow also when all are gone.
         self._typed = self._typed or bool(registered) or has_user_typecasters()
         if not self._typed:
             return
@@ -257,6 +265,7 @@ class Parts:
             return cast
 
         def shape(values: Row) -> Any:
+            # psycopg2's row factories make an empty row of the cursor, and fill it by place.
             row = factory(logical)
             for at, value in enumerate(values if cast is None else cast(values)):
                 row[at] = value
@@ -282,5 +291,6 @@ class Parts:
         """Let the shard's rows be made for the logical cursor, which knows all columns."""
         if not (self._rows_set and self._shapes):
             return
+        # Not the cursor itself: it would keep itself alive through the shard's cursor.
         reference, factory = self._reference, row_factory.read(self.logical)
         row_factory.write(cursor, None if factory is None else lambda _: factory(reference()))

@@ -60,6 +60,7 @@ class Marker:
     def can_be_asked(self, session: Session) -> bool:
         """Whether its shard can be asked; after an error, it cannot yet."""
         physical = session.physicals.get(self.shard)
+        # In a failed transaction PostgreSQL answers nothing until ROLLBACK TO has been run.
         return physical is not None and state_of(physical) is State.OPEN
 
 
@@ -182,15 +183,18 @@ class Portals:
 
         Switches: if one has rows on a server.
         """
+        # WITH HOLD: PostgreSQL computes the rest at the commit, and keeps it for the session.
         if committed:
             self.outlived.update(name for name, holds in self.declared.items() if holds)
         self.declared.clear()
         arrived: BaseException | None = None
         for portal in tuple(self.open):
+            # With its transaction, the marker is gone.
             portal.marker = None
             portal.kept = portal.kept or (committed and portal.holds)
             if portal.kept:
                 continue
+            # All are closed, whatever arrives meanwhile; after it nobody is waited for.
             arrived = _green.graver(arrived, self._closed(portal, at_once=arrived is not None))
         if arrived is not None:
             raise arrived
@@ -206,6 +210,8 @@ class Portals:
         """
         session = self.session
         marked = [(p, p.marker) for p in self.open if p.marker is not None]
+        # Too many may be ended, which an error then tells; to give out rows of one that is over
+        # would be wrong.
         if not ask:
             for portal, _ in marked:
                 portal.undone = True
@@ -220,6 +226,7 @@ class Portals:
             session.run(calls, timeout)
         there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
         for portal, marker in marked:
+            # ROLLBACK TO has undone the DECLARE of the marker, and so that of the named cursor.
             if marker.shard in shards and (marker.shard, marker.name) not in there:
                 portal.undone, portal.marker = True, None
                 self.close(portal)

@@ -54,6 +54,7 @@ def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
+    # gather_limit + 1 rows of each: one row more tells that there were too many.
     outcome = e.first_stage(shards, e.calls(_limited(e, step, tasks), cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
@@ -125,6 +126,7 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
     oids = [column.type_code for column in columns]
     known = type_names(e.session, {shard: oids}, e.timeout)
     names = [known[shard, oid] for oid in oids]
+    # Values of record and the like: a server writes them, and none can read them.
     if not UNNAMED.isdisjoint(names):
         return None
     check_types(e, oids)
@@ -147,6 +149,7 @@ def combining(sql: Sql, names: Sequence[str]) -> str:
 
     `PARTIAL` in it still stands for the partial rows.
     """
+    # Without binds it has gone through no placeholders yet.
     text = sql.text if sql.binds else sql.text.replace("%", "%%")
     for at, name in enumerate(names):
         text = text.replace(f'"{TYPE_OF.format(at)}"', name.replace("%", "%%"))
@@ -164,6 +167,7 @@ def partial_rows(names: Sequence[str]) -> str:
     """The partial rows as a table."""
     numbers = range(len(names))
     cast = ", ".join(f"x{n}::{name} AS c{n}" for n, name in enumerate(names)).replace("%", "%%")
+    # ROWS FROM steps through all arrays together; unnest(a), unnest(b) in FROM would multiply them.
     arrays = ", ".join(f"pg_catalog.unnest(%(gs${n})s::pg_catalog.text[])" for n in numbers)
     columns = ", ".join(f"x{n}" for n in numbers)
     return f"(SELECT {cast} FROM ROWS FROM ({arrays}) AS u ({columns}))"
@@ -177,6 +181,7 @@ def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> Buffered
     oids = [column.type_code for column in columns]
     if not reducible(reduction, oids, e.database.c_collation):
         return None
+    # The user's typecaster may make floats of decimals, and these add up otherwise.
     if not all(casting.is_own(oid) for oid in oids) or e.parts.own_time_zones:
         return None
     try:

@@ -39,6 +39,7 @@ class Comparison:
         self._description = description
         self._casting = casting
         raw = e.session.physicals[shard].raw
+        # Code points sort as UTF-8's bytes do; as those of LATIN1 or EUC_JP they do not.
         self._encoding = str(RawConnection.get_parameter_status(raw, "server_encoding"))
 
     def type_of(self, key: SortKey) -> int:
@@ -74,6 +75,7 @@ class Comparison:
         ranks = {}
         for position, key in enumerate(keys):
             if not self.is_pythons(key):
+                # Distinct ones, once each: the rank of a value holds for all rows that have it.
                 values = {row[key.column] for row in rows} - {None}
                 oid = self.type_of(key)
                 ranks[position] = rank(self._e, self.shard, oid, values, key.collation)

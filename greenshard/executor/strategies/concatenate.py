@@ -31,6 +31,8 @@ def concatenate(e: Planned, stages: Sequence[Stage]) -> Answer:
     for stage in stages:
         names = [task.place.shard for task in stage]
         calls = e.reading(cursors, e.calls(stage, cursors))
+        # The first stage of a write to a reference table is its first shard alone, see
+        # `Broadcast.first_alone`.
         outcome = e.run(names, calls, e.timeout, before=tuple(jobs.values()))
         jobs |= outcome.jobs
         failures |= outcome.failures

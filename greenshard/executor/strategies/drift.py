@@ -62,6 +62,8 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
     calls = {
         physical.shard: partial(_read, own_cursor(physical.raw), relations)
         for physical in e.session.alive
+        # One whose transaction has failed would answer nothing; the statement then fails there
+        # anyway.
         if physical.shard in names and not physical.failed
     }
     jobs = e.session.run(calls, e.timeout, tolerant=e.tolerant).jobs
@@ -69,6 +71,7 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
     for table in asked:
         _compare(table, found)
         if (wrong := _other_than_known(table, found)) is not None:
+            # The catalog may be old: with a new one the plan may have the right types.
             if e.database.mistrust():
                 raise PlanOutdated
             raise wrong

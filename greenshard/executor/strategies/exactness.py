@@ -29,6 +29,7 @@ def check_types(e: Planned, type_oids: Iterable[int]) -> None:
     """
     # Users' types may have either in them.
     oids = [oid for oid in type_oids if oid in _FLOATS | _ZONED or oid >= FIRST_USER_OID]
+    # A user's type counts as both: what is in it is not known.
     _check(e, any(oid not in _ZONED for oid in oids), any(oid not in _FLOATS for oid in oids))
 
 
@@ -45,8 +46,11 @@ def date_style(e: Planned) -> str:
 
 
 def _check(e: Planned, floats: bool, zoned: bool) -> None:
+    # 'SQL' and 'German' write 01.02.2024 CEST; other servers may read CEST as another zone.
     if zoned and not (style := date_style(e)).startswith("ISO"):
         raise _refused(f"timestamps would lose their time zone: DateStyle is {style}")
+    # From 1 on, PostgreSQL writes the shortest text that is read as the same float (since version
+    # 12).
     if floats and (digits := e.database.bearings.float_digits) < 1:
         raise _refused(f"floats would lose digits: extra_float_digits is {digits}")
 

@@ -115,7 +115,9 @@ def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Setting
     if large:
         batch.add(SAMPLE)
         batch.add(f"ANALYZE {', '.join('pg_temp.' + quoted(table.name) for table in large)}")
+    # search_path = public, pg_temp would find the shard's own table of that name.
     batch.add(_FIND_THEM_FIRST)
+    # A query that fails for want of a primary key is run again from here, see `keying`.
     batch.add("SAVEPOINT gathered")
     if reads_only(settings):
         batch.add(READ_ONLY)
@@ -140,8 +142,10 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
         rows: Of each table.
         cursor: To quote with.
     """
+    # The server would parse a megabyte of literals for one query; a table can be analyzed besides.
     if sum(each.characters for each in rows) > _BATCH_CHARACTERS:
         return None
+    # A subquery in WITH has no index, and would be read through for each row around it.
     if any(len(each.pieces) > _MOST_PIECES or _is_sought(each) for each in rows):
         return None
     begins = _QUERY.match(query)
@@ -154,6 +158,7 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
         parameter(array, each.encoding) for each in rows for piece in each.pieces for array in piece
     ]
     put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
+    # WITH RECURSIVE is said once, for all.
     return begins["before"] + put + query[begins.end() :]
 
 
@@ -169,6 +174,7 @@ def _common_table(rows: Rows) -> str:
     pieces = ["SELECT " + values] * len(rows.pieces)
     if not pieces:
         nothing = ", ".join(_typed(column, "NULL") for column in columns)
+        # No rows are a table, too, whose columns have types.
         pieces = [f"SELECT {nothing} WHERE false"]
     return f"{quoted(rows.table.name)} ({names}) AS ({' UNION ALL '.join(pieces)})"
 

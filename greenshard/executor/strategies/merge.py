@@ -34,10 +34,13 @@ def merge(e: Planned, step: Scatter, tasks: Stage) -> Answer:
         return stream(e, step, tasks)
     database, text = e.database, step.sql.text
     answer = None
+    # What came as a date may be infinite: psycopg2 gives both infinities as the ends of Python's
+    # calendar.
     if text not in database.compared_as_text:
         answer = _merge(e, step, tasks, AsText.INCOMPARABLE)
     if answer is None:
         database.remember_compared_as_text(text)
+        # What the first try took is not what the statement takes, from the next time on.
         e.stages = None
         answer = _merge(e, step, tasks, AsText.ALL)
     if answer is None:
@@ -68,6 +71,7 @@ def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> Buffered
     if rows is None:
         return None
     count, offset = read_slice(step.slice, e.given)
+    # Sort keys were put behind the user's columns, and go again.
     visible = description[: len(description) - step.hidden]
     cast = castings[first].casting(column.type_code for column in visible)
     return buffered(e, cut(rows, count, offset, step.hidden), visible, cast)

@@ -39,11 +39,13 @@ def merge_pages(
     while True:
         _fill(here, streams)
         ordered = list(chain.from_iterable(here))
+        # Its own server has sorted it already.
         if sum(map(bool, here)) > 1:  # not if one shard has all that is left
             ordered = order(ordered)
         if not ordered:
             return
         end = _safe(ordered, here, streams)
+        # By identity: equal rows of two shards are two rows.
         kept = set(map(id, ordered[end:]))
         here = [[row for row in rows if id(row) in kept] for rows in here]
         del ordered[end:]
@@ -56,6 +58,7 @@ def _fill(here: Sequence[list[Row]], streams: Sequence[Stream]) -> None:
         [
             stream
             for rows, stream in zip(here, streams, strict=True)
+            # All that need one, together: else each page would be a round trip of its own.
             if not stream.ended and not stream.has_ahead and 2 * len(rows) < stream.itersize
         ]
     )
@@ -66,6 +69,7 @@ def _fill(here: Sequence[list[Row]], streams: Sequence[Stream]) -> None:
 def _safe(ordered: list[Row], here: Sequence[Sequence[Row]], streams: Sequence[Stream]) -> int:
     """How many rows cannot be preceded by one that is still on a server."""
     lasts = {id(rows[-1]) for rows, stream in zip(here, streams, strict=True) if not stream.ended}
+    # All shards have given all they have.
     if not lasts:
         return len(ordered)
     return next(at for at, row in enumerate(ordered, 1) if id(row) in lasts)

@@ -38,8 +38,10 @@ def rank(
     Cost: one round trip, and one more for a type that is met for the first time.
     """
     listed = list(values)
+    # One value needs no server to be the first.
     if len(listed) < 2:
         return dict.fromkeys(listed, 1)
+    # By name: the type has another OID on the shard where the value comes from.
     name = type_names(e.session, {shard: [type_oid]}, e.timeout)[shard, type_oid]
     if name in UNNAMED:
         raise errors.NotSupportedError(

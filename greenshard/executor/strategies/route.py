@@ -16,6 +16,7 @@ def route(e: Planned, task: Task) -> Answer:
 
     Switches: yes.
     """
+    # Another text than the user's is sent, and psycopg2 would find the fault in that one.
     if task.sql.binds is not None:
         e.check_parameters()
     shards = (task.place.shard,)

@@ -22,10 +22,12 @@ def _number(value: Value | None, given: Any) -> int | None:
     if value is None:
         return None
     said = value.value if isinstance(value, Constant) else given[value.source]
+    # LIMIT NULL is no limit.
     if said is None or isinstance(said, int):
         return said
     text = str(said)
     try:
+        # LIMIT 2.5 takes 3 rows: PostgreSQL casts it to bigint, and numerics round away from zero.
         return int(Decimal(text).to_integral_value(ROUND_HALF_UP))
     except ArithmeticError:
         return int(text, 0)  # an integer as PostgreSQL writes them: 0x1F

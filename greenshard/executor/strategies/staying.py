@@ -33,9 +33,11 @@ def check_named(e: Planned) -> None:
     Switches: if there may be one of the name.
     """
     alive, name = e.session.alive, e.parts.name
+    # Nothing would be left of it after the statement.
     if alive and alive[0].autocommit and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
     portals = e.parts.portals
+    # Nobody has used that name: no server need be asked.
     if name not in portals.declared and name not in portals.outlived:
         return
     # What has outlived its transaction may be on a shard that this one has not touched.
@@ -129,6 +131,7 @@ def declare_answer(
     e.stages.add(Outcome({home: outcome.beside[held.place]}, {}), {})
     check_page(e, [cursor])
     portal = _begin(e)
+    # A full page: there may be more. Less is all there is, and the connection goes back at once.
     if cursor.rowcount == size:
         portal.hold(e.session, held)
     pages = _Pages(replace(e, streaming=None, noted=None), portal, cursor, name, home)
@@ -159,6 +162,7 @@ class _Pages:
                 shape = self.e.parts.shaping(None)
                 yield row if shape is None else shape(row)
             if failure is not None:
+                # After the rows before it: the user gets those, as from PostgreSQL.
                 raise failure
             if self.portal.gatherer is None:
                 return
@@ -177,6 +181,8 @@ class _Pages:
                 outcome = session.run({}, e.parts.fetch_timeout, beside={held.place: call})
                 check_page(e, [self.cursor])
             except BaseException as error:
+                # The cursor's place is not known any more. What arrives from outside must not wait
+                # for servers.
                 self.portal.free(session, at_once=not isinstance(error, errors.Error))
                 raise
             if e.stages is not None and self.home in e.stages.timings:

@@ -142,6 +142,7 @@ class _Pages:
             names = partial_types(e, self.first, columns)
             if names is None:
                 return None
+            # Another session cannot see what this transaction has made.
             apart = e.database.changed or any(map(_is_temporary, names))
             if e.limits.allow_gather and not apart:
                 try:
@@ -194,8 +195,10 @@ class _Pages:
         text = f"INSERT INTO {_TABLE} SELECT * FROM {partial_rows(names)} AS gs"
         while any(self._here.values()) or not self._all_are_here:
             arrays = partial_arrays(self._here.values(), len(names))
+            # Let go before the next page comes: one page of each shard is held at a time.
             self._here = {shard: [] for shard in self._outlets}
             self._bytes = 0
+            # While one page is put there, the shards give the next one.
             self._fetch({held.place: partial(cursor.execute, text, arrays)})
         batch = Batch(_SORTED)
         if self._count >= ANALYZED_ROWS:

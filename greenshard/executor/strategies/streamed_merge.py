@@ -159,6 +159,7 @@ class _Merging:
     def rows(self) -> Iterator[Any]:
         """The rows of the answer, as the user wants them."""
         e, step = self.e, self.step
+        # Not when the cursor is executed: psycopg2 fetches nothing then either.
         fetch_together(self.streams)
         first = self.streams[0]
         casting, description = self.castings[first.shard], first.raw.description or ()
@@ -168,6 +169,7 @@ class _Merging:
         width = len(description) - step.hidden
         cast = casting.casting(column.type_code for column in description[:width])
         for row in islice(ordered, offset or 0, end):
+            # For each row anew: the user may set the row factory between two fetches.
             shape = e.parts.shaping(cast)
             yield row[:width] if shape is None else shape(row[:width])
 
@@ -193,6 +195,8 @@ class _Merging:
 
     def _is_pythons(self, comparison: Comparison, key: SortKey) -> bool:
         """Whether Python can compare what `_merged` makes of the values."""
+        # As text, for psycopg2 gives infinity as the last day of Python's calendar; ISO can be read
+        # back.
         if comparison.type_of(key) in DATES:
             return date_style(self.e).startswith("ISO") and not self.e.parts.own_time_zones
         return comparison.is_pythons(key)

@@ -108,7 +108,9 @@ def read_tables(e: Planned, tasks: Stage) -> list[Rows] | Batches:
     wanted = {task.place.shard: tables_of(tasks, task.place) for task in tasks}
     shards = tuple(shard for shard in e.session.shards if shard in wanted)
     e.session.reach(shards, e.timeout)
+    # Before any row is read: a text may be read as a value of another type without an error.
     check_alike(e, tables, shards)
+    # There were many the last time.
     if budget.once and e.text in e.database.read_in_batches:
         return Batches(e, wanted, shards)
     if budget.once and e.streaming is not None and not all(map(_has_small_values, tables)):
@@ -154,6 +156,7 @@ def tables_of(tasks: Stage, place: Place | None = None) -> list[GatheredTable]:
 def _check_references(outcome: Outcome, wanted: Mapping[str, Sequence[GatheredTable]]) -> None:
     """Refuse to do without a reference table: all of its rows were to come from one shard."""
     for shard, failure in outcome.failures.items():
+        # on_error="partial" does without a shard's part of the rows, never without a whole table.
         if any(table.reference for table in wanted[shard]):
             raise failure
 
@@ -168,10 +171,12 @@ def _read(
     for table, (text, parameters) in reads.items():
         if budget.left < 0 or budget.exceeded:
             break
+        # One row more than may be is asked for: if it comes, there are too many.
         most = min(budget.left, _at_once(table)) if budget.once else budget.left
         cursor.execute(text, {**parameters, "gs$limit": ours(most + 1)})
         found[table.name] = _fetched(cursor.fetchall())
         count = _count(found[table.name])
+        # Shared by the shards' greenlets, which switch only where they wait: no lock is needed.
         budget.left -= count
         budget.exceeded = count > most and budget.left >= 0
     return found
@@ -255,6 +260,7 @@ def _groups(pieces: Iterable[Arrays]) -> list[list[Arrays]]:
     room = 0
     for piece in pieces:
         size = _size(piece)
+        # A text of gigabytes would be copied at each joining.
         if size > room:
             groups.append([])
             room = _PIECE_CHARACTERS
@@ -317,6 +323,7 @@ class _Reader:
             self._chunks = 1
         elif size := sum(map(_size, chunks)):
             wanted = BATCH_CHARACTERS * len(chunks) // size
+            # Not more than four times as many at once: rows may become wider as they go.
             self._chunks = min(max(1, wanted), 4 * self._chunks, _MOST_CHUNKS)
         return table, chunks
 
@@ -408,6 +415,7 @@ class Batches:
 
     def end(self) -> None:
         """Take note of how many rows there were, for the next time."""
+        # By a factor of four, so that a table near the border does not change its way each time.
         if sum(self.counts.values()) * 4 < ONCE_ROWS:
             self._e.database.read_in_batches.discard(self._e.text)
 

@@ -38,6 +38,7 @@ def travelling(physicals: Iterable[Physical]) -> str | None:
     clients = {_status(raw, "client_encoding") for raw in raws}
     if clients == {"UTF8"} and servers.isdisjoint(_UNKNOWN_LETTERS):
         return None
+    # The servers' own, if it is one: nothing is converted then, so nothing can fail to be.
     common = servers.pop() if len(servers) == 1 else "UTF8"
     # It goes into other servers' texts, and a server may say anything.
     return common if common.replace("_", "").isalnum() and common.isascii() else "UTF8"

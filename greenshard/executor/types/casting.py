@@ -59,6 +59,7 @@ class Casting:
         self._given = RawCursor(cursor.connection)
         self._given.string_types = cursor.string_types
         registered = _registered(cursor)
+        # Only then a table of this cursor's own; for all others one is cached.
         if registered:
             self._put_aside = _put_aside(
                 {**global_typecasters, **registered}, as_text, own_time_zones
@@ -72,6 +73,7 @@ class Casting:
 
     def is_text(self, type_oid: int) -> bool:
         """Whether values of a type come as the server writes them."""
+        # A type that psycopg2 does not know comes as text in any case.
         return type_oid in self._put_aside or type_oid not in own_typecasters
 
     def is_own(self, type_oid: int) -> bool:
@@ -138,9 +140,12 @@ def is_own(type_oid: int, caster: Any) -> bool:
 
 def _put_aside(casters: Mapping[int, Any], as_text: AsText, own_time_zones: bool) -> dict[int, Any]:
     def keeps(oid: int, caster: Any) -> bool:
+        # comparable(..., True): whether Python sorts text so is asked later; it comes as text in
+        # both cases.
         if as_text is AsText.ALL or not comparable(oid, True) or not is_own(oid, caster):
             return False
         if oid in DATES:
+            # tzinfo_factory makes of one moment whatever it wants, and that may compare otherwise.
             return as_text is AsText.INCOMPARABLE and not (oid == _TIMESTAMPTZ and own_time_zones)
         return True
 

@@ -38,6 +38,7 @@ def type_names(
     asked = {shard: list(map(str, oids)) for shard, oids in unknown.items()}
     for shard, found in _ask(session, _NAMES, asked, timeout).items():
         known.update({(shard, oid): name for oid, name in found.items()})
+        # It was dropped meanwhile, say. Remembered, or it would be asked for each time.
         known.update({(shard, oid): f"OID {oid}" for oid in unknown[shard] if oid not in found})
     return known
 

@@ -36,12 +36,14 @@ def shard_typecasters(
 
     Switches: the first time that a user's type is registered.
     """
+    # A connection beside the shard's is to the same database, and its types have the same OIDs.
     if physical.beside is not None:
         physical = session.physicals[physical.shard]
     if physical is home:
         return dict(casters) or None
     everywhere = _user_typecasters(registered_globally())
     own = {**everywhere, **{oid: c for oid, c in casters.items() if oid >= FIRST_USER_OID}}
+    # Up to 16383 OIDs are PostgreSQL's own, and the same everywhere (access/transam.h).
     builtin = {oid: caster for oid, caster in casters.items() if oid < FIRST_USER_OID}
     if not own:
         return builtin or None
@@ -85,6 +87,7 @@ def _oids_there(
 ) -> Mapping[int, int]:
     """The OIDs on `shard` of the types that have `oids` on `home`."""
     known = session.oids_there.get((home, shard))
+    # Asked anew if the program has registered another one since.
     if known is None or known[0] != oids:
         names = type_names(session, {home: oids}, timeout)
         found = type_oids(session, shard, {names[home, oid] for oid in oids}, timeout)
