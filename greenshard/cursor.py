@@ -47,12 +47,15 @@ class Cursor(AnswerView, Fetching, RawCursor):
     def __init__(self, conn: Any, name: str | None = None) -> None:
         connection: Connected = conn
         statements = connection._statements
-        super().__init__(statements.home.raw, name)
+        home = statements.home
+        # psycopg2 quotes a name, for which the connection must be open.
+        raw = home.raw if name is None or home.alive else statements.quoting(None).connection
+        super().__init__(raw, name)
         self._logical = conn
         self._statements = statements
         self._target: Target | None = None
         self._parts = Parts(
-            self, statements.session, statements.home, string_types.read(conn), statements.portals
+            self, statements.session, home, string_types.read(conn), statements.portals
         )
         self._closed = False
         # Not set as attributes: they were checked when the connection's were.

@@ -39,6 +39,9 @@ from greenshard.statements import Statements
 _server_version = Attribute(RawConnection, "server_version")
 _dsn = Attribute(RawConnection, "dsn")
 
+#: libpq's status of a connection that is lost.
+CONNECTION_BAD = 1
+
 #: Of several transaction states, the first of these is the connection's.
 _GRAVEST = (
     TRANSACTION_UNKNOWN,
@@ -101,6 +104,26 @@ def _apply(call: Callable[[Any], object], physical: Physical, *, ends: bool) -> 
     if ends and physical.begun:
         physical.roll_back()
     call(physical.raw)
+
+
+class _InfoOfAll(PasswordlessInfo):
+    """Facts of the home shard; how the connection stands is told of all its shards."""
+
+    def __init__(self, connection: Settings) -> None:
+        super().__init__(connection._home_raw())
+        self._connection = connection
+
+    @property
+    def status(self) -> Any:
+        """libpq's status; bad if the connection to a shard is lost."""
+        session = self._connection._session
+        lost = len(session.alive) < len(session.physicals)
+        return CONNECTION_BAD if session.closed or lost else super().status
+
+    @property
+    def transaction_status(self) -> Any:
+        """libpq's transaction status, the gravest of all shards; unknown if one is lost."""
+        return self._connection.get_transaction_status()
 
 
 class Settings:
@@ -233,9 +256,12 @@ class Settings:
         return next((each for each in found if each != STATUS_READY), STATUS_READY)
 
     def get_transaction_status(self) -> int:
-        """libpq's transaction status, the gravest of all shards."""
-        self._session.check_process()
-        found = {p.transaction_status for p in self._session.alive} or {TRANSACTION_UNKNOWN}
+        """libpq's transaction status, the gravest of all shards; unknown if one is lost."""
+        session = self._session
+        session.check_process()
+        found = {p.transaction_status for p in session.alive}
+        if session.closed or len(session.alive) < len(session.physicals) or not found:
+            return TRANSACTION_UNKNOWN
         return next(status for status in _GRAVEST if status in found)
 
     @property
@@ -250,8 +276,24 @@ class Settings:
 
     @property
     def info(self) -> PasswordlessInfo:
-        """psycopg2's ``ConnectionInfo`` of the home shard, without secrets."""
-        return PasswordlessInfo(self._home_raw())
+        """psycopg2's ``ConnectionInfo`` of the home shard, without secrets.
+
+        Its ``status`` and ``transaction_status`` tell of all shards: psycopg2's pool asks for them.
+        Where one shard is named (`Connection.on`), it is that one's.
+
+        Switches: if that one must be opened.
+        """
+        statements = self.__dict__.get("_statements")
+        if statements is None:
+            return PasswordlessInfo(self._home_raw())
+        shards = statements.target.shards
+        if len(shards) > 1 or len(self._session.shards) == 1:
+            return _InfoOfAll(self)
+        if self._session.source is not None and not self._session.closed:
+            with self._session.taken():
+                self._session.reach(shards, within(self.timeout))
+        physical = self._session.physicals.get(shards[0]) or self._session.physical(shards[0])
+        return PasswordlessInfo(physical.raw)
 
     @property
     def async_(self) -> int:

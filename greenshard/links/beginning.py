@@ -22,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from greenshard import errors
 from greenshard._driver import DriverError, QueryCanceled, RawCursor
 from greenshard.links.physical import Physical, autocommit, begins_by_itself, notices
 from greenshard.sql.first_words import says_something
@@ -98,7 +99,14 @@ def hand_over(physical: Physical) -> None:
         notices.write(raw, told)
 
 
+def no_transaction() -> errors.Error:
+    """PostgreSQL's error for a named cursor where SQL has ended the transaction."""
+    return errors.refused("DECLARE CURSOR can only be used in transaction blocks", pgcode="25P01")
+
+
 def _handed_over(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
+    if physical.idle and not cursor.withhold:
+        raise no_transaction()  # psycopg2 takes it for autocommit mode, and would say so
     hand_over(physical)
     cursor.execute(*sent)
 

@@ -289,7 +289,7 @@ class Session:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
         else:
             self._watch(fanout, timeout)
-        done = self._ends(jobs, failures, timeout.timeout_s, tolerant)
+        done = self._ends(jobs, failures, timeout.timeout_s, tolerant, cancellable)
         if failures and not (tolerant and done):
             error = self._raised(failures, beside or ())
             if writes and isinstance(error, errors.Error):
@@ -324,7 +324,7 @@ class Session:
             physical.answered_at = time.monotonic()
             return job
         failures: dict[str, BaseException] = {}
-        self._ends(jobs, failures, timeout.timeout_s, tolerant=False)
+        self._ends(jobs, failures, timeout.timeout_s, tolerant=False, cancellable=cancellable)
         error = self._raised(failures, ())
         if writes and isinstance(error, errors.Error):
             self._tell_fate(error, jobs)
@@ -480,6 +480,7 @@ class Session:
         failures: dict[str, BaseException],
         timeout_s: float | None,
         tolerant: bool,
+        cancellable: bool = True,
     ) -> dict[str, Job]:
         """The jobs that are done; why the others are not goes to `failures`."""
         done: dict[str, Job] = {}
@@ -496,7 +497,8 @@ class Session:
             else:
                 late.append(job)
         if late and (tolerant or not failures):
-            failures.update(dict.fromkeys((job.name for job in late), _timeout(late, timeout_s)))
+            error = _timeout(late, timeout_s, cancellable)
+            failures.update(dict.fromkeys((job.name for job in late), error))
         return done
 
     def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
@@ -565,12 +567,16 @@ def _failure(job: Job, error: BaseException) -> BaseException:
     return told
 
 
-def _timeout(late: Sequence[Job], timeout_s: float | None) -> errors.QueryTimeout:
+def _timeout(
+    late: Sequence[Job], timeout_s: float | None, cancellable: bool
+) -> errors.QueryTimeout:
     names = ", ".join(job.name for job in late)
     lost = [job.name for job in late if job.end is End.LOST]
     fate = "the queries were cancelled"
     if lost:
-        fate = f"the connection to {', '.join(lost)} was closed: no answer to the cancel either"
+        fate = f"the connection to {', '.join(lost)} was closed"
+        if cancellable:
+            fate += ": no answer to the cancel either"
     return errors.QueryTimeout(
         f"no answer from {names} within {timeout_s:g} s; {fate}"
         if timeout_s is not None

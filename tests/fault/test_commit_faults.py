@@ -62,6 +62,7 @@ def test_commit_that_does_not_reach_the_shard(scene, behaviour, by):
     assert error.committed == SURVIVORS
     assert list(error.failures) == [VICTIM]
     assert VICTIM in str(error)
+    assert "cancel" not in str(error), "COMMIT is not cancelled"
     assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
     conn.commit()  # nothing is left of it, and nobody says that it was rolled back
     scene.assert_usable(conn)
@@ -153,13 +154,41 @@ def test_autocommitted_write_whose_answer_is_lost_is_in_doubt(scene, behaviour):
     conn = scene.connect(timeout=0.4)
     conn.autocommit = True
     scene.relay.tell(behaviour, "INSERT")
-    with bounded(1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+    with bounded(1.8), pytest.raises(greenshard.OperationalError) as excinfo, conn.on(VICTIM):
         write(conn, 1)
     error = excinfo.value
     assert f"It may be committed on {VICTIM}, or not" in error.hint
     assert error.hint in str(error)
-    assert [scene.rows(shard) for shard in error.committed] == [[1]] * len(error.committed)
     eventually(lambda: scene.rows(VICTIM) == [1])
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "silence-after", "reset", "reset-after"])
+@pytest.mark.parametrize("at", ["BEGIN", "INSERT", "SET CONSTRAINTS"])
+def test_autocommitted_write_on_several_shards_is_undone_if_one_is_lost(scene, at, behaviour):
+    conn = scene.connect(timeout=0.4)
+    conn.autocommit = True
+    scene.relay.tell(behaviour, at)
+    with bounded(3 * 1.8), pytest.raises(greenshard.OperationalError) as excinfo:
+        write(conn, 1)
+    assert not isinstance(excinfo.value, greenshard.PartialCommitError)
+    assert "may be committed" not in str(excinfo.value)
+    assert [scene.rows(shard) for shard in SURVIVORS] == [[], []]
+    scene.assert_usable(conn)
+    conn.close()
+    scene.heal()
+    eventually(lambda: not scene.sessions(VICTIM))
+    assert scene.rows(VICTIM) == []
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "reset"])
+def test_autocommitted_write_on_several_shards_tells_where_it_is_committed(scene, behaviour):
+    conn = scene.connect(timeout=0.4)
+    conn.autocommit = True
+    scene.relay.tell(behaviour, "COMMIT")
+    with bounded(3 * 1.8), pytest.raises(greenshard.PartialCommitError) as excinfo:
+        write(conn, 1)
+    assert excinfo.value.committed == SURVIVORS
+    assert [scene.rows(shard) for shard in SURVIVORS] == [[1], [1]]
 
 
 @pytest.mark.parametrize("behaviour", ["silence", "reset"])

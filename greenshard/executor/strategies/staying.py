@@ -16,6 +16,7 @@ from greenshard.executor.answers.portals import Marker, Portal, duplicate
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.streamed_merge import StreamedRows
+from greenshard.links.beginning import no_transaction
 from greenshard.links.gatherer import Gatherer
 from greenshard.links.outlets import declaring, fetching, new_name
 from greenshard.links.outside import calls_outside
@@ -36,6 +37,8 @@ def check_named(e: Planned) -> None:
     # Nothing would be left of it after the statement.
     if alive and alive[0].autocommit and not e.parts.holds:
         raise errors.ProgrammingError("can't use a named cursor outside of transactions")
+    if alive and state_of(alive[0]) is State.OVER and not e.parts.holds:
+        raise no_transaction()
     portals = e.parts.portals
     # Nobody has used that name: no server need be asked.
     if name not in portals.declared and name not in portals.outlived:

@@ -127,6 +127,32 @@ def test_needs_a_transaction_as_in_psycopg2(conn):
     held.close()
 
 
+def test_after_commit_as_text_there_is_none_as_in_psycopg2(conn, plain):
+    for each in (plain["s0"], conn):
+        each.cursor().execute("COMMIT")
+        with pytest.raises(psycopg2.errors.NoActiveSqlTransaction):
+            each.cursor("named").execute(SERIES)
+        held = each.cursor("held", withhold=True)
+        held.execute(SERIES)
+        assert held.fetchone() == (0,)
+        each.rollback()
+
+
+def test_lost_home_is_told_by_the_statement_with_its_name(conn, plain):
+    pid = conn._session.physicals["s0"].raw.info.backend_pid
+    plain["s0"].cursor().execute("SELECT pg_terminate_backend(%s)", (pid,))
+    with conn.on("s0"), pytest.raises(psycopg2.OperationalError):
+        conn.cursor().execute("SELECT 1")
+    conn.rollback()
+    with conn.on("s1"):
+        named = conn.cursor("named")
+        named.execute("SELECT 1")
+        assert named.fetchall() == [(1,)]
+    with pytest.raises(psycopg2.InterfaceError) as caught:
+        conn.cursor("another").execute("SELECT 1")
+    assert (caught.value.shard, caught.value.code) == ("s0", "GS203")
+
+
 def test_scrolls_over_one_shard_and_says_so_over_several(conn, named):
     named.execute(SERIES)
     with pytest.raises(greenshard.NotSupportedError) as caught:
