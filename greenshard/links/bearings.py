@@ -121,6 +121,7 @@ def read_bearings(found: bytes, first_user: str | None) -> tuple[Bearings, str]:
         frozenset(temporary or ()),
         tuple(settings),
     )
+    # Two caches: other texts (another user, say) may tell the same bearings.
     return _interned(bearings), user
 
 
@@ -134,6 +135,7 @@ def _plain(name: str, setting: str) -> str:
     """A setting in one of the spellings that mean the same."""
     if name == "extra_float_digits":
         return str(min(int(setting), 1))  # since PostgreSQL 12, more means the same
+    # C libraries take both spellings, and PostgreSQL keeps the one that it was given.
     if name.startswith("lc_"):
         setting = setting.replace(".utf8", ".UTF-8")
     return _SAME.get(setting, setting)

@@ -42,6 +42,7 @@ def executing(physical: Physical, cursor: RawCursor, *sent: Any) -> Callable[[],
         sent: The arguments of ``execute``.
     """
     raw = physical.raw
+    # psycopg2 declares a named cursor only in a transaction that it knows of.
     if cursor.name is not None:
         if physical.begun:
             return partial(_handed_over, physical, cursor, *sent)
@@ -64,6 +65,7 @@ def begin_no_more(physical: Physical) -> bool:
         return True
     if physical.entered or physical.given or not begins_by_itself(raw):
         return bool(autocommit.read(raw)) and not physical.entered
+    # Else psycopg2 would send a BEGIN of its own with the next statement.
     autocommit.write(raw, True)
     physical.begun = True
     return True
@@ -87,10 +89,12 @@ def hand_over(physical: Physical) -> None:
     if not physical.begun or physical.idle:
         return
     raw = physical.raw
+    # psycopg2 would send BEGIN into it, and then the error would be of that.
     if physical.failed:
         RawCursor(raw).execute(_HARMLESS)
     told = notices.read(raw)
     # It learns of it by sending BEGIN, of which PostgreSQL warns.
+    # "there is already a transaction in progress" is ours, not the program's.
     notices.write(raw, [])
     try:
         physical.leave_to_psycopg2()
@@ -114,6 +118,8 @@ def _handed_over(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
 def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
     # Adapters are asked once. What they raise begins no transaction with psycopg2 either.
     text = cursor.mogrify(*sent)
+    # Several statements, or none: errors' positions and psycopg2's checks would not be the
+    # statement's own.
     if not text or not _is_single(text):
         cursor.execute(text)
         return
@@ -125,6 +131,8 @@ def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
         if not _is_to_be_repeated(physical, error):
             raise
     else:
+        # A comment alone: PostgreSQL has run BEGIN, and psycopg2 raises "can't execute an empty
+        # query".
         if cursor.statusmessage == "BEGIN" and not _says_something(text):
             cursor.execute(text)  # psycopg2 refuses it
         return
@@ -150,8 +158,10 @@ def _is_to_be_repeated(physical: Physical, error: DriverError) -> bool:
     if not physical.alive:
         return False
     nothing_ran = physical.idle
+    # A syntax error: the parser reads the whole message before any of it runs.
     if nothing_ran:
         physical.leave_to_psycopg2()
+    # It was asked to stop, and must not begin again.
     if isinstance(error, QueryCanceled):
         return False
     position, context = error.diag.statement_position, error.diag.context

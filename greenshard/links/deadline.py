@@ -31,6 +31,7 @@ class Deadline:
         earlier = Deadline(self.timeout_s)
         if self._end is not None:
             now = time.monotonic()
+            # `timeout_s` stays that of the whole call: messages tell the user's own number.
             earlier._end = now + share * max(0.0, self._end - now)
         return earlier
 

@@ -159,6 +159,8 @@ class FanOut:
             if timer is not None:
                 timer.close()
             if self._stopped is not None:
+                # `_stop_aside` may still use the connection: not before it has ended is this call's
+                # work done.
                 late = _green.wait_through(self._stopped, self.grace_s + LAST_WAIT_S)
                 self._arrived = _green.graver(self._arrived, late)
             job.greenlet = None
@@ -218,6 +220,7 @@ class FanOut:
         job.started = time.perf_counter()
         end = End.DONE
         try:
+            # It was to begin when the others were stopped already.
             if self._stopping:
                 end = End.CANCELLED
             else:
@@ -233,6 +236,7 @@ class FanOut:
     def _end_after(self, error: BaseException) -> End:
         if self._closing:
             return End.LOST
+        # 57014 may also be the server's own, of statement_timeout: then it is the shard's failure.
         if self._stopping and isinstance(error, QueryCanceled) and not self._asked_to_cancel:
             return End.CANCELLED
         return End.FAILED
@@ -241,12 +245,14 @@ class FanOut:
         """End everything; returns what arrived from outside meanwhile."""
         self._stopping = True
         late = [job for job in self.jobs if job.running]
+        # At once: one server that does not take the request must not hold up the others'.
         cancellers = [_green.spawn(self._cancel, job) for job in late if self.cancellable]
         arrived = self._wait(self.grace_s)
         if not self._unfinished and not self._cancels:
             return arrived
         self._closing = True
         for canceller in cancellers:
+            # It may wait for a server that is gone.
             canceller.kill(block=False)
         for job in self.jobs:
             self._close(job)

@@ -69,9 +69,12 @@ def gatherer(
     """
     own = session.physical(shard)
     held = _hold(session, own, connect_timeout_s, timeout)
+    # What arrives from outside must not wait for the server; after an error of ours the server
+    # answers.
     at_once = True
     try:
         encoding = client_encoding.read(own.raw)
+        # A pool's may have served a session with another one.
         if client_encoding.read(held.physical.raw) != encoding:
             call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
             session.run({}, timeout, beside={held.place: call})
@@ -116,6 +119,7 @@ def _hold(
 ) -> Gatherer:
     """The session's own connection, kept until the session ends; or one that a pool lends."""
     places = (Place(own.shard, Role.GATHERING, number) for number in count(1))
+    # A named cursor with rows left has the first one.
     place = next(each for each in places if each not in session.kept)
     if session.source is not None:
         loan = session.source.lend(own.shard, timeout, has_one=bool(session.kept))

@@ -40,6 +40,7 @@ def declaring(name: str, text: str | bytes, *, hold: bool = False) -> Any:
 
 def fetching(name: str, size: int | None) -> str:
     """What fetches so many rows, or all."""
+    # `size` is a number of ours, and goes into the text as one.
     return f"FETCH FORWARD {'ALL' if size is None else int(size)} FROM {name}"
 
 
@@ -76,6 +77,7 @@ class Outlet:
         """Fetch so many rows, or all; the cursor is closed at its end. Switches: yes."""
         self.cursor.execute(fetching(str(self._name), size))
         rows = self.cursor.fetchall()
+        # A page that is not full is the last: that saves the fetch that finds nothing.
         self.ended = size is None or len(rows) < size
         if self.ended:
             self._close()

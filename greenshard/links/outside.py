@@ -82,6 +82,7 @@ def read_outside(physical: Physical, read: Callable[[Physical], _Found]) -> _Fou
 
     Switches: yes.
     """
+    # Within the program's transaction: what it has done must be seen, and it goes on afterwards.
     if physical.in_transaction:
         return read(physical)
     with physical.beginning_nothing():

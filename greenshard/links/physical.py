@@ -220,6 +220,7 @@ class Physical:
         Switches: yes.
         """
         if self.given:
+            # In the middle of a transaction, even SELECT 1 would be part of it.
             if not self.in_transaction:
                 self.check()
             return
@@ -233,6 +234,8 @@ class Physical:
     def _connect(self, route: Route, timeout_s: float | None) -> None:
         end = time.monotonic() + (timeout_s or 0.0)
         while timeout_s is not None and route.count > 1:
+            # host=a,b: libpq would wait for a until its own timeout, which has no effect in green
+            # mode.
             patience = _Patience(self.raw, route, _SHARE * (end - time.monotonic()) / route.count)
             try:
                 with (
@@ -258,6 +261,7 @@ class Physical:
         Whatever psycopg2 raises, it is the shard's failure: it may not even be able to read what
         the server says, which comes in the encoding of the server's machine.
         """
+        # psycopg2 cannot read a message in Latin-1, and raises UnicodeDecodeError in its place.
         said = last_error(self.raw).decode("utf-8", "backslashreplace")
         message, sqlstate, stays = read_failure(said or str(error) or type(error).__name__)
         if "connection to server" not in message:

@@ -68,6 +68,7 @@ def merged_once(
     """
     if parameters is None:
         return (query,)
+    # psycopg2 writes for one connection what another one might read otherwise.
     if len(cursors) < 2 or len({quoting(cursor.connection) for cursor in cursors}) > 1:
         return (query, parameters)
     return (cursors[0].mogrify(query, parameters),)
@@ -93,6 +94,7 @@ def check_usual(physicals: Iterable[Physical]) -> None:
     Cost: 1 us for each.
     """
     for physical in physicals:
+        # A handful of ways in a whole process: the set makes this a look-up for each statement.
         if physical.alive and (way := quoting(physical.raw)) not in _usual:
             if (reason := _objection(way)) is not None:
                 raise _refusal(physical.shard, *reason)

@@ -15,6 +15,8 @@ from greenshard._driver import RawConnection, RawCursor, ours
 _RENEWING = (
     "CLOSE ALL",
     "SET SESSION AUTHORIZATION DEFAULT",
+    # RESET ALL leaves the role out: it is flagged GUC_NO_RESET_ALL in PostgreSQL's table of
+    # settings.
     "RESET ROLE",
     "RESET ALL",
     "DEALLOCATE ALL",

@@ -137,6 +137,7 @@ class Session:
     def broken(self) -> list[str]:
         """Names of the shards that cannot be used any more."""
         alive = {physical.shard for physical in self.alive}
+        # Of a source, a shard that was not needed yet is not missing.
         opened = self.shards if self.source is None else self.physicals
         return [name for name in self.shards if name in opened and name not in alive]
 
@@ -216,6 +217,7 @@ class Session:
         if getpid() != self._pid:
             self.check_process()
         _green.enter_thread()
+        # Who waits already goes first: else a busy thread could keep the others out for good.
         if self._queue or not self._busy.acquire(False):
             self._wait_turn()
         self._thread = _green.thread_id()
@@ -226,6 +228,7 @@ class Session:
 
     def _wait_turn(self) -> None:
         """Wait until the session is free, first come, first served."""
+        # Not to wait for: the other greenlet may wait for this one.
         if self._thread == _green.thread_id():
             raise errors.ProgrammingError(
                 "the connection is busy in another greenlet",
@@ -280,6 +283,7 @@ class Session:
                 failures[name] = self._gone(name)
         if beside:
             jobs += self._jobs_beside(beside, failures)
+        # Before anything is sent: what can be known to fail must not run elsewhere.
         if failures and not tolerant:
             raise self._raised(failures, beside or ())
         if noted is not None:

@@ -70,9 +70,11 @@ def beginning(settings: Settings) -> str:
     >>> beginning((("transaction_isolation", "serializable"),))
     'BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE'
     """
+    # current_setting('Transaction_Isolation') finds it, too.
     found = {name.lower(): value for name, value in settings}
     level = found.get("transaction_isolation", "read committed").upper()
     deferrable = " DEFERRABLE" if found.get("transaction_deferrable") == "on" else ""
+    # READ WRITE: temporary tables are made first (`READ_ONLY`).
     return f"BEGIN ISOLATION LEVEL {level} READ WRITE{deferrable}"
 
 

@@ -28,6 +28,7 @@ def streams(
         itersize: How many rows iteration fetches from a shard at once.
     """
     made: tuple[Stream, ...] = ()
+    # From the last one on: each knows those after it, whose first pages it fetches with its own.
     for shard, raw in reversed(list(cursors.items())):
         made = (Stream(shard, raw, run, itersize, made), *made)
     return made
@@ -43,6 +44,7 @@ def fetch_together(streams: Sequence[Stream]) -> None:
         fetched = streams[0].run({stream.shard: stream.fetching(size) for stream in streams})
         for stream in streams:
             rows = fetched[stream.shard]
+            # A page that is not full is the last.
             stream.keep(rows, every=len(rows) < size)
 
 

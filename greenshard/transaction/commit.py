@@ -105,6 +105,8 @@ def end_by_sql(
         states, calls[RollBack] = there, execute
         steps = protocol.roll_back(states)
     else:
+        # COMMIT on some shards only, with conn.on: the others are none of its business, unless the
+        # whole has failed.
         if not (transaction.wrote and protocol.is_broken(states)):
             states = there
         steps = protocol.commit(
@@ -119,6 +121,8 @@ def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) ->
 
     Switches: yes. Cost: one round trip.
     """
+    # A write that goes to several shards in autocommit mode, and must not be done on some of them
+    # only.
     calls = {shard: partial(_by_sql, "BEGIN", session.physicals[shard]) for shard in shards}
     session.run(calls, timeout)
 

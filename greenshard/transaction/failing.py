@@ -37,12 +37,16 @@ def fail_all(session: Session, transaction: Transaction, error: DriverError) -> 
 
     Switches: if it must be failed. Cost: then one round trip.
     """
+    # GS501: the transaction was rolled back with that error, and there is nothing to fail.
     if error.pgcode is None or getattr(error, "code", None) == "GS501":
         return
     there = session.alive
+    # Failed already, or a connection is lost: then commit() will tell.
     if transaction.failed is not None or len(there) < len(session.physicals):
         return
     open_on = [p for p in there if state_at_server(p) is State.OPEN]
+    # If no transaction has begun yet, psycopg2 would have begun one with this statement: one shard
+    # is enough for that.
     failing = open_on or [p for p in there if p.would_begin][:1]
     calls = {physical.shard: partial(_fail, physical) for physical in failing}
     if calls:

@@ -102,24 +102,30 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
             for psycopg2.
         timeout_s: What all actions may take, for messages.
     """
+    # To PostgreSQL, COMMIT of a failed transaction is a ROLLBACK without an error: the other shards
+    # would commit their part.
     if several and wrote and (broken := _broken(states)):
         return (yield from _undo(states, _cannot_commit(broken)))
     opened = _those(states, *TO_BE_ENDED)
+    # One shard decides alone; where nothing was written, nothing can be half done.
     if not wrote or len(opened) < 2:
         return (yield from _commit(opened, wrote=wrote))
     answers = yield Check(opened)
     error = answers.error
+    # The last moment at which all can still be rolled back.
     if error is None and answers.late:
         error = _out_of_time(timeout_s)
     if error is not None:
         return (yield from _undo(answers.states, error))
     writers = tuple(shard for shard in opened if answers.done[shard])
+    # The writer first: if it fails, the others have nothing that would have to be undone.
     if len(writers) == 1:
         error = yield from _commit(writers, wrote=True)
         if error is not None:
             return error
         opened = tuple(shard for shard in opened if shard not in writers)
         return (yield from _commit(opened, wrote=False, before=writers))
+    # With no writer (an UPDATE that found no row), nothing can be in doubt.
     return (yield from _commit(opened, wrote=len(writers) > 1))
 
 
@@ -147,16 +153,21 @@ def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
     answers = yield Commit(shards)
     if answers.error is not None:
         # By now every COMMIT has ended, or lost its connection.
+        # The answer to COMMIT went with the connection: the server may have done it or not.
         lost = [shard for shard in shards if answers.states[shard] is State.LOST]
         if wrote and lost and isinstance(answers.error, errors.Error):
             errors.note_doubt(answers.error, lost)
         left = tuple(s for s in shards if answers.states[s] is not State.UNTOUCHED)
+        # It is committed where nothing is open any more. The log tells where not, for what is
+        # raised may be a kill, which does not.
         if left and len(left) < len(shards):
             yield Warn(left)
         if before and isinstance(answers.error, Exception):
             told = getattr(answers.error, "failures", None) or dict.fromkeys(shards, answers.error)
             return (yield from _undo(answers.states, _partly_committed(before, told)))
         return (yield from _undo(answers.states, answers.error))
+    # On others it is committed: an error of these shards alone would be taken for "nothing was
+    # done".
     if answers.failures:
         error = _partly_committed((*before, *answers.done), answers.failures)
         return (yield from _undo(answers.states, error))
@@ -179,6 +190,7 @@ def is_broken(states: States) -> bool:
 
 
 def _broken(states: States) -> Shards:
+    # Lost ones too: their servers roll back.
     return _those(states, State.LOST) + _those(states, State.FAILED)
 
 

@@ -116,6 +116,8 @@ class KnownBearings:
         If there is none, those that statements were planned by go on as a guess.
         """
         for physical in self._session.alive:
+            # The first in shard order: as long as nothing moves, each statement plans by the same
+            # one.
             if not self._is_old(physical):
                 self._planned_on, self._plans = physical.shard, physical.bearings
                 self.guessed = False
@@ -139,6 +141,7 @@ class KnownBearings:
         plans, oldest, physicals = self._plans, self.oldest, self._session.physicals
         if plans is None:
             return True  # all transactions have failed
+        # Which names they hide depends on the statement, and `check` looks at that.
         if plans.temporary:
             return False
         for shard in shards:
@@ -163,6 +166,7 @@ class KnownBearings:
         if plans is None:
             return
         found = {s: one for s in shards if s in physicals and (one := physicals[s].bearings)}
+        # The session whose bearings the plan has need not be one of those that run it.
         found.setdefault(self._planned_on, plans)
         _compare(found, plans, names)
 
@@ -182,6 +186,7 @@ class KnownBearings:
 
     def end_transaction(self) -> None:
         """Take note that the transaction has ended."""
+        # ROLLBACK undoes SET, and COMMIT ends SET LOCAL: after either, they may be others again.
         if self._moved:
             self._forget()
             self._moved.clear()
@@ -189,6 +194,7 @@ class KnownBearings:
     def _forget(self) -> None:
         physicals = self._session.physicals
         for physical in (physicals[shard] for shard in self._moved if shard in physicals):
+            # The first time counts: what it was before the pool's user moved it.
             self._before.setdefault(physical, (physical.bearings, physical.bearings_at))
             physical.bearings = None
 

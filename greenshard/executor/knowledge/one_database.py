@@ -119,6 +119,7 @@ class OneDatabase:
         as_of, self._as_of = self._as_of, None
         make: Callable[..., Plan] = self._current(timeout).planner.plan
         self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
+        # A thousand plans of megabytes would stay in memory.
         if len(text) > MAX_CACHED_CHARACTERS:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
         path = self.bearings.path
@@ -147,6 +148,8 @@ class OneDatabase:
 
     def plan_anew(self, text: str, has_parameters: bool, timeout: Deadline) -> Plan:
         """The plan, with a catalog that is at most a second old: its tables may be new."""
+        # Not anew if it is younger than a second: a statement that is refused in a loop would load
+        # it each time.
         self.mistrust()
         self.make_sure(timeout)
         return self.plan(text, has_parameters, timeout)
@@ -175,6 +178,7 @@ class OneDatabase:
         self.bearings.hold(self._knowledge.oldest())
         if not self.bearings.guessed:
             return
+        # All at once; if one answers soon, nobody need be waited for.
         with self._asking_others(()):
             pass
         if not self.bearings.adopt() and (informants := self._informants()):
@@ -192,6 +196,7 @@ class OneDatabase:
         if not bearings.guessed:
             yield
             return
+        # In a failed transaction the server answers nothing but its end.
         able = [p for p in session.alive if not p.failed]
         others = bearings.old(p.shard for p in able if p.shard not in shards)
         with session.asking_aside(partial(read_outside, read=ask_bearings), others):
@@ -200,6 +205,7 @@ class OneDatabase:
 
     def _current(self, timeout: Deadline) -> Known:
         """Make sure of the catalog."""
+        # What this transaction has made, the others must not plan by, for it may be rolled back.
         known = self._own if self._changed else self._knowledge.current()
         return self._load(timeout) if known is None else known
 
@@ -233,6 +239,8 @@ class OneDatabase:
         with self._asking_others(shards):
             failed, changed = self._resolve(shards, self.bearings.old(shards), timeout, tolerant)
         if changed or self.bearings.path != guess:
+            # Planned again by what was just told, however old that is by then: else it might never
+            # be run.
             self._as_of = began if changed else self.bearings.oldest
             raise PlanOutdated
         return failed
@@ -262,6 +270,8 @@ class OneDatabase:
             # Who has new schemas may look for names elsewhere: that is told by the same message.
             failed, versions = self._ask(old | doubted, doubted, timeout, tolerant)
         finally:
+            # What was not told must be asked by the next one; and what only this transaction sees,
+            # too.
             knowledge.doubted |= taken if apart else taken - versions.keys()
         self._doubted -= versions.keys()
         changed = knowledge.has_changed(versions)
@@ -354,6 +364,7 @@ class OneDatabase:
             return self._knowledge.known or Known.of(self.cluster, Catalog())
         if self._changed:
             # Others do not see what the transaction has changed.
+            # Only where it was changed can it be read as it is now.
             able = [shard for shard in informants if shard in self._seen_on]
             catalog = load_catalog(self._session, able or informants, timeout)
             self._own = Known.of(self.cluster, catalog)
@@ -382,6 +393,7 @@ class OneDatabase:
         if not able:
             session.check_alive()
             return []
+        # Who has answered last is the most likely to answer now.
         able.sort(key=lambda p: (p.shard not in self._seen_on, -p.answered_at))
         names = [physical.shard for physical in able]
         if session.source is not None:
@@ -450,6 +462,7 @@ class OneDatabase:
     def may_alter(self, values: Any) -> bool:
         """Whether letters may reach a server as others, in the client encoding of a session."""
         inexact = any(python_encoding(p.raw) in INEXACT for p in self._session.alive)
+        # ascii() writes any letter beyond ASCII as an escape, whatever the values are nested in.
         return inexact and "\\" in ascii(values)
 
     def explain(self, text: str, plan: Plan, given: Any, *, verbose: bool) -> str:
@@ -506,6 +519,7 @@ class OneDatabase:
         self._ask(self.bearings.old(shards), frozenset(), timeout, tolerant=False)
         physicals = self._session.physicals
         told = {physicals[shard].bearings for shard in shards if shard in physicals}
+        # conn.on("s0", "s1"): `orders` may be another table on each.
         paths = {one.path for one in told if one is not None}
         if len(text) <= _SOON_PLANNED:
             return [make(text, has_parameters, path) for path in paths]
@@ -557,6 +571,7 @@ class OneDatabase:
             self._knowledge.doubt(doubted)
             self._doubted.clear()
             self._ran.clear()
+        # Committed or rolled back: in both cases the shared catalog may be another one now.
         if self._changed:
             self._changed, self._own = False, None
             self._knowledge.drop()
@@ -600,6 +615,7 @@ class OneDatabase:
 
 
 def _remember(texts: set[str], text: str) -> None:
+    # Rather than to keep an order of use: it is learned again with one statement each.
     if len(texts) >= _MOST_TEXTS:
         texts.clear()
     texts.add(text)

@@ -81,6 +81,7 @@ class Knowledge:
 
     def current(self) -> Known | None:
         """What is known, unless it is too old."""
+        # Once: another thread may forget it between two looks.
         known = self.known
         return known if time.monotonic() < self._expires else None
 
@@ -89,6 +90,7 @@ class Knowledge:
 
         Switches: while another one loads the catalog.
         """
+        # A hundred greenlets that begin together would load a hundred catalogs.
         while time.monotonic() < self._loading_until:
             if (known := self.current()) is not None:
                 return known
@@ -98,6 +100,8 @@ class Knowledge:
     def begin(self) -> int:
         """Say that the caller loads the catalog now; returns what to give to `keep`."""
         now = time.monotonic()
+        # Others go on with the old one meanwhile; if loading hangs, the next one tries after that
+        # time.
         self._loading_until = self._expires = now + _PATIENCE_S
         if self.known is None:
             self._expires = 0.0
@@ -108,11 +112,13 @@ class Knowledge:
         cluster = self._cluster()
         assert cluster is not None  # noqa: S101  # the connection that loads holds it
         known = self.known
+        # Most often nothing has changed, and the planner with its cached plans stays.
         if known is None or known.catalog != catalog:
             if known is not None:
                 self._doubted_at = time.monotonic()  # new schemas may be on the sessions' paths
             known = Known.of(cluster, catalog)
         known.alike.clear()  # other shards may have changed
+        # DDL that ran while it was loaded may not be in it.
         if changes == self._changes:
             self.known = known
             self._loaded_at = time.monotonic()
@@ -141,6 +147,7 @@ class Knowledge:
     @property
     def is_suspect(self) -> bool:
         """Whether the catalog was loaded before code ran that may have changed it."""
+        # A catalog that was loaded after the code ran has what it made.
         return bool(self.doubted) and self._suspected_at >= self._loaded_at
 
     def has_changed(self, versions: Mapping[str, bytes]) -> bool:
@@ -192,6 +199,7 @@ class Kin:
         """What is known of the tables there."""
         found = self._found.get(databases)
         if found is None:
+            # setdefault: of two threads that come at once, both get the same one.
             found = self._found.setdefault(databases, Knowledge(cluster, self))
             self._latest.append(found)
         return found
@@ -212,5 +220,6 @@ def knowledge_of(cluster: Cluster, databases: Hashable) -> Knowledge:
     """
     kin = _kin.get(cluster)
     if kin is None:
+        # Likewise.
         kin = _kin.setdefault(cluster, Kin())
     return kin.of(cluster, databases)

@@ -150,6 +150,7 @@ class _Gathering:
             return self._beside_tables(self._rows)
         cursor = RawCursor(self._held.physical.raw)
         given = () if self._parameters is None else (self._parameters,)
+        # One round trip, where temporary tables take several, and leave dead rows in the catalog.
         text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
         if text is None:
             return self._beside_tables(self._rows)
@@ -164,6 +165,8 @@ class _Gathering:
         try:
             return self._run(text, None)
         except errors.Error as error:
+            # What is wrong in this text may be right beside tables. A division by zero is the
+            # answer.
             if not _is_of_the_text(error):
                 raise
         # Where a table can stand, not always the name of a common table expression can.
@@ -182,6 +185,8 @@ class _Gathering:
             return self._run(self._text, self._parameters)
         except errors.Error as error:
             batch = keying(tables)
+            # 42803 is "must appear in the GROUP BY clause": a primary key would allow it. Not from
+            # the beginning, for an index costs time, and few queries need it.
             if error.pgcode != _GROUPING_ERROR or batch is None:
                 raise
         # A column that is not grouped by, of a table whose primary key is.
@@ -203,6 +208,7 @@ class _Gathering:
             batch = Batch()
             for table, arrays in (pieces := rows.take()):
                 add_rows(batch, table, arrays, rows.encoding)
+            # While these are put there, the shards give the next ones.
             rows.read({self._held.place: partial(batch.send, cursor)} if pieces else None)
         rows.end()
         add_end(end, rows.counts, self._settings)
