@@ -13,7 +13,7 @@ WITH RECURSIVE t (n) AS (
 #: Regions below a region.
 _TREE = """
 WITH RECURSIVE t (n, name, depth) AS (
-    SELECT id, name, 0 FROM region WHERE {condition}
+    {within}SELECT id, name, 0 FROM {source}region WHERE {condition}
     UNION ALL
     SELECT r.id, r.name, t.depth + 1 FROM region r JOIN t ON r.parent = t.n WHERE t.depth < 5
 )"""
@@ -55,7 +55,10 @@ def query(draft: Draft) -> Query:
     table = (Column("id", "int"), Column("name", "text"))
     condition = expression(draft, table, "bool", 1)
     if form == "tree":
-        return _over(draft, _TREE.format(condition=condition), _OVER_TREE)
+        within = "WITH aregion AS (SELECT id, name FROM region) " if draft.chance(0.3) else ""
+        source = "a" if within else ""
+        tree = _TREE.format(condition=condition, within=within, source=source)
+        return _over(draft, tree, _OVER_TREE)
     return _over(draft, _CHAIN.format(condition=condition), _OVER_CHAIN)
 
 

@@ -131,11 +131,25 @@ class Binder:
         if not (recursive and name in _relation_names(select)):
             return Cte(name, node, self.bind(select, parent, visible))
         # start UNION ALL step: the first branch gives names and types of the columns (parse_cte.c).
-        start = select.larg if select.op != SETOP_NONE else select
-        outputs = renamed(self.bind(start, parent, visible).outputs, node.aliascolnames)
+        outputs = renamed(self._start(select, parent, visible), node.aliascolnames)
         itself = Cte(name, node, Query(select, _nowhere(parent), outputs=outputs), True)
         query = self.bind(select, parent, {**visible, name: itself})
         return Cte(name, node, query, True)
+
+    def _start(self, select: Any, parent: Level | None, visible: Ctes) -> Columns:
+        """The columns of the first branch of a recursive query.
+
+        What is wrong with it is found when the whole is bound. If it refers to the query itself, or
+        a WITH query of it does, the server says that this is no recursion.
+        """
+        problems = len(self.problems)
+        own = dict(visible)
+        if select.op != SETOP_NONE:
+            self._bind_ctes(select, parent, own)
+        start = select.larg if select.op != SETOP_NONE else select
+        found = self.bind(start, parent, own).outputs
+        del self.problems[problems:]
+        return found
 
     def _refuse_writing(self, node: Any) -> None:
         self.problems.append(
