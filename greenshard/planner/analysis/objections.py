@@ -14,12 +14,13 @@ from greenshard.planner.calls import (
 from greenshard.planner.problem import Problem
 from greenshard.sql.functions import OTHER_VALUES, Fact, facts_of
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
-from greenshard.sql.tree import location_of, names_of
+from greenshard.sql.tree import location_of, names_of, own_type
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy", "CaseExpr", "JoinExpr"})
 #: Of them, those that use an operator which they do not name.
 _IMPLYING = frozenset({"SubLink", "CaseExpr", "JoinExpr"})
+_NAMES = frozenset({"text", "varchar", "name"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 _IMMUTABLE = (
@@ -70,6 +71,7 @@ def objections(
 def scattered_objection(roots: Iterable[Message], functions: Functions) -> Problem | None:
     """What would have another value on each shard, in a statement over several."""
     for root in roots:
+        named = list(_by_name(root))
         for message in walk(root):
             kind = type_name(message)
             if kind == "FuncCall" and functions.is_place_bound(message):
@@ -84,13 +86,44 @@ def scattered_objection(roots: Iterable[Message], functions: Functions) -> Probl
                 )
             # ctid = '(0,1)' is true of one row on each shard.
             if kind == "ColumnRef" and _names_system_column(message):
+                if any(message is each for each in named):
+                    continue
+                tells_table = _is_tableoid(message)
                 return Problem(
                     "a system column has values of its own on each shard",
                     message.location,
                     "GS410",
-                    _ON_ONE,
+                    f"Write tableoid::regclass::text. Or: {_ON_ONE}" if tells_table else _ON_ONE,
                 )
     return None
+
+
+def tableoids(roots: Iterable[Message]) -> Iterator[Any]:
+    """The places where ``tableoid`` is named."""
+    for root in roots:
+        for message in walk(root):
+            if type_name(message) == "ColumnRef" and _is_tableoid(message):
+                yield message
+
+
+def _by_name(root: Message) -> Iterator[Any]:
+    """Where ``tableoid`` only stands for the table's name, which is the same on all shards.
+
+    That is ``tableoid::regclass::text``, and ``tableoid = 'orders_2024'::regclass``.
+    """
+    for each in walk(root):
+        message: Any = each
+        kind = type_name(message)
+        if kind == "TypeCast" and own_type(message.type_name) in _NAMES:
+            inner = message.arg.type_cast
+            if own_type(inner.type_name) == "regclass":
+                yield inner.arg.column_ref
+        elif kind == "A_Expr" and (names_of(message.name) or ("",))[-1] in ("=", "<>"):
+            sides = (message.lexpr, message.rexpr)
+            for one, other in (sides, sides[::-1]):
+                if own_type(other.type_cast.type_name) == "regclass":
+                    yield one.column_ref
+                    yield one.type_cast.arg.column_ref
 
 
 def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem]:
@@ -138,6 +171,11 @@ def _tainted(what: str, function: str, at: int) -> Problem:
         f"{what} calls {function}(), which may read tables, of which each shard has a part only"
     )
     return Problem(reason, at, "GS410", _IMMUTABLE)
+
+
+def _is_tableoid(message: Any) -> bool:
+    last = message.fields[-1]
+    return bool(last.HasField("string") and last.string.sval == "tableoid")
 
 
 def _names_system_column(message: Any) -> bool:

@@ -16,9 +16,9 @@ stands in the place of its name. The order of its rows is said again: see `kept_
 It is the user's own text if no column is spared so, no name is qualified or that of such a view,
 and no two tables have the same one.
 
-Refuses what reads a part of a table: ONLY, TABLESAMPLE; row locks; functions that tell of a server,
-a table (`has_table_privilege`) or how a value is stored (`pg_column_size`): they would tell of the
-temporary table.
+Refuses TABLESAMPLE; a table that is read with ONLY and without; row locks; `tableoid`, and
+functions that tell of a server, a table (`has_table_privilege`) or how a value is stored
+(`pg_column_size`): they would tell of the temporary table.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from greenshard.planner.analysis.objections import tableoids
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.analysis.rights import readings
 from greenshard.planner.analysis.whole_rows import telling_row
@@ -88,10 +89,11 @@ class _Gathering:
             if query.node.locking_clause:
                 raise Unplannable("rows are locked")
         for table in candidate.tables:
-            # The copy has the rows of the tables that inherit from it as well, and in another order
-            # of pages.
-            if table.only or table.sampled:
-                raise Unplannable("ONLY or TABLESAMPLE", table.node.location)
+            # The copy has its rows in another order of pages.
+            if table.sampled:
+                raise Unplannable("TABLESAMPLE", table.node.location)
+        if (name := next(tableoids(self._final.roots), None)) is not None:
+            raise Unplannable("tableoid would tell of a copy", name.location)
         for call in (call for root in self._final.roots for call in calls(root)):
             if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
                 raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
@@ -151,7 +153,10 @@ class _Gathering:
         if columns == (_NO_COLUMN,):  # who may read any column may count the rows
             shown = "NULL::pg_catalog.int4"
         qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
-        read = parse_select(f"SELECT {shown} FROM {qualified}")
+        if len({each.table.only for each in places}) > 1:
+            raise Unplannable("a table is read with ONLY and without", table.node.location)
+        only = "ONLY " if table.only else ""
+        read = parse_select(f"SELECT {shown} FROM {only}{qualified}")
         if table.sharded:
             _filter(read, places)
         known = {column.name for column in columns}
