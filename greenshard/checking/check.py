@@ -123,9 +123,11 @@ class _Checker:
         if isinstance(self._placement(declared), Unknown):
             self._report.notes.append(f"{table}: its rows are not checked, their rule is unknown")
             return None
+        # The other shards' rows can still be looked at.
         unfit = {shard for finding in wrong for shard in finding.shards}
         by_type: dict[str, list[str]] = {}
         for shard, relation in tables.items():
+            # Shards whose columns differ (which is found, too) are asked by the type that each has.
             column = relation.column(declared.column)
             if column is not None and shard not in unfit:
                 by_type.setdefault(column.base, []).append(shard)
@@ -153,6 +155,7 @@ class _Checker:
     ) -> dict[str, int] | None:
         """Check that all shards have the same rows; not where the columns differ anyway."""
         types = {tuple((c.name, c.type) for c in relation.columns) for relation in tables.values()}
+        # Rows of other columns have other texts: that they differ is said already.
         if self._on_table is None or len(types) != 1:
             return None
         contents = self._read(
@@ -174,6 +177,7 @@ class _Checker:
         try:
             return read()
         except errors.DatabaseError as error:
+            # A shard that is gone would give the same error for each table.
             if not is_about_the_table(error):
                 raise
             self._unchecked(table, reason(error))

@@ -52,6 +52,8 @@ def transaction(
     Switches: yes.
     """
     try:
+        # SET LOCAL, shard by shard, so that each has a name of its own; the statement then goes to
+        # all.
         for shard in shards:
             of_shard = {"greenshard.shard": shard, **settings}
             calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(of_shard))
@@ -61,6 +63,7 @@ def transaction(
         with conn.on(shards).cursor(name) as cursor:
             yield cursor
     finally:
+        # It may have made a temporary table, and the settings are the transaction's.
         conn.rollback()
 
 

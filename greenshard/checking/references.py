@@ -39,6 +39,7 @@ def read_contents(conn: Connection, table: str, shards: Sequence[str]) -> dict[s
     """
     with transaction(conn, shards) as cursor:
         cursor.execute(
+            # COLLATE "C": texts are hashed by their bytes, whatever the database's collation is.
             f"SELECT {SHARD}, count(*),"
             ' coalesce(sum(hashtextextended(t::text COLLATE "C", 0)::numeric), 0)::text'
             f" FROM {table} AS t"

@@ -95,6 +95,7 @@ def read_relations(conn: Connection) -> Relations:
         for shard, schema, name, kind, *facts in cursor.fetchall():
             relation = found.setdefault(TableName(schema, name), {})
             known = relation.setdefault(shard, Relation(kind, ()))
+            # A table may have no columns at all.
             if facts[0] is not None:
                 relation[shard] = Relation(kind, (*known.columns, Column(*facts)))
     return found
@@ -149,6 +150,8 @@ def compare_relation(
         described = {shard: _described(relation, name) for shard, relation in found.items()}
         if difference := differing(described):
             yield Finding("columns", f"column {name} differs: {difference}", table)
+    # Where one is missing, that is said already. The order counts for SELECT * and INSERT without a
+    # list.
     if all(len(relation.columns) == len(names) for relation in found.values()):
         orders = {s: listed(c.name for c in relation.columns) for s, relation in found.items()}
         if difference := differing(orders):

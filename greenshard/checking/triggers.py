@@ -24,6 +24,7 @@ def read_catalogs(conn: Connection) -> dict[str, Catalog]:
     """
     session = conn._session  # its own catalog is what plans go by
     with session.taken():
+        # Of each: a trigger that one shard alone has is told with that shard's name.
         return {shard: load_catalog(session, [shard], UNLIMITED) for shard in conn.shards}
 
 

@@ -43,4 +43,6 @@ def codec_of(encoding: str) -> str:
     >>> codec_of("LATIN9"), codec_of("SQL_ASCII")
     ('iso8859_15', 'ascii')
     """
+    # EUC_JP, SQL_ASCII, ...: Python's codec writes some letters otherwise, or there is none. ASCII
+    # is the same in all of them.
     return CODECS.get(encoding, "ascii")

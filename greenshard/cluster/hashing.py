@@ -58,12 +58,15 @@ def row_hash(value: Any, type_name: str, codec: str = "utf-8") -> int | None:
     hasher = _HASHERS.get(type_name)
     if hasher is None:
         return None
+    # compute_partition_hash_value() skips NULLs: the hash of no column at all is 0.
     if value is None:
         return 0
+    # Most databases are in UTF-8, and this is asked for each key.
     if codec != "utf-8" and type(value) is str and type_name in _TEXTS:
         hashed = _of_bytes_in(codec, value.rstrip(" ") if type_name == "bpchar" else value)
     else:
         hashed = hasher(value)
+    # hash_combine64(0, h): with a first operand of 0, its shifts are 0, too, and the sum is left.
     return None if hashed is None else (hashed + _COMBINE) & _MASK64
 
 
@@ -138,6 +141,7 @@ def _of_integer(value: Any) -> int | None:
 
 
 def _of_oid(value: Any) -> int | None:
+    # True is an int to Python; to PostgreSQL, a boolean has another hash.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MASK32:
         return None
     return hash_uint32(value)
@@ -155,6 +159,7 @@ def _of_bytes_in(codec: str, text: str) -> int | None:
 
 
 def _of_bpchar(value: Any) -> int | None:
+    # Blanks at the end of a char(n) do not count: hashbpchar leaves them out.
     return _of_text(value.rstrip(" ")) if isinstance(value, str) else None
 
 
@@ -173,6 +178,7 @@ def _of_bool(value: Any) -> int | None:
 def _of_date(value: Any) -> int | None:
     if isinstance(value, str):
         return _of_infinity(value, (1 << 31) - 1)
+    # A datetime is a date to Python, and would lose its time.
     if not isinstance(value, date) or isinstance(value, datetime):
         return None
     return hash_uint32(value.toordinal() - _EPOCH_DAY)

@@ -31,6 +31,8 @@ class Shard:
     replicas: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        # Wrapped as soon as it is here: a repr or a traceback of anything that holds it shows
+        # nothing.
         object.__setattr__(self, "primary", hidden_shards(self.primary))
         if isinstance(self.replicas, tuple):
             object.__setattr__(self, "replicas", tuple(map(hidden_shards, self.replicas)))
@@ -158,6 +160,7 @@ class Cluster:
             schema: Its schema; with None, only a declaration without a schema is found.
             name: Its name in the catalog, without quotes.
         """
+        # A declaration with a schema goes before one for any schema.
         found = self._declared.get((schema, name))
         return self._declared.get((None, name)) if found is None else found
 
@@ -176,6 +179,8 @@ def read_shards(given: Any, mistakes: Mistakes) -> dict[str, Shard]:
     shards = {name: _shard(name, shard, mistakes) for name, shard in given.items()}
     by_dsn: dict[str, str] = {}
     for name, shard in shards.items():
+        # The same text; two texts of one database are found when they are connected to
+        # (`identity`).
         first = by_dsn.setdefault(shard.primary, name)
         if shard.primary and first != name:
             mistakes.add(place("shards", name), f"is the same database as shard {first}")

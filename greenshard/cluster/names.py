@@ -68,6 +68,7 @@ def column_name(text: str) -> str:
 
 def quoted(name: str) -> str:
     """Write a name of the catalog so that it is read as itself."""
+    # Keywords too are written without quotes: this is for messages and keys, not for SQL.
     return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
 
 

@@ -54,6 +54,7 @@ class Function(Placement):
             raise errors.ProgrammingError(
                 f"the placement function {self._name} failed: {type(error).__name__}", code="GS107"
             ) from error
+        # Silently it would be as if no row were there.
         if shard is not None and shard not in shards:
             raise errors.ProgrammingError(
                 f"the placement function {self._name} returned {shard!r}, which is no shard",

@@ -41,6 +41,7 @@ class Hash(Placement):
 
     def in_encoding(self, encoding: str) -> Hash:
         codec = codec_of(encoding)
+        # Most databases are in UTF-8, and need no copy.
         return self if codec == self._codec else replace(self, _codec=codec)
 
     def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:

@@ -91,6 +91,7 @@ def read_file(path: str | PathLike[str]) -> dict[str, Any]:
     if document is None:
         raise errors.ProgrammingError(f"{path} {wrong}", code="GS106")
     if "shards" in document:
+        # Before anything is checked: the errors that follow are made of parts of the document.
         document["shards"] = hidden_shards(document["shards"])
     return document
 
@@ -128,6 +129,7 @@ def _read_bytes(path: str | PathLike[str]) -> bytes:
 
 
 def _open_nowait(path: str, flags: int) -> int:
+    # To open a FIFO waits for a writer, without this.
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 

@@ -49,6 +49,7 @@ class Breaker:
 
     def probe_is_due(self, now: float) -> bool:
         """Whether the shard is down and the next request becomes the probe."""
+        # One at a time: a shard that comes back is not met by all who wait at once.
         return self.down and not self._tries and now >= self.retry_at
 
     def admits(self, who: object, now: float) -> bool:
@@ -61,12 +62,14 @@ class Breaker:
 
     def look(self, now: float) -> None:
         """Notice a shard that does not answer."""
+        # The oldest try: if it has had no answer for that long, neither will the others.
         if not self.down and self._tries:
             self._judge(next(iter(self._tries.values())), now)
 
     def succeeded(self) -> None:
         """A try, however old, got a connection."""
         self._tries.clear()
+        # The next time that it goes down may be a matter of a moment again.
         self._pause_s = self._policy.first_pause_s
         self.since, self.reason = None, ""
 
@@ -88,6 +91,7 @@ class Breaker:
             self._go_down(now, f"no answer within {self._policy.patience_s:g} s")
 
     def _go_down(self, now: float, reason: str) -> None:
+        # Since the first failure, also if a probe has failed after it.
         if self.since is None:
             self.since = now
         self.reason = reason

@@ -47,6 +47,7 @@ class Codes:
 
         Switches: if the server must be asked.
         """
+        # Nothing that makes a table or a function can have run.
         if left < Trace.UNSEEN:
             return
         _, _, version = self._known.get(physical.shard, (0.0, None, None))
@@ -62,6 +63,7 @@ class Codes:
             texts: Statements that may have run there.
             least: What others have left.
         """
+        # Nothing that a text could add: the session is renewed in any case.
         if not texts or least >= Trace.ANYTHING:
             return least
         loaded_at, traces, _ = self._known.get(shard, (0.0, None, b""))
@@ -76,6 +78,7 @@ class Codes:
         Switches: yes.
         """
         shard = physical.shard
+        # A number, not the code: while this one asks, another connection may change what is read.
         before = self._changes.get(shard)
         self._asking.add(shard)
         try:

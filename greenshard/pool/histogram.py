@@ -46,6 +46,8 @@ class Durations:
             return None
         wanted, before = part * self.count, 0
         for low, high, count in zip((0.0, *BOUNDS_S), BOUNDS_S, self.counts, strict=False):
+            # Between the bounds as if they were evenly spread, as Prometheus's histogram_quantile()
+            # does.
             if count and before + count >= wanted:
                 return low + (high - low) * max(0.0, wanted - before) / count
             before += count
@@ -63,6 +65,7 @@ class Histogram:
 
     def observe(self, seconds: float) -> None:
         """Count one."""
+        # A bound belongs to its bucket, as Prometheus's "le" says.
         self._counts[bisect_left(BOUNDS_S, seconds)] += 1
         self._sum_s += seconds
 

@@ -57,6 +57,7 @@ def restore(physical: Physical, encoding: str) -> bool:
     if physical.in_transaction or not physical.idle:
         return False
     physical.leave_block(None, None, None)  # if its end comes after that of the connection
+    # psycopg2 sends these to the server, so they are undone there, too.
     if has_characteristics(raw) or client_encoding.read(raw) != encoding:
         return False
     if autocommit.read(raw):
@@ -74,6 +75,8 @@ def with_news(physicals: Iterable[Physical]) -> set[str]:
     found, numbers = set(), {}
     for physical in physicals:
         if physical.alive:
+            # Readable without having been asked anything: FATAL "terminating connection", or its
+            # end.
             numbers[RawConnection.fileno(physical.raw)] = physical.shard
         else:
             found.add(physical.shard)
@@ -92,6 +95,7 @@ def renew(physical: Physical, encoding: str) -> None:
     """
     raw = physical.raw
     default = {"isolation_level": "DEFAULT", "readonly": "DEFAULT", "deferrable": "DEFAULT"}
+    # In autocommit mode: what follows is to begin no transaction.
     RawConnection.set_session(raw, **default, autocommit=True)  # type: ignore[arg-type]
     if client_encoding.read(raw) != encoding:
         RawConnection.set_client_encoding(raw, encoding)
@@ -99,6 +103,7 @@ def renew(physical: Physical, encoding: str) -> None:
     if not _parameter(raw, "DateStyle").startswith("ISO"):
         RawConnection.reset(raw)  # psycopg2 cannot read dates in another style
         RawConnection.set_session(raw, **default)  # type: ignore[arg-type]
+    # RESET ALL gives the role's or the database's default, which psycopg2 does not hear of.
     if letters_of(_parameter(raw, "client_encoding")) != letters_of(encoding):
         raise DriverError("the session's encoding cannot be set back")
     autocommit.write(raw, False)
@@ -127,6 +132,8 @@ def _close_all(physicals: list[Physical], done: Any) -> None:
     try:
         for physical in physicals:
             with suppress(DriverError, OSError):
+                # A copy outlives the close, and tells by its end that the server has ended the
+                # session.
                 descriptors.append(os.dup(RawConnection.fileno(physical.raw)))
             physical.discard()
         for descriptor in descriptors:

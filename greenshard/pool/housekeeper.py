@@ -42,6 +42,7 @@ class Housekeeper:
     """
 
     def __init__(self, process: Kept) -> None:
+        # Else the thread would keep a pool alive that the program has forgotten.
         self._process = weakref.ref(process)
         self._pid = os.getpid()
         self._starting = _green.NativeLock()
@@ -58,6 +59,7 @@ class Housekeeper:
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
+        # Without the lock first: this is asked for each connection that is taken.
         if self._running or self._stopped:
             return
         with self._starting:
@@ -101,11 +103,14 @@ class Housekeeper:
             process = self._process()
             if process is None:
                 return
+            # Before the look: who wakes the thread after it is not overheard.
             self._wake.clear()
             pause_s = process.tick()
             self._begin(process)
+            # Nothing is open and nothing is due: the next request starts another thread.
             if pause_s is None and not self._chores:
                 return
+            # Not to keep the pool alive while this waits.
             del process
             self._wake.wait(pause_s)
 

@@ -72,7 +72,9 @@ class Policy:
         return replace(
             self,
             max_size=self.max_gathers or max(1, self.max_size // 4),
+            # They are opened when a statement gathers, which may be never.
             min_idle=0,
+            # Who gathers holds a connection already, and has been let in.
             max_waiting=None,
             leak_after_s=None,
             of_gatherers=True,

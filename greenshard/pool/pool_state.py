@@ -132,6 +132,7 @@ class PoolState:
             keep: The slot's connections are as good as new; else they are closed.
         """
         todo = Todo()
+        # Given back twice, or revoked by `close` meanwhile: the slot may be another's by now.
         if lease not in self.leases and lease not in self.chores:
             return todo
         slot = lease.slot
@@ -171,6 +172,7 @@ class PoolState:
         """When to call `tick` again; None: not before a connection is asked for."""
         if self.is_closed or not (self.size or self.policy.min_idle or self._retries()):
             return None
+        # Once a second is enough for what is old or idle; a probe may be due before.
         due = min([now + _PERIOD_S, *self._retries()])
         return max(due, now + _SHORTEST_PAUSE_S)
 
@@ -207,6 +209,7 @@ class PoolState:
         """Serve those who wait, first come, first served, as long as there is a slot."""
         while self.waiting:
             ticket = next(iter(self.waiting))
+            # Its owner has not woken up yet, and could not use what it got.
             if ticket.deadline < now:
                 self._time_out(ticket, now)
             elif (slot := self._free_slot(now, todo)) is None:
@@ -221,6 +224,7 @@ class PoolState:
     def _queue(self, ticket: Ticket, now: float, todo: Todo) -> None:
         """Let a request wait, if it may."""
         limit = self.policy.max_waiting
+        # The ticket is in `waiting` already.
         if limit is None or len(self.waiting) <= limit:
             self.counts.waited += 1
             self._recall(len(self.waiting), todo)
@@ -237,6 +241,8 @@ class PoolState:
     def _free_slot(self, now: float, todo: Todo) -> Slot | None:
         """An idle slot, the last used one, so that those not needed grow old; else a new one."""
         while self.idle:
+            # The last one: its connections are the likeliest to be good, and the others may reach
+            # max_idle.
             slot = self.idle.pop()
             if now < slot.expires_at:
                 return slot
@@ -258,12 +264,15 @@ class PoolState:
         unfinished = tuple(lease.slot.opening)
         for name in unfinished:
             self.shards[name].abandoned(lease, now)
+        # A connection that is still being opened would go on without an owner: the slot is closed.
         return not unfinished
 
     def _rest(self, lease: Lease, now: float) -> None:
         """Make a slot idle. What was used, and is still there, has worked since it was taken."""
         slot = lease.slot
         for name in lease.used & slot.proven.keys():
+            # Since the lease began, not now: the last use may have been long ago, in a lease of
+            # hours.
             slot.proven[name] = max(slot.proven[name], lease.since)
         slot.idle_since = now
         self.idle.append(slot)
@@ -278,6 +287,7 @@ class PoolState:
         """Call off chores, until so many are called off."""
         if not self.chores or not wanted:
             return
+        # A slot for each who waits, and not more: the others go on.
         wanted -= sum(chore.recalled for chore in self.chores.values())
         busy = [chore for chore in self.chores.values() if not chore.recalled]
         for chore in busy[: max(0, wanted)]:
@@ -300,6 +310,7 @@ class PoolState:
 
         If no slot is left for that, the next request that needs the shard is the probe.
         """
+        # A chore that connects to all shards is a probe, too.
         tried = {name for chore in self.chores.values() for name in chore.shards}
         for name, shard in self.shards.items():
             if shard.breaker.probe_is_due(now) and name not in tried:
@@ -309,12 +320,14 @@ class PoolState:
         """Connect as many idle slots as wanted to every shard that is up and lets them in."""
         shards = self.shards.items()
         up = [name for name, shard in shards if not shard.breaker.down and not shard.rejects]
+        # Without those that are down: to wait for them would keep no slot ready at all.
         warm = sum(all(name in slot.proven for name in up) for slot in self.idle)
         for _ in range(self.policy.min_idle - warm - len(self.chores) if up else 0):
             self._begin(tuple(up), now, todo)
 
     def _begin(self, shards: tuple[str, ...], now: float, todo: Todo) -> None:
         """Let a slot that lacks some of the shards, or a new one, connect to them."""
+        # An idle one first: a new slot would be one more connection to each shard.
         lacking = (slot for slot in self.idle if any(name not in slot.proven for name in shards))
         slot = next(lacking, None)
         if slot is not None:

@@ -117,6 +117,7 @@ class PooledConnection(Connection):
                 attribute.write(raw, self._chosen[name])
         if self._in_block:
             physical.enter_block()
+        # COMMIT was executed as a statement: until commit() or rollback(), none begins another.
         if any(state_of(other) is State.OVER for other in self._session.alive):
             begin_no_more(physical)
 
@@ -124,6 +125,7 @@ class PooledConnection(Connection):
         """Commit, if there is anything to commit. Switches: if there is."""
         session = self._session
         physicals = session.physicals.values()
+        # A connection that broke, too: commit() tells what became of the transaction.
         if session.closed or any(p.in_transaction or not p.alive for p in physicals):
             self.commit()
 
@@ -200,6 +202,7 @@ class PooledConnection(Connection):
         statements = self._statements
         if statements.database is not None:
             # As good as new, they have what new ones have, if the schemas are the same.
+            # Below UNSEEN no schema can have been made, so the same search path means the same.
             statements.database.bearings.restore(as_before=statements.trace < Trace.UNSEEN)
         try:
             statements.portals.end_all()

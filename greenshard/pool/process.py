@@ -87,6 +87,7 @@ class Process:
 
     def here(self) -> Process:
         """The pool in the process that asks: this, or one that begins anew after a fork."""
+        # Asked each time: after a fork, the parent's sockets must not be touched.
         pid = os.getpid()
         if pid == self.pid:
             return self
@@ -121,11 +122,13 @@ class Process:
         with self.lock:
             ticket, todo = self.state.ask(self.now(), timeout_s, where)
             if not ticket.decided:
+                # In the lock: whoever decides the ticket must find the signal.
                 ticket.signal = _green.Event()
         try:
             self.carry_out(todo)
             if ticket.signal is not None:
                 ticket.signal.wait(max(0.0, ticket.deadline - self.now()))
+            # After the wait: its first look then finds what was taken.
             self._housekeeper.start()
         except BaseException:
             self._leave(ticket)
@@ -151,6 +154,7 @@ class Process:
 
         The garbage collector may find that out in the midst of anything: it only leaves a note.
         """
+        # Here, and not in __del__: the garbage collector may run while the lock is held.
         while self.dropped:
             lease = self.dropped.popleft()
             logger.warning("a connection of the pool, taken at %s, was not given back", lease.where)
@@ -176,6 +180,8 @@ class Process:
 
     def _close(self, slots: Sequence[Slot]) -> BaseException | None:
         """Close what slots held, together, and free them; returns what arrived meanwhile."""
+        # Out of the books first: a slot's number is not used again, and nobody finds what is being
+        # closed.
         held = [holding for slot in slots if (holding := self._holdings.pop(slot, None))]
         arrived = None
         try:

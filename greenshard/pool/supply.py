@@ -61,6 +61,7 @@ class Supply:
         Switches: if one must be opened or checked.
         """
         have, proven = self.holding.physicals, self._lease.slot.proven
+        # Who has answered last is the most likely to answer now.
         there = sorted(have.values(), key=lambda physical: -physical.answered_at)
         for name in [physical.shard for physical in there if physical.shard in proven]:
             if not self._doubted((name,)) and not self._unready((name,)):
@@ -80,6 +81,7 @@ class Supply:
         with process.lock:
             states = process.state.shards
             down = {name for name in process.shards if states[name].is_doubtful}
+        # Shards that are down come last, for all others may be silent, too.
         names = sorted(process.shards, key=lambda name: (name in down, name not in have))
         for name in names:
             prepare = self._prepare_anew if self._doubted((name,)) else self._prepare
@@ -95,6 +97,7 @@ class Supply:
     def reach(self, session: Session, shards: Iterable[str], timeout: Deadline) -> None:
         """Let the session have connections to some shards; see `links.session.Source`."""
         used = self._lease.used
+        # What this lease has used has been looked at.
         lacking = [name for name in shards if name not in used]
         if not lacking:
             return
@@ -130,12 +133,15 @@ class Supply:
 
         Switches: if something must be sent.
         """
+        # Without asking: a readable socket, or one past check_after_s, is asked; all others are
+        # taken.
         doubted = self._doubted(shards)
         jobs = [Job(name, partial(self._prepare_anew, name, limit_s)) for name in doubted]
         sound = [name for name in shards if name not in doubted]
         jobs += [Job(name, partial(self._prepare, name, limit_s)) for name in self._unready(sound)]
         if not jobs:
             return {}
+        # Not cancellable: there is no session yet that could be asked to cancel.
         FanOut(jobs, _OPEN_GRACE_S, tolerant=True, cancellable=False).run(limit_s)
         return self._failures(jobs, limit_s)
 
@@ -232,6 +238,7 @@ class Supply:
             raise
         with process.lock:
             wanted = shard.opened(lease, process.now())
+        # The lease was revoked while it connected.
         if not wanted:
             physical.discard()
             raise errors.InterfaceError("connection already closed")
@@ -265,6 +272,7 @@ class Supply:
         limits = (process.state.policy.timeout_s, timeout.left_s)
         limit_s = min(seconds for seconds in limits if seconds is not None)
         try:
+            # Who holds one and waits for another could wait for itself: no wait, then.
             lease = process.take(0.0 if has_one else limit_s, self._lease.where)
         except errors.PoolTimeout as exc:
             if not has_one:
@@ -342,6 +350,7 @@ class Supply:
                 codes.forget(name)
                 self.lose(name)
                 continue
+            # No statement has reached it.
             if not used and not every:
                 continue
             left = codes.trace(name, texts, trace) if used else Trace.NOTHING
@@ -352,6 +361,7 @@ class Supply:
 
     def _renew(self, physical: Physical, left: Trace | None, texts: Texts) -> None:
         encoding = self._process.encoding or ""
+        # ROLLBACK first: it undoes SET, and without it nothing of a renewal could be run.
         if physical.in_transaction:
             physical.roll_back()
         if not physical.idle:
@@ -363,6 +373,7 @@ class Supply:
             codes.doubt(physical, left)
         if left >= Trace.ANYTHING or not restore(physical, encoding):
             renew(physical, encoding)
+        # lastval() is all that is left: DISCARD SEQUENCES costs less than to renew.
         elif left is Trace.COUNT:
             read_outside(physical, lambda one: forget_sequences(one.raw))
 
