@@ -94,7 +94,8 @@ class Transaction:
 
     def __init__(self, links: Links) -> None:
         self._links = links
-        self._mourned: set[str] = set()  # shards whose loss an earlier transaction has told
+        #: Those whose loss was told already. Not their shards: a pool may open another to one.
+        self._mourned: set[Link] = set()
         self.wrote = False
         self.savepoints = False
         self.began_at: str | None = None
@@ -128,13 +129,13 @@ class Transaction:
         Cost: 0.3 us for each shard.
         """
         found = State.UNTOUCHED
-        for shard, link in self._links.physicals.items():
+        for link in self._links.physicals.values():
             if link.idle:
                 continue
             if link.alive:
                 return State.OPEN
             # A broken connection keeps psycopg2's status for good; its loss is told once.
-            if link.in_transaction and shard not in self._mourned:
+            if link.in_transaction and link not in self._mourned:
                 found = State.LOST
         return found
 
@@ -152,9 +153,7 @@ class Transaction:
         found: dict[str, State] = {}
         for shard, link in self._links.physicals.items():
             state = state_of(link) if link.in_transaction else State.UNTOUCHED
-            if state is not State.UNTOUCHED and not (
-                state is State.LOST and shard in self._mourned
-            ):
+            if state is not State.UNTOUCHED and link not in self._mourned:
                 found[shard] = state
         return found
 
@@ -171,9 +170,7 @@ class Transaction:
         found: dict[str, State] = {}
         for shard, link in self._links.physicals.items():
             state = state_at_server(link)
-            if state is not State.UNTOUCHED and not (
-                state is State.LOST and shard in self._mourned
-            ):
+            if state is not State.UNTOUCHED and link not in self._mourned:
                 found[shard] = state
         return found
 
@@ -191,11 +188,11 @@ class Transaction:
         Cost: 0.3 us for each shard.
         """
         gone = []
-        for shard, link in self._links.physicals.items():
+        for link in self._links.physicals.values():
             if link.idle:
                 continue
             if not link.alive:
-                gone.append(shard)
+                gone.append(link)
             # The end was not sent there: it is the same transaction still.
             elif link.in_transaction:
                 return

@@ -43,6 +43,11 @@ def test_each_state_is_read_from_the_connection(state):
     transaction = Transaction(FakeLinks(s0=LINKS[state]))
     assert transaction.begun() == ({} if state is State.UNTOUCHED else {"s0": state})
     assert transaction.states({"s0": State.OPEN}) == {"s0": state}
+    # Its server has none any more, whatever the driver takes it for.
+    at_server = State.UNTOUCHED if state is State.OVER else state
+    there = {} if at_server is State.UNTOUCHED else {"s0": at_server}
+    assert transaction.at_servers() == there
+    assert transaction.states_at_servers({"s0": State.OPEN}) == {"s0": at_server}
     assert transaction.is_open is (state in {State.OPEN, State.FAILED})
     told = {State.FAILED: State.OPEN, State.OVER: State.UNTOUCHED}
     assert transaction.overall is told.get(state, state)
@@ -58,6 +63,14 @@ def test_what_sql_began_in_autocommit_mode_is_open_and_not_ours_to_end():
     assert transaction.is_open
     assert transaction.failed == "s1"
     assert transaction.begun() == {}
+    assert transaction.at_servers() == {"s0": State.OPEN, "s1": State.FAILED}
+
+
+def test_connection_lost_in_autocommit_mode_concerns_sql_that_ends_a_transaction_and_not_commit():
+    transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql(alive=False)))
+    assert transaction.overall is State.UNTOUCHED
+    assert transaction.begun() == {}
+    assert transaction.at_servers() == {"s1": State.LOST}  # who knows what SQL had begun there
 
 
 def test_loss_of_a_shard_counts_for_the_transaction_that_it_was_in_and_for_no_later_one():
@@ -70,10 +83,20 @@ def test_loss_of_a_shard_counts_for_the_transaction_that_it_was_in_and_for_no_la
     links.physicals["s0"] = untouched()
     assert transaction.overall is State.LOST
     transaction.end()
-    assert transaction.begun() == {}
+    assert transaction.begun() == transaction.at_servers() == {}
     assert transaction.overall is State.UNTOUCHED
     links.physicals["s0"] = FakeLink(alive=False)
     assert transaction.begun() == {"s0": State.LOST}
+
+
+def test_loss_of_another_connection_to_a_shard_that_was_lost_before_counts():
+    links = FakeLinks(s0=FakeLink(alive=False))
+    transaction = Transaction(links)
+    transaction.end()
+    links.physicals = {"s0": FakeLink()}  # a pool has opened it
+    links.physicals["s0"].alive = False
+    assert transaction.overall is State.LOST
+    assert transaction.begun() == transaction.at_servers() == {"s0": State.LOST}
 
 
 def test_connection_that_came_later_counts():
