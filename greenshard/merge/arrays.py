@@ -16,15 +16,11 @@ def array_text(values: Sequence[str | None]) -> str:
     >>> print(array_text(["a", None, 'say "b\\c"']))
     {"a",NULL,"say \"b\\c\""}
     """
-    if not values:
-        return "{}"
-    try:
-        joined = '","'.join(values)  # type: ignore[arg-type]  # raises TypeError for None
-    except TypeError:
-        joined = "\\"
-    # Any quote that is not one of the separators stands in a value, which must then be escaped.
-    if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
-        return f'{{"{joined}"}}'
+    if None not in values:
+        joined = '","'.join(values)  # type: ignore[arg-type]  # without NULL
+        # Any quote that is not a separator's stands in a value, which must then be escaped.
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return f'{{"{joined}"}}'
     # Quoted also where it need not be: an unquoted NULL, in any case of letters, would be no text.
     return "{" + ",".join(["NULL" if v is None else _quoted(v) for v in values]) + "}"
 

@@ -14,7 +14,7 @@ class Rows(Protocol):
     @property
     def rowcount(self) -> int: ...
     @property
-    def rownumber(self) -> int | None: ...
+    def rownumber(self) -> int: ...
     def fetchone(self) -> Any: ...
     def fetchmany(self, size: int) -> list[Any]: ...
     def fetchall(self) -> list[Any]: ...
@@ -45,10 +45,9 @@ class Concatenation:
         return -1 if not counts or -1 in counts else sum(counts)
 
     @property
-    def rownumber(self) -> int | None:
-        """How many rows were fetched; None if the part being read does not know."""
-        here = self._parts[self._at].rownumber if self._parts else 0
-        return None if here is None else self._before + here
+    def rownumber(self) -> int:
+        """How many rows were fetched."""
+        return self._before + self._parts[self._at].rownumber if self._parts else 0
 
     def fetchone(self) -> Any:
         """The next row, or None after the last row of the last part."""
@@ -99,7 +98,7 @@ class Concatenation:
             return
         if mode not in ("relative", "absolute"):
             raise errors.ProgrammingError(f"unrecognized scroll mode {mode!r}")
-        to = value + (self.rownumber or 0 if mode == "relative" else 0)
+        to = value + (self.rownumber if mode == "relative" else 0)
         if not 0 <= to < self.rowcount:
             raise errors.ProgrammingError("scroll destination out of bounds")
         self._at, self._before = 0, 0
@@ -121,6 +120,6 @@ class Concatenation:
         """Go to the next part; stays at the last, which then says that it is at its end."""
         if self._at + 1 >= len(self._parts):
             return False
-        self._before += self._parts[self._at].rownumber or 0
+        self._before += self._parts[self._at].rownumber
         self._at += 1
         return True

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import count
 from math import inf
 
 from greenshard import errors
@@ -84,7 +83,6 @@ class PoolState:
         self.is_closed = False
         self.counts = Counts()
         self._random = random
-        self._numbers = count(1)
 
     @property
     def size(self) -> int:
@@ -254,7 +252,7 @@ class PoolState:
             return None
         lifetime_s = self.policy.max_lifetime_s or inf
         shorter = self.policy.lifetime_jitter * self._random()
-        return Slot(next(self._numbers), now + lifetime_s * (1 - shorter))
+        return Slot(now + lifetime_s * (1 - shorter))
 
     def _end(self, lease: Lease, now: float) -> bool:
         """Take a slot from its holder; returns False if it was left in the midst of something."""
@@ -285,8 +283,6 @@ class PoolState:
 
     def _recall(self, wanted: int, todo: Todo) -> None:
         """Call off chores, until so many are called off."""
-        if not self.chores or not wanted:
-            return
         # A slot for each who waits, and not more: the others go on.
         wanted -= sum(chore.recalled for chore in self.chores.values())
         busy = [chore for chore in self.chores.values() if not chore.recalled]

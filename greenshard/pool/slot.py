@@ -14,14 +14,12 @@ class Slot:
     """The place of one logical connection. It holds at most one connection to each shard.
 
     Attributes:
-        number: Which it is, counted since the pool began.
         expires_at: When it has reached its lifetime.
         idle_since: When it was last given back.
         proven: When its connection to a shard last showed that it works, by the shard's name.
         opening: The shards that a connection is being opened to.
     """
 
-    number: int
     expires_at: float = inf
     idle_since: float = 0.0
     proven: dict[str, float] = field(default_factory=dict)

@@ -126,7 +126,7 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
         opened = tuple(shard for shard in opened if shard not in writers)
         return (yield from _commit(opened, wrote=False, before=writers))
     # With no writer (an UPDATE that found no row), nothing can be in doubt.
-    return (yield from _commit(opened, wrote=len(writers) > 1))
+    return (yield from _commit(opened, wrote=bool(writers)))
 
 
 def roll_back(states: States) -> Steps:

@@ -147,7 +147,7 @@ class Answer:
         return -1 if len(self._streams) > 1 else self.rows.rowcount
 
     @property
-    def rownumber(self) -> int | None:
+    def rownumber(self) -> int:
         """How many rows were fetched; of one stream, of its last page (as psycopg2 counts)."""
         return self._streams[0].page_rownumber if len(self._streams) == 1 else self.rows.rownumber
 

@@ -119,7 +119,7 @@ class StreamedAnswer(Answer):
         return -1
 
     @property
-    def rownumber(self) -> int | None:
+    def rownumber(self) -> int:
         return self.rows.rownumber
 
     @property

@@ -112,7 +112,7 @@ class Restrictions:
             outside: Conditions that its rows must meet.
         """
         for cte in query.ctes:
-            self.visit(cte.query, around.without(cte.query.outputs or ()))
+            self.visit(cte.query, around)  # not what holds for those who read it: they are several
         for branch in query.branches or ():
             # A condition on the columns of a UNION holds for those of both branches, by place.
             same = zip(query.outputs or (), branch.outputs or (), strict=False)

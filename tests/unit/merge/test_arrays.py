@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from greenshard.merge.arrays import array_text, integers
+from greenshard.merge.arrays import array_text, integers, joined_arrays
 
 
 def read_array(text):
@@ -59,3 +59,9 @@ def test_arrays_of_all_kinds_of_characters():
 def test_integers_are_read():
     assert integers("{}") == []
     assert integers("{3,-1,20}") == [3, -1, 20]
+
+
+def test_arrays_of_several_shards_become_one_for_each_column():
+    pieces = [("{1,2}", '{a,"b}"}'), ("{3}", "{c}"), ("{4,5}", "{NULL,d}")]
+    assert joined_arrays(pieces) == ("{1,2,3,4,5}", '{a,"b}",c,NULL,d}')
+    assert joined_arrays(pieces[:1]) is pieces[0]  # not copied

@@ -106,10 +106,29 @@ def test_rowcount_is_unknown_if_that_of_one_shard_is(unknown):
     assert Concatenation(parts).rowcount == -1
 
 
-def test_rownumber_is_unknown_if_the_shard_being_read_does_not_know():
-    part = ShardRows([(1,)])
-    part.rownumber = None
-    assert Concatenation([part]).rownumber is None
+def test_negative_size_means_the_rows_of_all_shards():
+    rows = Concatenation([ShardRows([(1,)]), ShardRows([(2,), (3,)])])
+    assert rows.fetchmany(-1) == [(1,), (2,), (3,)]
+
+
+def test_scrolling_over_several_shards_knows_two_modes():
+    rows = Concatenation([ShardRows([(1,)]), ShardRows([(2,)])])
+    rows.scroll(1, "absolute")
+    assert rows.fetchone() == (2,)
+    rows.scroll(-2, "relative")
+    assert rows.fetchone() == (1,)
+    with pytest.raises(errors.ProgrammingError, match="unrecognized scroll mode 'x'"):
+        rows.scroll(0, "x")
+
+
+def test_rows_of_one_shard_scroll_as_its_driver_does():
+    class Streamed(ShardRows):
+        def scroll(self, *args):
+            self.scrolled = args
+
+    part = Streamed([])
+    Concatenation([part]).scroll(7, "any")
+    assert part.scrolled == (7, "any")
 
 
 def test_a_part_is_not_asked_before_the_one_in_front_of_it_is_at_its_end():

@@ -19,7 +19,7 @@ class Recorder:
 
     def __init__(self, *steps) -> None:
         self.begun = self.killed = 0
-        self.chore = Chore(Lease(Slot(1), 0.0, "here"), ("s0",))
+        self.chore = Chore(Lease(Slot(), 0.0, "here"), ("s0",))
         self.given_back = []
         self.steps = list(steps)
         self.housekeeper = Housekeeper(self)
