@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
 
 from greenshard.sql.parser import ParserError, Token, TokenKind, scan
 
@@ -70,7 +71,7 @@ def _shapes(source: bytes, tokens: Iterable[Token]) -> Iterator[str]:
             continue
         text = source[token.start : token.end]
         is_value = values.follow(text)
-        if is_value and values.goes_on:
+        if values.goes_on:
             end = token.end
             continue
         if end and token.start > end:
@@ -79,11 +80,21 @@ def _shapes(source: bytes, tokens: Iterable[Token]) -> Iterator[str]:
         end = token.end
 
 
+class _Seen(Enum):
+    """What was read last, as far as it tells what the next token is."""
+
+    NOTHING = 0
+    SETTING = 1  # SET, maybe with a part of the setting's name
+    SIGN = 2  # what gives a setting its value
+    VALUE = 3  # a part of that value
+    PASSWORD = 4  # the word for it
+
+
 class _Values:
     """Follows a text's tokens, to tell which are values although they may look like names.
 
     Attributes:
-        goes_on: Whether the token before was of the same value.
+        goes_on: Whether the last token belongs to the same value as the one before.
     """
 
     def __init__(self) -> None:
@@ -92,8 +103,8 @@ class _Values:
     def _begin(self) -> None:
         """A statement begins."""
         self.goes_on = False
-        self._words: list[bytes] = []  # the statement's first two
-        self._in_set = self._awaits = self._in_value = self._in_password = False
+        self._first = self._second = b""  # of its words
+        self._seen = _Seen.NOTHING
 
     def follow(self, token: bytes) -> bool:
         """Take the next token; returns whether it is a value's, or a part of one."""
@@ -101,24 +112,29 @@ class _Values:
         if word == b";":
             self._begin()
             return False
-        if len(self._words) < 2:
-            self._words.append(word)
-        self.goes_on = self._in_value
-        if self._in_value or self._words[0] not in _SETTING:
-            return self._in_value
-        if self._in_password:
-            self._in_password = False
-            return word != b"NULL"
-        if self._in_set and word in {b"=", b"TO"}:
-            # Up to the statement's end: of a function's, what follows is not told apart.
-            self._in_set, self._awaits = False, True
+        if not self._first:
+            self._first = word
+        elif not self._second:
+            self._second = word
+        if self._first not in _SETTING:
             return False
-        if self._awaits:
-            self._awaits, self._in_value = False, True
+        before = self._seen
+        self.goes_on = before is _Seen.VALUE
+        if before is _Seen.SIGN or before is _Seen.VALUE:
+            # Up to the statement's end: of a function's, what follows is not told apart.
+            self._seen = _Seen.VALUE
             return True
-        self._in_set = word == b"SET" or (self._in_set and _NAME.match(word) is not None)
-        self._in_password = word == b"PASSWORD" and self._words[-1] in _ROLES
-        return False
+        self._seen = self._next(word)
+        return before is _Seen.PASSWORD and word != b"NULL"
+
+    def _next(self, word: bytes) -> _Seen:
+        if self._seen is _Seen.SETTING and word in {b"=", b"TO"}:
+            return _Seen.SIGN
+        if word == b"SET" or (self._seen is _Seen.SETTING and _NAME.match(word)):
+            return _Seen.SETTING
+        if word == b"PASSWORD" and self._second in _ROLES:
+            return _Seen.PASSWORD
+        return _Seen.NOTHING
 
 
 def _shape(token: bytes, kind: int) -> str:

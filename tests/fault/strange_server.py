@@ -29,40 +29,45 @@ PARAMETERS = {
     b"client_encoding": b"UTF8", b"DateStyle": b"ISO, MDY", b"server_version": b"15.0",
     b"standard_conforming_strings": b"on", b"integer_datetimes": b"on",
 }  # fmt: skip
-WELCOME = (
-    message(b"R", struct.pack(">I", 0))
-    + b"".join(message(b"S", b"%s\0%s\0" % pair) for pair in PARAMETERS.items())
-    + message(b"K", struct.pack(">II", 1, 2))
-    + ready(b"I")
-)
+
+
+def reported(parameters):
+    return b"".join(message(b"S", b"%s\0%s\0" % pair) for pair in parameters.items())
 
 
 @contextlib.contextmanager
-def strange_server(rejection=None, answer=b"", ends=False):
+def strange_server(rejection=None, answer=b"", ends=False, parameters=PARAMETERS):
     """A connection string of one.
 
     Args:
         rejection: The SQLSTATE of the error that it answers every client with.
         answer: Otherwise, what it sends for each statement but BEGIN.
         ends: Whether it closes the connection then.
+        parameters: What it reports when a client has come.
     """
+    welcome = (
+        message(b"R", struct.pack(">I", 0))
+        + reported(parameters)
+        + message(b"K", struct.pack(">II", 1, 2))
+        + ready(b"I")
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(
-            target=_serve, args=(listener, rejection, answer, ends), daemon=True
+            target=_serve, args=(listener, rejection, welcome, answer, ends), daemon=True
         ).start()
         yield f"host=127.0.0.1 port={listener.getsockname()[1]} user=x dbname=x gssencmode=disable"
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(listener, rejection, answer, ends):
+def _serve(listener, rejection, welcome, answer, ends):
     with contextlib.suppress(OSError):
         while True:
             client, _ = listener.accept()
             with client, contextlib.suppress(OSError, struct.error):
-                _talk(client, rejection, answer, ends)
+                _talk(client, rejection, welcome, answer, ends)
 
 
-def _talk(client, rejection, answer, ends):
+def _talk(client, rejection, welcome, answer, ends):
     if client.recv(8)[4:] == _SSL_REQUEST:
         client.sendall(b"N")
         client.recv(8)
@@ -70,7 +75,7 @@ def _talk(client, rejection, answer, ends):
     if rejection is not None:
         client.sendall(error(b"FATAL", rejection))
         return
-    client.sendall(WELCOME)
+    client.sendall(welcome)
     while header := client.recv(5):
         (length,) = struct.unpack(">I", header[1:])
         text = client.recv(length - 4) if length > 4 else b""

@@ -38,14 +38,19 @@ DECIDING = (
     "greenshard/transaction/*.py",
     *(f"greenshard/pool/{name}.py" for name in ("breaker", "codes", "policy", "shard_state")),
     *(f"greenshard/pool/{name}.py" for name in ("slot", "pool_state", "stats")),
-    "greenshard/links/rejection.py",
+    *(f"greenshard/links/{name}.py" for name in ("rejection", "quoting")),
+    *(f"greenshard/executor/{name}.py" for name in ("repeating", "short")),
 )
 #: Of these, a sample may have no survivor: each has been dealt with.
 COMPLETE = (
     "greenshard/cluster/hashing.py",
+    "greenshard/links/quoting.py",
+    "greenshard/merge/arrays.py",
     "greenshard/planner/pins.py",
-    "greenshard/planner/analysis/chance.py",
-    "greenshard/planner/analysis/shape.py",
+    *(f"greenshard/planner/analysis/{name}.py" for name in ("chance", "restriction", "shape")),
+    *(f"greenshard/pool/{name}.py" for name in ("breaker", "policy", "pool_state", "shard_state")),
+    "greenshard/sql/redaction.py",
+    *(f"greenshard/transaction/{name}.py" for name in ("protocol", "state")),
 )
 #: Those that are quick, and of this code.
 TESTS = ("cluster", "core", "executor", "links", "merge", "planner", "pool", "sql", "transaction")

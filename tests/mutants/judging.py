@@ -70,7 +70,12 @@ class Judge:
 
         # A verdict must not depend on chance.
         hypothesis.settings.register_profile(
-            "mutants", deadline=None, derandomize=True, database=None, max_examples=30
+            "mutants",
+            deadline=None,
+            derandomize=True,
+            database=None,
+            max_examples=30,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # no shrinking
         )
         hypothesis.settings.load_profile("mutants")
         self._items = {item.nodeid: item for item in session.items}

@@ -206,7 +206,9 @@ class _Finder(cst.CSTVisitor):
         code = self.get_metadata(PositionProvider, node)
         start = self._starts[span.start.line - 1] + span.start.column
         end = self._starts[span.end.line - 1] + span.end.column
-        first, last = self._starts[code.start.line - 1], self._starts[code.end.line]
+        # One in parentheses of its own may begin and end on other lines than its code.
+        first = self._starts[min(span.start.line, code.start.line) - 1]
+        last = self._starts[max(span.end.line, code.end.line)]
         for text in texts:
             source = self._source[:start] + text + self._source[end:]
             old = " ".join(self._source[first:last].split())

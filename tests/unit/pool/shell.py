@@ -27,6 +27,7 @@ class Shell:
         leases: What was got and not given back.
         stale: Leases that have ended, or are of the parent process.
         closing: Slots that the pool wants closed.
+        recalled: Chores that it wants to end soon.
         connections: What the servers see.
     """
 
@@ -35,7 +36,7 @@ class Shell:
         self.now = 0.0
         self.tickets, self.leases, self.chores = [], [], []
         self.stale, self.closing, self.connections = [], [], []
-        self.leaks = []
+        self.leaks, self.recalled = [], []
         self.served = {}
 
     def carry_out(self, todo):
@@ -51,6 +52,7 @@ class Shell:
         for chore in todo.recall:
             assert chore.recalled
             assert chore in self.chores
+            self.recalled.append(chore)
         self.check()
 
     def _decide(self, ticket):

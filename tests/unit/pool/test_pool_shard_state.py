@@ -177,3 +177,72 @@ def test_rejection_is_told_to_everybody_who_asks_and_is_no_outage():
     assert shell.reach(lease, "s0") is Step.OPEN
     shell.end_opening(shell.of(lease, "s0"), "opened")
     assert not shard.rejects
+
+
+def test_a_connection_that_worked_at_the_moment_of_the_doubt_is_checked():
+    shell = shell_of()
+    first, second = shell.take(), shell.take()
+    for lease in (first, second):
+        shell.open(lease, "s0")
+    shell.lose(first, "s0")
+    shell.give_back(second)
+    assert shell.reach(shell.take(), "s0") is Step.CHECK
+
+
+def test_a_check_that_ends_late_proves_nothing_to_the_next_holder():
+    shell = shell_of()
+    lease = shell.take()
+    shell.open(lease, "s0")
+    shell.give_back(lease)
+    shell.now = 30.0
+    shell.state.shards["s0"].checked(lease, shell.now)
+    assert shell.reach(shell.take(), "s0") is Step.CHECK
+
+
+def test_who_may_choose_a_shard_takes_none_that_is_down_or_rejects_or_did_not_answer():
+    shell = shell_of()
+    shard = shell.state.shards["s0"]
+    one, other, third = shell.take(), shell.take(), shell.take()
+    for lease in (one, other, third):
+        shell.reach(lease, "s0")
+    assert not shard.is_doubtful
+    shell.end_opening(shell.of(one, "s0"), "rejected")
+    assert shard.is_doubtful
+    shell.end_opening(shell.of(other, "s0"), "opened")
+    assert not shard.is_doubtful
+    shell.reach(one, "s0")
+    shell.end_opening(shell.of(one, "s0"), "given up")
+    assert not shard.breaker.down
+    assert shard.is_doubtful
+    shell.end_opening(shell.of(third, "s0"), "failed")  # began before it was up: no news, but words
+    assert not shard.is_doubtful
+    fail(shell, one, "s0")
+    assert shard.is_doubtful
+    shell.now = shard.breaker.retry_at
+    shell.reach(one, "s0")
+    shell.end_opening(shell.of(one, "s0"), "given up")
+    shell.reach(third, "s0")
+    shell.end_opening(shell.of(third, "s0"), "rejected")
+    assert not shard.silent
+    shell.check()  # none of them is being opened any more
+
+
+def test_what_happens_to_a_shard_is_counted():
+    shell = shell_of()
+    shard = shell.state.shards["s0"]
+    leases = [shell.take() for _ in range(3)]
+    for _ in range(2):
+        for lease, how in zip(leases, ("opened", "rejected", "failed"), strict=True):
+            shell.reach(lease, "s0")
+            shell.end_opening(shell.of(lease, "s0"), how)
+        assert isinstance(shell.reach(leases[1], "s0"), Down)
+        shell.lose(leases[0], "s0")
+        shell.now += 100.0
+    assert (shard.connects, shard.failed_connects) == (2, 4)
+    assert (shard.lost_connections, shard.refused) == (2, 2)
+    for _ in range(3):
+        shard.began()
+    for failed in (True, True, False):
+        assert shard.running
+        shard.ended(1.5, failed=failed)
+    assert (shard.running, shard.failed_queries, shard.queries.value().sum_s) == (0, 2, 4.5)

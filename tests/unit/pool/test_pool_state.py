@@ -77,6 +77,37 @@ def test_who_has_waited_too_long_is_not_served():
     assert patient.lease is not None
 
 
+def test_a_tick_tells_those_who_have_waited_too_long():
+    shell = shell_of()
+    shell.take()
+    late = shell.ask(timeout_s=1.0)
+    shell.now = 1.5
+    shell.tick()
+    assert isinstance(late.refusal, errors.PoolTimeout)
+
+
+def test_requests_are_counted_by_how_they_end():
+    shell = shell_of(max_waiting=2)
+    lease = shell.take()
+    shell.now = 10.0
+    late = [shell.ask(timeout_s=2.0) for _ in range(2)]
+    for _ in range(2):
+        assert shell.ask().refusal is not None
+    shell.now = 11.0
+    shell.leave(late.pop())  # its owner was killed
+    late += [shell.ask(timeout_s=1.0)]
+    shell.now = 12.0
+    for each in late:
+        shell.leave(each)
+    served = shell.ask()
+    shell.now = 15.0
+    shell.give_back(lease)
+    assert served.lease is not None
+    counts = shell.state.counts
+    assert (counts.requests, counts.waited, counts.refused, counts.timeouts) == (7, 4, 2, 2)
+    assert counts.waits.value().sum_s == 3.0  # of those who were served
+
+
 def test_no_time_to_wait_is_enough_if_there_is_a_slot():
     assert shell_of().ask(timeout_s=0.0).lease is not None
 
@@ -207,6 +238,29 @@ def test_as_many_as_wanted_stay_idle():
     assert not shell.chores
 
 
+def test_of_many_that_are_too_old_as_many_as_wanted_stay_idle():
+    shell = shell_of(max_size=4, min_idle=1, max_idle_s=10.0)
+    leases = [shell.take() for _ in range(4)]
+    for lease in leases:
+        shell.open(lease, "s0")
+        shell.open(lease, "s1")
+        shell.give_back(lease)
+    shell.now = 60.0
+    shell.tick()
+    assert shell.closing == [lease.slot for lease in leases[:3]]
+
+
+def test_those_wanted_idle_end_with_their_lifetime_too():
+    shell = shell_of(min_idle=1, max_lifetime_s=10.0)
+    slot = idle_slot(shell, "s0", "s1")
+    shell.now = 9.0
+    shell.tick()
+    assert not shell.closing
+    shell.now = 10.0
+    shell.tick()
+    assert shell.closing == [slot]
+
+
 # Chores -------------------------------------------------------------------------------------
 
 
@@ -249,6 +303,27 @@ def test_shards_that_are_down_are_not_connected_beforehand():
     assert [chore.shards for chore in shell.chores] == [("s0",)]
 
 
+def test_nothing_is_connected_beforehand_while_no_shard_is_up():
+    shell = shell_of(max_size=2, min_idle=2)
+    lease = shell.take()
+    for shard in ("s0", "s1"):
+        shell.reach(lease, shard)
+        shell.end_opening(shell.of(lease, shard), "failed")
+    shell.give_back(lease)
+    shell.tick()
+    assert not shell.chores
+
+
+def test_a_shard_that_lets_nobody_in_is_not_connected_beforehand():
+    shell = shell_of(min_idle=1)
+    lease = shell.take()
+    shell.reach(lease, "s1")
+    shell.end_opening(shell.of(lease, "s1"), "rejected")
+    shell.give_back(lease)
+    shell.tick()
+    assert [chore.shards for chore in shell.chores] == [("s0",)]
+
+
 def test_a_shard_that_is_down_is_probed_when_it_is_due():
     shell = shell_of(max_size=2, first_pause_s=1.0)
     slot = idle_slot(shell, "s0")
@@ -285,6 +360,7 @@ def test_a_request_that_would_wait_calls_a_chore_off():
     (chore,) = shell.chores
     waiting = shell.ask()
     assert chore.recalled
+    assert shell.recalled == [chore]
     shell.give_back(chore.lease)
     assert waiting.lease is not None
 
@@ -292,6 +368,9 @@ def test_a_request_that_would_wait_calls_a_chore_off():
 def test_no_more_chores_are_called_off_than_requests_wait():
     shell = shell_of(max_size=3, min_idle=3)
     shell.tick()
+    shell.ask()
+    assert sum(chore.recalled for chore in shell.chores) == 1
+    shell.leave(shell.tickets[0])
     shell.ask()
     assert sum(chore.recalled for chore in shell.chores) == 1
     shell.ask()
@@ -320,6 +399,9 @@ def test_a_connection_held_for_long_is_reported_once():
     shell.tick()
     assert shell.leaks == [lease]
     assert shell.leaks[0].where == "app.py:7 in forgetful"
+    shell.now = 19.0
+    shell.tick()
+    assert (len(shell.leaks), shell.state.counts.leaks) == (2, 2)
 
 
 def test_a_pool_that_holds_nothing_needs_no_tick():
@@ -327,6 +409,7 @@ def test_a_pool_that_holds_nothing_needs_no_tick():
     assert shell.state.next_tick(0.0) is None
     shell.take()
     assert shell.state.next_tick(0.0) == 1.0
+    assert shell_of(min_idle=1).state.next_tick(0.0) == 1.0
 
 
 def test_the_next_tick_is_when_a_probe_is_due():
@@ -337,6 +420,9 @@ def test_the_next_tick_is_when_a_probe_is_due():
     shell.give_back(lease)
     assert shell.state.next_tick(0.0) == 0.5
     assert shell.state.next_tick(7.0) == pytest.approx(7.05)
+    shell.now = 7.0
+    shell.reach(shell.take(), "s0")  # is the probe
+    assert shell.state.next_tick(7.0) == 8.0
 
 
 # The end ------------------------------------------------------------------------------------
@@ -370,6 +456,14 @@ def test_a_closed_pool_begins_nothing():
     shell.tick()
     assert not shell.chores
     assert shell.state.next_tick(0.0) is None
+
+
+def test_a_closed_pool_calls_off_what_it_does_itself():
+    shell = shell_of(max_size=2, min_idle=2)
+    shell.tick()
+    shell.close()
+    assert shell.recalled == shell.chores
+    assert len(shell.chores) == 2
 
 
 def test_what_is_not_given_back_is_revoked():

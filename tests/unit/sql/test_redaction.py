@@ -37,5 +37,12 @@ def test_a_long_statement_is_cut() -> None:
     assert redacted.endswith("...")
 
 
+def test_a_statement_that_just_fits_is_not_cut() -> None:
+    fitting = "SELECT " + "a" * (MAX_CHARACTERS - len("SELECT "))
+
+    assert redact(fitting) == fitting
+    assert redact(fitting + "a") == fitting[: MAX_CHARACTERS - 3] + "..."
+
+
 def test_half_a_surrogate_pair_shows_the_first_keyword() -> None:
     assert redact("SELECT '\ud800'") == "SELECT ..."

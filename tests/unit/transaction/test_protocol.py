@@ -109,6 +109,14 @@ def test_check_that_fails_rolls_back_everywhere(error):
     assert steps.error is error
 
 
+def test_what_fails_in_a_check_is_told_though_time_is_up_too():
+    steps = commit()
+    error = errors.IntegrityError("violated")
+    steps.answer(states(OPEN, FAILED, OPEN), error=error, late=True)
+    steps.answer(**done(*THREE))
+    assert steps.error is error
+
+
 def test_checks_that_take_all_the_time_leave_nothing_committed():
     steps = commit()
     assert steps.answer(**wrote("s0"), late=True) == RollBack(THREE)
@@ -178,6 +186,17 @@ def test_commit_whose_answer_was_lost_is_told_to_be_in_doubt():
     assert "s0" not in str(steps.error)
 
 
+@pytest.mark.parametrize("writers", [("s0", "s2"), THREE])
+def test_commit_of_several_writers_whose_answers_were_all_lost_is_in_doubt(writers):
+    steps = commit()
+    steps.answer(**wrote(*writers))
+    error = errors.OperationalError("gone")
+    steps.answer(states(LOST, LOST, LOST), error=error)
+    steps.answer(states(LOST, LOST, LOST))
+    assert steps.error is error
+    assert "It may be committed on s0, s1, s2, or not" in str(error)
+
+
 @pytest.mark.parametrize("all_lost", [True, False])
 def test_what_the_only_writer_has_committed_is_told_though_shards_that_were_read_fail(all_lost):
     steps = commit()
@@ -208,6 +227,7 @@ def test_several_shards_that_were_read_and_fail_tell_each_why():
     steps.answer(states(LOST, UNTOUCHED, LOST), error=several)
     steps.answer(states(LOST, UNTOUCHED, LOST))
     assert steps.error.failures == each
+    assert "on:\n  s0: gone\n  s2: away\n" in str(steps.error)
 
 
 def test_kill_while_shards_that_were_read_commit_is_not_lost():

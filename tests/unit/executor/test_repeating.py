@@ -1,0 +1,270 @@
+"""Which shard runs which sets of executemany, and what callproc executes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from psycopg2.extensions import AsIs
+
+from greenshard import _green, errors
+from greenshard.executor import repeating
+from greenshard.executor.knowledge.one_database import PlanOutdated
+from greenshard.executor.repeating import calling, run_many
+from greenshard.links.deadline import within
+from greenshard.links.session import Session
+from greenshard.planner.code import Trace
+from greenshard.planner.tasks import settle
+from greenshard.sql.effects import Effect
+from greenshard.sql.text import Sql
+from tests.unit.executor.test_concatenate import Carrying, FakeCursor, FakeParts, FakePhysical
+from tests.unit.links.reporting import reporting_session
+from tests.unit.planner import scene
+
+PLANNER = scene.planner()
+UPDATE = "UPDATE orders SET o_totalprice = %s WHERE o_orderkey = %s"
+
+
+class FakeDatabase:
+    """Knows all that it is asked for, and is told what statements leave."""
+
+    cluster = SimpleNamespace(names=scene.SHARDS)
+    is_unsure = False
+
+    def __init__(self):
+        self.noted = []
+
+    def certain(self, step, text, given):
+        return step
+
+    def plan(self, text, has_parameters, timeout):
+        return PLANNER.plan(text, has_parameters, scene.PATH)
+
+    def note(self, trace, shards, *, changes):
+        self.noted.append((trace, set(shards), changes))
+
+
+class Repeating(Carrying):
+    """An execution whose sessions are in order."""
+
+    def confirm(self, shards):
+        self.session.log.append(("confirmed", list(shards)))
+
+
+def execution(given, text=UPDATE, **changes):
+    plan = replace(PLANNER.plan(text, True, scene.PATH), **changes)
+    session = Session([FakePhysical(shard) for shard in scene.SHARDS], {}, scene.SHARDS, 20.0)
+    session.log = []
+    parts = FakeParts({shard: FakeCursor(shard, session.log) for shard in scene.SHARDS})
+    transaction = SimpleNamespace(failed=None)
+    return Repeating(
+        session, transaction, parts, within(None), False, False, None,
+        database=FakeDatabase(), plan=plan, text=text, given=given, limits=None,
+    )  # fmt: skip
+
+
+def shard_of(key):
+    _, ((task,),) = settle(PLANNER.plan(UPDATE, True, scene.PATH).step, scene.SHARDS, (0, key))
+    return task.place.shard
+
+
+class OneByOne:
+    """Stands for `run_plan`: notes the parameters of each run."""
+
+    def __init__(self):
+        self.runs, self.outdated = [], 0
+        self.plans, self.before = [], []
+
+    def __call__(self, one):
+        self.before.append((one.stages, one.now, one.query, one.ran))
+        if self.outdated:
+            self.outdated -= 1
+            raise PlanOutdated
+        self.runs.append((one.text, one.given))
+        self.plans.append(one)
+        one.query, one.strategy = b"as sent", "any"
+        if isinstance(one.given, tuple) and one.given[0] == "wrong":
+            raise errors.DataError("wrong")
+        return SimpleNamespace(rowcount=len(self.runs) - 2, statusmessage=f"UPDATE {one.given}")
+
+
+@pytest.fixture(scope="module")
+def raw():
+    with reporting_session() as raw:
+        yield raw
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    runs = OneByOne()
+    monkeypatch.setattr(repeating, "run_plan", runs)
+    return runs
+
+
+def test_each_shard_runs_its_own_sets_in_their_order():
+    given = [(key / 2, key) for key in range(30)]
+    e = execution(given)
+    answer = run_many(e)
+    expected = {shard: [] for shard in scene.SHARDS}
+    for one in given:
+        expected[shard_of(one[1])].append(one)
+    assert all(expected.values())
+    assert e.session.log == [(s, UPDATE, "each of", expected[s]) for s in scene.SHARDS]
+    assert answer.rowcount == 4  # as the cursors say
+    assert e.strategy == "route"
+    assert e.database.noted == []
+
+
+def test_shards_without_sets_run_nothing():
+    e = execution([(1, 7), (2, 7)])
+    run_many(e)
+    assert e.session.log == [(shard_of(7), UPDATE, "each of", [(1, 7), (2, 7)])]
+
+
+def test_shards_are_asked_first_whether_the_plan_holds_if_that_is_not_sure():
+    e = execution([(1, 7)])
+    e.database.is_unsure = True
+    run_many(e)
+    shard = shard_of(7)
+    assert e.session.log == [("confirmed", [shard]), (shard, UPDATE, "each of", [(1, 7)])]
+
+
+def test_what_the_sets_leave_is_noted_even_if_one_fails():
+    e = execution([(1, 7)], trace=Trace.ANYTHING)
+
+    def fail(text, every):
+        raise errors.DataError("wrong")
+
+    e.parts.cursors[shard_of(7)].executemany = fail
+    with pytest.raises(errors.DataError):
+        run_many(e)
+    assert e.database.noted == [(Trace.ANYTHING, {shard_of(7)}, False)]
+
+
+INSERT = "INSERT INTO orders (o_totalprice, o_orderkey) VALUES (%s, %s)"
+
+
+@pytest.mark.parametrize(
+    ("text", "in_turn"),
+    [
+        (UPDATE, True),
+        (INSERT, False),
+        ("\n insert" + INSERT[6:], False),
+        (INSERT + "\nON CONFLICT DO NOTHING", True),
+    ],
+)
+def test_what_may_lock_what_others_lock_is_done_on_the_first_shard_first(
+    monkeypatch, text, in_turn
+):
+    turns = []
+
+    def atomically(e, shards, run):
+        turns.append((e.effect, shards))
+        return run()
+
+    monkeypatch.setattr(repeating, "atomically", atomically)
+    e = execution([(1, key) for key in range(30)], text)
+    e.effect = Effect(atomic=True, in_turn=True)
+    assert run_many(e).rowcount == 4
+    assert turns == [(Effect(atomic=True, in_turn=in_turn), list(scene.SHARDS))]
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "changes"),
+    [
+        ([(1, 7), (2, None)], UPDATE, {}),
+        ([(1, 7), (2, AsIs("1 + 2"))], UPDATE, {}),
+        ([(1, 2), (3, 7)], "UPDATE orders SET o_totalprice = 0 WHERE o_orderkey IN (%s, %s)", {}),
+        ([(1,), (2,)], "UPDATE orders SET o_totalprice = %s", {}),
+        ([(1, 7)], UPDATE, {"policies": ("any",)}),
+    ],
+)
+def test_sets_of_which_one_is_not_for_one_shard_are_run_one_by_one(
+    one_by_one, raw, given, text, changes
+):
+    e = execution(given, text, **changes)
+    e.parts.quoting = lambda: raw
+    answer = run_many(e)
+    assert e.session.log == []
+    assert len(one_by_one.runs) == len(given)
+    assert one_by_one.runs[0] == (text, given[0])
+    assert (e.query, e.strategy) == (b"as sent", "any")
+    assert answer.rowcount == 0  # -1 is none
+    assert answer.statusmessage == f"UPDATE {one_by_one.runs[-1][1]}"
+
+
+def test_in_a_transaction_that_has_failed_each_set_is_refused_by_its_server(one_by_one):
+    e = execution([(1, 7)])
+    e.transaction.failed = "s1"
+    run_many(e)
+    assert one_by_one.runs == [(UPDATE, (1, 7))]
+
+
+def test_text_that_is_not_the_users_is_not_run_by_the_driver(one_by_one):
+    e = execution([(1, 7)])
+    e.plan = replace(e.plan, step=replace(e.plan.step, sql=Sql(UPDATE, ())))
+    run_many(e)
+    assert one_by_one.runs == [(UPDATE, (1, 7))]
+
+
+def test_rows_of_all_sets_are_counted(one_by_one):
+    answer = run_many(execution([(key, None) for key in range(5)]))
+    assert answer.rowcount == 0 + 0 + 1 + 2 + 3
+
+
+def test_no_sets_run_nothing(one_by_one):
+    e = execution([])
+    answer = run_many(e)
+    assert (answer.rowcount, answer.statusmessage) == (0, None)
+    assert (e.session.log, one_by_one.runs) == ([], [])
+
+
+def test_set_whose_plan_is_outdated_is_planned_again_and_runs_once(one_by_one):
+    one_by_one.outdated = 2
+    run_many(execution([(1, None), (2, None)]))
+    assert one_by_one.runs == [(UPDATE, (1, None)), (UPDATE, (2, None))]
+
+
+def test_each_set_has_a_plan_and_notes_of_its_own(one_by_one, raw):
+    e = execution([(1, None), (2, AsIs("1 + 2"))])
+    e.parts.quoting = lambda: raw
+    e.stages, e.now, e.query = object(), "then", b"before"
+    e.ran.add("s0")
+    run_many(e)
+    assert one_by_one.before == [(None, None, None, set())] * 2
+    assert one_by_one.runs[1] == (
+        "UPDATE orders SET o_totalprice = 2 WHERE o_orderkey = 1 + 2",
+        None,
+    )
+    assert one_by_one.plans[0].plan.step.strategy == "route"
+
+
+def test_what_was_sent_for_the_set_that_failed_is_told(one_by_one):
+    e = execution([("wrong", None)])
+    with pytest.raises(errors.DataError):
+        run_many(e)
+    assert (e.query, e.strategy) == (b"as sent", "any")
+
+
+@pytest.mark.parametrize(("sets", "pauses"), [(999, 0), (2000, 2)])
+def test_others_have_their_turn_while_many_sets_are_looked_at(monkeypatch, sets, pauses):
+    slept = []
+    monkeypatch.setattr(_green, "sleep", slept.append)
+    run_many(execution([(1, 7)] * sets))
+    assert len(slept) == pauses
+    assert all(0 < pause <= 0.001 for pause in slept)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "text", "values"),
+    [
+        ("f", (1, "a"), "SELECT * FROM f(%s,%s)", [1, "a"]),
+        (b"s.f%", (), "SELECT * FROM s.f%%()", []),
+        ("f", None, "SELECT * FROM f()", []),
+        ("f", {"a": 1, "b %": 2}, 'SELECT * FROM f("a":=%s,"b %%":=%s)', [1, 2]),
+        ("f", {}, "SELECT * FROM f()", []),
+    ],
+)
+def test_procedure_is_called_as_psycopg2_does(raw, name, parameters, text, values):
+    assert calling(raw.cursor(), name, parameters) == (text, values)
