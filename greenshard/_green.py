@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import gevent
 import gevent.exceptions
@@ -283,7 +284,43 @@ def wait_through(event: Event, timeout_s: float) -> BaseException | None:
 
 
 def graver(first: BaseException | None, second: BaseException | None) -> BaseException | None:
-    """Of two exceptions that arrived from outside, the one that must not be lost."""
-    if first is None or (second is not None and isinstance(first, gevent.Timeout)):
-        return second
+    """Of two exceptions that arrived from outside, the one to be raised; see `raise_arrived`.
+
+    That is a kill; of two ``gevent.Timeout``, the later one.
+    """
+    if first is None or second is None or first is second:
+        return first or second
+    if isinstance(first, gevent.Timeout) or (_kills(second) and not _kills(first)):
+        first, second = second, first
+    behind = first.__dict__.setdefault(_BEHIND, [])
+    behind += [second, *second.__dict__.pop(_BEHIND, ())]
     return first
+
+
+def raise_arrived(arrived: BaseException) -> NoReturn:
+    """Raise what arrived from outside; what `graver` has put behind it follows at the next wait.
+
+    It would be lost otherwise, and an outer ``gevent.Timeout`` end nothing any more that an inner
+    one has let go on. Not what is over by then, and not an exception of the program's own: its
+    block may have been left.
+    """
+    me: Any = gevent.getcurrent()
+    for each in arrived.__dict__.pop(_BEHIND, ()):
+        if not isinstance(each, Exception):
+            soon(partial(_throw, me, each))
+    raise arrived
+
+
+def _throw(receiver: Any, error: BaseException) -> None:
+    closed = isinstance(error, gevent.Timeout) and error.timer is _CLOSED
+    if not (receiver.dead or closed):
+        receiver.throw(error)
+
+
+def _kills(error: BaseException) -> bool:
+    return not isinstance(error, (Exception, gevent.Timeout))
+
+
+_BEHIND = "_greenshard_behind"
+#: What stands for the timer of a ``gevent.Timeout`` whose block was left.
+_CLOSED: Any = gevent.Timeout(None).timer

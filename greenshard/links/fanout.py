@@ -141,7 +141,7 @@ class FanOut:
             arrived = _green.graver(arrived, self._stop())
         self._over = True
         if arrived is not None:
-            raise arrived
+            _green.raise_arrived(arrived)
 
     def _run_here(self, job: Job, raw: RawConnection, timeout_s: float | None) -> None:
         """Run the only call, which uses `raw`, in the caller's greenlet."""
@@ -166,7 +166,7 @@ class FanOut:
             job.greenlet = None
             self._over = True
         if self._arrived is not None:
-            raise self._arrived
+            _green.raise_arrived(self._arrived)
 
     def _keep(self, arrived: BaseException) -> bool:
         """Keep what arrived while the call waits for its server; false if it must not wait on."""

@@ -73,7 +73,7 @@ class Hedge:
         arrived = _green.graver(arrived, self._wait_ends())
         self._over = True
         if arrived is not None:
-            raise arrived
+            _green.raise_arrived(arrived)
         return winner or self._winner()
 
     def _winner(self) -> Job | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
+from greenshard import _green
 from greenshard._driver import RawCursor
 from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
@@ -185,6 +186,7 @@ class _Shards:
     ) -> None:
         self._session, self._now, self._timeout = session, now, timeout
         self._calls, self._noted = calls, noted
+        self._arrived: BaseException | None = None  # from outside
 
     def carry_out(self, steps: protocol.Steps) -> None:
         """Do what the steps say.
@@ -202,6 +204,8 @@ class _Shards:
         except StopIteration as end:
             error = end.value
         try:
+            if self._arrived is not None and not isinstance(error, Exception):
+                _green.raise_arrived(self._arrived)
             if error is not None:
                 raise error
         finally:
@@ -238,6 +242,8 @@ class _Shards:
                 noted=self._noted,
             )
         except BaseException as exc:
+            if not isinstance(exc, Exception):
+                self._arrived = _green.graver(self._arrived, exc)
             return Answers(self._now(), error=exc)
         done = {shard: job.result for shard, job in outcome.jobs.items()}
         late = self._timeout.left_s == 0
