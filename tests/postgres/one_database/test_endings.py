@@ -109,6 +109,18 @@ def commit(conn):
     conn.commit()
 
 
+def serializable(conn):
+    conn.isolation_level = "SERIALIZABLE"
+
+
+def enter(conn):
+    conn.__enter__()
+
+
+def leave(conn):
+    conn.__exit__(None, None, None)
+
+
 def rollback(conn):
     conn.rollback()
 
@@ -138,6 +150,10 @@ SCRIPTS = [
     [autocommit, "BEGIN", UPDATE, "COMMIT AND CHAIN", TO_8, "ROLLBACK"],
     [autocommit, "BEGIN", UPDATE, NEGATIVE, "COMMIT", UPDATE],
     [autocommit, "COMMIT"],
+    [autocommit, enter, UPDATE, "COMMIT", TO_8, leave, UPDATE],
+    [autocommit, enter, UPDATE, "ROLLBACK AND CHAIN", TO_8, leave],
+    [enter, UPDATE, NEGATIVE, "COMMIT", TO_8, leave, UPDATE],
+    [serializable, "UPDATE kept SET a = 1 WHERE id = 1", "COMMIT", TO_8, rollback],
     [autocommit, "ROLLBACK AND CHAIN", "COMMIT AND CHAIN"],
 ]
 
@@ -253,6 +269,19 @@ def test_lost_shard_is_told_before_anything_is_committed(world):
         assert not isinstance(caught.value, greenshard.PartialCommitError)
         conn.commit()  # there is nothing left of it
     assert world.rows() == [(key, 0) for key in IDS]
+
+
+def test_listener_is_told_where_a_transaction_has_ended(dsns):
+    events = []
+    with World(*dsns, declared=True).connect(on_event=events.append) as conn:
+        cur = conn.cursor()
+        cur.execute("SELECT id FROM kept")
+        cur.execute("COMMIT")
+    assert (events[-1].sql, events[-1].strategy, events[-1].error) == ("COMMIT", "broadcast", None)
+    assert list(events[-1].shards) == ["s0", "s1", "s2"]
+    assert cur.statusmessage == "COMMIT"
+    assert cur.query == b"COMMIT"
+    assert list(cur.timings) == ["s0", "s1", "s2"]
 
 
 def test_untouched_shards_begin_no_transaction_either(dsns):
