@@ -22,7 +22,7 @@ logger = logging.getLogger("greenshard")
 _Call = Callable[[Physical], object]
 _Calls = Mapping[type[Action], _Call]
 
-_METHODS: _Calls = {
+_METHODS: dict[type[Action], _Call] = {
     Check: lambda physical: physical.check_commit(),
     Commit: lambda physical: physical.commit(),
     RollBack: lambda physical: physical.roll_back(),

@@ -98,8 +98,8 @@ def sometimes(original, instead, every=5):
 
 def lost_write(scene, patch, ending):
     """A commit that does not commit."""
-    usual, instead = commit._CALLS[Commit], commit._CALLS[RollBack]
-    patch.setitem(commit._CALLS, Commit, sometimes(usual, instead))
+    usual, instead = commit._METHODS[Commit], commit._METHODS[RollBack]
+    patch.setitem(commit._METHODS, Commit, sometimes(usual, instead))
 
 
 def doubled_write(scene, patch, ending):
