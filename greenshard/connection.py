@@ -160,7 +160,7 @@ class Connection(Settings, Own, RawConnection):
         missing = dict(opening.missing)
         physicals = self._physicals({n: s for n, s in opening.shards.items() if n not in missing})
         limit_s = opening.left_s or opening.connect_timeout_s
-        failures = open_all(physicals, limit_s, identified=opening.identifies)
+        failures = open_all(physicals, limit_s, identified=opening.identifies, look=opening.look)
         if isinstance(silent := failures.get(self._home.shard), HomeSilent):
             close_opened(physicals)
             raise silent
@@ -174,7 +174,7 @@ class Connection(Settings, Own, RawConnection):
             raise HomeUnreachable(missing)
         try:
             # Before there is a session, which would have to be held.
-            opening.refuse_one_database({physical.shard: physical for physical in opened})
+            opening.refuse_unfit({physical.shard: physical for physical in opened})
             self._session = Session(opened, missing, list(opening.shards), opening.grace_s)
             self._share_settings()
         except BaseException:

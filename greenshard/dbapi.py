@@ -14,6 +14,7 @@ from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.events import Listener
 from greenshard.limits import refuse_async
+from greenshard.links.look import look_of
 from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Limits, Opening
 from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards
@@ -66,6 +67,7 @@ def connect(
     gather_limit: int = GATHER_LIMIT,
     allow_same_database: bool = False,
     max_held_bytes: int = MAX_HELD_BYTES,
+    check: bool = True,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -100,6 +102,9 @@ def connect(
             schemas (by their search paths) are two shards anyway.
         max_held_bytes: Over a cluster: how much a statement may hold in this process of rows that
             are on their way to its answer.
+        check: Over a cluster: whether to look, when this process first connects to a shard, at what
+            would make answers wrong: encodings, collations or types of shard keys that differ, and
+            shards that were exchanged.
         on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
@@ -133,6 +138,7 @@ def connect(
         gather_limit=gather_limit,
         allow_same_database=allow_same_database,
         max_held_bytes=max_held_bytes,
+        check=check,
         on_event=on_event,
         **kwargs,
     )
@@ -154,6 +160,7 @@ def read_opening(
     gather_limit: int = GATHER_LIMIT,
     allow_same_database: bool = False,
     max_held_bytes: int = MAX_HELD_BYTES,
+    check: bool = True,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
@@ -166,6 +173,8 @@ def read_opening(
     if {"async", "async_"} & kwargs.keys():
         refuse_async()
     sources, cluster = _read_sources(shards, kwargs)
+    databases = (by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)])
+    looks = arguments.flag("check", check) and cluster is not None and len(sources) > 1
     return Opening(
         sources,
         _connect_timeout_s(connect_timeout, sources.values()),
@@ -180,8 +189,9 @@ def read_opening(
             arguments.number_of("bytes", "max_held_bytes", max_held_bytes),
         ),
         on_event=arguments.listener(on_event),
-        databases=(by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)]),
+        databases=databases,
         allow_same_database=arguments.flag("allow_same_database", allow_same_database),
+        look=look_of(cluster, databases) if looks and cluster is not None else None,
     )
 
 

@@ -7,6 +7,11 @@ from typing import TypeVar
 
 from greenshard import errors
 from greenshard._driver import quote_ident
+from greenshard.checking.definitions import (
+    compare_definitions,
+    each_for_itself,
+    read_definitions,
+)
 from greenshard.checking.findings import Finding, Report, TableReport, counted
 from greenshard.checking.probe import is_about_the_table, reason
 from greenshard.checking.references import compare_contents, read_contents
@@ -66,7 +71,11 @@ def check(
     for name, found in declared_relations(cluster, relations).items():
         report.findings += wrong_relatives(label(name), name, cluster, catalogs)
         checker.check(name, found)
+    definitions = read_definitions(conn)
+    there = {name: tuple(found) for name, found in relations.items()}
+    report.findings += compare_definitions(definitions, cluster, there)
     report.findings += compare_rights(conn, cluster)
+    report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)
     notes = (minor_versions(servers), undeclared(relations, cluster))
     report.notes += [note for note in notes if note is not None]

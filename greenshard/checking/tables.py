@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, differing, listed
 from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.stamps import SCHEMA
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.cluster.encodings import codec_of
 from greenshard.connection import Connection
@@ -131,6 +132,7 @@ def undeclared(relations: Relations, cluster: Cluster) -> str | None:
         label(name)
         for name, shards in relations.items()
         if cluster.table(name.schema, name.name) is None
+        and name.schema != SCHEMA
         and any(relation.is_table for relation in shards.values())
     ]
     return f"not declared: {listed(names)}" if names else None

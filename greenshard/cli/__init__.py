@@ -8,6 +8,7 @@ import greenshard
 from greenshard.cli.check import check
 from greenshard.cli.demo import demo
 from greenshard.cli.explain import explain
+from greenshard.cli.init import init
 from greenshard.cli.program import Program
 from greenshard.cli.query import query
 
@@ -23,4 +24,5 @@ def main() -> None:
 main.add_command(check)
 main.add_command(demo)
 main.add_command(explain)
+main.add_command(init)
 main.add_command(query)

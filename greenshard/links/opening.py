@@ -12,6 +12,7 @@ from greenshard.cluster import Cluster
 from greenshard.events import Listener
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.identity import identify, refuse_one_database
+from greenshard.links.look import Look
 from greenshard.links.physical import Physical
 from greenshard.secret import hidden
 
@@ -62,6 +63,7 @@ class Opening:
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
         allow_same_database: Whether two shards may be one database.
+        look: What a first look at the declared cluster finds; None if it is left out.
         left_s: What is left of `connect_timeout_s`, if this is not the first attempt.
     """
 
@@ -76,6 +78,7 @@ class Opening:
     on_event: Listener | None = None
     databases: Hashable = ()
     allow_same_database: bool = False
+    look: Look | None = None
     left_s: float | None = None
 
     @property
@@ -88,13 +91,18 @@ class Opening:
         """Whether to ask each connection what it is, and for its session's bearings."""
         return self.compares or (self.cluster is not None and len(self.shards) > 1)
 
-    def refuse_one_database(
+    def refuse_unfit(
         self, physicals: Mapping[str, Physical], *, new: Iterable[str] | None = None
     ) -> None:
-        """Refuse shards that are the same database; see `identity.refuse_one_database`."""
+        """Refuse shards that are the same database, or a cluster that is not what it seems.
+
+        See `identity.refuse_one_database` and `Look.refuse`.
+        """
         if self.compares:
             by_path, timeout_s = self.cluster is None, self.connect_timeout_s
             refuse_one_database(physicals, new, by_path=by_path, timeout_s=timeout_s)
+        if self.look is not None:
+            self.look.refuse()
 
     @property
     def home_text(self) -> str:
@@ -112,18 +120,22 @@ class HomeUnreachable(Exception):
 
 
 def open_all(
-    physicals: Sequence[Physical], timeout_s: float | None, *, identified: bool = False
+    physicals: Sequence[Physical],
+    timeout_s: float | None,
+    *,
+    identified: bool = False,
+    look: Look | None = None,
 ) -> Mapping[str, BaseException]:
     """Connect each of `physicals`; returns why those failed that did.
 
-    With `identified`, each tells what it is then, which is one round trip more. A connection that
-    is not there within `timeout_s` is given up. On a ``gevent.Timeout`` or kill from outside all
-    that it opened are closed.
+    With `identified`, each tells what it is then, which is one round trip more; with a `look`, what
+    that asks for, the first time. A connection that is not there within `timeout_s` is given up. On
+    a ``gevent.Timeout`` or kill from outside all that it opened are closed.
 
     Switches: yes.
     """
     _green.enter_thread()
-    opens = partial(_open, timeout_s=timeout_s, identified=identified)
+    opens = partial(_open, timeout_s=timeout_s, identified=identified, look=look)
     jobs = [Job(physical.shard, partial(opens, physical), physical) for physical in physicals]
     fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
     try:
@@ -148,10 +160,14 @@ def open_all(
     return failures
 
 
-def _open(physical: Physical, *, timeout_s: float | None, identified: bool) -> None:
+def _open(
+    physical: Physical, *, timeout_s: float | None, identified: bool, look: Look | None
+) -> None:
     physical.open(timeout_s)
     if identified:
         identify(physical)
+    if look is not None:
+        look.at(physical)
 
 
 def close_opened(physicals: Sequence[Physical]) -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from greenshard.cluster import Cluster, Reference, Unknown
+from greenshard.cluster import Cluster, Reference, Sharded, Unknown
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.query import Item, Join, Table, tables
@@ -189,11 +189,14 @@ class _Reader:
         if relation.kind == "v":
             self._refuse_view(node, relation)
             return None
-        declared = self.cluster.table(relation.schema, relation.name)
+        declared = self._declared(relation)
         if declared is None:
             return None
         self.found = True
         table = self._relations.table(node, relation, relation.name)
+        if isinstance(declared, Sharded) and table.columns is not None:
+            table.placement = self.cluster.placement_of(declared).in_encoding(self.catalog.encoding)
+            table.key = next((c for c in table.columns if c.name == declared.column), None)
         if isinstance(declared, Reference):
             self.everywhere.append(relation.name)
             return None
@@ -201,6 +204,15 @@ class _Reader:
             reason = f"table {relation.name} has no column {declared.column}, its shard key"
             raise Unplannable(reason, node.location, "Correct the declaration.")
         return None if isinstance(table.placement, Unknown) else table
+
+    def _declared(self, relation: Relation) -> Sharded | Reference | None:
+        """What is declared of a table, or of one whose rows are among its own, or the other way."""
+        name, inheritance = (relation.schema, relation.name), self.catalog.inheritance
+        for one in (name, *inheritance.above(name), *inheritance.below(name)):
+            declared = self.cluster.table(*one)
+            if declared is not None:
+                return declared
+        return None
 
     def _refuse_view(self, node: Any, relation: Relation) -> None:
         """Refuse a view over declared tables: it is not known what is written to which."""

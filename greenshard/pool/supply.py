@@ -120,7 +120,7 @@ class Supply:
         # One that is late cannot be asked; it is compared when it is reached again.
         able = {name: physical for name, physical in physicals.items() if physical.late is None}
         try:
-            self._process.opening.refuse_one_database(able, new=new)
+            self._process.opening.refuse_unfit(able, new=new)
         except errors.Error as error:
             self._lease.used.discard(error.shard or "")  # asks again: nothing may go there
             raise
@@ -214,6 +214,8 @@ class Supply:
             physical.open(limit_s)
             if process.opening.identifies and process.gatherers is not None:
                 identify(physical)
+            if process.opening.look is not None:
+                process.opening.look.at(physical)
             process.encoding = share_encoding(physical, process.encoding)
             if process.prepare is not None:
                 process.prepare(physical)

@@ -151,13 +151,16 @@ def test_triggers_that_are_not_declared_are_told(dsns, check_it):
         told.format("it", "orders"),
         f"{told.format('other', 'nation')} (on s1)",
     ]
-    assert said(report) == [
+    *apart, (table, shards, missing) = said(report)
+    assert apart == [
         (one, ("s0", "s1"), f"{other} inherits from it, or it from that, and is declared otherwise")
         for one, other in (("late", "public.orders"), ("orders", "public.late"))
     ]
+    assert (table, shards) == ("nation", ("s0",))
+    assert missing.startswith("the trigger CREATE TRIGGER other")
     tables = {"orders": Sharded("id", triggers=("it",)), "nation": Reference(("other",))}
     report = check_it({**tables, "late": Sharded("id")}, rows=False)
-    assert (said(report), report.notes) == ([], [])
+    assert (said(report), report.notes) == ([("nation", ("s0",), missing)], [])
 
 
 @pytest.mark.parametrize("slots", [256, 255, 3, 3000])

@@ -28,6 +28,10 @@ CREATE TABLE unruled (k int, c int);
 CREATE VIEW v AS SELECT k, c FROM t;
 CREATE VIEW vr AS SELECT id, n FROM r;
 CREATE VIEW vf AS SELECT k FROM free;
+CREATE TABLE parts (c int, k int) PARTITION BY LIST (c);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
+CREATE TABLE above (c int, k int) PARTITION BY LIST (c);
+CREATE TABLE heir PARTITION OF above FOR VALUES IN (1);
 CREATE SCHEMA other;
 CREATE TABLE other.t (k int, c int);
 """
@@ -37,6 +41,8 @@ DECLARED = {
     "s": greenshard.Sharded("k"),
     "w": greenshard.Sharded("k"),
     "r": greenshard.Reference(),
+    "parts": greenshard.Sharded("k"),
+    "heir": greenshard.Sharded("k"),
     "unruled": greenshard.Sharded("k", Unknown()),
 }
 PLACEMENT = Hash()
@@ -103,6 +109,10 @@ WRONG = {
     f"UPDATE t SET (c, k) = (1, {MINE})": "Delete the row",
     f"INSERT INTO t VALUES ({MINE}, 1) ON CONFLICT (k) DO UPDATE SET k = {ANOTHER}": "without",
     "UPDATE v SET c = 1": "its tables",
+    f"INSERT INTO parts_1 VALUES (1, {ANOTHER})": "without conn.on",
+    f"INSERT INTO parts VALUES (1, {ANOTHER})": "without conn.on",
+    f"INSERT INTO above VALUES (1, {ANOTHER})": "without conn.on",
+    "UPDATE above SET k = k + 1": "Delete the row",
     "UPDATE r SET n = 7": "all shards",
     "DELETE FROM r WHERE id = 1": "all shards",
     "INSERT INTO r VALUES (9, 9)": "all shards",
@@ -129,6 +139,8 @@ RIGHT = [
         WHEN NOT MATCHED AND false THEN INSERT VALUES ({MINE}, 1)""",
     f"EXPLAIN INSERT INTO t VALUES ({ANOTHER}, 1)",
     "INSERT INTO free VALUES (1, 2)",
+    f"INSERT INTO parts_1 VALUES (1, {MINE})",
+    f"INSERT INTO above VALUES (1, {MINE})",
     "INSERT INTO vf VALUES (1)",
     "INSERT INTO other.t SELECT 1, 2",
     "INSERT INTO unruled VALUES (3, 4)",

@@ -1,0 +1,305 @@
+"""One look at a declared cluster, when its shards are first connected to: is it what it seems?
+
+What differs among the shards, or is not as declared, may make answers wrong without an error:
+
+- encodings and collations: keys are hashed by their bytes, and rows of several shards are merged in
+  the servers' order;
+- the types of shard keys: the same value need not have the same hash;
+- shards that were exchanged: each key is then looked for where it is not. Of a few rows on each
+  shard one at least must belong there; and a stamp, if there is one, must be the shard's.
+
+A process looks at each shard once. What cannot be asked is not looked at: `greenshard check`
+compares everything.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import Attribute, DriverError, RawConnection
+from greenshard.cluster import HASHED_TYPES, Cluster, Hash, Sharded, TableName, Unknown
+from greenshard.links.outside import SETTINGS, read_outside, understood, value
+from greenshard.links.physical import Physical
+from greenshard.planner.pins import Unplaceable, key_value
+
+_server_version = Attribute(RawConnection, "server_version")
+#: How many tables are looked into, and how many of their rows.
+_TABLES, _ROWS = 32, 3
+#: How many looks are kept of one cluster, which may be connected to many databases.
+_MOST_LOOKS = 64
+
+_LIMITS = """
+SET LOCAL statement_timeout = '2s';
+SET LOCAL lock_timeout = '100ms';
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL bytea_output = hex;
+"""
+#: The database's row is read through JSON: its columns differ from version to version.
+_FACTS = """
+SELECT convert_to(json_build_array(
+    (SELECT json_build_array(pg_encoding_to_char(encoding), to_jsonb(d)->>'datlocprovider',
+        datcollate, datctype, to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale',
+        to_jsonb(d)->>'daticurules', {version})
+     FROM pg_database AS d WHERE datname = current_database()),
+    (SELECT json_agg(json_build_array(n.nspname, c.relname, a.attname,
+        format_type(a.atttypid, a.atttypmod), b.typname, l.collname,
+        has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT'))
+        ORDER BY n.nspname, c.relname)
+     FROM json_array_elements(%(tables)s::json) AS j
+     JOIN pg_class AS c ON c.relname = j->>1 AND c.relkind IN ('r', 'p')
+     JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = coalesce(j->>0, n.nspname)
+     JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = j->>2 AND NOT a.attisdropped
+     JOIN pg_type AS t ON t.oid = a.atttypid
+     JOIN pg_type AS b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+     LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+     WHERE n.nspname !~ '^pg_'),
+    (SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'greenshard' AND c.relname = 'shard' AND c.relkind = 'r')
+)::text, 'UTF8')
+"""
+#: What `greenshard init` has written there.
+_STAMP = """(SELECT pg_catalog.json_build_array(s.cluster, s.name, s.position, s.shards, s.slots)
+    FROM greenshard.shard AS s LIMIT 1)"""
+_VERSION = "pg_database_collation_actual_version(oid)"
+_FIRST_WITH_VERSION = 150000
+_WORDS = (
+    "encoding", "collation provider", "collation", "character classification", "locale",
+    "locale", "collation rules", "collation version",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What `greenshard init` has written on a shard: which one of which cluster it is.
+
+    Attributes:
+        cluster: The same on all shards of a cluster.
+        name: The shard's.
+        position: Among the shards, from 0.
+        shards: How many there are.
+        slots: Of the cluster's placement; None if it has none.
+    """
+
+    cluster: str
+    name: str
+    position: int
+    shards: int
+    slots: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a look at one shard has found.
+
+    Attributes:
+        database: Of each of `_WORDS` what it is.
+        keys: The type and collation of each declared shard key, by schema and table.
+        strangers: What is said of rows of which none belongs there; None if one does, or there are
+            none.
+        stamp: None if it has none.
+    """
+
+    database: tuple[str | None, ...]
+    keys: Mapping[tuple[str, str], str]
+    strangers: str | None
+    stamp: Stamp | None
+
+
+class Look:
+    """What was found of one cluster's databases; threads may share one."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = weakref.ref(cluster)
+        self._found: dict[str, Facts] = {}
+
+    def at(self, physical: Physical) -> None:
+        """Look at a shard, unless that was done before, or its connection is in a transaction.
+
+        Switches: the first time. Cost: two round trips.
+        """
+        cluster = self._cluster()
+        if cluster is None or physical.shard in self._found or physical.in_transaction:
+            return
+        try:
+            self._found[physical.shard] = read_outside(physical, partial(_facts, cluster))
+        except DriverError:
+            # Nothing was asked for yet that this would be the answer to.
+            if not physical.alive:
+                raise
+
+    def refuse(self) -> None:
+        """Refuse a cluster that is not what it seems.
+
+        Raises:
+            errors.ProgrammingError: It is not. The next connection looks anew.
+        """
+        cluster, found = self._cluster(), dict(self._found)
+        if cluster is None:
+            return
+        facts = {name: found[name] for name in cluster.names if name in found}
+        for shard, what in (*_wrong_stamps(facts, cluster), *_differences(facts)):
+            self._found.clear()
+            raise errors.ProgrammingError(
+                what,
+                code="GS110",
+                shard=shard,
+                hint="Statements over the shards would give wrong answers. `greenshard check` "
+                "compares everything; check=False lets it be.",
+            )
+
+
+_looks: weakref.WeakKeyDictionary[Cluster, dict[Hashable, Look]] = weakref.WeakKeyDictionary()
+
+
+def look_of(cluster: Cluster, databases: Hashable) -> Look:
+    """The look at a cluster, the same for all connections that go to the same databases."""
+    looks = _looks.setdefault(cluster, {})
+    if databases not in looks:
+        if len(looks) >= _MOST_LOOKS:
+            looks.clear()
+        looks[databases] = Look(cluster)
+    return looks[databases]
+
+
+def _wrong_stamps(found: Mapping[str, Facts], cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Which shards are stamped as others."""
+    first: Stamp | None = None
+    for shard, facts in found.items():
+        stamp = facts.stamp
+        if stamp is None:
+            continue
+        first = first or stamp
+        ours = stamp_of(cluster, shard, first.cluster)
+        if stamp.name != shard:
+            yield shard, f"the database of shard {shard} is stamped as shard {stamp.name}"
+        elif stamp.cluster != first.cluster:
+            yield shard, f"shard {shard} is stamped as one of another cluster than {first.name}"
+        elif stamp != ours:
+            was = f"number {stamp.position} of {stamp.shards}, with {stamp.slots} slots"
+            now = f"number {ours.position} of {ours.shards}, with {ours.slots}"
+            yield shard, f"shard {shard} is stamped as {was}, and declared as {now}"
+
+
+def stamp_of(cluster: Cluster, shard: str, name: str) -> Stamp:
+    """The stamp of a shard as it is declared.
+
+    Args:
+        cluster: The declaration.
+        shard: The shard's name.
+        name: The cluster's.
+    """
+    slots = cluster.placement.slots if isinstance(cluster.placement, Hash) else None
+    return Stamp(name, shard, cluster.names.index(shard), len(cluster.names), slots)
+
+
+def _differences(found: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
+    """What is wrong with which shard."""
+    first, ours = next(iter(found.items()), (None, None))
+    for shard, facts in found.items():
+        if ours is None or first is None:
+            return
+        for word, one, other in zip(_WORDS, ours.database, facts.database, strict=True):
+            if one != other:
+                yield shard, f"the {word} of shard {first} is {one}, that of {shard} is {other}"
+        for table, one in ours.keys.items():
+            if (other := facts.keys.get(table, one)) != one:
+                name = ".".join(table)
+                yield shard, f"the shard key of {name} is {one} on {first}, and {other} on {shard}"
+        if facts.strangers is not None:
+            yield shard, facts.strangers
+
+
+def _facts(cluster: Cluster, physical: Physical) -> Facts:
+    sharded = {name: table for name, table in cluster.tables.items() if isinstance(table, Sharded)}
+    names = [(TableName.read(name), table) for name, table in sharded.items()]
+    tables = json.dumps([[name.schema, name.name, table.column] for name, table in names])
+    versioned = _server_version.read(physical.raw) >= _FIRST_WITH_VERSION
+    query = _FACTS.replace("{version}", _VERSION if versioned else "NULL")
+    found = value(physical, SETTINGS + _LIMITS + query, {"tables": tables})
+    with understood(physical.shard):
+        database, keys, stamped = json.loads(bytes(found))
+        database = tuple(each and each.replace(".utf8", ".UTF-8") for each in database)
+        keys = [key for key in keys or () if _is_meant(cluster, *key[:3])]
+        types = {(s, n): " ".join(filter(None, (t, c))) for s, n, _, t, _, c, _ in keys}
+    stamp, strangers = _looked_into(cluster, physical, database[0], keys, stamped=bool(stamped))
+    return Facts(database, types, strangers, stamp)
+
+
+def _is_meant(cluster: Cluster, schema: str, name: str, column: str) -> bool:
+    declared = cluster.table(schema, name)
+    return isinstance(declared, Sharded) and declared.column == column
+
+
+def _looked_into(
+    cluster: Cluster, physical: Physical, encoding: str, keys: Sequence[Any], *, stamped: bool
+) -> tuple[Stamp | None, str | None]:
+    """The shard's stamp, and what to say if no row belongs there of the few that are looked at."""
+    read = [key for key in keys if key[6] and key[4] in HASHED_TYPES][:_TABLES]
+    read = [key for key in read if not isinstance(_placement(cluster, key), Unknown)]
+    parts = [
+        f"(SELECT json_agg(k) FROM (SELECT {_quoted(column)}::text AS k"
+        f" FROM {_quoted(schema)}.{_quoted(table)} LIMIT {_ROWS}) AS rows)"
+        for schema, table, column, *_ in read
+    ]
+    parts.insert(0, _STAMP if stamped else "NULL")
+    if not read and not stamped:
+        return None, None
+    query = f"SELECT convert_to(json_build_array({', '.join(parts)})::text, 'UTF8')"
+    try:
+        found = value(physical, SETTINGS + _LIMITS + query)
+    except DriverError:  # a table may be locked
+        if not physical.alive:
+            raise
+        return None, None
+    with understood(physical.shard):
+        stamp, *samples = json.loads(bytes(found))
+        given = None if stamp is None else Stamp(*stamp)
+    return given, _strangers(cluster, physical.shard, encoding, read, samples)
+
+
+def _strangers(
+    cluster: Cluster, shard: str, encoding: str, read: Sequence[Any], samples: Sequence[Any]
+) -> str | None:
+    """What to say if no row belongs on a shard of those that were read."""
+    told = None
+    for key, texts in zip(read, samples, strict=True):
+        for text in texts or ():
+            home = _home(cluster, key, text, encoding)
+            if home == shard:
+                return None
+            if home is not None and told is None:
+                told = (
+                    f"shard {shard} has rows that belong elsewhere, as one of {key[1]} "
+                    f"with {key[2]} = {text[:40]!r}, which belongs on {home}, and none was found "
+                    "that belongs there: were shards exchanged in the declaration?"
+                )
+    return told
+
+
+def _placement(cluster: Cluster, key: Sequence[Any]) -> Any:
+    declared = cluster.table(key[0], key[1])
+    assert isinstance(declared, Sharded)  # noqa: S101  # `_is_meant`
+    return cluster.placement_of(declared)
+
+
+def _home(cluster: Cluster, key: Sequence[Any], text: str | None, encoding: str) -> str | None:
+    """The shard that a key belongs on; None if it is not known."""
+    if text is None:
+        return None
+    try:
+        placement = _placement(cluster, key).in_encoding(encoding)
+        home: str | None = placement.shards_for(key_value(text, key[4]), key[4], cluster.names)
+    except (Unplaceable, errors.Error):
+        return None
+    return home
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,140 @@
+"""What makes answers wrong is seen when a declared cluster is first connected to."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+from click.testing import CliRunner
+
+import greenshard
+from greenshard import checking
+from greenshard.cli import main
+from tests.postgres.cluster.test_encodings import databases
+
+SCHEMA = """
+CREATE SCHEMA far;
+CREATE TABLE t (k int PRIMARY KEY, c int);
+CREATE TABLE far.t (k text, c int);
+CREATE TABLE other (k int);
+CREATE TABLE r (k int);
+"""
+TABLES = {
+    "t": greenshard.Sharded("k"),
+    "nowhere": greenshard.Sharded("k"),
+    "r": greenshard.Reference(),
+}
+
+
+def run(dsn, *statements):
+    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+        for statement in statements:
+            cur.execute(statement)
+
+
+@pytest.fixture
+def dsns(greenshard_shards):
+    with greenshard_shards.databases() as one, greenshard_shards.databases() as other:
+        found = {"s0": one["s0"], "s1": one["s1"], "s2": other["s0"], "s3": other["s1"]}
+        for dsn in found.values():
+            run(dsn, SCHEMA)
+        yield found
+
+
+def fill(dsns):
+    with contextlib.closing(greenshard.connect(greenshard.Cluster(dsns, TABLES))) as conn:
+        cur = conn.cursor()
+        for key in range(40):
+            cur.execute("INSERT INTO t VALUES (%s, 1)", (key,))
+            cur.execute("INSERT INTO far.t VALUES (%s, 1)", (str(key),))
+        conn.commit()
+
+
+def refusal(dsns, opens=greenshard.connect):
+    """What is said when a cluster is connected to for the first time."""
+    cluster = greenshard.Cluster(dsns, TABLES)
+    for _ in range(2):  # not only the first one
+        with pytest.raises(greenshard.ProgrammingError) as refused:
+            opens(cluster)
+    assert refused.value.code == "GS110"
+    with contextlib.closing(greenshard.connect(cluster, check=False)) as conn:
+        conn.cursor().execute("SELECT 1")
+    return str(refused.value)
+
+
+def lend(cluster):
+    with greenshard.Pool(cluster) as pool, pool.connection() as conn:
+        conn.cursor().execute("SELECT count(*) FROM t")
+
+
+@pytest.mark.parametrize("opens", [greenshard.connect, lend])
+def test_shards_that_were_exchanged_are_refused(dsns, opens):
+    fill(dsns)
+    exchanged = {**dsns, "s1": dsns["s2"], "s2": dsns["s1"]}
+    assert "which belongs on s2" in refusal(exchanged, opens)
+    opens(greenshard.Cluster(dsns, TABLES))
+
+
+def test_a_row_that_is_elsewhere_is_no_exchange(dsns):
+    fill(dsns)
+    run(dsns["s1"], "DELETE FROM t", "INSERT INTO t VALUES (0, 1)")
+    greenshard.connect(greenshard.Cluster(dsns, TABLES)).close()
+    run(dsns["s1"], "DELETE FROM far.t")
+    assert "belongs on" in refusal(dsns)
+
+
+def test_types_of_keys_that_differ_are_refused(dsns):
+    run(dsns["s2"], "ALTER TABLE t ALTER k TYPE text")
+    assert "the shard key of public.t is integer on s0, and text default on s2" in refusal(dsns)
+
+
+def test_what_cannot_be_asked_for_is_left_out(dsns):
+    fill(dsns)
+    exchanged = {**dsns, "s1": dsns["s2"], "s2": dsns["s1"]}
+    with contextlib.closing(psycopg2.connect(dsns["s1"])) as locking:
+        locking.cursor().execute("LOCK TABLE t, far.t")
+        with contextlib.closing(psycopg2.connect(dsns["s2"])) as other:
+            other.cursor().execute("LOCK TABLE t, far.t")
+            greenshard.connect(greenshard.Cluster(exchanged, TABLES)).close()
+
+
+def test_encodings_and_collations_that_differ_are_refused(greenshard_shards, dsns):
+    with databases(greenshard_shards, "LATIN1", SCHEMA) as latin:
+        assert "encoding of shard s0 is UTF8, that of s1 is LATIN1" in refusal(
+            {**dsns, "s1": latin["s1"]}
+        )
+        lend(greenshard.Cluster(latin, TABLES))
+
+
+def test_stamped_shards_that_are_declared_otherwise_are_refused(dsns, tmp_path):
+    def init(shards, *options, placement=""):
+        lines = [f'{name} = "{dsn}"' for name, dsn in shards.items()]
+        path = tmp_path / "cluster.toml"
+        path.write_text(
+            "\n".join(["[shards]", *lines, "[tables]", 't = { shard_key = "k" }', placement])
+        )
+        done = CliRunner().invoke(main, ["init", *options, str(path)])
+        return done.exit_code, done.output
+
+    exchanged = {**dsns, "s1": dsns["s2"], "s2": dsns["s1"]}
+    assert init(dsns) == (0, "stamped: s0, s1, s2, s3\n")
+    assert init(dsns)[0] == 0
+    code, said = init(exchanged)
+    assert (code, "shard s1 is stamped already, as shard s2" in said) == (1, True)
+    assert "shard s1 is stamped as shard s2" in refusal(exchanged)
+    assert "stamped as shard s2" in refusal(exchanged, lend)
+    ordered = {name: dsns[name] for name in ("s1", "s0", "s2", "s3")}
+    assert "number 1 of 4, with 256 slots, and declared as number 0 of 4" in refusal(ordered)
+    few = {name: dsns[name] for name in ("s0", "s1", "s2")}
+    assert "number 0 of 4, with 256 slots, and declared as number 0 of 3" in refusal(few)
+    assert init(dsns, "--again", placement="[placement]\nslots = 64")[0] == 0
+    assert "with 64 slots, and declared as number 0 of 4, with 256" in refusal(dsns)
+    run(dsns["s3"], "UPDATE greenshard.shard SET cluster = 'another', slots = 256")
+    run(dsns["s0"], "UPDATE greenshard.shard SET slots = 256")
+    run(dsns["s1"], "DROP SCHEMA greenshard CASCADE")
+    run(dsns["s2"], "DROP SCHEMA greenshard CASCADE")
+    assert "shard s3 is stamped as one of another cluster than s0" in refusal(dsns)
+    with contextlib.closing(greenshard.connect(dsns)) as union:
+        notes = checking.check(union, greenshard.Cluster(dsns, TABLES)).notes
+    assert not any("greenshard" in note for note in notes)
