@@ -85,6 +85,7 @@ def read_shares(
     """
     if isinstance(placement, Hash):
         remainders = remainders_of(placement, names)
+        # One comparison for each remainder stands in the statement.
         if remainders.modulus <= MOST_REMAINDERS:
             return _shares_by_server(conn, key, remainders, shards)
     return _shares_by_keys(conn, key, placement, shards, names)
@@ -106,6 +107,7 @@ def remainders_of(placement: Hash, shards: tuple[str, ...]) -> Remainders:
     """
     slots = placement.slots
     if placement.assignment is None:
+        # 256 slots on 2 shards in turn: the remainder by 2 says as much as that by 256.
         modulus = len(shards) if slots % len(shards) == 0 else slots
         if modulus > MOST_REMAINDERS:
             return Remainders(modulus, {})
@@ -126,6 +128,8 @@ def _shares_by_server(
 ) -> list[Share]:
     statement, parameters = placing_statement(key, remainders)
     with transaction(conn, shards) as cursor:
+        # The base type of a domain: satisfies_hash_partition() wants the very type of the partition
+        # key.
         cursor.execute(_PARENT.format(type=key.type_name))
         cursor.execute(statement, parameters)
         return [Share(*row) for row in cursor.fetchall()]
@@ -195,6 +199,7 @@ def _shares_by_keys(
             f" FROM {key.table} GROUP BY {key.column}"
         )
         for shard, given, text, rows in cursor:
+            # As text: psycopg2 reads infinity as the last day of Python's calendar.
             value = text if text in _INFINITIES else key_value(given, key.type_name)
             belongs = placement.shards_for(value, key.type_name, names)
             share = shares.setdefault((shard, belongs), Share(shard, belongs, 0, text))

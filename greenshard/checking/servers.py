@@ -73,6 +73,7 @@ def read_servers(conn: Connection) -> dict[str, Server]:
 
     Switches: yes.
     """
+    # The function is there from PostgreSQL 15 on.
     known = conn.server_version >= 150000
     facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::pg_catalog.text")
     with transaction(conn, conn.shards, settings={}) as cursor:
@@ -98,6 +99,7 @@ def server_of(
 
 def _collation(row: Mapping[str, Any]) -> str:
     provider = _PROVIDERS.get(row.get("datlocprovider", "c"), "unknown")
+    # datlocale from version 17 on, daticulocale in 15 and 16, neither before.
     own = row.get("datlocale") or row.get("daticulocale")
     libc = f"{row['datcollate']} and {row['datctype']}"
     if row["datcollate"] == row["datctype"]:
@@ -137,6 +139,7 @@ def compare_servers(servers: Mapping[str, Server]) -> Iterator[Finding]:
 
 
 def _version(server: Server) -> str:
+    # What sorts is the library's version now, whatever the database was made with.
     return server.actual_version or server.collation_version or "no version"
 
 

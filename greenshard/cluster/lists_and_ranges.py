@@ -38,6 +38,8 @@ class List(Placement):
 
     def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
         try:
+            # A value that is equal in Python is equal in PostgreSQL: the types of keys were
+            # checked.
             return self._shards.get(_comparable(value, type_name), self.default)
         except TypeError:  # it has no hash
             return None
@@ -97,6 +99,7 @@ class Range(Placement):
     def _position(self, value: Any, type_name: str) -> int:
         """Which range a value is in."""
         if type_name in _ENDLESS and value in _INFINITIES:
+            # Before all bounds, or behind them.
             return _INFINITIES.index(value) * len(self.bounds)
         return bisect_right(self._uppers, _comparable(value, type_name))
 
@@ -154,6 +157,7 @@ def _is_uuid(value: Any) -> bool:
     if not isinstance(value, str):
         return isinstance(value, UUID)
     try:
+        # Only in the form that `_comparable` makes of a UUID: others would never be found.
         return str(UUID(value)) == value
     except ValueError:
         return False

@@ -74,6 +74,7 @@ class Hedge:
         self._over = True
         if arrived is not None:
             _green.raise_arrived(arrived)
+        # One may have succeeded while the others were ended.
         return winner or self._winner()
 
     def _winner(self) -> Job | None:
@@ -109,6 +110,7 @@ class Hedge:
             self._begin(job)
             left_s = timeout.left_s
             apart_s = APART_S if left_s is None else min(APART_S, _SHARE * left_s)
+            # An answer is there, or no time is left to ask another one.
             if self._wait(apart_s) or left_s == 0:
                 return
         self._wait(timeout.left_s)
@@ -128,6 +130,8 @@ class Hedge:
             job.error, end = exc, self._end_after(job, exc)
         job.seconds = time.perf_counter() - job.started
         job.end = end
+        # `_end` has it until its cancel has been delivered, which else could hit the next
+        # statement.
         if job.physical is not None and job not in self._ending:
             job.physical.late = None
         self._wake.set()

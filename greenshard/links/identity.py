@@ -100,11 +100,14 @@ def refuse_one_database(
 
     Switches: if two may be the same, or there is a standby.
     """
+    # What tells nothing (no PostgreSQL, a right that was revoked) cannot be compared.
     told = {name: p.identity for name, p in physicals.items() if p.identity is not None}
     places = {name: _place(one, by_path) for name, one in told.items()}
     asks = partial(_ask_all, physicals, timeout_s=timeout_s)
     fresh = set(told if new is None else new)
+    # A pair of two that were compared before stays as it was.
     every = [pair for pair in combinations(told, 2) if not fresh.isdisjoint(pair)]
+    # Most often all differ, and no server is asked any more.
     if len(set(places.values())) < len(places):
         pairs = [(a, b) for a, b in every if places[a] == places[b]]
         answers = asks(pairs, _PROCESSES)
@@ -115,6 +118,7 @@ def refuse_one_database(
         pairs = [(a, b) for a, b in every if _may_follow(told[a], told[b], by_path)]
         answers = asks(pairs, _LINEAGE)
         for first, second in pairs:
+            # pg_control_system() may be revoked: then a standby is let be.
             if answers[first] is not None and answers[first] == answers[second]:
                 what = "a server and its standby, or two standbys of one server"
                 raise _refusal(first, second, what)
@@ -167,6 +171,7 @@ def _ask(physical: Physical, query: str) -> tuple[Any, ...] | None:
     """The answer's row; None if the server does not give it."""
     try:
         if physical.in_transaction:
+            # An error would fail the program's transaction: hence the savepoint.
             return _ask_inside(physical, query)
         with physical.beginning_nothing():
             return _row(physical, query)

@@ -147,6 +147,7 @@ def open_all(
     for job in jobs:
         if job.end is End.DONE:
             continue
+        # It was given up, not refused: nobody knows what the server would have said.
         if job.error is None or job.end is End.LOST:
             failures[job.shard] = errors.OperationalError(
                 f"timeout expired: no connection to shard {job.shard} within {timeout_s:g} s",

@@ -116,6 +116,7 @@ class Session:
         self.closed = False
         self.source: Source | None = None
         self.apart = True
+        # OIDs are each database's own; a pool keeps both of these from one lease to the next.
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
         self._pid = getpid()
@@ -508,6 +509,7 @@ class Session:
     def _tell_fate(self, error: errors.Error, jobs: Sequence[Job]) -> None:
         """Tell with the error of a write in autocommit mode where it is committed nevertheless."""
         committed, doubtful = [], []
+        # Then nothing is committed yet, on any shard.
         if any(physical.alive and not physical.idle for physical in self.physicals.values()):
             return  # SQL has begun a transaction
         for job in jobs:
@@ -516,6 +518,8 @@ class Session:
             physical = self.physicals[job.shard]
             if job.end is End.DONE and physical.idle:
                 committed.append(job.shard)
+            # The connection broke in the midst of a statement that commits by itself: it may have
+            # done so.
             elif len(self.shards) > 1 and not physical.alive and physical.autocommit:
                 doubtful.append(job.shard)
         if committed or doubtful:
@@ -526,6 +530,7 @@ class Session:
     ) -> BaseException:
         """One error for some, by what messages call where they came from."""
         first = next(iter(failures.values()))
+        # All that were late have one error, which names them.
         if isinstance(first, errors.QueryTimeout) and set(failures.values()) == {first}:
             return first
         error = errors.from_shards(failures, len(self.shards))

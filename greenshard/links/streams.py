@@ -148,6 +148,8 @@ class Stream:
             try:
                 rows += self._fetch(None if size is None else size - there)
             except BaseException:
+                # A page that could not be fetched must not cost the rows that were here: the next
+                # call gives them.
                 self._ahead.extendleft(reversed(rows))
                 raise
         self.rownumber += len(rows)
@@ -157,6 +159,8 @@ class Stream:
         """Fetch `size` rows (None: all), and likewise of later shards that were not read yet."""
         if self._every:
             return []
+        # All of them only for fetchall(); else their first pages, so that their servers work
+        # meanwhile.
         later = [part for part in self._later if size is None or not part.started]
         fetched = self.run({part.shard: part.fetching(size) for part in (self, *later)})
         for part in later:
@@ -166,6 +170,7 @@ class Stream:
 
     def scroll(self, value: int, mode: Any) -> None:
         """Move the server's cursor, which is ahead by the rows that were not given out yet."""
+        # The server's cursor is ahead of the user by those.
         moved = value - len(self._ahead) if mode == "relative" else value
         self.run({self.shard: partial(self.raw.scroll, moved, mode)})
         self._ahead.clear()

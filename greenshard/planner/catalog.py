@@ -54,13 +54,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What a relation says of who may see what.
+    """What a relation says about the rights to its rows and columns.
 
     Owners and privileges are asked for when a statement runs: connections with different users
     share a catalog.
 
     Attributes:
-        barrier: Whether a view's conditions are tested before those of who reads it.
+        barrier: Whether a view's conditions are tested before those of the query that reads it.
         column_grants: Whether somebody may read some of the columns only.
         policies: Those that read other relations.
     """
@@ -186,5 +186,6 @@ class Catalog:
         Args:
             path: ``current_schemas(true)``; None for all schemas there are.
         """
+        # Only = is asked about: it is what joins and pins go by.
         found = (one.schema for one in self.operators.get("=", ()) if one.takes_builtin)
         return min((each for each in found if path is None or each in path), default=None)

@@ -66,6 +66,7 @@ class _Changes:
     everywhere: bool
 
     def _relation(self, node: Any) -> Relation | None:
+        # Temporary tables are the session's own.
         if node.schemaname == "pg_temp":
             return None
         return self.catalog.relation(node.schemaname or None, node.relname, self.path)
@@ -103,6 +104,7 @@ class _Changes:
         key, action = sharded.column, enum_name(command, "subtype")
         if action == "AT_AddColumn":
             added = getattr(command, "def").column_def
+            # IF NOT EXISTS of a column that is there does nothing.
             if added.colname == key and relation.column(key) is None:
                 reason = f"a column {key}, the declared shard key, is added to {relation.name}"
                 yield Problem(reason, at, CODE, "Create the table with its key.")
@@ -121,6 +123,7 @@ class _Changes:
     def _keeps_places(self, relation: Relation, sharded: Sharded, command: Any) -> bool:
         """Whether a new type of the key leaves each row where it belongs: integer to integer."""
         column, new = relation.column(sharded.column), getattr(command, "def").column_def
+        # USING id + 1 gives the rows other keys.
         plain = not new.HasField("raw_default") and not new.HasField("coll_clause")
         if column is None or not plain or not self.everywhere or new.type_name.array_bounds:
             return False
@@ -186,6 +189,7 @@ class _Changes:
         self, relation: Relation, new: tuple[str, str], at: int | None
     ) -> Iterator[Problem]:
         """A name under which a table is declared otherwise than under the old one, or not."""
+        # Of views and sequences no rows are placed.
         if relation.kind not in "rpfm":
             return
         before = self.cluster.table(relation.schema, relation.name)

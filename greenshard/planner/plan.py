@@ -93,7 +93,7 @@ class Refusal:
 
     Attributes:
         strategy: Its name.
-        reason: What it met; the message says "because" before it.
+        reason: What it met.
         position: Where in the user's text, a character offset; None when it is unknown.
     """
 
@@ -348,7 +348,7 @@ class Plan:
         tables: The declared tables that it names, qualified, for messages.
         names: The relations that it names or that their views read, without schemas: what a
             temporary one of the same name may hide.
-        policies: Those that must not apply to who runs it.
+        policies: Policies that must not apply to the role that runs it.
         settings: The names of settings that it asks for (``current_setting('app.tenant')``); None
             if it computes one.
         ending: How it ends the transaction; None if it does not.

@@ -410,7 +410,7 @@ class _OneStatement:
         if isinstance(routed, Refusal):
             # First in the list, for it is the cheapest; but it is tried last, as it needs `step` to
             # fall back to.
-            refusals.insert(0, replace(routed, reason=routed.reason + self._beside))
+            refusals.insert(0, replace(routed, reason=routed.reason + self._equality_note))
         self._refusals = tuple(refusals)
         return step if isinstance(routed, Refusal) else routed
 
@@ -432,13 +432,13 @@ class _OneStatement:
         return Refused(
             "the statement cannot be run over several shards:\n"
             + reasons(refusals[1:])
-            + self._beside,
+            + self._equality_note,
             "GS410",
             "Restrict it to one shard key, or run it on one shard with conn.on('...').",
         )
 
     @property
-    def _beside(self) -> str:
+    def _equality_note(self) -> str:
         """What to add to a reason if no `=` without its schema tells anything."""
         schema = self._catalog.equality_beside(self._path)
         return "" if schema is None else f"; the = of schema {schema} is not PostgreSQL's own"
@@ -491,7 +491,7 @@ class _OneStatement:
         try:
             step = plan_write(candidate, kind, inner, text)
             if isinstance(step, Refused):
-                return replace(step, message=step.message + self._beside)
+                return replace(step, message=step.message + self._equality_note)
             # Last: what the statement itself does wrong is the better message.
             set_off = self._set_off(kind, inner, candidate)
             return step if set_off is None else self._refused(set_off)

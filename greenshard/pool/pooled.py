@@ -65,7 +65,7 @@ class PooledStatements(Statements):
 class PooledConnection(Connection):
     """A connection to all shards, of a pool.
 
-    Each time it is taken it is a new object, so that who has kept an old one reaches nothing.
+    Each time it is taken it is a new object, so that one kept too long reaches nothing.
     `close` gives it back. The connection to a shard is opened when a statement first needs it.
 
     Typecasters can be registered for it; they are forgotten when it is given back. psycopg2's other

@@ -244,7 +244,7 @@ class Process:
     def _revoke(self) -> None:
         """Take back what was not given back.
 
-        A connection on which something still happens is left to who uses it: to close it under
+        A connection on which something still happens is left to its user: to close it under
         psycopg2 would freeze the thread.
         """
         for lease in (*self.state.leases, *self.state.chores):

@@ -117,7 +117,7 @@ class ShardState:
         self.rejects, self.silent = True, False
 
     def abandoned(self, lease: Lease, now: float) -> None:
-        """Opening a connection was given up: the time of who asked was up, or it was killed."""
+        """Opening a connection was given up: the time of the caller was up, or it was killed."""
         self.silent = True
         lease.slot.opening.discard(self.name)
         self.breaker.abandoned(lease.slot, now)

@@ -266,7 +266,7 @@ class Supply:
     def lend(self, shard: str, timeout: Deadline, *, has_one: bool) -> Loan:
         """Lend one of the pool's connections that gather; see `links.session.Source`.
 
-        Who has one waits for nobody: so this wait is no way into a deadlock either.
+        A session that has one does not wait, so that this cannot become a deadlock either.
         """
         process = self._process.gatherers
         if process is None:

@@ -147,7 +147,7 @@ def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
     Args:
         shards: Where.
         wrote: Whether something was written there.
-        before: Where it is committed already. Whatever fails now, who hears of it must not take the
+        before: Where it is committed already. Whatever fails now, the caller must not take the
             transaction for undone, and repeat it.
     """
     answers = yield Commit(shards)

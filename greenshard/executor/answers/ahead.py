@@ -17,7 +17,7 @@ from greenshard.executor.types.casting import is_own
 from greenshard.links.physical import string_types
 
 #: Fewer rows are made in no time. More stay as the server has sent them until they are fetched:
-#: who reads a few rows of many must neither wait for all, nor hold them in memory twice.
+#: a program that reads a few of many must neither wait for all, nor hold them in memory twice.
 _FEWEST, _MOST, _MOST_BYTES = 50, 10_000, 8 << 20
 
 

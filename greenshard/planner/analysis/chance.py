@@ -125,7 +125,7 @@ def choices(
         yield from _of_equal_values(one, functions, shown=id(one) not in unseen)
         # EXISTS (SELECT ... LIMIT 1): any row will do.
         if one is not query or sublink_type != EXISTS_SUBLINK:
-            yield from _of_rows(one, functions)
+            yield from _of_limits(one, functions)
         if types.get(id(one)) == ARRAY_SUBLINK:
             yield from _of_array(one, functions)
         for item in nested(one.items):
@@ -220,7 +220,7 @@ def _passed_on(node: Message) -> Iterator[Any]:
             pending += [inner.lexpr, inner.rexpr]
 
 
-def _of_rows(query: Query, functions: Functions) -> Iterator[Choice]:
+def _of_limits(query: Query, functions: Functions) -> Iterator[Choice]:
     """LIMIT and DISTINCT ON."""
     node = query.node
     limits = [

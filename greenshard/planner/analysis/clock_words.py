@@ -130,7 +130,7 @@ def clock_words(
     reader = _Reader(query, functions, translation)
     for each in assigned:
         # Only the assignment tells the type: to `read_below` the same literal is a text.
-        reader.read(each.value, _time(each.column), query.level, each.item)
+        reader.read(each.value, _time_type(each.column), query.level, each.item)
     # PostgreSQL has read the words in a view when the view was made: DEFAULT 'now' is a known trap.
     for one in queries(query, into_views=False):
         for root, level in expressions(one):
@@ -309,7 +309,7 @@ class _Reader:
         if column is None:
             return None
         if column.column is not None:
-            return _time(column.column)
+            return _time_type(column.column)
         made = self._computed.pop(column.id, None)  # once: it may be told by itself
         if made is None:
             return None
@@ -356,7 +356,7 @@ class _Reader:
         if column is None:
             return None
         if column.column is not None:
-            return _time(column.column)
+            return _time_type(column.column)
         made = self._computed.get(column.id)
         return self._type(*made) if made is not None else None
 
@@ -378,7 +378,7 @@ def _items(node: Message) -> list[Message]:
     return list(inner.items) if kind == "list" else [node]
 
 
-def _time(column: Column) -> str | None:
+def _time_type(column: Column) -> str | None:
     return _known(column.type_name)
 
 

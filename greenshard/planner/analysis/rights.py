@@ -103,7 +103,7 @@ def filterings(
                         reading = _reading(item.relation, (), named)
                         yield Filtering(reading, policy.name, reason)
                     elif condition is not None:
-                        # What a policy reads is read by whom it is for, and filtered, too.
+                        # A policy's subqueries run as its reader, and are filtered, too.
                         pending.append((condition, named))
 
 

@@ -46,6 +46,7 @@ class Relations:
     def find(self, node: Any) -> Relation | None:
         """What a `RangeVar` names; None, and a problem, if there is no such relation."""
         relation = self._catalog.relation(node.schemaname or None, node.relname, self._path)
+        # PostgreSQL would say the same, but only the shards that are asked.
         if relation is None:
             self._note_unknown(node)
         return relation

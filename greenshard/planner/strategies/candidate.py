@@ -153,6 +153,7 @@ class Candidate:
         Args:
             but: Views that are to stay what they are.
         """
+        # Of a view without sharded rows the order is not asked about: it is read where it is.
         found = whole_views(self.query, self.functions, self.translation)
         whole = {name: view for name, view in found.items() if not view.sharded or name not in but}
         if not whole:
@@ -188,6 +189,7 @@ class Candidate:
         # LIMIT %s::int
         if kind == "type_cast" and own_type(inner.type_name) in _INTEGERS:
             kind, inner = unwrap(inner.arg)
+        # LIMIT ALL
         if kind == "a_const" and inner.isnull:
             return None
         if kind == "a_const" and inner.HasField("ival"):

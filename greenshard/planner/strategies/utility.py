@@ -57,7 +57,7 @@ def plan_utility(text: str, node: Any) -> Step | None:
     if kind == "variable_show_stmt":
         return Anywhere(Sql(text))
     if kind == "notify_stmt":
-        # NOTIFY from each shard would reach who listens on all of them once for each.
+        # NOTIFY from each shard would reach a session that listens on all of them once for each.
         return Anywhere(Sql(text), first=True)
     return Broadcast(
         Sql(text),
