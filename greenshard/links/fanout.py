@@ -137,6 +137,8 @@ class FanOut:
             self._wake.wait(timeout_s)
         except BaseException as exc:
             arrived = exc
+        # Time is up, one call has failed, or something arrived: in each case nothing is left
+        # running.
         if self._unfinished:
             arrived = _green.graver(arrived, self._stop())
         self._over = True
@@ -228,6 +230,7 @@ class FanOut:
         except BaseException as exc:
             job.error, end = exc, self._end_after(exc)
         job.seconds = time.perf_counter() - job.started
+        # Set before it is counted: whoever the count wakes reads it.
         job.end = end
         self._unfinished -= 1
         if not self._unfinished or self._stopping or (end is not End.DONE and not self.tolerant):

@@ -137,6 +137,7 @@ def open_all(
     _green.enter_thread()
     opens = partial(_open, timeout_s=timeout_s, identified=identified, look=look)
     jobs = [Job(physical.shard, partial(opens, physical), physical) for physical in physicals]
+    # Not cancellable: there is no session yet that a cancel could be meant for.
     fanout = FanOut(jobs, grace_s=_START_S, tolerant=True, cancellable=False)
     try:
         fanout.run(timeout_s)
@@ -157,6 +158,7 @@ def open_all(
             )
         else:
             failures[job.shard] = job.error
+    # One that came too late is open, and nobody would ever close it.
     close_opened([physical for physical in physicals if physical.shard in failures])
     return failures
 

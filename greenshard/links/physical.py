@@ -183,6 +183,7 @@ class Physical:
     @property
     def would_begin(self) -> bool:
         """Whether the next statement would begin a transaction."""
+        # In a `with` block psycopg2 begins one in autocommit mode, too.
         begins = not autocommit.read(self.raw) or self.entered
         return begins and not self.in_transaction
 
@@ -316,6 +317,7 @@ class Physical:
             RawConnection.commit(self.raw)
             return
         try:
+            # psycopg2's commit() would send nothing: it knows of no transaction.
             RawCursor(self.raw).execute("COMMIT")
         finally:
             self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
@@ -325,6 +327,7 @@ class Physical:
         if not self.begun:
             RawConnection.rollback(self.raw)
             return
+        # No finally, unlike COMMIT: if this does not arrive, the transaction is still there.
         RawCursor(self.raw).execute("ROLLBACK")
         self.leave_to_psycopg2()
 
@@ -474,6 +477,7 @@ class _Embodied(Physical):
 
     def discard(self) -> None:
         """Close the connection at once, whatever the server is doing for it."""
+        # Being finalized, it is closed by psycopg2 itself.
         if self._reference() is not None:
             super().discard()
 

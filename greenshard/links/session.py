@@ -289,6 +289,7 @@ class Session:
             raise self._raised(failures, beside or ())
         if noted is not None:
             noted += jobs
+        # Not `here` if a call waits for a late one: then it waits for more than its own server.
         fanout = FanOut(jobs, self.grace_s, tolerant, cancellable, here=not self._await_late(jobs))
         if not jobs:
             _green.sleep(0)  # a loop of calls that have nothing to do must not starve the others
@@ -371,6 +372,7 @@ class Session:
         Switches: yes.
         """
         every = list(shards)
+        # A shard that has not answered the last question is not asked another one.
         names = [n for n in every if (p := self.physicals.get(n)) is None or p.late is None]
         if len(every) == 1 or not names:  # there is no other
             self.reach(every[:1], timeout)
@@ -403,6 +405,7 @@ class Session:
         Switches: yes.
         """
         asked = [p for name in shards if (p := self.physicals[name]).late is None]
+        # A hedge leaves what has not answered to end by itself; a fan-out would cancel it.
         aside = Hedge((Job(p.shard, partial(ask, p), p) for p in asked), self.grace_s)
         aside.begin_all()
         yield
@@ -433,6 +436,8 @@ class Session:
         """The calls of `ask_any`; why there is none for a shard goes to `failures`."""
         for name in shards:
             left_s = timeout.left_s
+            # Not all the time that there is: to open a connection may take longer than to ask
+            # another shard.
             self.reach((name,), within(APART_S if left_s is None else min(left_s, APART_S)))
             physical = self.physicals.get(name)
             if physical is None or not physical.alive:
@@ -469,6 +474,7 @@ class Session:
         return call()
 
     def _watch(self, fanout: FanOut, timeout: Deadline) -> None:
+        # Where `cancel` finds it, from another greenlet or thread.
         self._current = fanout
         if self.source is not None:
             self.source.began(fanout.jobs)

@@ -213,6 +213,7 @@ class _Shards:
 
     def _answers(self, action: Action) -> Answers:
         if isinstance(action, Close):
+            # Their servers roll back when the connection is gone.
             for shard in action.shards:
                 self._session.physicals[shard].discard()
         elif isinstance(action, Warn):

@@ -115,6 +115,7 @@ class Transaction:
         Cost: 0.2 us for each shard.
         """
         for shard, link in self._links.physicals.items():
+            # libpq tells, from the server's last ReadyForQuery message: no copy to go stale.
             if link.failed:
                 return shard
         return None

@@ -115,6 +115,7 @@ class Answer:
         """The same with the rows and counts of the first shard only."""
         first = dict(list(self._named.items())[:1])
         stages = Stages()
+        # All shards have done it, and the listener is told what each took.
         stages.timings, stages.failures = self.timings, dict(self.failures)
         return Answer(first, self._streams[:1], None, stages, ahead=self._ahead)
 

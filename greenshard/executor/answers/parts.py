@@ -162,6 +162,7 @@ class Parts:
 
         Switches: the first time that a user's type is registered.
         """
+        # Rows are merged by the places of their values, and made what the user wants afterwards.
         self._shapes = False
         cursors = self.ready(shards, timeout)
         for cursor in cursors.values():

@@ -101,12 +101,15 @@ class Portal:
 
     def hold(self, session: Session, held: Gatherer) -> None:
         """Keep the connection that has rows which were not fetched yet."""
+        # Without `kept`, the next statement that gathers would take the connection for its own
+        # rows.
         self.gatherer = held
         session.kept.add(held.place)
 
     def close(self, session: Session, *, at_once: bool = False) -> None:
         """End it. Switches: unless `at_once`, if it has rows on a server."""
         self.open = False
+        # First: if closing fails, it is not tried again with the same one.
         marker, self.marker = self.marker, None
         try:
             if marker is not None and not at_once and marker.can_be_asked(session):
