@@ -281,7 +281,8 @@ class _Grouping:
     def _rewrite_aggregate(self, node: Any, call: Any) -> None:
         name = name_of(call)
         # Of rows in an order it takes the first one, in PostgreSQL; here the first of some shard.
-        if name == "any_value" and order_of_rows(self._candidate.query, self._candidate.functions):
+        order = order_of_rows(self._candidate.query, self._candidate.functions)
+        if name == "any_value" and order is not None and order.sure:
             raise Unplannable(f"{name} takes the first of ordered rows", call.location)
         wanted = canonical(node, self._level)
         made = split(copy(call), self._candidate.functions, self._add_partial, self._is_key)

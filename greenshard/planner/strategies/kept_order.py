@@ -8,7 +8,8 @@
        SELECT * FROM (SELECT k, c FROM t ORDER BY c, k) x ORDER BY 2, 1 LIMIT 3
 
 It is kept where the query around only filters and computes, also over ``LATERAL`` functions. Not by
-joins, GROUP BY, DISTINCT and windows, which sort or hash.
+GROUP BY, DISTINCT and windows, which sort or hash. A join mostly keeps that of what it begins with:
+it is said where that is possible, but nothing is gathered for it.
 
 A key that the subquery does not show cannot be said around it; nor can the order of UNION ALL,
 whose branches come one after the other. Then the rows are gathered, and PostgreSQL finds the order
@@ -36,6 +37,7 @@ from greenshard.planner.binding.query import (
     Derived,
     FunctionScan,
     Item,
+    Join,
     Query,
     nested,
     queries,
@@ -45,7 +47,7 @@ from greenshard.planner.binding.views import unqualify_columns
 from greenshard.planner.calls import Functions
 from greenshard.planner.calls import name_of as function_name
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.sort_keys import place_of
+from greenshard.planner.strategies.sort_keys import place_of, read_order
 from greenshard.sql.functions import AGGREGATES
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
@@ -61,9 +63,11 @@ class Kept:
     Attributes:
         keys: The columns that they are sorted by, by their places, and the items of ORDER BY that
             say how; None if they are sorted by something else.
+        sure: Whether PostgreSQL always keeps it.
     """
 
     keys: tuple[tuple[int, Any], ...] | None
+    sure: bool = True
 
 
 def kept_order(query: Query, functions: Functions) -> Kept | None:
@@ -74,21 +78,23 @@ def kept_order(query: Query, functions: Functions) -> Kept | None:
     if query.branches is not None:
         # UNION ALL appends its branches, each in its order; the other set operations sort or hash.
         chained = node.op == SETOP_UNION and node.all
-        ordered = chained and any(kept_order(each, functions) for each in query.branches)
-        return Kept(None) if ordered else None
+        orders = [kept_order(each, functions) for each in query.branches if chained]
+        return Kept(None) if any(each is not None and each.sure for each in orders) else None
     order = inherited_order(query, functions)
     if order is None or order.keys is None:
         return order
-    columns = query.items[0].columns or ()
+    columns = _leader(query).columns or ()
     shown = [(_shown_at(columns[at], query), item) for at, item in order.keys]
     keys = tuple((at, item) for at, item in shown if at is not None)
-    return Kept(keys if len(keys) == len(shown) else None)
+    if len(keys) == len(shown):
+        return Kept(keys, order.sure)
+    return Kept(None) if order.sure else None
 
 
 def inherited_order(query: Query, functions: Functions) -> Kept | None:
     """The order that a query without ORDER BY keeps of what is in its FROM.
 
-    The places of the keys are those in the first item of FROM.
+    The places of the keys are those in `_leader`.
     """
     node = query.node
     if is_grouped(node, functions) or any(True for _ in window_partitions(node, query.level)):
@@ -99,48 +105,80 @@ def inherited_order(query: Query, functions: Functions) -> Kept | None:
         return None
     order = order_of_rows(query, functions)
     # Which row DISTINCT ON takes is decided by an order that no other clause may change.
-    return Kept(None) if by_first and order is not None else order
+    if by_first and order is not None:
+        return Kept(None) if order.sure else None
+    return order
 
 
 def order_of_rows(query: Query, functions: Functions) -> Kept | None:
     """The order in which FROM and WHERE give the rows."""
     # FROM (SELECT ... ORDER BY a) x, unnest(x.list): a nested loop over x, in its order.
-    if not query.items or not all(map(_is_called_for_each, query.items[1:])):
+    if not query.items:
         return None
-    first = query.items[0]
+    first = _leader(query)
+    order = None
     if isinstance(first, Derived):
-        return kept_order(first.query, functions)
-    # A recursive one gives rows in the order in which it finds them.
-    if isinstance(first, CteScan) and not first.cte.recursive:
-        return kept_order(first.cte.query, functions)
-    return None
+        order = kept_order(first.query, functions)
+    elif isinstance(first, CteScan) and not first.cte.recursive:
+        order = kept_order(first.cte.query, functions)
+    if order is None:
+        return None
+    if first is query.items[0] and all(map(_is_called_for_each, query.items[1:])):
+        return order
+    return None if order.keys is None else Kept(order.keys, sure=False)
+
+
+def _leader(query: Query) -> Item:
+    """What the first join begins with, and otherwise stands first in FROM."""
+    item = query.items[0]
+    while isinstance(item, Join) and item.kind in ("inner", "left"):
+        item = item.left
+    return item
 
 
 def is_kept(candidate: Candidate) -> bool:
     """Whether the rows of a query are in an order that it does not say itself."""
-    if candidate.select.sort_clause:
-        return False
-    return kept_order(candidate.query, candidate.functions) is not None
+    return _inherited(candidate) is not None
 
 
 def with_kept_order(candidate: Candidate) -> Candidate:
     """The same, with the order said where the strategies look for it.
 
     Raises:
-        Unplannable: It cannot be said.
+        Unplannable: It cannot be said, and would be kept.
     """
-    if not is_kept(candidate):
+    order = _inherited(candidate)
+    if order is None:
         return candidate
+    try:
+        ordered = _ordered(candidate, order)
+        read_order(ordered)
+    except Unplannable:
+        if order.sure:
+            raise
+        return candidate
+    return ordered
+
+
+def _inherited(candidate: Candidate) -> Kept | None:
+    query = candidate.query
+    if query.node.sort_clause:
+        return None
+    if query.branches:
+        return kept_order(query, candidate.functions)
+    return inherited_order(query, candidate.functions)
+
+
+def _ordered(candidate: Candidate, order: Kept) -> Candidate:
     query = candidate.query
     # Of UNION ALL: its branches come one after the other, and no key tells them apart.
-    order = None if query.branches else inherited_order(query, candidate.functions)
-    if order is None or order.keys is None:
+    if order.keys is None:
         raise Unplannable(_CANNOT_BE_TOLD)
     made = copy(candidate.select)
     for at, item in order.keys:
         added = made.sort_clause.add()
         added.sort_by.CopyFrom(item)
-        added.sort_by.node.CopyFrom(_key(query, query.items[0], at))
+        added.sort_by.node.CopyFrom(_key(query, at))
     return replace(candidate, query=candidate.bind(made), changed=True)
 
 
@@ -154,7 +192,7 @@ def with_ordered_aggregates(candidate: Candidate) -> Candidate:
     for one in queries(candidate.bind(made), into_views=False):
         order = order_of_rows(one, functions)
         keys = order.keys if order is not None else None
-        nodes = [_named(one.items[0], at) for at, _ in keys or ()]
+        nodes = [_named(one, at) for at, _ in keys or ()]
         # There is no order to be said, or no name to say it by.
         if not keys or None in nodes:
             continue
@@ -237,25 +275,28 @@ def _shown_at(column: BoundColumn, query: Query) -> int | None:
     return next((at for at, each in enumerate(outputs) if each.id == column.id), None)
 
 
-def _key(query: Query, item: Item, at: int) -> Message:
-    """A column of an item of FROM, as ORDER BY can name it.
+def _key(query: Query, at: int) -> Message:
+    """A column of `_leader`, as ORDER BY can name it.
 
     Raises:
         Unplannable: It has no name that means it alone.
     """
-    columns = item.columns or ()
+    columns = _leader(query).columns or ()
     shown = _shown_at(columns[at], query) if at < len(columns) else None
-    node = expression(str(shown + 1)) if shown is not None else _named(item, at)
+    node = expression(str(shown + 1)) if shown is not None else _named(query, at)
     if node is None:
         raise Unplannable(_CANNOT_BE_TOLD)
     return node
 
 
-def _named(item: Item, at: int) -> Message | None:
-    """The name of a column of an item of FROM; None if it has none that means it alone."""
+def _named(query: Query, at: int) -> Message | None:
+    """The name of a column of `_leader`; None if it has none that means it alone."""
+    item = _leader(query)
     names, alias = [each.name for each in item.columns or ()], item.sources[0].alias
     if at >= len(names) or not alias or names.count(names[at]) > 1:
         return None
+    if not any(each is item.sources[0] for each in query.level.sources):
+        return None  # the alias of a join hides it
     return expression(f"{quoted(alias)}.{quoted(names[at])}")
 
 

@@ -65,6 +65,10 @@ KEPT = [
         ORDER BY id""",
         "merge",
     ),
+    # A join begins with it.
+    (f"SELECT note, one FROM {SORTED}, (SELECT 1 AS one) y OFFSET 50", "merge"),
+    ("SELECT count(*) FROM hidden JOIN nation n ON n.id = hidden.n", "combine"),
+    ("SELECT j.n FROM (latest JOIN nation n USING (id)) j (n) WHERE j.n % 50 = 3", "merge"),
     # Nothing is kept here, so nothing is dearer.
     ("SELECT count(*) FROM latest", "combine"),
     ("SELECT id FROM latest ORDER BY id", "merge"),
