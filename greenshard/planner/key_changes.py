@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from greenshard.cluster import Cluster, Function, Hash, List, Range, Sharded, Unknown
@@ -27,6 +27,7 @@ from greenshard.sql.types import FAMILIES
 CODE = "GS416"
 
 _ANEW = "Make a table with another name and declare it, insert the rows there, then drop this one."
+_ALL = "Do it on all shards at once, without conn.on(...)."
 _UNDECLARED = (
     "Where the rows are as they will be declared, do it over a connection without the "
     "declaration, greenshard.connect({...}), and change the declaration; `greenshard check` "
@@ -112,7 +113,9 @@ class _Changes:
             return
         elif action == "AT_AlterColumnType" and not self._keeps_places(relation, sharded, command):
             reason = f"the type or collation of the shard key {key} of {relation.name} is changed"
-            yield Problem(reason, at, CODE, _ANEW)
+            alone = not self.everywhere and replace(self, everywhere=True)
+            kept = alone and alone._keeps_places(relation, sharded, command)
+            yield Problem(reason, at, CODE, _ALL if kept else _ANEW)
         elif action == "AT_DropColumn":
             reason = f"the shard key {key} of {relation.name} is dropped"
             yield Problem(reason, at, CODE, f"{_ANEW} Or: {_UNDECLARED}")

@@ -516,7 +516,8 @@ class OneDatabase:
         make: Callable[..., NamedWrites | Refused] = self._current(timeout).planner.named_writes
         self.bearings.hold(self._knowledge.oldest())
         self._session.reach(shards, timeout)
-        self._ask(self.bearings.old(shards), frozenset(), timeout, tolerant=False)
+        if old := self.bearings.old(shards):
+            self._ask(old, frozenset(), timeout, tolerant=False)
         physicals = self._session.physicals
         told = {physicals[shard].bearings for shard in shards if shard in physicals}
         # conn.on("s0", "s1"): `orders` may be another table on each.

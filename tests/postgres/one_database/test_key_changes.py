@@ -143,5 +143,6 @@ def test_a_declared_table_is_not_made_of_some_shards_rows(conn):
     with conn.on("s1"):
         conn.cursor().execute("CREATE TEMP TABLE gone AS SELECT 1 AS k")
     # From one integer to another goes on where all shards do it.
-    with conn.on("s1"), pytest.raises(greenshard.NotSupportedError, match="GS416"):
+    with conn.on("s1"), pytest.raises(greenshard.NotSupportedError, match="GS416") as refused:
         conn.cursor().execute("ALTER TABLE t ALTER k TYPE smallint")
+    assert refused.value.hint == "Do it on all shards at once, without conn.on(...)."
