@@ -6,7 +6,17 @@ that nothing does: that took twice as long as to send it. Here the same is asked
 few calls as can be. At the first answer that is not the usual one the statement takes the general
 way, from its beginning: nothing has been sent.
 
-So nothing is decided here, and nothing can be done here that the general way cannot do.
+So nothing is decided here, and nothing can be done here that the general way cannot do. A statement
+takes the general way if
+
+- it has several sets of parameters, a name, a listener, or may do without shards
+  (`Statements._planned`), or the transaction has failed somewhere: that server says what is wrong;
+- its text or a parameter could be read in two ways, or what its plan goes by is in doubt
+  (`sure_plan`);
+- its plan is not to send this text to one shard and nothing else, or that shard's session is not
+  there, or is not as the plan takes it to be (`short_way`).
+
+What else must come before a statement is sent has its place in one of these, too.
 """
 
 from __future__ import annotations
