@@ -180,7 +180,7 @@ class PoolTimeout(OperationalError, psycopg2.pool.PoolError):
 
 
 class PoolFull(OperationalError, psycopg2.pool.PoolError):
-    """So many wait for a connection of the pool already that no more may."""
+    """A request may not even wait for a connection of the pool: `max_waiting` others do."""
 
 
 class PoolClosed(InterfaceError, psycopg2.pool.PoolError):

@@ -79,7 +79,7 @@ class Source(Protocol):
         """Calls are about to be sent."""
 
     def ended(self, jobs: Sequence[Job]) -> None:
-        """They have ended."""
+        """Calls have ended."""
 
 
 class Session:

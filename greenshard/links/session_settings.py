@@ -84,7 +84,7 @@ def reads_only(settings: Settings) -> bool:
 
 
 def others_than_transactions(settings: Settings) -> Settings:
-    """Those that are no transaction's."""
+    """The settings that are no transaction's."""
     return tuple(each for each in settings if each[0].lower() not in OF_TRANSACTION)
 
 

@@ -100,7 +100,7 @@ class Functions:
         return None
 
     def tainted_call(self, call: Any) -> str | None:
-        """The same of a function's arguments or result, or of a call that means a cast."""
+        """What a type of a call's arguments or result, or a cast by name, calls so."""
         *schema, name = names_of(call.funcname) or ("",)
         where = schema or self._path if self._tainted else ()
         return next((self._tainted[s, name] for s in where if (s, name) in self._tainted), None)

@@ -508,7 +508,7 @@ class _OneStatement:
         return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
 
     def _truncating(self, node: Any) -> Problem | None:
-        """The same of TRUNCATE."""
+        """What TRUNCATE sets off that is not harmless."""
         if not node.HasField("truncate_stmt") or not self._catalog.besides:
             return None
         consequences = Consequences(self._cluster, self._catalog)

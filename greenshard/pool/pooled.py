@@ -33,7 +33,7 @@ _CHOSEN = {
 
 
 class PooledStatements(Statements):
-    """Those of a connection whose sessions outlive it: what they leave must be undone.
+    """The statements of a connection whose sessions outlive it: what they leave must be undone.
 
     Attributes:
         trace: What they may have left, at most.

@@ -139,7 +139,7 @@ class ShardState:
         self.running += 1
 
     def ended(self, seconds: float, *, failed: bool = False) -> None:
-        """It ended."""
+        """A statement that was sent has ended."""
         self.running -= 1
         self.failed_queries += failed
         self.queries.observe(seconds)

@@ -132,7 +132,7 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
-    """Of ``'today'::date``, ``timestamptz(3) 'now'`` and ``'now'::text::timestamp``."""
+    """What stands for ``'today'::date``, ``timestamptz(3) 'now'``, ``'now'::text::timestamp``."""
     *schema, target = names_of(inner.type_name.names) or ("",)
     if inner.type_name.array_bounds or schema not in ([], ["pg_catalog"]):
         return None
@@ -144,7 +144,7 @@ def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:
 
 
 def _of_constant(node: Any, target: str, digits: str = "") -> tuple[str, dict[str, Message]] | None:
-    """Of a literal as a value of a type; ``date('today')`` is a cast, too."""
+    """What stands for a literal of a type; ``date('today')`` is a cast, too."""
     if not node.HasField("a_const") or target not in _OF_TIMES:
         return None
     word = node.a_const.sval.sval.strip().lower()

@@ -54,7 +54,7 @@ class Translation:
     edits: tuple[Edit, ...] = ()
 
     def old_position_of(self, byte_offset: int | None) -> int | None:
-        """Likewise for a byte of `text`, as the parser counts; None stays None."""
+        """Like `old_position`, for a byte of `text`, as the parser counts."""
         if byte_offset is None:
             return None
         return self.old_position(char_offset(self.text, byte_offset))

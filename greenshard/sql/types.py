@@ -246,7 +246,7 @@ def oids_with(trait: Trait, *, arrays: bool = False) -> frozenset[int]:
 
 
 def names_with(trait: Trait, *, arrays: bool = False) -> frozenset[str]:
-    """Likewise the names; that of an array begins with an underscore."""
+    """The names of the types with a trait; that of an array begins with an underscore."""
     found = [each for each in TYPES if trait in each.traits]
     names = frozenset(each.name for each in found)
     return names | {f"_{each.name}" for each in found if each.array_oid} if arrays else names

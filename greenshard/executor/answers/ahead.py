@@ -104,7 +104,7 @@ class RowsAhead:
         self._raw.scroll(value, mode)
 
     def _take(self, size: int | None) -> list[Any]:
-        """So many of the rows that are left here; None for all."""
+        """Take `size` of the rows that are left here; None for all."""
         if not self._ahead:
             return []
         if row_factory.read(self._raw) or tzinfo_factory.read(self._raw) is not self._zones:

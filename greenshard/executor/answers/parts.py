@@ -99,7 +99,7 @@ class Parts:
         return self.sent or (None if self.asked is None else without_begin(self.asked.query))
 
     def made(self) -> Mapping[str, RawCursor]:
-        """Those that there are so far, by shard."""
+        """The cursors that there are so far, by shard."""
         return self._cursors
 
     def of(self, shard: str) -> RawCursor:

@@ -126,7 +126,7 @@ class KnownBearings:
         return False
 
     def old(self, shards: Iterable[str]) -> set[str]:
-        """Those of some shards that must be asked for their bearings."""
+        """The ones among some shards that must be asked for their bearings."""
         physicals = self._session.physicals
         return {s for s in shards if s in physicals and self._is_old(physicals[s])}
 

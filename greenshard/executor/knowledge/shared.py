@@ -160,7 +160,7 @@ class Knowledge:
         return any(version != known.get(shard) for shard, version in versions.items())
 
     def take_doubts(self, shards: Iterable[str]) -> set[str]:
-        """Those of some shards in question, which the caller asks now; they may come again."""
+        """The doubted ones among some shards, which the caller asks now; doubts may come again."""
         taken = self.doubted.intersection(shards)
         # In place: another thread may be adding some.
         self.doubted -= taken

@@ -34,7 +34,7 @@ def check_held(e: Planned, held_bytes: int) -> None:
 
 
 def check_page(e: Planned, cursors: Iterable[RawCursor]) -> None:
-    """The same, of what cursors hold."""
+    """Refuse cursors that hold more than is allowed; see `check_held`."""
     check_held(e, sum(map(result_bytes, cursors)))
 
 

@@ -78,7 +78,7 @@ def _has_user_typecasters(_count: int, _last: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _user_typecasters(_registered: tuple[int, ...]) -> dict[int, Any]:
-    """Of what is registered globally, the part for users' types."""
+    """The typecasters for users' types that are registered globally."""
     return {oid: c for oid, c in global_typecasters.items() if oid >= FIRST_USER_OID}
 
 

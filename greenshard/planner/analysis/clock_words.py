@@ -340,7 +340,7 @@ class _Reader:
         return "timestamptz" if found == "date" and name in OF_TIMES else found
 
     def _of_operator(self, inner: Any, level: Level) -> str | None:
-        """Of a time that is moved; the difference of two is none."""
+        """The type of a time that is moved; the difference of two times is no time."""
         name = (names_of(inner.name) or ("",))[-1]
         if name not in ("+", "-") or not inner.HasField("lexpr"):
             return None
@@ -350,7 +350,7 @@ class _Reader:
         return left or right
 
     def _of_sublink(self, inner: Any, _: Level) -> str | None:
-        """Of the first column of its query."""
+        """The type of the first column of its query."""
         query = self._sublinks.get(id(inner))
         column = next(iter(query.outputs or ()), None) if query is not None else None
         if column is None:

@@ -94,7 +94,7 @@ class Consequences:
         return self._moved(events, at) or self._first(events, inner.relation.inh, at)
 
     def _moved(self, events: list[_Event], at: int) -> Problem | None:
-        """That a shard key is computed from columns that are changed."""
+        """The problem of a shard key that is computed from columns that are changed."""
         for table, letter, columns, _ in events:
             key = self._key_of(table)
             # GENERATED ALWAYS AS (...) STORED: no SET names the key, but it changes, and with it
@@ -289,7 +289,7 @@ class Consequences:
 
 
 def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
-    """That a function is called which may read tables."""
+    """The problem of a function that may read tables, and is called beside a statement."""
     where = f"{call.kind} {call.name} of table {_shown(table)}"
     if call.kind == "view":
         where = f"view {_shown(table)}"

@@ -66,7 +66,7 @@ class Around:
     equal: tuple[Pair, ...] = ()
 
     def with_rows(self, shape: Shape) -> Around:
-        """The same inside of rows of `shape`."""
+        """What is known inside of rows of `shape`, too."""
         groups = self.groups
         if shape.keys:
             groups = (*groups, (shape.keys, shape.placement))
