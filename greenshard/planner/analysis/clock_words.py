@@ -135,6 +135,8 @@ def clock_words(
     for one in queries(query, into_views=False):
         for root, level in expressions(one):
             reader.read_below(root, level)
+        if one.branches is not None:
+            reader.read_branches(one)
     return reader.found
 
 
@@ -219,6 +221,25 @@ class _Reader:
                 if type_name(each) != "SelectStmt":
                     self.read_below(each, level)
 
+    def read_branches(self, query: Query) -> None:
+        """Read the columns of a set operation: those at one place have one type."""
+        leaves = [one for one in _leaves(query) if one.outputs is not None]
+        width = min((len(one.outputs or ()) for one in leaves), default=0)
+        for at in range(width):
+            shown = [(one, _target(one, at)) for one in leaves]
+            types = (self._of_shown(one, at, node) for one, node in shown)
+            expected = next((each for each in types if each is not None), None)
+            for one, node in shown:
+                if node is not None and expected is not None:
+                    self.read(node, expected, one.level)
+
+    def _of_shown(self, query: Query, at: int, node: Message | None) -> str | None:
+        """Of a column of a query."""
+        column = (query.outputs or ())[at].column
+        if column is not None:
+            return _time_type(column)
+        return self._type(node, query.level) if node is not None else None
+
     def _note(self, kind: str, inner: Any, expected: str, item: int | None) -> None:
         if kind == "param_ref":
             parameters = self._translation.parameters
@@ -263,11 +284,15 @@ class _Reader:
         name = name_of(inner)
         # date_trunc('day', 'now'): of several types that fit an unknown literal PostgreSQL prefers
         # timestamptz, the preferred type of its category (manual, 10.3).
-        expected = "timestamptz" if self._functions.is_own(inner) and name in OF_TIMES else None
         types = [self._type(each, level) for each in inner.args]
         known = next((each for each in types if each is not None), None)
+        expected = None
+        if self._functions.is_own(inner) and name in OF_TIMES:
+            expected = known or "timestamptz"
+        elif self._functions.is_own(inner) and name in GIVING_ARGUMENT:
+            expected = known  # lag(day, 1, 'today')
         for each in inner.args:
-            self.read(each, expected and (known or expected), level)
+            self.read(each, expected, level)
         for part in (*inner.agg_order, inner.agg_filter, inner.over):
             self.read_below(part, level)
 
@@ -370,6 +395,18 @@ def _computed(query: Query) -> Iterator[tuple[ColumnId, tuple[Message, Level]]]:
     for column, node in zip(query.outputs, targets, strict=True):
         if column.column is None and not query.level.owns(column):
             yield column.id, (node, query.level)
+
+
+def _leaves(query: Query) -> Iterator[Query]:
+    """The queries of a set operation that are none themselves."""
+    for one in query.branches or ():
+        yield from _leaves(one) if one.branches is not None else (one,)
+
+
+def _target(query: Query, at: int) -> Message | None:
+    """What computes a column of a query; None if that is not a part of the text."""
+    targets = [each.res_target.val for each in query.node.target_list]
+    return None if any(map(is_several, targets)) or at >= len(targets) else targets[at]
 
 
 def _items(node: Message) -> list[Message]:
