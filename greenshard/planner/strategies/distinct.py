@@ -39,12 +39,13 @@ def plan_distinct(candidate: Candidate) -> Combine:
     if any(map(is_named_by_value, _first_targets(select))):
         raise Unplannable("a column has the name of a parameter's value")
     keys = [_place(item.sort_by, candidate) for item in select.sort_clause]
+    names = [column.name for column in outputs]
     return Combine(
-        candidate.write(_partial(select, len(outputs))),
-        candidate.write(_combined(select, [column.name for column in outputs], keys)),
-        len(outputs),
+        candidate.write(_partial(select, len(names))),
+        candidate.write(_combined(select, names, keys)),
+        len(names),
         candidate.pins,
-        reduction=_reduction(candidate, keys),
+        reduction=_reduction(candidate, names, keys),
     )
 
 
@@ -84,15 +85,16 @@ def _first_targets(select: Any) -> list[Any]:
     return [target.res_target for target in select.target_list]
 
 
-def _reduction(candidate: Candidate, keys: list[SortKey]) -> Reduction | None:
-    outputs = candidate.query.outputs or ()
-    every = tuple(range(len(outputs)))
+def _reduction(
+    candidate: Candidate, names: Sequence[str], keys: Sequence[SortKey]
+) -> Reduction | None:
+    every = tuple(range(len(names)))
     try:
         slice_ = read_slice(candidate)
     except Unplannable:
         return None
-    shown = tuple(column.name for column in outputs)
-    return Reduction(every, tuple(("key", at) for at in every), shown, tuple(keys), slice_)
+    outputs = tuple(("key", at) for at in every)
+    return Reduction(every, outputs, tuple(names), tuple(keys), slice_)
 
 
 def _place(item: Any, candidate: Candidate) -> SortKey:

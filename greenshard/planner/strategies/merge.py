@@ -126,8 +126,8 @@ _SUM = (
 
 def _constant(node: Message) -> int | None:
     """The value of LIMIT or OFFSET, if it stands in the text."""
-    number = node.a_const if node.HasField("a_const") else None
-    if number is None or not number.HasField("ival") or number.ival.ival < 0:
+    number = node.a_const
+    if not number.HasField("ival") or number.ival.ival < 0:
         return None
     return int(number.ival.ival)
 

@@ -46,11 +46,11 @@ def read_order(candidate: Candidate) -> Order:
     # only.
     if hidden and (candidate.query.branches or candidate.select.distinct_clause):
         raise Unplannable("ORDER BY names no column of the answer", location_of(hidden[0]))
-    shown = dict(_targets(candidate.query))
+    shown: dict[int | None, Message] = dict(_targets(candidate.query))
     keys = []
     for item, place in zip(items, places, strict=True):
         at = place
-        _check_comparable(item.node if at is None else shown.get(at, item.node), candidate.query)
+        _check_comparable(shown.get(at, item.node), candidate.query)
         if at is None:
             at = next(number for number, node in enumerate(hidden) if node is item.node)
             at -= len(hidden)
@@ -135,7 +135,7 @@ def place_of(node: Message, query: Query) -> int | None:
     leftmost = query
     while leftmost.branches:
         leftmost = leftmost.branches[0]
-    names = names_of(node.column_ref.fields) if kind == "column_ref" else None
+    names = names_of(node.column_ref.fields)
     # A lone name is first one of the answer's columns, then one of FROM's
     # (findTargetlistEntrySQL92).
     if names is not None and len(names) == 1:

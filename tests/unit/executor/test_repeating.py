@@ -177,6 +177,7 @@ def test_what_may_lock_what_others_lock_is_done_on_the_first_shard_first(
         ([(1, 7), (2, AsIs("1 + 2"))], UPDATE, {}),
         ([(1, 2), (3, 7)], "UPDATE orders SET o_totalprice = 0 WHERE o_orderkey IN (%s, %s)", {}),
         ([(1,), (2,)], "UPDATE orders SET o_totalprice = %s", {}),
+        ([(1,), (AsIs("1 + 2"),)], "UPDATE orders SET o_totalprice = %s WHERE o_orderkey = 7", {}),
         ([(1, 7)], UPDATE, {"policies": ("any",)}),
     ],
 )
@@ -237,7 +238,9 @@ def test_each_set_has_a_plan_and_notes_of_its_own(one_by_one, raw):
         "UPDATE orders SET o_totalprice = 2 WHERE o_orderkey = 1 + 2",
         None,
     )
-    assert one_by_one.plans[0].plan.step.strategy == "route"
+    assert [one.plan for one in one_by_one.plans] == [
+        PLANNER.plan(text, given is not None, scene.PATH) for text, given in one_by_one.runs
+    ]
 
 
 def test_what_was_sent_for_the_set_that_failed_is_told(one_by_one):

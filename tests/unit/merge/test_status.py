@@ -20,6 +20,7 @@ from greenshard.merge.status import merge_status
         (["BEGIN", "BEGIN"], "BEGIN"),
         (["", ""], ""),
         (["UPDATE 1", "DELETE 2"], "UPDATE 1"),
+        (["MOVE 1", "MOVE ALL"], "MOVE 1"),
         (["MERGE 99999999999", "MERGE 1"], "MERGE 100000000000"),
     ],
 )

@@ -13,7 +13,17 @@ from greenshard import errors
 from greenshard.cluster import Cluster
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.explanation import explain
-from greenshard.planner.plan import Anywhere, Gather, Plan, Refused
+from greenshard.planner.plan import (
+    Anywhere,
+    Combine,
+    Constant,
+    Gather,
+    Plan,
+    Reduction,
+    Refused,
+    Slice,
+    SortKey,
+)
 from greenshard.planner.planner import CACHED_PLANS, Planner
 from greenshard.planner.refusals import refusal_error
 from tests.differential.statements import statement
@@ -166,3 +176,20 @@ def test_every_column_that_a_whole_row_may_show_is_gathered() -> None:
     orders = next(table for table in step.tables if table.name == "orders")
     assert len(orders.columns) == 7
     assert orders.primary_key == ("o_orderkey",)
+
+
+def test_distinct_rows_may_become_the_answer_in_python() -> None:
+    sql = (
+        "SELECT DISTINCT o_custkey AS c, o_orderdate FROM orders ORDER BY o_orderdate DESC LIMIT 5"
+    )
+    step = planned(sql).step
+    assert isinstance(step, Combine)
+    assert step.reduction == Reduction(
+        (0, 1),
+        (("key", 0), ("key", 1)),
+        ("c", "o_orderdate"),
+        (SortKey(1, descending=True, nulls_first=True),),
+        Slice(Constant(5)),
+    )
+    computed = planned("SELECT DISTINCT o_custkey FROM orders LIMIT 2 + 3").step
+    assert not isinstance(computed, Combine) or computed.reduction is None
