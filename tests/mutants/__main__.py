@@ -44,8 +44,9 @@ DECIDING = (
 #: Of these, a sample may have no survivor: each has been dealt with.
 COMPLETE = (
     "greenshard/cluster/hashing.py",
+    *(f"greenshard/executor/{name}.py" for name in ("repeating", "short")),
     "greenshard/links/quoting.py",
-    "greenshard/merge/arrays.py",
+    *(f"greenshard/merge/{name}.py" for name in ("arrays", "concatenation", "status")),
     "greenshard/planner/pins.py",
     *(f"greenshard/planner/analysis/{name}.py" for name in ("chance", "restriction", "shape")),
     *(f"greenshard/pool/{name}.py" for name in ("breaker", "policy", "pool_state", "shard_state")),
