@@ -14,8 +14,9 @@ from greenshard.executor.sql_values import with_literals_in
 from greenshard.links.deadline import Deadline
 from greenshard.links.quoting import check_usual, is_plain
 from greenshard.links.session import Session
-from greenshard.planner.belonging import NamedWrites, objection
-from greenshard.planner.plan import Refused
+from greenshard.planner.analysis.clock_words import told_by
+from greenshard.planner.belonging import EVERYWHERE, NamedWrites, objection
+from greenshard.planner.plan import Broadcast, Refused
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.write import CODE
 from greenshard.planner.target import Target
@@ -102,9 +103,15 @@ def _objection(
         # Whatever is chosen by each server for itself would make the copies differ.
         # All shards may be named, and INSERT INTO nation VALUES (random()) would give each another
         # value.
-        step = database.plan(text, given is not None, timeout).step
-        if isinstance(step, Refused) and step.code == CODE:
-            return step
+        # The plan says so by refusing it, or by putting one time in the place of now(), which this
+        # text does not.
+        plan = database.plan(text, given is not None, timeout)
+        if isinstance(plan.step, Refused):
+            return plan.step
+        as_it_is = isinstance(plan.step, Broadcast) and plan.step.sql.binds is None
+        if not as_it_is or told_by(plan.clock, given):
+            reason = "reference table {} would get another time on each shard"
+            return Refused(reason.format(writes.everywhere[0]), CODE, EVERYWHERE)
     return refused
 
 

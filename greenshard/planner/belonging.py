@@ -27,6 +27,7 @@ from itertools import count
 from typing import Any
 
 from greenshard.cluster import Cluster, Reference, Sharded, Unknown
+from greenshard.planner.analysis.consequences import Consequences
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.query import Item, Join, Table, tables
@@ -45,7 +46,7 @@ from greenshard.sql.parser import type_name, walk
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import enum_name, unwrap
 
-_EVERYWHERE = "Write to it without conn.on(...): then all shards do the same."
+EVERYWHERE = "Write to it without conn.on(...): then all shards do the same."
 _WITHOUT = "Write without conn.on(...): then the rows go where they belong."
 _UNDECLARED = (
     "What must be as it is can be written over a connection without the declaration: "
@@ -95,7 +96,7 @@ def objection(
     # conn.on() with all shards is as good as no conn.on().
     if writes.everywhere and len(named) < len(shards):
         reason = f"reference table {writes.everywhere[0]} is written on {_listed(named)} alone"
-        return Refused(reason, CODE, _EVERYWHERE)
+        return Refused(reason, CODE, EVERYWHERE)
     for pin, table in writes.pins:
         try:
             found = homes(pin, shards, given)
@@ -227,7 +228,27 @@ class _Reader:
 
     # The kinds of writes --------------------------------------------------------------------
 
+    def _follow_keys(self, node: Any, letter: str, targets: Sequence[Any] = ()) -> None:
+        """Refuse what foreign keys would do to rows that are on other shards, too.
+
+        Args:
+            node: The `RangeVar` of what is written.
+            letter: See `Consequences.of_keys`.
+            targets: What SET names.
+        """
+        relation = self.catalog.relation(node.schemaname or None, node.relname, self.path)
+        if relation is None or isinstance(self._declared(relation), Reference):
+            return
+        columns = frozenset(each.res_target.name for each in targets) if letter == "u" else None
+        problem = Consequences(self.cluster, self.catalog).of_keys(
+            (relation.schema, relation.name), letter, columns, node.location, only=not node.inh
+        )
+        if problem is not None:
+            raise Unplannable(problem.reason, problem.offset, problem.hint, problem.code)
+
     def insert(self, node: Any) -> None:
+        if node.HasField("on_conflict_clause"):
+            self._follow_keys(node.relation, "u", node.on_conflict_clause.target_list)
         table = self._table(node.relation)
         if table is None:
             return
@@ -276,6 +297,7 @@ class _Reader:
         raise Unplannable(reason, None, hint)
 
     def update(self, node: Any) -> None:
+        self._follow_keys(node.relation, "u", node.target_list)
         table = self._table(node.relation)
         if table is not None:
             self._set(table, node.target_list)
@@ -295,9 +317,16 @@ class _Reader:
             self._pin(table, [value])
 
     def delete(self, node: Any) -> None:
+        self._follow_keys(node.relation, "d")
         self._table(node.relation)
 
     def merge(self, node: Any) -> None:
+        for each in node.merge_when_clauses:
+            when = each.merge_when_clause
+            if enum_name(when, "command_type") == "CMD_UPDATE":
+                self._follow_keys(node.relation, "u", when.target_list)
+            elif enum_name(when, "command_type") == "CMD_DELETE":
+                self._follow_keys(node.relation, "d")
         table = self._table(node.relation)
         if table is None:
             return
@@ -332,6 +361,8 @@ class _Reader:
 
     def truncate(self, node: Any) -> None:
         for each in node.relations:
+            if enum_name(node, "behavior") == "DROP_CASCADE":
+                self._follow_keys(each.range_var, "t")
             self._table(each.range_var)
 
     def _pin(self, table: Table, values: Sequence[Value]) -> None:

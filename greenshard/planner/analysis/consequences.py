@@ -120,6 +120,44 @@ class Consequences:
             pending.extend(found)
         return self._first([_Event(each, "t") for each in sorted(names)], True, at)
 
+    def of_keys(
+        self, table: Name, letter: str, columns: frozenset[str] | None, at: int, *, only: bool
+    ) -> Problem | None:
+        """What foreign keys do where it does not belong, if some shards are named for a write.
+
+        Args:
+            table: What is written to; no reference table.
+            letter: "u" or "d"; "t" for TRUNCATE ... CASCADE.
+            columns: Those that are changed; None: any.
+            at: Where the table is named.
+            only: Whether the tables that inherit from it are left alone.
+        """
+        pending = [_Event(table, letter, columns)]
+        seen = set(pending)
+        while pending:
+            event = pending.pop()
+            if event.table != table and isinstance(self._declared(event.table), Reference):
+                return self._problem(
+                    f"rows of reference table {_shown(event.table)} would be changed, by a foreign "
+                    "key, on some shards only",
+                    at,
+                    "Delete or change those rows first, without conn.on(...).",
+                )
+            for member in self._members(event, not only):
+                whole = self._with_changed(event, member)
+                for key in self._of(member).keys:
+                    # TRUNCATE ... CASCADE empties whatever references.
+                    following = _Event(key.child, "t") if letter == "t" else None
+                    following = following or self._cascade(key, whole)
+                    if following is None:
+                        continue
+                    if letter != "t" and (moved := next(self._of_key(key, following, at), None)):
+                        return moved
+                    if following not in seen:
+                        seen.add(following)
+                        pending.append(following)
+        return None
+
     def harmful_triggers(self, table: Name) -> Iterator[Problem]:
         """The triggers of a declared table that are not harmless, and not declared to be."""
         of_reference = isinstance(self._declared(table), Reference)

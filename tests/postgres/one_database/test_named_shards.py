@@ -22,7 +22,10 @@ CREATE TABLE t (k int PRIMARY KEY, c int DEFAULT 1);
 CREATE TABLE u (k int, c int);
 CREATE TABLE s (k bigserial, c int);
 CREATE TABLE w (k varchar(5) PRIMARY KEY, c int);
-CREATE TABLE r (id int PRIMARY KEY, n int);
+CREATE TABLE r (id int PRIMARY KEY, n int, at timestamptz);
+CREATE TABLE led (k int PRIMARY KEY);
+CREATE TABLE follows (id int PRIMARY KEY, k int REFERENCES led ON DELETE CASCADE
+    ON UPDATE SET NULL);
 CREATE TABLE free (k int, c int);
 CREATE TABLE unruled (k int, c int);
 CREATE VIEW v AS SELECT k, c FROM t;
@@ -41,6 +44,8 @@ DECLARED = {
     "s": greenshard.Sharded("k"),
     "w": greenshard.Sharded("k"),
     "r": greenshard.Reference(),
+    "led": greenshard.Sharded("k"),
+    "follows": greenshard.Reference(),
     "parts": greenshard.Sharded("k"),
     "heir": greenshard.Sharded("k"),
     "unruled": greenshard.Sharded("k", Unknown()),
@@ -224,11 +229,17 @@ def test_on_all_shards_reference_tables_are_written_alike(conn, cluster):
         cur.execute("UPDATE t SET c = 1")
         for statement in [
             "INSERT INTO r VALUES (78, random() * 10)",
+            "INSERT INTO r VALUES (78, 1, now())",
+            "UPDATE r SET at = current_timestamp",
+            "INSERT INTO r VALUES (78, 1, 'now')",
             "UPDATE r SET n = (SELECT count(*) FROM t)",
             f"INSERT INTO t VALUES ({MINE}, 1)",
         ]:
             with pytest.raises(greenshard.NotSupportedError, match="GS412"):
                 cur.execute(statement)
+        with pytest.raises(greenshard.NotSupportedError, match="GS412"):
+            cur.execute("INSERT INTO r VALUES (78, 1, %s)", ("now",))
+        cur.execute("UPDATE r SET at = %s", ("2020-01-01 00:00:00+00",))
         cur.execute("DELETE FROM r WHERE id = 77")
     with conn.on(["s0", "s1"]).cursor() as cur:
         cur.execute("UPDATE t SET c = 1")
@@ -236,6 +247,17 @@ def test_on_all_shards_reference_tables_are_written_alike(conn, cluster):
             cur.execute("UPDATE r SET n = 1")
     conn.commit()
     assert findings(cluster) == []
+
+
+def test_foreign_keys_change_no_copy_of_a_reference_table_alone(conn):
+    merge = "MERGE INTO led USING r ON k = id WHEN MATCHED THEN DELETE"
+    for statement in ["DELETE FROM led", "UPDATE led SET k = 5", "TRUNCATE led CASCADE",
+                      *([merge] if conn.server_version >= 150000 else [])]:  # fmt: skip
+        with conn.on(HERE), pytest.raises(greenshard.NotSupportedError, match="GS415") as refused:
+            conn.cursor().execute(statement)
+        assert "follows would be changed, by a foreign key" in str(refused.value), statement
+    with conn.on(HERE):
+        conn.cursor().execute(f"INSERT INTO led VALUES ({MINE})")
 
 
 def test_names_are_looked_up_where_the_session_does(conn):
