@@ -234,7 +234,11 @@ class Cursor(AnswerView, Fetching, RawCursor):
             raise errors.InterfaceError("cursor already closed")
 
     def _fail(self, error: DriverError) -> NoReturn:
-        """Raise our error for one of the driver's, with this cursor in it."""
+        """Raise our error for one of the driver's, with this cursor in it.
+
+        Switches: if it fails the transaction, which no shard knows yet.
+        """
+        self._statements.fail(error)
         raise_ours(error, self._parts)
 
     # What green mode cannot do --------------------------------------------------------------

@@ -535,6 +535,16 @@ class Statements:
 
     # The end of transactions ----------------------------------------------------------------
 
+    def fail(self, error: DriverError) -> None:
+        """Let the transaction be failed after an error of a fetch; see `fail_all`.
+
+        Switches: if it must be failed.
+        """
+        if error.pgcode is None:
+            return
+        with suppress(errors.ProgrammingError), self.session.taken():  # it may be busy elsewhere
+            fail_all(self.session, self.transaction, error)
+
     def _end(
         self,
         e: Execution,

@@ -205,6 +205,25 @@ def test_error_that_no_shard_has_raised_fails_it_too(dsns, script):
     test_statement_that_is_wrong_fails_the_transaction(World(*dsns, declared=True), script)
 
 
+def test_fetch_that_fails_where_rows_are_gathered_fails_it_too(dsns):
+    world = World(*dsns, declared=True)
+    world.fill()
+    gathered = "SELECT a.id FROM kept a JOIN kept b ON a.a = b.a ORDER BY a.id"
+    seen = []
+    with world.connect_to_one() as one, world.connect() as conn:
+        for each in (one, conn):
+            each.cursor().execute("SAVEPOINT s")
+            named = each.cursor("named")
+            named.itersize = 2
+            named.execute(gathered)
+            seen.append([named.fetchone()])
+            each.cursor().execute("ROLLBACK TO s")
+            with pytest.raises(psycopg2.errors.InvalidCursorName):
+                named.fetchall()
+            seen[-1].append(each.get_transaction_status())
+    assert seen[0] == seen[1]
+
+
 def test_swallowed_error_keeps_what_was_written_from_being_committed(dsns):
     world = World(*dsns, declared=True)
     world.fill()
