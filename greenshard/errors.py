@@ -359,8 +359,8 @@ def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str])
     hints = [_doubt(doubtful)] if doubtful else []
     if shards:
         hints.append(
-            f"In autocommit mode it is done and committed on {', '.join(shards)}; "
-            "run it in a transaction to have it on all shards or on none."
+            f"In autocommit mode it is done and committed on {', '.join(shards)}: "
+            "it was run on each shard by itself."
         )
     _give_hint(error, " ".join(hints))
 

@@ -176,6 +176,7 @@ LOCKING = [
     "DELETE FROM kept WHERE a < 0; UPDATE kept SET a = a + 1",
     "LOCK TABLE kept",
     "ALTER TABLE kept ALTER a SET DEFAULT 0",
+    "UPDATE kept SET a = a + 1 -- in autocommit mode",
 ]
 
 
@@ -188,6 +189,7 @@ def test_clients_that_lock_the_same_wait_for_each_other(cluster, databases, way,
 
     def work():
         with contextlib.closing(greenshard.connect(source, timeout=10)) as conn:
+            conn.autocommit = "autocommit" in query
             cur = conn.cursor()
             for _ in range(5 if query.startswith("ALTER") else 20):  # plans are made anew
                 cur.execute(query)

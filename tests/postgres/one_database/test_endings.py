@@ -276,16 +276,26 @@ def test_failed_transaction_is_rolled_back_when_the_error_says_so(world, mode, t
     assert world.rows() == [(key, 0) for key in IDS]
 
 
-def test_lost_shard_is_told_before_anything_is_committed(world):
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("mode", ["transaction", "autocommit"])
+def test_lost_shard_is_told_before_anything_is_committed(world, mode, noticed):
     with world.connect() as conn, world.connect() as other:
         cur = conn.cursor()
+        if mode == "autocommit":
+            conn.autocommit = True
+            cur.execute("BEGIN")
         cur.execute(UPDATE)
         pid = conn._session.physicals["s1"].raw.info.backend_pid
         with other.on("s1") as killer:
             killer.cursor().execute("SELECT pg_terminate_backend(%s)", (pid,))
+        if noticed:
+            with pytest.raises(psycopg2.OperationalError) as caught:
+                cur.execute(UPDATE)
+            assert "committed" not in str(caught.value)
         with pytest.raises(psycopg2.Error) as caught:
             cur.execute("COMMIT")
         assert not isinstance(caught.value, greenshard.PartialCommitError)
+        assert getattr(caught.value, "code", None) == ("GS501" if noticed else None)
         conn.commit()  # there is nothing left of it
     assert world.rows() == [(key, 0) for key in IDS]
 
