@@ -13,9 +13,9 @@ from greenshard import _green, errors
 from greenshard._driver import (
     STATUS_BEGIN,
     STATUS_READY,
-    TRANSACTION_ACTIVE,
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
+    TRANSACTION_OPEN,
     Attribute,
     DriverError,
     DriverOperationalError,
@@ -196,7 +196,7 @@ class Physical:
     def transaction_status(self) -> int:
         """libpq's state of the transaction, whatever nobody waits for there."""
         if self.late is not None:
-            return TRANSACTION_ACTIVE if self.in_transaction else TRANSACTION_IDLE
+            return TRANSACTION_OPEN if self.in_transaction else TRANSACTION_IDLE
         return RawConnection.get_transaction_status(self.raw)
 
     @property

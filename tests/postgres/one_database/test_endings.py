@@ -149,6 +149,7 @@ SCRIPTS = [
     [autocommit, "BEGIN", UPDATE, "ROLLBACK", "COMMIT"],
     [autocommit, "BEGIN", UPDATE, "COMMIT AND CHAIN", TO_8, "ROLLBACK"],
     [autocommit, "BEGIN", UPDATE, NEGATIVE, "COMMIT", UPDATE],
+    [autocommit, "BEGIN", UPDATE, NEGATIVE, commit, "COMMIT", UPDATE],
     [autocommit, "COMMIT"],
     [autocommit, enter, UPDATE, "COMMIT", TO_8, leave, UPDATE],
     [autocommit, enter, UPDATE, "ROLLBACK AND CHAIN", TO_8, leave],

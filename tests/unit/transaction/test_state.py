@@ -126,8 +126,16 @@ def test_end_by_sql_is_one_though_the_driver_does_not_know():
     assert transaction.begun() == {"s1": State.OVER}
 
 
+def test_what_sql_has_begun_goes_on_until_sql_ends_it():
+    transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql()))
+    transaction.wrote = True
+    transaction.end()
+    assert transaction.wrote
+    assert transaction.at_servers() == {"s1": State.OPEN}
+
+
 def test_nothing_holds_beyond_the_end():
-    transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql(), s2=LINKS[State.LOST]))
+    transaction = Transaction(FakeLinks(s0=untouched(), s2=LINKS[State.LOST]))
     for name in ("wrote", "savepoints", "began_at"):
         assert not transaction.is_noted
         setattr(transaction, name, "2020-01-01 00:00:00.000000+00")
