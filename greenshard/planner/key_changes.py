@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from greenshard.cluster import Cluster, Function, Hash, List, Range, Sharded, Unknown
+from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.filling import filled_by
 from greenshard.planner.problem import Problem
 from greenshard.sql.tree import enum_name, own_type, unwrap
 from greenshard.sql.types import FAMILIES
@@ -28,6 +30,7 @@ CODE = "GS416"
 
 _ANEW = "Make a table with another name and declare it, insert the rows there, then drop this one."
 _ALL = "Do it on all shards at once, without conn.on(...)."
+_FILL = "Add the column without it, fill it by UPDATE with values that you give, then SET DEFAULT."
 _UNDECLARED = (
     "Where the rows are as they will be declared, do it over a connection without the "
     "declaration, greenshard.connect({...}), and change the declaration; `greenshard check` "
@@ -88,9 +91,21 @@ class _Changes:
             if action in ("AT_AttachPartition", "AT_AddInherit"):
                 yield from self._joined(relation, command, action, node.relation.location)
             for below in self._with_heirs(relation):
+                yield from self._filled(below, command, node.relation.location)
                 sharded = self._sharded(below)
                 if sharded is not None:
                     yield from self._of_column(below, sharded, command, node.relation.location)
+
+    def _filled(self, relation: Relation, command: Any, at: int) -> Iterator[Problem]:
+        """Rows are filled with what each shard chooses for itself."""
+        declared = self.cluster.table(relation.schema, relation.name)
+        if declared is None:
+            return
+        functions = Functions(self.catalog, tuple(self.path))
+        chosen = filled_by(command, declared, functions)
+        if chosen is not None:
+            reason = f"the rows of {relation.name} would be filled with {chosen}, which is another "
+            yield Problem(f"{reason}one on each shard", at, "GS412", _FILL)
 
     def _with_heirs(self, relation: Relation) -> Iterator[Relation]:
         """A relation and those that inherit from it: they have its columns, and change with it."""

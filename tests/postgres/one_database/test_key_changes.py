@@ -79,7 +79,7 @@ GO_ON = [
     "ALTER TABLE free RENAME k TO id",
     "ALTER TABLE IF EXISTS nowhere DROP k",
     "ALTER TABLE parts RENAME c TO d",
-    "ALTER TABLE r RENAME id TO code",
+    "ALTER TABLE r RENAME CONSTRAINT r_pkey TO code",
     "ALTER TABLE t RENAME CONSTRAINT t_pkey TO k",
 ]
 
@@ -133,6 +133,43 @@ def test_ddl_that_leaves_rows_where_they_belong_goes_on(conn, cluster):
     with contextlib.closing(greenshard.connect(shards)) as union:
         found = checking.check(union, cluster).findings
     assert [each for each in found if each.check == "rows"] == []
+
+
+FILLING = [
+    "ALTER TABLE r ADD u uuid DEFAULT gen_random_uuid()",
+    "ALTER TABLE r ADD x int, ADD ts timestamptz NOT NULL DEFAULT now()",
+    "ALTER TABLE r ADD ts timestamptz DEFAULT current_timestamp",
+    "ALTER TABLE r ADD ts timestamptz DEFAULT 'now'",
+    "ALTER TABLE r ADD f float8 DEFAULT random() * 2",
+    "ALTER TABLE r ADD s bigserial",
+    "ALTER TABLE r ADD s int GENERATED ALWAYS AS IDENTITY",
+    "ALTER TABLE r ALTER n TYPE text USING random()::text",
+    "ALTER TABLE t ADD ts timestamptz DEFAULT now()",
+    "ALTER TABLE t ADD day date DEFAULT current_date",
+]
+FILLING_ALIKE = [
+    "ALTER TABLE r ADD a int DEFAULT 5, ADD b text DEFAULT lower('A'), ADD z timestamptz",
+    "ALTER TABLE r ALTER z SET DEFAULT now()",
+    "ALTER TABLE r ALTER n TYPE bigint USING n + 1",
+    "ALTER TABLE t ADD u uuid DEFAULT gen_random_uuid()",
+]
+
+
+def test_ddl_fills_rows_alike_or_is_refused(conn, cluster):
+    cur = conn.cursor()
+    cur.execute("INSERT INTO r VALUES (1, 1), (2, 2)")
+    conn.commit()
+    for statement in FILLING:
+        with pytest.raises(greenshard.NotSupportedError, match="GS412") as refused:
+            cur.execute(statement)
+        assert "then SET DEFAULT" in refused.value.hint, statement
+    for statement in FILLING_ALIKE:
+        cur.execute(statement)
+    conn.commit()
+    shards = {name: shard.primary for name, shard in cluster.shards.items()}
+    with contextlib.closing(greenshard.connect(shards)) as union:
+        found = checking.check(union, cluster).findings
+    assert [each for each in found if each.check == "reference"] == []
 
 
 def test_a_declared_table_is_not_made_of_some_shards_rows(conn):

@@ -1,0 +1,78 @@
+"""Goal: refuse DDL that fills rows with what each shard chooses for itself.
+
+    ALTER TABLE nation ADD n_token uuid DEFAULT gen_random_uuid()    the copies would differ
+    ALTER TABLE nation ADD n_number serial                           numbered in each copy's order
+    ALTER TABLE orders ADD o_at timestamptz DEFAULT now()            one time a shard, and not one
+    ALTER TABLE orders ADD o_token uuid DEFAULT gen_random_uuid()    goes on: one a row anyway
+
+ADD COLUMN computes its default for the rows that there are, ALTER ... TYPE its USING. For new rows
+of a reference table INSERT looks at defaults itself (`strategies.write`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from greenshard.cluster import Reference, Sharded
+from greenshard.planner.analysis.clock_words import holds_word
+from greenshard.planner.calls import Functions, name_of
+from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
+from greenshard.sql.tree import enum_name, names_of
+
+_SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "smallserial", "bigserial"})
+_CLOCKS = frozenset({"now", "statement_timestamp", "transaction_timestamp"})
+
+
+def filled_by(command: Any, declared: Reference | Sharded, functions: Functions) -> str | None:
+    """What an action of ALTER TABLE fills rows with that is another one on each shard.
+
+    Args:
+        command: The action, an `AlterTableCmd`.
+        declared: What the table is.
+        functions: To know what calls choose.
+    """
+    action = enum_name(command, "subtype")
+    reference = isinstance(declared, Reference)
+    if action == "AT_AddIdentity":
+        return "the numbers of a sequence" if reference else None
+    if action not in ("AT_AddColumn", "AT_AlterColumnType"):
+        return None
+    column = getattr(command, "def").column_def
+    if reference and action == "AT_AddColumn" and _counts(column):
+        return "the numbers of a sequence"
+    for expression in _expressions(column):
+        for message in walk(expression):
+            chosen = _chosen(message, functions, reference=reference)
+            if chosen is not None:
+                return chosen
+    return None
+
+
+def _counts(column: Any) -> bool:
+    """Whether a sequence belongs to a new column."""
+    kinds = {enum_name(each.constraint, "contype") for each in column.constraints}
+    return "CONSTR_IDENTITY" in kinds or (names_of(column.type_name.names) or ("",))[-1] in _SERIAL
+
+
+def _expressions(column: Any) -> Iterator[Message]:
+    """A new column's default, and the USING of a new type."""
+    if column.HasField("raw_default"):
+        yield column.raw_default
+    for each in column.constraints:
+        if enum_name(each.constraint, "contype") == "CONSTR_DEFAULT":
+            yield each.constraint.raw_expr
+
+
+def _chosen(message: Any, functions: Functions, *, reference: bool) -> str | None:
+    kind = type_name(message)
+    if kind == "SQLValueFunction":
+        return VALUE_FUNCTIONS[message.op].upper()
+    if kind == "FuncCall":
+        name = name_of(message)
+        if name in _CLOCKS or (reference and not functions.is_immutable(message)):
+            return f"{name}()"
+    # DEFAULT 'now' of a timestamp; of a text it is a word, and then refused as well.
+    if kind == "A_Const" and message.WhichOneof("val") == "sval" and holds_word(message.sval.sval):
+        return f"'{message.sval.sval}'"
+    return None
