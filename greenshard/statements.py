@@ -52,8 +52,8 @@ from greenshard.planner.plan import Broadcast, Plan, Refused
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_ending, refuse_insert
-from greenshard.sql.effects import NO_EFFECT, Effect, effect_of
-from greenshard.sql.ending import End, Ending, ending_of
+from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
+from greenshard.sql.ending import Ending, EndKind, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
@@ -475,7 +475,7 @@ class Statements:
         """
         if ending is None or ending.is_done:
             return
-        if ending.end is not End.ROLLBACK:
+        if ending.end is not EndKind.ROLLBACK:
             self._refuse_failed(timeout)
         if len(target.shards) > 1:
             refuse_ending(ending)
@@ -489,15 +489,20 @@ class Statements:
         session, transaction = self.session, self.transaction
         if transaction.failed is not None:
             try:
-                end_by_sql(session, transaction, End.COMMIT, (), Physical.commit, timeout)
+                end_by_sql(session, transaction, EndKind.COMMIT, (), Physical.commit, timeout)
             finally:
                 self.look_for_end(committed=False)
 
     def _effect_of(self, query: Any) -> Effect:
         """How a statement is to be run on several shards; None is the call of a function."""
-        if query is not None and not isinstance(query, (str, bytes)):
+        if query is None:
+            return CALL
+        if not isinstance(query, (str, bytes)):
             return NO_EFFECT  # which psycopg2 refuses
-        return effect_of("SELECT" if query is None else self.decoded(query, "replace"))
+        text = self.decoded(query, "replace")
+        # A long text counts as one that writes, for it is not parsed.
+        long = len(text) > _LONGEST_READ
+        return NO_EFFECT if long and only_queries(text) else effect_of(text)
 
     def _is_odd(self, target: Target, timeout: Deadline) -> bool:
         """Whether a session targeted reads literals otherwise than we do."""
@@ -580,7 +585,7 @@ class Statements:
             answer = self._answer_of_end({s: cursors[s] for s in there if s in ran}, jobs)
             if not ran:  # what one server says of it
                 answer = e.fan_out((there or shards)[:1], calls_on)
-            committed = ending.end is End.COMMIT and answer.statusmessage != "ROLLBACK"
+            committed = ending.end is EndKind.COMMIT and answer.statusmessage != "ROLLBACK"
             if not ending.chains and (told := self._begin_no_more(there)):
                 with suppress(errors.Error):  # of the connection; the next statement tells
                     session.run({s: calls[s] for s in told}, timeout, tolerant=True)

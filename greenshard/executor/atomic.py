@@ -15,7 +15,7 @@ from greenshard import errors
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
 from greenshard.links.deadline import within
-from greenshard.sql.ending import End
+from greenshard.sql.ending import EndKind
 from greenshard.transaction.commit import begin_alone, end_alone
 
 
@@ -40,9 +40,9 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
         answer = run()
     except BaseException:
         with suppress(errors.Error):  # of connections that are closed now
-            end_alone(session, transaction, shards, End.ROLLBACK, within(session.grace_s))
+            end_alone(session, transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
         raise
-    end_alone(session, transaction, shards, End.COMMIT, e.timeout)
+    end_alone(session, transaction, shards, EndKind.COMMIT, e.timeout)
     return answer
 
 

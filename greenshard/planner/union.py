@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from greenshard import errors
 from greenshard.planner.target import Target
-from greenshard.sql.ending import End, Ending
+from greenshard.sql.ending import Ending, EndKind
 from greenshard.sql.statement import Statement, Unreadable
 
 
@@ -46,7 +46,7 @@ def refuse_ending(ending: Ending) -> NoReturn:
     Raises:
         errors.NotSupportedError: Always.
     """
-    if ending.end is End.TWO_PHASE:
+    if ending.end is EndKind.TWO_PHASE:
         raise errors.NotSupportedError(TWO_PHASE, code="GS410", hint=PREPARE_ON_ONE)
     raise errors.NotSupportedError(BESIDE_OTHERS, code="GS411", hint=ONE_AT_A_TIME)
 

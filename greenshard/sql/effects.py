@@ -6,6 +6,7 @@
     SELECT a FROM t FOR UPDATE  yes                     yes
     LOCK TABLE t                PostgreSQL asks for one yes
     VACUUM t                    refused there           no
+    BEGIN; UPDATE t SET a = 1   begins one itself       yes
     CREATE ROLE r               would wait for itself   no
     SET TimeZone = 'UTC'        no need                 no
 
@@ -23,14 +24,19 @@ from greenshard.sql.first_words import statements_of
 from greenshard.sql.parser import ParserError
 
 _LONGEST_CACHED = 10_000
-#: Beside other statements in one string PostgreSQL refuses what it refuses in a transaction.
+#: What a text of one statement begins with that writes rows.
 _ROWS = re.compile(r"\s*(?:insert|update|delete|truncate|with|select)\b", re.IGNORECASE | re.ASCII)
 _CHANGES = frozenset(
     {"insert", "update", "delete", "truncate", "with", "select", "values", "table", "merge",
      "explain", "alter", "create", "drop", "grant", "revoke", "comment", "import", "refresh",
      "security", "("}
 )  # fmt: skip
-_OF_SERVER = frozenset({"role", "user", "group", "database", "tablespace", "system"})
+_OF_SERVER = frozenset({"role", "user", "group", "database", "tablespace", "system", "parameter"})
+#: What begins a transaction that the statement leaves open, or asks for one.
+_TRANSACTIONS = frozenset({"begin", "start", "savepoint", "release", "rollback"})
+#: A query begins so, and if it writes or locks it has one of these words.
+_QUERY = re.compile(r"[\s(]*(?:select|with|values|table)\b", re.IGNORECASE | re.ASCII)
+_WRITING = re.compile(r"\b(?:insert|update|delete|merge|share|into)\b", re.IGNORECASE | re.ASCII)
 #: Makes, or drops, something on another server.
 _ELSEWHERE = frozenset({"subscription"})
 
@@ -51,6 +57,8 @@ class Effect:
 
 
 NO_EFFECT = Effect()
+#: Of a function that is called: nobody knows what it does.
+CALL = Effect(atomic=True)
 _WRITES = Effect(atomic=True, in_turn=True)
 _LOCKS = Effect(in_turn=True)
 
@@ -63,9 +71,14 @@ def effect_of(text: str) -> Effect:
     >>> effect_of("/* late */ UPDATE t SET a = 1"), effect_of("VACUUM t") == NO_EFFECT
     (Effect(atomic=True, in_turn=True), True)
     """
-    if _ROWS.match(text):
+    if ";" not in text and _ROWS.match(text):
         return _WRITES
     return _read(text) if len(text) > _LONGEST_CACHED else _read_cached(text)
+
+
+def only_queries(text: str) -> bool:
+    """Whether a text is a query that neither writes nor locks, but for what its functions do."""
+    return _QUERY.match(text) is not None and _WRITING.search(text) is None
 
 
 def _read(text: str) -> Effect:
@@ -86,12 +99,14 @@ def _of_words(words: list[str]) -> Effect | None:
     first, second = words[0], words[1] if len(words) > 1 else ""
     if first == "lock":
         return _LOCKS
+    if first in _TRANSACTIONS:
+        return None
     if first not in _CHANGES:
         return NO_EFFECT
     named = words[2] if first == "comment" and len(words) > 2 else second
     if named in _OF_SERVER or second in _ELSEWHERE or "concurrently" in words:
         return None
-    if first in {"grant", "revoke"} and (
+    if first in {"grant", "revoke", "security"} and (
         "on" not in words or not _OF_SERVER.isdisjoint(words[words.index("on") + 1 :][:1])
     ):
         return None

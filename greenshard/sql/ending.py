@@ -28,7 +28,7 @@ _WORDS = re.compile(r"commit|end|rollback|abort|prepare", re.IGNORECASE | re.ASC
 _OPTIONAL = frozenset({"work", "transaction"})
 
 
-class End(Enum):
+class EndKind(Enum):
     """How a transaction ends."""
 
     COMMIT = "COMMIT"
@@ -47,14 +47,14 @@ class Ending:
         alone: Whether the text does nothing else.
     """
 
-    end: End
+    end: EndKind
     chains: bool = False
     alone: bool = True
 
     @property
     def is_done(self) -> bool:
         """Whether it can be done over several shards as the connection's methods do it."""
-        return self.alone and self.end is not End.TWO_PHASE
+        return self.alone and self.end is not EndKind.TWO_PHASE
 
 
 def ending_of(text: str) -> Ending | None:
@@ -63,7 +63,7 @@ def ending_of(text: str) -> Ending | None:
     Cost: 0.3 us for most texts of one statement; 5 us scanned, 0.1 us if seen before.
 
     >>> ending_of("END /* all done */ AND CHAIN")
-    Ending(end=<End.COMMIT: 'COMMIT'>, chains=True, alone=True)
+    Ending(end=<EndKind.COMMIT: 'COMMIT'>, chains=True, alone=True)
     >>> ending_of("SELECT CASE WHEN a THEN b END"), ending_of("ROLLBACK WORK TO a")
     (None, None)
     """
@@ -92,14 +92,14 @@ _read_cached = lru_cache(maxsize=1_024)(_read)
 def _of_words(words: list[str]) -> Ending | None:
     first, rest = words[0], words[1:]
     if first == "prepare":
-        return Ending(End.TWO_PHASE) if rest[:1] == ["transaction"] else None
+        return Ending(EndKind.TWO_PHASE) if rest[:1] == ["transaction"] else None
     if first not in {"commit", "end", "rollback", "abort"}:
         return None
     if rest[:1] == ["prepared"]:
-        return Ending(End.TWO_PHASE)
+        return Ending(EndKind.TWO_PHASE)
     if rest and rest[0] in _OPTIONAL:
         rest = rest[1:]
     if rest[:1] == ["to"]:  # a savepoint
         return None
-    end = End.COMMIT if first in {"commit", "end"} else End.ROLLBACK
+    end = EndKind.COMMIT if first in {"commit", "end"} else EndKind.ROLLBACK
     return Ending(end, chains=rest == ["and", "chain"])

@@ -12,7 +12,7 @@ from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
-from greenshard.sql.ending import End
+from greenshard.sql.ending import EndKind
 from greenshard.transaction import protocol
 from greenshard.transaction.protocol import Action, Answers, Check, Close, Commit, RollBack, Warn
 from greenshard.transaction.state import State, Transaction
@@ -73,7 +73,7 @@ def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline)
 def end_by_sql(
     session: Session,
     transaction: Transaction,
-    end: End,
+    end: EndKind,
     shards: Collection[str],
     execute: _Call,
     timeout: Deadline,
@@ -102,7 +102,7 @@ def end_by_sql(
     states = transaction.at_servers()
     there = {shard: state for shard, state in states.items() if shard in shards}
     calls = {**_BY_SQL, Commit: execute}
-    if end is End.ROLLBACK:
+    if end is EndKind.ROLLBACK:
         states, calls[RollBack] = there, execute
         steps = protocol.roll_back(states)
     else:
@@ -129,7 +129,11 @@ def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) ->
 
 
 def end_alone(
-    session: Session, transaction: Transaction, shards: Collection[str], end: End, timeout: Deadline
+    session: Session,
+    transaction: Transaction,
+    shards: Collection[str],
+    end: EndKind,
+    timeout: Deadline,
 ) -> None:
     """End a transaction of one statement's own, wherever it has begun.
 
@@ -146,7 +150,7 @@ def end_alone(
     Switches: yes. Cost: two round trips to commit.
     """
     states = transaction.states_at_servers(shards)
-    if end is End.COMMIT:
+    if end is EndKind.COMMIT:
         steps = protocol.commit(states, wrote=True, several=True, timeout_s=timeout.timeout_s)
     else:
         steps = protocol.roll_back(states)

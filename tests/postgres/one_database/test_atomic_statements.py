@@ -11,7 +11,7 @@ import time
 import gevent
 import psycopg2
 import pytest
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
 
@@ -136,6 +136,40 @@ def holding_a_row(databases):
     with contextlib.closing(psycopg2.connect(databases["s2"])) as conn:
         conn.cursor().execute("SELECT * FROM kept FOR UPDATE")
         yield
+
+
+@pytest.mark.parametrize("begin", ["BEGIN", "START TRANSACTION"])
+def test_transaction_that_the_text_itself_begins_is_left_open(cluster, databases, begin):
+    with contextlib.closing(greenshard.connect(databases)) as conn:
+        conn.autocommit = True
+        cur = conn.cursor()
+        cur.execute(f"{begin}; UPDATE kept SET a = 7")
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
+        cur.execute("ROLLBACK")
+        assert rows(databases) == ZEROS
+        cur.execute(f"UPDATE kept SET a = 7; {begin}")
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
+        cur.execute("ROLLBACK")
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        conn.autocommit = True
+        cur = conn.cursor()
+        cur.execute(f"{begin}; CREATE TABLE made_in_it (a int)")
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
+        cur.execute("ROLLBACK")
+    found = [ask(dsn, "SELECT to_regclass('made_in_it')") for dsn in databases.values()]
+    assert found == [[(None,)]] * 3
+
+
+def test_long_query_of_a_union_is_sent_once_to_all(databases, cluster):
+    with contextlib.closing(greenshard.connect(databases)) as conn:
+        conn.autocommit = True
+        cur, sent = conn.cursor(), []
+        run = conn._session.run
+        conn._session.run = lambda calls, *a, **k: sent.append(len(calls)) or run(calls, *a, **k)
+        many = ", ".join(map(str, range(9_000)))
+        cur.execute(f"SELECT id FROM kept WHERE id IN ({many})")
+        assert len(cur.fetchall()) == 8
+        assert sent == [3]
 
 
 def test_timeout_of_a_write_leaves_nothing_done(conn, databases):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from greenshard.sql.ending import End, Ending, ending_of
+from greenshard.sql.ending import Ending, EndKind, ending_of
 
-COMMIT, ROLLBACK, TWO_PHASE = End
+COMMIT, ROLLBACK, TWO_PHASE = EndKind
 
 
 @pytest.mark.parametrize(
