@@ -5,7 +5,8 @@ The grammar of `queries` and `expressions` meets these kinds too seldom. A text 
     <<x|y>>      one of these words; <<n:x|y>> notes which, and @n is the same word again
     {a?}         a condition on the table with the alias `a`, see `_ALIASES`; often just TRUE
     {c:int}      a constant of a kind
-    {key:a}      a value of the shard key of that table, {array:a} an array of some
+    {key:a}      a value of the shard key of that table, {array:a} an array of some; of texts
+                 {padded:d} an array of some with blanks at their ends
     {choice}     a subquery with one row at most, which each server may choose for itself
     {total}      nothing; at the end it says that the rows come in one order only
 """
@@ -60,6 +61,11 @@ class Trap:
     by_value: bool = False
     refused: bool = False
 
+    @property
+    def weight(self) -> int:
+        """How often it is to be met: by its texts, of which some stand for many."""
+        return sum(5 if "{choice}" in text else 1 for text in self.texts)
+
 
 @cache
 def traps() -> dict[str, Trap]:
@@ -79,7 +85,8 @@ def _trap(block: str) -> Trap:
 
 def query(draft: Draft) -> Query:
     """A statement of one of these kinds, whole."""
-    trap = draft.pick.choice([trap for name, trap in traps().items() if name != _CHOICE])
+    kinds = [trap for name, trap in traps().items() if name != _CHOICE]
+    (trap,) = draft.pick.choices(kinds, [trap.weight for trap in kinds])
     draft.note(f"trap: {trap.name}")
     draft.by_value |= trap.by_value
     draft.refused = trap.refused
@@ -117,6 +124,8 @@ def _hole(draft: Draft, name: str, of: str) -> str:
         return draft.value(draft.pick.choice(_KEYS[of]), "")
     if name == "array":
         return draft.value(draft.pick.sample(_KEYS[of], 3), "list")
+    if name == "padded":
+        return draft.value([f"{each}  " for each in draft.pick.sample(_KEYS[of], 5)], "list")
     return _condition(draft, name[0])
 
 

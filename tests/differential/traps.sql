@@ -74,7 +74,8 @@ SELECT a.region, (SELECT <<sum|max>>(a.level)) FROM account a GROUP BY a.region;
 SELECT <<1|'x'>> FROM account a WHERE {a?} ORDER BY <<count(*)|max(a.id)|sum(a.level)|avg(a.level)>>;
 SELECT <<1|true>> FROM entry e WHERE {e?} ORDER BY <<count(*)|max(e.no)>> <<|LIMIT 1|OFFSET 1|LIMIT 3>>;
 SELECT DISTINCT ON (<<count(*)|max(a.level)>>) 1 FROM account a WHERE {a?};
-SELECT 1 FROM account a WHERE {a?} HAVING <<count(*) > 3|true|max(a.id) > 5|false>>;
+SELECT 1 FROM account a WHERE {a?} HAVING <<count(*) > 3|max(a.id) > 5|false>>;
+SELECT <<1|'x'>> FROM account a HAVING true;
 SELECT a.region FROM account a WHERE {a?} GROUP BY a.region
     ORDER BY <<count(*)|max(a.id)>> <<|DESC>>, a.region {total};
 SELECT a.id FROM account a WHERE a.id <<IN|=|<=>> (SELECT <<max|min>>(e.account_id) FROM entry e WHERE {e?});
@@ -107,6 +108,7 @@ SELECT lower(x.handle::text) FROM (SELECT b.handle FROM badge b WHERE b.no < 20 
 SELECT b.no, count(*) OVER (PARTITION BY b.handle) FROM badge b;
 SELECT b.no, b.handle FROM badge b
     ORDER BY b.handle <<|DESC|NULLS FIRST>>, b.account_id, b.no <<|LIMIT 5>> {total};
+SELECT count(*), max(b.no) FROM badge b GROUP BY rpad(b.code::text, b.no % 4 + 1)::bpchar;
 SELECT count(*) FROM badge b GROUP BY b.code HAVING <<count(*) > 1|b.code > 'AB'>>;
 
 -- = a key beside values of another type
@@ -116,6 +118,7 @@ SELECT d.serial FROM device d
     WHERE d.serial <<=|IS NOT DISTINCT FROM>> <<'Pump '|'a1'|'fan  '|'b2 '|'zz '>>::<<bpchar|char(6)|text|varchar(2)|name>>;
 SELECT d.serial FROM device d WHERE d.serial IN ('a1 '::bpchar, 'fan  '::<<bpchar|char(5)>>);
 SELECT d.serial FROM device d WHERE d.serial = ANY ({array:d}::<<bpchar|char(4)|text|name>>[]);
+SELECT d.serial FROM device d WHERE d.serial = ANY ({padded:d}::<<bpchar|bpchar|text>>[]);
 SELECT a.id FROM account a WHERE a.id = <<1|2|13>>::<<numeric|float8|int2|text::int8|numeric(9,2)>>;
 SELECT a.id FROM account a WHERE a.id = ANY (ARRAY[<<1|2.0|3>>, {key:a}]::<<numeric|int2|int4|float8|int8>>[]);
 SELECT a.id FROM account a WHERE a.id = ANY ({array:a}::<<numeric|int8|text[]::int8>>[]);
@@ -151,6 +154,10 @@ SELECT DISTINCT ON (<<n:7|8|9|10|12>>) * FROM entry e WHERE {e?} ORDER BY @n, ac
 SELECT DISTINCT ON (<<n:1|2>>) e.qty, e.* FROM entry e ORDER BY @n, e.account_id, e.no {total};
 SELECT DISTINCT ON (<<n:3|4|5>>) e.no, b.* FROM badge b JOIN entry e ON e.account_id = b.account_id
     ORDER BY @n, e.account_id, b.no, e.no {total};
+SELECT DISTINCT ON (3) s.*, s.hours, s.day AS again FROM shift s ORDER BY 3 <<|DESC>>, 1, 2 {total};
+SELECT e.*, e.qty % 3 FROM entry e ORDER BY e.qty % 3 <<|DESC>>, e.account_id, e.no <<|LIMIT 8>> {total};
+SELECT (e).*, e.qty % 3, e.no AS place FROM entry e ORDER BY e.qty % 3, e.account_id, e.no <<|LIMIT 8>> {total};
+SELECT g.*, e.qty % 3, e.no FROM entry e, generate_series(1, 2) g ORDER BY e.qty % 3, e.no, 1 <<|LIMIT 8>> {total};
 SELECT DISTINCT ON (<<n:2|3|4>>) s.*, s.no AS again FROM shift s ORDER BY @n <<|DESC>>, s.day, s.no {total};
 SELECT * FROM entry e WHERE {e?}
     ORDER BY <<n:7|8|9|10|12>> <<|DESC|NULLS FIRST>>, 1, 2 <<|LIMIT 7|LIMIT 4 OFFSET 3>> {total};
@@ -259,6 +266,7 @@ SELECT max(x.f) FROM (SELECT nth_value(r.id, 2) OVER (ORDER BY r.id > 0) AS f FR
 SELECT (array_agg(r.id))[<<1|2|3>>] FROM region r;
 SELECT (ARRAY(SELECT r.id FROM region r))[<<1|2|3>>];
 SELECT (json_agg(r.id) ->> 0)::int FROM region r;
+SELECT (JSON_ARRAYAGG(r.id RETURNING jsonb) ->> 0)::int FROM region r;
 SELECT split_part(string_agg(r.id::text, ','), ',', 1)::int FROM region r;
 SELECT k.region FROM remark k LIMIT 1;
 SELECT k.region FROM remark k OFFSET 7;

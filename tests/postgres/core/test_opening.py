@@ -177,6 +177,43 @@ def test_transaction_of_an_open_connection_is_not_rolled_back(dsns, encoding):
         second.cursor().execute("SELECT FROM in_transaction")
 
 
+def test_open_connection_whose_server_has_ended_is_refused_by_its_name(dsns):
+    with contextlib.ExitStack() as opened:
+        first, second, other = (
+            opened.enter_context(contextlib.closing(psycopg2.connect(dsns[name])))
+            for name in ("s0", "s1", "s1")
+        )
+        other.cursor().execute(f"SELECT pg_terminate_backend({second.info.backend_pid}, 5000)")
+        with pytest.raises(greenshard.OperationalError, match="two") as caught:
+            greenshard.connect({"one": first, "two": second})
+        assert caught.value.shard == "two"
+        first.cursor().execute("SELECT 1")
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_open_connections_may_be_in_a_transaction(dsns, end):
+    """It goes on, savepoints too, and ends with that of the others."""
+    plain = [psycopg2.connect(dsns[name]) for name in ("s0", "s1")]
+    with contextlib.closing(greenshard.connect(plain)) as conn:
+        conn.cursor().execute("CREATE TEMP TABLE kept (n int)")
+        conn.commit()
+        for each in plain:
+            each.cursor().execute("INSERT INTO kept VALUES (1); SAVEPOINT before")
+            each.cursor().execute("INSERT INTO kept VALUES (2)")
+        with contextlib.closing(greenshard.connect(plain)) as again:
+            cur = again.cursor()
+            cur.execute("SELECT n FROM kept")
+            assert sorted(cur.fetchall()) == [(1,), (1,), (2,), (2,)]
+            cur.execute("ROLLBACK TO before")
+            cur.execute("SELECT n FROM kept")
+            assert cur.fetchall() == [(1,), (1,)]
+            getattr(again, end)()
+            cur.execute("SELECT n FROM kept")
+            assert len(cur.fetchall()) == (2 if end == "commit" else 0)
+            again.rollback()
+            again.release()
+
+
 def test_same_open_connection_cannot_be_two_shards(dsns):
     with contextlib.closing(psycopg2.connect(dsns["s0"])) as plain:
         with pytest.raises(greenshard.ProgrammingError, match="same open connection"):

@@ -17,6 +17,7 @@ from psycopg2.extensions import (
 )
 
 import greenshard
+from greenshard.executor.strategies import filling
 
 GATHERED = "SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.id"
 
@@ -245,12 +246,35 @@ def test_role_of_the_session_holds_where_rows_are_gathered(conn, cur, plain):
             plain[name].cursor().execute(f"DROP ROLE {role}")
 
 
-def test_temporary_tables_are_found_first_wherever_the_path_has_them(cur):
+def test_temporary_tables_are_found_first_wherever_the_path_has_them(cur, monkeypatch):
     cur.execute(GATHERED)
     expected = cur.fetchall()
+    monkeypatch.setattr(filling, "_MOST_PIECES", 0)  # not in the query's text
     cur.execute("SET search_path = public, pg_temp")
     cur.execute(GATHERED)
     assert cur.fetchall() == expected
+
+
+@pytest.mark.parametrize(
+    "default",
+    ["default_transaction_read_only = on", "default_transaction_isolation = serializable"],
+)
+def test_rows_are_gathered_whatever_transactions_are_by_default(shop, plain, monkeypatch, default):
+    """The one that gathers writes temporary tables, and is none of the user's own."""
+    monkeypatch.setattr(filling, "_MOST_PIECES", 0)
+    databases = {name: connection.info.dbname for name, connection in plain.items()}
+    for name, database in databases.items():
+        plain[name].cursor().execute(f"ALTER DATABASE {database} SET {default}")
+    try:
+        with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
+            cur = conn.cursor()
+            cur.execute(GATHERED)
+            assert cur.fetchall() == [(54,)]
+            (held,) = conn._session.beside.values()
+            assert held.bearings.isolated is ("serializable" in default)
+    finally:
+        for name, database in databases.items():
+            plain[name].cursor().execute(f"ALTER DATABASE {database} RESET ALL")
 
 
 def test_gathering_sees_what_the_transactions_snapshot_sees(shop, plain):

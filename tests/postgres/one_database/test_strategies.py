@@ -154,6 +154,11 @@ def test_dates_beyond_pythons_fail_when_they_are_fetched(conn):
     assert len(cur.fetchmany(59)) == 59
     with pytest.raises(ValueError, match="year"):
         cur.fetchone()
+    gathered = "SELECT a.day FROM orders a JOIN orders b ON a.customer = b.id ORDER BY a.day"
+    cur.execute(gathered)
+    assert len(cur.fetchmany(53)) == 53
+    with pytest.raises(ValueError, match="year"):
+        cur.fetchone()
 
 
 def test_typecasters_of_the_program_neither_change_order_nor_sums(conn, single):
@@ -311,12 +316,55 @@ def test_executemany_runs_each_set_where_its_rows_are(conn, shop, plain):
     assert cur.rowcount == 0
 
 
+@pytest.mark.parametrize("last", [3, None])
+def test_sets_of_parameters_end_at_the_one_that_fails(conn, last):
+    """Each shard runs its own sets; or all go one after the other, if one is for all shards."""
+    sets = [("a", 1), ("b", 2), ("x", last)]
+    condition = "id = %s" if last else "id = %s OR customer = 99"
+    cur = conn.cursor()
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        cur.executemany(
+            f"UPDATE orders SET note = %s, total = 1 / (id - 2) WHERE {condition}", sets
+        )
+    for again in (
+        lambda: cur.executemany("UPDATE orders SET note = %s WHERE id = %s", sets),
+        lambda: cur.callproc("abs", (-3,)),
+    ):
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            again()
+    conn.rollback()
+    cur.execute("SELECT count(*) FROM orders WHERE note IN ('a', 'b', 'x')")
+    assert cur.fetchone() == (0,)
+
+
+def test_sets_for_several_shards_are_counted_together(conn, single):
+    found = []
+    for connection in (conn, single):
+        cur = connection.cursor()
+        cur.executemany(
+            "UPDATE orders SET note = %s WHERE id = ANY(%s)",
+            [("a", [1, 2, 3, 4]), ("b", [5]), ("c", [3, 4, 99]), ("d", [])],
+        )
+        count = cur.rowcount
+        cur.execute("SELECT id, note FROM orders WHERE id < 6 ORDER BY id")
+        found.append((count, cur.fetchall()))
+    assert found[0] == found[1]
+
+
 def test_stored_functions_are_called_once(conn):
     cur = conn.cursor()
     assert cur.callproc("abs", (-3,)) == (-3,)
     assert cur.fetchall() == [(3,)]
     cur.callproc("make_interval", {"days": 3, "hours": 1})
     assert len(cur.fetchall()) == 1
+    cur.callproc(b"concat", (psycopg2.extensions.AsIs("'x' || 'y'"), "50%", None, [1]))
+    assert cur.fetchall() == [("xy50%{1}",)]
+    cur.callproc("version")
+    assert len(cur.fetchall()) == 1
+    with pytest.raises(psycopg2.errors.UndefinedFunction):
+        cur.callproc("nothing", (1,))
+    with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+        cur.callproc("version")
 
 
 def test_plans_are_kept(conn):

@@ -56,9 +56,26 @@ def named_cursor(conn):
 def attributes(conn):
     conn.autocommit = True
     conn.readonly = True
+    conn.deferrable = True
     conn.isolation_level = psycopg2.extensions.ISOLATION_LEVEL_SERIALIZABLE
     conn.timeout = 3.0
     conn.notices.append("mine")
+
+
+def native_connection(conn):
+    """Whoever has libpq's own connection can do anything with it, unseen."""
+    with conn.on("s1"):
+        conn.get_native_connection()
+    raw = conn._session.physical("s1").raw
+    psycopg2.extensions.cursor(raw).execute("SET TimeZone = 'Asia/Tokyo'")
+
+
+def two_phases(conn):
+    with conn.on("s1"):
+        conn.tpc_begin(conn.xid(1, "gtrid", "bqual"))
+        raw = conn._session.physical("s1").raw
+        psycopg2.extensions.cursor(raw).execute("SET TimeZone = 'Asia/Tokyo'")
+        conn.tpc_commit()
 
 
 def typecaster(conn):
@@ -81,6 +98,12 @@ CHANGES = {
     "encoding by sql": execute("SET client_encoding = 'LATIN1'"),
     "date style": execute("SET DateStyle = 'German'"),
     "named cursor": named_cursor,
+    "a long text": execute(f"SET TimeZone = 'Asia/Tokyo' /* {'x' * 10_001} */"),
+    "many texts": execute(
+        *(f"SELECT {number}" for number in range(1001)), "SET TimeZone = 'Asia/Tokyo'"
+    ),
+    "native connection": native_connection,
+    "two phases": two_phases,
     "attributes": attributes,
     "typecaster": typecaster,
 }
@@ -199,9 +222,11 @@ def test_settings_hold_on_shards_opened_later(pool):
     with pool.connection() as conn:
         conn.autocommit = True
         conn.set_client_encoding("LATIN1")
+        conn.deferrable = True
         cur = conn.cursor()
         cur.execute("SHOW client_encoding")
         assert cur.fetchall() == [("LATIN1",)] * 3
+        assert [physical.raw.deferrable for physical in conn._session.alive] == [True] * 3
         assert conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
         cur.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert len(conn.notices) == 3

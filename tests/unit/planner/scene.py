@@ -103,6 +103,7 @@ TABLES = (
         Reference(),
     ),
     Table("region", "r_regionkey integer\nr_name text", ("r_regionkey",), Reference()),
+    Table("route", "start integer\nstop integer\nfare integer", ("start", "stop"), Reference()),
     Table(
         "event",
         """
@@ -229,6 +230,7 @@ CREATE FUNCTION public.order_count() RETURNS bigint LANGUAGE plpgsql STABLE
 CREATE FUNCTION public.touch() RETURNS integer LANGUAGE sql VOLATILE
     RETURN 1;
 CREATE AGGREGATE public.total(integer) (SFUNC = int4pl, STYPE = integer);
+CREATE AGGREGATE archive.max(integer) (SFUNC = int4pl, STYPE = integer);
 CREATE SEQUENCE public.numbers;
 """
 
@@ -326,6 +328,7 @@ def _functions() -> dict[str, frozenset[Function]]:
         functions.setdefault(name, set()).add(
             Function("public", *properties, leaves=name != "total")
         )
+    functions["max"].add(Function("archive", "a", "i"))
     return {name: frozenset(found) for name, found in functions.items()}
 
 

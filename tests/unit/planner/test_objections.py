@@ -1,0 +1,55 @@
+"""What a shard answers for itself alone is refused over several."""
+
+from __future__ import annotations
+
+import pytest
+
+from greenshard.planner.plan import Refused, Routed
+from tests.unit.planner import scene
+
+PLANNER = scene.planner()
+SIZES = ["pg_relation_size", "pg_total_relation_size", "pg_table_size", "pg_indexes_size"]
+PLACE_BOUND = [
+    *("statement_timestamp()", "pg_backend_pid()", "inet_server_addr()", "inet_client_port()"),
+    *("current_database()", "pg_postmaster_start_time()", "pg_conf_load_time()"),
+    *("pg_relation_filenode('orders')", "pg_relation_filepath('orders')", "txid_current()"),
+    *("pg_database_size('x')", "pg_tablespace_size('x')", "pg_current_xact_id()"),
+    *("pg_current_snapshot()", "pg_current_wal_lsn()", "pg_is_in_recovery()"),
+    *("pg_last_wal_replay_lsn()", "pg_stat_get_numscans(1)", "pg_get_viewdef('x')", "lastval()"),
+]
+
+
+@pytest.mark.parametrize("column", ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "SELECT {} FROM orders",
+        "SELECT o_orderkey, o.{} FROM orders o",
+        "SELECT count(*) FROM orders WHERE {} IS NOT NULL",
+        "SELECT count(*) FROM orders GROUP BY {}",
+        "SELECT o_orderkey FROM orders ORDER BY {}",
+        "SELECT 1 FROM nation WHERE n_nationkey IN (SELECT 1 FROM orders o WHERE o.{} IS NULL)",
+    ],
+)
+def test_system_columns_are_refused_over_several_shards(form, column) -> None:
+    step = PLANNER.plan(form.format(column), False, scene.PATH).step
+    assert isinstance(step, Refused)
+    assert "a system column has values of its own on each shard" in step.message
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "form", ["SELECT {}('orders')", "SELECT {}('orders'), count(*) FROM orders"]
+)
+def test_sizes_of_parts_are_refused(form, size) -> None:
+    step = PLANNER.plan(form.format(size), False, scene.PATH).step
+    assert isinstance(step, Refused)
+    assert f"{size}() tells of one shard's part only" in step.message
+
+
+@pytest.mark.parametrize("call", PLACE_BOUND)
+def test_what_a_server_tells_of_itself_is_refused_over_several(call) -> None:
+    step = PLANNER.plan(f"SELECT {call}, o_custkey FROM orders", False, scene.PATH).step
+    assert isinstance(step, Refused)
+    one = PLANNER.plan("SELECT o.ctid FROM orders o WHERE o_orderkey = 1", False, scene.PATH).step
+    assert isinstance(one, Routed)
