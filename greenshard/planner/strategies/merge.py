@@ -69,10 +69,9 @@ def read_slice(candidate: Candidate) -> Slice:
 def _for_shards(select: Any, order: Order) -> Any:
     """What each shard runs: with the sort keys, and all rows that may be among the first."""
     made = copy(select)
-    if order.hidden:
-        prefix = _unused_prefix(select)
-        for number, node in enumerate(order.hidden):
-            add_target(made, node, f"{prefix}{number}")
+    prefix = _unused_prefix(select)
+    for number, node in enumerate(order.hidden):
+        add_target(made, node, f"{prefix}{number}")
     if made.HasField("limit_offset"):
         _widen(made)
     return made

@@ -1,0 +1,149 @@
+"""Where a write goes, and which ones are refused; the golden plans show their texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from greenshard.planner.binding.binder import Binder
+from greenshard.planner.plan import Broadcast, Constant, Parameter, Refused, Routed, Scatter
+from greenshard.planner.strategies.write import as_select, assignments
+from greenshard.sql.parser import parse
+from greenshard.sql.placeholders import translate
+from tests.unit.planner import scene
+
+PLANNER = scene.planner()
+NATION = "(n_nationkey, n_name, n_regionkey, n_comment)"
+INTO_NATION = f"INSERT INTO nation {NATION} VALUES (1, 'a', 2, 'b')"
+SEVERAL = "random() may choose otherwise"
+
+
+def step_of(sql: str, *, has_parameters: bool = False) -> Any:
+    return PLANNER.plan(sql, has_parameters, scene.PATH).step
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("UPDATE orders SET o_comment = 'a' RETURNING EXISTS (SELECT FROM lineitem)",
+         "a subquery reads rows of lineitem"),
+        ("DELETE FROM orders RETURNING EXISTS (SELECT FROM lineitem)",
+         "a subquery reads rows of lineitem"),
+        (("INSERT INTO orders (o_orderkey) VALUES (1) ON CONFLICT (o_orderkey)"
+          " DO UPDATE SET o_comment = (SELECT max(l_comment) FROM lineitem)"),
+         "an INSERT reads a sharded table"),
+        (f"INSERT INTO nation {NATION} VALUES (1, 'a', (SELECT count(*) FROM orders), 'b')",
+         "an INSERT reads a sharded table"),
+        (f"INSERT INTO nation {NATION} VALUES (1, 'a', random(), 'b')", SEVERAL),
+        (INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_regionkey = random()", SEVERAL),
+        ((INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_name = 'x'"
+          " WHERE random() > 0.5"), SEVERAL),
+        (INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_name = DEFAULT",
+         "would get a default from each shard"),
+        ("UPDATE nation SET n_name = DEFAULT", "would get a default from each shard"),
+        (f"INSERT INTO nation {NATION} VALUES (1, 'a', 2, DEFAULT)",
+         "would get the default of a column from each shard"),
+        ("INSERT INTO nation (n_nationkey) VALUES (1)",
+         "would get the default of n_name from each shard"),
+        ("INSERT INTO orders (o_orderkey) OVERRIDING USER VALUE VALUES (7)",
+         "OVERRIDING USER VALUE"),
+        ("INSERT INTO orders (o_custkey, o_orderkey) VALUES (7)", "too few values"),
+        ("UPDATE orders SET o_orderkey = 8", "the shard key o_orderkey is changed"),
+        (("INSERT INTO orders (o_orderkey) VALUES (1) ON CONFLICT (o_orderkey)"
+          " DO UPDATE SET o_orderkey = 8"), "the shard key o_orderkey is changed"),
+        ("UPDATE nation SET n_name = r_name FROM region", "a row may match several"),
+        ("UPDATE nation SET n_regionkey = random()", SEVERAL),
+        ("DELETE FROM nation WHERE n_nationkey IN (SELECT o_custkey FROM orders)",
+         "written by what orders holds"),
+    ],
+)  # fmt: skip
+def test_a_write_that_could_differ_from_shard_to_shard_is_refused(sql: str, reason: str) -> None:
+    step = step_of(sql)
+    assert isinstance(step, Refused)
+    assert step.code == "GS412"
+    assert step.hint
+    assert reason in step.message
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        INTO_NATION,
+        "UPDATE nation SET n_name = 'x'",
+        "UPDATE nation SET n_name = r_name FROM region WHERE r_regionkey = n_regionkey",
+        "DELETE FROM nation USING region",
+        "DELETE FROM nation WHERE n_nationkey = 1",
+    ],
+)
+def test_a_reference_table_is_written_everywhere_and_counted_once(sql: str) -> None:
+    step = step_of(sql)
+    assert isinstance(step, Broadcast)
+    assert (step.answer_of_one, step.first_alone) == (True, True)
+
+
+def test_an_aggregate_in_set_is_the_server_s_error() -> None:
+    assert isinstance(step_of("UPDATE orders SET o_custkey = count(*)"), Scatter)
+    assert isinstance(step_of("UPDATE orders SET o_custkey = 1 WHERE o_orderkey = 7"), Routed)
+
+
+@pytest.mark.parametrize(
+    ("sql", "has_parameters", "values"),
+    [
+        ("INSERT INTO orders (o_orderkey) VALUES (7), (8)", False, (Constant(7), Constant(8))),
+        ("INSERT INTO orders (o_custkey, o_orderkey) VALUES (1, 7)", False, (Constant(7),)),
+        ("INSERT INTO orders (o_orderkey) VALUES (%s)", True, (Parameter(0),)),
+        ("INSERT INTO orders (o_custkey, o_orderkey) VALUES (%s, %s)", True, (Parameter(1),)),
+        (("INSERT INTO orders (o_custkey, o_orderkey) VALUES %s ON CONFLICT (o_orderkey)"
+          " DO UPDATE SET o_comment = %s"), True, (Parameter(0, item=1),)),
+        ("INSERT INTO orders VALUES (7, DEFAULT)", False, (Constant(7),)),
+    ],
+)  # fmt: skip
+def test_rows_are_inserted_by_their_keys(sql: str, has_parameters: bool, values: Any) -> None:
+    step = step_of(sql, has_parameters=has_parameters)
+    assert isinstance(step, Routed)
+    (pin,) = step.pins
+    assert pin.values == values
+    assert pin.inserts
+
+
+def assigned(sql: str) -> list[tuple[str, str, int | None]]:
+    """Column, kind of value and item of each value that a statement assigns."""
+    (statement,) = parse(translate(sql, True).text)
+    kind = statement.stmt.WhichOneof("node")
+    inner = getattr(statement.stmt, kind)
+    binder = Binder(scene.cluster(), scene.catalog(), scene.PATH)
+    query = binder.bind(as_select(kind, inner))
+    return [
+        (each.column.name, each.value.WhichOneof("node"), each.item)
+        for each in assignments(query, inner)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("INSERT INTO moment VALUES ('today', lower('a'))",
+         [("at", "a_const", None), ("what", "func_call", None)]),
+        ("INSERT INTO moment (what, at) VALUES ('a', now()), (%s, %s)",
+         [("what", "a_const", None), ("at", "func_call", None),
+          ("what", "param_ref", None), ("at", "param_ref", None)]),
+        ("INSERT INTO moment VALUES ('today')", [("at", "a_const", None)]),
+        ("INSERT INTO moment (at) VALUES (%s)", [("at", "param_ref", None)]),
+        ("INSERT INTO moment (what, at) VALUES %s",
+         [("what", "param_ref", 0), ("at", "param_ref", 1)]),
+        ("INSERT INTO moment (at, nothing) VALUES ('today', 1)", [("at", "a_const", None)]),
+        (("INSERT INTO moment (at) VALUES ('today') ON CONFLICT (at)"
+          " DO UPDATE SET what = lower('a')"),
+         [("what", "func_call", None), ("at", "a_const", None)]),
+        ("UPDATE moment SET at = 'today', nothing = 1", [("at", "a_const", None)]),
+        ("UPDATE moment SET what[1] = 'today'", []),
+        ("DELETE FROM moment", []),
+    ],
+)  # fmt: skip
+def test_which_values_are_assigned_to_which_columns(sql: str, expected: Any) -> None:
+    assert assigned(sql) == expected
+
+
+def test_what_is_written_to_a_view_is_assigned_to_no_column() -> None:
+    assert assigned("UPDATE big_orders SET o_comment = 'today'") == []
