@@ -178,7 +178,8 @@ def _read(
         count = _count(found[table.name])
         # Shared by the shards' greenlets, which switch only where they wait: no lock is needed.
         budget.left -= count
-        budget.exceeded = count > most and budget.left >= 0
+        if count > most and budget.left >= 0:
+            budget.exceeded = True  # and stays so: another shard may end later, with few rows
     return found
 
 
