@@ -21,7 +21,7 @@ from typing import Any
 from greenshard.cluster import Cluster, Function, Hash, List, Range, Sharded, Unknown
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.filling import filled_by
+from greenshard.planner.ddl_values import filled_by
 from greenshard.planner.problem import Problem
 from greenshard.sql.tree import enum_name, own_type, unwrap
 from greenshard.sql.types import FAMILIES

@@ -192,6 +192,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("CREATE INDEX ON orders (customer)", "broadcast"),
         ("ALTER TABLE orders ADD COLUMN note text", "broadcast"),
         ("ALTER TABLE orders ALTER id TYPE text", "GS416"),
+        ("ALTER TABLE products ADD token uuid DEFAULT gen_random_uuid()", "GS412"),
         ("DROP TABLE items", "broadcast"),
         ("GRANT SELECT ON orders TO public", "broadcast"),
         ("COMMENT ON TABLE orders IS 'x'", "broadcast"),
