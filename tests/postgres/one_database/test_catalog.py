@@ -123,7 +123,7 @@ def cur(session):
 
 def load(session):
     with session.taken():
-        return load_catalog(session, ["s0"], 10.0)
+        return load_catalog(session, ["s0"], within(10.0))
 
 
 def bearings(session):
