@@ -118,7 +118,7 @@ class Hedge:
     def _begin(self, job: Job) -> None:
         job.begin(self._work)
         if job.physical is not None:
-            job.physical.late = job.greenlet
+            job.physical.become_late(job.greenlet)
         self.jobs.append(job)
 
     def _work(self, job: Job) -> None:

@@ -15,7 +15,6 @@ from greenshard._driver import (
     STATUS_READY,
     TRANSACTION_FAILED,
     TRANSACTION_IDLE,
-    TRANSACTION_OPEN,
     Attribute,
     DriverError,
     DriverOperationalError,
@@ -116,6 +115,7 @@ class Physical:
         answered_at: When it has last answered a statement, of the monotonic clock; 0 before.
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
             must not be called on the connection: that would freeze the thread.
+        status_before: libpq's state of the transaction when it began, which it leaves as it was.
     """
 
     shard: str
@@ -132,6 +132,7 @@ class Physical:
     entered: bool = False
     answered_at: float = 0.0
     late: _green.Worker | None = None
+    status_before: int = TRANSACTION_IDLE
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -195,20 +196,22 @@ class Physical:
     @property
     def transaction_status(self) -> int:
         """libpq's state of the transaction, whatever nobody waits for there."""
-        if self.late is not None:
-            return TRANSACTION_OPEN if self.in_transaction else TRANSACTION_IDLE
+        if self.late is not None:  # libpq only says that something is running
+            return self.status_before
         return RawConnection.get_transaction_status(self.raw)
 
     @property
     def idle(self) -> bool:
         """Whether the server has no transaction."""
-        if self.late is not None:  # libpq only says that something is running
-            return not self.in_transaction
+        if self.late is not None:
+            return self.status_before == TRANSACTION_IDLE
         return RawConnection.get_transaction_status(self.raw) == TRANSACTION_IDLE
 
     @property
     def failed(self) -> bool:
         """Whether the server takes nothing but the end of a transaction."""
+        if self.late is not None:
+            return self.status_before == TRANSACTION_FAILED
         return RawConnection.get_transaction_status(self.raw) == TRANSACTION_FAILED
 
     def open(self, timeout_s: float | None = None) -> None:
@@ -370,6 +373,15 @@ class Physical:
             return
         with suppress(DriverError):
             RawConnection.close(self.raw)
+
+    def become_late(self, greenlet: _green.Worker | None) -> None:
+        """Take note of a call that may not be waited for; see `late`.
+
+        What psycopg2 knows does not do: SQL may have begun a transaction in autocommit mode, or
+        ended the one that psycopg2 has begun.
+        """
+        self.status_before = RawConnection.get_transaction_status(self.raw)
+        self.late = greenlet
 
     def wait_late(self, grace_s: float) -> None:
         """Wait until a call that nobody waited for has ended, so that psycopg2 can be called.

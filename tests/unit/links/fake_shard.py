@@ -34,6 +34,9 @@ class FakeShard:
         self.open = True
         self.raw = object()
 
+    def become_late(self, greenlet):
+        self.late = greenlet
+
     def run(self):
         """The statement: waits for the server's answer."""
         self.started.set()
