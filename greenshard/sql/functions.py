@@ -310,6 +310,7 @@ class Aggregate:
         idempotent: Whether rows that are met twice make no difference, so that DISTINCT does not.
         unordered: Whether it is the same in whatever order the rows come, but for what follows.
         adds: Whether it adds, so that the last digits of floats depend on the order.
+        floats: Whether it adds floats, whatever it is given.
         picks: Whether it gives one of its values, so that equal ones may look different.
         any_row: `Fact.ANY_ROW`.
         versions: Where it is.
@@ -320,6 +321,7 @@ class Aggregate:
     idempotent: bool = False
     unordered: bool = False
     adds: bool = False
+    floats: bool = False
     picks: bool = False
     any_row: bool = False
     versions: Versions = EVERY
@@ -331,6 +333,8 @@ def _same(reduced: str | None = None, *, picks: bool = False) -> Aggregate:
 
 #: Sums of products: another order of the rows gives other digits at most.
 _STATISTICAL = Aggregate(unordered=True, adds=True)
+#: Of pairs: they make floats of any numbers.
+_OF_PAIRS = Aggregate(unordered=True, adds=True, floats=True)
 #: What is in the order of the rows.
 _LISTING = Aggregate()
 _LISTING_ROWS = Aggregate(any_row=True)
@@ -357,10 +361,13 @@ AGGREGATES: Mapping[str, Aggregate] = {
     "range_intersect_agg": Aggregate(unordered=True),
     **dict.fromkeys(
         _words("""
-        corr covar_pop covar_samp regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope
-        regr_sxx regr_sxy regr_syy stddev stddev_pop stddev_samp var_pop var_samp variance
+        corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx
+        regr_sxy regr_syy
         """),
-        _STATISTICAL,
+        _OF_PAIRS,
+    ),
+    **dict.fromkeys(
+        _words("regr_count stddev stddev_pop stddev_samp var_pop var_samp variance"), _STATISTICAL
     ),
     **dict.fromkeys(
         _words("cume_dist dense_rank percent_rank percentile_cont rank"),

@@ -281,7 +281,7 @@ def _of_call(call: Any, query: Query, functions: Functions) -> Iterator[Choice]:
     name = name_of(call)
     if functions.is_volatile(call):
         yield Choice(f"{name}()", call.location)
-    elif _adds(call, functions) and any(may_be_float(each, query) for each in call.args):
+    elif _adds_floats(call, query, functions):
         yield Choice(f"{name}() of floats, which rounds in the order of the rows,", call.location)
     elif call.HasField("over"):
         keys = order_of_window(call, query.node)
@@ -318,9 +318,11 @@ def _of_list(call: Any, query: Query) -> Iterator[Choice]:
                 return
 
 
-def _adds(call: Any, functions: Functions) -> bool:
+def _adds_floats(call: Any, query: Query, functions: Functions) -> bool:
     known = AGGREGATES.get(name_of(call))
-    return known is not None and known.adds and functions.is_own(call)
+    if known is None or not known.adds or not functions.is_own(call):
+        return False
+    return known.floats or any(may_be_float(each, query) for each in call.args)
 
 
 def _tells_place(name: str) -> bool:

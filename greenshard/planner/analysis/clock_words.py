@@ -50,6 +50,7 @@ _RANGES = frozenset(
 )
 
 
+_ASSIGNED = frozenset({"a_const", "param_ref", "multi_assign_ref"})
 #: What has parts of one type, its own, and the field that they are in.
 _ALIKE = {
     "coalesce_expr": "args", "min_max_expr": "args", "row_expr": "args", "a_array_expr": "elements",
@@ -130,7 +131,9 @@ def clock_words(
     reader = _Reader(query, functions, translation)
     for each in assigned:
         # Only the assignment tells the type: to `read_below` the same literal is a text.
-        reader.read(each.value, _time_type(each.column), query.level, each.item)
+        # Of CASE or COALESCE of literals PostgreSQL makes a text, and assigns none to a time.
+        if unwrap(each.value)[0] in _ASSIGNED:
+            reader.read(each.value, _time_type(each.column), query.level, each.item)
     # PostgreSQL has read the words in a view when the view was made: DEFAULT 'now' is a known trap.
     for one in queries(query, into_views=False):
         for root, level in expressions(one):

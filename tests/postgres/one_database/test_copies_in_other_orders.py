@@ -23,6 +23,7 @@ TOLD = [
     ("(SELECT string_agg(name, ',') FROM codes)", "gather"),
     ("(SELECT string_agg(name, ',' ORDER BY name) FROM codes)", "combine"),
     ("(SELECT sum(w) FROM codes)", "gather"),
+    ("(SELECT corr(code, n) FROM codes)", "gather"),
     ("(SELECT sum(w) OVER () FROM codes WHERE w = 0)", "gather"),
     ("(SELECT sum(x) FROM (SELECT w * 2 AS x FROM codes) y)", "gather"),
     ("(SELECT max(num)::text FROM codes WHERE num < 2)", "gather"),
