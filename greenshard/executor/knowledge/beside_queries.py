@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from greenshard.merge.arrays import array_text
@@ -22,24 +23,36 @@ from greenshard.planner.beside import (
     Rule,
     Trigger,
 )
+from greenshard.planner.code import Function
+from greenshard.sql.functions import AGE, ASKING, Fact, names_with
 
 Name = tuple[str, str]
 
 #: Words without which neither SQL nor PL/pgSQL reads or writes a table, or runs another text.
 _TOUCHING = """
-alter call close comment copy create delete do drop execute fetch from grant import insert load lock
-merge move open prepare reassign refresh reindex revoke table truncate update
+alter copy create delete drop execute fetch from import insert merge refresh table truncate update
 """
 #: Words, beside the names of functions, that mean something else on each server or at each time.
 _MOMENTS = """
 cmax cmin ctid current_catalog current_date current_role current_schema current_time
-current_timestamp current_user listen localtime localtimestamp notify now session_user tableoid
-today tomorrow user xmax xmin yesterday
+current_timestamp current_user listen localtime localtimestamp notify now oid regclass
+regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole
+regtype session_user tableoid today tomorrow user xmax xmin yesterday
 """
+#: Functions that are not IMMUTABLE, and still give the same on every shard, whatever else there is.
+_ALIKE = (
+    names_with(Fact.ALIKE)
+    - names_with(Fact.TELLS_TIME)
+    - names_with(Fact.OF_TABLE)
+    - names_with(Fact.OF_STORAGE)
+    - names_with(Fact.RUNS)
+    - {AGE, ASKING}
+)
 
 #: What `CTES` and `MEMBERS` take, beside `code_queries.PARAMETERS`.
 PARAMETERS = {
     "touching": array_text(_TOUCHING.split()),
+    "alike": array_text(sorted(_ALIKE)),
     "moments": array_text(_MOMENTS.split()),
 }
 
@@ -49,8 +62,9 @@ PARAMETERS = {
 #:   PostgreSQL's own that run a query.
 #: - `firing`: triggers whose functions are not PostgreSQL's own.
 #: - `body`, `word`: what is called beside statements, as text and as words. A name in double quotes
-#:   is no word: then nothing is known. What compares `TG_OP` with a word for it is left out, and so
-#:   is the FROM of IS DISTINCT FROM.
+#:   is no word: then nothing is known. Left out are comments in which no literal can begin or end,
+#:   what `TG_OP` is compared with, and the FROM of IS DISTINCT FROM, EXTRACT, SUBSTRING and TRIM.
+#: - `shape`: the columns of NEW that a trigger's function may set; NULL if that cannot be told.
 #: - `spotless`: of those that neither touch tables nor name what may.
 #: - `tainted`: types that come with a function that is not so, and those made of them.
 #: - `clean`: what is spotless, and names no domain that is tainted. None is, if an operator or a
@@ -79,19 +93,35 @@ reading AS MATERIALIZED (
 ), body AS MATERIALIZED (
     SELECT p.oid, l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
             AND position('"' IN p.prosrc) = 0 AS legible,
-        lower(regexp_replace(regexp_replace(
-            p.prosrc, '''(insert|update|delete|truncate)''', '''''', 'gi'),
-            '\mis\s+(not\s+)?distinct\s+from\M', '=', 'gi')) AS text
+        lower(regexp_replace(regexp_replace(regexp_replace(
+            p.prosrc, '--[^\n''$]*(\n|$)', '\1', 'g'),
+            '''(insert|update|delete|truncate)''', '''''', 'gi'),
+            '\mis\s+(not\s+)?distinct\s+from\M|\mextract\s*\(\s*\w+\s+from\M'
+            '|\m(substring|trim)\s*\(\s*(both|leading|trailing)?\s*[\w.]*\s+from\M',
+            '=', 'gi')) AS text
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-    WHERE p.oid IN (SELECT function FROM reached_unseen UNION SELECT tgfoid FROM firing)
+    WHERE p.oid IN (
+        SELECT function FROM reached_unseen UNION SELECT tgfoid FROM firing
+        UNION SELECT oprcode FROM pg_operator WHERE oid >= 16384
+        UNION SELECT p.oid FROM reading r JOIN pg_proc p ON p.oid = r.oid
+            WHERE p.prokind = 'f' AND length(p.prosrc) < 2000)
+), shape AS MATERIALIZED (
+    SELECT b.oid, CASE WHEN regexp_replace(
+        b.text, '\mreturn\s+(new|old|null)\s*;|\mnew\s*\.\s*[\w$]', '', 'g')
+        !~ '\m(new|return)\M' THEN ARRAY(
+            SELECT DISTINCT m[1] FROM regexp_matches(
+                b.text, '\mnew\s*\.\s*([\w$]+)' || CASE
+                WHEN b.text ~ '\m(into|for|foreach)\M' THEN ''
+                ELSE '(?:\s*\.\s*[\w$]+|\s*\[[^\]]*\])*\s*:?=' END, 'g') AS m) END AS sets
+    FROM body b WHERE b.oid IN (SELECT tgfoid FROM firing)
 ), word AS MATERIALIZED (
-    SELECT DISTINCT b.oid, w.word
-    FROM body b CROSS JOIN LATERAL regexp_split_to_table(b.text, '[^\w$]+') AS w (word)
+    SELECT DISTINCT b.oid, w.word FROM body b CROSS JOIN LATERAL string_to_table(
+        regexp_replace(b.text, '[^\w$]+', ' ', 'g'), ' ') AS w (word)
     WHERE b.legible AND w.word <> ''
 ), spotless AS MATERIALIZED (
     SELECT b.oid FROM body b WHERE b.legible AND NOT EXISTS (
         SELECT FROM word w WHERE w.oid = b.oid AND (w.word = ANY (%(touching)s::text[])
-            OR EXISTS (SELECT FROM reading r WHERE r.name = w.word AND r.oid <> b.oid)))
+            OR w.word IN (SELECT name FROM reading)))
 ), made_of (oid, part) AS (
     SELECT oid, typelem FROM pg_type WHERE typelem >= 16384
     UNION ALL
@@ -111,18 +141,21 @@ reading AS MATERIALIZED (
     UNION
     SELECT m.oid, t.kind, t.function FROM tainted t JOIN made_of m ON m.part = t.oid
 ), naming AS MATERIALIZED (
-    SELECT w.oid FROM word w JOIN pg_type t ON lower(t.typname) = w.word
-    JOIN tainted d ON d.oid = t.oid
+    SELECT oid FROM word WHERE EXISTS (SELECT FROM tainted) AND word IN (
+        SELECT lower(t.typname) FROM tainted d JOIN pg_type t ON t.oid = d.oid)
 ), clean AS MATERIALIZED (
     SELECT oid FROM spotless WHERE oid NOT IN (SELECT oid FROM naming)
         AND NOT EXISTS (SELECT FROM tainted WHERE kind <> 'domain')
+        AND NOT EXISTS (
+            SELECT FROM pg_operator o JOIN reading r ON r.oid = o.oprcode
+            WHERE o.oid >= 16384 AND r.oid NOT IN (SELECT oid FROM spotless))
         AND NOT EXISTS (
             SELECT FROM reached_unseen u JOIN naming n ON n.oid = u.function WHERE u.oid = 0)
 ), steady AS MATERIALIZED (
     SELECT c.oid FROM clean c WHERE NOT EXISTS (
         SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
-            OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = w.word::name
-                AND p.provolatile <> 'i')))
+            OR w.word IN (SELECT proname::text FROM pg_proc
+                WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[]))))
 ), dirty AS MATERIALIZED (
     SELECT u.oid, u.kind, u.name, p.proname AS function
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
@@ -140,15 +173,15 @@ MEMBERS = r"""
             ARRAY(SELECT a.attname FROM pg_attribute a
                 WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr)),
             t.tgfoid IN (SELECT oid FROM clean), t.tgfoid IN (SELECT oid FROM steady),
-            CASE WHEN regexp_replace(
-                b.text, '\mreturn\s+(new|old|null)\s*;|\mnew\s*\.\s*[\w$]', '', 'g')
-                !~ '\m(new|return)\M' THEN ARRAY(
-                    SELECT DISTINCT m[1] FROM regexp_matches(
-                        b.text, '\mnew\s*\.\s*([\w$]+)' || CASE
-                        WHEN b.text ~ '\m(into|for|foreach)\M' THEN ''
-                        ELSE '(?:\s*\.\s*[\w$]+|\s*\[[^\]]*\])*\s*:?=' END, 'g') AS m) END))
-        FROM firing t JOIN body b ON b.oid = t.tgfoid JOIN relation r ON r.oid = t.tgrelid
+            h.sets))
+        FROM firing t JOIN shape h ON h.oid = t.tgfoid JOIN relation r ON r.oid = t.tgrelid
         JOIN relation o ON o.oid = coalesce(pg_partition_root(t.tgrelid)::oid, t.tgrelid)),
+    'steady', (
+        SELECT json_agg(json_build_array(s.nspname, p.proname))
+        FROM pg_proc p JOIN space s ON s.oid = p.pronamespace JOIN steady d ON d.oid = p.oid
+        WHERE p.prokind = 'f' AND NOT EXISTS (
+            SELECT FROM pg_proc o WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace
+            AND o.provolatile <> 'i' AND o.oid NOT IN (SELECT oid FROM steady))),
     'rules', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, w.rulename,
             CASE w.ev_type WHEN '2' THEN 'u' WHEN '3' THEN 'i' WHEN '4' THEN 'd' END))
@@ -223,6 +256,19 @@ def inheritance_of(found: Mapping[str, Any]) -> Inheritance:
         ((schema, name), (parent_schema, parent))
         for schema, name, parent_schema, parent in _rows(found, "inherits")
     )
+
+
+def with_steady(
+    functions: Mapping[str, frozenset[Function]], found: Mapping[str, Any]
+) -> dict[str, frozenset[Function]]:
+    """The functions, with those IMMUTABLE whose text shows that they could be declared so."""
+    made = dict(functions)
+    for schema, name in _rows(found, "steady"):
+        made[name] = frozenset(
+            replace(each, volatility="i") if each.schema == schema and each.kind == "f" else each
+            for each in made[name]
+        )
+    return made
 
 
 def _rows(found: Mapping[str, Any], name: str) -> Iterable[Any]:

@@ -24,7 +24,7 @@ from greenshard.planner.beside import Beside, Call, ForeignKey, Name, Trigger
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.problem import Problem
 from greenshard.sql.parser import type_name, walk
-from greenshard.sql.tree import unwrap
+from greenshard.sql.tree import enum_name, unwrap
 
 CODE = "GS415"
 
@@ -85,7 +85,7 @@ class Consequences:
         events = [_Event(table, "d")]
         if kind == "insert_stmt":
             events = [_inserting(inner, table, columns)]
-            if inner.HasField("on_conflict_clause"):
+            if enum_name(inner.on_conflict_clause, "action") == "ONCONFLICT_UPDATE":
                 # INSERT ... ON CONFLICT DO UPDATE may do either, so both are looked at.
                 events.append(_setting(inner.on_conflict_clause.target_list, table))
         elif kind == "update_stmt":
@@ -255,6 +255,8 @@ class Consequences:
             return
         where = f'trigger "{trigger.name}" of table {_shown(trigger.table)}'
         hint = _DECLARE.format(table=_shown(trigger.table), name=trigger.name)
+        # now() in a trigger of a sharded table is each shard's own: one for all must be written in
+        # the statement.
         if not trigger.clean:
             yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
         # NEW.updated_at := now() on a sharded table is one value; on a reference table one per
@@ -351,18 +353,21 @@ def _inserting(inner: Any, table: Name, columns: list[str]) -> _Event:
         # computed.
         name
         for at, name in enumerate(named)
-        if all(_has_value(row, at) for row in rows)
+        if all(_has_value(row, at, named=len(inner.cols) > 0) for row in rows)
     )
     # All columns: one that is left out gets NULL or its default, which its domain's check sees,
     # too.
     return _Event(table, "i", frozenset(columns), left)
 
 
-def _has_value(row: Any, at: int) -> bool:
-    """Whether a row of VALUES has a value at a place; ``VALUES %s`` is given them all."""
+def _has_value(row: Any, at: int, *, named: bool) -> bool:
+    """Whether a row of VALUES has a value at a place.
+
+    ``VALUES %s`` is given one for each column that is named; if none is, nobody knows how many.
+    """
     if at < len(row):
         return unwrap(row[at])[0] != "set_to_default"
-    return len(row) == 1
+    return named and len(row) == 1
 
 
 def _setting(targets: Any, table: Name) -> _Event:

@@ -133,7 +133,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         if kind == "insert_stmt":
             return _plan_insert(candidate, first, inner, write)
         if first.sharded:
-            return _plan_sharded(candidate, write)
+            return _plan_sharded(candidate, inner, kind, write)
         _check_reference(candidate)
         if kind == "update_stmt":
             _check_defaults(first, inner.target_list)
@@ -151,7 +151,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], 
         )
 
 
-def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
+def _plan_sharded(candidate: Candidate, inner: Any, kind: str, write: Callable[[], Sql]) -> Step:
     """Change rows of a sharded table, on one shard or where they are."""
     try:
         for crosses in candidate.analysis.crossing.values():
@@ -159,6 +159,8 @@ def _plan_sharded(candidate: Candidate, write: Callable[[], Sql]) -> Step:
             # the server's, which it reports itself.
             if crosses is not candidate.analysis.crossing.get("group"):
                 raise Unplannable(crosses.reason, crosses.offset)
+        if kind == "update_stmt" and sets_default(inner.target_list):
+            raise Unplannable("a default, as now(), may be another one on each shard")
         step: Step = Scatter(write(), candidate.pins)
     except Unplannable as unplannable:
         step = Refused(
@@ -185,6 +187,9 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
     if len(candidate.sharded) > (1 if table.sharded else 0):
         raise Unplannable("an INSERT reads a sharded table")
     if not table.sharded:
+        if not inner.cols:
+            # VALUES (1), and VALUES %s with a tuple of one, leave the other columns to defaults.
+            columns = columns[: min(len(row.list.items) for row in rows)]
         _check_complete(table, columns, rows)
         _check_defaults(table, inner.on_conflict_clause.target_list)
         _check_reference(candidate)

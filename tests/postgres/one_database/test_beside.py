@@ -17,7 +17,9 @@ CREATE TABLE r (code text PRIMARY KEY, n int DEFAULT random() * 1000, note text)
 
 CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'UPDATE' AND NEW.c IS DISTINCT FROM OLD.c THEN NEW.note := 'changed'; END IF;
-    NEW.v = coalesce(NEW.v, NEW.c) + 1;
+    -- copy the value, and update the stamp
+    NEW.v = coalesce(NEW.v, NEW.c) + extract(year FROM date '0001-01-01')::int;
+    NEW.note := substring(NEW.note FROM 1) || trim(both FROM ' x');
     RETURN NEW;
 END $$;
 CREATE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -44,6 +46,24 @@ CREATE FUNCTION is_known(int) RETURNS bool LANGUAGE sql
     AS 'SELECT EXISTS (SELECT 1 FROM public.u WHERE k = $1) OR $1 >= 0';
 CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
 
+CREATE FUNCTION sorted_out(int, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    IF $1 > 5 THEN RETURN upper($2) || to_char($1::numeric, '999D99'); END IF;
+    IF $1 = 0 THEN RAISE EXCEPTION 'none'; END IF;
+    RETURN (date '2020-01-01' + $1)::text || $2; END $$;
+CREATE FUNCTION by_time(int) RETURNS bool LANGUAGE sql AS $$ SELECT now() > '2020-01-01' $$;
+CREATE FUNCTION by_today(int) RETURNS bool LANGUAGE sql
+    AS $$ SELECT 'today'::date > '2020-01-01' $$;
+CREATE FUNCTION by_chance(int) RETURNS bool LANGUAGE sql AS $$ SELECT random() < $1 $$;
+CREATE FUNCTION by_setting(int) RETURNS text LANGUAGE sql
+    AS $$ SELECT current_setting('a.b', true) $$;
+CREATE FUNCTION by_oid(int) RETURNS oid LANGUAGE sql AS $$ SELECT 'public.t'::regclass::oid $$;
+CREATE FUNCTION by_user(int) RETURNS text LANGUAGE sql AS $$ SELECT CURRENT_USER::text $$;
+CREATE FUNCTION by_types(int) RETURNS text LANGUAGE sql AS $$ SELECT $1::text $$;
+CREATE FUNCTION by_types(text) RETURNS text LANGUAGE sql AS $$ SELECT code FROM public.r $$;
+CREATE FUNCTION by_another(int) RETURNS int LANGUAGE sql AS $$ SELECT reads() $$;
+CREATE FUNCTION by_comment(int) RETURNS int LANGUAGE sql AS $$ -- what's this
+    SELECT k FROM public.u $$;
+CREATE TABLE given (id int, n int, u uuid DEFAULT gen_random_uuid());
 CREATE DOMAIN small AS int CHECK (is_small(VALUE));
 CREATE DOMAIN known AS int CHECK (is_known(VALUE));
 CREATE FUNCTION casts() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -111,6 +131,8 @@ CREATE TABLE doubled (code text PRIMARY KEY, n int);
 CREATE TRIGGER it BEFORE INSERT ON doubled FOR EACH ROW EXECUTE FUNCTION doubles();
 ALTER TABLE disabled DISABLE TRIGGER it;
 CREATE TRIGGER it AFTER DELETE ON below FOR EACH ROW EXECUTE FUNCTION counts();
+CREATE TABLE guarded (k int PRIMARY KEY, n int);
+CREATE TRIGGER it AFTER UPDATE ON guarded FOR EACH ROW EXECUTE FUNCTION counts();
 CREATE TRIGGER emptied AFTER TRUNCATE ON below EXECUTE FUNCTION counts();
 CREATE TRIGGER it AFTER INSERT ON part_1 FOR EACH ROW EXECUTE FUNCTION counts();
 """
@@ -118,13 +140,15 @@ TABLES = {
     **dict.fromkeys(
         [
             "t", "u", "plain", "defaulted", "checked", "of_domain", "indexed", "ruled", "made",
-            "identified", "staff", "moved", "follows", "head", "lines", "top", "below", "parts",
+            "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top", "below",
+            "parts",
             "upper", "upper_2", *TRIGGERS,
         ],
         greenshard.Sharded("k"),
     ),
     **dict.fromkeys(
-        ["totals", "r", "boss", "copies", "sampled", "doubled", "lower"], greenshard.Reference()
+        ["totals", "r", "given", "boss", "copies", "sampled", "doubled", "lower"],
+        greenshard.Reference(),
     ),
     "declared": greenshard.Sharded("k", triggers=("it",)),
     "lower_2": greenshard.Sharded("v"),
@@ -133,7 +157,9 @@ TABLES = {
 #: What goes on to work, in one transaction.
 WORKING = [
     "INSERT INTO plain (k, v) VALUES (1, 5)",
-    "UPDATE plain SET v = v + 1, at = DEFAULT",
+    "UPDATE plain SET v = v + 1",
+    "UPDATE plain SET at = DEFAULT WHERE k = 1",
+    "INSERT INTO guarded VALUES (3, 1) ON CONFLICT (k) DO NOTHING",
     "SELECT k, v, w FROM plain ORDER BY k",
     "DELETE FROM plain WHERE k = 1",
     "INSERT INTO defaulted VALUES (1, 2, 3)",
@@ -159,13 +185,22 @@ WORKING = [
     "SELECT k FROM ONLY upper",
     "SELECT k FROM parts",
     "TRUNCATE lines",
+    "SELECT k, sorted_out(k, note) FROM t WHERE is_small(c)",
+    "SELECT sorted_out(3, 'x'), is_small(3)",
+    "SELECT count(DISTINCT is_small(c)) FROM t",
+    "UPDATE r SET note = sorted_out(n, 'x')",
+    "UPDATE t SET note = sorted_out(k, 'x') WHERE is_small(k)",
 ]
 #: What is refused, with its code.
 REFUSED = [
     ("INSERT INTO defaulted (k) VALUES (1)", "GS415"),
     ("INSERT INTO defaulted VALUES (1, DEFAULT)", "GS415"),
-    ("UPDATE defaulted SET n = DEFAULT", "GS415"),
-    ("UPDATE defaulted SET (m, n) = (1, DEFAULT)", "GS415"),
+    ("INSERT INTO defaulted VALUES (1)", "GS415"),
+    ("UPDATE defaulted SET n = DEFAULT WHERE k = 1", "GS415"),
+    ("UPDATE defaulted SET (m, n) = (1, DEFAULT) WHERE k = 1", "GS415"),
+    ("UPDATE plain SET at = DEFAULT", "GS412"),
+    ("INSERT INTO given VALUES (1)", "GS412"),
+    ("INSERT INTO given VALUES (1, 2), (3, 4)", "GS412"),
     ("INSERT INTO checked VALUES (1, 1)", "GS415"),
     ("UPDATE checked SET n = 1", "GS415"),
     ("INSERT INTO of_domain VALUES (1, 1, '{1}')", "GS415"),
@@ -188,6 +223,20 @@ REFUSED = [
     ("INSERT INTO sampled VALUES ('a', 1)", "GS415"),
     ("UPDATE r SET n = DEFAULT", "GS412"),
     ("INSERT INTO r VALUES ('a', 1, 'x') ON CONFLICT (code) DO UPDATE SET n = DEFAULT", "GS412"),
+    *(
+        (f"SELECT {name}(k) FROM t", "GS410")
+        for name in (
+            "by_time",
+            "by_today",
+            "by_chance",
+            "by_setting",
+            "by_oid",
+            "by_user",
+            "by_types",
+            "by_another",
+            "by_comment",
+        )
+    ),
     ("SELECT count(*) FROM upper", "GS409"),
     ("SELECT * FROM lower", "GS409"),
     ("INSERT INTO lower VALUES (1, 2, 3)", "GS409"),
