@@ -29,6 +29,7 @@ import pytest
 from tests.mutants.judging import Judge
 from tests.mutants.mutations import Mutant, mutants_of
 
+_STRATEGIES = ("concatenate", "distinct", "merge", "reference", "route", "write")
 #: What decides answers and safety without a server.
 DECIDING = (
     "greenshard/sql/*.py",
@@ -36,7 +37,6 @@ DECIDING = (
     "greenshard/merge/*.py",
     "greenshard/cluster/*.py",
     "greenshard/transaction/*.py",
-    *(f"greenshard/planner/strategies/{name}.py" for name in ("concatenate", "reference", "write")),
     *(f"greenshard/pool/{name}.py" for name in ("breaker", "codes", "policy", "shard_state")),
     *(f"greenshard/pool/{name}.py" for name in ("slot", "pool_state", "stats")),
     *(f"greenshard/links/{name}.py" for name in ("rejection", "quoting")),
@@ -50,7 +50,7 @@ COMPLETE = (
     *(f"greenshard/merge/{name}.py" for name in ("arrays", "concatenation", "status")),
     "greenshard/planner/pins.py",
     *(f"greenshard/planner/analysis/{name}.py" for name in ("chance", "restriction", "shape")),
-    *(f"greenshard/planner/strategies/{name}.py" for name in ("concatenate", "reference", "write")),
+    *(f"greenshard/planner/strategies/{name}.py" for name in _STRATEGIES),
     *(f"greenshard/pool/{name}.py" for name in ("breaker", "policy", "pool_state", "shard_state")),
     "greenshard/sql/redaction.py",
     *(f"greenshard/transaction/{name}.py" for name in ("protocol", "state")),

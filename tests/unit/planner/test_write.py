@@ -54,6 +54,7 @@ def step_of(sql: str, *, has_parameters: bool = False) -> Any:
           " DO UPDATE SET o_orderkey = 8"), "the shard key o_orderkey is changed"),
         ("UPDATE nation SET n_name = r_name FROM region", "a row may match several"),
         ("UPDATE nation SET n_regionkey = random()", SEVERAL),
+        ("UPDATE orders SET o_custkey = rank() OVER ()", "a window has rows of several shards"),
         ("DELETE FROM nation WHERE n_nationkey IN (SELECT o_custkey FROM orders)",
          "written by what orders holds"),
     ],
@@ -146,4 +147,4 @@ def test_which_values_are_assigned_to_which_columns(sql: str, expected: Any) -> 
 
 
 def test_what_is_written_to_a_view_is_assigned_to_no_column() -> None:
-    assert assigned("UPDATE big_orders SET o_comment = 'today'") == []
+    assert assigned("UPDATE big_orders SET o_custkey = 1") == []
