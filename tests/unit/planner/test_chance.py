@@ -182,7 +182,7 @@ def test_a_volatile_function_chooses() -> None:
 
 ORDERLESS = (
     "avg bit_or bit_xor bool_and bool_or count every max min percentile_cont percentile_disc stddev"
-    " sum variance bit_and corr range_agg range_intersect_agg stddev_pop stddev_samp var_pop"
+    " sum variance bit_and range_agg range_intersect_agg stddev_pop stddev_samp var_pop"
     " var_samp"
 )
 
@@ -193,6 +193,12 @@ def test_most_aggregates_are_the_same_in_any_order(name: str, monkeypatch: Any) 
     known = {name: FUNCTIONS._known["sum"]}
     monkeypatch.setattr(FUNCTIONS, "_known", {**known, "lower": FUNCTIONS._known["lower"]})
     assert choice(f"SELECT {name}(n_regionkey) FROM nation") is None
+
+
+def test_correlations_add_floats_of_any_numbers(monkeypatch: Any) -> None:
+    for name in ("corr", "covar_pop", "regr_slope"):
+        monkeypatch.setattr(FUNCTIONS, "_known", {name: FUNCTIONS._known["sum"]} | FUNCTIONS._known)
+        assert str(choice(f"SELECT {name}(n_regionkey, 1) FROM nation")).startswith(f"{name}() of")
 
 
 def test_others_keep_the_order_of_their_rows() -> None:
