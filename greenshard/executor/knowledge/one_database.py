@@ -104,6 +104,7 @@ class OneDatabase:
         self._own: Known | None = None
         self._doubted: set[str] = set()  # shards whose catalog the transaction may have changed
         self._ran: set[str] = set()  # likewise, but asked meanwhile
+        self._told: dict[str, bytes] = {}  # versions, as the transaction sees them
         self._seen_on: set[str] = set()  # where the catalog is known to have changed
         self._as_of: float | None = None  # when that was, for a plan that is made again
 
@@ -274,9 +275,12 @@ class OneDatabase:
             # too.
             knowledge.doubted |= taken if apart else taken - versions.keys()
         self._doubted -= versions.keys()
-        changed = knowledge.has_changed(versions)
+        # Told in this transaction before, it is what the statement has been planned by since.
+        news = {s: version for s, version in versions.items() if version != self._told.get(s)}
+        changed = knowledge.has_changed(news)
         if apart:
             self._ran |= versions.keys()
+            self._told.update(versions)
         else:
             knowledge.believe(versions)
         if changed and apart:
@@ -572,6 +576,7 @@ class OneDatabase:
             self._knowledge.doubt(doubted)
             self._doubted.clear()
             self._ran.clear()
+        self._told.clear()
         # Committed or rolled back: in both cases the shared catalog may be another one now.
         if self._changed:
             self._changed, self._own = False, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
+import gevent
 import psycopg2
 import pytest
 
@@ -17,6 +18,8 @@ SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int, at timestamptz DEFAULT '2024-01-02', v text);
 CREATE TABLE r (id int);
 CREATE VIEW seen AS SELECT * FROM r;
+CREATE FUNCTION unseen(command text) RETURNS int LANGUAGE plpgsql VOLATILE AS
+    'BEGIN EXECUTE command; RETURN 1; END';
 """
 KEYS = range(20)
 
@@ -96,3 +99,20 @@ def test_a_transaction_that_sql_has_ended_is_none(conn, changed):
     assert cur.fetchall() == [(len(KEYS),)]
     cur.execute("UPDATE t SET c = 2")
     assert cur.rowcount == len(KEYS)
+
+
+def test_what_a_shard_has_told_in_a_transaction_is_not_news_again(cluster, conn):
+    """The statement was planned again without end."""
+    run = "SELECT unseen('SELECT 1')"
+    with contextlib.closing(greenshard.connect(cluster)) as other:
+        cur = conn.cursor()
+        cur.execute("CREATE TABLE mine (k int)")  # from now on only this transaction sees all
+        with other.on(other.shards):
+            other.cursor().execute(run)
+        other.commit()
+        with gevent.Timeout(20):
+            for _ in range(3):
+                cur.execute("SELECT count(*) FROM t")
+                assert cur.fetchall() == [(len(KEYS),)]
+                with conn.on(conn.shards):
+                    cur.execute(run)
