@@ -40,7 +40,7 @@ from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import begin_no_more, executing
-from greenshard.links.deadline import Deadline
+from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import Job
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
@@ -476,21 +476,23 @@ class Statements:
         if ending is None or ending.is_done:
             return
         if ending.end is not EndKind.ROLLBACK:
-            self._refuse_failed(timeout)
+            self._refuse_failed(ending, timeout)
         if len(target.shards) > 1:
             refuse_ending(ending)
 
-    def _refuse_failed(self, timeout: Deadline) -> None:
-        """Roll back a transaction that was to be committed and has failed on a shard.
+    def _refuse_failed(self, ending: Ending, timeout: Deadline) -> None:
+        """Roll back a transaction that has written, was to be committed and has failed on a shard.
 
         Raises:
             errors.InternalError: It has.
         """
         session, transaction = self.session, self.transaction
-        if transaction.failed is not None:
+        if transaction.wrote and transaction.failed is not None:
+            end, chains = EndKind.COMMIT, ending.chains
             try:
-                end_by_sql(session, transaction, EndKind.COMMIT, (), Physical.commit, timeout)
+                end_by_sql(session, transaction, end, (), Physical.commit, timeout, chains=chains)
             finally:
+                self._begin_no_more(session.physicals, ending)
                 self.look_for_end(committed=False)
 
     def _effect_of(self, query: Any) -> Effect:
@@ -581,21 +583,26 @@ class Statements:
 
         committed = False
         try:
-            end_by_sql(session, self.transaction, ending.end, there, execute, timeout, jobs)
+            end_by_sql(
+                session,
+                self.transaction,
+                ending.end,
+                there,
+                execute,
+                timeout,
+                jobs,
+                chains=ending.chains,
+            )
             answer = self._answer_of_end({s: cursors[s] for s in there if s in ran}, jobs)
             if not ran:  # what one server says of it
                 answer = e.fan_out((there or shards)[:1], calls_on)
             committed = ending.end is EndKind.COMMIT and answer.statusmessage != "ROLLBACK"
-            if not ending.chains and (told := self._begin_no_more(there)):
-                with suppress(errors.Error):  # of the connection; the next statement tells
-                    session.run({s: calls[s] for s in told}, timeout, tolerant=True)
             return answer
         finally:
             e.ran |= ran
             if e.noted is not None:
                 e.noted += jobs
-            if not ending.chains:
-                self._begin_no_more(there)
+            self._begin_no_more(there, ending)
             self.transaction.began_at = None
             if ending.chains or len(shards) == len(session.shards):
                 self.ended(committed=committed)
@@ -609,15 +616,27 @@ class Statements:
         done = {job.shard: job for job in jobs if job.shard in cursors}
         return Answer({s: cursors[s] for s in first}, (), Outcome(done, {})).of_first()
 
-    def _begin_no_more(self, shards: Iterable[str]) -> list[str]:
+    def _begin_no_more(self, shards: Iterable[str], ending: Ending) -> None:
         """Let each statement on some shards commit by itself, as psycopg2 does after COMMIT.
 
-        Returns:
-            Those where psycopg2 must be told so.
+        Not where the end has begun another transaction: then those begin one, too, that had none.
+        But COMMIT AND CHAIN begins none when it fails.
+
+        Args:
+            shards: Those.
+            ending: How the transaction was to end there; it has, or an error is on its way.
+
+        Switches: where psycopg2 must be told.
         """
-        physicals = self.session.physicals
-        alive = [physicals[shard] for shard in shards if physicals[shard].alive]
-        return [physical.shard for physical in alive if not begin_no_more(physical)]
+        session = self.session
+        alive = [p for shard in shards if (p := session.physicals[shard]).alive]
+        if ending.chains and not all(physical.idle for physical in alive):
+            return
+        told = [physical for physical in alive if not begin_no_more(physical)]
+        if told:
+            calls = {p.shard: partial(RawCursor(p.raw).execute, "COMMIT") for p in told}
+            with suppress(errors.Error):  # of the connection; the next statement tells
+                session.run(calls, within(session.grace_s), tolerant=True)
 
     def ended(self, *, committed: bool) -> None:
         """Forget what held for the transaction, and end the named cursors that end with it.

@@ -78,6 +78,8 @@ def end_by_sql(
     execute: _Call,
     timeout: Deadline,
     noted: list[Job] | None = None,
+    *,
+    chains: bool = False,
 ) -> None:
     """End the transaction as the methods do, but by SQL: for psycopg2 it then has not ended.
 
@@ -92,6 +94,8 @@ def end_by_sql(
         execute: Executes the statement for it on a connection.
         timeout: See `commit_all`.
         noted: See `Session.run`.
+        chains: Whether the statement begins another one at once. So it does where the transaction
+            has failed and is rolled back instead; not where it is COMMIT that fails.
 
     Raises:
         errors.Error: See `Connection.commit`, `Connection.rollback`.
@@ -110,6 +114,8 @@ def end_by_sql(
         # whole has failed.
         if not (transaction.wrote and protocol.is_broken(states)):
             states = there
+        elif chains:
+            calls[RollBack] = partial(_by_sql, "ROLLBACK AND CHAIN")
         steps = protocol.commit(
             states, wrote=transaction.wrote, several=True, timeout_s=timeout.timeout_s
         )

@@ -9,7 +9,7 @@ import contextlib
 
 import psycopg2
 import pytest
-from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
 
@@ -144,6 +144,8 @@ SCRIPTS = [
     [NEGATIVE, "COMMIT", TO_8, rollback],
     [UPDATE, NEGATIVE, "COMMIT", rollback],
     [UPDATE, NEGATIVE, "COMMIT AND CHAIN", "ROLLBACK", commit],
+    [NEGATIVE, "COMMIT AND CHAIN", TO_8, rollback],  # the other shards had none
+    [serializable, NEGATIVE, "COMMIT", TO_8, rollback],
     [UPDATE, "SAVEPOINT s", TO_8, "ROLLBACK TO s", "COMMIT", commit],
     [autocommit, "BEGIN", UPDATE, "COMMIT", TO_8],
     [autocommit, "BEGIN", UPDATE, "ROLLBACK", "COMMIT"],
@@ -166,6 +168,32 @@ def test_endings_by_sql_are_those_of_one_server(world, script):
     with world.connect() as conn:
         assert run(conn, script) == expected
         assert conn.closed == 0
+    assert world.rows() == world.rows_of_one()
+
+
+BROKEN = "UPDATE kept SET a = 1 / (id - 3)"
+BROKEN_ON_ONE = "UPDATE kept SET a = 1 / 0 WHERE id = 3"
+#: Where one server says ROLLBACK, we have an error. All else is the same.
+ROLLED_BACK = [
+    [UPDATE, BROKEN, "COMMIT AND CHAIN", TO_8, rollback],
+    [BROKEN_ON_ONE, "END AND CHAIN", TO_8, rollback],
+    [BROKEN_ON_ONE, "COMMIT AND CHAIN", TO_8, "COMMIT", UPDATE, rollback],
+    [autocommit, "BEGIN", BROKEN, "COMMIT AND CHAIN", TO_8, "ROLLBACK", UPDATE],
+    [BROKEN_ON_ONE, "COMMIT", TO_8, rollback],
+    [serializable, BROKEN_ON_ONE, "COMMIT", TO_8, rollback],
+]
+
+
+@pytest.mark.parametrize("script", ROLLED_BACK, ids=name_of)
+def test_commit_of_a_failed_transaction_goes_on_as_with_one_server(world, script):
+    with world.connect_to_one() as one:
+        told = run(one, script)
+    expected = [
+        (text, "25P02" if tag == "ROLLBACK" != text else tag, *state) for text, tag, *state in told
+    ]
+    assert expected != told
+    with world.connect() as conn:
+        assert run(conn, script) == expected
     assert world.rows() == world.rows_of_one()
 
 
@@ -203,7 +231,9 @@ def test_statement_that_is_wrong_fails_the_transaction(world, script):
 
 @pytest.mark.parametrize("script", PLANNED, ids=name_of)
 def test_error_that_no_shard_has_raised_fails_it_too(dsns, script):
-    test_statement_that_is_wrong_fails_the_transaction(World(*dsns, declared=True), script)
+    world = World(*dsns, declared=True)
+    world.fill()
+    test_statement_that_is_wrong_fails_the_transaction(world, script)
 
 
 def test_fetch_that_fails_where_rows_are_gathered_fails_it_too(dsns):
@@ -271,9 +301,10 @@ def test_failed_transaction_is_rolled_back_when_the_error_says_so(world, mode, t
         with pytest.raises(psycopg2.errors.InFailedSqlTransaction, match="rolled back") as failed:
             cur.execute(text)
         assert failed.value.code == "GS501"
-        assert {p.transaction_status for p in conn._session.alive} == {TRANSACTION_STATUS_IDLE}
+        chained = TRANSACTION_STATUS_INTRANS if "CHAIN" in text else TRANSACTION_STATUS_IDLE
+        assert {p.transaction_status for p in conn._session.alive} == {chained}
         cur.execute("SELECT count(*) FROM kept")
-        conn.commit()
+        cur.execute("COMMIT")
     assert world.rows() == [(key, 0) for key in IDS]
 
 
@@ -374,3 +405,17 @@ def test_shards_that_are_named_end_alone_unless_the_transaction_has_failed(world
             cur.execute("COMMIT")
         assert caught.value.code == "GS501"
     assert dict(world.rows()) == rows
+
+
+def test_failed_transaction_that_is_rolled_back_at_a_refusal_leaves_none_to_begin(dsns):
+    world = World(*dsns, declared=False)
+    world.fill()
+    with world.connect() as conn:
+        cur = conn.cursor()
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            cur.execute(BROKEN_ON_ONE)
+        with pytest.raises(greenshard.InternalError, match="rolled back"):
+            cur.execute("SELECT 1; COMMIT")
+        cur.execute(TO_8)
+        conn.rollback()
+    assert world.rows() == [(key, 8) for key in IDS]
