@@ -345,8 +345,11 @@ class _Reader:
         return self._type(*made)
 
     def _of_type(self, inner: Any, _: Level) -> str | None:
-        name = (names_of(inner.type_name.names) or ("",))[-1]
-        return _known(self._domains.get(name, name))
+        *schema, name = names_of(inner.type_name.names) or ("",)
+        if name in self._domains:
+            return _known(self._domains[name])
+        # 'today'::mine.date: what is called like PostgreSQL's own is written with its schema.
+        return _known(name) if schema in ([], ["pg_catalog"]) else None
 
     def _of_value_function(self, inner: Any, _: Level) -> str | None:
         return TIME_VALUES.get(VALUE_FUNCTIONS[inner.op].removesuffix("_n"))

@@ -40,13 +40,13 @@ GIVEN = [
     ("SELECT count(*) FROM moments WHERE at IN %s", (("now",),)),
     ("SELECT id FROM moments WHERE at > %(when)s::timestamptz", {"when": "yesterday"}),
     ("UPDATE moments SET word = %s, at = %s", ("x", "now")),
-    ("INSERT INTO days VALUES %s", ((5, "now", "x"),)),
+    ("INSERT INTO days (id, at, word) VALUES %s", ((5, "now", "x"),)),
 ]
 TAKEN = [
     ("SELECT id FROM moments WHERE word = %s AND id = %s", ("now", 7)),
     ("SELECT id FROM moments WHERE id = %s AND at > %s", (7, "today")),
     ("UPDATE moments SET word = %s, at = %s", ("now", "2020-01-01")),
-    ("INSERT INTO days VALUES %s", ((5, "2020-01-01", "now"),)),
+    ("INSERT INTO days (id, at, word) VALUES %s", ((5, "2020-01-01", "now"),)),
 ]
 
 
