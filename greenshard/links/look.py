@@ -127,6 +127,8 @@ class Look:
         cluster = self._cluster()
         if cluster is None or physical.shard in self._found or physical.in_transaction:
             return
+        if physical.alive and not physical.idle:
+            return  # SQL has begun one: settings of ours would stay in it
         try:
             self._found[physical.shard] = read_outside(physical, partial(_facts, cluster))
         except DriverError:

@@ -85,11 +85,13 @@ def read_outside(physical: Physical, read: Callable[[Physical], _Found]) -> _Fou
     # Within the program's transaction: what it has done must be seen, and it goes on afterwards.
     if physical.in_transaction:
         return read(physical)
+    # So it does if SQL has begun it in autocommit mode, which psycopg2 learns in a with block only.
+    by_sql = not physical.idle
     with physical.beginning_nothing():
         try:
             return read(physical)
         finally:
-            if physical.alive:
+            if physical.alive and not by_sql:
                 end_block(physical)
 
 

@@ -315,24 +315,37 @@ class Physical:
         return bool(row[0])
 
     def commit(self) -> None:
-        """Commit. Switches: yes."""
-        if not self.begun:
-            RawConnection.commit(self.raw)
+        """Commit, whoever has begun the transaction. Switches: yes."""
+        if self.begun:
+            try:
+                # psycopg2's commit() would send nothing: it knows of no transaction.
+                RawCursor(self.raw).execute("COMMIT")
+            finally:
+                self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
             return
-        try:
-            # psycopg2's commit() would send nothing: it knows of no transaction.
-            RawCursor(self.raw).execute("COMMIT")
-        finally:
-            self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
+        if not (self.in_transaction or self.idle):
+            self._end_by_sql("COMMIT")
+        RawConnection.commit(self.raw)
 
     def roll_back(self) -> None:
-        """Roll back. Switches: yes."""
-        if not self.begun:
-            RawConnection.rollback(self.raw)
+        """Roll back, whoever has begun the transaction. Switches: yes."""
+        if self.begun:
+            # No finally, unlike COMMIT: if this does not arrive, the transaction is still there.
+            RawCursor(self.raw).execute("ROLLBACK")
+            self.leave_to_psycopg2()
             return
-        # No finally, unlike COMMIT: if this does not arrive, the transaction is still there.
-        RawCursor(self.raw).execute("ROLLBACK")
-        self.leave_to_psycopg2()
+        if not (self.in_transaction or self.idle):
+            self._end_by_sql("ROLLBACK")
+        RawConnection.rollback(self.raw)
+
+    def _end_by_sql(self, text: str) -> None:
+        """End a transaction that SQL has begun in autocommit mode, and psycopg2 does not know.
+
+        In a ``with`` block psycopg2 sends a BEGIN of its own before, of which the server warns:
+        then it must be told of the end.
+        """
+        with self.beginning_nothing():
+            RawCursor(self.raw).execute(text)
 
     def leave_to_psycopg2(self) -> None:
         """Leave it to psycopg2 to begin transactions: no other is open, as far as it knows."""

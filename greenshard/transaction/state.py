@@ -146,16 +146,23 @@ class Transaction:
         return self.wrote or self.savepoints or self.began_at is not None
 
     def begun(self) -> dict[str, State]:
-        """The shards on which the driver has begun it: those that commit() and rollback() are for.
+        """The shards on which commit() and rollback() end it: none if the driver has begun none.
 
-        In autocommit mode SQL may begin one, which only SQL ends, as with psycopg2. A shard that
-        was lost counts until the transaction has ended; what is lost later was in none.
+        In autocommit mode SQL may begin one, which only SQL ends, as with psycopg2. But when the
+        driver then begins one on some shards (autocommit was switched off, or a ``with`` block was
+        entered), it is the same transaction: one server would only warn of a second BEGIN, and end
+        all of it. A shard that was lost counts until the transaction has ended; what is lost later
+        was in none.
         """
         found: dict[str, State] = {}
+        by_sql: dict[str, State] = {}
         for shard, link in self._links.physicals.items():
-            state = state_of(link) if link.in_transaction else State.UNTOUCHED
+            state = state_of(link)
             if state is not State.UNTOUCHED and link not in self._mourned:
-                found[shard] = state
+                (found if link.in_transaction else by_sql)[shard] = state
+        # A closed connection does not tell whether SQL had begun one there: as it has elsewhere.
+        if found and any(state is not State.LOST for state in by_sql.values()):
+            found.update(by_sql)
         return found
 
     def states(self, shards: Mapping[str, State]) -> dict[str, State]:

@@ -105,6 +105,10 @@ def autocommit(conn):
     conn.autocommit = True
 
 
+def no_autocommit(conn):
+    conn.autocommit = False
+
+
 def commit(conn):
     conn.commit()
 
@@ -132,6 +136,7 @@ def name_of(script):
 UPDATE = "UPDATE kept SET a = a + 1"
 TO_8 = "UPDATE kept SET a = 8"
 NEGATIVE = "UPDATE kept SET a = -1 WHERE id = 3"
+ONE = "UPDATE kept SET a = a + 5 WHERE id = 3"
 SCRIPTS = [
     [UPDATE, "COMMIT", TO_8, rollback],
     [UPDATE, "END", rollback, TO_8, rollback],
@@ -158,6 +163,24 @@ SCRIPTS = [
     [enter, UPDATE, NEGATIVE, "COMMIT", TO_8, leave, UPDATE],
     [serializable, "UPDATE kept SET a = 1 WHERE id = 1", "COMMIT", TO_8, rollback],
     [autocommit, "ROLLBACK AND CHAIN", "COMMIT AND CHAIN"],
+    # SQL begins it everywhere, and psycopg2 once more on one shard: it is one transaction.
+    [autocommit, "BEGIN", UPDATE, no_autocommit, ONE, rollback, ONE, commit],
+    [autocommit, "BEGIN", UPDATE, no_autocommit, ONE, commit, TO_8, rollback],
+    [
+        autocommit,
+        "BEGIN",
+        NEGATIVE,
+        no_autocommit,
+        "SELECT id FROM kept WHERE id = 3",
+        UPDATE,
+        commit,
+        TO_8,
+        rollback,
+    ],
+    [autocommit, "BEGIN", NEGATIVE, no_autocommit, ONE, "COMMIT", TO_8, rollback],
+    [autocommit, "BEGIN", UPDATE, no_autocommit, rollback, ONE, "ROLLBACK", rollback, TO_8, commit],
+    [autocommit, "BEGIN", UPDATE, enter, ONE, rollback, leave, UPDATE],
+    [autocommit, "BEGIN", UPDATE, enter, ONE, leave, UPDATE],
 ]
 
 
@@ -419,3 +442,17 @@ def test_failed_transaction_that_is_rolled_back_at_a_refusal_leaves_none_to_begi
         cur.execute(TO_8)
         conn.rollback()
     assert world.rows() == [(key, 8) for key in IDS]
+
+
+@pytest.mark.parametrize("end", ["commit", "roll_back"])
+def test_connection_ends_what_psycopg2_does_not_know_of(dsns, end):
+    with World(*dsns, declared=True).connect() as conn:
+        cur = conn.cursor()
+        for switch in (no_autocommit, enter):
+            conn.autocommit = True
+            cur.execute("BEGIN")
+            switch(conn)
+            for physical in conn._session.alive:
+                getattr(physical, end)()
+                assert (physical.idle, physical.in_transaction) == (True, False)
+                assert physical.raw.autocommit is conn.autocommit

@@ -66,6 +66,17 @@ def test_what_sql_began_in_autocommit_mode_is_open_and_not_ours_to_end():
     assert transaction.at_servers() == {"s0": State.OPEN, "s1": State.FAILED}
 
 
+def test_what_sql_began_is_ours_to_end_where_the_driver_has_begun_it_on_another_shard():
+    links = FakeLinks(s0=by_sql(), s1=FakeLink(), s2=by_sql(failed=True), s3=untouched())
+    transaction = Transaction(links)
+    assert transaction.begun() == {"s0": State.OPEN, "s1": State.OPEN, "s2": State.FAILED}
+    links.physicals["s2"].alive = False
+    links.physicals["s2"].failed = False
+    assert transaction.begun() == {"s0": State.OPEN, "s1": State.OPEN, "s2": State.LOST}
+    links.physicals["s1"] = untouched()
+    assert transaction.begun() == {}
+
+
 def test_connection_lost_in_autocommit_mode_concerns_sql_that_ends_a_transaction_and_not_commit():
     transaction = Transaction(FakeLinks(s0=untouched(), s1=by_sql(alive=False)))
     assert transaction.overall is State.UNTOUCHED
