@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,25 @@ SET LOCAL standard_conforming_strings = on;
 SET LOCAL jit = off;
 SET LOCAL lock_timeout = '500ms';
 """
+
+
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+
+
+def meant_alike(query: str) -> str:
+    r"""A query whose backslashes mean the same whatever ``standard_conforming_strings`` is.
+
+    That it is set on with the query comes too late: the server reads a message before it runs it.
+
+    >>> print(meant_alike(r"SELECT 'a' ~ '\ma'"))
+    SELECT 'a' ~ E'\\ma'
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        literal = match[0]
+        return "E" + literal.replace("\\", "\\\\") if "\\" in literal else literal
+
+    return _QUOTED.sub(escaped, query)
 
 
 def value(physical: Physical, query: str, parameters: Mapping[str, Any] | None = None) -> bytes:

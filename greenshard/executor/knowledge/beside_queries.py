@@ -96,7 +96,7 @@ reading AS MATERIALIZED (
         lower(regexp_replace(regexp_replace(regexp_replace(
             p.prosrc, '--[^\n''$]*(\n|$)', '\1', 'g'),
             '''(insert|update|delete|truncate)''', '''''', 'gi'),
-            '\mis\s+(not\s+)?distinct\s+from\M|\mextract\s*\(\s*\w+\s+from\M'
+            '\mis\s+(not\s+)?distinct\s+from\M|\mextract\s*\(\s*\w+\s+from\M' ||
             '|\m(substring|trim)\s*\(\s*(both|leading|trailing)?\s*[\w.]*\s+from\M',
             '=', 'gi')) AS text
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang

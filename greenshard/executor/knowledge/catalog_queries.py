@@ -17,7 +17,14 @@ from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBE
 from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of, with_steady
 from greenshard.executor.knowledge.code_queries import CTES, MEMBERS, functions_of, operators_of
 from greenshard.links.deadline import Deadline
-from greenshard.links.outside import SETTINGS, end_block, read_outside, understood, value
+from greenshard.links.outside import (
+    SETTINGS,
+    end_block,
+    meant_alike,
+    read_outside,
+    understood,
+    value,
+)
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.planner.catalog import Catalog, Column, Policy, Relation, Security
@@ -25,7 +32,7 @@ from greenshard.sql.types import is_standard
 
 #: One row of one bytea: JSON in UTF-8, so that no client encoding stands in the way of a name.
 #: The database's row is read through JSON too: its columns differ from version to version.
-_CATALOG = f"""
+_CATALOG = meant_alike(f"""
 WITH RECURSIVE space AS (
     SELECT oid, nspname, nspname IN ('pg_catalog', 'information_schema') AS system
     FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp_)'
@@ -135,7 +142,7 @@ SELECT convert_to(json_build_object(
 {BESIDE_MEMBERS},
 {MEMBERS}
 )::text, 'UTF8')
-"""
+""")
 
 _LOCK_NOT_AVAILABLE = "55P03"
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenshard.links.outside import SETTINGS, understood, value
+from greenshard.links.outside import SETTINGS, meant_alike, understood, value
 from greenshard.links.physical import Physical
 from greenshard.merge.arrays import array_text
 from greenshard.planner.code import Code, Function, Operator, code_of
@@ -192,7 +192,7 @@ MEMBERS = """
             WHEN 'sql' THEN p.prosrc ~* %(making)s OR p.prosrc ~* '\\mselect\\M.*\\minto\\M'
             ELSE true END)"""
 
-_CODE = f"""
+_CODE = meant_alike(f"""
 WITH RECURSIVE space AS (
     SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp_)'
 ), {CTES}
@@ -203,7 +203,7 @@ SELECT convert_to(json_build_object({MEMBERS},
         LEFT JOIN running r ON r.oid = c.oid
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S'))
 )::text, 'UTF8')
-"""
+""")
 
 
 def read_code(physical: Physical) -> Code:

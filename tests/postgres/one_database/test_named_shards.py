@@ -224,7 +224,7 @@ def test_parameters_name_the_keys_of_rows(conn, cluster):
 
 def test_on_all_shards_reference_tables_are_written_alike(conn, cluster):
     with conn.broadcast() as all_of_them, all_of_them.cursor() as cur:
-        cur.execute("INSERT INTO r VALUES (%s, 1)", (77,))
+        cur.execute("INSERT INTO r VALUES (%s, 1, NULL)", (77,))
         cur.execute("UPDATE r SET n = 5 WHERE id = 77")
         cur.execute("UPDATE t SET c = 1")
         for statement in [
