@@ -382,7 +382,7 @@ class Connection(Settings, Own, RawConnection):
                 commit_all(session, self._statements.transaction, within(self.timeout))
                 committed = True
             finally:
-                self._statements.ended(committed=committed)
+                self._statements.endings.ended(committed=committed)
 
     def rollback(self) -> None:
         """Roll back on every shard. A shard whose connection is gone has rolled back already.
@@ -398,7 +398,7 @@ class Connection(Settings, Own, RawConnection):
             try:
                 roll_back_all(session, self._statements.transaction, within(self.timeout))
             finally:
-                self._statements.ended(committed=False)
+                self._statements.endings.ended(committed=False)
 
     def __enter__(self) -> Connection:
         """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""

@@ -245,7 +245,7 @@ class Settings:
                 for physical in session.alive:
                     call(physical.raw)
             self._begin_in_block()
-            self._statements.look_for_end(committed=False)
+            self._statements.endings.look(committed=False)
 
     # State ----------------------------------------------------------------------------------
 
@@ -400,7 +400,7 @@ class Settings:
                         self._session.run({shards[0]: partial(hand_over, physical)}, timeout)
                     outcome = self._session.run({shards[0]: call}, timeout, cancellable=False)
                 finally:
-                    self._statements.look_for_end(committed=name == "tpc_commit")
+                    self._statements.endings.look(committed=name == "tpc_commit")
                 return outcome.jobs[shards[0]].result
 
     def _at_home(self, call: Callable[..., Any], *args: Any) -> Any:

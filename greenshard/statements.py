@@ -30,6 +30,7 @@ from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import Portals
 from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
+from greenshard.executor.endings import Endings
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.named_shards import check_named_writes
@@ -39,27 +40,25 @@ from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
-from greenshard.links.beginning import begin_no_more, executing
-from greenshard.links.deadline import Deadline, within
-from greenshard.links.fanout import Job
+from greenshard.links.beginning import executing
+from greenshard.links.deadline import Deadline
 from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
 from greenshard.links.quoting import are_usual, check_written, is_plain, merged_once
-from greenshard.links.session import Outcome, Session
+from greenshard.links.session import Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import Broadcast, Plan, Refused
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
-from greenshard.planner.union import refuse_ending, refuse_insert
+from greenshard.planner.union import refuse_insert
 from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
-from greenshard.sql.ending import Ending, EndKind, ending_of
+from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
-from greenshard.transaction.commit import end_by_sql
 from greenshard.transaction.failing import fail_all
-from greenshard.transaction.state import State, Transaction
+from greenshard.transaction.state import Transaction
 
 logger = logging.getLogger("greenshard")
 _Text = TypeVar("_Text", str, bytes)
@@ -110,6 +109,7 @@ class Statements:
         whole: All shards.
         target: The shards that statements go to, of cursors that have no target of their own.
         portals: The named cursors.
+        endings: How the transaction ends.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class Statements:
         self.listener = listener
         self.whole = self.target = Target(session.shards)
         self.portals = Portals(session)
+        self.endings = Endings(session, transaction, database, self.portals)
 
     # Who answers ----------------------------------------------------------------------------
 
@@ -288,7 +289,7 @@ class Statements:
         ending = None
         if isinstance(query, (str, bytes)) and len(self.session.shards) > 1:
             ending = ending_of(self.decoded(query, "replace"))
-            self._admit_ending(ending, target, asked.timeout)
+            self.endings.admit(ending, target, asked.timeout)
         reads = self._admit(query, bound, target, ends=ending is not None)
         text = None
         if plain and isinstance(query, (str, bytes)):
@@ -320,7 +321,7 @@ class Statements:
         asked.follow(execution)
         try:
             if ending is not None and ending.is_done and not parts.named:
-                return self._end(execution, ending, target.shards, calls)
+                return self.endings.run(execution, ending, target.shards, calls)
             run = partial(execution.fan_out, target.shards, calls)
             return run() if reads else atomically(execution, target.shards, run)
         finally:
@@ -433,7 +434,7 @@ class Statements:
         for given in every:
             stage = tuple(Task(own_place(shard), Sql(e.text), given) for shard in shards)
             try:
-                answer = self._end(e, ending, shards, partial(e.calls, stage))
+                answer = self.endings.run(e, ending, shards, partial(e.calls, stage))
             finally:
                 note(e, e.plan)
         return answer
@@ -464,36 +465,6 @@ class Statements:
         if not (reads or ends):
             self.transaction.wrote = True
         return reads
-
-    def _admit_ending(self, ending: Ending | None, target: Target, timeout: Deadline) -> None:
-        """Refuse a text that would not end the transaction on all its shards alike.
-
-        Raises:
-            errors.Error: It would not. If the transaction has failed, it is rolled back.
-
-        Switches: if it has failed.
-        """
-        if ending is None or ending.is_done:
-            return
-        if ending.end is not EndKind.ROLLBACK:
-            self._refuse_failed(ending, timeout)
-        if len(target.shards) > 1:
-            refuse_ending(ending)
-
-    def _refuse_failed(self, ending: Ending, timeout: Deadline) -> None:
-        """Roll back a transaction that has written, was to be committed and has failed on a shard.
-
-        Raises:
-            errors.InternalError: It has.
-        """
-        session, transaction = self.session, self.transaction
-        if transaction.wrote and transaction.failed is not None:
-            end, chains = EndKind.COMMIT, ending.chains
-            try:
-                end_by_sql(session, transaction, end, (), Physical.commit, timeout, chains=chains)
-            finally:
-                self._begin_no_more(session.physicals, ending)
-                self.look_for_end(committed=False)
 
     def _effect_of(self, query: Any) -> Effect:
         """How a statement is to be run on several shards; None is the call of a function."""
@@ -552,113 +523,6 @@ class Statements:
         with suppress(errors.ProgrammingError), self.session.taken():  # it may be busy elsewhere
             fail_all(self.session, self.transaction, error)
 
-    def _end(
-        self,
-        e: Execution,
-        ending: Ending,
-        shards: Sequence[str],
-        calls_on: Callable[[Mapping[str, RawCursor]], Calls],
-    ) -> Answer:
-        """Do for a statement that ends the transaction what the connection's methods do.
-
-        psycopg2 then takes it for open still, as if it had sent the statement itself: it begins no
-        other. So none begins on the shards either that had none.
-
-        Args:
-            e: The execution.
-            ending: What the statement does.
-            shards: Where it is to do so. To those that have no transaction nothing is sent.
-            calls_on: What executes it, for the cursors of shards.
-
-        Switches: yes.
-        """
-        session, timeout = self.session, e.timeout
-        there = [s for s in shards if (p := session.physicals.get(s)) is not None and p.alive]
-        cursors = e.parts.ready(there, timeout)
-        calls, ran, jobs = calls_on(cursors), set[str](), list[Job]()
-
-        def execute(physical: Physical) -> None:
-            ran.add(physical.shard)
-            calls[physical.shard]()
-
-        committed = False
-        try:
-            end_by_sql(
-                session,
-                self.transaction,
-                ending.end,
-                there,
-                execute,
-                timeout,
-                jobs,
-                chains=ending.chains,
-            )
-            answer = self._answer_of_end({s: cursors[s] for s in there if s in ran}, jobs)
-            if not ran:  # what one server says of it
-                answer = e.fan_out((there or shards)[:1], calls_on)
-            committed = ending.end is EndKind.COMMIT and answer.statusmessage != "ROLLBACK"
-            return answer
-        finally:
-            e.ran |= ran
-            if e.noted is not None:
-                e.noted += jobs
-            self._begin_no_more(there, ending)
-            self.transaction.began_at = None
-            if ending.chains or len(shards) == len(session.shards):
-                self.ended(committed=committed)
-            else:
-                self.look_for_end(committed=committed)
-
-    def _answer_of_end(self, cursors: Mapping[str, RawCursor], jobs: Iterable[Job]) -> Answer:
-        """What those say that executed COMMIT: all the same, if none has rolled back instead."""
-        undone = [s for s, cursor in cursors.items() if cursor.statusmessage == "ROLLBACK"]
-        first = dict.fromkeys((*undone, *cursors))
-        done = {job.shard: job for job in jobs if job.shard in cursors}
-        return Answer({s: cursors[s] for s in first}, (), Outcome(done, {})).of_first()
-
-    def _begin_no_more(self, shards: Iterable[str], ending: Ending) -> None:
-        """Let each statement on some shards commit by itself, as psycopg2 does after COMMIT.
-
-        Not where the end has begun another transaction: then those begin one, too, that had none.
-        But COMMIT AND CHAIN begins none when it fails.
-
-        Args:
-            shards: Those.
-            ending: How the transaction was to end there; it has, or an error is on its way.
-
-        Switches: where psycopg2 must be told.
-        """
-        session = self.session
-        alive = [p for shard in shards if (p := session.physicals[shard]).alive]
-        if ending.chains and not all(physical.idle for physical in alive):
-            return
-        told = [physical for physical in alive if not begin_no_more(physical)]
-        if told:
-            calls = {p.shard: partial(RawCursor(p.raw).execute, "COMMIT") for p in told}
-            with suppress(errors.Error):  # of the connection; the next statement tells
-                session.run(calls, within(session.grace_s), tolerant=True)
-
-    def ended(self, *, committed: bool) -> None:
-        """Forget what held for the transaction, and end the named cursors that end with it.
-
-        Switches: if such a cursor has rows on a server.
-        """
-        self.transaction.end()
-        if self.database is not None:
-            self.database.ended()
-        self.portals.end(committed=committed)
-
-    def look_for_end(self, *, committed: bool) -> None:
-        """Take note of the end of the transaction, if no server has one any more.
-
-        Switches: see `ended`.
-        """
-        overall = self.transaction.overall
-        if overall is State.LOST:  # commit() must not take that for nothing
-            self.portals.end(committed=committed)
-        elif overall is not State.OPEN:
-            self.ended(committed=committed)
-
     def _note_what_ended(self, asked: Asked, text: str | bytes, *, ask: bool) -> None:
         """Take note of what a statement has ended: the transaction, or a part of it.
 
@@ -671,12 +535,12 @@ class Statements:
         """
         portals, parts = self.portals, asked.parts
         if not portals.end_with_transaction:
-            self.look_for_end(committed=True)  # or not: nothing depends on it
+            self.endings.look(committed=True)  # or not: nothing depends on it
         elif not self.transaction.is_open:
             # Without an answer, it was COMMIT that failed.
             done = parts.answer.statusmessage
             undone = done in {None, "ROLLBACK"} or _UNDOES.match(self.decoded(text, "replace"))
-            self.look_for_end(committed=not undone)
+            self.endings.look(committed=not undone)
         elif portals.open and b"rollback" in (parts.query or b"").lower():
             portals.end_undone(asked.timeout, ask=ask)
 
