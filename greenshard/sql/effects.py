@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
-from greenshard.sql.first_words import statements_of
+from greenshard.sql.first_words import remembering, statements_of
 from greenshard.sql.parser import ParserError
 
-_LONGEST_CACHED = 10_000
 #: What a text of one statement begins with that writes rows.
 _ROWS = re.compile(r"\s*(?:insert|update|delete|truncate|with|select)\b", re.IGNORECASE | re.ASCII)
 _CHANGES = frozenset(
@@ -73,7 +71,7 @@ def effect_of(text: str) -> Effect:
     """
     if ";" not in text and _ROWS.match(text):
         return _WRITES
-    return _read(text) if len(text) > _LONGEST_CACHED else _read_cached(text)
+    return _read(text)
 
 
 def only_queries(text: str) -> bool:
@@ -81,6 +79,7 @@ def only_queries(text: str) -> bool:
     return _QUERY.match(text) is not None and _WRITING.search(text) is None
 
 
+@remembering
 def _read(text: str) -> Effect:
     try:
         found = {_of_words(words) for words in statements_of(text) if words}
@@ -89,9 +88,6 @@ def _read(text: str) -> Effect:
     if _WRITES in found:
         return _LOCKS if None in found else _WRITES
     return _LOCKS if _LOCKS in found else NO_EFFECT
-
-
-_read_cached = lru_cache(maxsize=1_024)(_read)
 
 
 def _of_words(words: list[str]) -> Effect | None:

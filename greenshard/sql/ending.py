@@ -14,13 +14,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 
-from greenshard.sql.first_words import statements_of
+from greenshard.sql.first_words import remembering, statements_of
 from greenshard.sql.parser import ParserError
 
-#: Texts longer than this are read anew each time.
-_LONGEST_CACHED = 10_000
 #: What a text begins with that may end a transaction, if it is one statement: C(OMMIT), E(ND),
 #: R(OLLBACK), A(BORT), P(REPARE), a comment, an empty statement.
 _BEGINNINGS = frozenset("cCeErRaApP/-;")
@@ -69,9 +66,10 @@ def ending_of(text: str) -> Ending | None:
     """
     if text.lstrip()[:1] not in _BEGINNINGS and ";" not in text:
         return None
-    return _read(text) if len(text) > _LONGEST_CACHED else _read_cached(text)
+    return _read(text)
 
 
+@remembering
 def _read(text: str) -> Ending | None:
     if not _WORDS.search(text):
         return None
@@ -84,9 +82,6 @@ def _read(text: str) -> Ending | None:
         return None
     last = found[-1]
     return Ending(last.end, last.chains, alone=len(statements) == 1)
-
-
-_read_cached = lru_cache(maxsize=1_024)(_read)
 
 
 def _of_words(words: list[str]) -> Ending | None:

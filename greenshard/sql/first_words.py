@@ -7,10 +7,16 @@ scanner is used, so that a text with an error in it is told too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TypeVar
 
 from greenshard.sql.parser import ParserError, TokenKind, scan
 
+_Found = TypeVar("_Found")
+
+#: Texts longer than this are read anew each time.
+_LONGEST_CACHED = 10_000
 _COMMENTS = {TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT}
 _COPY = re.compile(r"\bcopy\b.*\b(?:stdin|stdout)\b", re.IGNORECASE | re.ASCII | re.DOTALL)
 
@@ -56,3 +62,17 @@ def statements_of(text: str) -> Iterator[list[str]]:
         elif token.kind not in _COMMENTS:
             words.append(source[token.start : token.end].decode().lower())
     yield words
+
+
+def remembering(read: Callable[[str], _Found]) -> Callable[[str], _Found]:
+    """A reader of texts that remembers what it found in those that it has seen of late.
+
+    Args:
+        read: Reads a text, for some microseconds.
+    """
+    remembered = lru_cache(maxsize=1_024)(read)
+
+    def recall(text: str) -> _Found:
+        return read(text) if len(text) > _LONGEST_CACHED else remembered(text)
+
+    return recall
