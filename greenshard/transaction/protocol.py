@@ -213,7 +213,7 @@ def _cannot_commit(shards: Sequence[str]) -> errors.Error:
         "it is rolled back on all shards",
         code="GS501",
         pgcode="25P02",
-        hint="Let the error of the statement reach the code that would commit.",
+        hint="After catching the error of a statement, call rollback(), or go back to a savepoint.",
     )
 
 

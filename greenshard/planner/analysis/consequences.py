@@ -36,6 +36,11 @@ _DECLARE = (
     "is, name it in the declaration of {table}: triggers = [{name!r}]. Else do in the application "
     "what it does, or run the statement on one shard with conn.on(...)."
 )
+_DECLARE_REFERENCE = (
+    "If it looks at its own row only, and does the same on every shard (no now(), no random(), no "
+    "sequence), name it in the declaration of {table}: triggers = [{name!r}]. Else drop it, and "
+    "write what it does into the statement: now() is one time for all shards there."
+)
 _IMMUTABLE = (
     "If it reads no table, declare it IMMUTABLE on the servers; or run the statement on one shard "
     "with conn.on('...')."
@@ -254,13 +259,12 @@ class Consequences:
         ):
             return
         where = f'trigger "{trigger.name}" of table {_shown(trigger.table)}'
-        hint = _DECLARE.format(table=_shown(trigger.table), name=trigger.name)
-        # now() in a trigger of a sharded table is each shard's own: one for all must be written in
-        # the statement.
+        way = _DECLARE_REFERENCE if of_reference else _DECLARE
+        hint = way.format(table=_shown(trigger.table), name=trigger.name)
         if not trigger.clean:
             yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
-        # NEW.updated_at := now() on a sharded table is one value; on a reference table one per
-        # shard.
+        # NEW.updated_at := now() of a sharded table is the time of the row's own shard, whatever
+        # other rows have; the copies of a reference table would differ.
         elif of_reference and not trigger.steady:
             yield self._problem(f"it fires {where}, which may do otherwise on each shard", at, hint)
         elif trigger.before and trigger.each_row and self._may_move(trigger, member):

@@ -109,8 +109,8 @@ class Relations:
                 f'relation "{name}" does not exist',
                 node.location,
                 "GS408",
-                "A table that was created a moment ago by another process is seen after a minute "
-                "at the latest.",
+                "Is the name right? A table that was created a moment ago by another process is "
+                "seen after a minute at the latest.",
                 "42P01",
             )
         )

@@ -208,7 +208,7 @@ def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable
         f"the rows to be inserted into {table.relation.name} belong on several shards, or the type "
         f"of their {key} does not tell which",
         CODE,
-        "Insert the rows of one key at a time, and give the key in its column's type.",
+        "cur.executemany() sends each row to its own shard. Give the key in its column's type.",
     )
     if table.placement is None or table.key is None or table.key.column is None:
         raise Unplannable("the placement is not known", None, NAME)
@@ -275,11 +275,12 @@ def _check_complete(table: Table, columns: Sequence[str], rows: Any) -> None:
     left = [each.name for each in table.relation.columns if each.name not in columns]
     if left or sets_default(rows):
         raise Unplannable(
-            f"reference table {table.relation.name} would get the default of "
-            f"{left[0] if left else 'a column'} from each shard",
+            f"reference table {table.relation.name} would get "
+            f"{left[0] + ', which is left out,' if left else 'the default of a column'} from each "
+            "shard",
             None,
-            "Give the column a value. What a sequence or a function makes, take first: "
-            "SELECT nextval('...').",
+            "Write all columns, with a value or NULL. What a sequence or a function makes, take "
+            "first: SELECT nextval('...').",
         )
 
 

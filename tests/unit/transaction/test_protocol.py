@@ -147,7 +147,8 @@ def test_broken_transaction_is_rolled_back_on_all_shards_and_says_so(state, open
     assert str(error) == (
         "the transaction has failed on s2 and cannot be committed; "
         "it is rolled back on all shards [GS501]\n"
-        "HINT:  Let the error of the statement reach the code that would commit."
+        "HINT:  After catching the error of a statement, call rollback(), or go back to a "
+        "savepoint."
     )
 
 
