@@ -12,6 +12,7 @@ import pytest
 from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 import greenshard
+from greenshard.executor import endings
 
 SCHEMA = """
 CREATE TABLE kept (id int PRIMARY KEY, a int);
@@ -456,3 +457,24 @@ def test_connection_ends_what_psycopg2_does_not_know_of(dsns, end):
                 getattr(physical, end)()
                 assert (physical.idle, physical.in_transaction) == (True, False)
                 assert physical.raw.autocommit is conn.autocommit
+
+
+def test_kill_that_arrives_before_anything_is_sent_commits_nothing(world, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def arrive(*_, **__):
+        raise Killed
+
+    with world.connect() as conn:
+        cur = conn.cursor()
+        conn.autocommit = True
+        cur.execute("BEGIN")
+        cur.execute(UPDATE)
+        enter(conn)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(endings, "end_by_sql", arrive)
+            cur.execute("COMMIT")
+        assert {p.transaction_status for p in conn._session.alive} == {TRANSACTION_STATUS_INTRANS}
+        cur.execute("ROLLBACK")
+    assert world.rows() == [(key, 0) for key in IDS]
