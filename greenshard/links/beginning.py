@@ -119,12 +119,18 @@ def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
     # Adapters are asked once. What they raise begins no transaction with psycopg2 either.
     text = cursor.mogrify(*sent)
     # Several statements, or none: errors' positions and psycopg2's checks would not be the
-    # statement's own.
-    if not text or not _is_single(text):
+    # statement's own. Or psycopg2 has begun one meanwhile: what goes before COMMIT was sent by it.
+    if not text or not _is_single(text) or physical.in_transaction:
         cursor.execute(text)
         return
+    begins = physical.idle
     autocommit.write(physical.raw, True)
     physical.begun = True
+    # SQL has begun one in autocommit mode, which was switched off then. A second BEGIN would be
+    # warned of, and not even ROLLBACK would get through behind it if the transaction has failed.
+    if not begins:
+        cursor.execute(text)
+        return
     try:
         cursor.execute(_BEGIN + text)
     except DriverError as error:

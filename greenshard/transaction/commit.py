@@ -8,6 +8,7 @@ from functools import partial
 
 from greenshard import _green
 from greenshard._driver import RawCursor
+from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import Job
 from greenshard.links.physical import Physical
@@ -165,7 +166,7 @@ def end_alone(
 
 
 def _by_sql(text: str, physical: Physical) -> None:
-    RawCursor(physical.raw).execute(text)
+    executing(physical, RawCursor(physical.raw), text)()
 
 
 _BY_SQL: _Calls = {

@@ -180,6 +180,9 @@ SCRIPTS = [
     ],
     [autocommit, "BEGIN", NEGATIVE, no_autocommit, ONE, "COMMIT", TO_8, rollback],
     [autocommit, "BEGIN", UPDATE, no_autocommit, rollback, ONE, "ROLLBACK", rollback, TO_8, commit],
+    [autocommit, "BEGIN", UPDATE, no_autocommit, ONE, "COMMIT", TO_8, rollback],
+    [autocommit, "BEGIN", UPDATE, no_autocommit, "COMMIT AND CHAIN", ONE, rollback],
+    [autocommit, "BEGIN", UPDATE, no_autocommit, ONE, "ROLLBACK AND CHAIN", TO_8, rollback],
     [autocommit, "BEGIN", UPDATE, enter, ONE, rollback, leave, UPDATE],
     [autocommit, "BEGIN", UPDATE, enter, ONE, leave, UPDATE],
 ]
@@ -472,9 +475,28 @@ def test_kill_that_arrives_before_anything_is_sent_commits_nothing(world, monkey
         cur.execute("BEGIN")
         cur.execute(UPDATE)
         enter(conn)
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(endings, "end_by_sql", arrive)
-            cur.execute("COMMIT")
+            with pytest.raises(Killed):
+                cur.execute("COMMIT")
         assert {p.transaction_status for p in conn._session.alive} == {TRANSACTION_STATUS_INTRANS}
         cur.execute("ROLLBACK")
+    assert world.rows() == [(key, 0) for key in IDS]
+
+
+def test_failed_transaction_that_psycopg2_does_not_know_of_is_rolled_back(world):
+    with world.connect() as conn:
+        cur = conn.cursor()
+        for end in ("ROLLBACK", "COMMIT"):
+            conn.autocommit = True
+            cur.execute("BEGIN")
+            cur.execute(UPDATE)
+            with pytest.raises(psycopg2.errors.DivisionByZero):
+                cur.execute(BROKEN_ON_ONE)
+            conn.autocommit = False
+            with contextlib.suppress(psycopg2.errors.InFailedSqlTransaction):
+                cur.execute(end)
+            assert {p.transaction_status for p in conn._session.alive} == {TRANSACTION_STATUS_IDLE}
+            assert conn.closed == 0
+            conn.rollback()
     assert world.rows() == [(key, 0) for key in IDS]
