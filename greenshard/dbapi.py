@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
@@ -127,6 +129,7 @@ def connect(
     shards = dsn if shards is None else shards
     if any([kwargs.pop("async", 0), kwargs.pop("async_", 0)]):
         return _open_async(_read_sources(shards, kwargs)[0], connection_factory, cursor_factory)
+    check_names(kwargs, signature(connect).parameters)
     opening = read_opening(
         shards,
         timeout=timeout,
@@ -146,6 +149,27 @@ def connect(
     if cursor_factory is not None:
         connection.cursor_factory = cursor_factory
     return connection
+
+
+def check_names(given: Iterable[str], names: Collection[str]) -> None:
+    """Refuse arguments that nobody takes; libpq would say that the connection string is wrong.
+
+    Args:
+        given: What they are called.
+        names: Those that are known; any other must be libpq's.
+
+    Raises:
+        greenshard.ProgrammingError: There is one.
+    """
+    for name in given:
+        if name in names:
+            continue
+        try:
+            Dsn("", **{name: "1"})
+        except (errors.ProgrammingError, TypeError):
+            near = get_close_matches(name, names, 1)
+            meant = f"; is {near[0]} meant?" if near else ""
+            raise unusable(f"there is no argument {name!r}, of libpq neither{meant}") from None
 
 
 def read_opening(

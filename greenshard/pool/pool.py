@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
+from inspect import signature
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
-from greenshard.dbapi import read_opening
+from greenshard.dbapi import check_names, read_opening
 from greenshard.events import ConnectionTaken, Listener, tell
 from greenshard.pool.policy import Policy
 from greenshard.pool.pooled import PooledConnection
@@ -103,6 +104,8 @@ class Pool:
             check_after_s=check_after,
             leak_after_s=leak_after,
         )
+        known = (signature(taker).parameters for taker in (Pool, read_opening))
+        check_names(connect_arguments, [name for each in known for name in each])
         opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **connect_arguments)
         given = [n for n, shard in opening.shards.items() if isinstance(shard, RawConnection)]
         if given:

@@ -1,0 +1,29 @@
+"""Arguments that nobody takes."""
+
+from __future__ import annotations
+
+import pytest
+
+import greenshard
+
+
+@pytest.mark.parametrize(
+    ("take", "name", "meant"),
+    [
+        (greenshard.connect, "timout", "timeout"),
+        (greenshard.connect, "allow_scater", "allow_scatter"),
+        (greenshard.connect, "zzz", None),
+        (greenshard.Pool, "maxsize", "max_size"),
+        (greenshard.Pool, "on_eror", "on_error"),
+    ],
+)
+def test_argument_that_nobody_takes_is_named_and_the_nearest_one(take, name, meant):
+    with pytest.raises(greenshard.ProgrammingError, match=f"no argument '{name}'") as caught:
+        take(["dbname=a", "dbname=b"], **{name: "secret"})
+    assert caught.value.code == "GS104"
+    assert (f"is {meant} meant" in str(caught.value)) is (meant is not None)
+    assert "secret" not in str(caught.value)
+
+
+def test_arguments_of_libpq_and_of_connect_are_taken_by_a_pool():
+    greenshard.Pool(["dbname=a", "dbname=b"], on_error="partial", application_name="x").close()
