@@ -89,6 +89,8 @@ def _as_it_is(text: str | None, _: object) -> str | None:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return list(map(_plain, value))
     return bytes(value) if isinstance(value, memoryview) else value
 
 
