@@ -319,3 +319,12 @@ def filters(sql: str, table: str = "orders") -> list[str]:
 )  # fmt: skip
 def test_a_filter_is_a_condition_on_one_table_s_own_rows(sql: str, expected: list[str]) -> None:
     assert filters(sql) == expected
+
+
+def test_a_subquery_with_a_limit_hears_of_equal_columns_that_are_not_its_own():
+    text = (
+        "SELECT 1 FROM orders o, customer c, LATERAL (SELECT * FROM lineitem"
+        " WHERE l_orderkey = o.o_orderkey LIMIT 5) x"
+        " WHERE o.o_orderkey = c.c_custkey AND c.c_custkey = 7"
+    )
+    assert pinned(text, "lineitem") == [7]
