@@ -119,6 +119,12 @@ def test_a_try_given_up_soon_says_nothing():
     assert not breaker.down
 
 
+def test_giving_up_what_was_not_begun_says_nothing():
+    breaker = breaker_of()
+    breaker.abandoned("a", 9.0)
+    assert not breaker.down
+
+
 def test_a_try_given_up_late_says_that_there_was_no_answer():
     breaker = breaker_of()
     breaker.admits("a", 0.0)
