@@ -311,26 +311,27 @@ class Session:
         call: Callable[[], object],
         timeout: Deadline,
         *,
-        cancellable: bool = True,
         writes: bool = False,
     ) -> Job:
         """Run one call on one shard, whose connection is there and not late; like `run`.
 
+        For the short way, of whose own cost `run` would be a good part.
+
         Args:
             physical: The connection.
             call: What to run.
-            timeout, cancellable, writes: See `run`.
+            timeout, writes: See `run`.
 
         Raises, Switches: see `run`.
         """
         job = Job(physical.shard, call, physical)
         jobs = (job,)
-        self._watch(FanOut(jobs, self.grace_s, False, cancellable, here=True), timeout)
+        self._watch(FanOut(jobs, self.grace_s, here=True), timeout)
         if job.end is End.DONE:
             physical.answered_at = time.monotonic()
             return job
         failures: dict[str, BaseException] = {}
-        self._ends(jobs, failures, timeout.timeout_s, tolerant=False, cancellable=cancellable)
+        self._ends(jobs, failures, timeout.timeout_s, tolerant=False)
         error = self._raised(failures, ())
         if writes and isinstance(error, errors.Error):
             self._tell_fate(error, jobs)

@@ -237,10 +237,6 @@ class _Shards:
     def _run(self, action: Check | Commit | RollBack) -> Answers:
         session, call = self._session, self._calls[type(action)]
         checks = isinstance(action, Check)
-        if len(action.shards) == 1:  # as most often
-            physical = session.physicals[action.shards[0]]
-            if physical.alive and physical.late is None:
-                return self._run_on(physical, partial(call, physical), cancellable=checks)
         calls = {shard: partial(call, session.physicals[shard]) for shard in action.shards}
         # Of a COMMIT each shard counts that has done it, and what it does is not cancelled: nobody
         # would know what became of it. Over one shard, a ROLLBACK that fails is an error.
@@ -260,13 +256,3 @@ class _Shards:
         done = {shard: job.result for shard, job in outcome.jobs.items()}
         late = self._timeout.left_s == 0
         return Answers(self._now(), done, outcome.failures, late=late)
-
-    def _run_on(
-        self, physical: Physical, call: Callable[[], object], *, cancellable: bool
-    ) -> Answers:
-        try:
-            job = self._session.run_one(physical, call, self._timeout, cancellable=cancellable)
-        except BaseException as exc:
-            return Answers(self._now(), error=exc)
-        late = self._timeout.left_s == 0
-        return Answers(self._now(), {physical.shard: job.result}, late=late)

@@ -372,6 +372,20 @@ def test_listener_is_told_where_a_transaction_has_ended(dsns):
     assert list(cur.timings) == ["s0", "s1", "s2"]
 
 
+@pytest.mark.parametrize(
+    "text", ["SELECT id FROM kept WHERE id = 1", "UPDATE kept SET a = 8 WHERE id = 1"]
+)
+def test_listener_is_told_where_a_transaction_of_one_shard_has_ended(dsns, text):
+    events = []
+    with World(*dsns, declared=True).connect(on_event=events.append) as conn:
+        cur = conn.cursor()
+        cur.execute(text)
+        (shard,) = events[-1].shards
+        cur.execute("COMMIT")
+    assert list(events[-1].shards) == [shard]
+    assert list(cur.timings) == [shard]
+
+
 def test_untouched_shards_begin_no_transaction_either(dsns):
     world = World(*dsns, declared=True)
     world.fill()
