@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
@@ -129,7 +129,7 @@ def connect(
     shards = dsn if shards is None else shards
     if any([kwargs.pop("async", 0), kwargs.pop("async_", 0)]):
         return _open_async(_read_sources(shards, kwargs)[0], connection_factory, cursor_factory)
-    check_names(kwargs, signature(connect).parameters)
+    check_names(kwargs, connect)
     opening = read_opening(
         shards,
         timeout=timeout,
@@ -151,25 +151,42 @@ def connect(
     return connection
 
 
-def check_names(given: Iterable[str], names: Collection[str]) -> None:
+def check_names(given: Collection[str], *takers: Callable[..., Any]) -> None:
     """Refuse arguments that nobody takes; libpq would say that the connection string is wrong.
 
     Args:
         given: What they are called.
-        names: Those that are known; any other must be libpq's.
+        takers: Who takes them; what none of these takes must be libpq's.
 
     Raises:
         greenshard.ProgrammingError: There is one.
     """
-    for name in given:
-        if name in names:
-            continue
-        try:
-            Dsn("", **{name: "1"})
-        except (errors.ProgrammingError, TypeError):
-            near = get_close_matches(name, names, 1)
-            meant = f"; is {near[0]} meant?" if near else ""
-            raise unusable(f"there is no argument {name!r}, of libpq neither{meant}") from None
+    if not given:  # as most often: not even the signatures are looked at
+        return
+    names = argument_names(*takers)
+    for name in unknown_names(given, names):
+        near = get_close_matches(name, names, 1)
+        meant = f"; is {near[0]} meant?" if near else ""
+        raise unusable(f"there is no argument {name!r}, of libpq neither{meant}")
+
+
+def argument_names(*takers: Callable[..., Any]) -> list[str]:
+    """What the arguments are called that some functions or classes name."""
+    parameters = [each for taker in takers for each in signature(taker).parameters.values()]
+    return [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
+
+
+def unknown_names(given: Iterable[Any], names: Collection[str]) -> list[str]:
+    """Those names of arguments that are neither among `names` nor libpq's."""
+    return [str(name) for name in given if name not in names and not _is_of_libpq(name)]
+
+
+def _is_of_libpq(name: Any) -> bool:
+    try:
+        Dsn("", **{name: "1"})
+    except (errors.ProgrammingError, TypeError):
+        return False
+    return True
 
 
 def read_opening(

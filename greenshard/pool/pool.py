@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
-from inspect import signature
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +103,7 @@ class Pool:
             check_after_s=check_after,
             leak_after_s=leak_after,
         )
-        known = (signature(taker).parameters for taker in (Pool, read_opening))
-        check_names(connect_arguments, [name for each in known for name in each])
+        check_names(connect_arguments, Pool, read_opening)
         opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **connect_arguments)
         given = [n for n, shard in opening.shards.items() if isinstance(shard, RawConnection)]
         if given:

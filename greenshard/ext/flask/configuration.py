@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import Dsn
 from greenshard.arguments import unusable
-from greenshard.dbapi import read_opening
+from greenshard.dbapi import argument_names, read_opening, unknown_names
 from greenshard.pool.pool import Pool
 from greenshard.secret import hidden_configuration
 
@@ -17,11 +15,7 @@ DEFAULT = "default"
 """What the pool of ``GREENSHARD`` is called."""
 
 _KEY, _NAMED_KEY = "GREENSHARD", "GREENSHARD_POOLS"
-_ARGUMENTS = {*signature(Pool).parameters, *signature(read_opening).parameters} - {
-    "shards",
-    "kwargs",
-    "connect_arguments",
-}
+_ARGUMENTS = {*argument_names(Pool, read_opening)} - {"shards"}
 
 
 def make_pools(config: Mapping[str, Any]) -> dict[str, Pool]:
@@ -73,7 +67,7 @@ def make_pool(where: str, value: Any) -> Pool:
         value = arguments.pop("cluster")
     if value is None or (isinstance(value, str) and not value.strip()):
         raise unusable(f"{where} is empty")
-    unknown = [str(name) for name in arguments if not _is_argument(name)]
+    unknown = unknown_names(arguments, _ARGUMENTS)
     if unknown:
         raise unusable(
             f"{where}: no argument of greenshard.Pool or of libpq is called {', '.join(unknown)}"
@@ -84,16 +78,3 @@ def make_pool(where: str, value: Any) -> Pool:
         told = errors.ProgrammingError(f"{where}: {error}")
         told.code, told.hint = error.code, error.hint
         raise told from error
-
-
-def _is_argument(name: object) -> bool:
-    """Whether `Pool` or libpq has an argument of that name."""
-    if not isinstance(name, str):
-        return False
-    if name in _ARGUMENTS:
-        return True
-    try:
-        Dsn("", **{name: "1"})
-    except (errors.ProgrammingError, TypeError):
-        return False
-    return True
