@@ -61,11 +61,7 @@ def row_hash(value: Any, type_name: str, codec: str = "utf-8") -> int | None:
     # compute_partition_hash_value() skips NULLs: the hash of no column at all is 0.
     if value is None:
         return 0
-    # Most databases are in UTF-8, and this is asked for each key.
-    if codec != "utf-8" and type(value) is str and type_name in _TEXTS:
-        hashed = _of_bytes_in(codec, value.rstrip(" ") if type_name == "bpchar" else value)
-    else:
-        hashed = hasher(value)
+    hashed = hasher(value, codec) if type_name in _TEXTS else hasher(value)
     # hash_combine64(0, h): with a first operand of 0, its shifts are 0, too, and the sum is left.
     return None if hashed is None else (hashed + _COMBINE) & _MASK64
 
@@ -137,7 +133,7 @@ def _of_integer(value: Any) -> int | None:
         return None
     # The high half is folded in so that small numbers hash as their int4.
     half = value ^ value >> 32 if value >= 0 else value ^ ~(value >> 32)
-    return _final((_A4 + (half & _MASK32)) & _MASK32, _B4, _C4)
+    return hash_uint32(half)
 
 
 def _of_oid(value: Any) -> int | None:
@@ -147,20 +143,18 @@ def _of_oid(value: Any) -> int | None:
     return hash_uint32(value)
 
 
-def _of_text(value: Any) -> int | None:
-    return _of_bytes_in("utf-8", value) if isinstance(value, str) else None
-
-
-def _of_bytes_in(codec: str, text: str) -> int | None:
+def _of_text(value: Any, codec: str) -> int | None:
+    if not isinstance(value, str):
+        return None
     try:
-        return hash_bytes(text.encode(codec))
+        return hash_bytes(value.encode(codec))
     except UnicodeEncodeError:
         return None
 
 
-def _of_bpchar(value: Any) -> int | None:
+def _of_bpchar(value: Any, codec: str) -> int | None:
     # Blanks at the end of a char(n) do not count: hashbpchar leaves them out.
-    return _of_text(value.rstrip(" ")) if isinstance(value, str) else None
+    return _of_text(value.rstrip(" "), codec) if isinstance(value, str) else None
 
 
 def _of_uuid(value: Any) -> int | None:
@@ -213,7 +207,7 @@ def _of_infinity(text: str, largest: int) -> int | None:
     return _of_integer(-largest - 1) if text == "-infinity" else None
 
 
-_HASHERS: Mapping[str, Callable[[Any], int | None]] = by_family(
+_HASHERS: Mapping[str, Callable[..., int | None]] = by_family(
     {
         "int": _of_integer,
         "oid": _of_oid,

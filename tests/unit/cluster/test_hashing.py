@@ -107,3 +107,17 @@ def test_null_is_not_hashed() -> None:
 )
 def test_what_is_no_value_of_the_type_has_no_hash(type_name: str, value: Any) -> None:
     assert row_hash(value, type_name) is None
+
+
+class Named(str):
+    """A text of a program's own class; psycopg2 writes it as any."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("kind", [str, Named])
+@pytest.mark.parametrize("type_name", ["text", "varchar", "bpchar"])
+def test_text_hashes_by_its_bytes_in_the_databases_encoding(kind, type_name) -> None:
+    blanks = "  " if type_name == "bpchar" else ""
+    assert row_hash(kind("é" + blanks), type_name, "latin-1") == row_hash(b"\xe9", "bytea")
+    assert row_hash(kind("ő"), type_name, "latin-1") is None
