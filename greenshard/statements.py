@@ -285,16 +285,15 @@ class Statements:
             plain: Whether the parameters are values: some could be any SQL.
             every: The sets of parameters; None among them for no parameters.
         """
-        target, parts = asked.target or self.target, asked.parts
+        target, parts, database = asked.target or self.target, asked.parts, self.database
+        said = self.decoded(query, "replace") if isinstance(query, (str, bytes)) else None
         ending = None
-        if isinstance(query, (str, bytes)) and len(self.session.shards) > 1:
-            ending = ending_of(self.decoded(query, "replace"))
+        if said is not None and len(self.session.shards) > 1:
+            ending = ending_of(said)
             self.endings.admit(ending, target, asked.timeout)
-        reads = self._admit(query, bound, target, ends=ending is not None)
-        text = None
-        if plain and isinstance(query, (str, bytes)):
-            text = self.decoded(query, "replace")
-        same = isinstance(query, (str, bytes)) and is_plain(query)
+        reads = self._admit(said, bound, target, ends=ending is not None)
+        text = said if plain else None
+        same = said is not None and is_plain(said)
         if text is not None and (bound or not same) and self._is_odd(target, asked.timeout):
             # What was read in the text is not what the server reads.
             self.transaction.wrote = True
@@ -302,8 +301,8 @@ class Statements:
         if text is None or "savepoint" in text.lower():
             self.transaction.savepoints = True
         parts.trace = self.trace_of(text, bound, target.shards, asked.timeout)
-        if self.database is not None and not reads and isinstance(query, (str, bytes)):
-            self._check_written(asked, query, every, target)
+        if database is not None and said is not None and not reads:
+            self._check_written(database, asked, said, every, target)
         self.note(parts.trace, parts)
         execution = Execution(
             self.session,
@@ -316,7 +315,7 @@ class Statements:
             "union",
             plain=same,
             bound=bound or query is None,
-            effect=NO_EFFECT if reads or len(target.shards) < 2 else self._effect_of(query),
+            effect=NO_EFFECT if reads or len(target.shards) < 2 else _effect_of(query, said),
         )
         asked.follow(execution)
         try:
@@ -328,15 +327,18 @@ class Statements:
             self.leave(parts.trace, execution.ran)
 
     def _check_written(
-        self, asked: Asked, query: str | bytes, every: Sequence[Any], target: Target
+        self,
+        database: OneDatabase,
+        asked: Asked,
+        text: str,
+        every: Sequence[Any],
+        target: Target,
     ) -> None:
         """Refuse to write rows of declared tables where they do not belong."""
-        database, session = self.database, self.session
+        session = self.session
         failed = any(p.failed for p in session.alive if p.shard in target.shards)
-        if database is None or len(session.shards) == 1 or failed:
-            return
-        text = self.decoded(query, "replace")
-        check_named_writes(database, session, asked.parts, text, every, target, asked.timeout)
+        if len(session.shards) > 1 and not failed:
+            check_named_writes(database, session, asked.parts, text, every, target, asked.timeout)
 
     def _planned(
         self,
@@ -441,19 +443,18 @@ class Statements:
 
     # What may run, and what it may leave ----------------------------------------------------
 
-    def _admit(self, query: str | bytes | None, bound: bool, target: Target, *, ends: bool) -> bool:
+    def _admit(self, text: str | None, bound: bool, target: Target, *, ends: bool) -> bool:
         """Refuse what must not run in a union; returns whether it certainly only reads.
 
         Args:
-            query: None if it is no text.
+            text: None if it is no text.
             bound: Whether there are parameters, or none at all.
             target: Where it is to run.
             ends: Whether it ends the transaction, and writes nothing.
         """
-        if not isinstance(query, (str, bytes)):
+        if text is None:
             self.transaction.wrote = True
             return False
-        text = self.decoded(query, "replace")
         if copies_with_client(text):
             refuse_copy()
         if len(self.session.shards) == 1:
@@ -465,17 +466,6 @@ class Statements:
         if not (reads or ends):
             self.transaction.wrote = True
         return reads
-
-    def _effect_of(self, query: Any) -> Effect:
-        """How a statement is to be run on several shards; None is the call of a function."""
-        if query is None:
-            return CALL
-        if not isinstance(query, (str, bytes)):
-            return NO_EFFECT  # which psycopg2 refuses
-        text = self.decoded(query, "replace")
-        # A long text counts as one that writes, for it is not parsed.
-        long = len(text) > _LONGEST_READ
-        return NO_EFFECT if long and only_queries(text) else effect_of(text)
 
     def _is_odd(self, target: Target, timeout: Deadline) -> bool:
         """Whether a session targeted reads literals otherwise than we do."""
@@ -595,6 +585,20 @@ def _executing_many(text: Any, every: Sequence[Any], raws: Mapping[str, RawCurso
 
 def _calling(procname: Any, parameters: Sequence[Any], raws: Mapping[str, RawCursor]) -> Calls:
     return {shard: partial(raw.callproc, procname, *parameters) for shard, raw in raws.items()}
+
+
+def _effect_of(query: Any, text: str | None) -> Effect:
+    """How a statement is to be run on several shards.
+
+    Args:
+        query: None for the call of a function.
+        text: The same, read; None if it is no text.
+    """
+    if text is None:
+        return CALL if query is None else NO_EFFECT  # which psycopg2 refuses
+    # A long text counts as one that writes, for it is not parsed.
+    long = len(text) > _LONGEST_READ
+    return NO_EFFECT if long and only_queries(text) else effect_of(text)
 
 
 def raise_ours(error: DriverError, parts: Parts) -> NoReturn:
