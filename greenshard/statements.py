@@ -33,7 +33,7 @@ from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.endings import Endings
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
-from greenshard.executor.named_shards import check_named_writes
+from greenshard.executor.named_writes import check_named_writes
 from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many

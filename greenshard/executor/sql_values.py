@@ -84,18 +84,13 @@ def are_usual(given: Any) -> bool:
     # A subclass may give out other values each time that it is asked.
     if kind is not tuple and kind is not list and kind is not dict:
         return False
-    for value in given.values() if kind is dict else given:
-        own = _SCALARS.get(type(value))
-        if own is None:
-            if value is not None:
-                return False
-        elif adapters.get(own[0]) is not own[1]:
+    for each in map(type, given.values() if kind is dict else given):
+        if each is list or each is tuple or not _is_usual(each):
             return False
     return True
 
 
 _OWN = {kind: ((kind, ISQLQuote), adapter) for kind, adapter in own_adapters.items()}
-_SCALARS = {kind: own for kind, own in _OWN.items() if kind not in {list, tuple}}
 
 
 def are_values(parts: Parts, given: Any, text: str) -> bool:

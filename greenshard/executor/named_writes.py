@@ -89,7 +89,7 @@ def _objection(
     timeout: Deadline,
 ) -> Refused | None:
     """Why a text may not run on the shards that are named; None if it may."""
-    if writes.pins and not (is_plain(text) and _is_plain(given)):
+    if writes.pins and not (is_plain(text) and is_plain(ascii(given))):
         # They read another key than is read here.
         check_usual([session.physicals[s] for s in target.shards if s in session.physicals])
         if database.may_alter((text, given)):
@@ -126,7 +126,3 @@ def _readable(parts: Parts, text: str, given: Any) -> tuple[str, Any]:
 def _written(parts: Parts, text: str, given: Any) -> str:
     raw = parts.quoting()
     return RawCursor(raw).mogrify(text, given).decode(python_encoding(raw))
-
-
-def _is_plain(given: Any) -> bool:
-    return "\\" not in ascii(given)
