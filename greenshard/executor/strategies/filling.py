@@ -80,8 +80,8 @@ class Batch:
 
 def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
     """What begins a transaction, makes the temporary tables, and fills them."""
-    batch = Batch(beginning(settings))
-    add_tables(batch, [each.table for each in rows], settings)
+    batch = begin(settings)
+    add_tables(batch, [each.table for each in rows])
     for each in rows:
         for piece in each.pieces:
             add_rows(batch, each.table, piece, each.encoding)
@@ -89,10 +89,22 @@ def filling(rows: Sequence[Rows], settings: Settings) -> Batch:
     return batch
 
 
-def add_tables(batch: Batch, tables: Iterable[GatheredTable], settings: Settings) -> None:
-    """Add what makes the temporary tables."""
+def begin(settings: Settings) -> Batch:
+    """What begins a transaction with these settings, but that tables can still be made in it."""
+    batch = Batch(beginning(settings))
     if others := others_than_transactions(settings):
         batch.add(*applying(others))
+    return batch
+
+
+def add_read_only(batch: Batch, settings: Settings) -> None:
+    """Add what forbids a transaction to write, if these settings do, once all tables are made."""
+    if reads_only(settings):
+        batch.add(READ_ONLY)
+
+
+def add_tables(batch: Batch, tables: Iterable[GatheredTable]) -> None:
+    """Add what makes the temporary tables."""
     for table in tables:
         columns = ", ".join(map(_declared, table.columns))
         batch.add(f"CREATE TEMP TABLE {quoted(table.name)} ({columns})")
@@ -105,7 +117,7 @@ def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | 
     batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
 
 
-def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Settings = ()) -> None:
+def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Settings) -> None:
     """Add what is to be done when all rows are there."""
     for table, count in counts.items():
         for sought in table.sought if count >= ANALYZED_ROWS else ():
@@ -119,8 +131,7 @@ def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Setting
     batch.add(_FIND_THEM_FIRST)
     # A query that fails for want of a primary key is run again from here, see `keying`.
     batch.add("SAVEPOINT gathered")
-    if reads_only(settings):
-        batch.add(READ_ONLY)
+    add_read_only(batch, settings)
 
 
 def keying(tables: Iterable[GatheredTable]) -> Batch | None:

@@ -18,8 +18,10 @@ from greenshard.executor.strategies.exactness import check_type_names
 from greenshard.executor.strategies.filling import (
     Batch,
     add_end,
+    add_read_only,
     add_rows,
     add_tables,
+    begin,
     filling,
     inlined,
     keying,
@@ -37,13 +39,8 @@ from greenshard.links.gatherer import (
 )
 from greenshard.links.session_settings import (
     OF_TRANSACTION,
-    READ_ONLY,
     Settings,
-    applying,
-    beginning,
-    others_than_transactions,
     read_settings,
-    reads_only,
     sets_nothing,
 )
 from greenshard.planner.plan import Constant, Gather
@@ -156,11 +153,8 @@ class _Gathering:
             return self._beside_tables(self._rows)
         # What a statement sets is to go with the transaction.
         if self._settings or self._e.streaming is not None or self._e.plan.trace:
-            batch = Batch(beginning(self._settings))
-            if others := others_than_transactions(self._settings):
-                batch.add(*applying(others))
-            if reads_only(self._settings):
-                batch.add(READ_ONLY)
+            batch = begin(self._settings)
+            add_read_only(batch, self._settings)
             self._send(batch)
         try:
             return self._run(text, None)
@@ -190,8 +184,7 @@ class _Gathering:
             if error.pgcode != _GROUPING_ERROR or batch is None:
                 raise
         # A column that is not grouped by, of a table whose primary key is.
-        if reads_only(self._settings):
-            batch.add(READ_ONLY)
+        add_read_only(batch, self._settings)
         self._send(batch)
         return self._run(self._text, self._parameters)
 
@@ -200,9 +193,9 @@ class _Gathering:
         if not isinstance(rows, Batches):
             self._send(filling(rows, self._settings))
             return
-        begin, end = Batch(beginning(self._settings)), Batch()
-        add_tables(begin, rows.tables, self._settings)
-        self._send(begin)
+        first, last = begin(self._settings), Batch()
+        add_tables(first, rows.tables)
+        self._send(first)
         cursor = RawCursor(self._held.physical.raw)
         while not rows.over:
             batch = Batch()
@@ -211,8 +204,8 @@ class _Gathering:
             # While these are put there, the shards give the next ones.
             rows.read({self._held.place: partial(batch.send, cursor)} if pieces else None)
         rows.end()
-        add_end(end, rows.counts, self._settings)
-        self._send(end)
+        add_end(last, rows.counts, self._settings)
+        self._send(last)
 
     def _send(self, batch: Batch) -> None:
         e = self._e

@@ -35,7 +35,7 @@ from greenshard.executor.strategies.combine import (
     partial_rows,
     partial_types,
 )
-from greenshard.executor.strategies.filling import ANALYZED_ROWS, SAMPLE, Batch
+from greenshard.executor.strategies.filling import ANALYZED_ROWS, SAMPLE, Batch, begin
 from greenshard.executor.strategies.gather import defaults_of, settings_of
 from greenshard.executor.strategies.held import check_held, check_rows
 from greenshard.executor.strategies.staying import check_named, declare_answer, portal_answer
@@ -44,13 +44,7 @@ from greenshard.links.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute,
 from greenshard.links.outlets import Outlet, close_outlets
 from greenshard.links.quoting import merged_once
 from greenshard.links.session import Outcome
-from greenshard.links.session_settings import (
-    READ_ONLY,
-    applying,
-    beginning,
-    others_than_transactions,
-    reads_only,
-)
+from greenshard.links.session_settings import READ_ONLY, reads_only
 from greenshard.planner.place import Place
 from greenshard.planner.plan import PARTIAL, Combine
 from greenshard.planner.tasks import Stage
@@ -175,9 +169,7 @@ class _Pages:
         with gatherer(e.session, home, database.connect_timeout_s, e.timeout) as held:
             held.used_up = bool(e.plan.trace)
             settings = (*defaults_of(e, home, held), *settings)
-            batch = Batch(beginning(settings))
-            if others := others_than_transactions(settings):
-                batch.add(*applying(others))
+            batch = begin(settings)
             declared = ", ".join(f"c{at} {name}" for at, name in enumerate(names))
             batch.add(f'CREATE TEMP TABLE "{PARTIAL}" ({declared})'.replace("%", "%%"))
             execute(e.session, held, batch.send, e.timeout, e.noted)
