@@ -137,31 +137,8 @@ class Consequences:
             at: Where the table is named.
             only: Whether the tables that inherit from it are left alone.
         """
-        pending = [_Event(table, letter, columns)]
-        seen = set(pending)
-        while pending:
-            event = pending.pop()
-            if event.table != table and isinstance(self._declared(event.table), Reference):
-                return self._problem(
-                    f"rows of reference table {_shown(event.table)} would be changed, by a foreign "
-                    "key, on some shards only",
-                    at,
-                    "Delete or change those rows first, without conn.on(...).",
-                )
-            for member in self._members(event, not only):
-                whole = self._with_changed(event, member)
-                for key in self._of(member).keys:
-                    # TRUNCATE ... CASCADE empties whatever references.
-                    following = _Event(key.child, "t") if letter == "t" else None
-                    following = following or self._cascade(key, whole)
-                    if following is None:
-                        continue
-                    if letter != "t" and (moved := next(self._of_key(key, following, at), None)):
-                        return moved
-                    if following not in seen:
-                        seen.add(following)
-                        pending.append(following)
-        return None
+        found = self._follow([_Event(table, letter, columns)], not only, at, named=True)
+        return next(found, None)
 
     def harmful_triggers(self, table: Name) -> Iterator[Problem]:
         """The triggers of a declared table that are not harmless, and not declared to be."""
@@ -172,10 +149,21 @@ class Consequences:
     def _first(self, events: list[_Event], inherited: bool, at: int) -> Problem | None:
         return next(self._follow(events, inherited, at), None)
 
-    def _follow(self, events: list[_Event], inherited: bool, at: int) -> Iterator[Problem]:
-        """Look at some events and what they set off, each once."""
+    def _follow(
+        self, events: list[_Event], inherited: bool, at: int, *, named: bool = False
+    ) -> Iterator[Problem]:
+        """Look at some events and what they set off, each once.
+
+        Args:
+            events: Those, not of a reference table if shards are named.
+            inherited: Whether they happen to the tables that inherit from theirs, too.
+            at: Where the table is named.
+            named: Whether shards are named: then what foreign keys do is all that is looked at, and
+                TRUNCATE is one that cascades.
+        """
         first = events[0]
         in_part = first.letter != "t" and isinstance(self._declared(first.table), Sharded)
+        way = "without conn.on(...)" if named else "in a statement of their own"
         # Foreign keys may form a circle.
         pending, seen = list(events), set(events)
         while pending:
@@ -183,18 +171,19 @@ class Consequences:
             of_reference = isinstance(self._declared(event.table), Reference)
             # DELETE FROM orders WHERE id = 7 runs on one shard. What it cascades to in a reference
             # table is deleted there only, and the copies differ from then on.
-            if in_part and of_reference:
+            if (named or in_part) and of_reference:
                 yield self._problem(
                     f"rows of reference table {_shown(event.table)} would be changed, by a foreign "
                     "key, on some shards only",
                     at,
-                    "Delete or change those rows first, in a statement of their own.",
+                    f"Delete or change those rows first, {way}.",
                 )
             for member in self._members(event, inherited):
                 whole = self._with_changed(event, member)
-                yield from self._of_member(whole, member, of_reference, at)
+                if not named:
+                    yield from self._of_member(whole, member, of_reference, at)
                 for key in self._of(member).keys:
-                    following = self._cascade(key, whole)
+                    following = self._cascade(key, whole, truncates=named)
                     if following is None:
                         continue
                     yield from self._of_key(key, following, at)
@@ -282,8 +271,11 @@ class Consequences:
         sources = self._of(table).computed.get(key, frozenset())
         return key in columns or not sources.isdisjoint(columns)
 
-    def _cascade(self, key: ForeignKey, event: _Event) -> _Event | None:
+    def _cascade(self, key: ForeignKey, event: _Event, *, truncates: bool) -> _Event | None:
         """What a foreign key makes of a change of the table that it references."""
+        # TRUNCATE ... CASCADE empties whatever references.
+        if event.letter == "t" and truncates:
+            return _Event(key.child, "t")
         if event.letter == "d" and key.on_delete in _CHANGING:
             if key.on_delete == "c":
                 return _Event(key.child, "d")
@@ -308,7 +300,7 @@ class Consequences:
             )
         own = self._key_of(key.child)
         # A row that is deleted has no key to change.
-        if own is None or following.letter == "d":
+        if own is None or following.letter != "u":
             return
         if not self._moves(key.child, own, following.columns):
             return
