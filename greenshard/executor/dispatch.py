@@ -60,7 +60,7 @@ def run_plan(e: Planned) -> Answer:
             raise PlanOutdated
     plan, step = e.plan, e.plan.step
     try:
-        if _needs_transaction(step) and (failed := e.failed) is not None:
+        if _fails_with_transaction(step) and (failed := e.failed) is not None:
             # That server says what one PostgreSQL would say.
             return route(e, Task(own_place(failed), Sql(e.text), e.given))
         return _run(e, step, checked=not plan.policies)
@@ -75,7 +75,7 @@ def run_plan(e: Planned) -> Answer:
         note(e, plan)
 
 
-def _needs_transaction(step: Step) -> bool:
+def _fails_with_transaction(step: Step) -> bool:
     """Whether PostgreSQL lets nothing of the kind be run in a transaction that has failed.
 
     It says so of a table that does not exist, too, but not of what it cannot parse.

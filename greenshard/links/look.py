@@ -27,6 +27,7 @@ from greenshard.cluster import HASHED_TYPES, Cluster, Hash, Sharded, TableName, 
 from greenshard.links.outside import SETTINGS, read_outside, understood, value
 from greenshard.links.physical import Physical
 from greenshard.planner.pins import Unplaceable, key_value
+from greenshard.sql.nodes import quoted
 
 _server_version = Attribute(RawConnection, "server_version")
 #: How many tables are looked into, and how many of their rows.
@@ -246,8 +247,8 @@ def _looked_into(
     read = [key for key in keys if key[6] and key[4] in HASHED_TYPES][:_TABLES]
     read = [key for key in read if not isinstance(_placement(cluster, key), Unknown)]
     parts = [
-        f"(SELECT json_agg(k) FROM (SELECT {_quoted(column)}::text AS k"
-        f" FROM {_quoted(schema)}.{_quoted(table)} LIMIT {_ROWS}) AS rows)"
+        f"(SELECT json_agg(k) FROM (SELECT {quoted(column)}::text AS k"
+        f" FROM {quoted(schema)}.{quoted(table)} LIMIT {_ROWS}) AS rows)"
         for schema, table, column, *_ in read
     ]
     parts.insert(0, _STAMP if stamped else "NULL")
@@ -301,7 +302,3 @@ def _home(cluster: Cluster, key: Sequence[Any], text: str | None, encoding: str)
     except (Unplaceable, errors.Error):
         return None
     return home
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -130,7 +130,7 @@ class Parts:
 
         Switches: the first time that a user's type is registered.
         """
-        cursor = self._cursors.get(physical.shard) or self.of(physical.shard)
+        cursor = self.of(physical.shard)
         self._apply_typecasters((cursor,), (physical,), timeout)
         self.asked = cursor
         return cursor
