@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
-import psycopg2
-
 import greenshard
 from greenshard import checking
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE TABLE r (id int PRIMARY KEY, n int);
@@ -47,11 +46,6 @@ PLANTED = {
     "DROP TYPE mood; CREATE TYPE mood AS ENUM ('glad', 'sad')": "the type public.mood differs",
     'ALTER TABLE r ADD word text COLLATE "C"': "column word differs",
 }  # fmt: skip
-
-
-def run(dsn, statement):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(statement)
 
 
 def report(dsns, tables):

@@ -12,6 +12,7 @@ import greenshard
 from greenshard import checking
 from greenshard.cli import main
 from tests.postgres.cluster.test_encodings import databases
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE SCHEMA far;
@@ -25,12 +26,6 @@ TABLES = {
     "nowhere": greenshard.Sharded("k"),
     "r": greenshard.Reference(),
 }
-
-
-def run(dsn, *statements):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        for statement in statements:
-            cur.execute(statement)
 
 
 @pytest.fixture

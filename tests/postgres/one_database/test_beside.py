@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int, v int, note text);
@@ -262,11 +263,6 @@ def databases(greenshard_shards):
             for dsn in (found[shard], whole):
                 run(dsn, f"INSERT INTO t VALUES ({n}, {n} % 3, {n})")
         yield cluster, whole
-
-
-def run(dsn, text):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(text)
 
 
 @pytest.fixture

@@ -9,12 +9,7 @@ import pytest
 
 import greenshard
 from greenshard import Cluster, Sharded
-
-
-def run(dsn, *statements):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        for statement in statements:
-            cur.execute(statement)
+from tests.postgres.psql import run
 
 
 @pytest.fixture

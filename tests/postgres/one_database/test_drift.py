@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-import psycopg2
 import pytest
 
 import greenshard
 from greenshard.executor.strategies import drift
+from tests.postgres.psql import run
 
 GATHERED = "SELECT count(DISTINCT at) FROM happened"
 TABLES = {"happened": greenshard.Sharded("id"), "kinds": greenshard.Reference()}
@@ -25,11 +25,6 @@ def dsns(greenshard_shards):
                 f"CREATE TABLE happened ({COLUMNS}); CREATE TABLE kinds (at timestamp)",
             )
         yield dict(names)
-
-
-def run(dsn, sql):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(sql)
 
 
 @pytest.fixture

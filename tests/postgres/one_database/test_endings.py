@@ -13,6 +13,7 @@ from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE, TRANSACTI
 
 import greenshard
 from greenshard.executor import endings
+from tests.postgres import psql
 
 SCHEMA = """
 CREATE TABLE kept (id int PRIMARY KEY, a int);
@@ -69,8 +70,7 @@ def dsns(greenshard_shards):
     with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
         dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}
         for dsn in (*dsns.values(), second["s1"]):
-            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-                cur.execute(SCHEMA)
+            psql.run(dsn, SCHEMA)
         yield dsns, second["s1"]
 
 

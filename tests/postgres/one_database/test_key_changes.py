@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-import psycopg2
 import pytest
 
 import greenshard
 from greenshard import checking
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE DOMAIN whole AS int;
@@ -89,8 +89,7 @@ def cluster(greenshard_shards):
     with greenshard_shards.databases() as one, greenshard_shards.databases() as other:
         dsns = {"s0": one["s0"], "s1": one["s1"], "s2": other["s0"], "s3": other["s1"]}
         for dsn in dsns.values():
-            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-                cur.execute(SCHEMA)
+            run(dsn, SCHEMA)
         cluster = greenshard.Cluster(dsns, DECLARED)
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             for key in range(40):

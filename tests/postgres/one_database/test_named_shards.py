@@ -16,6 +16,7 @@ from psycopg2.extensions import AsIs
 import greenshard
 from greenshard import checking
 from greenshard.cluster import Hash, Unknown
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int DEFAULT 1);
@@ -59,9 +60,7 @@ def cluster(greenshard_shards):
     with greenshard_shards.databases() as one, greenshard_shards.databases() as other:
         dsns = {"s0": one["s0"], "s1": one["s1"], "s2": other["s0"], "s3": other["s1"]}
         for dsn in dsns.values():
-            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-                cur.execute(SCHEMA)
-                cur.execute("INSERT INTO r SELECT n, n FROM generate_series(1, 5) AS n")
+            run(dsn, SCHEMA, "INSERT INTO r SELECT n, n FROM generate_series(1, 5) AS n")
         yield greenshard.Cluster(dsns, DECLARED)
 
 

@@ -21,6 +21,7 @@ from greenshard.checking import check
 from greenshard.cli import main
 from tests.postgres.one_database import conftest as scene
 from tests.postgres.one_database import planting
+from tests.postgres.psql import run
 
 MORE = """
 CREATE TABLE numbers (
@@ -173,12 +174,6 @@ def databases(greenshard_shards):
 
 def shard_of(cluster, key):
     return cluster.placement.shards_for(key, "int8", cluster.names)
-
-
-def run(dsn, *scripts):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        for script in scripts:
-            cur.execute(script)
 
 
 @pytest.fixture(params=PATHS)

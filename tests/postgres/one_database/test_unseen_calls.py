@@ -9,6 +9,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 import greenshard
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE EXTENSION tablefunc;
@@ -156,11 +157,6 @@ def databases(greenshard_shards):
                         f" to_tsvector('simple', 'w{n} all'), 0.5)",
                     )
             yield cluster, whole
-
-
-def run(dsn, text):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(text)
 
 
 def answer(conn, text):

@@ -13,6 +13,7 @@ from greenshard.executor.knowledge import one_database
 from greenshard.executor.knowledge.changes import ask_news
 from greenshard.links.deadline import UNLIMITED
 from greenshard.planner.code import Trace
+from tests.postgres import psql
 from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
 
 TABLES = {
@@ -36,8 +37,7 @@ def cluster(greenshard_shards):
     with greenshard_shards.databases() as dsns:
         shards = {"s0": dsns["s0"], "s1": dsns["s1"]}
         for dsn in shards.values():
-            with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-                cur.execute(SCHEMA)
+            psql.run(dsn, SCHEMA)
         cluster = greenshard.Cluster(shards, TABLES)
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             for n in range(20):

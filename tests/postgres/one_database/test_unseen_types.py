@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from tests.postgres.psql import run
 
 SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int, s text);
@@ -112,11 +113,6 @@ def databases(greenshard_shards):
                     f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4)",
                 )
         yield cluster, whole
-
-
-def run(dsn, text):
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
-        cur.execute(text)
 
 
 def answer(conn, text):

@@ -293,11 +293,12 @@ def test_the_taken_ones_count_for_the_size_when_idle_ones_are_wanted():
     assert len(shell.chores) == 1
 
 
-def test_shards_that_are_down_are_not_connected_beforehand():
+@pytest.mark.parametrize("end", ["failed", "rejected"])
+def test_shards_that_are_down_or_let_nobody_in_are_not_connected_beforehand(end):
     shell = shell_of(min_idle=1)
     lease = shell.take()
     shell.reach(lease, "s1")
-    shell.end_opening(shell.of(lease, "s1"), "failed")
+    shell.end_opening(shell.of(lease, "s1"), end)
     shell.give_back(lease)
     shell.tick()
     assert [chore.shards for chore in shell.chores] == [("s0",)]
@@ -312,16 +313,6 @@ def test_nothing_is_connected_beforehand_while_no_shard_is_up():
     shell.give_back(lease)
     shell.tick()
     assert not shell.chores
-
-
-def test_a_shard_that_lets_nobody_in_is_not_connected_beforehand():
-    shell = shell_of(min_idle=1)
-    lease = shell.take()
-    shell.reach(lease, "s1")
-    shell.end_opening(shell.of(lease, "s1"), "rejected")
-    shell.give_back(lease)
-    shell.tick()
-    assert [chore.shards for chore in shell.chores] == [("s0",)]
 
 
 def test_a_shard_that_is_down_is_probed_when_it_is_due():
