@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 _LIMIT = re.compile(r"\(([0-9]+)\)")
-_UNLIMITED = 1 << 30
+_UNLIMITED = sys.maxsize
 _INT8 = range(-(2**63), 2**63)
 
 

@@ -66,19 +66,9 @@ class Judge:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise session.Failed("tests cannot be collected")
-        import hypothesis  # pytest rewrites it, and must be the first to import it
-
-        # A verdict must not depend on chance.
-        hypothesis.settings.register_profile(
-            "mutants",
-            deadline=None,
-            derandomize=True,
-            database=None,
-            max_examples=30,
-            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # no shrinking
-        )
-        hypothesis.settings.load_profile("mutants")
-        self._items = {item.nodeid: item for item in session.items}
+        # A verdict must not depend on chance, nor on the release of the library that takes chances.
+        judging = [item for item in session.items if not _is_random(item)]
+        self._items = {item.nodeid: item for item in judging}
         for each in gc.get_objects():
             if type(each) is FunctionType:
                 self._functions[each.__code__.co_filename].append(each)
@@ -237,6 +227,10 @@ def _write_reach(items: Sequence[pytest.Item], file: Path) -> None:
                 reach[test][1].setdefault(name, []).append(line)
     file.write_text(json.dumps(reach), "utf-8")
     os._exit(0)
+
+
+def _is_random(item: pytest.Item) -> bool:
+    return getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
 
 
 def _fails(item: pytest.Item, following: pytest.Item | None) -> bool:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from greenshard import errors
 from greenshard.merge.concatenation import Concatenation
@@ -45,20 +45,25 @@ class ShardRows:
         self.rownumber = to
 
 
-ROWS = st.sampled_from([(), (None,), (None, None), (0,), (1, "a"), (2, "é")])
-PARTS = st.lists(st.lists(ROWS, max_size=4), min_size=1, max_size=5)
-STEPS = st.lists(
-    st.one_of(
-        st.just(("fetchone",)),
-        st.just(("fetchall",)),
-        st.just(("next",)),
-        st.tuples(st.just("fetchmany"), st.integers(-1, 8)),
-        st.tuples(
-            st.just("scroll"), st.integers(-9, 9), st.sampled_from(["relative", "absolute", "x"])
-        ),
-    ),
-    max_size=25,
-)
+#: How many rows each shard has.
+LAYOUTS = [shape for count in (1, 2, 3) for shape in itertools.product(range(3), repeat=count)]
+STEPS = [
+    ("fetchone",),
+    ("fetchall",),
+    ("next",),
+    *(("fetchmany", size) for size in (-1, 0, 1, 2, 4)),
+    *(("scroll", to, "absolute") for to in (-1, 0, 1, 3, 4)),
+    *(("scroll", by, "relative") for by in (-2, -1, 0, 1, 2)),
+    ("scroll", 0, "x"),
+]
+
+
+def parts_of(shape):
+    """Rows that tell where they come from; None where a program may take it for the end."""
+    return [
+        [(shard, row) if row else (None,) for row in range(rows)]
+        for shard, rows in enumerate(shape)
+    ]
 
 
 def take(rows, step):
@@ -72,18 +77,21 @@ def take(rows, step):
         return errors.ProgrammingError
 
 
-@given(PARTS, STEPS)
-def test_rows_of_several_shards_are_fetched_like_those_of_one(parts, steps):
-    several = Concatenation([ShardRows(part) for part in parts])
-    one = ShardRows([row for part in parts for row in part])
-    assert several.rowcount == one.rowcount
-    for step in steps:
-        assert take(several, step) == take(one, step), step
-        assert several.rownumber == one.rownumber, step
+@pytest.mark.parametrize("shape", LAYOUTS, ids=str)
+def test_rows_of_several_shards_are_fetched_like_those_of_one(shape):
+    parts = parts_of(shape)
+    for steps in itertools.product(STEPS, repeat=3):
+        several = Concatenation([ShardRows(part) for part in parts])
+        one = ShardRows([row for part in parts for row in part])
+        assert several.rowcount == one.rowcount
+        for step in steps:
+            assert take(several, step) == take(one, step), steps
+            assert several.rownumber == one.rownumber, steps
 
 
-@given(PARTS)
-def test_every_row_is_given_once_and_then_none_for_ever(parts):
+@pytest.mark.parametrize("shape", LAYOUTS, ids=str)
+def test_every_row_is_given_once_and_then_none_for_ever(shape):
+    parts = parts_of(shape)
     rows = Concatenation([ShardRows(part) for part in parts])
     expected = [row for part in parts for row in part]
     assert [rows.fetchone() for _ in expected] == expected

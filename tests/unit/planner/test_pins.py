@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenshard.cluster import Hash, List, Placement, Unknown
-from greenshard.planner.pins import CASTS, named_shards
+from greenshard.planner.pins import CASTS, Unplaceable, homes, is_changed, kept_by, named_shards
 from greenshard.planner.plan import Constant, Parameter, Pin
 from greenshard.sql.parameters import Written
 
@@ -223,3 +223,51 @@ def test_once_all_shards_are_named_no_more_keys_are_placed() -> None:
     pin = Pin(Reading(), "int8", (Parameter(0, several=True),))
     assert named_shards([pin], SHARDS, (list(range(100_000)),)) == frozenset(SHARDS)
     assert len(read) < 100
+
+
+def test_rows_that_are_written_belong_where_their_keys_say() -> None:
+    place = List({1: "s1", 2: "s2"})
+    values = (Constant(1), Parameter(0), Parameter(1, item=1), Parameter(2, item=0))
+    pin = Pin(place, "int4", values, inserts=True)
+    assert homes(pin, SHARDS, (2, ("a", 1), [2])) == {"s1", "s2"}
+    assert homes(pin, SHARDS, (1, ("a", 1), [1])) == {"s1"}
+    assert homes(pin, SHARDS, (9, ("a", 1), [2])) == {"s1", "s2", None}
+
+
+def test_null_belongs_where_the_placement_puts_it() -> None:
+    pin = Pin(List({1: "s1", None: "s3"}), "int4", (Parameter(0),), inserts=True)
+    assert homes(pin, SHARDS, (None,)) == {"s3"}
+
+
+@pytest.mark.parametrize("rows", ["ab", {0: 1, 1: 2}, 5, ("a",), None])
+def test_a_row_without_a_certain_key_belongs_nowhere_for_certain(rows: Any) -> None:
+    pin = Pin(Hash(), "int4", (Parameter(0, item=1),), inserts=True)
+    with pytest.raises(Unplaceable):
+        homes(pin, SHARDS, (rows,))
+
+
+@pytest.mark.parametrize(
+    ("type_sql", "kept"),
+    [("character varying(20)", 20), ("timestamp(0) without time zone", 0), ("public.key", 0)],
+)
+def test_what_a_column_keeps_is_in_its_type(type_sql: str, kept: int) -> None:
+    assert kept_by(type_sql) == kept
+
+
+def test_text_without_a_limit_is_kept_whole() -> None:
+    assert kept_by("pg_catalog.text") > 2**30 - 1  # bytes: what PostgreSQL holds in one value
+
+
+@pytest.mark.parametrize("kept", range(7))
+def test_a_moment_is_changed_if_it_has_more_digits_than_are_kept(kept: int) -> None:
+    for digits in range(1, 7):
+        moment = MOMENT.replace(microsecond=10 ** (6 - digits))
+        assert is_changed(moment, "timestamp", kept) == (digits > kept), digits
+    assert not is_changed(MOMENT, "timestamp", kept)
+
+
+def test_only_blanks_at_the_end_are_cut_off() -> None:
+    assert is_changed("abc ", "varchar", 3)
+    assert not is_changed("abc ", "varchar", 4)
+    assert not is_changed("abcd", "varchar", 3)  # which the server refuses
+    assert not is_changed("abc ", "text", 0)

@@ -23,7 +23,7 @@ def fall(breaker, now, who="x"):
 def test_everybody_may_try_while_the_shard_is_up():
     breaker = breaker_of()
     assert all(breaker.admits(who, 0.0) for who in "abc")
-    assert not breaker.down
+    assert (breaker.down, breaker.probing, breaker.reason) == (False, False, "")
 
 
 def test_nobody_may_try_after_a_failure_until_the_pause_is_over():
@@ -49,7 +49,7 @@ def test_a_probe_that_succeeds_lets_everybody_try():
     fall(breaker, 0.0)
     breaker.admits("a", 1.0)
     breaker.succeeded()
-    assert not breaker.down
+    assert (breaker.down, breaker.reason) == (False, "")
     assert all(breaker.admits(who, 1.0) for who in "abc")
 
 
@@ -110,6 +110,14 @@ def test_a_shard_that_does_not_answer_is_down():
     assert breaker.admits("b", 1.9)
     assert not breaker.admits("c", 2.0)
     assert (breaker.since, breaker.reason) == (2.0, "no answer within 2 s")
+
+
+def test_a_probe_is_not_judged_by_whoever_asks_beside_it():
+    breaker = breaker_of()
+    fall(breaker, 0.0)
+    breaker.admits("a", 1.0)
+    breaker.look(50.0)
+    assert (breaker.reason, breaker.probing) == ("refused", True)
 
 
 def test_a_try_given_up_soon_says_nothing():
