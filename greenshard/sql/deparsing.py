@@ -115,11 +115,13 @@ def _with_brackets(statement: Message, operands: Callable[[Any], Sequence[Any]])
 def _loses_brackets(array: Message) -> bool:
     """Whether what is subscripted needs brackets, and may stand in a query of its own.
 
-    An aggregate may not: it would be that query's.
+    An aggregate may not: it would be that query's. In ARRAY(SELECT ...) it is of that one, or of
+    the query around it whose columns it takes; one query more between them changes neither.
     """
     kind, inner = unwrap(array)
-    bare = kind in _BARE or (kind == "sub_link" and inner.sub_link_type == ARRAY_SUBLINK)
-    return bare and not any(type_name(message) == "FuncCall" for message in walk(array))
+    if kind == "sub_link":
+        return bool(inner.sub_link_type == ARRAY_SUBLINK)
+    return kind in _BARE and not any(type_name(message) == "FuncCall" for message in walk(array))
 
 
 _BARE = frozenset({"coalesce_expr", "case_expr", "min_max_expr"})

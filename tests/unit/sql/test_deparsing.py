@@ -85,6 +85,7 @@ SELECT - (1::int2), (-1)::int2, -1::int2
 SELECT a - (b - c), (a - b) - c, a * (b + c)
 SELECT (a COLLATE "C") || b, (a || b) COLLATE "C"
 SELECT (a::text)[1], (ARRAY[1, 2])[1], (ARRAY(SELECT 1))[1], (coalesce(a, b))[1]
+SELECT (ARRAY(SELECT count(*) FROM t GROUP BY f(x)))[1], (ARRAY(SELECT sum(a)))[1] FROM u
 SELECT (f(x)).y, (a.b).c, ((a.b).c).*, (ROW(1, 2)).f1
 SELECT a[1:2], a[:2], a[1:], a[:]
 SELECT a OPERATOR(s.+) b, a OPERATOR(s.=) ANY (ARRAY[1])
