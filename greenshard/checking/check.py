@@ -27,7 +27,12 @@ from greenshard.checking.tables import (
     read_relations,
     undeclared,
 )
-from greenshard.checking.triggers import read_catalogs, refused_triggers, wrong_relatives
+from greenshard.checking.triggers import (
+    missing_functions,
+    read_catalogs,
+    refused_triggers,
+    wrong_relatives,
+)
 from greenshard.checking.user_types import compare_types, read_types
 from greenshard.checking.visibility import compare_rights
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
@@ -67,7 +72,8 @@ def check(
     report.findings += missing_tables(cluster, relations)
     encodings = {shard: server.encoding for shard, server in servers.items()}
     checker = _Checker(conn, cluster, encodings, report, on_table if rows else None)
-    catalogs = read_catalogs(conn)
+    catalogs = read_catalogs(conn, cluster)
+    report.findings += missing_functions(cluster, catalogs)
     for name, found in declared_relations(cluster, relations).items():
         report.findings += wrong_relatives(label(name), name, cluster, catalogs)
         checker.check(name, found)

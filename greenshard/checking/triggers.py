@@ -1,9 +1,10 @@
-"""What shards run beside statements: triggers, and tables that inherit from one another."""
+"""What shards run beside statements, and what functions they have: by the planner's catalogs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 
 from greenshard.checking.findings import Finding, listed
 from greenshard.cluster import Cluster, TableName
@@ -12,20 +13,44 @@ from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.links.deadline import UNLIMITED
 from greenshard.planner.analysis.consequences import Consequences
 from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import SYSTEM_SCHEMAS
 
 
-def read_catalogs(conn: Connection) -> dict[str, Catalog]:
+def read_catalogs(conn: Connection, cluster: Cluster) -> dict[str, Catalog]:
     """Each shard's catalog, as the planner knows it.
 
     Args:
         conn: A connection to all shards, not in a transaction.
+        cluster: What is declared.
 
     Switches: yes.
     """
     session = conn._session  # its own catalog is what plans go by
     with session.taken():
         # Of each: a trigger that one shard alone has is told with that shard's name.
-        return {shard: load_catalog(session, [shard], UNLIMITED) for shard in conn.shards}
+        functions = cluster.functions
+        return {s: load_catalog(session, [s], UNLIMITED, functions) for s in conn.shards}
+
+
+def missing_functions(cluster: Cluster, catalogs: Mapping[str, Catalog]) -> Iterator[Finding]:
+    """The functions that are declared and that a shard does not have."""
+    for function in cluster.functions:
+        without = [s for s, catalog in catalogs.items() if function.text not in catalog.declared]
+        if not without:
+            continue
+        there = {
+            name
+            for catalog in catalogs.values()
+            for name, found in catalog.functions.items()
+            if any(each.schema not in SYSTEM_SCHEMAS and each.kind == "f" for each in found)
+        }
+        message = f"the declared function {function.text} is not there"
+        near = get_close_matches(function.name, sorted(there), 1)
+        if near and near[0] != function.name:
+            message += f"; there is {near[0]}"
+        elif near:
+            message += "; there is one of that name, in another schema or with other arguments"
+        yield Finding("functions", message, shards=tuple(without))
 
 
 def refused_triggers(cluster: Cluster, catalogs: Mapping[str, Catalog]) -> Iterator[str]:

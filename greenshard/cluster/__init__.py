@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from greenshard.cluster.functions import DeclaredFunction
 from greenshard.cluster.hashing import HASHED_TYPES
 from greenshard.cluster.lists_and_ranges import List, Range
 from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table
@@ -13,6 +14,7 @@ from greenshard.cluster.slots import Hash
 __all__ = [
     "HASHED_TYPES",
     "Cluster",
+    "DeclaredFunction",
     "Function",
     "Hash",
     "List",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from greenshard.cluster.functions import DeclaredFunction, read_functions
 from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.names import BadName, TableName, column_name
 from greenshard.cluster.placement import Placement
@@ -83,11 +84,15 @@ class Cluster:
         tables: `Sharded` or `Reference` by name, written as in SQL: "orders", "sales.orders",
             '"Orders"'. A name without a schema stands for such a table in any schema.
         placement: Of every sharded table that has none of its own.
+        functions: What functions of yours read, by name, or by name and types of arguments, as in
+            ``DROP FUNCTION``: ``{"reads": "nothing"}`` for one whose value depends on its arguments
+            only, ``{"reads": "shard"}`` for one that reads rows of its row's shard only.
 
     Attributes:
         shards: Each `Shard` by its name.
         tables: `Sharded` or `Reference` by the table's name.
         placement: The placement of sharded tables that have none of their own.
+        functions: What is declared of functions.
 
     Raises:
         greenshard.ProgrammingError: Mistakes; the message has all of them, each with its place.
@@ -100,6 +105,7 @@ class Cluster:
     shards: Mapping[str, Shard]
     tables: Mapping[str, Table]
     placement: Placement
+    functions: tuple[DeclaredFunction, ...]
     _declared: Mapping[tuple[str | None, str], Table] = field(repr=False)
 
     def __init__(
@@ -107,9 +113,11 @@ class Cluster:
         shards: Mapping[str, Any],
         tables: Mapping[str, Table] | None = None,
         placement: Placement | None = None,
+        functions: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         mistakes, shards = Mistakes(), hidden_shards(shards)
-        self._declare(shards, {} if tables is None else tables, placement, mistakes)
+        tables, functions = {} if tables is None else tables, {} if functions is None else functions
+        self._declare(shards, tables, placement, functions, mistakes)
         mistakes.raise_any()
 
     @classmethod
@@ -128,12 +136,17 @@ class Cluster:
             for name, table in document.tables.items()
         }
         cluster = cls.__new__(cls)
-        cluster._declare(document.shards, tables, document.placement, mistakes)
+        cluster._declare(document.shards, tables, document.placement, document.functions, mistakes)
         mistakes.raise_any()
         return cluster
 
     def _declare(
-        self, shards: Any, tables: Any, placement: Placement | None, mistakes: Mistakes
+        self,
+        shards: Any,
+        tables: Any,
+        placement: Placement | None,
+        functions: Any,
+        mistakes: Mistakes,
     ) -> None:
         placement = Hash() if placement is None else placement
         read = read_shards(shards, mistakes)
@@ -144,6 +157,7 @@ class Cluster:
             "shards": read,
             "tables": {str(name): table for name, table in named.items()},
             "placement": placement,
+            "functions": read_functions(functions, mistakes),
             "_declared": declared,
         }.items():
             object.__setattr__(self, attribute, value)

@@ -12,6 +12,8 @@
     items = { shard_key = "order_id", triggers = ["touch"] }
     [placement]
     slots = 256
+    [functions]
+    "sales.price_of(integer)" = { reads = "shard" }
 
 Only what TOML adds is checked here: that the keys exist and have the right shape.
 """
@@ -74,11 +76,13 @@ class Document:
         shards: As written.
         tables: What is declared of each.
         placement: The cluster's; None if there is none.
+        functions: As written, by name.
     """
 
     shards: Any
     tables: Mapping[str, DeclaredTable]
     placement: Placement | None
+    functions: Any
 
 
 def read_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _open_nowait(path: str, flags: int) -> int:
 
 def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
     """Read a parsed file; what cannot be read is noted and left out."""
-    _check_keys((), document, {"shards", "tables", "placement"}, mistakes)
+    _check_keys((), document, {"shards", "tables", "placement", "functions"}, mistakes)
     tables = {}
     for name, at, entry in _entries(document.get("tables", {}), mistakes):
         try:
@@ -145,7 +149,22 @@ def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
     placement = None
     if "placement" in document:
         placement = _placement(("placement",), document["placement"], mistakes)
-    return Document(document.get("shards"), tables, placement)
+    functions = _flat(document.get("functions", {}))
+    return Document(document.get("shards"), tables, placement, functions)
+
+
+def _flat(functions: Any) -> Any:
+    """Functions by name: ``sales.tax = {...}`` is one in a schema; to TOML, in another table."""
+    if not isinstance(functions, Mapping):
+        return functions
+    made: dict[Any, Any] = {}
+    for name, entry in functions.items():
+        inner = entry.values() if isinstance(entry, Mapping) else ()
+        if inner and all(isinstance(each, Mapping) for each in inner):
+            made |= {f"{name}.{key}": each for key, each in entry.items()}
+        else:
+            made[name] = entry
+    return made
 
 
 _Path = tuple[object, ...]

@@ -3,6 +3,7 @@
 - A function of the user's own that is not IMMUTABLE may read tables, and would see one shard's.
 - A function that tells of the server it runs on (`pg_backend_pid`), or of a table's size there,
   gives another answer on each shard.
+- What is declared to read rows of its row's shard is called there only: `analysis.of_shard`.
 - A sequence, an advisory lock, a notification must be in one place for everybody: on the first
   shard.
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from greenshard.cluster.mistakes import place
+from greenshard.cluster.names import quoted
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Function
 from greenshard.sql.functions import Fact, facts_of, is_known
@@ -34,6 +37,7 @@ class Functions:
 
     Attributes:
         foreign_types: See `Catalog.namesakes_on`.
+        has_of_shard: See `Catalog.has_of_shard`.
     """
 
     def __init__(self, catalog: Catalog, path: Sequence[str]) -> None:
@@ -43,6 +47,7 @@ class Functions:
         self._tainted = catalog.tainted
         self._namesakes = {name for name, _ in catalog.namesakes}
         self.foreign_types = catalog.namesakes_on(path)
+        self.has_of_shard = catalog.has_of_shard
 
     def of(self, call: Any) -> frozenset[Function]:
         """What is known of the functions that a call may mean."""
@@ -86,8 +91,16 @@ class Functions:
 
     def may_read_tables(self, call: Any) -> bool:
         """Whether a function of the user's own may be called that is not IMMUTABLE."""
-        found = self.of(call)
-        return any(each.schema != "pg_catalog" and each.volatility != "i" for each in found)
+        return any(map(_may_read, self.of(call)))
+
+    def is_of_shard(self, call: Any) -> bool:
+        """Whether a function may be called that is declared to read rows of its row's shard."""
+        return self.has_of_shard and any(each.of_shard for each in self.of(call))
+
+    def ways_out(self, call: Any) -> str:
+        """What the user can do about a call of a function that may read tables."""
+        found = min((each.schema for each in self.of(call) if _may_read(each)), default="public")
+        return ways_out(name_of(call), found)
 
     def tainted_type(self, names: Sequence[str]) -> str | None:
         """The function that making a value of a type may call, and that may read tables."""
@@ -129,6 +142,29 @@ def operators_in(expression: Any) -> Iterator[Sequence[str]]:
         equates = kind == "JoinExpr" and (expression.is_natural or len(expression.using_clause) > 0)
     if equates:
         yield ("=",)
+
+
+def _may_read(function: Function) -> bool:
+    own = function.schema == "pg_catalog"
+    return not own and function.volatility != "i" and not function.of_shard
+
+
+def ways_out(name: str, schema: str = "public", *, row: bool = True) -> str:
+    """What the user can do about a function that may read tables.
+
+    Args:
+        name: Its name.
+        schema: Its schema.
+        row: Whether it is called by name, and so may be declared to read rows of its row's shard.
+    """
+    parts = [name] if schema == "public" else [schema, name]
+    key = place(".".join(map(quoted, parts)))
+    of_row = '; if it reads rows of its row\'s shard only, { reads = "shard" }' if row else ""
+    return (
+        "If its value depends on its arguments only, declare it IMMUTABLE on the servers, or under "
+        f'[functions] in the cluster\'s TOML: {key} = {{ reads = "nothing" }}{of_row}. Or run the '
+        "statement on one shard with conn.on('...')."
+    )
 
 
 #: What BETWEEN and its kind use.

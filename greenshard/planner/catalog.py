@@ -120,6 +120,7 @@ class Catalog:
         inheritance: Which tables inherit from which.
         tainted: Types of which a check, a cast or the like may read tables, and functions that take
             or give them: by schema and name the function that may.
+        declared: The texts of the cluster's declarations of functions that are there.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -136,6 +137,7 @@ class Catalog:
     besides: Mapping[tuple[str, str], Beside] = field(default_factory=dict)
     inheritance: Inheritance = field(default_factory=Inheritance)
     tainted: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
 
     @cached_property
     def code(self) -> Code:
@@ -144,6 +146,11 @@ class Catalog:
         return code_of(
             self.functions, relations, self.operators, unseen=self.runs_unseen, makes=self.makes
         )
+
+    @cached_property
+    def has_of_shard(self) -> bool:
+        """Whether a function is declared to read rows of its row's shard."""
+        return any(each.of_shard for found in self.functions.values() for each in found)
 
     def relation(self, schema: str | None, name: str, path: Sequence[str]) -> Relation | None:
         """Find what a name in FROM means.

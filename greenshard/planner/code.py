@@ -41,6 +41,7 @@ class Function:
         leaves: Whether it may leave something in its session, or is not known to do nothing else
             than to compute.
         unary: Whether it can be called with one argument, and so be written as an attribute of it.
+        of_shard: Whether it is declared to read rows of its row's shard only.
     """
 
     schema: str
@@ -48,6 +49,7 @@ class Function:
     volatility: str
     leaves: bool = False
     unary: bool = True
+    of_shard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

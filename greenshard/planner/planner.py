@@ -12,6 +12,7 @@ from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
+from greenshard.planner.analysis.of_shard import misplaced_call
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.statistics import statistics
 from greenshard.planner.analysis.traces import Traces
@@ -420,6 +421,9 @@ class _OneStatement:
             objection = self._scattered_objection(candidate)
             if objection is not None:
                 return self._refused(objection)
+        misplaced = misplaced_call(candidate.query, self._functions)
+        if misplaced is not None:
+            return self._refused(misplaced)
         for strategy in STRATEGIES:
             found = _attempt(strategy, candidate)
             # `Gather` has its own, which are more: every view of it is read so.
@@ -492,6 +496,13 @@ class _OneStatement:
             step = plan_write(candidate, kind, inner, text)
             if isinstance(step, Refused):
                 return replace(step, message=step.message + self._equality_note)
+            misplaced = misplaced_call(candidate.query, self._functions)
+            if misplaced is not None:
+                refused = self._refused(misplaced)
+                # On the shard of one key the rows are there, whatever it is given.
+                if not isinstance(step, Routed):
+                    return refused
+                step = replace(step, otherwise=refused)
             # Last: what the statement itself does wrong is the better message.
             set_off = self._set_off(kind, inner, candidate)
             return step if set_off is None else self._refused(set_off)

@@ -72,7 +72,7 @@ PARAMETERS = {
 CTES = r"""
 reading AS MATERIALIZED (
     SELECT p.oid, lower(p.proname) AS name FROM plain n JOIN pg_proc p ON p.oid = n.oid
-    WHERE p.oid >= 16384 AND p.provolatile <> 'i' OR p.proname = ANY (%(running)s::text[])
+    WHERE p.oid >= 16384 AND n.provolatile <> 'i' OR p.proname = ANY (%(running)s::text[])
     UNION ALL
     SELECT a.oid, lower(p.proname) FROM aggregate a JOIN pg_proc p ON p.oid = a.oid
     WHERE a.volatility <> 'i'
@@ -155,7 +155,8 @@ reading AS MATERIALIZED (
     SELECT c.oid FROM clean c WHERE NOT EXISTS (
         SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
             OR w.word IN (SELECT proname::text FROM pg_proc
-                WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[]))))
+                WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[])
+                    AND oid NOT IN (SELECT oid FROM declared WHERE reads = 'nothing'))))
 ), dirty AS MATERIALIZED (
     SELECT u.oid, u.kind, u.name, p.proname AS function
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
@@ -181,7 +182,8 @@ MEMBERS = r"""
         FROM pg_proc p JOIN space s ON s.oid = p.pronamespace JOIN steady d ON d.oid = p.oid
         WHERE p.prokind = 'f' AND NOT EXISTS (
             SELECT FROM pg_proc o WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace
-            AND o.provolatile <> 'i' AND o.oid NOT IN (SELECT oid FROM steady))),
+            AND o.provolatile <> 'i' AND o.oid NOT IN (SELECT oid FROM steady
+                UNION ALL SELECT oid FROM declared WHERE reads = 'nothing'))),
     'rules', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, w.rulename,
             CASE w.ev_type WHEN '2' THEN 'u' WHEN '3' THEN 'i' WHEN '4' THEN 'd' END))

@@ -11,11 +11,18 @@ from functools import partial
 from typing import Any
 
 from greenshard._driver import DriverError, own_cursor
+from greenshard.cluster import DeclaredFunction
 from greenshard.executor.knowledge import beside_queries, code_queries
 from greenshard.executor.knowledge.beside_queries import CTES as BESIDE_CTES
 from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBERS
 from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of, with_steady
-from greenshard.executor.knowledge.code_queries import CTES, MEMBERS, functions_of, operators_of
+from greenshard.executor.knowledge.code_queries import (
+    CTES,
+    MEMBERS,
+    declared_parameter,
+    functions_of,
+    operators_of,
+)
 from greenshard.links.deadline import Deadline
 from greenshard.links.outside import (
     SETTINGS,
@@ -139,6 +146,7 @@ SELECT convert_to(json_build_object(
         WHERE t.oid >= 16384 AND NOT s.system AND EXISTS (
             SELECT FROM pg_type o WHERE o.typname = t.typname
                 AND o.typnamespace = 'pg_catalog'::regnamespace)),
+    'declared', (SELECT json_agg(DISTINCT text) FROM declared),
 {BESIDE_MEMBERS},
 {MEMBERS}
 )::text, 'UTF8')
@@ -147,7 +155,12 @@ SELECT convert_to(json_build_object(
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-def load_catalog(session: Session, shards: Sequence[str], timeout: Deadline) -> Catalog:
+def load_catalog(
+    session: Session,
+    shards: Sequence[str],
+    timeout: Deadline,
+    functions: Sequence[DeclaredFunction] = (),
+) -> Catalog:
     """Read the catalog of one shard; the caller has `taken` the session.
 
     In view definitions, names without a schema are those of ``pg_catalog``. A view has none while
@@ -157,6 +170,7 @@ def load_catalog(session: Session, shards: Sequence[str], timeout: Deadline) -> 
         session: The connections.
         shards: Whom to ask, see `Session.ask_any`.
         timeout: What it may take.
+        functions: What the cluster declares of functions.
 
     Raises:
         errors.Error: The shards failed, or time is up.
@@ -166,18 +180,23 @@ def load_catalog(session: Session, shards: Sequence[str], timeout: Deadline) -> 
         500 tables of 20 columns, 50 ms more with 1000 functions in SQL or PL/pgSQL; half a second
         more if there is such a lock.
     """
-    reads = partial(read_outside, read=_read_catalog)
+    read = partial(_read_catalog, declared=declared_parameter(functions))
+    reads = partial(read_outside, read=read)
     shard, found = session.ask_any(reads, shards, timeout)
     with understood(shard):
         return _catalog(json.loads(bytes(found)))
 
 
-def _read_catalog(physical: Physical) -> bytes:
+def _read_catalog(physical: Physical, declared: str) -> bytes:
     """Read under `SETTINGS`, of which nothing is left afterwards, also if it fails.
 
     Statements that are sent together are a transaction of their own, if none is open.
     """
-    parameters = {**code_queries.PARAMETERS, **beside_queries.PARAMETERS}
+    parameters = {
+        **code_queries.PARAMETERS,
+        **beside_queries.PARAMETERS,
+        "declared": declared,
+    }
     begin, end = "", ""
     if not physical.idle:
         begin, end = "SAVEPOINT greenshard_catalog;", "ROLLBACK TO SAVEPOINT greenshard_catalog;"
@@ -227,6 +246,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         besides_of(found),
         inheritance_of(found),
         {(schema, name): function for schema, name, function in found["tainted"] or ()},
+        frozenset(found["declared"] or ()),
     )
 
 

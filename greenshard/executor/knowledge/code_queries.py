@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from greenshard.cluster import DeclaredFunction
 from greenshard.links.outside import SETTINGS, meant_alike, understood, value
 from greenshard.links.physical import Physical
 from greenshard.merge.arrays import array_text
@@ -24,11 +25,14 @@ PARAMETERS = {
     "computing": array_text(sorted(COMPUTING_EXTENSIONS)),
     "quiet": array_text(sorted(QUIET)),
     "running": array_text(sorted(RUNNING)),
+    "declared": "[]",
     "making": r"\m(alter|call|create|do|drop|execute|grant|import|reassign|revoke)\M",
 }
 
 #: Common table expressions:
 #:
+#: - `declared`: functions of which the cluster's declaration says what they read; a declaration
+#:   with arguments goes before one without, and one with a schema before one for any.
 #: - `known`: functions of extensions that are known, and of any extension what makes up a type:
 #:   its operators, casts and operator classes, which are given no SQL to run. Who made an extension
 #:   may add functions of his own to it, but only a superuser one in C.
@@ -45,7 +49,21 @@ PARAMETERS = {
 #: in a name; so what follows is compared as text. The OIDs below 16384 are PostgreSQL's own, 12 is
 #: the language of its own functions under other names, 13 is C, 1574 `nextval`, 1043 varchar.
 CTES = """
-known AS MATERIALIZED (
+declared AS MATERIALIZED (
+    SELECT DISTINCT ON (p.oid) p.oid, d.one ->> 4 AS reads, d.one ->> 0 AS text
+    FROM json_array_elements(%(declared)s::json) AS d (one)
+    JOIN pg_proc p ON p.proname = d.one ->> 2 AND p.prokind = 'f' AND p.oid >= 16384
+    JOIN pg_namespace s ON s.oid = p.pronamespace
+        AND s.nspname = coalesce(d.one ->> 1, s.nspname::text)
+    WHERE (d.one ->> 3) IS NULL
+        OR json_array_length(d.one -> 3) = p.pronargs AND NOT EXISTS (
+            SELECT FROM json_array_elements(d.one -> 3) WITH ORDINALITY AS a (type, number)
+            JOIN pg_type t ON t.oid = p.proargtypes[(a.number - 1)::int]
+            JOIN pg_namespace n ON n.oid = t.typnamespace
+            WHERE t.typname <> a.type ->> 1
+                OR n.nspname <> coalesce(a.type ->> 0, n.nspname::text))
+    ORDER BY p.oid, (d.one ->> 3) IS NULL, (d.one ->> 1) IS NULL
+), known AS MATERIALIZED (
     SELECT d.objid AS oid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
         AND d.deptype = 'e' AND (e.extname = ANY (%(computing)s::text[]) OR d.objid IN (
@@ -55,7 +73,8 @@ known AS MATERIALIZED (
             UNION ALL SELECT unnest(ARRAY[rngcanonical, rngsubdiff]) FROM pg_range
             WHERE rngtypid >= 16384))
 ), plain AS MATERIALIZED (
-    SELECT p.oid, p.provolatile FROM pg_proc p
+    SELECT p.oid, CASE d.reads WHEN 'nothing' THEN 'i' ELSE p.provolatile END AS provolatile
+    FROM pg_proc p LEFT JOIN declared d ON d.oid = p.oid
     WHERE p.prokind <> 'a' AND CASE
         WHEN p.proname = ANY (%(running)s::text[]) THEN true
         WHEN p.oid < 16384 OR p.prolang IN (12, 13) AND p.oid IN (SELECT oid FROM known)
@@ -163,7 +182,9 @@ MEMBERS = """
     'functions', (
         SELECT json_agg(g) FROM (
             SELECT s.nspname AS schema, p.prokind AS kind,
-                coalesce(a.volatility, p.provolatile) AS volatility,
+                CASE d.reads WHEN 'nothing' THEN 'i' WHEN 'shard' THEN 's'
+                    ELSE coalesce(a.volatility, p.provolatile) END AS volatility,
+                d.reads IS NOT NULL AND d.reads = 'shard' AS of_shard,
                 l.oid IS NOT NULL AS leaves,
                 p.prokind IN ('a', 'f') AND p.pronargs > 0 AND p.pronargs - p.pronargdefaults < 2
                     AND p.oid NOT IN (SELECT aggfnoid FROM pg_aggregate WHERE aggkind <> 'n')
@@ -172,7 +193,8 @@ MEMBERS = """
             FROM pg_proc p JOIN space s ON s.oid = p.pronamespace
             LEFT JOIN leaving l ON l.oid = p.oid
             LEFT JOIN aggregate a ON a.oid = p.oid
-            GROUP BY 1, 2, 3, 4, 5) g),
+            LEFT JOIN declared d ON d.oid = p.oid
+            GROUP BY 1, 2, 3, 4, 5, 6) g),
     'operators', (
         SELECT json_agg(json_build_array(o.oprname, o.nspname, o.builtin, o.leaves,
             o.reads AND (o.builtin OR o.oprname NOT IN (
@@ -228,12 +250,22 @@ def read_code(physical: Physical) -> Code:
         )
 
 
+def declared_parameter(functions: Iterable[DeclaredFunction]) -> str:
+    """What `CTES` take as ``declared``."""
+    return json.dumps([(d.text, d.schema, d.name, d.arguments, d.reads) for d in functions])
+
+
 def functions_of(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Function]]:
     """The functions, by name."""
     functions: defaultdict[str, list[Function]] = defaultdict(list)
     for group in groups:
         function = Function(
-            group["schema"], group["kind"], group["volatility"], group["leaves"], group["unary"]
+            group["schema"],
+            group["kind"],
+            group["volatility"],
+            group["leaves"],
+            group["unary"],
+            group["of_shard"],
         )
         for name in group["names"]:
             functions[name].append(function)

@@ -370,7 +370,9 @@ class OneDatabase:
             # Others do not see what the transaction has changed.
             # Only where it was changed can it be read as it is now.
             able = [shard for shard in informants if shard in self._seen_on]
-            catalog = load_catalog(self._session, able or informants, timeout)
+            catalog = load_catalog(
+                self._session, able or informants, timeout, self.cluster.functions
+            )
             self._own = Known.of(self.cluster, catalog)
             return self._own
         knowledge = self._knowledge
@@ -379,7 +381,7 @@ class OneDatabase:
             return known
         changes = knowledge.begin()
         try:
-            catalog = load_catalog(self._session, informants, timeout)
+            catalog = load_catalog(self._session, informants, timeout, self.cluster.functions)
         except BaseException:
             knowledge.give_up()
             raise

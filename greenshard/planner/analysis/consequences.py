@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from greenshard.cluster import Cluster, Reference, Sharded
 from greenshard.planner.beside import Beside, Call, ForeignKey, Name, Trigger
+from greenshard.planner.calls import ways_out
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.problem import Problem
 from greenshard.sql.parser import type_name, walk
@@ -40,10 +41,6 @@ _DECLARE_REFERENCE = (
     "If it looks at its own row only, and does the same on every shard (no now(), no random(), no "
     "sequence), name it in the declaration of {table}: triggers = [{name!r}]. Else drop it, and "
     "write what it does into the statement: now() is one time for all shards there."
-)
-_IMMUTABLE = (
-    "If it reads no table, declare it IMMUTABLE on the servers; or run the statement on one shard "
-    "with conn.on('...')."
 )
 _NOTHING = Beside()
 
@@ -337,7 +334,7 @@ def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
         "only",
         at,
         code,
-        _IMMUTABLE,
+        ways_out(call.function, row=False),
     )
 
 

@@ -10,6 +10,7 @@ from greenshard.planner.calls import (
     is_harmless,
     measures_tables,
     name_of,
+    ways_out,
 )
 from greenshard.planner.problem import Problem
 from greenshard.sql.functions import OTHER_VALUES, Fact, facts_of
@@ -23,10 +24,6 @@ _IMPLYING = frozenset({"SubLink", "CaseExpr", "JoinExpr"})
 _NAMES = frozenset({"text", "varchar", "name"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
-_IMMUTABLE = (
-    "If it does not, declare it IMMUTABLE on the servers; or run the statement on one shard with "
-    "conn.on('...')."
-)
 
 
 def objections(
@@ -53,7 +50,9 @@ def objections(
                     "part only",
                     location_of(message),
                     "GS410",
-                    _IMMUTABLE,
+                    "If it does not, declare that function IMMUTABLE on the servers, or under "
+                    '[functions] of the cluster\'s TOML as { reads = "nothing" }; or run the '
+                    "statement on one shard with conn.on('...').",
                 )
             # x::t calls the cast's function, or that of the domain's CHECK.
             elif kind == "TypeName":
@@ -133,7 +132,7 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             f"function {name}() may read tables, of which each shard has a part only",
             call.location,
             "GS410",
-            _IMMUTABLE,
+            functions.ways_out(call),
         )
     elif Fact.COUNTED in facts_of(name) and functions.is_own(call):
         yield Problem(
@@ -170,7 +169,7 @@ def _tainted(what: str, function: str, at: int) -> Problem:
     reason = (
         f"{what} calls {function}(), which may read tables, of which each shard has a part only"
     )
-    return Problem(reason, at, "GS410", _IMMUTABLE)
+    return Problem(reason, at, "GS410", ways_out(function, row=False))
 
 
 def _is_tableoid(message: Any) -> bool:

@@ -259,6 +259,8 @@ class _Grouping:
             self._rewrite_aggregate(node, inner)
         elif kind == "func_call" and Fact.OF_STORAGE in facts_of(name_of(inner)):
             raise Unplannable(f"{name_of(inner)}() would tell of a copy", inner.location)
+        elif kind == "func_call" and self._candidate.functions.is_of_shard(inner):
+            raise Unplannable(f"{name_of(inner)}() reads rows of each shard", inner.location)
         elif kind == "column_ref":
             node.CopyFrom(expression(partial_column(self._dependent(node))))
         # A subquery would read tables where the partial rows are, and each shard has other rows

@@ -97,6 +97,8 @@ class _Gathering:
         for call in (call for root in self._final.roots for call in calls(root)):
             if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
                 raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
+            if candidate.functions.is_of_shard(call):
+                raise Unplannable(f"{name_of(call)}() reads rows of each shard", call.location)
         row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)

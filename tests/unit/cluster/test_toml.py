@@ -5,11 +5,23 @@ from datetime import date
 import pytest
 
 from greenshard import errors
-from greenshard.cluster import Cluster, Function, Hash, List, Range, Reference, Sharded, Unknown
+from greenshard.cluster import (
+    Cluster,
+    DeclaredFunction,
+    Function,
+    Hash,
+    List,
+    Range,
+    Reference,
+    Sharded,
+    Unknown,
+)
 
 SHARDS = '[shards]\ns0 = "dbname=a"\ns1 = "dbname=b"\n'
 
 NO_SUCH = "no such setting; there are placement, reference, shard_key, triggers"
+
+NO_FUNCTION = 'is not a function\'s name, as in "f", "sales.f" or "sales.f(integer, text)"'
 
 
 @pytest.fixture
@@ -57,6 +69,26 @@ def test_a_whole_file_is_read(read):
         "other.nation": Reference(),
     }
     assert cluster.placement == Hash(slots=64)
+
+
+def test_functions_are_read_as_in_sql(read):
+    cluster = read(f"""{SHARDS}
+        [functions]
+        Tax = {{ reads = "nothing" }}
+        sales.stock = {{ reads = "shard" }}
+        'sales."Of"(int, text[], mood, "char")' = {{ reads = "shard" }}
+        "empty()" = {{ reads = "nothing" }}
+    """)
+    assert [(f.schema, f.name, f.arguments, f.reads) for f in cluster.functions] == [
+        (None, "tax", None, "nothing"),
+        ("sales", "stock", None, "shard"),
+        ("sales", "Of", (("pg_catalog", "int4"), (None, "_text"), (None, "mood"), (None, "char")),
+         "shard"),
+        (None, "empty", (), "nothing"),
+    ]  # fmt: skip
+    given = {"tax": {"reads": "nothing"}}
+    (tax,) = Cluster({"s0": "dbname=a"}, functions=given).functions
+    assert tax == DeclaredFunction("tax", None, "tax", None, "nothing")
 
 
 def test_shards_are_enough(read):
@@ -136,8 +168,21 @@ def test_placements_are_read(read, text, placement):
          "tables.nation.placement: a reference table has none"),
         ('tables.orders = { shard_key = "id", placement = { slots = 1 } }',
          "tables.orders.placement.slots: 1 slots leave some of the 2 shards without any"),
+        ("functions = 5", "functions: must be a mapping of names, not int"),
+        ("functions.tax = 5",
+         'functions.tax: must be { reads = "nothing" } or { reads = "shard" }'),
+        ('functions.tax = { reads = "shards" }',
+         "functions.tax.reads: must be one of nothing, shard, not 'shards'; did you mean 'shard'?"),
+        ('functions.tax = { reads = "nothing", read = 1 }',
+         "functions.tax.read: no such setting; there is reads"),
+        ('functions."tax(" = { reads = "nothing" }',
+         f'functions."tax(": {NO_FUNCTION}'),
+        ('functions."f IS NULL; SELECT 1; COMMENT ON FUNCTION y" = { reads = "nothing" }',
+         f'functions."f IS NULL; SELECT 1; COMMENT ON FUNCTION y": {NO_FUNCTION}'),
+        ('functions = { tax = { reads = "shard" }, TAX = { reads = "shard" } }',
+         "functions.TAX: is declared twice"),
         ('table.orders = { shard_key = "id" }',
-         "table: no such setting; there are placement, shards, tables"),
+         "table: no such setting; there are functions, placement, shards, tables"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(read, text, told):
