@@ -35,6 +35,9 @@ RawCursor = ext.cursor
 Replication: tuple[type, ...] = (ReplicationConnection, ReplicationCursor)
 DriverError = psycopg2.Error
 DriverOperationalError = psycopg2.OperationalError
+#: What psycopg2 raises of a value that Python does not have, as a date beyond its calendar, or that
+#: is written as it cannot read it, as a date by another ``DateStyle``.
+UNREADABLE = (ValueError, OverflowError, psycopg2.DataError)
 Binary, Date, Time, Timestamp = psycopg2.Binary, psycopg2.Date, psycopg2.Time, psycopg2.Timestamp
 DateFromTicks, TimeFromTicks = psycopg2.DateFromTicks, psycopg2.TimeFromTicks
 TimestampFromTicks = psycopg2.TimestampFromTicks

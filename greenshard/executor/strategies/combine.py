@@ -17,12 +17,12 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from greenshard._driver import Column, ours
+from greenshard._driver import UNREADABLE, Column, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedAnswer, Row
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.exactness import check_types
+from greenshard.executor.strategies.exactness import any_spoilt, as_written, written
 from greenshard.executor.strategies.held import check_page, check_rows
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.ranking import UNNAMED
@@ -50,12 +50,24 @@ def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     Switches: yes.
     """
     e.check_parameters()
+    # gather_limit + 1 rows of each: one row more tells that there were too many.
+    partial = _partial_rows(e, _limited(e, step, tasks))
+    if any_spoilt(e, (column.type_code for column in partial.columns)):
+        # Only now the types are known. What the first try took is not what the statement takes.
+        e.stages = None
+        sql = exact(_limited(e, step, tasks)[0].sql, len(partial.columns))
+        rows = _partial_rows(e, tuple(replace(task, sql=sql) for task in tasks))
+        partial = replace(rows, columns=partial.columns, exact=True)
+    return combined(e, step, partial)
+
+
+def _partial_rows(e: Planned, tasks: Stage) -> PartialRows:
+    """The rows that the shards give. Switches: yes."""
     shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-    # gather_limit + 1 rows of each: one row more tells that there were too many.
-    outcome = e.first_stage(shards, e.calls(_limited(e, step, tasks), cursors), cursors)
+    outcome = e.first_stage(shards, e.calls(tasks, cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
     check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
@@ -63,7 +75,13 @@ def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     first = next(iter(cursors))
     columns = cursors[first].description or ()
     parts = [cursor.fetchall() for cursor in cursors.values()]
-    return combined(e, step, PartialRows(first, columns, parts, castings[first]))
+    return PartialRows(first, columns, parts, castings[first])
+
+
+def exact(partial: Sql, width: int) -> Sql:
+    """A partial query whose values come as text that is `written`."""
+    names = [f"c{at}" for at in range(width)]
+    return replace(partial, text=written(partial.text, names, list(map(as_written, names))))
 
 
 def _limited(e: Planned, step: Combine, tasks: Stage) -> Stage:
@@ -85,12 +103,14 @@ class PartialRows:
         columns: Its description of the columns.
         parts: The rows of each shard, their values as text.
         casting: The first shard's.
+        exact: Whether the values are not as the user's settings write them.
     """
 
     shard: str
     columns: Sequence[Any]
     parts: Sequence[Sequence[Row]]
     casting: Casting
+    exact: bool = False
 
 
 def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
@@ -103,7 +123,7 @@ def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
     """
     if is_averaged_otherwise(step, partial.columns):
         return None
-    if step.reduction is not None:
+    if step.reduction is not None and not partial.exact:
         answer = _reduced(e, step.reduction, partial)
         if answer is not None:
             return answer
@@ -129,7 +149,6 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
     # Values of record and the like: a server writes them, and none can read them.
     if not UNNAMED.isdisjoint(names):
         return None
-    check_types(e, oids)
     return names
 
 
@@ -187,7 +206,7 @@ def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> Buffered
     try:
         readers = [_python(casting, oid) for oid in oids]
         rows = [list(_read(part, readers)) for part in partial.parts]
-    except (ValueError, OverflowError):
+    except UNREADABLE:
         return None  # a date beyond Python's
     count, offset = read_slice(reduction.slice, e.given)
     if min(count or 0, offset or 0) < 0:

@@ -64,14 +64,10 @@ class Comparison:
         check_types(self._e, map(self.type_of, keys))
 
     def ordered(self, rows: list[Row], keys: Sequence[SortKey]) -> list[Row] | None:
-        """The rows in order; None if Python cannot tell which.
-
-        Raises:
-            errors.NotSupportedError: See `check`.
+        """The rows in order; None if Python cannot tell which. They have passed `check`.
 
         Switches: if PostgreSQL must rank values.
         """
-        self.check(keys)
         ranks = {}
         for position, key in enumerate(keys):
             if not self.is_pythons(key):

@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import RawCursor, own_cursor
+from greenshard._driver import UNREADABLE, RawCursor, own_cursor
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.exactness import check_type_names
 from greenshard.executor.strategies.filling import (
     Batch,
     add_end,
@@ -28,7 +27,7 @@ from greenshard.executor.strategies.filling import (
 )
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.staying import check_named, declare_answer
-from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables, tables_of
+from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.links.gatherer import (
     INSUFFICIENT_PRIVILEGE,
@@ -69,8 +68,6 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     every = e.gathers_references
     wanted = {table for table in step.tables if every or not table.reference}
     reads = tuple(task for task in tasks if task.table in wanted)
-    columns = (column for table in tables_of(reads) for column in table.columns)
-    check_type_names(e, [column.type_sql for column in columns])
     rows = read_tables(e, reads)
     try:
         return _gather(e, step.complete if every else step.sql, rows)
@@ -220,7 +217,7 @@ class _Gathering:
         e.run_last(held.place, cursor, text, parameters)
         try:
             return buffered(e, cursor.fetchall(), cursor.description or ())
-        except (ValueError, OverflowError):
+        except UNREADABLE:
             # A date beyond Python's; as text it fails when it is fetched, as it should.
             return self._run_as_text(text, parameters)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from greenshard import errors
+from greenshard._driver import UNREADABLE, RawCursor
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.answers.buffered import BufferedAnswer, BufferedRows, Row, all_of
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.comparing import Comparison
+from greenshard.executor.strategies.exactness import (
+    any_spoilt,
+    as_written,
+    check_types,
+    written,
+)
 from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.slicing import read_slice
 from greenshard.executor.strategies.streamed_merge import stream
@@ -49,6 +57,64 @@ def merge(e: Planned, step: Scatter, tasks: Stage) -> Answer:
 
 
 def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> BufferedAnswer | None:
+    cursors, castings = _asked(e, tasks, as_text)
+    first = next(iter(cursors))
+    description = cursors[first].description
+    if description is None:
+        raise errors.ProgrammingError("the statement gives no rows")
+    sorts = len(cursors) > 1 and bool(step.sort)
+    if sorts and any_spoilt(e, (description[key.column].type_code for key in step.sort)):
+        return _merge_exactly(e, step, tasks, description)
+    try:
+        rows: list[Row] | None = all_of(cursors)
+    except UNREADABLE:
+        return None  # a date beyond Python's; as text it fails when it is fetched, as it should
+    if sorts:
+        comparison = Comparison(e, first, description, castings[first])
+        rows = comparison.ordered(rows or [], step.sort)
+    if rows is None:
+        return None
+    return _answer(e, step, rows, description, castings[first])
+
+
+def _merge_exactly(
+    e: Planned, step: Scatter, tasks: Stage, description: Sequence[Any]
+) -> BufferedAnswer | None:
+    """Merge by what does not come as the servers have sorted it: it comes once more, as text.
+
+    Args:
+        e: The execution.
+        step: The step.
+        tasks: What the shards were asked.
+        description: The columns, which are known only then.
+    """
+    width, keys = len(description), step.sort
+    names = [f"c{at}" for at in range(width)]
+    shown = [*names, *(as_written(names[key.column]) for key in keys)]
+    # It would end the statement within another one.
+    if any(";" in task.sql.text for task in tasks):
+        check_types(e, (description[key.column].type_code for key in keys))
+    wrapped = [
+        replace(task.sql, text=written(f"{task.sql.text}\n", names, shown)) for task in tasks
+    ]
+    e.stages = None
+    cursors, castings = _asked(
+        e, tuple(map(lambda t, sql: replace(t, sql=sql), tasks, wrapped)), AsText.ALL
+    )
+    first = next(iter(cursors))
+    behind = [replace(key, column=width + at) for at, key in enumerate(keys)]
+    columns = [*description, *(description[key.column] for key in keys)]
+    comparison = Comparison(e, first, columns, castings[first])
+    rows = comparison.ordered(all_of(cursors), behind)
+    if rows is None:
+        return None
+    return _answer(e, step, [row[:width] for row in rows], description, castings[first])
+
+
+def _asked(
+    e: Planned, tasks: Stage, as_text: AsText
+) -> tuple[Mapping[str, RawCursor], Mapping[str, Casting]]:
+    """The cursors of the shards that have answered, and what puts typecasters aside."""
     shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
@@ -56,24 +122,18 @@ def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> Buffered
     outcome = e.first_stage(shards, e.calls(tasks, cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
-    first = next(iter(cursors))
-    description = cursors[first].description
-    if description is None:
-        raise errors.ProgrammingError("the statement gives no rows")
     check_page(e, cursors.values())
-    try:
-        rows: list[Row] | None = all_of(cursors)
-    except (ValueError, OverflowError):
-        return None  # a date beyond Python's; as text it fails when it is fetched, as it should
-    if len(cursors) > 1 and step.sort:
-        comparison = Comparison(e, first, description, castings[first])
-        rows = comparison.ordered(rows or [], step.sort)
-    if rows is None:
-        return None
+    return cursors, castings
+
+
+def _answer(
+    e: Planned, step: Scatter, rows: Sequence[Row], description: Sequence[Any], casting: Casting
+) -> BufferedAnswer:
+    """What the user gets of all rows in their order."""
     count, offset = read_slice(step.slice, e.given)
     # Sort keys were put behind the user's columns, and go again.
     visible = description[: len(description) - step.hidden]
-    cast = castings[first].casting(column.type_code for column in visible)
+    cast = casting.casting(column.type_code for column in visible)
     return buffered(e, cut(rows, count, offset, step.hidden), visible, cast)
 
 

@@ -30,11 +30,13 @@ from greenshard.executor.strategies.combine import (
     PartialRows,
     combined,
     combining,
+    exact,
     is_averaged_otherwise,
     partial_arrays,
     partial_rows,
     partial_types,
 )
+from greenshard.executor.strategies.exactness import any_spoilt
 from greenshard.executor.strategies.filling import ANALYZED_ROWS, SAMPLE, Batch, begin
 from greenshard.executor.strategies.gather import defaults_of, settings_of
 from greenshard.executor.strategies.held import check_held, check_rows
@@ -66,24 +68,30 @@ def stream_combined(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     e.check_parameters()
     check_named(e)
     shards = [task.place.shard for task in tasks]
-    cursors = e.parts.plain(shards, e.timeout)
-    zones = e.parts.own_time_zones
-    castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-    outlets = {shard: Outlet(shard, cursor) for shard, cursor in cursors.items()}
-    try:
-        parameters = e.parameters(step.partial, e.given)
-        sent = merged_once(step.partial.text, parameters, list(cursors.values()))
-        # A shard whose rows were used must not fail any more, where that would be tolerated.
-        size = None if e.tolerant else e.parts.itersize
-        calls = {s: partial(_begin, outlet, sent, size) for s, outlet in outlets.items()}
-        outcome = e.first_stage(shards, calls, cursors)
-        cursors = {shard: cursors[shard] for shard in outcome.jobs}
-        check_columns(cursors, e.session, e.timeout)
-        pages = _Pages(e, step, {shard: outlets[shard] for shard in outcome.jobs})
-        pages.take({shard: job.result for shard, job in outcome.jobs.items()})
-        return pages.answer(castings[pages.first])
-    finally:
-        close_outlets(e.session, outlets.values())
+    known: Sequence[Any] | None = None
+    while True:
+        sql = step.partial if known is None else exact(step.partial, len(known))
+        cursors = e.parts.plain(shards, e.timeout)
+        zones = e.parts.own_time_zones
+        castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
+        outlets = {shard: Outlet(shard, cursor) for shard, cursor in cursors.items()}
+        try:
+            sent = merged_once(sql.text, e.parameters(sql, e.given), list(cursors.values()))
+            # A shard whose rows were used must not fail any more, where that would be tolerated.
+            size = None if e.tolerant else e.parts.itersize
+            calls = {s: partial(_begin, outlet, sent, size) for s, outlet in outlets.items()}
+            outcome = e.first_stage(shards, calls, cursors)
+            cursors = {shard: cursors[shard] for shard in outcome.jobs}
+            check_columns(cursors, e.session, e.timeout)
+            pages = _Pages(e, step, {shard: outlets[shard] for shard in outcome.jobs}, known)
+            if known is None and any_spoilt(e, (each.type_code for each in pages.columns)):
+                # Only now the types are known: once more, written exactly.
+                known, e.stages = pages.columns, None
+                continue
+            pages.take({shard: job.result for shard, job in outcome.jobs.items()})
+            return pages.answer(castings[pages.first])
+        finally:
+            close_outlets(e.session, outlets.values())
 
 
 def _begin(outlet: Outlet, sent: Sequence[Any], size: int | None) -> list[Row]:
@@ -96,14 +104,24 @@ class _Pages:
 
     Args:
         outlets: Where, of the shards that answered.
+        known: Their columns, if the values are `exact`, and come as text.
 
     Attributes:
         first: The first of these shards.
+        columns: As the partial query describes them.
     """
 
-    def __init__(self, e: Planned, step: Combine, outlets: Mapping[str, Outlet]) -> None:
+    def __init__(
+        self,
+        e: Planned,
+        step: Combine,
+        outlets: Mapping[str, Outlet],
+        known: Sequence[Any] | None = None,
+    ) -> None:
         self._e, self._step, self._outlets = e, step, outlets
         self.first = next(iter(outlets))
+        self._exact = known is not None
+        self.columns = known or outlets[self.first].cursor.description or ()
         self._here: dict[str, list[Row]] = {shard: [] for shard in outlets}
         self._count = 0
         self._bytes = 0
@@ -128,8 +146,7 @@ class _Pages:
 
     def answer(self, casting: Casting) -> Answer | None:
         """The answer; None if a column's type does not allow it. Switches: yes."""
-        e, step = self._e, self._step
-        columns = self._outlets[self.first].cursor.description or ()
+        e, step, columns = self._e, self._step, self.columns
         if is_averaged_otherwise(step, columns):
             return None
         if not self._all_are_here:
@@ -147,7 +164,7 @@ class _Pages:
             while not self._all_are_here:
                 self._fetch()
         parts = list(self._here.values())
-        made = combined(e, step, PartialRows(self.first, columns, parts, casting))
+        made = combined(e, step, PartialRows(self.first, columns, parts, casting, self._exact))
         return made and portal_answer(e, made)
 
     def _fetch(self, others: Mapping[Place, Callable[[], object]] | None = None) -> None:

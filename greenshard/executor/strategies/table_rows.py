@@ -24,6 +24,7 @@ from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.answers.answer import Stages
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.drift import check_alike
+from greenshard.executor.strategies.exactness import as_written, is_spoilt, spoilt, written
 from greenshard.executor.strategies.held import check_held
 from greenshard.executor.strategies.travelling import letters, sending, travelling
 from greenshard.links.fanout import Job
@@ -33,7 +34,7 @@ from greenshard.merge.arrays import joined_arrays
 from greenshard.planner.place import Place
 from greenshard.planner.plan import GatheredColumn, GatheredTable
 from greenshard.planner.tasks import Stage
-from greenshard.sql.types import Trait, has, read
+from greenshard.sql.types import NOTHING, Trait, has, read
 
 AS_TEXT = "::pg_catalog.text"
 
@@ -116,8 +117,10 @@ def read_tables(e: Planned, tasks: Stage) -> list[Rows] | Batches:
     if budget.once and e.streaming is not None and not all(map(_has_small_values, tables)):
         batches = Batches(e, wanted, shards)
         return batches.few() or batches
-    encoding = travelling(e.session.alive)
-    reads = {t.name: (reading(t, encoding), e.parameters(t.read, e.given) or {}) for t in tables}
+    encoding, spoils = travelling(e.session.alive), spoilt(e)
+    reads = {
+        t.name: (reading(t, encoding, spoils), e.parameters(t.read, e.given) or {}) for t in tables
+    }
     calls = {
         physical.shard: partial(
             _read,
@@ -197,35 +200,70 @@ def _has_small_values(table: GatheredTable) -> bool:
     return all(map(_is_small, table.columns))
 
 
-def reading(table: GatheredTable, encoding: str | None, *, in_chunks: bool = False) -> str:
-    """The text that reads a table's rows on a shard, in chunks if values may be large."""
+def reading(
+    table: GatheredTable, encoding: str | None, spoils: Trait = NOTHING, *, in_chunks: bool = False
+) -> str:
+    """The text that reads a table's rows on a shard, in chunks if values may be large.
+
+    Args:
+        table: The table.
+        encoding: As `travelling` says.
+        spoils: As `spoilt` says.
+        in_chunks: Whether also values that are small come in chunks.
+    """
     names = [f"c{n}" for n in range(len(table.columns))]
-    arrays = ", ".join(
-        sending(
-            f"pg_catalog.array_agg({name}{AS_TEXT if column.is_array else ''}){AS_TEXT}", encoding
-        )
+    exact = [is_spoilt(column.type_sql, spoils) for column in table.columns]
+    rows = _rows_text(table, names, exact)
+    chunk = _chunk(table, names, in_chunks)
+    if chunk is not None:
+        rows = f"(SELECT *, {chunk} AS chunk FROM {rows}) AS g GROUP BY chunk"
+    arrays = [
+        f"pg_catalog.array_agg({name}{AS_TEXT if column.is_array else ''})"
         for name, column in zip(names, table.columns, strict=True)
-    )
+    ]
+    if any(exact):
+        computed = f"SELECT pg_catalog.count(*), {', '.join(arrays)} FROM {rows}"
+        texts = [sending(f"{name}{AS_TEXT}", encoding) for name in names]
+        return written(computed, ["n", *names], [f"n{AS_TEXT}", *texts])
+    texts = [sending(f"{array}{AS_TEXT}", encoding) for array in arrays]
+    return f"SELECT pg_catalog.count(*){AS_TEXT}, {', '.join(texts)} FROM {rows}"
+
+
+def _rows_text(table: GatheredTable, names: Sequence[str], exact: Sequence[bool]) -> str:
+    """The rows that are read, as an item of FROM.
+
+    Args:
+        table: The table.
+        names: For its columns.
+        exact: Which of them must be `written`.
+    """
     read = table.read.text if table.read.binds else table.read.text.replace("%", "%%")
-    rows = f"(SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s) AS g ({', '.join(names)})"
+    rows = f"SELECT * FROM ({read}) AS g LIMIT %(gs$limit)s"
+    # Arrays become text row by row, before they are put into one.
+    one_by_one = [e and column.is_array for e, column in zip(exact, table.columns, strict=True)]
+    if any(one_by_one):
+        each = zip(names, one_by_one, strict=True)
+        rows = written(rows, names, [as_written(name) if one else name for name, one in each])
+    return f"({rows}) AS g ({', '.join(names)})"
+
+
+def _chunk(table: GatheredTable, names: Sequence[str], in_chunks: bool) -> str | None:
+    """The number of a row's chunk; None if there is one chunk."""
     small = _has_small_values(table)
     if small and not in_chunks:
-        return f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays} FROM {rows}"
+        return None
     number = "(pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)"
     chunk = f"{number} OPERATOR(pg_catalog./) {SMALL_CHUNK_ROWS if small else CHUNK_ROWS}"
-    if in_chunks and not small:
-        # Not pg_column_size: a value may be a hundred times larger when it is uncompressed.
-        size = " OPERATOR(pg_catalog.+) ".join(
-            f"pg_catalog.octet_length(pg_catalog.concat({name}))"
-            for name, column in zip(names, table.columns, strict=True)
-            if not _is_small(column)
-        )
-        so_far = f"pg_catalog.sum({size}) OVER (ROWS UNBOUNDED PRECEDING)"
-        chunk = f"({chunk}) OPERATOR(pg_catalog.+) ({so_far} OPERATOR(pg_catalog./) {CHUNK_BYTES})"
-    return (
-        f"SELECT pg_catalog.count(*){AS_TEXT}, {arrays}"
-        f" FROM (SELECT *, {chunk} AS chunk FROM {rows}) AS g GROUP BY chunk"
+    if not in_chunks or small:
+        return chunk
+    # Not pg_column_size: a value may be a hundred times larger when it is uncompressed.
+    size = " OPERATOR(pg_catalog.+) ".join(
+        f"pg_catalog.octet_length(pg_catalog.concat({name}))"
+        for name, column in zip(names, table.columns, strict=True)
+        if not _is_small(column)
     )
+    so_far = f"pg_catalog.sum({size}) OVER (ROWS UNBOUNDED PRECEDING)"
+    return f"({chunk}) OPERATOR(pg_catalog.+) ({so_far} OPERATOR(pg_catalog./) {CHUNK_BYTES})"
 
 
 def _is_small(column: GatheredColumn) -> bool:
@@ -299,8 +337,13 @@ class _Reader:
         self, e: Planned, shard: str, tables: Iterable[GatheredTable], encoding: str | None
     ) -> None:
         self.outlet = Outlet(shard, own_cursor(e.session.physical(shard).raw))
+        spoils = spoilt(e)
         self._left = [
-            (each, reading(each, encoding, in_chunks=True), e.parameters(each.read, e.given) or {})
+            (
+                each,
+                reading(each, encoding, spoils, in_chunks=True),
+                e.parameters(each.read, e.given) or {},
+            )
             for each in tables
         ]
         self._chunks = 1
