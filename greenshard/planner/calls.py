@@ -23,6 +23,7 @@ from greenshard.planner.code import Function
 from greenshard.sql.functions import Fact, facts_of, is_known
 from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.tree import names_of
+from greenshard.sql.types import is_time
 
 
 class Functions:
@@ -47,6 +48,7 @@ class Functions:
         self._tainted = catalog.tainted
         self._namesakes = {name for name, _ in catalog.namesakes}
         self.foreign_types = catalog.namesakes_on(path)
+        self._catalog = catalog
         self.has_of_shard = catalog.has_of_shard
 
     def of(self, call: Any) -> frozenset[Function]:
@@ -101,6 +103,16 @@ class Functions:
         """What the user can do about a call of a function that may read tables."""
         found = min((each.schema for each in self.of(call) if _may_read(each)), default="public")
         return ways_out(name_of(call), found)
+
+    def base_of(self, name: str) -> str | None:
+        """What a domain is over, or a range of, whatever its schema; None for any other type."""
+        return self._catalog.bases.get(name)
+
+    def holds_times(self, names: Sequence[str]) -> bool:
+        """Whether a type may be a time, or have one in its values."""
+        *schema, name = names
+        own = schema in ([], ["pg_catalog"]) and is_time(name.lstrip("_"))
+        return own or name.lstrip("_") in self._catalog.timed
 
     def tainted_type(self, names: Sequence[str]) -> str | None:
         """The function that making a value of a type may call, and that may read tables."""

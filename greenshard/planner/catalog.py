@@ -11,6 +11,16 @@ from functools import cached_property
 
 from greenshard.planner.beside import Beside, Inheritance
 from greenshard.planner.code import Code, Function, Operator, code_of
+from greenshard.sql.types import is_time, read
+
+
+def _alone(type_: str) -> str:
+    """The name of a type, or of its elements', as pg_type has it, without its schema."""
+    known = read(type_)
+    if known is not None:
+        return known.name
+    name = type_.removesuffix("[]").rpartition(".")[2].lstrip("_")
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,8 @@ class Catalog:
         inheritance: Which tables inherit from which.
         tainted: Types of which a check, a cast or the like may read tables, and functions that take
             or give them: by schema and name the function that may.
+        bases: What each domain is over, and each range of the user's own is of, by their names
+            alone; PostgreSQL's own as in `Column.type_name`.
         declared: The texts of the cluster's declarations of functions that are there.
     """
 
@@ -138,6 +150,7 @@ class Catalog:
     inheritance: Inheritance = field(default_factory=Inheritance)
     tainted: Mapping[tuple[str, str], str] = field(default_factory=dict)
     declared: frozenset[str] = frozenset()
+    bases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def code(self) -> Code:
@@ -146,6 +159,27 @@ class Catalog:
         return code_of(
             self.functions, relations, self.operators, unseen=self.runs_unseen, makes=self.makes
         )
+
+    @cached_property
+    def timed(self) -> frozenset[str]:
+        """The names, alone, of users' types that have times in them: a row's type, too."""
+        parts: dict[str, set[str]] = {}
+        for name, base in self.bases.items():
+            parts.setdefault(name, set()).add(base)
+        for name, fields in self.composites.items():
+            parts.setdefault(_alone(name), set()).update(fields.values())
+        for relation in self.relations.values():
+            columns = {column.type_name for column in relation.columns}
+            parts.setdefault(relation.name, set()).update(columns)
+        found: set[str] = set()
+        more = True
+        while more:
+            more = False
+            for name in parts.keys() - found:
+                if any(is_time(one) or one in found for one in map(_alone, parts[name])):
+                    found.add(name)
+                    more = True
+        return frozenset(found)
 
     @cached_property
     def has_of_shard(self) -> bool:

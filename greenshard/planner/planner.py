@@ -10,6 +10,7 @@ from typing import Any
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
+from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
@@ -363,7 +364,8 @@ class _OneStatement:
             self._functions,
             self._translation,
         )
-        self._clock, self._longer_word = frozenset(words.parameters), words.longer
+        self._clock = frozenset(words.parameters | set(self._computed_parameters(candidate)))
+        self._longer_word = words.longer
         if not words.literals:
             return False
         # A write is planned by a SELECT made of copies of its parts, and sent as its own tree.
@@ -372,13 +374,22 @@ class _OneStatement:
         self._changed = True
         return True
 
+    def _computed_parameters(self, candidate: Candidate) -> Iterator[Parameter]:
+        """Those in texts that become times."""
+        known = self._translation.parameters
+        for each in computed_times(candidate.query, self._functions) if known else ():
+            # The number behind is that of the time of the transaction.
+            yield from (Parameter(known[n - 1]) for n in each.parameters if n <= len(known))
+
     def _scattered_objection(self, candidate: Candidate) -> Problem | None:
         """What would have another value on each shard."""
-        if self._longer_word is not None:
+        told = (c.offset for c in computed_times(candidate.query, self._functions) if c.may_say_now)
+        words = [*([] if self._longer_word is None else [self._longer_word]), *told]
+        if words:
             return Problem(
                 "a text that tells the time is another time on each shard, unlike now() and "
                 "CURRENT_DATE",
-                self._longer_word,
+                words[0],
                 "GS410",
                 "Write now(), CURRENT_DATE or LOCALTIMESTAMP, and compute with it.",
             )

@@ -293,6 +293,17 @@ def read(written: str) -> Type | None:
     return _WRITTEN.get(_MODIFIER.sub("", written))
 
 
+_TIMES = frozenset(
+    names_with(Trait.TELLS_NOW)
+    | {"daterange", "tsrange", "tstzrange", "datemultirange", "tsmultirange", "tstzmultirange"}
+)
+
+
+def is_time(name: str) -> bool:
+    """Whether PostgreSQL's own type of a name is a time, or a range of times."""
+    return name in _TIMES
+
+
 def has(written: str, trait: Trait) -> bool:
     """Whether a type, as a cast names it, or that of an array's elements, is known to have a trait.
 

@@ -136,6 +136,12 @@ SELECT convert_to(json_build_object(
         LEFT JOIN running u ON u.oid = r.oid
         WHERE NOT r.system),
     'composites', (SELECT json_object_agg(name, coalesce(fields, '{{}}')) FROM composite),
+    'bases', (
+        SELECT json_object_agg(t.typname, b.typname) FROM (
+            SELECT oid, oid AS of FROM pg_type WHERE typtype = 'd'
+            UNION ALL SELECT rngtypid, rngsubtype FROM pg_range
+            UNION ALL SELECT rngmultitypid, rngsubtype FROM pg_range
+        ) m JOIN pg_type t ON t.oid = m.oid JOIN base b ON b.oid = m.of WHERE t.oid >= 16384),
     'outputs', (
         SELECT json_agg(DISTINCT o.name)
         FROM pg_proc p CROSS JOIN unnest(p.proargnames, p.proargmodes) AS o (name, mode)
@@ -247,6 +253,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         inheritance_of(found),
         {(schema, name): function for schema, name, function in found["tainted"] or ()},
         frozenset(found["declared"] or ()),
+        found["bases"] or {},
     )
 
 

@@ -40,21 +40,19 @@ from greenshard.sql.parameters import Written
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import names_of, unwrap
-from greenshard.sql.types import Trait, names_with
+from greenshard.sql.types import Trait, is_time, names_with
 
 #: As part of a longer word it means nothing: 'nowhere', 'Snow'.
-_WORD = re.compile(r"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+WORDS = ("now", "today", "tomorrow", "yesterday")
+_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(WORDS)})(?![a-z])", re.IGNORECASE)
 _TIMES = names_with(Trait.TELLS_NOW)
-_RANGES = frozenset(
-    ["daterange", "tsrange", "tstzrange", "datemultirange", "tsmultirange", "tstzmultirange"]
-)
-
 
 _ASSIGNED = frozenset({"a_const", "param_ref", "multi_assign_ref"})
+#: What a type counts as that has times in it: a row's, or of rows. A word in such a literal stands
+#: among others.
+_OF_ROWS = "record"
 #: What has parts of one type, its own, and the field that they are in.
-_ALIKE = {
-    "coalesce_expr": "args", "min_max_expr": "args", "row_expr": "args", "a_array_expr": "elements",
-}  # fmt: skip
+_ALIKE = {"coalesce_expr": "args", "min_max_expr": "args", "a_array_expr": "elements"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +130,9 @@ def clock_words(
     for each in assigned:
         # Only the assignment tells the type: to `read_below` the same literal is a text.
         # Of CASE or COALESCE of literals PostgreSQL makes a text, and assigns none to a time.
-        if unwrap(each.value)[0] in _ASSIGNED:
-            reader.read(each.value, _time_type(each.column), query.level, each.item)
+        kind, expected = unwrap(each.value)[0], reader.time_type(each.column)
+        if kind in _ASSIGNED or expected == _OF_ROWS:
+            reader.read(each.value, expected, query.level, each.item)
     # PostgreSQL has read the words in a view when the view was made: DEFAULT 'now' is a known trap.
     for one in queries(query, into_views=False):
         for root, level in expressions(one):
@@ -162,15 +161,6 @@ class _Reader:
             self._computed.update(_computed(one))
             self._sublinks.update({id(link.node): link.query for link in sublinks(one)})
         self._computed.update(list(self._handed_on(query)))
-        #: Of domains, as columns have them.
-        # placed > 'now'::my_time: the cast names the domain, and only the catalog knows its base
-        # type.
-        self._domains = {
-            column.column.type_sql.rpartition(".")[2]: column.column.type_name
-            for one in queries(query)
-            for column in one.level.columns or ()
-            if column.column is not None
-        }
 
     def read(
         self, node: Message, expected: str | None, level: Level, item: int | None = None
@@ -188,6 +178,10 @@ class _Reader:
             self._note(kind, inner, expected, item)
         elif kind in _ALIKE:
             self._read_alike(list(getattr(inner, _ALIKE[kind])), expected, level)
+        # ROW('now', 1) as a row type: which of its fields is a time is not looked up.
+        elif kind == "row_expr" and expected == _OF_ROWS:
+            for each in inner.args:
+                self.read(each, expected, level)
         elif kind == "case_expr":
             self._read_case(inner, expected, level)
         # UPDATE t SET (a, b) = ('now', 'x'): each column takes its part of the row.
@@ -240,7 +234,7 @@ class _Reader:
         """Of a column of a query."""
         column = (query.outputs or ())[at].column
         if column is not None:
-            return _time_type(column)
+            return self.time_type(column)
         return self._type(node, query.level) if node is not None else None
 
     def _note(self, kind: str, inner: Any, expected: str, item: int | None) -> None:
@@ -311,6 +305,17 @@ class _Reader:
 
     # Types ----------------------------------------------------------------------------------
 
+    def time_type(self, column: Column) -> str | None:
+        """The type of time that a column has, or that its values have in them."""
+        return _known(column.type_name) or self._of_made(column.type_name)
+
+    def _of_made(self, name: str) -> str | None:
+        """What a type that a user has made counts as."""
+        base = self._functions.base_of(name)
+        if base is not None:
+            return _known(base) or self._of_made(base)
+        return _OF_ROWS if self._functions.holds_times((name,)) else None
+
     def _type(self, node: Message, level: Level) -> str | None:
         """The type of time that an expression has; None if it has none, or that is not known."""
         kind, inner = unwrap(node)
@@ -337,7 +342,7 @@ class _Reader:
         if column is None:
             return None
         if column.column is not None:
-            return _time_type(column.column)
+            return self.time_type(column.column)
         made = self._computed.pop(column.id, None)  # once: it may be told by itself
         if made is None:
             return None
@@ -346,10 +351,10 @@ class _Reader:
 
     def _of_type(self, inner: Any, _: Level) -> str | None:
         *schema, name = names_of(inner.type_name.names) or ("",)
-        if name in self._domains:
-            return _known(self._domains[name])
         # 'today'::mine.date: what is called like PostgreSQL's own is written with its schema.
-        return _known(name) if schema in ([], ["pg_catalog"]) else None
+        known = _known(name) if schema in ([], ["pg_catalog"]) else None
+        # placed > 'now'::my_time: the cast names a domain, and the catalog knows its base type.
+        return known or self._of_made(name)
 
     def _of_value_function(self, inner: Any, _: Level) -> str | None:
         return TIME_VALUES.get(VALUE_FUNCTIONS[inner.op].removesuffix("_n"))
@@ -387,7 +392,7 @@ class _Reader:
         if column is None:
             return None
         if column.column is not None:
-            return _time_type(column.column)
+            return self.time_type(column.column)
         made = self._computed.get(column.id)
         return self._type(*made) if made is not None else None
 
@@ -421,12 +426,8 @@ def _items(node: Message) -> list[Message]:
     return list(inner.items) if kind == "list" else [node]
 
 
-def _time_type(column: Column) -> str | None:
-    return _known(column.type_name)
-
-
 def _known(name: str) -> str | None:
     # pg_type calls the arrays of timestamptz `_timestamptz`; ARRAY['now'] is read element by
     # element.
     plain = name.lstrip("_")
-    return plain if plain in _TIMES or plain in _RANGES else None
+    return plain if is_time(plain) else None

@@ -22,6 +22,7 @@ from typing import Any
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice, matches_once
 from greenshard.planner.analysis.clock_words import Assigned
+from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
@@ -304,6 +305,13 @@ def _check_reference(candidate: Candidate) -> None:
     choice = first_choice(candidate.query, candidate.functions)
     if choice is not None:
         raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
+    for each in computed_times(candidate.query, candidate.functions):
+        if not each.is_proved:
+            raise Unplannable(
+                "a text becomes a time, which is another one on each shard if it says 'now' or "
+                "the like",
+                each.offset,
+            )
 
 
 def _position(candidate: Candidate, inner: Any) -> int | None:

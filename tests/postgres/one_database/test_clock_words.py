@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import nullcontext as nothing
 
 import psycopg2
 import pytest
@@ -18,6 +19,7 @@ WRITTEN = [
     "UPDATE moments SET at = timestamptz(5) 'now'",
     "UPDATE moments SET at = domained, domained = 'now'",
     "UPDATE days SET at = 'now'",
+    "UPDATE days SET at = 'now'::unused",
     "INSERT INTO days VALUES (1, 'now', 'now') ON CONFLICT (id) DO UPDATE SET at = 'now'",
 ]
 #: Conditions that are true of all rows, and of none.
@@ -48,17 +50,51 @@ TAKEN = [
     ("UPDATE moments SET word = %s, at = %s", ("now", "2020-01-01")),
     ("INSERT INTO days (id, at, word) VALUES %s", ((5, "2020-01-01", "now"),)),
 ]
+#: Writes to a reference table with text that becomes a time, which cannot be read beforehand.
+COMPUTED = [
+    "UPDATE texts SET at = word::timestamptz", "UPDATE texts SET at = (doc->>'at')::date",
+    "UPDATE texts SET at = ('n' || 'ow')::timestamptz", "UPDATE texts SET at = date(word)",
+    "UPDATE texts SET at = upper('noW')::timestamptz",
+    "UPDATE texts SET at = CASE WHEN id > 1 THEN 'today' ELSE word END::timestamptz",
+    "UPDATE texts SET pair = ROW('now', 1)", "UPDATE texts SET pair = '(now,1)'",
+    "UPDATE texts SET pair = ROW('now', 1)::timed", "UPDATE texts SET pair = '(now,1)'::timed",
+    "UPDATE texts SET ats = string_to_array(word, ',')::timestamptz[]",
+    "UPDATE texts SET ats = '{now}'", "UPDATE texts SET ats = '{now}'::text::timestamptz[]",
+    "UPDATE texts SET ats = ARRAY[word]::timestamptz[]", "UPDATE texts SET span = '[now,)'",
+    "UPDATE texts SET span = format('[%%s,)', word)::tstzrange",
+    "UPDATE texts SET mine = '[now,)'::spans", "UPDATE texts SET mine = word::spans",
+    "UPDATE texts SET at = (jsonb_populate_record(null::timed, doc)).at",
+    "UPDATE texts SET at = (jsonb_populate_record(pair, doc)).at",
+    "UPDATE texts SET at = x.at FROM jsonb_to_record('{}') AS x (at timestamptz)",
+    "UPDATE texts SET at = w.at FROM (SELECT word::timestamptz AS at FROM days LIMIT 1) w",
+    "UPDATE texts SET at = (SELECT max(at) FROM worded)", "DELETE FROM texts WHERE word::date < at",
+    "INSERT INTO texts VALUES (9, lower('NOW')::date, NULL, NULL, NULL, NULL, NULL, NULL)",
+]  # fmt: skip
+PROVED = [
+    ("UPDATE texts SET at = ('2020-01-01' || ' 10:00')::timestamptz", None),
+    ("UPDATE texts SET at = date(at), word = 'now', doc = '{\"at\": \"now\"}'", None),
+    ("UPDATE texts SET at = (at + '1 day')::date WHERE (at AT TIME ZONE 'UTC')::date > at", None),
+    ("UPDATE texts SET at = coalesce(at, '2020-01-01')::date, word = 'now'::text", None),
+    ("UPDATE texts SET at = (%s || ' 10:00')::timestamptz", ("2020-01-01",)),
+    ("UPDATE texts SET at = concat(%s, ' 10:00')::timestamptz", ("2020-01-01",)),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def cluster(shop):
-    tables = {"moments": greenshard.Sharded("id"), "days": greenshard.Reference()}
+    tables = {"moments": greenshard.Sharded("id"), "days": greenshard.Reference(),
+              "texts": greenshard.Reference()}  # fmt: skip
     for name, dsn in shop.dsns.items():
         with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
             cur.execute(
                 "CREATE DOMAIN moment AS timestamptz; CREATE TABLE moments (id bigint PRIMARY KEY,"
                 " at timestamptz, word text, domained moment); CREATE TABLE days (id int"
-                " PRIMARY KEY, at timestamptz, word text); INSERT INTO days VALUES (1)"
+                " PRIMARY KEY, at timestamptz, word text); INSERT INTO days VALUES (1);"
+                "CREATE DOMAIN unused AS moment; CREATE TYPE timed AS (at timestamptz, n int);"
+                "CREATE TYPE spans AS RANGE (subtype = timestamptz); CREATE TABLE texts (id int"
+                " PRIMARY KEY, at timestamptz, word text, doc jsonb, pair timed, ats timestamptz[],"
+                " span tstzrange, mine spans); INSERT INTO texts (id) VALUES (1);"
+                "CREATE VIEW worded AS SELECT word::timestamptz AS at FROM days"
             )
             for number in range(20):
                 if shop.shard_of(number) == name:
@@ -109,6 +145,39 @@ def test_what_cannot_be_one_time_is_refused(conn):
         cur.execute(statement, parameters)
         assert cur.rowcount >= 0, statement
         conn.rollback()
+
+
+def test_text_that_becomes_a_time_is_not_written_to_copies(conn):
+    cur = conn.cursor()
+    for statement in COMPUTED:
+        with pytest.raises(greenshard.errors.NotSupportedError) as caught:
+            cur.execute(statement, () if "%%" in statement else None)
+        assert caught.value.code == "GS412", statement
+        assert caught.value.hint, statement
+        conn.rollback()
+    for statement, parameters in PROVED:
+        cur.execute(statement, parameters)
+        assert cur.rowcount in {0, 1}, statement
+        conn.rollback()
+    with pytest.raises(greenshard.errors.NotSupportedError, match="tells the time"):
+        cur.execute(PROVED[-2][0], ("today",))
+    conn.rollback()
+
+
+def test_text_that_tells_the_time_is_not_read_by_each_shard(conn):
+    cur = conn.cursor()
+    moment = "SELECT count(*) FROM moments WHERE at > {}::timestamptz"
+    for text in ("('n' || 'ow')", "upper('now')", "('today' || ' 10:00')", "'now+01'::text"):
+        with pytest.raises(greenshard.errors.NotSupportedError, match="tells the time"):
+            cur.execute(moment.format(text))
+    for text in ("('2020-01-01' || ' 10:00')", "to_char(now(), 'YYYY-MM-01')", "word"):
+        cur.execute(moment.format(text))
+    for value, refused in (("today", True), ("2020-01-01", False)):
+        with pytest.raises(greenshard.errors.NotSupportedError) if refused else nothing():
+            cur.execute(moment.format("(%s || ' 10:00')"), (value,))
+    # The fields of a row have no type in common.
+    cur.execute("SELECT DISTINCT ROW('today', id * 0)::text, (id, 'now') = (id, word) FROM moments")
+    assert cur.fetchall() == [("(today,0)", True)]
 
 
 def test_what_postgresql_does_not_assign_is_not_assigned(conn):
