@@ -13,7 +13,7 @@ from greenshard.checking.definitions import (
     read_definitions,
 )
 from greenshard.checking.findings import Finding, Report, TableReport, counted
-from greenshard.checking.probe import is_about_the_table, reason
+from greenshard.checking.probe import is_about_the_table, reached, reason, unreached
 from greenshard.checking.references import compare_contents, read_contents
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
 from greenshard.checking.servers import compare_servers, minor_versions, read_servers
@@ -51,7 +51,9 @@ def check(
     """Compare a cluster's declaration with its shards.
 
     Args:
-        conn: A connection to all shards as a union, by their names; not in a transaction.
+        conn: A connection to all shards as a union, by their names; not in a transaction. Of shards
+            that it could not be opened to (``on_error="partial"``) that is told, and the others are
+            compared.
         cluster: The declaration.
         rows: Whether rows are read, too.
         on_table: Called with the name of each table before its rows are read.
@@ -63,11 +65,14 @@ def check(
 
     Cost: reads every declared table once. Rows that are written meanwhile may be found wrong.
     """
-    report = Report(conn.shards)
+    shards, down = reached(conn), unreached(conn)
+    report = Report(conn.shards, unreached=tuple(down))
+    for shard, why in down.items():
+        report.findings.append(Finding("unchecked", f"cannot be reached: {why}", shards=(shard,)))
     servers = read_servers(conn)
     report.servers = {shard: str(server) for shard, server in servers.items()}
     report.findings += compare_servers(servers)
-    report.findings += compare_types(read_types(conn), conn.shards)
+    report.findings += compare_types(read_types(conn), shards)
     relations = read_relations(conn)
     report.findings += missing_tables(cluster, relations)
     encodings = {shard: server.encoding for shard, server in servers.items()}
@@ -112,7 +117,7 @@ class _Checker:
         """
         declared = self._cluster.table(name.schema, name.name)
         table = label(name)
-        self._report.findings += compare_relation(table, found, self._report.shards)
+        self._report.findings += compare_relation(table, found, reached(self._conn))
         tables = {shard: relation for shard, relation in found.items() if relation.is_table}
         rows = None
         if isinstance(declared, Sharded):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenshard.checking.findings import Finding
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.checking.tables import label
 from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.connection import Connection
@@ -81,7 +81,7 @@ def read_definitions(conn: Connection) -> Definitions:
     Switches: yes.
     """
     found: dict[tuple[TableName, str, str], Definition] = {}
-    with transaction(conn, conn.shards) as cursor:
+    with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_DEFINITIONS)
         for shard, schema, name, kind, text, columns in cursor.fetchall():
             key = (TableName(schema, name), kind, text)

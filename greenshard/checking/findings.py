@@ -45,10 +45,11 @@ class Report:
 
     Attributes:
         shards: The shards, in shard order.
-        servers: Of each shard, its server in words.
+        servers: Of each shard that could be asked, its server in words.
         tables: The declared tables.
         findings: What is wrong; empty if all is well.
         notes: What is worth knowing, and not wrong.
+        unreached: The shards that could not be asked.
     """
 
     shards: tuple[str, ...]
@@ -56,6 +57,7 @@ class Report:
     tables: list[TableReport] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unreached: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

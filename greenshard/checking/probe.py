@@ -30,6 +30,17 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
+def reached(conn: Connection) -> tuple[str, ...]:
+    """The shards that a connection could be opened to, in shard order."""
+    return tuple(shard for shard in conn.shards if shard not in conn._session.missing)
+
+
+def unreached(conn: Connection) -> dict[str, str]:
+    """Of each other shard why not."""
+    missing = conn._session.missing
+    return {shard: first_line(missing[shard]) for shard in conn.shards if shard in missing}
+
+
 @contextmanager
 def transaction(
     conn: Connection,
@@ -75,5 +86,10 @@ def is_about_the_table(error: errors.DatabaseError) -> bool:
 def reason(error: errors.Error) -> str:
     """The line of an error that says what happened; of the first shard, if several failed."""
     first = next(iter(error.failures.values()), error)
-    lines = str(first).strip().splitlines()
-    return lines[0] if lines else type(first).__name__
+    return first_line(first)
+
+
+def first_line(error: BaseException) -> str:
+    """The line of an error that says what happened."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

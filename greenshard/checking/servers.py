@@ -9,7 +9,7 @@ from typing import Any
 
 from greenshard._driver import ours
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.connection import Connection
 from greenshard.merge.arrays import array_text
 
@@ -76,7 +76,7 @@ def read_servers(conn: Connection) -> dict[str, Server]:
     # The function is there from PostgreSQL 15 on.
     known = conn.server_version >= 150000
     facts = _FACTS.format(actual_version=_ACTUAL_VERSION if known else "NULL::pg_catalog.text")
-    with transaction(conn, conn.shards, settings={}) as cursor:
+    with transaction(conn, reached(conn), settings={}) as cursor:
         cursor.execute(facts, (ours(array_text(SETTINGS)),))
         return {row[0]: server_of(*row[1:]) for row in cursor.fetchall()}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, differing, listed
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.checking.stamps import SCHEMA
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.cluster.encodings import codec_of
@@ -91,7 +91,7 @@ def read_relations(conn: Connection) -> Relations:
     Switches: yes.
     """
     found: dict[TableName, dict[str, Relation]] = {}
-    with transaction(conn, conn.shards) as cursor:
+    with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_COLUMNS)
         for shard, schema, name, kind, *facts in cursor.fetchall():
             relation = found.setdefault(TableName(schema, name), {})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from greenshard.checking.findings import Finding, listed
+from greenshard.checking.probe import reached
 from greenshard.cluster import Cluster, TableName
 from greenshard.connection import Connection
 from greenshard.executor.knowledge.catalog_queries import load_catalog
@@ -17,7 +18,7 @@ from greenshard.planner.code import SYSTEM_SCHEMAS
 
 
 def read_catalogs(conn: Connection, cluster: Cluster) -> dict[str, Catalog]:
-    """Each shard's catalog, as the planner knows it.
+    """The catalog of each shard that can be asked, as the planner knows it.
 
     Args:
         conn: A connection to all shards, not in a transaction.
@@ -29,7 +30,7 @@ def read_catalogs(conn: Connection, cluster: Cluster) -> dict[str, Catalog]:
     with session.taken():
         # Of each: a trigger that one shard alone has is told with that shard's name.
         functions = cluster.functions
-        return {s: load_catalog(session, [s], UNLIMITED, functions) for s in conn.shards}
+        return {s: load_catalog(session, [s], UNLIMITED, functions) for s in reached(conn)}
 
 
 def missing_functions(cluster: Cluster, catalogs: Mapping[str, Catalog]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.connection import Connection
 
 # Of an enum its labels in their order, of a composite type its columns, of a domain what it is over
@@ -60,7 +60,7 @@ def read_types(conn: Connection) -> dict[str, dict[str, str]]:
     Switches: yes.
     """
     found: dict[str, dict[str, str]] = {}
-    with transaction(conn, conn.shards) as cursor:
+    with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_TYPES)
         for shard, name, definition in cursor.fetchall():
             found.setdefault(name, {})[shard] = definition

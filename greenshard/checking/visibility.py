@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from greenshard.checking.findings import Finding, differing
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.checking.tables import label
 from greenshard.cluster import Cluster, TableName
 from greenshard.connection import Connection
@@ -51,7 +51,7 @@ def compare_rights(conn: Connection, cluster: Cluster) -> Iterator[Finding]:
     Switches: yes.
     """
     found: dict[tuple[TableName, str], dict[str, str]] = {}
-    with transaction(conn, conn.shards) as cursor:
+    with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_ASPECTS)
         for shard, schema, name, kind, aspect, text in cursor.fetchall():
             if kind == "v" or cluster.table(schema, name) is not None:

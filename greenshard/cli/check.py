@@ -34,7 +34,7 @@ Exit codes:
   0  all is as declared
   1  something is not, or could not be checked
   2  the command line or the declaration is wrong
-  5  a shard could not be reached
+  5  a shard could not be reached; the others are compared, if there are any
   6  the report could not be written
 """
 
@@ -52,13 +52,25 @@ def check(*, as_json: bool, no_rows: bool, connect_timeout: float, cluster: str)
     declared = read_cluster(cluster)
     # As a union, and not as one database: what differs among the shards must show.
     dsns = {name: shard.primary for name, shard in declared.shards.items()}
-    with connected(dsns, connect_timeout=connect_timeout) as conn, _progress() as on_table:
+    timeout = connect_timeout
+    with (
+        connected(dsns, connect_timeout=timeout, on_error="partial") as conn,
+        _progress() as on_table,
+    ):
+        # Those that are there now must answer: what a shard cannot tell is not missing there.
+        conn.on_error = "raise"
         try:
             report = checking.check(conn, declared, rows=not no_rows, on_table=on_table)
         except errors.Error as error:
             raise from_error(error) from error
     write_lines(json_lines(report) if as_json else text_lines(cluster, report))
-    sys.exit(ExitCode.OK if report.ok else ExitCode.DATABASE_ERROR)
+    sys.exit(_exit_code(report))
+
+
+def _exit_code(report: checking.Report) -> ExitCode:
+    if report.unreached:
+        return ExitCode.NO_CONNECTION
+    return ExitCode.OK if report.ok else ExitCode.DATABASE_ERROR
 
 
 @contextmanager

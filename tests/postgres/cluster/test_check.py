@@ -577,6 +577,31 @@ def test_command_ends_with_5_if_a_shard_cannot_be_reached(tmp_path):
     assert "s3cr3t" not in result.output
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_shards_that_are_down_are_told_and_the_others_are_compared(dsns, tmp_path, at):
+    run(dsns, "INSERT INTO orders SELECT generate_series(1, 30)")
+    run_on(dsns["s1"], "DELETE FROM nation")
+    shards = [*dsns.items()]
+    shards.insert(at, ("down", f"host={tmp_path} password=s3cr3t"))
+    path = tmp_path / "cluster.toml"
+    lines = [f'{name} = "{dsn}"' for name, dsn in shards]
+    path.write_text("\n".join(["[shards]", *lines, TABLES]))
+    result = CliRunner().invoke(main, ["check", "--json", str(path)])
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["ok"], report["unreached"]) == (5, False, ["down"])
+    assert [*report["servers"]] == ["s0", "s1"]
+    assert "s3cr3t" not in result.output
+    first, *others = report["findings"]
+    assert (first["check"], first["shards"]) == ("unchecked", ["down"])
+    assert first["message"].startswith("cannot be reached: ")
+    # Nothing is said of it that is not known, as that it lacks a table; rows may belong there.
+    assert {(each["table"], each["check"]) for each in others} == {
+        ("orders", "rows"),
+        ("nation", "reference"),
+    }
+    assert any("belong on down" in each["message"] for each in others)
+
+
 def test_command_ends_with_2_if_a_connection_string_cannot_be_read(tmp_path):
     path = tmp_path / "cluster.toml"
     path.write_text('[shards]\ns0 = "nonsense s3cr3t"\n')
