@@ -65,6 +65,37 @@ class Report:
         return not self.findings
 
 
+@dataclass
+class Repair:
+    """What is to be done, or was done, about a table's rows on one shard.
+
+    Attributes:
+        what: "move": rows from `source` to `target`, where they belong; or "copy": the rows of
+            `target` are made as those of `source` are.
+        table: The table.
+        source, target: The shards.
+        rows: How many rows are to be moved; of a copy, how many to be written or deleted.
+        inserted, updated, deleted: How many rows were: inserted and updated on the target; deleted
+            on the source, or on the target of a copy. What was moved and had been on the target
+            already is deleted only.
+        left: Of rows that are left alone how many for each reason.
+    """
+
+    what: str
+    table: str
+    source: str
+    target: str
+    rows: int
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+
+    def leave(self, reason: str, rows: int = 1) -> None:
+        """Count rows that are left alone."""
+        self.left[reason] = self.left.get(reason, 0) + rows
+
+
 def differing(values: Mapping[str, str]) -> str | None:
     """Say which shards have which value, or None if all have the same.
 

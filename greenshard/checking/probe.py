@@ -18,8 +18,8 @@ from greenshard.connection import Connection
 SHARD = "pg_catalog.current_setting('greenshard.shard')"
 """SQL for the name of the shard that answers."""
 
-# With these a value has one text, and a type one name, whatever the server is set to.
-_SETTINGS: Mapping[str, str] = {
+#: With these a value has one text, and a type one name, whatever the server is set to.
+VALUES: Mapping[str, str] = {
     "search_path": "pg_catalog, pg_temp",
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
@@ -27,6 +27,8 @@ _SETTINGS: Mapping[str, str] = {
     "bytea_output": "hex",
     "extra_float_digits": "1",
     "lc_monetary": "C",
+    # Rather an error than rows that the role does not see.
+    "row_security": "off",
 }
 
 
@@ -47,7 +49,7 @@ def transaction(
     shards: Sequence[str],
     *,
     name: str | None = None,
-    settings: Mapping[str, str] = _SETTINGS,
+    settings: Mapping[str, str] = VALUES,
 ) -> Iterator[Any]:
     """A transaction on some shards, rolled back at the end.
 

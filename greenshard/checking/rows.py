@@ -136,9 +136,34 @@ def _shares_by_server(
 
 
 def placing_statement(key: Key, remainders: Remainders) -> tuple[str, list[object]]:
-    """The statement that counts a shard's rows by the shard that they belong on.
+    """The statement that counts a shard's rows by the shard that they belong on: see `placed`."""
+    rows, values = placed(key, remainders)
+    statement = f"""
+        SELECT {SHARD}, belongs, count(*),
+            min(CASE WHEN belongs <> {SHARD} THEN key::text END COLLATE "C")
+        FROM {rows} AS placed
+        GROUP BY belongs ORDER BY belongs
+    """
+    return statement, values
 
-    For two shards::
+
+def strangers_statement(key: Key, remainders: Remainders) -> tuple[str, list[object]]:
+    """The statement that gives the keys of a shard's rows that belong on other ones.
+
+    Of each key: the key as text, the shard that it belongs on, how many rows have it.
+    """
+    rows, values = placed(key, remainders)
+    statement = f"""
+        SELECT key::text, belongs, count(*)
+        FROM {rows} AS placed WHERE belongs <> {SHARD} GROUP BY key, belongs
+    """
+    return statement, values
+
+
+def placed(key: Key, remainders: Remainders) -> tuple[str, list[object]]:
+    """A subquery: of each row of a shard its key, and the shard that it belongs on.
+
+    With it, for two shards::
 
         SELECT current_setting('greenshard.shard'), belongs, count(*), min(example of others)
         FROM (SELECT key, CASE
@@ -163,15 +188,10 @@ def placing_statement(key: Key, remainders: Remainders) -> tuple[str, list[objec
         other_values += [*values, shard]
     belongs = " ".join([*own, *others])
     # OFFSET 0 keeps the server from computing it twice for each row.
-    statement = f"""
-        SELECT {SHARD}, belongs, count(*),
-            min(CASE WHEN belongs <> {SHARD} THEN key::text END COLLATE "C")
-        FROM (
+    rows = f"""(
             SELECT {_sql(key.column)} AS key, CASE {belongs} END AS belongs
-            FROM {_sql(key.table)} OFFSET 0) AS placed
-        GROUP BY belongs ORDER BY belongs
-    """
-    return statement, own_values + other_values
+            FROM {_sql(key.table)} OFFSET 0)"""
+    return rows, own_values + other_values
 
 
 def _satisfies(key: Key) -> str:
@@ -192,6 +212,20 @@ def _shares_by_keys(
     names: tuple[str, ...],
 ) -> list[Share]:
     shares: dict[tuple[str, str | None], Share] = {}
+    for shard, text, belongs, rows in _keys_placed_here(conn, key, placement, shards, names):
+        share = shares.setdefault((shard, belongs), Share(shard, belongs, 0, text))
+        share.rows += rows
+    return sorted(shares.values(), key=lambda share: (share.shard, share.belongs or ""))
+
+
+def _keys_placed_here(
+    conn: Connection,
+    key: Key,
+    placement: Placement,
+    shards: Sequence[str],
+    names: tuple[str, ...],
+) -> Iterator[tuple[str, str | None, str | None, int]]:
+    """Every key that a shard has, as text; where it belongs, and how many rows have it."""
     with transaction(conn, shards, name="greenshard_keys") as cursor:
         cursor.itersize = _BATCH
         cursor.execute(
@@ -201,10 +235,39 @@ def _shares_by_keys(
         for shard, given, text, rows in cursor:
             # As text: psycopg2 reads infinity as the last day of Python's calendar.
             value = text if text in _INFINITIES else key_value(given, key.type_name)
-            belongs = placement.shards_for(value, key.type_name, names)
-            share = shares.setdefault((shard, belongs), Share(shard, belongs, 0, text))
-            share.rows += rows
-    return sorted(shares.values(), key=lambda share: (share.shard, share.belongs or ""))
+            yield shard, text, placement.shards_for(value, key.type_name, names), rows
+
+
+def strangers(
+    conn: Connection, key: Key, placement: Placement, shard: str, names: tuple[str, ...]
+) -> Iterator[tuple[str | None, str | None, int]]:
+    """The keys of rows that are on a shard and belong on another one.
+
+    Args:
+        conn: A connection to the cluster's shards; it is in use until all were read.
+        key: The table and its key.
+        placement: The table's.
+        shard: The shard.
+        names: All shards of the cluster.
+
+    Yields:
+        A key as text, the shard that it belongs on (None: the placement does not say), and how
+        many rows have it.
+
+    Switches: yes. Cost: reads the table.
+    """
+    remainders = remainders_of(placement, names) if isinstance(placement, Hash) else None
+    if remainders is None or remainders.modulus > MOST_REMAINDERS:
+        for _, text, belongs, rows in _keys_placed_here(conn, key, placement, [shard], names):
+            if belongs != shard:
+                yield text, belongs, rows
+        return
+    with transaction(conn, [shard], name="greenshard_keys") as cursor:
+        with conn.on(shard).cursor() as making:
+            making.execute(_PARENT.format(type=key.type_name))
+        cursor.itersize = _BATCH
+        cursor.execute(*strangers_statement(key, remainders))
+        yield from cursor
 
 
 def key_value(value: Any, type_name: str) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import click
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
 from greenshard import checking, errors
 from greenshard.cli import terminal
+from greenshard.cli.check_repair import RepairOptions, done_lines, repair
 from greenshard.cli.check_report import json_lines, text_lines
 from greenshard.cli.connecting import connect_timeout_option, connected
 from greenshard.cli.declaration import read_cluster
@@ -29,6 +30,10 @@ declared functions are there.
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Nothing is changed on any shard.
 
+--repair moves rows to the shards where they belong. With --from SHARD, it makes the copies of
+reference tables on the other shards as those of that shard are. It says what is to be done, and
+asks; then it checks again. The report and the exit code are of that.
+
 \b
 Exit codes:
   0  all is as declared
@@ -42,28 +47,54 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--no-rows", is_flag=True, help="Compare servers and tables only, and read no rows.")
+@click.option("--repair", "repairs", is_flag=True, help="Move misplaced rows; see below.")
+@click.option("--from", "source", metavar="SHARD", help="The shard whose copies are right.")
+@click.option("--table", "tables", multiple=True, metavar="NAME", help="Repair only this one.")
+@click.option("--yes", is_flag=True, help="Repair without asking.")
 @connect_timeout_option
 @click.argument("cluster", type=click.Path(dir_okay=False))
-def check(*, as_json: bool, no_rows: bool, connect_timeout: float, cluster: str) -> None:
+def check(
+    *,
+    as_json: bool,
+    no_rows: bool,
+    repairs: bool,
+    source: str | None,
+    tables: tuple[str, ...],
+    yes: bool,
+    connect_timeout: float,
+    cluster: str,
+) -> None:
     """Compare the declaration of a cluster with its shards.
 
     CLUSTER is the TOML file that declares it.
     """
     declared = read_cluster(cluster)
+    options = RepairOptions(source, tables, yes)
+    if repairs:
+        options.check(declared)
+    elif source or tables or yes:
+        raise click.UsageError("--from, --table and --yes are for --repair.")
     # As a union, and not as one database: what differs among the shards must show.
     dsns = {name: shard.primary for name, shard in declared.shards.items()}
-    timeout = connect_timeout
+    on_error = "raise" if repairs else "partial"
+    done = None
     with (
-        connected(dsns, connect_timeout=timeout, on_error="partial") as conn,
-        _progress() as on_table,
+        connected(dsns, connect_timeout=connect_timeout, on_error=on_error) as conn,
+        Console(stderr=True).status("connected") as status,
     ):
         # Those that are there now must answer: what a shard cannot tell is not missing there.
         conn.on_error = "raise"
+        if repairs:
+            done = repair(conn, declared, options, status, partial(_show, status, "repairing"))
         try:
+            on_table = partial(_show, status, "reading")
             report = checking.check(conn, declared, rows=not no_rows, on_table=on_table)
         except errors.Error as error:
             raise from_error(error) from error
-    write_lines(json_lines(report) if as_json else text_lines(cluster, report))
+    if as_json:
+        write_lines(json_lines(report, done))
+    else:
+        write_lines([*(done_lines(done) if done else ()), *text_lines(cluster, report)])
     sys.exit(_exit_code(report))
 
 
@@ -73,9 +104,6 @@ def _exit_code(report: checking.Report) -> ExitCode:
     return ExitCode.OK if report.ok else ExitCode.DATABASE_ERROR
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Show on a terminal which table is read."""
-    console = Console(stderr=True)
-    with console.status("connected") as status:
-        yield lambda table: status.update(Text(terminal.cell(f"reading {table}")))
+def _show(status: Status, doing: str, what: str) -> None:
+    """Show on a terminal what is being done."""
+    status.update(Text(terminal.cell(f"{doing} {what}")))

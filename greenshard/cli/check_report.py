@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from greenshard.checking import Finding, Report, TableReport
+from greenshard.checking import Finding, Repairs, Report, TableReport
 from greenshard.checking.findings import counted, listed
 from greenshard.cli import terminal
 from greenshard.cli.table import table_lines
 
 
-def json_lines(report: Report) -> Iterator[str]:
-    """Give the whole report as one JSON object."""
-    yield json.dumps({"ok": report.ok, **asdict(report)}, ensure_ascii=False, indent=2)
+def json_lines(report: Report, repairs: Repairs | None = None) -> Iterator[str]:
+    """Give the whole report as one JSON object, and what was repaired before."""
+    whole = {"ok": report.ok, **asdict(report)}
+    if repairs is not None:
+        whole["repairs"] = asdict(repairs)
+    yield json.dumps(whole, ensure_ascii=False, indent=2)
 
 
 def text_lines(name: str, report: Report) -> Iterator[str]:

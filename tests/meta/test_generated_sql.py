@@ -42,7 +42,22 @@ PATH_IS_SET = {
     ("checking/tables.py", "_COLUMNS"),
     ("checking/rows.py", "_PARENT"),
     ("checking/rows.py", "_satisfies"),
-    ("checking/rows.py", "_shares_by_keys"),
+    ("checking/carrying.py", "Carrier"),
+    ("checking/copying.py", "_Copying"),
+    ("checking/copying.py", "_hash"),
+    ("checking/journal.py", "_check_unchanged"),
+    ("checking/journal.py", "_entries"),
+    ("checking/journal.py", "_finish"),
+    ("checking/journal.py", "_own_xid"),
+    ("checking/journal.py", "_status"),
+    ("checking/journal.py", "alone"),
+    ("checking/journal.py", "note"),
+    ("checking/journal.py", "settle"),
+    ("checking/moving.py", "_Batch"),
+    ("checking/rows.py", "_keys_placed_here"),
+    ("checking/rows.py", "placing_statement"),
+    ("checking/rows.py", "strangers_statement"),
+    ("checking/structure.py", "_STRUCTURE"),
     ("checking/references.py", "read_contents"),
 }
 #: These stand for others, or get their schema when they are put together.
@@ -211,7 +226,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
 
 def test_whoever_leaves_names_out_sets_the_search_path() -> None:
     assert outside.SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
-    assert probe._SETTINGS["search_path"] == "pg_catalog, pg_temp"
+    assert probe.VALUES["search_path"] == "pg_catalog, pg_temp"
 
 
 def test_a_constant_is_found_in_pieces(tmp_path: Path) -> None:
