@@ -62,6 +62,10 @@ class Fact(Flag):
     FLOATS = auto()
     #: Takes a row, and shows its fields but not its type's name.
     ANY_ROW = auto()
+    #: Tells of the user, rights, comments, settings or the like. A cluster's shards have the same,
+    #: or a statement that runs on them is as good with each one's own; but nothing says that they
+    #: are equal, and copies of a row must be.
+    OF_INSTALLATION = auto()
 
 
 class Versions(NamedTuple):
@@ -82,6 +86,7 @@ EVERY = Versions()
 _Group = tuple[Fact, str]
 _ALIKE, _ANYWHERE, _PLACE, _WRITES = Fact.ALIKE, Fact.ANYWHERE, Fact.PLACE_BOUND, Fact.WRITES
 _QUIET, _ANY_ROW = Fact.QUIET, Fact.ANY_ROW
+_INSTALLED = _ALIKE | Fact.OF_INSTALLATION
 
 #: PostgreSQL's own, each name once. `name:16-` is there since version 16, `name:-14` until 14. A
 #: star stands for whatever may follow: where PostgreSQL names a family so, and adds to it.
@@ -129,34 +134,39 @@ _TABLE: tuple[_Group, ...] = (
     (_ALIKE | _QUIET, "timezone"),
     # The session, the schema, the server's kind and version: a cluster's shards have the same.
     (_ALIKE, """
-        aclexplode current_schema current_schemas current_setting current_user format_type
+        current_schema current_schemas pg_basetype:17- pg_char_to_encoding pg_collation_for
+        pg_encoding_to_char pg_input_error_info:16- pg_input_is_valid:16- pg_trigger_depth pg_typeof
+        regclass to_regclass to_regcollation to_regnamespace to_regoper to_regoperator to_regproc
+        to_regprocedure to_regrole to_regtype to_regtypemod:17-
+    """),
+    (_INSTALLED, """
+        aclexplode current_setting current_user format_type
         getdatabaseencoding getpgusername has_database_privilege
         has_foreign_data_wrapper_privilege has_function_privilege has_language_privilege
         has_largeobject_privilege:18- has_parameter_privilege:15- has_schema_privilege
         has_sequence_privilege has_server_privilege has_tablespace_privilege has_type_privilege
-        oidvectortypes pg_basetype:17- pg_char_to_encoding pg_client_encoding pg_collation_for
-        pg_collation_is_visible pg_conversion_is_visible pg_encoding_to_char
-        pg_function_is_visible pg_has_role pg_indexam_has_property pg_input_error_info:16-
-        pg_input_is_valid:16- pg_mcv_list_items pg_opclass_is_visible pg_operator_is_visible
+        oidvectortypes pg_client_encoding
+        pg_collation_is_visible pg_conversion_is_visible
+        pg_function_is_visible pg_has_role pg_indexam_has_property
+        pg_mcv_list_items pg_opclass_is_visible pg_operator_is_visible
         pg_opfamily_is_visible pg_options_to_table pg_sequence_parameters
         pg_settings_get_flags:15- pg_split_walfile_name:16- pg_statistics_obj_is_visible
-        pg_trigger_depth pg_ts_config_is_visible pg_ts_dict_is_visible pg_ts_parser_is_visible
-        pg_ts_template_is_visible pg_type_is_visible pg_typeof regclass session_user
-        shobj_description system_user:16- to_regclass to_regcollation to_regnamespace to_regoper
-        to_regoperator to_regproc to_regprocedure to_regrole to_regtype to_regtypemod:17- version
+        pg_ts_config_is_visible pg_ts_dict_is_visible pg_ts_parser_is_visible
+        pg_ts_template_is_visible pg_type_is_visible session_user
+        shobj_description system_user:16- version
     """),
     # A value is stored compressed or not, with a long header or a short one.
-    (_ALIKE | Fact.OF_STORAGE, "pg_column_compression pg_column_size"),
+    (_INSTALLED | Fact.OF_STORAGE, "pg_column_compression pg_column_size"),
     # The user owns the temporary table in which gathered rows are, and it has no comment.
-    (_ALIKE | Fact.OF_TABLE, """
+    (_INSTALLED | Fact.OF_TABLE, """
         col_description has_any_column_privilege has_column_privilege has_table_privilege
         obj_description pg_column_is_updatable pg_describe_object pg_identify_object
         pg_identify_object_as_address pg_index_column_has_property pg_index_has_property
         pg_relation_is_publishable pg_relation_is_updatable pg_table_is_visible
         row_security_active
     """),
-    (_ALIKE | Fact.OF_TABLE | _QUIET, "pg_partition_ancestors pg_partition_tree"),
-    (_ALIKE, "amvalidate"),
+    (_INSTALLED | Fact.OF_TABLE | _QUIET, "pg_partition_ancestors pg_partition_tree"),
+    (_INSTALLED, "amvalidate"),
     # The server: its process, addresses, files, build, what is installed there.
     (_PLACE, """
         current_database inet_client_addr inet_client_port inet_server_addr inet_server_port
@@ -460,6 +470,10 @@ OTHER_VALUES: Mapping[str, bool] = {
     "session_user": False,
     "user": False,
 }
+
+
+#: Of these, those that name a user: shards may know the program by different names.
+OF_USERS = frozenset({"current_role", "current_user", "session_user", "user"})
 
 
 # Lookups ------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ from greenshard.sql.parser import (
     type_name,
     walk,
 )
-from greenshard.sql.tree import location_of, names_of, same_text, unwrap, walk_level
+from greenshard.sql.tree import enum_name, location_of, names_of, same_text, unwrap, walk_level
 
 #: What may give rows in another order on each server.
 _OF_TABLES = (CteScan, Derived, Join, Table)
@@ -128,6 +128,10 @@ def choices(
             yield from _of_limits(one, functions)
         if types.get(id(one)) == ARRAY_SUBLINK:
             yield from _of_array(one, functions)
+        for clause in one.node.locking_clause:
+            # Of two sessions each may have locked a row first, on another shard.
+            if enum_name(clause.locking_clause, "wait_policy") == "LockWaitSkip":
+                yield Choice("SKIP LOCKED", None)
         for item in nested(one.items):
             # REPEATABLE does not help: rows are chosen by the block that they are in, which each
             # copy of the table decides for itself (PostgreSQL's access/tablesample/).

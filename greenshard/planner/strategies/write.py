@@ -24,6 +24,7 @@ from greenshard.planner.analysis.chance import first_choice, matches_once
 from greenshard.planner.analysis.clock_words import Assigned
 from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import sets_default
+from greenshard.planner.analysis.copies import of_server
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
@@ -305,6 +306,8 @@ def _check_reference(candidate: Candidate) -> None:
     choice = first_choice(candidate.query, candidate.functions)
     if choice is not None:
         raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
+    for what, at in of_server(candidate.query, candidate.roots, candidate.functions):
+        raise Unplannable(f"{what} may be another one on each shard", at)
     for each in computed_times(candidate.query, candidate.functions):
         if not each.is_proved:
             raise Unplannable(

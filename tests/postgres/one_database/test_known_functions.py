@@ -62,6 +62,29 @@ ORDER BY p.proname, p.oid
 """
 
 
+#: What is not IMMUTABLE, and yet as equal on all servers as what it is given: by settings that are
+#: compared (`links.bearings`), and by the schema.
+COPIED = """
+    age array_to_json array_to_string bpcharsend concat concat_ws convert convert_from
+    convert_to current_schema current_schemas date date_add date_part date_subtract date_trunc
+    enum_first enum_last enum_range enum_send extract format generate_series
+    get_current_ts_config in_range json_build_array json_build_object json_populate_record
+    json_populate_recordset json_to_record json_to_recordset json_to_tsvector
+    jsonb_build_array jsonb_build_object jsonb_path_exists_tz jsonb_path_match_tz
+    jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz
+    jsonb_populate_record jsonb_populate_record_valid jsonb_populate_recordset jsonb_to_record
+    jsonb_to_recordset jsonb_to_tsvector length make_timestamptz money namesend now numeric
+    overlaps pg_basetype pg_char_to_encoding pg_collation_for pg_encoding_to_char
+    pg_input_error_info pg_input_is_valid pg_trigger_depth pg_typeof phraseto_tsquery
+    plainto_tsquery quote_literal quote_nullable regclass row_to_json textsend time timestamp
+    timestamptz timetz timezone to_char to_date to_json to_jsonb to_number to_regclass
+    to_regcollation to_regnamespace to_regoper to_regoperator to_regproc to_regprocedure
+    to_regrole to_regtype to_regtypemod to_timestamp to_tsquery to_tsvector
+    transaction_timestamp ts_debug ts_headline ts_parse ts_rewrite ts_token_type varcharsend
+    websearch_to_tsquery xml xml_is_well_formed
+"""
+
+
 @dataclass(frozen=True)
 class Proc:
     """A row of pg_proc."""
@@ -125,6 +148,22 @@ def test_every_function_that_is_not_immutable_is_known(procs, version):
         "VOLATILE and harmless, WRITES if it changes something; with QUIET if it is VOLATILE and "
         "leaves nothing in its session.",
     )  # fmt: skip
+
+
+def test_every_function_that_copies_may_be_written_with_is_named_here(procs):
+    """Equal on all servers, as far as arguments, bearings and the schema are."""
+    found = {
+        proc.name
+        for proc in procs
+        if proc.kind == "f" and proc.volatility != "i" and not proc.is_machinery
+        if Fact.ALIKE in facts_of(proc.name) and Fact.OF_INSTALLATION not in facts_of(proc.name)
+    }
+    copied = set(COPIED.split())
+    assert found <= copied, told(
+        "functions that are not said to be equal on all copies",
+        [proc for proc in procs if proc.name in found - copied],
+        f"Either {WHERE} has them among those that are OF_INSTALLATION, or they stand in COPIED.",
+    )
 
 
 def test_what_the_table_has_is_there_in_the_versions_it_says(kinds, version):

@@ -1,0 +1,74 @@
+"""Nothing is written to a reference table that another server would write otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+import greenshard
+
+SET = "UPDATE nation SET name = {}"
+#: What tells of its server, session, user, rights, catalog or storage; and what each may choose.
+VALUES = [
+    "current_setting('port')", "current_setting('app.tenant', true)", "version()", "user",
+    "current_user", "session_user", "current_role", "current_database()", "current_catalog",
+    "pg_backend_pid()", "inet_server_addr()", "txid_current()", "pg_current_xact_id()",
+    "pg_current_wal_lsn()", "pg_postmaster_start_time()", "pg_is_in_recovery()", "random()",
+    "pg_column_size(name)", "pg_relation_size('nation')", "pg_total_relation_size('nation')",
+    "pg_relation_filenode('nation')", "pg_size_pretty(pg_database_size(current_database()))",
+    "has_table_privilege('nation', 'SELECT')", "pg_has_role('pg_read_all_data', 'USAGE')",
+    "obj_description('nation'::regclass)", "row_security_active('nation')", "current_query()",
+    "'nation'::regclass::oid", "'nation'::regclass::int", "to_regclass('nation')::oid",
+    "regclass('nation')::oid", "pg_typeof(name)::oid", "'mood'::regtype::oid + id",
+    "ctid", "xmin", "tableoid", "nation.ctid::text", "statement_timestamp()", "gen_random_uuid()",
+    "(SELECT oid FROM pg_class WHERE relname = 'nation')", "(SELECT max(xmin::text) FROM nation)",
+    "(SELECT setting FROM pg_settings WHERE name = 'port')", "array(SELECT name FROM nation)",
+    "(SELECT table_catalog FROM information_schema.tables WHERE table_name = 'nation')",
+    "(SELECT string_agg(name, ',') FROM nation)", "(SELECT name FROM nation LIMIT 1)",
+    "(SELECT max(n) FROM (SELECT row_number() OVER () AS n, id FROM nation) r WHERE r.id = 1)",
+]  # fmt: skip
+OTHERS = [
+    "DELETE FROM nation WHERE name = version()", "DELETE FROM nation WHERE ctid = '(0,1)'",
+    "INSERT INTO nation VALUES (9, current_user)", "DELETE FROM nation WHERE random() < 0.5",
+    "INSERT INTO nation VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = current_user",
+    "UPDATE nation SET name = 'x' WHERE id IN (SELECT id FROM nation FOR UPDATE SKIP LOCKED)",
+    "UPDATE nation SET name = t.name FROM told t",
+    "DELETE FROM nation TABLESAMPLE bernoulli (50)",
+]  # fmt: skip
+TAKEN = [
+    "to_char(id, '99')", "upper(name)", "'nation'::regclass::text", "pg_typeof(id)::text",
+    "concat(id, name)", "CASE WHEN pg_typeof(name) = 'text'::regtype THEN name END",
+    "regexp_replace(name, 'a', 'b')", "now()", "current_schema()", "5::oid::text",
+    "(SELECT string_agg(name, ',' ORDER BY id) FROM nation)", "format('%s', id)",
+    "to_json(nation)::text", "(SELECT max(id) FROM nation)::text", "date_part('day', now())",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def told(plain):
+    """A view that tells of its server."""
+    for connection in plain.values():
+        connection.cursor().execute("CREATE VIEW told AS SELECT 1 AS id, version() AS name")
+    yield
+    for connection in plain.values():
+        connection.cursor().execute("DROP VIEW told")
+
+
+def test_what_servers_tell_otherwise_is_not_written_to_copies(conn):
+    cur = conn.cursor()
+    for statement in [*map(SET.format, VALUES), *OTHERS]:
+        with pytest.raises(greenshard.errors.DatabaseError) as caught:
+            cur.execute(statement)
+        if "TABLESAMPLE" not in statement:  # which PostgreSQL does not know there
+            assert caught.value.code in {"GS410", "GS412"}, statement
+            assert caught.value.hint, statement
+        conn.rollback()
+    for value in TAKEN:
+        cur.execute(SET.format(value))
+        assert cur.rowcount == 4, value
+        copies = []
+        for shard in conn.shards:
+            with conn.on(shard):
+                cur.execute("SELECT id, name FROM nation ORDER BY id")
+                copies.append(cur.fetchall())
+        assert copies[1:] == copies[:-1], value
+        conn.rollback()
