@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenshard.cluster.functions import DeclaredFunction
+from greenshard.cluster.declared_functions import DeclaredFunction
 from greenshard.cluster.hashing import HASHED_TYPES
 from greenshard.cluster.lists_and_ranges import List, Range
 from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table

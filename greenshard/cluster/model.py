@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from greenshard.cluster.functions import DeclaredFunction, read_functions
+from greenshard.cluster.declared_functions import DeclaredFunction, read_functions
 from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.names import BadName, TableName, column_name
 from greenshard.cluster.placement import Placement

@@ -13,11 +13,12 @@ not say: that is `greenshard.sql.functions`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from greenshard.cluster.mistakes import place
 from greenshard.cluster.names import quoted
+from greenshard.planner.bodies import Body
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Function
 from greenshard.sql.functions import Fact, facts_of, is_known
@@ -45,6 +46,8 @@ class Functions:
         self._known = catalog.functions
         self._operators = catalog.operators
         self._path = path
+        self._bodies = catalog.bodies
+        self._looked_into: list[Body] = []
         self._tainted = catalog.tainted
         self._namesakes = {name for name, _ in catalog.namesakes}
         self.foreign_types = catalog.namesakes_on(path)
@@ -85,7 +88,36 @@ class Functions:
         if Fact.ALIKE in facts_of(name_of(call)) and self.is_own(call):
             return False
         # Of what is not known, the worst: it may have been made since the catalog was read.
-        return any(each.volatility == "v" for each in self.of(call)) or not self.of(call)
+        found = self.of(call)
+        if any(each.volatility == "v" and not each.has_body for each in found) or not found:
+            return True
+        return any(self._within(body, self.is_volatile) for body in self.bodies(call))
+
+    def bodies(self, call: Any) -> list[Body]:
+        """The functions in SQL that a call may mean, of those that `Body` is about."""
+        if not self._bodies:
+            return []
+        names = names_of(call.funcname) or ("",)
+        where = self._path if len(names) == 1 else names[-2:-1]
+        found = (self._bodies.get((schema, names[-1]), ()) for schema in where)
+        return [body for several in found for body in several if body.takes(call)]
+
+    def reads_tables(self, call: Any) -> bool:
+        """Whether the text of a function in SQL that a call may mean names a table."""
+        return any(
+            body.query is None or body.reads or self._within(body, self.reads_tables)
+            for body in self.bodies(call)
+        )
+
+    def _within(self, body: Body, test: Callable[[Any], bool]) -> bool:
+        """Whether something is true of a call in a function's text, or the text cannot be read."""
+        if body.query is None or body in self._looked_into:
+            return True
+        self._looked_into.append(body)
+        try:
+            return any(map(test, calls(body.query)))
+        finally:
+            self._looked_into.pop()
 
     def is_place_bound(self, call: Any) -> bool:
         """Whether the answer of PostgreSQL's function is another one on each shard."""
@@ -93,7 +125,10 @@ class Functions:
 
     def may_read_tables(self, call: Any) -> bool:
         """Whether a function of the user's own may be called that is not IMMUTABLE."""
-        return any(map(_may_read, self.of(call)))
+        if any(map(_may_read, self.of(call))):
+            return True
+        # What the others call and read, their queries show.
+        return any(body.query is None for body in self.bodies(call))
 
     def is_of_shard(self, call: Any) -> bool:
         """Whether a function may be called that is declared to read rows of its row's shard."""
@@ -101,7 +136,8 @@ class Functions:
 
     def ways_out(self, call: Any) -> str:
         """What the user can do about a call of a function that may read tables."""
-        found = min((each.schema for each in self.of(call) if _may_read(each)), default="public")
+        mine = [each.schema for each in self.of(call) if each.schema != "pg_catalog"]
+        found = min(mine, default="public")
         return ways_out(name_of(call), found)
 
     def base_of(self, name: str) -> str | None:
@@ -158,7 +194,8 @@ def operators_in(expression: Any) -> Iterator[Sequence[str]]:
 
 def _may_read(function: Function) -> bool:
     own = function.schema == "pg_catalog"
-    return not own and function.volatility != "i" and not function.of_shard
+    known = function.of_shard or function.has_body
+    return not own and function.volatility != "i" and not known
 
 
 def ways_out(name: str, schema: str = "public", *, row: bool = True) -> str:

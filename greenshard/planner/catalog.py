@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from greenshard.planner.beside import Beside, Inheritance
+from greenshard.planner.bodies import Body
 from greenshard.planner.code import Code, Function, Operator, code_of
 from greenshard.sql.types import is_time, read
 
@@ -132,6 +133,7 @@ class Catalog:
             or give them: by schema and name the function that may.
         bases: What each domain is over, and each range of the user's own is of, by their names
             alone; PostgreSQL's own as in `Column.type_name`.
+        bodies: Functions in SQL, by schema and name, that are not IMMUTABLE.
         declared: The texts of the cluster's declarations of functions that are there.
     """
 
@@ -151,6 +153,7 @@ class Catalog:
     tainted: Mapping[tuple[str, str], str] = field(default_factory=dict)
     declared: frozenset[str] = frozenset()
     bases: Mapping[str, str] = field(default_factory=dict)
+    bodies: Mapping[tuple[str, str], tuple[Body, ...]] = field(default_factory=dict)
 
     @cached_property
     def code(self) -> Code:

@@ -42,6 +42,7 @@ class Function:
             than to compute.
         unary: Whether it can be called with one argument, and so be written as an attribute of it.
         of_shard: Whether it is declared to read rows of its row's shard only.
+        has_body: Whether its text is known, see `bodies`.
     """
 
     schema: str
@@ -50,6 +51,7 @@ class Function:
     leaves: bool = False
     unary: bool = True
     of_shard: bool = False
+    has_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

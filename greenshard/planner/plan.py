@@ -288,12 +288,15 @@ class Gather:
         complete: The query with the reference tables gathered, too.
         rights: What is read in the place of views, as the user, where PostgreSQL reads it as their
             owners; that must make no difference.
+        in_tables: Whether the rows must be in temporary tables, where functions find them too, and
+            not in the query's text.
     """
 
     tables: tuple[GatheredTable, ...]
     sql: Sql
     complete: Sql
     rights: tuple[Reading, ...] = ()
+    in_tables: bool = False
     strategy: str = "gather"
 
 

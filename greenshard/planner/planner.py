@@ -23,7 +23,7 @@ from greenshard.planner.binding.attributes import Attributes
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.bound_views import WholeViews
 from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
-from greenshard.planner.binding.query import Query, Table
+from greenshard.planner.binding.query import Query, Table, tables
 from greenshard.planner.binding.views import (
     PathBound,
     put_views,
@@ -69,7 +69,7 @@ from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import copy
-from greenshard.sql.now import put_times, replace_now
+from greenshard.sql.now import put_times, replace_now, tells_time
 from greenshard.sql.parser import (
     Message,
     ParserError,
@@ -83,7 +83,7 @@ from greenshard.sql.parser import (
 from greenshard.sql.placeholders import Translation, translate
 from greenshard.sql.read_only import only_reads
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import enum_name, unwrap
+from greenshard.sql.tree import enum_name, location_of, unwrap
 
 CACHED_PLANS = 1000
 """How many plans are kept."""
@@ -317,7 +317,12 @@ class _OneStatement:
         self._settings = settings_asked(candidate.roots, self._translation)
         found = [
             *problems,
-            *objections(candidate.roots, self._functions, sharded=bool(candidate.sharded)),
+            *objections(
+                candidate.roots,
+                self._functions,
+                sharded=bool(candidate.sharded),
+                views=len(candidate.views),
+            ),
             *Attributes(self._functions, self._catalog).problems(
                 candidate.query, sharded=bool(candidate.sharded)
             ),
@@ -393,6 +398,15 @@ class _OneStatement:
                 "GS410",
                 "Write now(), CURRENT_DATE or LOCALTIMESTAMP, and compute with it.",
             )
+        for body, query in candidate.bodies:
+            # The text that is sent has the call, and no place for one time.
+            if tells_time(query.node) or holds_word(body.text):
+                return Problem(
+                    f"function {body.name}() tells the time, which is another one on each shard",
+                    location_of(query.node),
+                    "GS410",
+                    "Give it the time as an argument: now() is one time for all shards.",
+                )
         return scattered_objection(candidate.roots, self._functions)
 
     def _candidate(
@@ -503,6 +517,8 @@ class _OneStatement:
                 raise Unplannable("a view tells the time, which is another one on each shard")
             return write(raw, self._translation) if self._changed else Sql(self._text)
 
+        if (seeing := _seeing_itself(candidate)) is not None:
+            return self._refused(seeing)
         try:
             step = plan_write(candidate, kind, inner, text)
             if isinstance(step, Refused):
@@ -561,6 +577,25 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
         reason = "a parameter stands within a literal, or for a column's number"
         return Refused(reason, "GS404", None, None, "42601", unreadable=True)
     return statements
+
+
+def _seeing_itself(candidate: Candidate) -> Problem | None:
+    """A function by which a reference table would be written otherwise on each shard."""
+    first = candidate.query.items[0]
+    if not isinstance(first, Table) or first.sharded:
+        return None
+    for body, query in candidate.bodies:
+        # VOLATILE, it sees the rows that the statement has written before, and they come in the
+        # order in which each copy has them (PostgreSQL manual, 38.7).
+        if body.volatile and any(each.relation is first.relation for each in tables(query)):
+            return Problem(
+                f"function {body.name}() is VOLATILE, and reads {first.relation.name} while that "
+                "is written",
+                location_of(query.node),
+                "GS410",
+                "Declare it STABLE: then it sees the rows as they were before the statement.",
+            )
+    return None
 
 
 def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:

@@ -30,6 +30,7 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
     ("executor/knowledge/beside_queries.py", "MEMBERS"),
+    ("executor/knowledge/body_queries.py", "MEMBER"),
     ("executor/knowledge/catalog_queries.py", "_CATALOG"),
     ("executor/knowledge/code_queries.py", "MEMBERS"),
     ("executor/knowledge/code_queries.py", "_CODE"),
@@ -147,8 +148,10 @@ def parsed(sql: Sql) -> Message:
 
 
 def of_the_user(case: PlanCase) -> set[tuple[str, str]]:
+    """What the search path decides in a statement, and in the functions that it calls."""
     (tree,) = parse(translate(case.sql, case.has_parameters).text)
-    return left_to_the_path(tree)
+    bodies = [body.query for body in scene.BODIES if f"{body.name}(" in case.sql and body.query]
+    return set().union(*map(left_to_the_path, [tree, *bodies]))
 
 
 def faults_of(plan: Any, case: PlanCase) -> set[tuple[str, str]]:

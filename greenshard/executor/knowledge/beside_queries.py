@@ -152,7 +152,7 @@ reading AS MATERIALIZED (
         AND NOT EXISTS (
             SELECT FROM reached_unseen u JOIN naming n ON n.oid = u.function WHERE u.oid = 0)
 ), steady AS MATERIALIZED (
-    SELECT c.oid FROM clean c WHERE NOT EXISTS (
+    SELECT c.oid FROM clean c WHERE c.oid NOT IN (SELECT oid FROM misled) AND NOT EXISTS (
         SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
             OR w.word IN (SELECT proname::text FROM pg_proc
                 WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[])
@@ -161,6 +161,10 @@ reading AS MATERIALIZED (
     SELECT u.oid, u.kind, u.name, p.proname AS function
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
     WHERE u.function NOT IN (SELECT oid FROM clean)
+        -- A view's query shows its calls, but for those of operators and casts.
+        AND NOT (u.kind = 'view' AND u.function IN (SELECT oid FROM bodied) AND u.function NOT IN (
+            SELECT oprcode FROM pg_operator WHERE oid >= 16384
+            UNION ALL SELECT castfunc FROM pg_cast WHERE oid >= 16384))
 )"""
 
 #: Members of a JSON object that `besides_of` reads; over `relation`, and a `space` of schemas.
@@ -267,7 +271,9 @@ def with_steady(
     made = dict(functions)
     for schema, name in _rows(found, "steady"):
         made[name] = frozenset(
-            replace(each, volatility="i") if each.schema == schema and each.kind == "f" else each
+            replace(each, volatility="i", has_body=False)
+            if each.schema == schema and each.kind == "f"
+            else each
             for each in made[name]
         )
     return made

@@ -16,6 +16,8 @@ from greenshard.executor.knowledge import beside_queries, code_queries
 from greenshard.executor.knowledge.beside_queries import CTES as BESIDE_CTES
 from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBERS
 from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of, with_steady
+from greenshard.executor.knowledge.body_queries import MEMBER as BODIES
+from greenshard.executor.knowledge.body_queries import bodies_of
 from greenshard.executor.knowledge.code_queries import (
     CTES,
     MEMBERS,
@@ -67,12 +69,14 @@ WITH RECURSIVE space AS (
     LEFT JOIN pg_namespace s ON s.oid = c.collnamespace
     WHERE NOT r.system AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
+), busy AS (
+    SELECT l.relation AS oid FROM pg_locks l
+    WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), locked AS (
     SELECT w.ev_class AS oid
-    FROM pg_locks l JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
-        AND d.refobjid = l.relation AND d.classid = 'pg_rewrite'::regclass
+    FROM busy JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
+        AND d.refobjid = busy.oid AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite w ON w.oid = d.objid
-    WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), key AS (
     SELECT i.indrelid, json_agg(a.attname ORDER BY k.number) AS list
     FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
@@ -153,6 +157,7 @@ SELECT convert_to(json_build_object(
             SELECT FROM pg_type o WHERE o.typname = t.typname
                 AND o.typnamespace = 'pg_catalog'::regnamespace)),
     'declared', (SELECT json_agg(DISTINCT text) FROM declared),
+{BODIES},
 {BESIDE_MEMBERS},
 {MEMBERS}
 )::text, 'UTF8')
@@ -237,9 +242,10 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
             _security(*security) if security else Security(),
             runs,
         )
+    functions = with_steady(functions_of(found["functions"]), found)
     return Catalog(
         relations,
-        with_steady(functions_of(found["functions"]), found),
+        functions,
         _is_c(found["database"]),
         found["version"],
         operators_of(found["operators"]),
@@ -254,6 +260,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         {(schema, name): function for schema, name, function in found["tainted"] or ()},
         frozenset(found["declared"] or ()),
         found["bases"] or {},
+        bodies_of(found["bodies"], functions),
     )
 
 

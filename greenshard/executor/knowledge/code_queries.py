@@ -33,6 +33,8 @@ PARAMETERS = {
 #:
 #: - `declared`: functions of which the cluster's declaration says what they read; a declaration
 #:   with arguments goes before one without, and one with a schema before one for any.
+#: - `bodied`: functions in SQL of which the planner looks into the text: see `planner.bodies`.
+#: - `misled`: functions with an argument whose default is not IMMUTABLE: a call may leave it out.
 #: - `known`: functions of extensions that are known, and of any extension what makes up a type:
 #:   its operators, casts and operator classes, which are given no SQL to run. Who made an extension
 #:   may add functions of his own to it, but only a superuser one in C.
@@ -80,6 +82,21 @@ declared AS MATERIALIZED (
         WHEN p.oid < 16384 OR p.prolang IN (12, 13) AND p.oid IN (SELECT oid FROM known)
             THEN p.provolatile = 'v' AND p.proname <> ALL (%(quiet)s::text[])
         ELSE true END
+), misled AS MATERIALIZED (
+    SELECT p.oid FROM pg_proc p
+    WHERE p.oid >= 16384 AND p.pronargdefaults > 0 AND (
+        p.proargdefaults::text ~ 'SQLVALUEFUNCTION' OR EXISTS (
+            SELECT FROM string_to_table(p.proargdefaults::text, 'funcid ') AS piece
+            JOIN pg_proc o ON o.oid::text = split_part(piece, ' ', 1)
+            LEFT JOIN declared d ON d.oid = o.oid AND d.reads = 'nothing'
+            WHERE o.provolatile <> 'i' AND d.oid IS NULL))
+), bodied AS MATERIALIZED (
+    SELECT p.oid FROM plain n JOIN pg_proc p ON p.oid = n.oid
+    JOIN pg_language l ON l.oid = p.prolang
+    WHERE l.lanname = 'sql' AND p.oid >= 16384 AND n.provolatile <> 'i' AND p.prokind = 'f'
+        AND NOT p.prosecdef AND p.proconfig IS NULL AND p.oid NOT IN (
+            SELECT oid FROM declared UNION ALL SELECT oid FROM misled)
+        AND greatest(length(p.prosrc), length(p.prosqlbody::text) / 40) < 4000
 ), aggregate AS MATERIALIZED (
     SELECT a.aggfnoid::oid AS oid, max(p.provolatile::text COLLATE "C")::"char" AS volatility
     FROM pg_aggregate a JOIN plain p
@@ -183,8 +200,9 @@ MEMBERS = """
         SELECT json_agg(g) FROM (
             SELECT s.nspname AS schema, p.prokind AS kind,
                 CASE d.reads WHEN 'nothing' THEN 'i' WHEN 'shard' THEN 's'
-                    ELSE coalesce(a.volatility, p.provolatile) END AS volatility,
-                d.reads IS NOT NULL AND d.reads = 'shard' AS of_shard,
+                    ELSE CASE WHEN m.oid IS NULL THEN coalesce(a.volatility, p.provolatile)
+                        ELSE 'v' END END AS volatility,
+                d.reads IS NOT NULL AND d.reads = 'shard' AS of_shard, b.oid IS NOT NULL AS bodied,
                 l.oid IS NOT NULL AS leaves,
                 p.prokind IN ('a', 'f') AND p.pronargs > 0 AND p.pronargs - p.pronargdefaults < 2
                     AND p.oid NOT IN (SELECT aggfnoid FROM pg_aggregate WHERE aggkind <> 'n')
@@ -194,7 +212,9 @@ MEMBERS = """
             LEFT JOIN leaving l ON l.oid = p.oid
             LEFT JOIN aggregate a ON a.oid = p.oid
             LEFT JOIN declared d ON d.oid = p.oid
-            GROUP BY 1, 2, 3, 4, 5, 6) g),
+            LEFT JOIN misled m ON m.oid = p.oid
+            LEFT JOIN bodied b ON b.oid = p.oid
+            GROUP BY 1, 2, 3, 4, 5, 6, 7) g),
     'operators', (
         SELECT json_agg(json_build_array(o.oprname, o.nspname, o.builtin, o.leaves,
             o.reads AND (o.builtin OR o.oprname NOT IN (
@@ -266,6 +286,7 @@ def functions_of(groups: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[Fun
             group["leaves"],
             group["unary"],
             group["of_shard"],
+            group["bodied"],
         )
         for name in group["names"]:
             functions[name].append(function)

@@ -64,26 +64,36 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     e.check_parameters()
     if e.streaming is not None:
         check_named(e)
+    if e.database.ran_ddl and e.plan.trace:
+        # It would call the function as it was before.
+        raise errors.NotSupportedError(
+            "rows are gathered in another session, which does not see the functions that this "
+            "transaction has made",
+            code="GS410",
+            hint="Commit first.",
+        )
     e.check_bearings((e.gathers_on,))  # they tell whether another session sees the same
     every = e.gathers_references
     wanted = {table for table in step.tables if every or not table.reference}
     reads = tuple(task for task in tasks if task.table in wanted)
     rows = read_tables(e, reads)
     try:
-        return _gather(e, step.complete if every else step.sql, rows)
+        return _gather(e, step, step.complete if every else step.sql, rows)
     finally:
         if isinstance(rows, Batches):
             rows.close()
 
 
-def _gather(e: Planned, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
+def _gather(e: Planned, step: Gather, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
     home = e.gathers_on
     e.check_bearings((home,))  # those that the gathering session gets
     settings = settings_of(e, home)
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
-        held.used_up = bool(e.plan.trace)
+        # A function that has run here has its tables' names looked up: the next ones are others.
+        held.used_up = bool(e.plan.trace) or step.in_tables
         settings = (*defaults_of(e, home, held), *settings)
-        return _Gathering(e, sql, rows, home, held, settings).answer()
+        gathering = _Gathering(e, sql, rows, home, held, settings)
+        return gathering.beside_tables() if step.in_tables else gathering.answer()
 
 
 def settings_of(e: Planned, home: str) -> Settings:
@@ -141,13 +151,13 @@ class _Gathering:
 
     def answer(self) -> Answer:
         if isinstance(self._rows, Batches):
-            return self._beside_tables(self._rows)
+            return self.beside_tables()
         cursor = RawCursor(self._held.physical.raw)
         given = () if self._parameters is None else (self._parameters,)
         # One round trip, where temporary tables take several, and leave dead rows in the catalog.
         text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
         if text is None:
-            return self._beside_tables(self._rows)
+            return self.beside_tables()
         # What a statement sets is to go with the transaction.
         if self._settings or self._e.streaming is not None or self._e.plan.trace:
             batch = begin(self._settings)
@@ -162,9 +172,11 @@ class _Gathering:
                 raise
         # Where a table can stand, not always the name of a common table expression can.
         end(self._e.session, self._held, at_once=False)
-        return self._beside_tables(self._rows)
+        return self.beside_tables()
 
-    def _beside_tables(self, rows: Sequence[Rows] | Batches) -> Answer:
+    def beside_tables(self) -> Answer:
+        """The answer, with the rows in temporary tables."""
+        rows = self._rows
         tables = rows.tables if isinstance(rows, Batches) else [each.table for each in rows]
         try:
             self._fill(rows)

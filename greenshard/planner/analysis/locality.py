@@ -284,7 +284,8 @@ class Locality:
         Raises:
             Crosses: On other shards than the rows that it is for.
         """
-        for query in queries(sublink.query):
+        # A function's query sees nothing of the statement, whatever it is given.
+        for query in queries(sublink.query) if sublink.body is None else ():
             # (SELECT sum(o.amount)) over FROM orders o adds the orders: an aggregate of the query
             # around.
             for call in aggregates(query.node, self._functions):

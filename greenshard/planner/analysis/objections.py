@@ -27,20 +27,21 @@ EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 
 
 def objections(
-    roots: Iterable[Message], functions: Functions, *, sharded: bool
+    roots: Iterable[Message], functions: Functions, *, sharded: bool, views: int = 0
 ) -> Iterator[Problem]:
     """What stands in a statement that cannot be answered by shards.
 
     Args:
-        roots: The statement's tree, and then those of the views in it.
+        roots: The statement's tree, and then those of the views in it, and of functions in SQL.
         sharded: Whether it reads or writes a sharded table.
+        views: How many views there are.
     """
     for number, root in enumerate(roots):
         for message in walk(root):
             kind = type_name(message)
             if kind == "FuncCall":
                 yield from _of_call(message, functions, sharded)
-            elif number and kind in _IMPLYING:
+            elif 0 < number <= views and kind in _IMPLYING:
                 continue  # what it meant to whoever made the view, `Call` tells
             # a = b, a IN (SELECT ...) and ORDER BY a USING < call the operator's function without
             # naming it.
@@ -148,7 +149,14 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
         yield Problem(reason, call.location, "GS410", EACH)
     # SELECT nextval('s') FROM orders would count on each shard by itself. random() is harmless: it
     # is another one in each row anyway.
-    elif sharded and functions.is_volatile(call) and not is_harmless(call) and functions.of(call):
+    # What a function in SQL calls is told where its own text is looked at.
+    elif (
+        sharded
+        and functions.is_volatile(call)
+        and not is_harmless(call)
+        and functions.of(call)
+        and not functions.bodies(call)
+    ):
         yield Problem(
             f"{name}() changes something on one server, and the statement may run on several",
             call.location,

@@ -14,15 +14,25 @@ Source: PostgreSQL's parse_relation.c, parse_clause.c and parse_cte.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from greenshard.cluster import Cluster
-from greenshard.planner.binding.bound_views import WholeViews
+from greenshard.planner.binding.bound_bodies import (
+    arguments,
+    called_alone,
+    gives_rows,
+    put_arguments,
+    row_columns,
+    sublink_of,
+    take_first,
+)
+from greenshard.planner.binding.bound_views import WholeViews, views_in
 from greenshard.planner.binding.joining import JOIN_KINDS, joined, use
-from greenshard.planner.binding.qualifying import qualify, use_on
+from greenshard.planner.binding.namesakes import resolve_types
+from greenshard.planner.binding.qualifying import path_bound, qualify, use_on
 from greenshard.planner.binding.query import (
     Condition,
     Cte,
@@ -37,15 +47,18 @@ from greenshard.planner.binding.query import (
     clauses,
     is_several,
     is_star,
+    tables,
 )
 from greenshard.planner.binding.relations import Relations, named_as, renamed
 from greenshard.planner.binding.rowsets import function_alias, function_columns
 from greenshard.planner.binding.scope import BoundColumn, Columns, Level, Source
-from greenshard.planner.calls import Functions
+from greenshard.planner.bodies import Body, own_copy
+from greenshard.planner.calls import Functions, name_of
 from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.code import SYSTEM_SCHEMAS
+from greenshard.planner.code import SYSTEM_SCHEMAS, Function
 from greenshard.planner.problem import Problem
 from greenshard.sql.column_names import column_name
+from greenshard.sql.now import tells_time
 from greenshard.sql.parser import (
     ANY_SUBLINK,
     JOIN_RIGHT,
@@ -65,6 +78,11 @@ from greenshard.sql.tree import (
 )
 
 Ctes = Mapping[str, Cte]
+
+#: Of functions in SQL that call each other: how deep, and how many in one statement. Each is bound
+#: anew wherever it is called.
+_MOST_WITHIN = 8
+_MOST_BODIES = 100
 
 
 class Binder:
@@ -92,6 +110,9 @@ class Binder:
         # USING in a view compares by the path of whoever made the view.
         self._own_using = catalog.equality_beside(None) is None
         self._joins: list[tuple[Any, Join]] = []
+        self._open: list[Body] = []
+        self._bodies = 0
+        self._in_view = 0
         self.problems: list[Problem] = self._relations.problems
 
     def bind(self, select: Message, parent: Level | None = None, ctes: Ctes | None = None) -> Query:
@@ -227,8 +248,10 @@ class Binder:
         conjunct: bool = False,
         in_join: bool = False,
     ) -> list[Sublink]:
-        found = []
+        found: list[Sublink] = []
         for message in walk_level(root):
+            if type_name(message) == "FuncCall":
+                found += self._called(message, level, in_join=in_join)
             if type_name(message) != "SubLink":
                 continue
             link: Any = message
@@ -240,6 +263,75 @@ class Binder:
                 sublink.matched = self._matched(link, level)
             found.append(sublink)
         return found
+
+    # Functions in SQL -----------------------------------------------------------------------
+
+    def _called(self, call: Any, level: Level, *, in_join: bool) -> Iterator[Sublink]:
+        """The queries of the functions in SQL that a call may mean, as sublinks."""
+        for body in self._functions.bodies(call):
+            query = self._bind_body(body, call, level)
+            if query is not None:
+                link = sublink_of(body)
+                place(link, call.location)
+                yield Sublink(link, query, level, in_join=in_join, body=body)
+
+    def _bind_body(self, body: Body, call: Any, level: Level) -> Query | None:
+        """Resolve the names of a function's query; None, and a problem, if that cannot be done."""
+        if body.query is None:
+            return None  # `Functions.may_read_tables` says so
+        problem = None
+        if body in self._open:
+            problem = "calls itself"
+        elif len(self._open) >= _MOST_WITHIN or self._bodies >= _MOST_BODIES:
+            problem = "calls too many others"
+        if problem is not None:
+            self._blame_body(call, problem)
+            return None
+        self._bodies += 1
+        self._open.append(body)
+        before = len(self.problems)
+        query = self._bind_open(body, call, level)
+        self._open.pop()
+        found = [each.reason for each in self.problems[before:]]
+        del self.problems[before:]
+        if not found and self._in_view and any(True for _ in tables(query)):
+            found = ["reads tables, and a view calls it"]
+        if not found and body.atomic and not self._own_using and path_bound(query.node):
+            found = ["compares by an operator that its text does not name"]
+        if any(tells_time(view.definition) for view in views_in(query)):
+            found = ["reads a view that tells the time"]
+        if found:
+            self._blame_body(call, found[0])
+        return query
+
+    def _bind_open(self, body: Body, call: Any, level: Level) -> Query:
+        select, joins = own_copy(body), len(self._joins)
+        if body.atomic:
+            qualify(select, self._functions)
+        else:
+            resolve_types(select, self._functions)
+        place(select, call.location)
+        if not body.returns_set:
+            take_first(select, self._functions)
+        # Once alone: only then is it known which names are arguments.
+        alone = self.bind(select)
+        nodes, source = arguments(body, call, level, next(self._numbers))
+        put_arguments(select, alone, body, nodes)
+        query = self.bind(select, Level((source,), ()))
+        del self._joins[joins:]
+        return query
+
+    def _blame_body(self, call: Any, problem: str) -> None:
+        # Of a function within it, the problem tells the name.
+        told = problem.startswith("function ")
+        self.problems.append(
+            Problem(
+                problem if told else f"function {name_of(call)}() {problem}",
+                call.location,
+                "GS410",
+                self._functions.ways_out(call),
+            )
+        )
 
     def _matched(self, link: Any, level: Level) -> tuple[BoundColumn | None, ...]:
         """What stands to the left of IN (SELECT ...), if that is what the sublink is."""
@@ -336,7 +428,9 @@ class Binder:
         before = len(self.problems)
         joins = len(self._joins)
         # Neither the levels around nor the WITH queries: a view sees nothing of the statement.
+        self._in_view += 1
         query = self.bind(definition)
+        self._in_view -= 1
         # After binding: only then is it known which columns USING equates.
         use_on(definition, self._joins[joins:])
         self._relations.blame_view(before, relation)
@@ -354,10 +448,32 @@ class Binder:
         return FunctionScan((Source(alias, None),), None, nothing.stmt, [], _nowhere(None))
 
     def _bind_function(self, node: Message, inner: Any, level: Level, ctes: Ctes) -> Item:
+        problems = len(self.problems)
+        if (derived := self._bind_rows(inner, level)) is not None:
+            return derived
+        del self.problems[problems:]
         sublinks = self._sublinks(node, level, ctes)
         columns = function_columns(inner, level, next(self._numbers), self._functions)
         source = Source(function_alias(inner), columns)
         return FunctionScan((source,), columns, node, sublinks, level)
+
+    def _bind_rows(self, inner: Any, level: Level) -> Derived | None:
+        """The rows of a function in SQL as those of a subquery; None if they cannot be taken so."""
+        call = called_alone(inner)
+        known = frozenset[Function]() if call is None else self._functions.of(call)
+        if call is None or len(known) != 1 or not all(each.has_body for each in known):
+            return None
+        bodies = self._functions.bodies(call)
+        if len(bodies) != 1 or not gives_rows(bodies[0], call):
+            return None
+        query = self._bind_body(bodies[0], call, level)
+        if query is None:
+            return None
+        alias = function_alias(inner)
+        columns = row_columns(bodies[0], query, alias, next(self._numbers))
+        columns = renamed(columns, inner.alias.colnames)
+        source = Source(alias, columns)
+        return Derived((source,), columns, query, lateral=True, body=bodies[0])
 
     # JOIN -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from greenshard.cluster import Placement
 from greenshard.planner.binding.scope import BoundColumn, ColumnId, Columns, Level, Source
+from greenshard.planner.bodies import Body
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Pin
 from greenshard.sql.parser import Message, type_name
@@ -94,6 +95,7 @@ class Derived(Item):
         view: The `RangeVar` that names the view, if it is one's.
         definition: And the query's tree, a `SelectStmt`.
         relation: And what the catalog says of the view.
+        body: If it is the query of a function in SQL, which the text calls, that one.
     """
 
     query: Query
@@ -101,6 +103,7 @@ class Derived(Item):
     view: Any = None
     definition: Any = None
     relation: Relation | None = None
+    body: Body | None = None
 
 
 @dataclass(slots=True)
@@ -166,6 +169,7 @@ class Sublink:
         matched: For ``x IN (SELECT ...)`` as a conjunct of WHERE the columns to the left, None for
             what is no column; for any other sublink empty.
         in_join: Whether it stands in the condition of an outer join.
+        body: The function in SQL whose query it is; then the text has a call where it would stand.
     """
 
     node: Any
@@ -173,6 +177,7 @@ class Sublink:
     level: Level
     matched: tuple[BoundColumn | None, ...] = ()
     in_join: bool = False
+    body: Body | None = None
 
 
 @dataclass(slots=True)
@@ -227,6 +232,17 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
             for item in nested(one.items)
             if isinstance(item, Derived) and (into_views or item.view is None)
         )
+
+
+def bodies(query: Query) -> Iterator[tuple[Body, Query]]:
+    """The functions in SQL that a query calls at any depth, and what their queries mean there."""
+    for one in queries(query):
+        for link in sublinks(one):
+            if link.body is not None:
+                yield link.body, link.query
+        for item in one.items_of(Derived):
+            if item.body is not None:
+                yield item.body, item.query
 
 
 def sublinks(query: Query) -> Iterator[Sublink]:

@@ -13,7 +13,8 @@ from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.shape import Analysis, Crosses
 from greenshard.planner.analysis.whole_views import whole_views
 from greenshard.planner.binding.bound_views import Name, views_in
-from greenshard.planner.binding.query import Derived, Query, Table, tables
+from greenshard.planner.binding.query import Derived, Query, Table, bodies, tables
+from greenshard.planner.bodies import Body
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Value
@@ -129,8 +130,14 @@ class Candidate:
 
     @cached_property
     def roots(self) -> Sequence[Any]:
-        """The tree, and those of the views."""
-        return [self.select, *(view.definition for view in self.views)]
+        """The tree, those of the views, and those of functions in SQL."""
+        definitions = [view.definition for view in self.views]
+        return [self.select, *definitions, *(query.node for _, query in self.bodies)]
+
+    @cached_property
+    def bodies(self) -> Sequence[tuple[Body, Query]]:
+        """The functions in SQL that are called, and their queries."""
+        return list(bodies(self.query))
 
     @cached_property
     def mentions(self) -> Mentions:

@@ -259,7 +259,7 @@ class _Grouping:
             self._rewrite_aggregate(node, inner)
         elif kind == "func_call" and Fact.OF_STORAGE in facts_of(name_of(inner)):
             raise Unplannable(f"{name_of(inner)}() would tell of a copy", inner.location)
-        elif kind == "func_call" and self._candidate.functions.is_of_shard(inner):
+        elif kind == "func_call" and self._reads(inner):
             raise Unplannable(f"{name_of(inner)}() reads rows of each shard", inner.location)
         elif kind == "column_ref":
             node.CopyFrom(expression(partial_column(self._dependent(node))))
@@ -269,6 +269,10 @@ class _Grouping:
             raise Unplannable("a subquery or GROUPING beside aggregates", inner.location)
         elif inner is not None:
             self._rewrite_below(inner)
+
+    def _reads(self, call: Any) -> bool:
+        functions = self._candidate.functions
+        return functions.is_of_shard(call) or functions.reads_tables(call)
 
     def _rewrite_below(self, message: Any) -> None:
         for field, value in message.ListFields():

@@ -13,6 +13,9 @@
 A view is gathered like a table if each shard can make its rows, see `whole_views`; else its query
 stands in the place of its name. The order of its rows is said again: see `kept_order`.
 
+Functions in SQL that read tables find the temporary ones, if their texts name them without a
+schema: such rows are never put into the query's text.
+
 It is the user's own text if no column is spared so, no name is qualified or that of such a view,
 and no two tables have the same one.
 
@@ -32,6 +35,7 @@ from greenshard.planner.analysis.objections import tableoids
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.analysis.rights import readings
 from greenshard.planner.analysis.whole_rows import telling_row
+from greenshard.planner.binding.bound_views import views_in
 from greenshard.planner.binding.query import Condition, Query, Table, queries, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.calls import calls, name_of
@@ -59,7 +63,8 @@ def plan_gather(candidate: Candidate) -> Gather | Refusal:
     candidate, lost = with_ordered_views(with_ordered_aggregates(candidate))
     candidate = candidate.with_whole_views(lost)
     try:
-        shorter = shortened(candidate)
+        # The text of a function stays whole, and names the columns of all its conditions.
+        shorter = None if _read_by_bodies(candidate) else shortened(candidate)
         if shorter is not None:
             # The tree without the conditions cannot be written as text: then with them, as the
             # user's own.
@@ -92,13 +97,7 @@ class _Gathering:
             # The copy has its rows in another order of pages.
             if table.sampled:
                 raise Unplannable("TABLESAMPLE", table.node.location)
-        if (name := next(tableoids(self._final.roots), None)) is not None:
-            raise Unplannable("tableoid would tell of a copy", name.location)
-        for call in (call for root in self._final.roots for call in calls(root)):
-            if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
-                raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
-            if candidate.functions.is_of_shard(call):
-                raise Unplannable(f"{name_of(call)}() reads rows of each shard", call.location)
+        self._check_calls()
         row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)
@@ -112,7 +111,41 @@ class _Gathering:
             *candidate.readings,
             *readings(candidate.query, candidate.mentions, lambda _: True),
         )
-        return Gather(gathered, self._sql(names, every=False), self._sql(names, every=True), rights)
+        in_tables = self._bodies_read(names)
+        return Gather(
+            gathered,
+            self._sql(names, every=False),
+            self._sql(names, every=True),
+            rights,
+            in_tables,
+        )
+
+    def _check_calls(self) -> None:
+        """Refuse what would tell of copies, or read them."""
+        if (name := next(tableoids(self._final.roots), None)) is not None:
+            raise Unplannable("tableoid would tell of a copy", name.location)
+        for call in (call for root in self._final.roots for call in calls(root)):
+            if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
+                raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
+            if self._candidate.functions.is_of_shard(call):
+                raise Unplannable(f"{name_of(call)}() reads rows of each shard", call.location)
+
+    def _bodies_read(self, names: dict[tuple[str, str], str]) -> bool:
+        """Whether functions in SQL read tables: then their texts must mean the gathered ones.
+
+        Raises:
+            Unplannable: They mean others.
+        """
+        for body, query in self._candidate.bodies:
+            for table in tables(query):
+                # Names that were looked up when the function was made, or within a view, or that
+                # say a schema, are not those of temporary tables.
+                relation = table.relation
+                free = not (body.atomic or table.node.schemaname or table.system)
+                if not free or names[_where(relation)] != relation.name or _views(query):
+                    reason = f"{body.name}() would read one shard's {relation.name}"
+                    raise Unplannable(reason, table.node.location)
+        return _read_by_bodies(self._candidate)
 
     def _relations(self) -> list[Relation]:
         return [table.relation for table in self._candidate.tables if not table.system]
@@ -273,6 +306,14 @@ def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:
             return None
         pins += known
     return tuple(pins)
+
+
+def _read_by_bodies(candidate: Candidate) -> bool:
+    return any(True for _, query in candidate.bodies for _ in tables(query))
+
+
+def _views(query: Query) -> bool:
+    return any(True for _ in views_in(query))
 
 
 def _where(relation: Relation) -> tuple[str, str]:

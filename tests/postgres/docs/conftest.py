@@ -23,6 +23,10 @@ CREATE VIEW big AS SELECT id, amount FROM orders WHERE amount > 100;
 CREATE MATERIALIZED VIEW cheap AS SELECT code FROM products WHERE price < 5;
 CREATE FUNCTION doubled(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n * 2';
 CREATE FUNCTION orders_count() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM orders';
+CREATE FUNCTION orders_seen() RETURNS bigint STABLE LANGUAGE plpgsql
+    AS 'BEGIN RETURN (SELECT count(*) FROM orders); END';
+CREATE FUNCTION lines(of int) RETURNS bigint LANGUAGE sql
+    AS 'SELECT count(*) FROM items WHERE order_id = of';
 CREATE SEQUENCE tickets
 """
 ORDERS = [

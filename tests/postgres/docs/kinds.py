@@ -51,10 +51,17 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT * FROM elsewhere.orders", "GS408"),
     ],
     "your functions that are IMMUTABLE": [("SELECT doubled(id) FROM orders", "concatenate")],
+    "your functions in SQL": [
+        ("SELECT orders_count()", "gather"),
+        ("SELECT id FROM orders WHERE id < orders_count()", "gather"),
+        ("SELECT * FROM orders_count()", "gather"),
+        ("SELECT lines(id) FROM orders", "concatenate"),
+        ("SELECT lines(7)", "route"),
+    ],
     "your other functions": [
-        ("SELECT orders_count()", "GS410"),
-        ("SELECT id FROM orders WHERE id < orders_count()", "GS410"),
-        ("SELECT * FROM orders_count()", "GS410"),
+        ("SELECT orders_seen()", "GS410"),
+        ("SELECT id FROM orders WHERE id < orders_seen()", "GS410"),
+        ("SELECT * FROM orders_seen()", "GS410"),
     ],
     "functions written as attributes: t.f, (x).f, (x).count": [
         ("SELECT orders.to_json FROM orders", "GS410"),

@@ -229,10 +229,6 @@ REFUSED = [
         for name in (
             "by_time",
             "by_today",
-            "by_chance",
-            "by_setting",
-            "by_oid",
-            "by_user",
             "by_types",
             "by_another",
             "by_comment",

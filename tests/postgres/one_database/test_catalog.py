@@ -239,8 +239,8 @@ def test_temporary_relations_do_not_hide_the_systems(session, cur, catalog):
 
 def test_functions_are_told_apart_by_schema_kind_and_volatility(catalog):
     assert told(catalog, "f") == {
-        Function("other", "f", "s", leaves=True),
-        Function("other", "f", "v", leaves=True),
+        Function("other", "f", "s", leaves=True, has_body=True),
+        Function("other", "f", "v", leaves=True, has_body=True),
         Function("public", "f", "i", leaves=True),
     }
     assert told(catalog, "p") == {Function("other", "p", "v", leaves=True)}

@@ -252,3 +252,4 @@ def test_the_catalog_of_the_golden_plans_is_a_server_s(databases):
         for name, functions in ours.functions.items():
             found = {replace(each, unary=True) for each in loaded.functions[name]}
             assert found == functions, name
+    assert loaded.bodies == ours.bodies

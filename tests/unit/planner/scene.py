@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
+from greenshard.planner.bodies import Argument, Body
 from greenshard.planner.catalog import Catalog, Column, Relation, Security
 from greenshard.planner.code import Function
 from greenshard.planner.planner import Planner
@@ -227,12 +228,51 @@ CREATE FUNCTION public.twice(integer) RETURNS integer LANGUAGE sql IMMUTABLE
     RETURN 2 * $1;
 CREATE FUNCTION public.order_count() RETURNS bigint LANGUAGE plpgsql STABLE
     AS 'BEGIN RETURN (SELECT count(*) FROM public.orders); END';
-CREATE FUNCTION public.touch() RETURNS integer LANGUAGE sql VOLATILE
-    RETURN 1;
+CREATE FUNCTION public.touch() RETURNS integer LANGUAGE plpgsql VOLATILE
+    AS 'BEGIN DELETE FROM scratch; RETURN 1; END';
+CREATE FUNCTION public.nation_name(key integer) RETURNS text LANGUAGE sql
+    AS 'SELECT n_name FROM nation WHERE n_nationkey = key';
+CREATE FUNCTION public.lines(of bigint) RETURNS bigint LANGUAGE sql
+    AS 'SELECT count(*) FROM lineitem WHERE l_orderkey = of';
+CREATE FUNCTION public.spent(bigint) RETURNS numeric LANGUAGE sql STABLE
+    AS 'SELECT sum(o_totalprice) FROM orders WHERE o_custkey = $1';
+CREATE FUNCTION public.spent_there(bigint) RETURNS numeric LANGUAGE sql STABLE
+    AS 'SELECT sum(o_totalprice) FROM public.orders WHERE o_custkey = $1';
+CREATE FUNCTION public.dear(low numeric) RETURNS TABLE (key bigint, price numeric) LANGUAGE sql
+    AS 'SELECT o_orderkey, o_totalprice FROM orders WHERE o_totalprice > low';
+CREATE FUNCTION public.told(days integer) RETURNS date LANGUAGE sql
+    AS 'SELECT current_date + days FROM abs(1)';
+CREATE FUNCTION public.falls(n integer) RETURNS integer LANGUAGE sql
+    AS 'SELECT n FROM abs(1)';
+CREATE OR REPLACE FUNCTION public.falls(n integer) RETURNS integer LANGUAGE sql
+    AS 'SELECT falls(n - 1) FROM abs(1)';
+CREATE FUNCTION public.several() RETURNS integer LANGUAGE sql
+    AS 'SELECT 2 FROM abs(1); SELECT 1';
 CREATE AGGREGATE public.total(integer) (SFUNC = int4pl, STYPE = integer);
 CREATE AGGREGATE archive.max(integer) (SFUNC = int4pl, STYPE = integer);
 CREATE SEQUENCE public.numbers;
 """
+
+#: Those of them whose text is looked into.
+BODIES = (
+    Body("public", "nation_name", "SELECT n_name FROM nation WHERE n_nationkey = key",
+         False, (Argument("key", "int4"),), type_name="text"),
+    Body("public", "lines", "SELECT count(*) FROM lineitem WHERE l_orderkey = of",
+         False, (Argument("of", "int8"),), type_name="int8"),
+    Body("public", "spent", "SELECT sum(o_totalprice) FROM orders WHERE o_custkey = $1",
+         False, (Argument("", "int8"),), volatile=False, type_name="numeric"),
+    Body("public", "spent_there",
+         "SELECT sum(o_totalprice) FROM public.orders WHERE o_custkey = $1",
+         False, (Argument("", "int8"),), volatile=False, type_name="numeric"),
+    Body("public", "dear", "SELECT o_orderkey, o_totalprice FROM orders WHERE o_totalprice > low",
+         False, (Argument("low", "numeric"),), returns_set=True,
+         columns=(("key", "int8"), ("price", "numeric"))),
+    Body("public", "told", "SELECT current_date + days FROM abs(1)", False,
+         (Argument("days", "int4"),), type_name="date"),
+    Body("public", "falls", "SELECT falls(n - 1) FROM abs(1)", False, (Argument("n", "int4"),),
+         type_name="int4"),
+    Body("public", "several", "SELECT 2 FROM abs(1); SELECT 1", False, type_name="int4"),
+)  # fmt: skip
 
 #: PostgreSQL's own functions by kind and volatility, as far as the statements call them.
 _FUNCTIONS = {
@@ -328,6 +368,10 @@ def _functions() -> dict[str, frozenset[Function]]:
         functions.setdefault(name, set()).add(
             Function("public", *properties, leaves=name != "total")
         )
+    for body in BODIES:
+        volatility = "v" if body.volatile else "s"
+        made = Function("public", "f", volatility, leaves=True, has_body=True)
+        functions.setdefault(body.name, set()).add(made)
     functions["max"].add(Function("archive", "a", "i"))
     return {name: frozenset(found) for name, found in functions.items()}
 
@@ -340,7 +384,11 @@ def catalog(*, c_collation: bool = False) -> Catalog:
         Relation("information_schema", "tables", "v", ()),
     ]
     return Catalog(
-        {(each.schema, each.name): each for each in relations}, _functions(), c_collation, 180000
+        {(each.schema, each.name): each for each in relations},
+        _functions(),
+        c_collation,
+        180000,
+        bodies={(body.schema, body.name): (body,) for body in BODIES},
     )
 
 
