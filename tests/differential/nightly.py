@@ -1,7 +1,9 @@
 """Thousands of random statements on one server and on shards: ``make differential``.
 
-Prints progress, each wrong answer with its plan, the strategies used and what was refused. The exit
-code is 1 if an answer was wrong, or if more statements were refused than `budget` allows.
+Those of `statements` under each collation, and those of `kinds` in each encoding. Prints progress,
+each wrong answer with its plan, the strategies used, and at the end for each kind how its
+statements came out and what was refused. The exit code is 1 if an answer was wrong, or if more
+statements were refused than `budget` allows.
 """
 
 # ruff: noqa: T201  # it is a program
@@ -12,11 +14,14 @@ import argparse
 import secrets
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
-from tests.differential import budget, databases, golden, report, writes
+from greenshard.testing import Shards
+from tests.differential import budget, databases, golden, play, report, stage, writes
 from tests.differential.databases import Databases
-from tests.differential.referee import NAMED_SHARE, Referee, referee
+from tests.differential.kinds import kinds
+from tests.differential.referee import NAMED_SHARE, Case, Referee, referee
 from tests.differential.report import Tally
 
 #: A block of writes comes after so many statements.
@@ -26,15 +31,19 @@ BLOCK_EVERY = 200
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     print(f"seed {options.seed}, {options.count} statements for each collation")
+    tallies: dict[str, Tally] = defaultdict(Tally)
     failed = 0
     with databases.server() as shards:
-        for collation in options.collations.split(","):
+        for collation in options.collations:
             try:
                 made = databases.make(shards, collation, options.seed)
             except databases.NoCollationError as why:
                 print(f"collation {collation}: skipped: {why}")
                 continue
-            failed += _run(made, collation, options)
+            failed += _run(made, collation, options, tallies)
+        for encoding in stage.ENCODINGS:
+            failed += _run_kinds(shards, encoding, options, tallies)
+    print("\n".join(["== by kind", *report.table(tallies)]))
     return 1 if failed else 0
 
 
@@ -43,7 +52,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", default=str(secrets.randbits(32)))
     parser.add_argument("--count", type=int, default=5000, help="statements for each collation")
     parser.add_argument("--first", type=int, default=0, help="the number of the first statement")
-    parser.add_argument("--collations", default=",".join(databases.COLLATIONS))
+    parser.add_argument("--collations", type=_words, default=databases.COLLATIONS)
+    parser.add_argument("--kinds", type=_words, default=[*kinds()], help="which, or 'none'")
+    parser.add_argument("--kind-count", type=int, default=400, help="statements for each of them")
     parser.add_argument("--shards", default="1,2,4", help="the numbers of shards")
     parser.add_argument("--stop-after", type=int, default=20, help="wrong answers")
     parser.add_argument("--named", action="store_true", help="all through named cursors")
@@ -51,7 +62,41 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(made: Databases, collation: str, options: argparse.Namespace) -> int:
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word not in {"", "none"}]
+
+
+def _run_kinds(
+    shards: Shards, encoding: str, options: argparse.Namespace, tallies: dict[str, Tally]
+) -> int:
+    """Run the statements of all kinds in one encoding; returns how many things are amiss."""
+    print(f"== encoding {encoding}, {options.kind_count} statements of each kind")
+    made = stage.make(shards, encoding, options.seed)
+    amiss = 0
+    for name in options.kinds:
+        kind, tally = kinds()[name], Tally()
+        with stage.opened(made, kind) as (one, conn):
+            player = play.Player(made, kind, one, conn)
+            for case in player.cases(f"{options.seed}/{encoding}", options.kind_count):
+                tally.add(case)
+                tallies[name].add(case)
+                if case.verdicts[0].outcome == "wrong":
+                    amiss += 1
+                    print(f"\nWRONG {report.told(case, player.referee)}", flush=True)
+        excesses = [*budget.excesses(tally.refusals, tally.total, kind.refused)]
+        print("\n".join([f"{name}: {tally.total} statements", *excesses]), flush=True)
+        amiss += len(excesses)
+    return amiss
+
+
+def _kind(case: Case) -> str:
+    """What the table at the end calls a statement of `statements`."""
+    return next((name for name in case.statement.features if name.startswith("trap")), "queries")
+
+
+def _run(
+    made: Databases, collation: str, options: argparse.Namespace, tallies: dict[str, Tally]
+) -> int:
     """Run the statements under one collation; returns how many things are amiss."""
     print(f"== collation {collation}")
     counts = [int(count) for count in options.shards.split(",")]
@@ -60,6 +105,7 @@ def _run(made: Databases, collation: str, options: argparse.Namespace) -> int:
         judge.named_share = 1 if options.named else NAMED_SHARE
         for case in _cases(judge, options):
             tally.add(case)
+            tallies[_kind(case)].add(case)
             if any(verdict.outcome == "wrong" for verdict in case.verdicts):
                 wrong += 1
                 print(f"\nWRONG {report.told(case, judge)}", flush=True)

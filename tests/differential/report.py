@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.differential.referee import Case, Referee
 
 _WIDTH = 2000
+_OUTCOMES = ("equal", "error", "refused", "rightly refused", "skipped", "wrong")
 
 
 def told(case: Case, referee: Referee | None = None) -> str:
@@ -93,10 +94,23 @@ class Tally:
         yield f"empty       {self.empty}"
         yield f"loose       {self.loose}  (columns that declare another size, precision or scale)"
         yield f"refused     {self.refused_share:.2%}"
-        for reason, count in self.refusals.most_common():
-            yield f"  {count:6} {reason}  (as {self.examples[reason]})"
+        yield from self.refused_lines()
         if features:
             yield from (f"  {count:6} {name}" for name, count in self.features.most_common())
+
+    def refused_lines(self) -> Iterator[str]:
+        """What was refused, by reason."""
+        for reason, count in self.refusals.most_common():
+            yield f"  {count:6} {reason}  (as {self.examples[reason]})"
+
+
+def table(tallies: Mapping[str, Tally]) -> Iterator[str]:
+    """For each kind how many runs, one for each cluster, came out how, and what was refused."""
+    yield f"{'kind':44}{'runs':>7}" + "".join(f"{name:>17}" for name in _OUTCOMES)
+    for kind, tally in tallies.items():
+        counts = (tally.outcomes[name] for name in _OUTCOMES)
+        yield f"{kind:44}{tally.outcomes.total():>7}" + "".join(f"{count:>17}" for count in counts)
+        yield from tally.refused_lines()
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 
 from tests.differential import schema, values
 from tests.differential.draft import Column, Draft
@@ -101,18 +102,23 @@ def filled(draft: Draft, text: str) -> Query:
 
 
 def _filled(draft: Draft, text: str) -> str:
+    text = with_words(draft.pick, text)
+    return _HOLE.sub(lambda hole: _hole(draft, *hole[1].partition(":")[::2]), text)
+
+
+def with_words(pick: Random, text: str) -> str:
+    """A text with one word chosen wherever it gives several."""
     noted: dict[str, str] = {}
 
     def word(hole: re.Match[str]) -> str:
         name, words = hole.groups()
-        chosen = draft.pick.choice(words.split("|"))
+        chosen = pick.choice(words.split("|"))
         if name:
             noted[name] = chosen
         return chosen
 
     text = _WORDS.sub(word, text)
-    text = _AGAIN.sub(lambda again: noted[again[1]], text) if noted else text
-    return _HOLE.sub(lambda hole: _hole(draft, *hole[1].partition(":")[::2]), text)
+    return _AGAIN.sub(lambda again: noted[again[1]], text) if noted else text
 
 
 def _hole(draft: Draft, name: str, of: str) -> str:

@@ -253,7 +253,7 @@ SELECT <<inet_server_port()|pg_backend_pid()|pg_postmaster_start_time()|current_
 
 -- = choice
 SELECT r.id FROM region r LIMIT 1;
-SELECT r.id FROM region r OFFSET 6;
+SELECT r.id FROM region r OFFSET 6 LIMIT 1;
 SELECT r.id FROM region r WHERE r.parent = 4 LIMIT 1;
 SELECT r.id FROM region r ORDER BY r.parent <<|DESC|NULLS FIRST>> LIMIT 1;
 SELECT r.id FROM region r ORDER BY r.parent FETCH FIRST ROW ONLY;
@@ -269,7 +269,7 @@ SELECT (json_agg(r.id) ->> 0)::int FROM region r;
 SELECT (JSON_ARRAYAGG(r.id RETURNING jsonb) ->> 0)::int FROM region r;
 SELECT split_part(string_agg(r.id::text, ','), ',', 1)::int FROM region r;
 SELECT k.region FROM remark k LIMIT 1;
-SELECT k.region FROM remark k OFFSET 7;
+SELECT k.region FROM remark k OFFSET 7 LIMIT 1;
 SELECT k.region FROM remark k ORDER BY length(k.word) > 0 LIMIT 1;
 SELECT u.region FROM rule u ORDER BY u.<<kind|no>> LIMIT 1;
 SELECT u.region FROM rule u WHERE u.<<kind|no>> = <<1|2|3>> LIMIT 1;
@@ -278,7 +278,7 @@ SELECT u.no FROM rule u GROUP BY u.kind, u.no ORDER BY u.kind LIMIT 1;
 SELECT DISTINCT ON (u.kind > 0) u.region FROM rule u;
 SELECT DISTINCT ON (u.kind > 0) u.no FROM rule u ORDER BY u.kind > 0, u.no > 5;
 SELECT r.id FROM region r UNION ALL SELECT k.region FROM remark k LIMIT 1;
-(SELECT r.id FROM region r UNION ALL SELECT k.region FROM remark k) OFFSET 14;
+(SELECT r.id FROM region r UNION ALL SELECT k.region FROM remark k) OFFSET 14 LIMIT 1;
 SELECT x.id FROM (SELECT r.id FROM region r UNION ALL SELECT u.no FROM rule u LIMIT 1) x;
 SELECT (random() * 6)::int;
 WITH w AS MATERIALIZED (SELECT r.id FROM region r LIMIT 1) SELECT w.id FROM w;

@@ -244,6 +244,9 @@ class _Grouping:
             target = each.res_target
             if is_several(target.val):
                 raise Unplannable("* beside aggregates", target.location)
+            # It is not replaced, and PostgreSQL 14 has another name for it than later ones.
+            if _is_boolean(target.val):
+                continue
             if not is_named_by_value(target):
                 target.name = column_name(target)
             elif canonical(target.val, self._level) in self._groups:
@@ -383,6 +386,11 @@ def _has_sublink(select: Any, name: str) -> bool:
     if not select.HasField(name):
         return False
     return any(type_name(message) == "SubLink" for message in walk(getattr(select, name)))
+
+
+def _is_boolean(node: Message) -> bool:
+    """Whether an expression is ``true`` or ``false``."""
+    return bool(node.HasField("a_const") and node.a_const.HasField("boolval"))
 
 
 def _names_output(node: Message, outputs: set[str]) -> bool:

@@ -50,3 +50,6 @@ SELECT d0.account_id, c1.code, d0 FROM entry d0 LEFT JOIN account c1 USING (nums
 -- = the order of an array's elements is no choice of each shard
 SELECT min(x.y) IS NOT DISTINCT FROM max(x.y)
 FROM (SELECT (ARRAY(SELECT r.id FROM region r))[1] AS y FROM account a) x
+
+-- = the name of an unnamed truth value is the server's: bool in PostgreSQL 14
+SELECT true FROM entry ORDER BY count(*)

@@ -96,6 +96,8 @@ def test_insert_over_several_shards_is_refused_and_nothing_runs(cur, statement):
 
 @pytest.mark.parametrize("statement", INSERTS)
 def test_insert_runs_on_one_shard(cur, statement):
+    if statement.startswith("MERGE") and cur.connection.server_version < 150000:
+        pytest.skip("MERGE is newer than PostgreSQL 14")
     with cur.connection.on("s1"):
         cur.execute(statement)
 

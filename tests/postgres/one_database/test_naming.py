@@ -188,6 +188,8 @@ def check(cursor, expression):
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_a_column_has_the_name_that_postgresql_gives_it(cursor, expression):
+    if expression in {"true", "false"} and cursor.connection.server_version < 150000:
+        pytest.skip("PostgreSQL 14 calls such a column bool")
     check(cursor, expression)
 
 

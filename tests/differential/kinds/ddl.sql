@@ -1,0 +1,65 @@
+-- DDL between statements: what is added, renamed, dropped and granted is there, or gone, for the next one.
+-- dd_plain: k
+-- dd_other: k
+-- dd_list: reference
+-- dd_spare: k
+-- refused 20: GS412 reference table dd_list would get
+-- refused 12: GS416 a column of
+-- refused 20: GS409 table ddl.dd_more is not declared
+
+-- = schema
+CREATE TABLE dd_plain (k int PRIMARY KEY, v int, t text);
+CREATE TABLE dd_other (k int, no int, v int, PRIMARY KEY (k, no));
+CREATE TABLE dd_list (id int PRIMARY KEY, v int);
+CREATE TABLE dd_spare (k int PRIMARY KEY, v int);
+CREATE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > 1;
+CREATE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'
+
+-- = rows
+INSERT INTO dd_plain SELECT g, g % 5, 't' || g % 4 FROM generate_series(1, 12) g;
+INSERT INTO dd_other SELECT g % 10 + 1, g, g % 6 FROM generate_series(1, 20) g;
+INSERT INTO dd_list SELECT g, g % 3 FROM generate_series(1, 6) g;
+INSERT INTO dd_spare SELECT g, g FROM generate_series(1, 6) g
+
+-- = sessions
+
+ALTER TABLE dd_plain ADD w int DEFAULT 3
+ALTER TABLE dd_plain RENAME v TO x
+ALTER TABLE dd_plain DROP t
+ALTER TABLE dd_other DROP v
+ALTER TABLE dd_list ADD w int DEFAULT 7
+CREATE VIEW dd_new AS SELECT k, v + 1 AS v FROM dd_plain
+CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 3'
+DROP VIEW dd_view
+
+-- = statements
+ALTER TABLE <<dd_plain|dd_other|dd_list>> ADD <<w|x>> int <<|DEFAULT 3|DEFAULT 4 NOT NULL|CHECK (k > 0)>>;
+ALTER TABLE <<dd_plain|dd_other|dd_list>> DROP <<v|w|t|x>> <<|CASCADE>>;
+ALTER TABLE <<dd_plain|dd_other|dd_list>> RENAME <<v TO x|v TO w|w TO v|k TO kk|t TO text>>;
+ALTER TABLE dd_plain ALTER v <<TYPE bigint|TYPE text|SET DEFAULT 9|SET NOT NULL|DROP DEFAULT|TYPE numeric(5, 1)>>;
+ALTER TABLE dd_plain ADD CONSTRAINT dd_small CHECK (v < <<9|3>>);
+ALTER TABLE dd_other ADD UNIQUE (k, <<v|no>>);
+CREATE <<|UNIQUE>> INDEX dd_index ON <<dd_plain|dd_other>> (<<v|k, v|dd_twice(v)>>);
+CREATE OR REPLACE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > {n};
+CREATE OR REPLACE VIEW dd_view AS SELECT k, v, <<t|k + 1>> AS extra FROM dd_plain;
+CREATE VIEW dd_new AS SELECT <<k, v|v, k|sum(v) AS v, k>> FROM dd_other <<|WHERE no > 9>> GROUP BY k, v;
+DROP VIEW <<dd_view|dd_new>>;
+DROP TABLE <<dd_spare|dd_other|dd_plain CASCADE>>;
+CREATE TABLE dd_spare (k int, extra int);
+CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int <<IMMUTABLE|STABLE|VOLATILE>> LANGUAGE sql AS 'SELECT $1 + 1000';
+CREATE TABLE dd_more (k int PRIMARY KEY, v int);
+TRUNCATE <<dd_spare|dd_list|dd_other>>;
+COMMENT ON TABLE dd_plain IS 'said';
+SAVEPOINT here;
+ROLLBACK TO SAVEPOINT here;
+SELECT * FROM <<dd_plain|dd_other|dd_list|dd_view|dd_new|dd_spare|dd_more>> <<|WHERE v > {n}>>;
+SELECT <<v|w|x|t|count(*)|sum(v)|sum(w)|max(x)|count(DISTINCT v)>> FROM <<dd_plain|dd_other|dd_list|dd_view|dd_new>>;
+SELECT a.*, b.no FROM dd_plain a JOIN <<dd_other b USING (k)|dd_other b ON a.v = b.v>>;
+SELECT v, count(*) FROM <<dd_plain|dd_other|dd_view|dd_new>> GROUP BY v ORDER BY v{total};
+SELECT <<dd_twice(v)|sum(dd_twice(v))>> FROM <<dd_plain|dd_other|dd_list>>;
+SELECT k, v FROM <<dd_plain|dd_new>> ORDER BY <<v, k|k>> LIMIT 4{total};
+INSERT INTO dd_plain <<VALUES (55, 1, 'a')|(k) VALUES (55)|(k, w) VALUES (55, 2)|(k, x) VALUES (55, 1)|VALUES (55)>> <<|RETURNING *>>;
+INSERT INTO dd_list <<VALUES (9, 1)|(id, w) VALUES (9, 3)|VALUES (9, 1, 2)>> <<|RETURNING *>>;
+INSERT INTO dd_spare VALUES (55, {n});
+UPDATE <<dd_plain|dd_other|dd_list>> SET <<v|w|x>> = <<1|v + 1|w + 1|x * 2>> <<|WHERE v > {n}>>;
+DELETE FROM <<dd_plain|dd_other>> WHERE <<v|w|x|k>> = {n} <<|RETURNING *>>;
