@@ -148,7 +148,11 @@ class Functions:
         """Whether a type may be a time, or have one in its values."""
         *schema, name = names
         own = schema in ([], ["pg_catalog"]) and is_time(name.lstrip("_"))
-        return own or name.lstrip("_") in self._catalog.timed
+        return own or self.has_times_within(name)
+
+    def has_times_within(self, name: str) -> bool:
+        """Whether a type of the user's, in whatever schema, has a time in its values."""
+        return name.lstrip("_") in self._catalog.timed
 
     def tainted_type(self, names: Sequence[str]) -> str | None:
         """The function that making a value of a type may call, and that may read tables."""

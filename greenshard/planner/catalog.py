@@ -88,7 +88,7 @@ class Relation:
     Attributes:
         kind: ``pg_class.relkind``: "r" table, "p" partitioned table, "v" view, ...
         primary_key: Its columns' names; empty if there is none.
-        definition: The query of a view, from ``pg_get_viewdef``.
+        definition: The query of a view, also a materialized one, from ``pg_get_viewdef``.
         security: Who may see what.
         runs: When it runs code that may leave something in a session; see `code.Code`.
     """

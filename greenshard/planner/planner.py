@@ -340,6 +340,12 @@ class _OneStatement:
                     _ON,
                 )
             )
+        refreshed = next((table for table in candidate.tables if table.refreshed), None)
+        if candidate.sharded and refreshed is not None:
+            name = f"{refreshed.relation.schema}.{refreshed.relation.name}"
+            reason = f"materialized view {name} is read beside a sharded table, and not declared"
+            hint = f"Declare it as a reference table, if it is always refreshed for all. Or: {_ON}"
+            found.append(Problem(reason, refreshed.node.location, "GS409", hint))
         return candidate, found[0] if found else None
 
     def _called_unseen(self, candidate: Candidate) -> Iterator[Problem]:

@@ -131,7 +131,7 @@ SELECT convert_to(json_build_object(
     'relations', (
         SELECT json_agg(json_build_array(
             r.nspname, r.relname, r.relkind, c.list, k.list,
-            CASE WHEN r.relkind = 'v' AND r.oid NOT IN (SELECT oid FROM locked)
+            CASE WHEN r.relkind IN ('v', 'm') AND r.oid NOT IN (SELECT oid FROM locked)
                 THEN pg_get_viewdef(r.oid) END,
             s.list, coalesce(u.letters, '')))
         FROM relation r LEFT JOIN columns c ON c.attrelid = r.oid

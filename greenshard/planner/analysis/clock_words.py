@@ -314,7 +314,7 @@ class _Reader:
         base = self._functions.base_of(name)
         if base is not None:
             return _known(base) or self._of_made(base)
-        return _OF_ROWS if self._functions.holds_times((name,)) else None
+        return _OF_ROWS if self._functions.has_times_within(name) else None
 
     def _type(self, node: Message, level: Level) -> str | None:
         """The type of time that an expression has; None if it has none, or that is not known."""

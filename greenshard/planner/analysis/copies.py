@@ -39,6 +39,8 @@ def of_server(
     for table in tables(query):
         if table.system:
             yield f"{table.relation.name}, of PostgreSQL's own catalog,", table.node.location
+        elif table.refreshed:
+            yield f"what materialized view {table.relation.name} holds", table.node.location
     for root in roots:
         by_name = list(_by_name(root))
         for message in walk(root):

@@ -406,7 +406,24 @@ class Binder:
             if whole is not None:
                 return self._relations.whole_view(node, relation, alias, whole)
             return self._bind_view(node, relation, alias)
+        if relation.kind == "m" and self._is_of_references(relation):
+            return self._relations.refreshed(node, relation, alias)
         return self._relations.table(node, relation, alias)
+
+    def _is_of_references(self, relation: Relation) -> bool:
+        """Whether a materialized view reads reference tables only, and needs no declaration."""
+        if self._relations.is_declared(relation):
+            return False
+        try:
+            (statement,) = parse(relation.definition or "")
+        except (ParserError, ValueError):
+            return False
+        problems, joins = len(self.problems), len(self._joins)
+        query = self.bind(statement.stmt.select_stmt)
+        found = self.problems[problems:]
+        # What is wrong with it is no matter: then it is a table that is not declared.
+        del self.problems[problems:], self._joins[joins:]
+        return not found and not any(table.sharded or table.system for table in tables(query))
 
     def _bind_cte_scan(self, node: Any, cte: Cte, alias: str) -> CteScan:
         named = renamed(cte.query.outputs, cte.node.aliascolnames)

@@ -69,6 +69,8 @@ class Table(Item):
         declared: Whether the cluster says where its rows are.
         placement, key: Of a sharded table.
         only: Whether it is read without the tables that inherit from it.
+        refreshed: Whether it is a materialized view over reference tables that is not declared:
+            each shard has one, which holds what it held when it was refreshed there.
         sampled: Whether TABLESAMPLE takes some of its rows.
         pins: Of a view that is read as it is: the shards that its own conditions name; None: any.
     """
@@ -81,6 +83,7 @@ class Table(Item):
     placement: Placement | None = None
     key: BoundColumn | None = None
     only: bool = False
+    refreshed: bool = False
     sampled: bool = False
     pins: tuple[Pin, ...] | None = None
 

@@ -59,6 +59,16 @@ class Relations:
             self._place(table)
         return table
 
+    def is_declared(self, relation: Relation) -> bool:
+        """Whether the cluster says where its rows are."""
+        return self._cluster.table(relation.schema, relation.name) is not None
+
+    def refreshed(self, node: Any, relation: Relation, alias: str) -> Table:
+        """A materialized view over reference tables, as an item of FROM."""
+        table = self._item(node, relation, alias)
+        table.refreshed = True
+        return table
+
     def whole_view(self, node: Any, relation: Relation, alias: str, whole: WholeView) -> Table:
         """A view that is read like a table; ONLY means nothing to a view."""
         table = self._item(node, relation, alias)

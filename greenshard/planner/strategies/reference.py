@@ -6,7 +6,8 @@
 A sharded table may stand in the text if none of its rows count, as in a WITH query that nothing
 refers to.
 
-Refuses if a sharded table is read. Row locks are taken on the first shard, for everybody.
+Refuses if a sharded table is read. Row locks are taken on the first shard, for everybody; and so
+are the rows of a materialized view that is not declared, which each shard has refreshed by itself.
 """
 
 from __future__ import annotations
@@ -37,10 +38,15 @@ def _is_everywhere(candidate: Candidate) -> bool:
 
 
 def _must_be_first(candidate: Candidate) -> bool:
-    """Whether the statement changes something beside rows: a lock, a sequence."""
+    """Whether the statement changes something beside rows: a lock, a sequence.
+
+    Or reads what each shard has refreshed by itself: then it is one shard's, always.
+    """
     # SELECT ... FROM products FOR UPDATE: two transactions must meet at the same copy to exclude
     # each other.
     if any(query.node.locking_clause for query in queries(candidate.query)):
+        return True
+    if any(table.refreshed for table in candidate.tables):
         return True
     return any(
         candidate.functions.is_volatile(call) and not is_harmless(call)

@@ -24,7 +24,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT * FROM parts", "concatenate"),
         ("SELECT * FROM parts_all", "GS409"),
     ],
-    "materialized views": [("SELECT * FROM cheap", "GS409")],
+    "materialized views": [
+        ("SELECT * FROM cheap JOIN products USING (code)", "reference"),
+        ("SELECT * FROM cheap JOIN items ON code = product", "GS409"),
+        ("DELETE FROM products WHERE code IN (SELECT code FROM cheap)", "GS412"),
+    ],
     "views": [
         ("SELECT * FROM big", "concatenate"),
         ("SELECT * FROM big WHERE id = 11", "route"),

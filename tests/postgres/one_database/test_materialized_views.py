@@ -1,0 +1,110 @@
+"""A materialized view over reference tables needs no declaration, and is the first shard's."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg2
+import pytest
+
+import greenshard
+from tests.postgres.one_database.conftest import TABLES
+
+SCHEMA = """
+CREATE VIEW named AS SELECT id, name FROM nation WHERE name IS NOT NULL;
+CREATE MATERIALIZED VIEW kept AS SELECT id, upper(name) AS name FROM named;
+CREATE MATERIALIZED VIEW kept_twice AS SELECT max(id) AS id, count(*) AS n FROM kept;
+CREATE VIEW shown AS SELECT k.id, k.name, t.n FROM kept k, kept_twice t;
+CREATE VIEW shown_again AS SELECT name, n FROM shown WHERE id > 1;
+CREATE MATERIALIZED VIEW of_orders AS SELECT count(*) AS n FROM orders;
+CREATE MATERIALIZED VIEW of_catalog AS SELECT count(*) AS n FROM pg_class;
+CREATE TABLE apart (id int); CREATE MATERIALIZED VIEW of_apart AS SELECT id FROM apart;
+"""
+READ = [
+    "SELECT * FROM kept ORDER BY id", "SELECT * FROM kept_twice", "SELECT * FROM shown ORDER BY id",
+    "SELECT * FROM shown_again ORDER BY name",
+    "SELECT n.name, k.name FROM nation n LEFT JOIN kept k USING (id) ORDER BY n.id",
+    "SELECT (SELECT n FROM kept_twice), name FROM named ORDER BY 2",
+    "WITH k AS (SELECT * FROM kept) SELECT count(*) FROM k", "SELECT name FROM kept WHERE id = 2",
+]  # fmt: skip
+#: Of each, the code and what the error names.
+REFUSED = [
+    ("SELECT * FROM orders JOIN kept ON kept.id = customer", "GS409", "kept"),
+    ("SELECT * FROM orders JOIN kept ON kept.id = customer WHERE orders.id = 7", "GS409", "kept"),
+    ("SELECT id FROM orders WHERE customer IN (SELECT n FROM shown_again)", "GS409", "kept"),
+    ("SELECT * FROM of_orders", "GS409", "of_orders"),
+    ("SELECT * FROM of_catalog", "GS409", "of_catalog"),
+    ("SELECT * FROM of_apart", "GS409", "of_apart"),
+    ("UPDATE nation SET name = k.name FROM kept k WHERE k.id = nation.id", "GS412", "kept"),
+    ("DELETE FROM nation WHERE id IN (SELECT id FROM shown)", "GS412", "kept"),
+    ("UPDATE orders SET note = (SELECT n::text FROM kept_twice)", "GS409", "kept_twice"),
+    ("INSERT INTO nation VALUES (9, (SELECT max(name) FROM kept))", "GS412", "kept"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(shop):
+    for dsn in [*shop.dsns.values(), shop.single]:
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute(SCHEMA)
+    return shop.cluster
+
+
+@pytest.fixture
+def conn(cluster):
+    with contextlib.closing(greenshard.connect(cluster)) as connection:
+        yield connection
+
+
+def test_they_are_read_without_a_declaration(same):
+    for query in READ:
+        same(query, strategy="reference")
+
+
+def test_they_are_not_read_by_each_shard_for_itself(conn):
+    cur = conn.cursor()
+    for statement, code, named in REFUSED:
+        with pytest.raises(greenshard.errors.NotSupportedError, match=named) as caught:
+            cur.execute(statement)
+        assert caught.value.code == code, statement
+        assert caught.value.hint, statement
+
+
+def test_it_is_always_the_first_shards(cluster, plain):
+    """Refreshed elsewhere and not there, it does not change; refreshed by the cluster, it does."""
+    query = "SELECT count(*) FROM kept"
+    for connection in plain.values():
+        connection.cursor().execute("INSERT INTO nation VALUES (77, 'Nowhere')")
+    try:
+        for shard in ("s1", "s2"):
+            plain[shard].cursor().execute("REFRESH MATERIALIZED VIEW kept")
+        for shard in ("s1", "s2"):
+            with contextlib.closing(greenshard.connect(cluster)) as conn:
+                cur = conn.cursor()
+                with conn.on(shard):  # a transaction goes on where it has begun, but for this
+                    cur.execute(query)
+                    assert cur.fetchone() == (4,)
+                cur.execute(query)
+                assert cur.fetchone() == (3,)
+        with contextlib.closing(greenshard.connect(cluster)) as conn:
+            cur = conn.cursor()
+            cur.execute("REFRESH MATERIALIZED VIEW kept")
+            cur.execute(query)
+            assert cur.fetchone() == (4,)
+            conn.rollback()
+            cur.execute(query)
+            assert cur.fetchone() == (3,)
+    finally:
+        for connection in plain.values():
+            connection.cursor().execute("DELETE FROM nation WHERE id = 77")
+            connection.cursor().execute("REFRESH MATERIALIZED VIEW kept")
+
+
+def test_one_that_is_declared_is_read_everywhere(cluster):
+    tables = {**TABLES, "kept": greenshard.Reference()}
+    with contextlib.closing(greenshard.connect(greenshard.Cluster(cluster.shards, tables))) as conn:
+        cur = conn.cursor()
+        cur.execute("SELECT count(*) FROM orders JOIN kept ON kept.id = customer")
+        joined = cur.fetchone()
+        cur.execute("SELECT count(*) FROM orders JOIN named n ON n.id = customer")
+        assert cur.fetchone() == joined
