@@ -6,7 +6,9 @@ What differs among the shards, or is not as declared, may make answers wrong wit
   the servers' order;
 - the types of shard keys: the same value need not have the same hash;
 - shards that were exchanged: each key is then looked for where it is not. Of a few rows on each
-  shard one at least must belong there; and a stamp, if there is one, must be the shard's.
+  shard one at least must belong there; and a stamp, if there is one, must be the shard's;
+- a shard key that is not the one by which the rows were placed: of a few rows of each table on all
+  shards nearly all must be where it says. One row that is misplaced is no such thing.
 
 A process looks at each shard once. What cannot be asked is not looked at: `greenshard check`
 compares everything.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,14 +27,18 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import Attribute, DriverError, RawConnection
 from greenshard.cluster import HASHED_TYPES, Cluster, Hash, Sharded, TableName, Unknown
-from greenshard.links.outside import SETTINGS, read_outside, understood, value
+from greenshard.links.outside import SETTINGS, end_block, read_outside, understood, value
 from greenshard.links.physical import Physical
 from greenshard.planner.pins import Unplaceable, key_value
 from greenshard.sql.nodes import quoted
 
 _server_version = Attribute(RawConnection, "server_version")
-#: How many tables are looked into, and how many of their rows.
-_TABLES, _ROWS = 32, 3
+#: How many tables are looked into, and how many of their rows. Those that come first may have one
+#: key, as the lines of an order: a few more cost nothing.
+_TABLES, _ROWS = 32, 8
+#: So many rows that are not where they belong, and one of so many, tell of a wrong key. By chance
+#: one of two belongs where it is, if there are two shards.
+_MISFITS, _SHARE = 2, 4
 #: How many looks are kept of one cluster, which may be connected to many databases.
 _MOST_LOOKS = 64
 
@@ -50,7 +57,11 @@ SELECT convert_to(json_build_array(
      FROM pg_database AS d WHERE datname = current_database()),
     (SELECT json_agg(json_build_array(n.nspname, c.relname, a.attname,
         format_type(a.atttypid, a.atttypmod), b.typname, l.collname,
-        has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT'))
+        has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+            AND NOT row_security_active(c.oid) AND NOT (c.relkind = 'p' AND EXISTS (
+                SELECT FROM pg_partition_tree(c.oid) AS p JOIN pg_class AS f ON f.oid = p.relid
+                WHERE f.relkind = 'f')),
+        c.relkind)
         ORDER BY n.nspname, c.relname)
      FROM json_array_elements(%(tables)s::json) AS j
      JOIN pg_class AS c ON c.relname = j->>1 AND c.relkind IN ('r', 'p')
@@ -96,20 +107,38 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A few rows of a table on one shard.
+
+    Attributes:
+        table: Its schema and name.
+        column: Its shard key.
+        fits: How many keys belong on the shard.
+        misfits: How many belong elsewhere.
+        example: One of these, and the shard that it belongs on.
+    """
+
+    table: tuple[str, str]
+    column: str
+    fits: int
+    misfits: int
+    example: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a look at one shard has found.
 
     Attributes:
         database: Of each of `_WORDS` what it is.
         keys: The type and collation of each declared shard key, by schema and table.
-        strangers: What is said of rows of which none belongs there; None if one does, or there are
-            none.
+        samples: A few rows of some tables.
         stamp: None if it has none.
     """
 
     database: tuple[str | None, ...]
     keys: Mapping[tuple[str, str], str]
-    strangers: str | None
+    samples: tuple[Sample, ...]
     stamp: Stamp | None
 
 
@@ -147,7 +176,8 @@ class Look:
         if cluster is None:
             return
         facts = {name: found[name] for name in cluster.names if name in found}
-        for shard, what in (*_wrong_stamps(facts, cluster), *_differences(facts)):
+        wrong = (*_wrong_stamps(facts, cluster), *_differences(facts), *_wrong_keys(facts))
+        for shard, what in wrong:
             self._found.clear()
             raise errors.ProgrammingError(
                 what,
@@ -215,8 +245,8 @@ def _differences(found: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
             if (other := facts.keys.get(table, one)) != one:
                 name = ".".join(table)
                 yield shard, f"the shard key of {name} is {one} on {first}, and {other} on {shard}"
-        if facts.strangers is not None:
-            yield shard, facts.strangers
+        if (strangers := _strangers(shard, facts.samples)) is not None:
+            yield shard, strangers
 
 
 def _facts(cluster: Cluster, physical: Physical) -> Facts:
@@ -230,9 +260,9 @@ def _facts(cluster: Cluster, physical: Physical) -> Facts:
         database, keys, stamped = json.loads(bytes(found))
         database = tuple(each and each.replace(".utf8", ".UTF-8") for each in database)
         keys = [key for key in keys or () if _is_meant(cluster, *key[:3])]
-        types = {(s, n): " ".join(filter(None, (t, c))) for s, n, _, t, _, c, _ in keys}
-    stamp, strangers = _looked_into(cluster, physical, database[0], keys, stamped=bool(stamped))
-    return Facts(database, types, strangers, stamp)
+        types = {(s, n): " ".join(filter(None, (t, c))) for s, n, _, t, _, c, *_ in keys}
+    stamp, samples = _looked_into(cluster, physical, database[0], keys, stamped=bool(stamped))
+    return Facts(database, types, samples, stamp)
 
 
 def _is_meant(cluster: Cluster, schema: str, name: str, column: str) -> bool:
@@ -242,48 +272,83 @@ def _is_meant(cluster: Cluster, schema: str, name: str, column: str) -> bool:
 
 def _looked_into(
     cluster: Cluster, physical: Physical, encoding: str, keys: Sequence[Any], *, stamped: bool
-) -> tuple[Stamp | None, str | None]:
-    """The shard's stamp, and what to say if no row belongs there of the few that are looked at."""
+) -> tuple[Stamp | None, tuple[Sample, ...]]:
+    """The shard's stamp, and a few rows of its tables."""
     read = [key for key in keys if key[6] and key[4] in HASHED_TYPES][:_TABLES]
     read = [key for key in read if not isinstance(_placement(cluster, key), Unknown)]
-    parts = [
-        f"(SELECT json_agg(k) FROM (SELECT {quoted(column)}::text AS k"
-        f" FROM {quoted(schema)}.{quoted(table)} LIMIT {_ROWS}) AS rows)"
-        for schema, table, column, *_ in read
-    ]
-    parts.insert(0, _STAMP if stamped else "NULL")
-    if not read and not stamped:
-        return None, None
-    query = f"SELECT convert_to(json_build_array({', '.join(parts)})::text, 'UTF8')"
-    try:
-        found = value(physical, SETTINGS + _LIMITS + query)
-    except DriverError:  # a table may be locked
-        if not physical.alive:
-            raise
-        return None, None
-    with understood(physical.shard):
-        stamp, *samples = json.loads(bytes(found))
-        given = None if stamp is None else Stamp(*stamp)
-    return given, _strangers(cluster, physical.shard, encoding, read, samples)
+    # A table may be locked, or its rows be anything: the stamp is asked for without them then.
+    for tables in (read, []) if read else ([],):
+        parts = [_STAMP if stamped else "NULL", *map(_reading, tables)]
+        if not tables and not stamped:
+            continue
+        query = f"SELECT convert_to(json_build_array({', '.join(parts)})::text, 'UTF8')"
+        try:
+            found = value(physical, SETTINGS + _LIMITS + query)
+        except DriverError:
+            if not physical.alive:
+                raise
+            end_block(physical)
+            continue
+        with understood(physical.shard):
+            stamp, *texts = json.loads(bytes(found))
+            given = None if stamp is None else Stamp(*stamp)
+        samples = zip(tables, texts, strict=True)
+        shard = physical.shard
+        return given, tuple(_sample(cluster, shard, encoding, k, t or ()) for k, t in samples)
+    return None, ()
 
 
-def _strangers(
-    cluster: Cluster, shard: str, encoding: str, read: Sequence[Any], samples: Sequence[Any]
-) -> str | None:
+def _reading(key: Sequence[Any]) -> str:
+    """What reads a few keys of a table; not of those that inherit from it, which may be foreign."""
+    schema, table, column, *_, kind = key
+    only = "" if kind == "p" else "ONLY "
+    return (
+        f"(SELECT json_agg(DISTINCT k) FROM (SELECT {quoted(column)}::text AS k"
+        f" FROM {only}{quoted(schema)}.{quoted(table)} LIMIT {_ROWS}) AS rows)"
+    )
+
+
+def _sample(
+    cluster: Cluster, shard: str, encoding: str, key: Sequence[Any], texts: Sequence[str | None]
+) -> Sample:
+    homes = [(text, home) for text in texts if (home := _home(cluster, key, text, encoding))]
+    misfits = [(text or "", home) for text, home in homes if home != shard]
+    fits, example = len(homes) - len(misfits), next(iter(misfits), None)
+    return Sample((key[0], key[1]), key[2], fits, len(misfits), example)
+
+
+def _strangers(shard: str, samples: Sequence[Sample]) -> str | None:
     """What to say if no row belongs on a shard of those that were read."""
-    told = None
-    for key, texts in zip(read, samples, strict=True):
-        for text in texts or ():
-            home = _home(cluster, key, text, encoding)
-            if home == shard:
-                return None
-            if home is not None and told is None:
-                told = (
-                    f"shard {shard} has rows that belong elsewhere, as one of {key[1]} "
-                    f"with {key[2]} = {text[:40]!r}, which belongs on {home}, and none was found "
-                    "that belongs there: were shards exchanged in the declaration?"
-                )
-    return told
+    told = next((sample for sample in samples if sample.example is not None), None)
+    if told is None or told.example is None or any(sample.fits for sample in samples):
+        return None
+    text, home = told.example
+    return (
+        f"shard {shard} has rows that belong elsewhere, as one of {told.table[1]} "
+        f"with {told.column} = {text[:40]!r}, which belongs on {home}, and none was found "
+        "that belongs there: were shards exchanged in the declaration?"
+    )
+
+
+def _wrong_keys(found: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
+    """Tables whose rows lie by another key than the declared one."""
+    of_table: defaultdict[tuple[str, str], dict[str, Sample]] = defaultdict(dict)
+    for shard, facts in found.items():
+        for sample in facts.samples:
+            of_table[sample.table][shard] = sample
+    for table, samples in of_table.items():
+        misfits = sum(sample.misfits for sample in samples.values())
+        total = misfits + sum(sample.fits for sample in samples.values())
+        if misfits < _MISFITS or misfits * _SHARE < total:
+            continue
+        shard, told = next((s, each) for s, each in samples.items() if each.example)
+        text, home = told.example or ("", "")
+        what = (
+            f"{misfits} of {total} keys of {table[1]} that were looked at are not on the shard "
+            f"that {told.column} tells, as {text[:40]!r} on {shard}, which belongs on {home}: were "
+            "the rows placed by that column?"
+        )
+        yield shard, what
 
 
 def _placement(cluster: Cluster, key: Sequence[Any]) -> Any:

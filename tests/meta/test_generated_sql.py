@@ -37,6 +37,7 @@ PATH_IS_SET = {
     ("links/look.py", "_FACTS"),
     ("links/look.py", "_VERSION"),
     ("links/look.py", "_looked_into"),
+    ("links/look.py", "_reading"),
     ("checking/definitions.py", "_DEFINITIONS"),
     ("checking/visibility.py", "_ASPECTS"),
     ("checking/user_types.py", "_TYPES"),

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import greenshard
 from greenshard import checking
 from greenshard.cli import main
+from greenshard.cluster import Hash
 from tests.postgres.cluster.test_encodings import databases
 from tests.postgres.psql import run
 
@@ -79,6 +80,69 @@ def test_a_row_that_is_elsewhere_is_no_exchange(dsns):
     assert "belongs on" in refusal(dsns)
 
 
+def test_a_table_that_was_placed_by_another_column_is_refused(dsns):
+    fill(dsns)
+    for dsn in dsns.values():
+        run(dsn, "UPDATE far.t SET c = k::int + 7")
+    cluster = greenshard.Cluster(dsns, {**TABLES, "far.t": greenshard.Sharded("c")})
+    with pytest.raises(greenshard.ProgrammingError, match="keys of t that were looked") as refused:
+        greenshard.connect(cluster)
+    assert refused.value.code == "GS110"
+    # One row that is elsewhere is told by a check; the application goes on.
+    run(dsns["s1"], "DELETE FROM t", "INSERT INTO t VALUES (0, 1)")
+    greenshard.connect(greenshard.Cluster(dsns, TABLES)).close()
+    # So are rows of one key, as a table may have them all in one place.
+    key = next(k for k in range(9) if Hash().shards_for(str(k), "text", tuple(dsns)) != "s2")
+    run(dsns["s2"], "DELETE FROM far.t")
+    run(dsns["s2"], f"INSERT INTO far.t SELECT {key} FROM generate_series(1, 20)")
+    greenshard.connect(greenshard.Cluster(dsns, TABLES)).close()
+
+
+NOWHERE = "SERVER nowhere OPTIONS (table_name 'x')"
+UNFIT = f"""
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1');
+CREATE USER MAPPING FOR PUBLIC SERVER nowhere;
+CREATE VIEW v AS SELECT 1 / 0 AS k;
+CREATE FOREIGN TABLE f (k int) {NOWHERE};
+CREATE TABLE p (k int) PARTITION BY LIST (k);
+CREATE FOREIGN TABLE p1 PARTITION OF p FOR VALUES IN (1) {NOWHERE};
+CREATE TABLE q (k int) PARTITION BY LIST (k);
+CREATE TABLE q1 PARTITION OF q DEFAULT;
+CREATE TABLE i (k int);
+CREATE FOREIGN TABLE i1 () INHERITS (i) {NOWHERE};
+CREATE TABLE secret (k int);
+INSERT INTO secret VALUES (1);
+CREATE TABLE policed (k int);
+INSERT INTO policed VALUES (1);
+ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed USING (1 / (k - 1) = 1);
+GRANT SELECT ON t, policed, f, v, p, q, i TO looker;
+"""
+
+
+def test_only_what_can_be_read_is_looked_at(dsns):
+    """Not views, foreign tables and partitions, tables without rights, or with policies."""
+    fill(dsns)
+    names = ("v", "f", "p", "q", "i", "secret", "policed")
+    tables = {**TABLES, **dict.fromkeys(names, greenshard.Sharded("k"))}
+    for server in ("s0", "s1"):
+        run(dsns[server], "DROP ROLE IF EXISTS looker", "CREATE ROLE looker LOGIN")
+    try:
+        for dsn in dsns.values():
+            run(dsn, UNFIT)
+        mine = {n: psycopg2.extensions.make_dsn(dsn, user="looker") for n, dsn in dsns.items()}
+        greenshard.connect(greenshard.Cluster(mine, tables)).close()
+        # They do not keep the others from being looked at.
+        exchanged = {**mine, "s1": mine["s2"], "s2": mine["s1"]}
+        with pytest.raises(greenshard.ProgrammingError, match="which belongs on s2"):
+            greenshard.connect(greenshard.Cluster(exchanged, tables))
+    finally:
+        for name, dsn in dsns.items():
+            last = name in ("s2", "s3")
+            run(dsn, "DROP OWNED BY looker", *(["DROP ROLE looker"] if last else []))
+
+
 def test_types_of_keys_that_differ_are_refused(dsns):
     run(dsns["s2"], "ALTER TABLE t ALTER k TYPE text")
     assert "the shard key of public.t is integer on s0, and text default on s2" in refusal(dsns)
@@ -119,6 +183,9 @@ def test_stamped_shards_that_are_declared_otherwise_are_refused(dsns, tmp_path):
     assert (code, "shard s1 is stamped already, as shard s2" in said) == (1, True)
     assert "shard s1 is stamped as shard s2" in refusal(exchanged)
     assert "stamped as shard s2" in refusal(exchanged, lend)
+    with contextlib.closing(psycopg2.connect(dsns["s2"])) as locking:
+        locking.cursor().execute("LOCK TABLE t")  # the stamp is asked for nevertheless
+        assert "shard s1 is stamped as shard s2" in refusal(exchanged)
     ordered = {name: dsns[name] for name in ("s1", "s0", "s2", "s3")}
     assert "number 1 of 4, with 256 slots, and declared as number 0 of 4" in refusal(ordered)
     few = {name: dsns[name] for name in ("s0", "s1", "s2")}
