@@ -58,6 +58,11 @@ def run_plan(e: Planned) -> Answer:
         e.plan = e.database.plan_anew(e.text, e.given is not None, e.timeout)
         if not isinstance(e.plan.step, Refused):
             raise PlanOutdated
+    # Likewise a function; if there is none even so, the servers say so.
+    elif e.plan.unknown:
+        plan = e.database.plan_anew(e.text, e.given is not None, e.timeout)
+        if plan != e.plan:
+            raise PlanOutdated
     plan, step = e.plan, e.plan.step
     try:
         if _fails_with_transaction(step) and (failed := e.failed) is not None:

@@ -36,7 +36,7 @@ def run_many(e: Planned) -> Answer:
 
     Switches: yes.
     """
-    stage = _split(e)
+    stage = None if e.plan.unknown else _split(e)
     if stage is not None:
         # All shards that any set needs, in one message.
         if e.database.is_unsure:

@@ -358,6 +358,8 @@ class Plan:
         only_sets: Whether it sets something for the session, and writes no rows.
         clock: The parameters that stand for times: 'now' would be another one on each shard.
         effect: How it is to be run on several shards.
+        unknown: Whether it calls a function that the catalog does not have, and that may have been
+            made a moment ago: nobody knows what that reads.
     """
 
     step: Step
@@ -372,3 +374,4 @@ class Plan:
     clock: frozenset[Parameter] = frozenset()
     only_sets: bool = False
     effect: Effect = NO_EFFECT
+    unknown: bool = False

@@ -198,6 +198,7 @@ class _OneStatement:
         self._view_tells_time = False
         self._clock: frozenset[Parameter] = frozenset()
         self._longer_word: int | None = None
+        self._unknown = False
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
@@ -239,6 +240,7 @@ class _OneStatement:
             self._settings,
             clock=self._clock,
             only_sets=raw.stmt.HasField("variable_set_stmt"),
+            unknown=self._unknown,
         )
 
     def _key_change(self, node: Any) -> Problem | None:
@@ -279,6 +281,11 @@ class _OneStatement:
         # shard.
         if any(type_name(message) == "RangeVar" for message in walk(select)):
             return Refused("set_config() in a query that reads tables", "GS410", _ON)
+        # SELECT set_config('x', f(), false): so may f.
+        for call in calls(select):
+            if not self._functions.is_own(call) and not self._functions.is_immutable(call):
+                reason = f"set_config() beside {name_of(call)}(), which may read tables"
+                return self._refused(Problem(reason, call.location, "GS410", _ON))
         return Broadcast(Sql(self._text), answer_of_one=True)
 
     def _bind(self, select: Any, write: Any = None) -> tuple[Candidate, Problem | None]:
@@ -315,6 +322,8 @@ class _OneStatement:
         self._tables = tuple(sorted({f"{each.schema}.{each.name}" for each in relations}))
         self._names |= {each.name for each in relations}
         self._settings = settings_asked(candidate.roots, self._translation)
+        every = (call for root in candidate.roots for call in calls(root))
+        self._unknown = not all(map(self._functions.of, every))
         found = [
             *problems,
             *objections(

@@ -53,11 +53,12 @@ from greenshard.planner.binding.relations import Relations, named_as, renamed
 from greenshard.planner.binding.rowsets import function_alias, function_columns
 from greenshard.planner.binding.scope import BoundColumn, Columns, Level, Source
 from greenshard.planner.bodies import Body, own_copy
-from greenshard.planner.calls import Functions, name_of
+from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.code import SYSTEM_SCHEMAS, Function
 from greenshard.planner.problem import Problem
 from greenshard.sql.column_names import column_name
+from greenshard.sql.functions import SETTING
 from greenshard.sql.now import tells_time
 from greenshard.sql.parser import (
     ANY_SUBLINK,
@@ -294,6 +295,8 @@ class Binder:
         self._open.pop()
         found = [each.reason for each in self.problems[before:]]
         del self.problems[before:]
+        if any(name_of(each) == SETTING for each in calls(query.node)):
+            found = ["sets what each shard has for itself: call set_config() in the statement"]
         if not found and self._in_view and any(True for _ in tables(query)):
             found = ["reads tables, and a view calls it"]
         if not found and body.atomic and not self._own_using and path_bound(query.node):

@@ -49,28 +49,40 @@ def arguments(
         number: Of the source.
 
     Returns:
-        By their numbers, from 1 on, the arguments that are values or columns; and the source of
-        those that are no values. One that is left out is in neither.
+        By their numbers, from 1 on, what stands for the arguments; and the source of those that are
+        no values, or are left out.
     """
+    given = dict(_given(body, call))
     nodes: dict[int, Message] = {}
     columns = []
-    for at, given in _given(body, call):
-        argument = body.arguments[at]
-        value = _value(given, argument)
-        if value is not None:
-            nodes[at + 1] = value
-            continue
-        column, name = level.resolve(given), f"a{at}"
-        # In another type the same value may be equal to others.
-        if column is None or column.family is None or column.family != _family(argument):
-            columns.append(BoundColumn(name, (number, at)))
-        else:
-            columns.append(replace(column, name=name))
-        node = expression("x.y")
-        for field, part in zip(node.column_ref.fields, (SOURCE, name), strict=True):
-            field.string.sval = part
-        nodes[at + 1] = node
+    for at, argument in enumerate(body.arguments):
+        # $2 of the function must be gone in any case: it would be taken for the statement's.
+        node = given.get(at)
+        value = _value(node, argument) if node is not None else None
+        if value is None:
+            column = level.resolve(node) if node is not None else None
+            columns.append(_column(column, argument, f"a{at}", (number, at)))
+            value = _named_column(f"a{at}")
+        nodes[at + 1] = value
     return nodes, Source(SOURCE, tuple(columns))
+
+
+def _column(
+    column: BoundColumn | None, argument: Argument, name: str, number: tuple[int, int]
+) -> BoundColumn:
+    """An argument as a column: the one that is given, if it is still equal to what that is."""
+    # In another type the same value may be equal to others.
+    if column is None or column.family is None or column.family != _family(argument):
+        return BoundColumn(name, number)
+    return replace(column, name=name)
+
+
+def _named_column(name: str) -> Message:
+    node: Any = expression("x.y")
+    for field, part in zip(node.column_ref.fields, (SOURCE, name), strict=True):
+        field.string.sval = part
+    made: Message = node
+    return made
 
 
 def _family(argument: Argument) -> str | None:
@@ -123,6 +135,8 @@ def put_arguments(select: Any, alone: Query, body: Body, nodes: dict[int, Messag
         number = 0
         if type_name(node) == "Node" and found.HasField("param_ref"):
             number = found.param_ref.number
+            if number not in nodes:  # an error of the function's
+                found.CopyFrom(_named_column("none"))
         elif type_name(node) == "Node" and found.HasField("column_ref"):
             _, number = numbers.get(id(found.column_ref), (None, 0))
         if number in nodes:

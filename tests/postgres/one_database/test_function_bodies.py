@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psycopg2
 import pytest
@@ -76,7 +77,11 @@ CREATE FUNCTION lower(rates) RETURNS text LANGUAGE sql AS $$ SELECT note FROM or
 CREATE FUNCTION through_view() RETURNS bigint LANGUAGE sql AS $$ SELECT count(*) FROM rated $$;
 CREATE VIEW viewing AS SELECT id, lines(id) AS n FROM orders;
 CREATE VIEW naming AS SELECT id, full_name(note) AS n FROM orders;
+CREATE FUNCTION left_out(a bigint, of bigint DEFAULT 1 + 2) RETURNS bigint LANGUAGE sql
+    AS $$ SELECT count(*) + $1 FROM items WHERE order_id = $2 $$;
 -- What does more.
+CREATE FUNCTION sets(what text) RETURNS text LANGUAGE sql
+    AS $$ SELECT set_config('app.it', what, false) $$;
 CREATE FUNCTION writes(n int) RETURNS int LANGUAGE sql
     AS $$ INSERT INTO undeclared VALUES (n) RETURNING n $$;
 CREATE FUNCTION writes_first(n int) RETURNS int LANGUAGE sql
@@ -182,6 +187,10 @@ REFUSED = [
     "SELECT lower(r) FROM rates r",
     "SELECT * FROM viewing",
     "SELECT id, lines_there(customer) FROM orders",
+    "SELECT sets('x')",
+    "SELECT set_config('app.it', spent(3)::text, false)",
+    "UPDATE rates SET n = lines(7)::int",
+    "DELETE FROM rates WHERE n = lines(3)",
     "SELECT writes(1)",
     "SELECT writes_first(1) FROM orders",
     "SELECT writes_within(1) FROM orders",
@@ -304,6 +313,8 @@ def test_parameters(conn, whole):
         ("SELECT count(*) FROM big(%s)", (20,), "combine"),
         ("SELECT rate_named(%s), id FROM orders", (None,), "concatenate"),
         ("SELECT spent(%s)", (3,), "gather"),
+        ("SELECT left_out(%s), %s", (7, 7), "gather"),
+        ("SELECT left_out(%s, %s)", (7, 8), "route"),
     ]:
         assert f"strategy: {strategy}\n" in conn.explain(statement, given)
         assert rows(conn, statement, given) == rows(whole, statement, given)
@@ -362,6 +373,34 @@ def test_a_function_that_is_replaced_is_looked_at_again(databases, whole):
         conn.cursor().execute("CREATE TABLE shown (n int)")
         assert "strategy: gather\n" in conn.explain(statement)
         conn.rollback()
+
+
+def test_functions_that_the_catalog_does_not_have(databases, conn):
+    cursor, body = conn.cursor(), "'BEGIN RETURN (SELECT count(*) FROM orders); END'"
+    cursor.execute("SELECT count(*) FROM orders WHERE id = 7")
+    time.sleep(1.1)  # the catalog is read anew once a second
+    for dsn in (shard.primary for shard in databases[0].shards.values()):
+        run(dsn, f"CREATE FUNCTION fresh() RETURNS bigint LANGUAGE plpgsql AS {body}")
+    statements = [
+        "SELECT fresh()",
+        "SELECT fresh() FROM orders WHERE id = 7",
+        "UPDATE orders SET customer = fresh() WHERE id = 7",
+    ]
+    try:
+        for statement in statements:
+            with pytest.raises(greenshard.NotSupportedError, match="function fresh"):
+                cursor.execute(statement)
+    finally:
+        for dsn in (shard.primary for shard in databases[0].shards.values()):
+            run(dsn, "DROP FUNCTION fresh()")
+    with pytest.raises(psycopg2.errors.UndefinedFunction):
+        cursor.execute("SELECT nowhere(id) FROM orders WHERE id = 7")
+    conn.rollback()
+    cursor.execute(f"CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpgsql AS {body}")
+    for statement in ("SELECT pg_temp.mine()", "SELECT pg_temp.mine() FROM orders WHERE id = 7"):
+        with pytest.raises(greenshard.NotSupportedError, match="temporary"):
+            cursor.execute(statement)
+    conn.rollback()
 
 
 def test_a_hint_tells_the_line_to_declare_it(conn):
