@@ -33,6 +33,7 @@ from greenshard.checking.triggers import (
     refused_triggers,
     wrong_relatives,
 )
+from greenshard.checking.user_functions import compare_functions, read_functions
 from greenshard.checking.user_types import compare_types, read_types
 from greenshard.checking.visibility import compare_rights
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
@@ -73,6 +74,7 @@ def check(
     report.servers = {shard: str(server) for shard, server in servers.items()}
     report.findings += compare_servers(servers)
     report.findings += compare_types(read_types(conn), shards)
+    report.findings += compare_functions(read_functions(conn), shards)
     relations = read_relations(conn)
     report.findings += missing_tables(cluster, relations)
     encodings = {shard: server.encoding for shard, server in servers.items()}

@@ -25,7 +25,7 @@ table is on every shard, with the same columns, keys, constraints, unique indexe
 triggers and rules; that types of your own are the same on all shards, enums in their order; that a
 table's shard key can be placed; that each row is on the shard that its key belongs on; that a
 reference table has the same rows on all shards; who may see what of tables and views; that
-declared functions are there.
+functions are the same on all shards, and declared ones are there.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Nothing is changed on any shard.

@@ -40,6 +40,7 @@ PATH_IS_SET = {
     ("links/look.py", "_reading"),
     ("checking/definitions.py", "_DEFINITIONS"),
     ("checking/visibility.py", "_ASPECTS"),
+    ("checking/user_functions.py", "_FUNCTIONS"),
     ("checking/user_types.py", "_TYPES"),
     ("checking/tables.py", "_COLUMNS"),
     ("checking/rows.py", "_PARENT"),

@@ -160,7 +160,7 @@ def test_what_is_not_declared_is_refused_beside_a_write(databases):
         assert 'added = { reads = "nothing" }' in caught.value.hint
 
 
-def test_check_tells_of_declared_functions_that_are_not_there(databases):
+def test_check_tells_of_functions_that_are_not_there_or_differ(databases):
     shards = {name: shard.primary for name, shard in databases[0].shards.items()}
     declared = {
         **FUNCTIONS,
@@ -170,9 +170,16 @@ def test_check_tells_of_declared_functions_that_are_not_there(databases):
     }
     cluster = greenshard.Cluster(shards, TABLES, functions=declared)
     with contextlib.closing(greenshard.connect(shards)) as union:
+        run(
+            shards["s1"],
+            "CREATE FUNCTION lonely() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE OR REPLACE FUNCTION kept(x int) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        )
         findings = [f for f in check(union, cluster, rows=False).findings if f.check == "functions"]
     other = "; there is one of that name, in another schema or with other arguments"
     assert [finding.message for finding in findings] == [
+        "the function public.kept(x integer) differs",
+        "the function public.lonely() is not there",
         "the declared function addet is not there; there is added",
         f"the declared function sales.added is not there{other}",
         f"the declared function added(int, text) is not there{other}",
