@@ -18,12 +18,22 @@ from enum import Enum
 from typing import Any
 
 from greenshard import _green
-from greenshard._driver import QueryCanceled, RawConnection, can_keep, keepers
+from greenshard._driver import (
+    InFailedSqlTransaction,
+    QueryCanceled,
+    RawConnection,
+    can_keep,
+    keepers,
+)
 from greenshard.links.physical import Physical
 from greenshard.planner.place import Place
 
 #: How long, in seconds, a greenlet may take to end after its connection was closed under it.
 LAST_WAIT_S = 1.0
+
+#: What a cancelled call raises. A cancel may also end the question that the call waits for
+#: (`hedge`), and with it the transaction, before the call's own statement is sent.
+_OF_CANCEL = (QueryCanceled, InFailedSqlTransaction)
 
 
 class _Abandoned(BaseException):
@@ -240,7 +250,7 @@ class FanOut:
         if self._closing:
             return End.LOST
         # 57014 may also be the server's own, of statement_timeout: then it is the shard's failure.
-        if self._stopping and isinstance(error, QueryCanceled) and not self._asked_to_cancel:
+        if self._stopping and isinstance(error, _OF_CANCEL) and not self._asked_to_cancel:
             return End.CANCELLED
         return End.FAILED
 

@@ -8,9 +8,11 @@ words to choose that `traps` has::
     {n}       a small number, likewise
     {total}   nothing; at the end it says that the rows come in one order only
 
-``-- refused 30: GS415 ...`` says that 30 of 1,000 statements may be refused with such words; see
-`budget`. The tables are in a schema that has the kind's name; ``public.`` stands for it. A section
-of statements may say from which version on a server knows them: ``-- = statements 15``.
+A session that is ``elsewhere: this || that`` begins after others have done this and committed, and
+they undo it by that. ``-- refused 30: GS415 ...`` says that 30 of 1,000 statements may be refused
+with such words; see `budget`. The tables are in a schema that has the kind's name; ``public.``
+stands for it. A section of statements may say from which version on a server knows them:
+``-- = statements 15``.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from tests.differential.stage import Stage
 
 #: The most statements of a block, which is one transaction.
 _LENGTH = 5
+_ELSEWHERE, _UNDONE = "elsewhere: ", " || "
 _READ_ONLY = ("SELECT", "VALUES", "TABLE", "WITH", "(")
 
 
@@ -49,6 +50,11 @@ class Player:
         kind = self.kind
         pick = Random(f"{seed}/{kind.name}")
         session = kind.session(pick)
+        undo = ""
+        if session.startswith(_ELSEWHERE):
+            done, undo = session.removeprefix(_ELSEWHERE).split(_UNDONE)
+            self._elsewhere(done)
+            session = ""
         self.referee.rollback()
         try:
             if session:
@@ -65,6 +71,16 @@ class Player:
                     return
         finally:
             self.referee.rollback()
+            if undo:
+                self._elsewhere(undo)
+
+    def _elsewhere(self, text: str) -> None:
+        """Run a text in other connections, for good."""
+        with stage.opened(self.stage, self.kind, self.conn.cluster) as others:
+            for conn in others:
+                with conn.cursor() as cur:
+                    cur.execute(text)
+                conn.commit()
 
     def _on_both(self, text: str) -> None:
         for conn in (self.one, self.conn):

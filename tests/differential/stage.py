@@ -172,11 +172,13 @@ def _columns(cur: Any, table: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(stage: Stage, kind: Kind) -> Iterator[tuple[Any, Any]]:
-    """A connection to the one database, and one to the cluster."""
+def opened(stage: Stage, kind: Kind, cluster: Cluster | None = None) -> Iterator[tuple[Any, Any]]:
+    """A connection to the one database, and one to the cluster, maybe of others to it."""
     with (
         contextlib.closing(psycopg2.connect(stage.dsn(kind, "one"))) as one,
-        contextlib.closing(greenshard.connect(stage.cluster(kind), timeout=60.0)) as conn,
+        contextlib.closing(
+            greenshard.connect(cluster or stage.cluster(kind), timeout=60.0)
+        ) as conn,
     ):
         yield one, conn
 

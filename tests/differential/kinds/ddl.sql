@@ -31,6 +31,12 @@ ALTER TABLE dd_list ADD w int DEFAULT 7
 CREATE VIEW dd_new AS SELECT k, v + 1 AS v FROM dd_plain
 CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 3'
 DROP VIEW dd_view
+elsewhere: ALTER TABLE dd_plain ADD w int DEFAULT 5 || ALTER TABLE dd_plain DROP w
+elsewhere: ALTER TABLE dd_other RENAME v TO x || ALTER TABLE dd_other RENAME x TO v
+elsewhere: CREATE VIEW dd_new AS SELECT k, v + 1 AS v FROM dd_plain || DROP VIEW dd_new
+elsewhere: CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int STABLE LANGUAGE sql AS 'SELECT count(*)::int + $1 FROM ddl.dd_other' || CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'
+elsewhere: CREATE OR REPLACE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v < 2 || CREATE OR REPLACE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > 1
+elsewhere: CREATE TABLE dd_more (k int) || DROP TABLE dd_more
 
 -- = statements
 ALTER TABLE <<dd_plain|dd_other|dd_list>> ADD <<w|x>> int <<|DEFAULT 3|DEFAULT 4 NOT NULL|CHECK (k > 0)>>;

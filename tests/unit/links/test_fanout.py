@@ -9,7 +9,7 @@ from gevent.exceptions import BlockingSwitchOutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycogreen.gevent import gevent_wait_callback
-from psycopg2.errors import QueryCanceled
+from psycopg2.errors import InFailedSqlTransaction, QueryCanceled
 from psycopg2.extensions import get_wait_callback, set_wait_callback
 
 from greenshard import _driver
@@ -148,6 +148,24 @@ def test_call_that_fails_by_itself_while_it_is_to_be_cancelled_has_failed(three)
     gevent.spawn_later(0.03, lambda: [shard.answer(ValueError("no")) for shard in three])
     fanout.run(0.01)
     assert ends(fanout) == [End.FAILED] * 3
+
+
+def test_call_whose_transaction_was_ended_by_the_cancel_is_cancelled(three):
+    """The cancel has hit a question that nobody waited for, and the call came after it."""
+    three[1].deaf = True
+    fanout = fan_out(three)
+    three[0].answer(ValueError("no"))
+    aborted = InFailedSqlTransaction("current transaction is aborted")
+    gevent.spawn_later(0.03, lambda: three[1].answer(aborted))
+    fanout.run(None)
+    assert ends(fanout) == [End.FAILED, End.CANCELLED, End.CANCELLED]
+
+
+def test_transaction_that_was_aborted_before_is_a_failure(three):
+    fanout = fan_out(three)
+    three[0].answer(InFailedSqlTransaction("current transaction is aborted"))
+    fanout.run(None)
+    assert ends(fanout) == [End.FAILED, End.CANCELLED, End.CANCELLED]
 
 
 def test_cancel_by_somebody_else_on_the_server_is_a_failure(three):
