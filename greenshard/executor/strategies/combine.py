@@ -17,16 +17,26 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from greenshard._driver import UNREADABLE, Column, ours
+from greenshard._driver import UNREADABLE, Column, RawCursor, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedAnswer, Row
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.exactness import any_spoilt, as_written, written
+from greenshard.executor.strategies.exactness import (
+    any_spoilt,
+    as_written,
+    travels_as_text,
+    written,
+)
 from greenshard.executor.strategies.held import check_page, check_rows
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.ranking import UNNAMED
 from greenshard.executor.strategies.slicing import read_slice
+from greenshard.executor.strategies.travelling import (
+    receiving_cell,
+    sending_cell,
+    unwritable,
+)
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text
@@ -51,19 +61,22 @@ def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     """
     e.check_parameters()
     # gather_limit + 1 rows of each: one row more tells that there were too many.
-    partial = _partial_rows(e, _limited(e, step, tasks))
-    if any_spoilt(e, (column.type_code for column in partial.columns)):
-        # Only now the types are known. What the first try took is not what the statement takes.
+    limited = _limited(e, step, tasks)
+    partial = _partial_rows(e, step, limited, exactly=not travels_as_text(e))
+    if not partial.exact and any_spoilt(e, (column.type_code for column in partial.columns)):
+        # Only with their first answer the sessions tell what they have set.
         e.stages = None
-        sql = exact(_limited(e, step, tasks)[0].sql, len(partial.columns))
-        rows = _partial_rows(e, tuple(replace(task, sql=sql) for task in tasks))
-        partial = replace(rows, columns=partial.columns, exact=True)
+        partial = _partial_rows(e, step, limited, exactly=True)
     return combined(e, step, partial)
 
 
-def _partial_rows(e: Planned, tasks: Stage) -> PartialRows:
+def _partial_rows(e: Planned, step: Combine, tasks: Stage, *, exactly: bool) -> PartialRows:
     """The rows that the shards give. Switches: yes."""
     shards = [task.place.shard for task in tasks]
+    encoding = unwritable(e.session.alive) if exactly else None
+    if exactly:
+        sql = exact(tasks[0].sql, step.columns, encoding)
+        tasks = tuple(replace(task, sql=sql) for task in tasks)
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
@@ -73,15 +86,29 @@ def _partial_rows(e: Planned, tasks: Stage) -> PartialRows:
     check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
     check_page(e, cursors.values())
     first = next(iter(cursors))
-    columns = cursors[first].description or ()
+    columns = described(cursors[first], step)
     parts = [cursor.fetchall() for cursor in cursors.values()]
-    return PartialRows(first, columns, parts, castings[first])
+    return PartialRows(first, columns, parts, castings[first], exactly, encoding)
 
 
-def exact(partial: Sql, width: int) -> Sql:
-    """A partial query whose values come as text that is `written`."""
+def exact(partial: Sql, width: int, encoding: str | None) -> Sql:
+    """A partial query whose values come as text that is `written`, and behind them their types.
+
+    Args:
+        partial: The query.
+        width: How many columns it has.
+        encoding: As `unwritable` says.
+    """
     names = [f"c{at}" for at in range(width)]
-    return replace(partial, text=written(partial.text, names, list(map(as_written, names))))
+    texts = [sending_cell(as_written(name), encoding) for name in names]
+    # NULL, of the column's type: for the description of the columns.
+    types = [f"CASE WHEN false THEN {name} END" for name in names]
+    return replace(partial, text=written(partial.text, names, [*texts, *types]))
+
+
+def described(cursor: RawCursor, step: Combine) -> Sequence[Any]:
+    """The partial columns: of what is `exact`, those that stand behind the texts."""
+    return (cursor.description or ())[-step.columns :]
 
 
 def _limited(e: Planned, step: Combine, tasks: Stage) -> Stage:
@@ -104,6 +131,7 @@ class PartialRows:
         parts: The rows of each shard, their values as text.
         casting: The first shard's.
         exact: Whether the values are not as the user's settings write them.
+        encoding: As `unwritable` says, if so.
     """
 
     shard: str
@@ -111,6 +139,7 @@ class PartialRows:
     parts: Sequence[Sequence[Row]]
     casting: Casting
     exact: bool = False
+    encoding: str | None = None
 
 
 def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
@@ -123,14 +152,18 @@ def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
     """
     if is_averaged_otherwise(step, partial.columns):
         return None
-    if step.reduction is not None and not partial.exact:
+    # Where a setting decides how the answer is written, PostgreSQL writes it.
+    plain = partial.encoding is None and not (
+        partial.exact and any_spoilt(e, (column.type_code for column in partial.columns))
+    )
+    if step.reduction is not None and plain:
         answer = _reduced(e, step.reduction, partial)
         if answer is not None:
             return answer
     names = partial_types(e, partial.shard, partial.columns)
     if names is None:
         return None
-    return _combined(e, step.combine, names, partial.parts, partial.shard)
+    return _combined(e, step.combine, names, partial)
 
 
 def is_averaged_otherwise(step: Combine, columns: Sequence[Any]) -> bool:
@@ -155,12 +188,11 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
 # In PostgreSQL ------------------------------------------------------------------------------
 
 
-def _combined(
-    e: Planned, sql: Sql, names: Sequence[str], parts: Sequence[Sequence[Row]], shard: str
-) -> Answer:
-    text = combining(sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
-    parameters = {**(e.parameters(sql, e.given) or {}), **partial_arrays(parts, len(names))}
-    return e.last_stage(shard, text, parameters)
+def _combined(e: Planned, sql: Sql, names: Sequence[str], partial: PartialRows) -> Answer:
+    rows = partial_rows(names, partial.encoding)
+    text = combining(sql, names).replace(f'"{PARTIAL}"', rows)
+    arrays = partial_arrays(partial.parts, len(names))
+    return e.last_stage(partial.shard, text, {**(e.parameters(sql, e.given) or {}), **arrays})
 
 
 def combining(sql: Sql, names: Sequence[str]) -> str:
@@ -182,10 +214,12 @@ def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, Any]
     return {f"gs${at}": ours(array_text(column)) for at, column in enumerate(columns)}
 
 
-def partial_rows(names: Sequence[str]) -> str:
-    """The partial rows as a table."""
+def partial_rows(names: Sequence[str], encoding: str | None = None) -> str:
+    """The partial rows as a table; `encoding` as `unwritable` says."""
     numbers = range(len(names))
-    cast = ", ".join(f"x{n}::{name} AS c{n}" for n, name in enumerate(names)).replace("%", "%%")
+    cast = ", ".join(
+        f"{receiving_cell(f'x{n}', encoding)}::{name} AS c{n}" for n, name in enumerate(names)
+    ).replace("%", "%%")
     # ROWS FROM steps through all arrays together; unnest(a), unnest(b) in FROM would multiply them.
     arrays = ", ".join(f"pg_catalog.unnest(%(gs${n})s::pg_catalog.text[])" for n in numbers)
     columns = ", ".join(f"x{n}" for n in numbers)

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from greenshard import errors
 from greenshard._driver import RawConnection
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.travelling import unwritable
 from greenshard.sql.types import FIRST_USER_OID, NOTHING, Trait, oids_with, read
 
 _FLOATS = oids_with(Trait.FLOATS, arrays=True)
@@ -51,6 +52,11 @@ def spoilt(e: Planned) -> Trait:
 def date_style(e: Planned) -> str:
     """How the sessions write dates: ``ISO, MDY``, if they can be read without knowing how."""
     return RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
+
+
+def travels_as_text(e: Planned) -> bool:
+    """Whether values may come as they are sent to the user: nothing there spoils any."""
+    return spoilt(e) == NOTHING and unwritable(e.session.alive) is None
 
 
 def any_spoilt(e: Planned, type_oids: Iterable[int]) -> bool:

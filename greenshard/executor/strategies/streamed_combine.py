@@ -30,17 +30,19 @@ from greenshard.executor.strategies.combine import (
     PartialRows,
     combined,
     combining,
+    described,
     exact,
     is_averaged_otherwise,
     partial_arrays,
     partial_rows,
     partial_types,
 )
-from greenshard.executor.strategies.exactness import any_spoilt
+from greenshard.executor.strategies.exactness import any_spoilt, travels_as_text
 from greenshard.executor.strategies.filling import ANALYZED_ROWS, SAMPLE, Batch, begin
 from greenshard.executor.strategies.gather import defaults_of, settings_of
 from greenshard.executor.strategies.held import check_held, check_rows
 from greenshard.executor.strategies.staying import check_named, declare_answer, portal_answer
+from greenshard.executor.strategies.travelling import unwritable
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.links.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute, gatherer
 from greenshard.links.outlets import Outlet, close_outlets
@@ -68,9 +70,10 @@ def stream_combined(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     e.check_parameters()
     check_named(e)
     shards = [task.place.shard for task in tasks]
-    known: Sequence[Any] | None = None
+    exactly = not travels_as_text(e)
     while True:
-        sql = step.partial if known is None else exact(step.partial, len(known))
+        encoding = unwritable(e.session.alive) if exactly else None
+        sql = exact(step.partial, step.columns, encoding) if exactly else step.partial
         cursors = e.parts.plain(shards, e.timeout)
         zones = e.parts.own_time_zones
         castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
@@ -83,10 +86,11 @@ def stream_combined(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
             outcome = e.first_stage(shards, calls, cursors)
             cursors = {shard: cursors[shard] for shard in outcome.jobs}
             check_columns(cursors, e.session, e.timeout)
-            pages = _Pages(e, step, {shard: outlets[shard] for shard in outcome.jobs}, known)
-            if known is None and any_spoilt(e, (each.type_code for each in pages.columns)):
-                # Only now the types are known: once more, written exactly.
-                known, e.stages = pages.columns, None
+            here = {shard: outlets[shard] for shard in outcome.jobs}
+            pages = _Pages(e, step, here, exactly, encoding)
+            if not exactly and any_spoilt(e, (each.type_code for each in pages.columns)):
+                # Only with their first answer the sessions tell what they have set.
+                exactly, e.stages = True, None
                 continue
             pages.take({shard: job.result for shard, job in outcome.jobs.items()})
             return pages.answer(castings[pages.first])
@@ -104,7 +108,8 @@ class _Pages:
 
     Args:
         outlets: Where, of the shards that answered.
-        known: Their columns, if the values are `exact`, and come as text.
+        exact: As of `PartialRows`.
+        encoding: Likewise.
 
     Attributes:
         first: The first of these shards.
@@ -116,12 +121,13 @@ class _Pages:
         e: Planned,
         step: Combine,
         outlets: Mapping[str, Outlet],
-        known: Sequence[Any] | None = None,
+        exact: bool,
+        encoding: str | None,
     ) -> None:
         self._e, self._step, self._outlets = e, step, outlets
         self.first = next(iter(outlets))
-        self._exact = known is not None
-        self.columns = known or outlets[self.first].cursor.description or ()
+        self._exact, self._encoding = exact, encoding
+        self.columns = described(outlets[self.first].cursor, step)
         self._here: dict[str, list[Row]] = {shard: [] for shard in outlets}
         self._count = 0
         self._bytes = 0
@@ -164,7 +170,8 @@ class _Pages:
             while not self._all_are_here:
                 self._fetch()
         parts = list(self._here.values())
-        made = combined(e, step, PartialRows(self.first, columns, parts, casting, self._exact))
+        rows = PartialRows(self.first, columns, parts, casting, self._exact, self._encoding)
+        made = combined(e, step, rows)
         return made and portal_answer(e, made)
 
     def _fetch(self, others: Mapping[Place, Callable[[], object]] | None = None) -> None:
@@ -201,7 +208,7 @@ class _Pages:
         """Put all partial rows into the temporary table."""
         e, cursor = self._e, RawCursor(held.physical.raw)
         self._passed_on = True
-        text = f"INSERT INTO {_TABLE} SELECT * FROM {partial_rows(names)} AS gs"
+        text = f"INSERT INTO {_TABLE} SELECT * FROM {partial_rows(names, self._encoding)} AS gs"
         while any(self._here.values()) or not self._all_are_here:
             arrays = partial_arrays(self._here.values(), len(names))
             # Let go before the next page comes: one page of each shard is held at a time.

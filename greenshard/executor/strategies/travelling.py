@@ -44,6 +44,18 @@ def travelling(physicals: Iterable[Physical]) -> str | None:
     return common if common.replace("_", "").isalnum() and common.isascii() else "UTF8"
 
 
+def unwritable(physicals: Iterable[Physical]) -> str | None:
+    """The same for what mostly stays text; None also if the client's encoding is the servers' own.
+
+    Then all that a server has can be written.
+    """
+    alive = list(physicals)
+    clients = {_status(physical.raw, "client_encoding") for physical in alive}
+    encoding = travelling(alive)
+    # A session that is opened only now has the encoding of those that are there.
+    return None if clients <= {"UTF8", None} or clients == {encoding} else encoding
+
+
 def sending(text: str, encoding: str | None) -> str:
     """What a shard computes, of an expression of type text.
 
@@ -64,6 +76,18 @@ def parameter(value: str, encoding: str | None) -> Any:
     Not psycopg2's Binary, which would leave it to the search path what a ``bytea`` is.
     """
     return ours(value if encoding is None else value.encode(_BYTES).hex())
+
+
+def sending_cell(text: str, encoding: str | None) -> str:
+    """Like `sending`, as text that any client encoding can write."""
+    return text if encoding is None else f"pg_catalog.encode({sending(text, encoding)}, 'hex')"
+
+
+def receiving_cell(text: str, encoding: str | None) -> str:
+    """What came of `sending_cell`, as an expression of type text."""
+    if encoding is None:
+        return text
+    return f"pg_catalog.convert_from(pg_catalog.decode({text}, 'hex'), '{encoding}')"
 
 
 def receiving(encoding: str | None) -> str:
