@@ -12,6 +12,11 @@ from greenshard.checking.definitions import (
     each_for_itself,
     read_definitions,
 )
+from greenshard.checking.event_triggers import (
+    compare_event_triggers,
+    noted_event_triggers,
+    read_event_triggers,
+)
 from greenshard.checking.findings import Finding, Report, TableReport, counted
 from greenshard.checking.probe import is_about_the_table, reached, reason, unreached
 from greenshard.checking.references import compare_contents, read_contents
@@ -88,8 +93,11 @@ def check(
     there = {name: tuple(found) for name, found in relations.items()}
     report.findings += compare_definitions(definitions, cluster, there)
     report.findings += compare_rights(conn, cluster)
+    events = read_event_triggers(conn)
+    report.findings += compare_event_triggers(events, shards)
     report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)
+    report.notes += noted_event_triggers(events, cluster, catalogs)
     notes = (minor_versions(servers), undeclared(relations, cluster))
     report.notes += [note for note in notes if note is not None]
     return report

@@ -44,6 +44,20 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """An event trigger that is fired by DDL, and whose function may write to tables.
+
+    Attributes:
+        name: Its name.
+        words: The words of its function's text, names of tables among them; None if these do not
+            tell what it writes to.
+    """
+
+    name: str
+    words: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A rule of a table: ON INSERT ("i"), UPDATE ("u") or DELETE ("d")."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from greenshard.planner.beside import Beside, Inheritance
+from greenshard.planner.beside import Beside, EventTrigger, Inheritance
 from greenshard.planner.bodies import Body
 from greenshard.planner.code import Code, Function, Operator, code_of
 from greenshard.sql.types import is_time, read
@@ -135,6 +135,7 @@ class Catalog:
             alone; PostgreSQL's own as in `Column.type_name`.
         bodies: Functions in SQL, by schema and name, that are not IMMUTABLE.
         declared: The texts of the cluster's declarations of functions that are there.
+        events: Event triggers that may write to tables.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -154,6 +155,7 @@ class Catalog:
     declared: frozenset[str] = frozenset()
     bases: Mapping[str, str] = field(default_factory=dict)
     bodies: Mapping[tuple[str, str], tuple[Body, ...]] = field(default_factory=dict)
+    events: tuple[EventTrigger, ...] = ()
 
     @cached_property
     def code(self) -> Code:

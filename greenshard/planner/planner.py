@@ -33,6 +33,7 @@ from greenshard.planner.binding.views import (
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
+from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.plan import (
     Anywhere,
@@ -135,9 +136,11 @@ class Planner:
         if len(statements) != 1:
             step = _plan_several(text, statements, ends=ending is not None)
             for each in statements if isinstance(step, Broadcast) else ():
-                changed = key_change(each.stmt, self._cluster, self._catalog, path, everywhere=True)
+                changed = key_change(
+                    each.stmt, self._cluster, self._catalog, path, everywhere=True
+                ) or fired(each.stmt, self._cluster, self._catalog)
                 if changed is not None:
-                    at = translation.old_position_of(changed.offset)
+                    at = changed.offset and translation.old_position_of(changed.offset)
                     step = Refused(changed.reason, changed.code, changed.hint, at)
             return Plan(step, reads=reads, trace=trace, effect=effect)
         if ending is not None and ending.is_done:
@@ -206,7 +209,7 @@ class _OneStatement:
         step = plan_utility(self._text, raw.stmt)
         if (set_off := self._truncating(raw.stmt)) is not None:
             step = self._refused(set_off)
-        if isinstance(step, Broadcast) and (changes := self._key_change(raw.stmt)) is not None:
+        if isinstance(step, Broadcast) and (changes := self._beside_ddl(raw.stmt)) is not None:
             step = self._refused(changes)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
@@ -243,8 +246,10 @@ class _OneStatement:
             unknown=self._unknown,
         )
 
-    def _key_change(self, node: Any) -> Problem | None:
-        return key_change(node, self._cluster, self._catalog, self._path, everywhere=True)
+    def _beside_ddl(self, node: Any) -> Problem | None:
+        return key_change(node, self._cluster, self._catalog, self._path, everywhere=True) or fired(
+            node, self._cluster, self._catalog
+        )
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""

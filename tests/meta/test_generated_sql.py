@@ -39,6 +39,7 @@ PATH_IS_SET = {
     ("links/look.py", "_looked_into"),
     ("links/look.py", "_reading"),
     ("checking/definitions.py", "_DEFINITIONS"),
+    ("checking/event_triggers.py", "_EVENT_TRIGGERS"),
     ("checking/visibility.py", "_ASPECTS"),
     ("checking/user_functions.py", "_FUNCTIONS"),
     ("checking/user_types.py", "_TYPES"),

@@ -18,6 +18,7 @@ from greenshard.merge.arrays import array_text
 from greenshard.planner.beside import (
     Beside,
     Call,
+    EventTrigger,
     ForeignKey,
     Inheritance,
     Rule,
@@ -102,6 +103,7 @@ reading AS MATERIALIZED (
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
     WHERE p.oid IN (
         SELECT function FROM reached_unseen UNION SELECT tgfoid FROM firing
+        UNION SELECT evtfoid FROM pg_event_trigger
         UNION SELECT oprcode FROM pg_operator WHERE oid >= 16384
         UNION SELECT p.oid FROM reading r JOIN pg_proc p ON p.oid = r.oid
             WHERE p.prokind = 'f' AND length(p.prosrc) < 2000)
@@ -188,6 +190,15 @@ MEMBERS = r"""
             SELECT FROM pg_proc o WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace
             AND o.provolatile <> 'i' AND o.oid NOT IN (SELECT oid FROM steady
                 UNION ALL SELECT oid FROM declared WHERE reads = 'nothing'))),
+    'events', (
+        SELECT json_agg(json_build_array(e.evtname, CASE WHEN NOT EXISTS (
+                SELECT FROM word w JOIN reading o ON o.name = w.word
+                WHERE w.oid = e.evtfoid AND o.oid <> e.evtfoid AND o.oid NOT IN (
+                    SELECT oid FROM clean))
+            THEN (SELECT array_agg(w.word) FROM word w WHERE w.oid = e.evtfoid) END))
+        FROM pg_event_trigger e
+        WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
+            AND e.evtfoid NOT IN (SELECT oid FROM clean)),
     'rules', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, w.rulename,
             CASE w.ev_type WHEN '2' THEN 'u' WHEN '3' THEN 'i' WHEN '4' THEN 'd' END))
@@ -254,6 +265,14 @@ def besides_of(found: Mapping[str, Any]) -> dict[Name, Beside]:
     for schema, name, column, sources in _rows(found, "computed"):
         besides[schema, name].computed[column] = frozenset(sources)
     return dict(besides)
+
+
+def events_of(found: Mapping[str, Any]) -> tuple[EventTrigger, ...]:
+    """The event triggers that may write to tables."""
+    return tuple(
+        EventTrigger(name, None if words is None else frozenset(words))
+        for name, words in _rows(found, "events")
+    )
 
 
 def inheritance_of(found: Mapping[str, Any]) -> Inheritance:

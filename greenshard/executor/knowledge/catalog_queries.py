@@ -15,7 +15,12 @@ from greenshard.cluster import DeclaredFunction
 from greenshard.executor.knowledge import beside_queries, code_queries
 from greenshard.executor.knowledge.beside_queries import CTES as BESIDE_CTES
 from greenshard.executor.knowledge.beside_queries import MEMBERS as BESIDE_MEMBERS
-from greenshard.executor.knowledge.beside_queries import besides_of, inheritance_of, with_steady
+from greenshard.executor.knowledge.beside_queries import (
+    besides_of,
+    events_of,
+    inheritance_of,
+    with_steady,
+)
 from greenshard.executor.knowledge.body_queries import MEMBER as BODIES
 from greenshard.executor.knowledge.body_queries import bodies_of
 from greenshard.executor.knowledge.code_queries import (
@@ -261,6 +266,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         frozenset(found["declared"] or ()),
         found["bases"] or {},
         bodies_of(found["bodies"], functions),
+        events_of(found),
     )
 
 

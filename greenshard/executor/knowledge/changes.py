@@ -26,6 +26,7 @@ _TABLES = {
     "pg_cast": ("oid", ""),
     "pg_class": ("oid", "oid"),
     "pg_constraint": ("oid", "conrelid"),
+    "pg_event_trigger": ("oid", ""),
     "pg_extension": ("oid", ""),
     "pg_index": ("indexrelid", "indexrelid"),
     "pg_inherits": ("inhrelid", "inhrelid"),
