@@ -208,6 +208,12 @@ VIEWS = {
     """,
 }
 
+#: Materialized ones; those of a server have no rows.
+MATERIALIZED = {
+    "kept_nations": 'SELECT id, region FROM public."national"',
+    "kept_totals": "SELECT count(*) AS n FROM public.orders",
+}
+
 #: For each view its columns' names and types.
 _VIEW_COLUMNS = {
     "big_orders": "o_orderkey bigint\no_custkey bigint\nprice numeric(15,2)",
@@ -216,6 +222,8 @@ _VIEW_COLUMNS = {
     "national": "id integer\nname text\nregion text",
     "per_customer": "customer bigint\nn bigint\ntotal numeric",
     "recent": "o_orderkey bigint\no_orderdate date\ntoday date",
+    "kept_nations": "id integer\nregion text",
+    "kept_totals": "n bigint",
     "walled_totals": "o_custkey bigint\nn bigint",
     "big_totals": "o_custkey bigint\ntop numeric",
 }
@@ -351,10 +359,10 @@ def _relation(table: Table) -> Relation:
     return Relation(name.schema or "public", name.name, "r", columns, key)
 
 
-def _view(name: str, definition: str) -> Relation:
+def _view(name: str, definition: str, kind: str = "v") -> Relation:
     columns = tuple(map(column, _lines(_VIEW_COLUMNS[name])))
     security = Security(barrier=name in BARRIERS)
-    return Relation("public", name, "v", columns, (), definition, security)
+    return Relation("public", name, kind, columns, (), definition, security)
 
 
 def _functions() -> dict[str, frozenset[Function]]:
@@ -379,6 +387,7 @@ def _functions() -> dict[str, frozenset[Function]]:
 def catalog(*, c_collation: bool = False) -> Catalog:
     """The catalog of these tables."""
     relations = [*map(_relation, TABLES), *(_view(*view) for view in VIEWS.items())]
+    relations += [_view(*view, kind="m") for view in MATERIALIZED.items()]
     relations += [
         Relation("pg_catalog", "pg_class", "r", ()),
         Relation("information_schema", "tables", "v", ()),
@@ -421,6 +430,7 @@ def ddl(*, has_icu: bool) -> str:
     for name, text in VIEWS.items():
         barrier = " WITH (security_barrier)" if name in BARRIERS else ""
         lines.append(f"CREATE VIEW {name}{barrier} AS {text}")
+    lines += [f"CREATE MATERIALIZED VIEW {name} AS {text}" for name, text in MATERIALIZED.items()]
     return ";\n".join(lines) + ";\n" + OWN_FUNCTIONS
 
 
