@@ -21,6 +21,7 @@ from greenshard.checking.findings import Finding, Report, TableReport, counted
 from greenshard.checking.probe import is_about_the_table, reached, reason, unreached
 from greenshard.checking.references import compare_contents, read_contents
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
+from greenshard.checking.sequences import sequences_behind
 from greenshard.checking.servers import compare_servers, minor_versions, read_servers
 from greenshard.checking.tables import (
     Relation,
@@ -98,6 +99,8 @@ def check(
     report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)
     report.notes += noted_event_triggers(events, cluster, catalogs)
+    if rows:
+        report.findings += sequences_behind(conn, cluster, catalogs)
     notes = (minor_versions(servers), undeclared(relations, cluster))
     report.notes += [note for note in notes if note is not None]
     return report

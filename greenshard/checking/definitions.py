@@ -121,6 +121,3 @@ def each_for_itself(definitions: Definitions, cluster: Cluster) -> Iterator[str]
                 f"{label(name)}: the {kind} {text} lacks the shard key {declared.column}: the same "
                 "values can be on several shards"
             )
-        elif kind == "identity" or (kind == "default" and "nextval(" in text):
-            column = min(definition.columns)
-            yield f"{label(name)}: each shard counts {column} for itself: its values repeat"

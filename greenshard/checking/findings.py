@@ -12,7 +12,8 @@ class Finding:
 
     Attributes:
         check: What was looked at: "servers", "tables", "columns", "shard key", "rights",
-            "definitions", "functions", "rows" or "reference"; "unchecked" if it could not be.
+            "definitions", "functions", "rows", "sequences" or "reference"; "unchecked" if it could
+            not be.
         message: What was found.
         table: The table, or None.
         shards: The shards it was found on; empty if it is of the cluster as a whole.

@@ -13,16 +13,17 @@ from greenshard.executor.privileges import check_policies, check_rights, shards_
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.gather import gather
+from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
-from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Combine,
     Gather,
+    Insert,
     Plan,
     Refused,
     Routed,
@@ -125,17 +126,14 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         e.confirm(shards_read(e, step, stages))
     if isinstance(step, (Scatter, Combine, Gather)):
         _check_limits(e, step, stages)
-    # One shard reads 'now' in a parameter once, as one PostgreSQL does.
-    if e.plan.clock and sum(map(len, stages)) > 1 and told_by(e.plan.clock, e.given):
-        raise errors.NotSupportedError(
-            "a parameter tells the time ('now' or the like), which is another one on each shard",
-            code="GS410",
-            hint="Pass the time itself, as a datetime; or write now() in the statement.",
-        )
+    if sum(map(len, stages)) > 1:
+        e.check_clock()
     if not checked:
         check_policies(e, e.plan.policies, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
+    if isinstance(step, Insert):
+        return insert(e, step, stages)
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))

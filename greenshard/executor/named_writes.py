@@ -16,7 +16,7 @@ from greenshard.links.quoting import check_usual, is_plain
 from greenshard.links.session import Session
 from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.belonging import EVERYWHERE, NamedWrites, objection
-from greenshard.planner.plan import Broadcast, Refused
+from greenshard.planner.plan import Broadcast, Insert, Refused
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.write import CODE
 from greenshard.planner.target import Target
@@ -110,8 +110,9 @@ def _objection(
             return plan.step
         as_it_is = isinstance(plan.step, Broadcast) and plan.step.sql.binds is None
         if not as_it_is or told_by(plan.clock, given):
-            reason = "reference table {} would get another time on each shard"
-            return Refused(reason.format(writes.everywhere[0]), CODE, EVERYWHERE)
+            what = "other values" if isinstance(plan.step, Insert) else "another time"
+            reason = f"reference table {writes.everywhere[0]} would get {what} on each shard"
+            return Refused(reason, CODE, EVERYWHERE)
     return refused
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from greenshard import errors
 from greenshard._driver import RawConnection, RawCursor, ours, python_encoding
 from greenshard.executor.answers.answer import Answer, Stages
 from greenshard.executor.execution import Calls, Execution
@@ -17,6 +18,7 @@ from greenshard.links.opening import Limits
 from greenshard.links.physical import Physical
 from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
+from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.place import Place, Role
 from greenshard.planner.plan import Broadcast, Plan, Step
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, chosen, own_place, settle
@@ -40,6 +42,7 @@ class Planned(Execution):
         stages: What the stages before the last one took.
         now: The time at which the transaction began, once it is known.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
+        computed: What stands for `Computed` values, once a server has computed them.
     """
 
     database: OneDatabase
@@ -50,6 +53,7 @@ class Planned(Execution):
     stages: Stages | None = None
     now: str | None = None
     query: bytes | None = None
+    computed: Sequence[Any] = ()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -68,6 +72,20 @@ class Planned(Execution):
         if self.given is None:
             return self.text.encode(python_encoding(raw))
         return RawCursor(raw).mogrify(self.text, self.given)
+
+    def check_clock(self) -> None:
+        """Refuse 'now' in a parameter: one shard reads it once, as one PostgreSQL does.
+
+        Raises:
+            errors.NotSupportedError: There is one, and the statement runs on several shards.
+        """
+        if self.plan.clock and told_by(self.plan.clock, self.given):
+            raise errors.NotSupportedError(
+                "a parameter tells the time ('now' or the like), which is another one on each "
+                "shard",
+                code="GS410",
+                hint="Pass the time itself, as a datetime; or write now() in the statement.",
+            )
 
     def settled(self, step: Step) -> tuple[Step, tuple[Stage, ...]]:
         """The step that is taken, and its tasks; see `settle`.
@@ -148,7 +166,8 @@ class Planned(Execution):
             return given
         if sql.needs_now and self.now is None:
             self.now = self._asked_now(shard)
-        return sql.values(given, None if self.now is None else ours(self.now))
+        now = None if self.now is None else ours(self.now)
+        return sql.values(given, now, self.computed)
 
     def _asked_now(self, shard: str | None) -> str:
         """The time at which the transaction began. Switches: the first time in a transaction."""

@@ -39,7 +39,9 @@ from greenshard.planner.key_changes import key_change
 from greenshard.planner.pins import Unplaceable, homes, kept_by
 from greenshard.planner.plan import Pin, Refused, Value
 from greenshard.planner.strategies.candidate import Unplannable
-from greenshard.planner.strategies.write import CODE, GIVE_KEY, MOVE, key_of_row
+from greenshard.planner.strategies.completing import is_counted
+from greenshard.planner.strategies.insert import GIVE_KEY, key_of_row
+from greenshard.planner.strategies.write import CODE, MOVE
 from greenshard.sql.insertion import analyzes
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import type_name, walk
@@ -64,17 +66,19 @@ class NamedWrites:
     Attributes:
         pins: Keys of rows that are written, each with the name of its table.
         everywhere: Reference tables that are written.
+        counted: Columns that a sequence fills, each with the name of its table.
         refused: Why it may run on no shard; None if it may.
     """
 
     pins: tuple[tuple[Pin, str], ...] = ()
     everywhere: tuple[str, ...] = ()
+    counted: tuple[tuple[str, str], ...] = ()
     refused: Refused | None = None
 
     @property
     def are_any(self) -> bool:
         """Whether anything is written that not every shard may."""
-        return bool(self.pins or self.everywhere or self.refused)
+        return bool(self.pins or self.everywhere or self.counted or self.refused)
 
 
 def objection(
@@ -93,6 +97,11 @@ def objection(
     """
     if writes.refused is not None:
         return writes.refused
+    if writes.counted and tuple(named) != shards[:1]:
+        column, table = writes.counted[0]
+        where = _listed(named)
+        reason = f"{column} of {table} would be counted on {where}, and all count on {shards[0]}"
+        return Refused(reason, CODE, _WITHOUT)
     # conn.on() with all shards is as good as no conn.on().
     if writes.everywhere and len(named) < len(shards):
         reason = f"reference table {writes.everywhere[0]} is written on {_listed(named)} alone"
@@ -144,7 +153,7 @@ def named_writes(
         position = translation.old_position_of(unplannable.offset)
         hint, code = unplannable.hint or _UNDECLARED, unplannable.code
         return NamedWrites(refused=Refused(unplannable.reason, code, hint, position))
-    return NamedWrites(tuple(reader.pins), tuple(reader.everywhere))
+    return NamedWrites(tuple(reader.pins), tuple(reader.everywhere), tuple(reader.counted))
 
 
 @dataclass
@@ -157,6 +166,7 @@ class _Reader:
     path: Sequence[str]
     pins: list[tuple[Pin, str]] = field(default_factory=list)
     everywhere: list[str] = field(default_factory=list)
+    counted: list[tuple[str, str]] = field(default_factory=list)
     found: bool = False
 
     def __post_init__(self) -> None:
@@ -250,6 +260,7 @@ class _Reader:
         if node.HasField("on_conflict_clause"):
             self._follow_keys(node.relation, "u", node.on_conflict_clause.target_list)
         table = self._table(node.relation)
+        self._note_counted(node)
         if table is None:
             return
         self._set(table, node.on_conflict_clause.target_list)
@@ -268,6 +279,23 @@ class _Reader:
             return
         rows = [row.list.items for row in select.values_lists]
         self._pin(table, [key_of_row(r, at, self._functions, self.translation, key) for r in rows])
+
+    def _note_counted(self, node: Any) -> None:
+        """Note the columns of a declared table that a sequence fills."""
+        named = node.relation
+        relation = self.catalog.relation(named.schemaname or None, named.relname, self.path)
+        if relation is None or named.schemaname == "pg_temp" or self._declared(relation) is None:
+            return
+        rows = [row.list.items for row in node.select_stmt.select_stmt.values_lists]
+        width = max(map(len, rows), default=0)
+        if len(rows) == width == 1 and rows[0][0].HasField("param_ref"):
+            width = len(relation.columns)  # VALUES %s, given a row
+        given = [each.res_target.name for each in node.cols]
+        given = given or [each.name for each in relation.columns[:width]]
+        for column in filter(is_counted, relation.columns):
+            at = given.index(column.name) if column.name in given else width
+            if any(at >= len(row) or row[at].HasField("set_to_default") for row in rows or [()]):
+                self.counted.append((column.name, relation.name))
 
     def _place_of(self, table: Table, columns: Sequence[Any], offset: int) -> int:
         """Which value of a row is its key."""

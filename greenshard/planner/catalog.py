@@ -36,6 +36,11 @@ class Column:
             or if its type has none.
         deterministic: Whether equal strings are equal bytes.
         is_array: Whether values are arrays (domains over arrays too).
+        default: What a row gets that is inserted without a value: an expression whose names have
+            their schemas; of an identity column, what counts it. None if that is NULL, or the
+            column is generated; empty if it could not be read.
+        identity: "a" GENERATED ALWAYS AS IDENTITY, "d" BY DEFAULT; empty if it is no such column.
+        generated: Whether it is computed from other columns of its row.
     """
 
     name: str
@@ -44,6 +49,9 @@ class Column:
     collation: str | None = None
     deterministic: bool = True
     is_array: bool = False
+    default: str | None = None
+    identity: str = ""
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

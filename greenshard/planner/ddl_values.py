@@ -3,7 +3,6 @@
     ALTER TABLE nation ADD n_token uuid DEFAULT gen_random_uuid()    the copies would differ
     ALTER TABLE nation ADD n_number serial                           numbered in each copy's order
     ALTER TABLE orders ADD o_at timestamptz DEFAULT now()            one time a shard, and not one
-    ALTER TABLE nation ALTER n_at TYPE date USING n_at::date         a text may say 'today'
     ALTER TABLE orders ADD o_token uuid DEFAULT gen_random_uuid()    goes on: one a row anyway
 
 ADD COLUMN computes its default for the rows that there are, ALTER ... TYPE its USING. For new rows
@@ -17,9 +16,7 @@ from typing import Any
 
 from greenshard.cluster import Reference, Sharded
 from greenshard.planner.analysis.clock_words import holds_word
-from greenshard.planner.analysis.computed_times import may_be_text
 from greenshard.planner.calls import Functions, name_of
-from greenshard.planner.catalog import Relation
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import enum_name, names_of
 
@@ -27,16 +24,13 @@ _SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "smallserial", "
 _CLOCKS = frozenset({"now", "statement_timestamp", "transaction_timestamp"})
 
 
-def filled_by(
-    command: Any, declared: Reference | Sharded, functions: Functions, relation: Relation
-) -> str | None:
+def filled_by(command: Any, declared: Reference | Sharded, functions: Functions) -> str | None:
     """What an action of ALTER TABLE fills rows with that is another one on each shard.
 
     Args:
         command: The action, an `AlterTableCmd`.
         declared: What the table is.
         functions: To know what calls choose.
-        relation: The table.
     """
     action = enum_name(command, "subtype")
     reference = isinstance(declared, Reference)
@@ -52,8 +46,6 @@ def filled_by(
             chosen = _chosen(message, functions, reference=reference)
             if chosen is not None:
                 return chosen
-            if reference and _makes_time_of_text(message, functions, relation):
-                return "times of texts, of which one may say 'now',"
     return None
 
 
@@ -70,21 +62,6 @@ def _expressions(column: Any) -> Iterator[Message]:
     for each in column.constraints:
         if enum_name(each.constraint, "contype") == "CONSTR_DEFAULT":
             yield each.constraint.raw_expr
-
-
-def _makes_time_of_text(message: Any, functions: Functions, relation: Relation) -> bool:
-    """Whether a text of a row, which nobody can read beforehand, becomes a time."""
-    if type_name(message) != "TypeCast":
-        return False
-    if not functions.holds_times(names_of(message.type_name.names) or ("",)):
-        return False
-    named = {each.fields[-1].string.sval for each in _columns(message.arg)}
-    columns = (column for column in relation.columns if column.name in named)
-    return any(may_be_text(column.type_name) for column in columns)
-
-
-def _columns(root: Message) -> Iterator[Any]:
-    return (each for each in walk(root) if type_name(each) == "ColumnRef")
 
 
 def _chosen(message: Any, functions: Functions, *, reference: bool) -> str | None:

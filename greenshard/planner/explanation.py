@@ -11,6 +11,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Combine,
     Gather,
+    Insert,
     Plan,
     Reading,
     Refused,
@@ -66,6 +67,8 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
         return [*lines, *_gather(step, stages[0], shards, known, every)]
+    if isinstance(step, Insert):
+        return [*lines, *_insert(step, stages, shards)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
@@ -167,6 +170,20 @@ def _gather(
         lines.append(f"beside them {how} {', '.join(references)}")
     text = _text(step.complete if every else step.sql)
     return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
+
+
+def _insert(step: Insert, stages: Sequence[Stage], shards: tuple[str, ...]) -> list[str]:
+    lines = []
+    if step.computing:
+        texts = [line for sql in step.computing for line in _text(sql)]
+        lines = [f"first {shards[0]} computes:", *texts]
+    elif stages:
+        return [f"shards: {_listed(t.place for s in stages for t in s)}", *_texts(step, stages)]
+    every = step.parts.with_rows(range(len(step.parts.rows)))
+    where = "then every shard runs:"
+    if step.keys is not None:
+        where = f"then each row goes to the shard of its {step.keys.column.name}:"
+    return [*lines, where, *_text(every)]
 
 
 def _rights(rights: Sequence[Reading]) -> list[str]:

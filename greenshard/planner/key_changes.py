@@ -102,7 +102,7 @@ class _Changes:
         if declared is None:
             return
         functions = Functions(self.catalog, tuple(self.path))
-        chosen = filled_by(command, declared, functions, relation)
+        chosen = filled_by(command, declared, functions)
         if chosen is not None:
             reason = f"the rows of {relation.name} would be filled with {chosen}, which is another "
             yield Problem(f"{reason}one on each shard", at, "GS412", _FILL)

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from greenshard.planner.plan import Constant, Parameter, Pin, Value
+from greenshard.planner.plan import Constant, Pin, Value
 from greenshard.sql.parameters import Written
+from greenshard.sql.text import Computed
 from greenshard.sql.types import FAMILIES, Trait, by_family, names_with, read
 
 #: Casts that leave a key's value as it is, if the key is of the same family.
@@ -71,16 +72,46 @@ def homes(pin: Pin, shards: tuple[str, ...], given: Any) -> frozenset[str | None
         Unplaceable: A key is not certain.
         LookupError, TypeError: A parameter is not there.
     """
-    found = set()
-    for value in pin.values:
-        argument = value.value if isinstance(value, Constant) else given[value.source]
-        if isinstance(value, Parameter) and value.item is not None:
-            if type(argument) not in (list, tuple):
-                raise Unplaceable
-            argument = _item(argument, value.item)
-        key = None if argument is None else _stored(argument, pin)
-        found.add(pin.placement.shards_for(key, pin.type_name, shards))
-    return frozenset(found)
+    return frozenset(home(value, pin, shards, given) for value in pin.values)
+
+
+def home(
+    value: Value | Computed,
+    pin: Pin,
+    shards: tuple[str, ...],
+    given: Any,
+    computed: Sequence[Any] = (),
+) -> str | None:
+    """The shard on which a row with a key belongs; None where the placement does not tell.
+
+    Args:
+        value: The key.
+        pin: Of the rows that are written.
+        shards: All shards, in order.
+        given: The user's parameters.
+        computed: What servers have computed.
+
+    Raises:
+        Unplaceable: The key is not certain.
+        LookupError, TypeError: A parameter is not there.
+    """
+    argument = key_argument(value, given, computed)
+    key = None if argument is None else _stored(argument, pin)
+    return pin.placement.shards_for(key, pin.type_name, shards)
+
+
+def key_argument(value: Value | Computed, given: Any, computed: Sequence[Any] = ()) -> Any:
+    """What is given for a row's key; arguments and errors as of `home`."""
+    if isinstance(value, Computed):
+        return computed[value.number]
+    if isinstance(value, Constant):
+        return value.value
+    argument = given[value.source]
+    if value.item is None:
+        return argument
+    if type(argument) not in (list, tuple):
+        raise Unplaceable
+    return _item(argument, value.item)
 
 
 def _stored(value: Any, pin: Pin) -> Any:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenshard.cluster import Placement
+from greenshard.planner.catalog import Column
 from greenshard.planner.code import Trace
 from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.sql.ending import Ending
-from greenshard.sql.text import Sql
+from greenshard.sql.insert_rows import InsertRows
+from greenshard.sql.text import Computed, Sql
 
 #: In the text of a combine query: where the partial rows are to be put, and the type of a column.
 PARTIAL = "greenshard partial rows"
@@ -323,6 +325,44 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """The shard keys of the rows of an INSERT.
+
+    Attributes:
+        pin: The placement and type; its values are those that are not computed.
+        values: For each row its key, or that a server computes it.
+        column: The key.
+        at: Its place in a row.
+    """
+
+    pin: Pin
+    values: tuple[Value | Computed, ...]
+    column: Column
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Rows of VALUES, each for the shard of its key, or all for every shard (strategy "insert").
+
+    Attributes:
+        parts: The statement.
+        table: The table's name, for messages.
+        keys: The rows' keys; None of a reference table, whose rows go to every shard.
+        computing: Run on the first shard before the rows are placed. Their rows, one after the
+            other, have the `Computed` values in the order of their numbers.
+        in_turn: Whether rows that are there may be locked; see `Broadcast.first_alone`.
+    """
+
+    parts: InsertRows
+    table: str
+    keys: Keys | None
+    computing: tuple[Sql, ...] = ()
+    in_turn: bool = False
+    strategy: str = "insert"
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
     """If all pins name the same shard, that shard has the answer (strategy "route").
 
@@ -336,7 +376,7 @@ class Routed:
     strategy: str = "route"
 
 
-Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Refused
+Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Refused
 
 
 @dataclass(frozen=True, slots=True)

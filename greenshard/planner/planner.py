@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from greenshard.cluster import Cluster
+from greenshard.cluster import Cluster, Sharded
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.computed_times import computed_times
@@ -55,7 +55,10 @@ from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import NeedsValues, complete
 from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.insert import Texts
+from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.planner.strategies.write import (
@@ -65,10 +68,11 @@ from greenshard.planner.strategies.write import (
     plan_write,
 )
 from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
-from greenshard.sql.deparsing import Unwritable, now_number, write
+from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.functions import SETTING
+from greenshard.sql.insert_rows import InsertRows, cut
 from greenshard.sql.nodes import copy
 from greenshard.sql.now import put_times, replace_now, tells_time
 from greenshard.sql.parser import (
@@ -82,6 +86,7 @@ from greenshard.sql.parser import (
     walk,
 )
 from greenshard.sql.placeholders import Translation, translate
+from greenshard.sql.plain_rows import plain_rows
 from greenshard.sql.read_only import only_reads
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, location_of, unwrap
@@ -89,6 +94,8 @@ from greenshard.sql.tree import enum_name, location_of, unwrap
 CACHED_PLANS = 1000
 """How many plans are kept."""
 
+#: Characters; shorter texts are planned as soon by themselves.
+_MAY_HAVE_MANY_ROWS = 200
 _TOO_DEEP = "the statement is nested too deeply"
 _SHALLOWER = (
     "Write it flatter: = ANY(%s) with a list instead of many ORs, a join with VALUES instead of "
@@ -123,6 +130,10 @@ class Planner:
 
         Cost: 1 to 5 ms; 0.2 us if the plan is cached.
         """
+        if not has_parameters and len(text) > _MAY_HAVE_MANY_ROWS:
+            many = self._plan_many_rows(text, path)
+            if many is not None:
+                return many
         translation = translate(text, has_parameters)
         statements = _read(translation)
         if isinstance(statements, Refused):
@@ -150,6 +161,19 @@ class Planner:
             return replace(one.plan(statements[0], reads, trace), effect=effect)
         except RecursionError:
             return Plan(Refused(_TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
+
+    def _plan_many_rows(self, text: str, path: tuple[str, ...]) -> Plan | None:
+        """The plan of an INSERT of many plain rows; None if it is none, or must be looked at whole.
+
+        Cost: 10 us for a row, if a few like them have been planned before.
+        """
+        found = plain_rows(text)
+        # 'now' in a row is no plain text.
+        if found is None or holds_word("\n".join(found.rows)):
+            return None
+        few = self.plan(found.skeleton, False, path)
+        step = fill(few.step, found, text, Functions(self._catalog, path))
+        return None if step is None else replace(few, step=step)
 
     def _named_writes(
         self, text: str, has_parameters: bool, path: tuple[str, ...]
@@ -521,13 +545,77 @@ class _OneStatement:
         )  # fmt: skip
 
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
-        select = as_select(kind, inner)
-        candidate, problem = self._bind(select, inner)
-        if problem is not None:
-            return self._refused(problem)
+        written = copy(inner)  # by which is judged what it sets off
+        try:
+            computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
+            candidate, other = self._bind(as_select(kind, inner), inner)
+            if (problem := problem or other) is not None:
+                return self._refused(problem)
+            step = plan_write(candidate, kind, inner, self._texts(candidate, raw, computing))
+        except NeedsValues:
+            reason = "VALUES %s leaves columns to their defaults"
+            return Refused(reason, "GS412", READ_FIRST, unreadable=True)
+        except Unplannable as error:
+            position = self._translation.old_position_of(error.offset)
+            return Refused(error.reason, error.code, error.hint or READ_FIRST, position)
+        except Unwritable as unwritable:
+            return Refused(str(unwritable), "GS412", READ_FIRST)
+        return self._looked_beside(step, candidate, kind, written)
 
-        def text() -> Sql:
-            """The statement for several servers."""
+    def _looked_beside(self, step: Step, candidate: Candidate, kind: str, inner: Any) -> Step:
+        """A write's step, or why it cannot be taken for what runs beside it."""
+        if isinstance(step, Refused):
+            return replace(step, message=step.message + self._equality_note)
+        if (seeing := _seeing_itself(candidate)) is not None:
+            return self._refused(seeing)
+        misplaced = misplaced_call(candidate.query, self._functions)
+        if misplaced is not None:
+            refused = self._refused(misplaced)
+            # On the shard of one key the rows are there, whatever it is given.
+            if not isinstance(step, Routed):
+                return refused
+            step = replace(step, otherwise=refused)
+        # Last: what the statement itself does wrong is the better message.
+        set_off = self._set_off(kind, inner, candidate)
+        return step if set_off is None else self._refused(set_off)
+
+    def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
+        """Have computed first what an INSERT needs: the queries that do it, and what is amiss.
+
+        Raises:
+            NeedsValues, Unplannable, Unwritable: It cannot be done.
+        """
+        named = insert.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        declared = found and self._cluster.table(found.schema, found.name)
+        if found is None or declared is None:
+            return (), None
+        key = declared.column if isinstance(declared, Sharded) else None
+        completion = complete(insert, found, key, self._functions, self._translation)
+        if completion is None:
+            return (), None
+        self._translation = replace(self._translation, computed=completion.count)
+        self._changed = True
+        number = now_number(self._translation)
+        replace_now(insert, number)
+        selects = []
+        for select in completion.selects:
+            replace_now(select, number)
+            candidate, problem = self._bind(select)
+            if problem is not None:
+                return (), problem
+            at = candidate.sharded[0].node.location if candidate.sharded else None
+            if candidate.sharded or self._policies:
+                reason = "a value that must be computed before the rows are placed reads "
+                reason += "a sharded table" if candidate.sharded else "what a policy filters"
+                raise Unplannable(reason, at)
+            selects.append(candidate.write(candidate.select))
+        return tuple(selects), None
+
+    def _texts(self, candidate: Candidate, raw: Any, computing: tuple[Sql, ...]) -> Texts:
+        """What several servers are sent of a write."""
+
+        def check() -> None:
             # Only if several servers run it: on the one shard of a key, the text means what it
             # says.
             objection = self._scattered_objection(candidate)
@@ -535,26 +623,18 @@ class _OneStatement:
                 raise Unplannable(objection.reason, objection.offset)
             if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
+
+        def whole() -> Sql:
+            check()
             return write(raw, self._translation) if self._changed else Sql(self._text)
 
-        if (seeing := _seeing_itself(candidate)) is not None:
-            return self._refused(seeing)
-        try:
-            step = plan_write(candidate, kind, inner, text)
-            if isinstance(step, Refused):
-                return replace(step, message=step.message + self._equality_note)
-            misplaced = misplaced_call(candidate.query, self._functions)
-            if misplaced is not None:
-                refused = self._refused(misplaced)
-                # On the shard of one key the rows are there, whatever it is given.
-                if not isinstance(step, Routed):
-                    return refused
-                step = replace(step, otherwise=refused)
-            # Last: what the statement itself does wrong is the better message.
-            set_off = self._set_off(kind, inner, candidate)
-            return step if set_off is None else self._refused(set_off)
-        except Unwritable as unwritable:
-            return Refused(str(unwritable), "GS412", READ_FIRST)
+        def parts() -> InsertRows:
+            check()
+            text = faithful(raw) if self._changed else self._translation.text
+            (statement,) = parse(text)
+            return cut(text, unwrap(statement.stmt)[1], self._translation)
+
+        return Texts(whole, parts, computing)
 
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from greenshard.planner.pins import named_shards
+from greenshard.planner.pins import Unplaceable, home, named_shards
 from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     Anywhere,
@@ -29,7 +29,10 @@ from greenshard.planner.plan import (
     Combine,
     Gather,
     GatheredTable,
+    Insert,
+    Keys,
     Pin,
+    Refused,
     Routed,
     Scatter,
     Step,
@@ -56,6 +59,7 @@ class Task:
         given: What its parameters are taken from.
         repeats: Whether `given` is a list of such, for each of which the text runs.
         table: The table whose rows it reads, where rows are gathered.
+        rows: Of an `Insert`, the numbers of those that it inserts.
     """
 
     place: Place
@@ -63,6 +67,7 @@ class Task:
     given: Any = None
     repeats: bool = False
     table: GatheredTable | None = None
+    rows: tuple[int, ...] = ()
 
 
 Stage = tuple[Task, ...]
@@ -96,7 +101,86 @@ def settle(
     if isinstance(step, Anywhere):
         place = own_place(shards[0]) if step.first else ANYWHERE
         return step, ((Task(place, step.sql, given),),)
+    if isinstance(step, Insert):
+        return _inserting_first(step, shards, given, known)
     return step, tuple(_stages(step, shards, given, known))
+
+
+def _inserting_first(
+    step: Insert, shards: tuple[str, ...], given: Any, known: bool
+) -> tuple[Step, tuple[Stage, ...]]:
+    """What an INSERT runs first: what computes values, or asks for keys; or all of it."""
+    if step.computing:
+        first = own_place(shards[0])
+        return step, tuple((Task(first, sql, given),) for sql in step.computing)
+    if step.keys is None:
+        return inserting(step, shards, (), given)
+    homes = homes_of(step.keys, shards, given) if known else [None]
+    # Where a key's value does not tell its shard, a server is asked what the column makes of it.
+    return (step, ()) if None in homes else inserting(step, shards, homes, given)
+
+
+def inserting(
+    step: Insert, shards: tuple[str, ...], homes: Sequence[str | None], given: Any
+) -> tuple[Step, tuple[Stage, ...]]:
+    """The tasks that insert rows, once it is known where they belong; or why there are none.
+
+    Args:
+        step: A plan's.
+        shards: All shards, in order.
+        homes: For each row its shard, None if that is not known; nothing for a reference table.
+        given: The parameters.
+    """
+    if step.keys is None:
+        every = tuple(range(len(step.parts.rows)))
+        sql = step.parts.with_rows(every)
+        tasks = tuple(Task(own_place(shard), sql, given, rows=every) for shard in shards)
+        return step, (tasks[:1], tasks[1:])
+    rows: dict[str | None, list[int]] = {}
+    for number, shard in enumerate(homes):
+        rows.setdefault(shard, []).append(number)
+    if None in rows:
+        return uncertain_key(step.table, step.keys), ()
+    found = tuple(
+        Task(own_place(shard), step.parts.with_rows(rows[shard]), given, rows=tuple(rows[shard]))
+        for shard in shards
+        if shard in rows
+    )
+    return step, (found[:1], found[1:]) if step.in_turn and len(found) > 1 else (found,)
+
+
+def homes_of(
+    keys: Keys, shards: tuple[str, ...], given: Any, computed: Sequence[Any] = ()
+) -> list[str | None]:
+    """For each row that is inserted its shard; None where that is not known.
+
+    Args:
+        keys: The rows' keys.
+        shards: All shards, in order.
+        given: The parameters.
+        computed: What servers have computed.
+
+    Raises:
+        LookupError, TypeError: A parameter is not there.
+
+    Cost: 2 us for each row.
+    """
+    found: list[str | None] = []
+    for value in keys.values:
+        try:
+            found.append(home(value, keys.pin, shards, given, computed))
+        except Unplaceable:
+            found.append(None)
+    return found
+
+
+def uncertain_key(table: str, keys: Keys) -> Refused:
+    """The refusal of rows whose keys are there, but do not tell a shard."""
+    return Refused(
+        f"the {keys.column.name} of a row, the shard key of {table}, does not tell its shard",
+        "GS412",
+        f"Give {keys.column.name} in its column's type, and as one of the placement's keys.",
+    )
 
 
 def has_texts(step: Step) -> bool:
@@ -105,6 +189,8 @@ def has_texts(step: Step) -> bool:
         return are_texts(step.pins) or has_texts(step.otherwise)
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
+    if isinstance(step, Insert):
+        return step.keys is not None and are_texts((step.keys.pin,))
     return isinstance(step, (Scatter, Combine)) and are_texts(step.pins)
 
 
@@ -116,6 +202,8 @@ def without_texts(step: Step) -> Step:
     if isinstance(step, Gather):
         tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
         return replace(step, tables=tables)
+    if isinstance(step, Insert) and step.keys is not None and has_texts(step):
+        return uncertain_key(step.table, step.keys)
     if isinstance(step, (Scatter, Combine)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step

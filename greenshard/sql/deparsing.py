@@ -14,7 +14,7 @@ text that means another tree is never sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from greenshard.sql.nodes import copy, expression
@@ -25,6 +25,7 @@ from greenshard.sql.parser import (
     ARRAY_SUBLINK,
     Message,
     ParserError,
+    Token,
     TokenKind,
     deparse,
     parse,
@@ -33,7 +34,7 @@ from greenshard.sql.parser import (
     walk,
 )
 from greenshard.sql.placeholders import Translation
-from greenshard.sql.text import Now, Source, Sql
+from greenshard.sql.text import Computed, Now, Source, Sql
 from greenshard.sql.tree import same_text, unwrap
 
 
@@ -46,6 +47,11 @@ def now_number(translation: Translation) -> int:
     return len(translation.parameters) + 1
 
 
+def computed_number(translation: Translation, number: int) -> int:
+    """The number of the placeholder that stands for a `Computed` value."""
+    return now_number(translation) + 1 + number
+
+
 def write(statement: Message, translation: Translation) -> Sql:
     """The text of a statement, and where its values come from.
 
@@ -53,34 +59,57 @@ def write(statement: Message, translation: Translation) -> Sql:
         Unwritable: The tree cannot be written, or a placeholder stands for nothing.
     """
     try:
-        text = _faithful(statement)
+        text = faithful(statement)
         tokens = [token for token in scan(text) if token.kind == TokenKind.PARAMETER]
     except ParserError as error:
         raise Unwritable(f"libpg_query cannot write it: {error.message}") from None
     if not tokens:
         return Sql(text, ())
     source = text.encode()
+    return for_driver(source, 0, len(source), tokens, translation)
+
+
+def for_driver(
+    source: bytes, start: int, end: int, parameters: Iterable[Token], translation: Translation
+) -> Sql:
+    """A part of a text with psycopg2's placeholders; its percent signs are doubled in any case.
+
+    Args:
+        source: The text, with the parser's placeholders.
+        start: Where the part begins.
+        end: Where it ends.
+        parameters: The placeholders in the part, in order.
+        translation: Where their values come from.
+
+    Raises:
+        Unwritable: One stands for nothing.
+    """
     pieces: list[str] = []
     binds: dict[str, Source] = {}
-    done = 0
-    for token in tokens:
+    done = start
+    for token in parameters:
         number = int(source[token.start + 1 : token.end])
-        start, end = token.start, token.end
-        if number in translation.bracketed:
-            start, end = start - 1, end + 1
-            if source[start:end] != f"(${number})".encode():
+        before, after = token.start, token.end
+        bracketed = number in translation.bracketed
+        if bracketed:
+            before, after = before - 1, after + 1
+            if source[before:after] != f"(${number})".encode():
                 raise Unwritable("a list stands in a place of its own")
         name, value = _bind(number, translation)
         binds[name] = value
-        pieces.append(source[done:start].decode().replace("%", "%%"))
-        pieces.append(f"%({name})s" if number in translation.bracketed else f"(%({name})s)")
-        done = end
-    pieces.append(source[done:].decode().replace("%", "%%"))
+        pieces.append(source[done:before].decode().replace("%", "%%"))
+        pieces.append(f"%({name})s" if bracketed else f"(%({name})s)")
+        done = after
+    pieces.append(source[done:end].decode().replace("%", "%%"))
     return Sql("".join(pieces), tuple(binds.items()))
 
 
-def _faithful(statement: Message) -> str:
-    """The text that is parsed as `statement` is."""
+def faithful(statement: Message) -> str:
+    """The text that is parsed as `statement` is.
+
+    Raises:
+        ParserError, Unwritable: There is none.
+    """
     try:
         return _checked(_with_brackets(statement, _operands_of_tests))
     except (ParserError, Unwritable):
@@ -151,6 +180,9 @@ def _operands(message: Any) -> Sequence[Any]:
 def _bind(number: int, translation: Translation) -> tuple[str, Source]:
     if number == now_number(translation):
         return "now", Now.NOW
+    computed = number - computed_number(translation, 0)
+    if 0 <= computed < translation.computed:
+        return f"c{computed}", Computed(computed)
     if not 0 < number <= len(translation.parameters):
         raise Unwritable(f"there is no parameter ${number}")
     return f"p{number}", translation.parameters[number - 1]

@@ -46,12 +46,14 @@ class Translation:
             or a name. A name used twice is one parameter.
         bracketed: The numbers of those that stand for a list with its own brackets (`IN %s`).
         edits: The placeholders, in order.
+        computed: How many more stand for `text.Computed` values; they are not in the user's text.
     """
 
     text: str
     parameters: tuple[int | str, ...] = ()
     bracketed: frozenset[int] = frozenset()
     edits: tuple[Edit, ...] = ()
+    computed: int = 0
 
     def old_position_of(self, byte_offset: int | None) -> int | None:
         """Like `old_position`, for a byte of `text`, as the parser counts."""

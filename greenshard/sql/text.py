@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,8 +14,15 @@ class Now(Enum):
     NOW = "now"
 
 
-#: Where a value comes from: an index or name among the user's parameters, or the clock.
-Source = int | str | Now
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Stands for a value that a server computes before the text is sent, by its number."""
+
+    number: int
+
+
+#: Where a value comes from: an index or name among the user's parameters, the clock, or a server.
+Source = int | str | Now | Computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +39,27 @@ class Sql:
     text: str
     binds: tuple[tuple[str, Source], ...] | None = None
 
-    def values(self, given: Any, now: object = None) -> Any:
+    def values(self, given: Any, now: object = None, computed: Sequence[object] = ()) -> Any:
         """The parameters to send: the user's own, or None, or a mapping of names.
 
         Args:
             given: The user's parameters.
             now: What stands for `Now`.
+            computed: What stands for `Computed`, by number.
         """
         if self.binds is None:
             return given
         if not self.binds:
             return None
-        return {name: now if isinstance(at, Now) else given[at] for name, at in self.binds}
+        return {name: _value(at, given, now, computed) for name, at in self.binds}
 
     @property
     def needs_now(self) -> bool:
         """Whether the time at which the transaction began must be asked for."""
         return any(isinstance(at, Now) for _, at in self.binds or ())
+
+
+def _value(source: Source, given: Any, now: object, computed: Sequence[object]) -> object:
+    if isinstance(source, Now):
+        return now
+    return computed[source.number] if isinstance(source, Computed) else given[source]

@@ -17,6 +17,7 @@ import greenshard
 from greenshard.checking import probe
 from greenshard.links import outside
 from greenshard.planner.plan import PARTIAL, TYPE_OF, GatheredTable
+from greenshard.sql.insert_rows import InsertRows
 from greenshard.sql.parser import Message, ParserError, parse
 from greenshard.sql.placeholders import translate
 from greenshard.sql.text import Sql
@@ -40,6 +41,7 @@ PATH_IS_SET = {
     ("links/look.py", "_reading"),
     ("checking/definitions.py", "_DEFINITIONS"),
     ("checking/event_triggers.py", "_EVENT_TRIGGERS"),
+    ("checking/sequences.py", "_behind"),
     ("checking/visibility.py", "_ASPECTS"),
     ("checking/user_functions.py", "_FUNCTIONS"),
     ("checking/user_types.py", "_TYPES"),
@@ -134,7 +136,9 @@ def parts(value: Any) -> Iterator[Any]:
     yield value
     if isinstance(value, Sql):
         return
-    if dataclasses.is_dataclass(value):
+    if isinstance(value, InsertRows):
+        yield value.with_rows(range(len(value.rows)))
+    elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from parts(getattr(value, field.name))
     elif isinstance(value, tuple):

@@ -13,6 +13,7 @@ from greenshard.links.session import Outcome
 from greenshard.links.streams import Stream
 from greenshard.merge.concatenation import Concatenation, Rows
 from greenshard.merge.status import merge_status
+from greenshard.merge.weaving import Weaving
 
 
 @dataclass(slots=True)
@@ -118,6 +119,22 @@ class Answer:
         # All shards have done it, and the listener is told what each took.
         stages.timings, stages.failures = self.timings, dict(self.failures)
         return Answer(first, self._streams[:1], None, stages, ahead=self._ahead)
+
+    def weave(self, numbers: Mapping[str, Sequence[int]]) -> None:
+        """Put the rows in order, if each shard has given one for each that it was sent.
+
+        It has not if ON CONFLICT DO NOTHING or a trigger left some out: nothing tells which.
+
+        Args:
+            numbers: For each shard the places of its rows among those of all.
+        """
+        counts = [cursor.rowcount for cursor in self._cursors]
+        sent = [len(numbers[shard]) for shard in self._named]
+        if len(counts) < 2 or counts != sent or self.description is None:
+            return
+        turns = {number: at for at, shard in enumerate(self._named) for number in numbers[shard]}
+        parts: list[Any] = [self._ahead.get(shard, each) for shard, each in self._named.items()]
+        self.rows = Weaving(parts, [turns[number] for number in sorted(turns)])
 
     @cached_property
     def timings(self) -> dict[str, ShardTiming]:

@@ -44,7 +44,8 @@ regtype session_user tableoid today tomorrow user xmax xmin yesterday
 _ALIKE = (
     names_with(Fact.ALIKE)
     - names_with(Fact.TELLS_TIME)
-    - names_with(Fact.OF_INSTALLATION)
+    - names_with(Fact.OF_TABLE)
+    - names_with(Fact.OF_STORAGE)
     - names_with(Fact.RUNS)
     - {AGE, ASKING}
 )

@@ -63,20 +63,27 @@ WITH RECURSIVE space AS (
     WHERE t.typtype <> 'd'
     UNION ALL
     SELECT oid, typname, typcategory FROM pg_type WHERE typtype <> 'd'
+), busy AS (
+    SELECT l.relation AS oid FROM pg_locks l
+    WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), columns AS (
     SELECT a.attrelid, json_agg(json_build_array(
         a.attname, b.typname, format_type(a.atttypid, a.atttypmod),
         quote_ident(s.nspname) || '.' || quote_ident(c.collname),
-        coalesce(c.collisdeterministic, true), b.typcategory = 'A') ORDER BY a.attnum) AS list
+        coalesce(c.collisdeterministic, true), b.typcategory = 'A',
+        CASE WHEN a.attidentity <> '' THEN format('nextval(%%L::regclass)',
+                pg_get_serial_sequence(format('%%I.%%I', r.nspname, r.relname), a.attname))
+            WHEN a.attgenerated = '' AND a.atthasdef THEN CASE
+                WHEN a.attrelid IN (SELECT oid FROM busy) THEN ''
+                ELSE (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+                    WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END
+            END, a.attidentity, a.attgenerated <> '') ORDER BY a.attnum) AS list
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
     JOIN base b ON b.oid = a.atttypid
     LEFT JOIN pg_collation c ON c.oid = nullif(a.attcollation, 'pg_catalog."default"'::regcollation)
     LEFT JOIN pg_namespace s ON s.oid = c.collnamespace
     WHERE NOT r.system AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
-), busy AS (
-    SELECT l.relation AS oid FROM pg_locks l
-    WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 ), locked AS (
     SELECT w.ev_class AS oid
     FROM busy JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass

@@ -139,9 +139,6 @@ def clock_words(
             reader.read_below(root, level)
         if one.branches is not None:
             reader.read_branches(one)
-        # VALUES ('2020-01-01'::date), ('today'): those at one place have one type.
-        for column in zip(*(row.list.items for row in one.node.values_lists), strict=False):
-            reader.read_alike(column, None, one.level)
     return reader.found
 
 
@@ -180,7 +177,7 @@ class _Reader:
         if expected is not None and kind in ("a_const", "param_ref"):
             self._note(kind, inner, expected, item)
         elif kind in _ALIKE:
-            self.read_alike(list(getattr(inner, _ALIKE[kind])), expected, level)
+            self._read_alike(list(getattr(inner, _ALIKE[kind])), expected, level)
         # ROW('now', 1) as a row type: which of its fields is a time is not looked up.
         elif kind == "row_expr" and expected == _OF_ROWS:
             for each in inner.args:
@@ -260,11 +257,11 @@ class _Reader:
         rows = [list(side.row_expr.args) for side in sides if side.HasField("row_expr")]
         if len(rows) == len(sides) > 1:
             for column in zip(*rows, strict=False):
-                self.read_alike(column, None, level)
+                self._read_alike(column, None, level)
         else:
-            self.read_alike(sides, None, level)
+            self._read_alike(sides, None, level)
 
-    def read_alike(self, nodes: Sequence[Message], expected: str | None, level: Level) -> None:
+    def _read_alike(self, nodes: Sequence[Message], expected: str | None, level: Level) -> None:
         """Read expressions that have one type."""
         types = (self._type(each, level) for each in nodes)
         expected = expected or next((each for each in types if each is not None), None)
@@ -274,11 +271,11 @@ class _Reader:
     def _read_case(self, inner: Any, expected: str | None, level: Level) -> None:
         whens = [each.case_when for each in inner.args]
         if inner.HasField("arg"):
-            self.read_alike([inner.arg, *(each.expr for each in whens)], None, level)
+            self._read_alike([inner.arg, *(each.expr for each in whens)], None, level)
         else:
             for each in whens:
                 self.read(each.expr, None, level)
-        self.read_alike([*(each.result for each in whens), inner.defresult], expected, level)
+        self._read_alike([*(each.result for each in whens), inner.defresult], expected, level)
 
     def _read_call(self, inner: Any, level: Level) -> None:
         name = name_of(inner)

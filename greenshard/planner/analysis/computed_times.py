@@ -153,7 +153,7 @@ class _Reader:
         if kind == "column_ref":
             found = level.resolve(node)
             column = found.column if found is not None else None
-            return column is None or may_be_text(column.type_name)
+            return column is None or _is_text(column.type_name)
         rule = {
             "type_cast": self._cast_to_text,
             "func_call": self._gives_text,
@@ -166,7 +166,7 @@ class _Reader:
         return rule(inner, level) if rule is not None else kind != "sqlvalue_function"
 
     def _cast_to_text(self, cast: Any, _: Level) -> bool:
-        return may_be_text((names_of(cast.type_name.names) or ("",))[-1])
+        return _is_text((names_of(cast.type_name.names) or ("",))[-1])
 
     def _makes_text(self, expression: Any, level: Level) -> bool:
         if expression.kind == AEXPR_NULLIF:
@@ -195,7 +195,7 @@ class _Reader:
         if query is None or column is None:
             return True
         if column.column is not None:
-            return may_be_text(column.column.type_name)
+            return _is_text(column.column.type_name)
         targets = query.node.target_list
         return not targets or self._may_be_text(targets[0].res_target.val, query.level)
 
@@ -217,8 +217,7 @@ def _computed(nodes: Any, at: int | None) -> Computed:
     return Computed(at, tuple(literals), frozenset(parameters), fixed)
 
 
-def may_be_text(name: str) -> bool:
-    """Whether a type, as `Column.type_name` has it, is a text, or of texts."""
+def _is_text(name: str) -> bool:
     # pg_type calls the arrays of text `_text`. What is not PostgreSQL's own may be like citext.
     plain = name.lstrip("_")
     return plain in _TEXTS or plain not in BY_NAME

@@ -138,12 +138,12 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
             "GS410",
             functions.ways_out(call),
         )
-    elif Fact.COUNTED in facts_of(name) and functions.is_own(call):
+    elif sharded and Fact.COUNTED in facts_of(name) and functions.is_own(call):
         yield Problem(
-            f"{name}() tells what one shard has counted, and not which has counted last",
+            f"{name}() tells what the first shard has counted, and rows are on others",
             call.location,
             "GS410",
-            "Write INSERT ... RETURNING, or take the number with nextval() first.",
+            f"Ask for it in a statement of its own: SELECT {name}(...).",
         )
     elif (tainted := functions.tainted_call(call)) is not None:
         yield _tainted(f"{name}()", tainted, call.location)

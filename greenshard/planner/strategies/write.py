@@ -3,52 +3,48 @@
     UPDATE orders SET o_comment = 'late' WHERE o_orderkey = 7     the shard of key 7
     DELETE FROM lineitem USING orders WHERE l_orderkey = o_orderkey AND o_custkey = 3
                                                                   every shard: the join is local
-    INSERT INTO orders (o_orderkey, ...) VALUES (7, ...)          the shard of key 7
+    UPDATE orders SET o_orderkey = 7 WHERE o_orderkey = 7         the shard of key 7: it stays there
     UPDATE nation SET n_name = 'x' WHERE n_nationkey = 1          every shard, counted once
 
 An UPDATE or DELETE is looked at as the SELECT that finds its rows. On a reference table it must do
 the same everywhere, so there may be nothing in it that a server chooses (`chance`).
 
-Refused are changes of a shard key, rows whose shard is not known, INSERT of rows of several shards
-at once, INSERT ... SELECT, and an INSERT into a reference table that leaves a column to its
-default, which may be another one on each shard.
+INSERT has a file of its own, `insert`. Refused are changes of a shard key after which a row would
+belong on another shard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from greenshard.cluster import Unknown
-from greenshard.planner.analysis.chance import first_choice, matches_once
+from greenshard.planner.analysis.chance import matches_once
 from greenshard.planner.analysis.clock_words import Assigned
-from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import sets_default
-from greenshard.planner.analysis.copies import of_server
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
-from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
-from greenshard.planner.plan import Broadcast, Parameter, Pin, Refused, Routed, Scatter, Step, Value
+from greenshard.planner.plan import Broadcast, Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.insert import (
+    Texts,
+    check_defaults,
+    check_reference,
+    plan_insert,
+)
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
-from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import enum_name, location_of, unwrap
+from greenshard.sql.tree import names_of, unwrap
 
 CODE = "GS412"
 
-# Never `conn.on`: what it names would have to be the right shard, which only the key tells.
 READ_FIRST = "Read first what it is to write, and give it as a parameter."
-GIVE_KEY = (
-    "Give each row its shard key as a value. If a sequence makes it, take it first: "
-    "SELECT nextval('...')."
-)
 MOVE = "Delete the row and insert it anew, with its new key."
-NAME = "Name the shard of its rows with conn.on(...)."
 
 
 def as_select(kind: str, inner: Any) -> Any:
@@ -116,29 +112,31 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
                     yield Assigned(value, columns[name], at if several else None)
 
 
-def plan_write(candidate: Candidate, kind: str, inner: Any, write: Callable[[], Sql]) -> Step:
+def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Step:
     """Plan INSERT, UPDATE or DELETE.
 
     Args:
         candidate: What `as_select` made of it.
         kind: "insert_stmt", "update_stmt" or "delete_stmt".
         inner: The statement.
-        write: Gives its text for several servers.
+        texts: What several servers are sent.
     """
+    write = texts.whole
     first = candidate.query.items[0]
     if not isinstance(first, Table):
         return Refused(
             "a view is written to", CODE, "Write to its tables.", _position(candidate, inner)
         )
     try:
-        _check_keys(first, kind, inner)
+        keys = list(_new_keys(candidate, first, kind, inner))
         if kind == "insert_stmt":
-            return _plan_insert(candidate, first, inner, write)
+            return plan_insert(candidate, first, inner, texts)
         if first.sharded:
-            return _plan_sharded(candidate, inner, kind, write)
-        _check_reference(candidate)
+            step = _plan_sharded(candidate, inner, kind, write)
+            return _with_keys(step, first, keys, candidate) if keys else step
+        check_reference(candidate)
         if kind == "update_stmt":
-            _check_defaults(first, inner.target_list)
+            check_defaults(first, inner.target_list)
         # UPDATE nation SET n_name = r_name FROM region WHERE ...: of several matches PostgreSQL
         # takes any.
         if kind == "update_stmt" and not matches_once(candidate.query):
@@ -176,145 +174,66 @@ def _plan_sharded(candidate: Candidate, inner: Any, kind: str, write: Callable[[
     return step
 
 
-def _plan_insert(candidate: Candidate, table: Table, inner: Any, write: Callable[[], Sql]) -> Step:
-    rows = inner.select_stmt.select_stmt.values_lists
-    if enum_name(inner, "override") == "OVERRIDING_USER_VALUE":
-        raise Unplannable("OVERRIDING USER VALUE has values ignored, by which the rows are placed")
-    if not rows:
-        hint = "Read the rows first, and insert them with VALUES."
-        raise Unplannable("the rows to be inserted are not listed in VALUES", None, hint)
-    columns = [column.res_target.name for column in inner.cols]
-    columns = columns or [column.name for column in table.relation.columns]
-    # The one is the table itself; any other is read in a subquery of VALUES or RETURNING.
-    if len(candidate.sharded) > (1 if table.sharded else 0):
-        raise Unplannable("an INSERT reads a sharded table")
-    if not table.sharded:
-        if not inner.cols:
-            # VALUES (1), and VALUES %s with a tuple of one, leave the other columns to defaults.
-            columns = columns[: min(len(row.list.items) for row in rows)]
-        _check_complete(table, columns, rows)
-        _check_defaults(table, inner.on_conflict_clause.target_list)
-        _check_reference(candidate)
-        return Broadcast(write(), answer_of_one=True, first_alone=True)
-    key = table.key.name if table.key else ""
-    # A default, as of a serial column, is computed by a server, and that is already one shard.
-    if key not in columns:
-        reason = f"the rows to be inserted have no {key}, their shard key"
-        raise Unplannable(reason, None, GIVE_KEY)
-    at = columns.index(key)
-    values = [
-        key_of_row(row.list.items, at, candidate.functions, candidate.translation, table.key)
-        for row in rows
-    ]
-    otherwise = Refused(
-        f"the rows to be inserted into {table.relation.name} belong on several shards, or the type "
-        f"of their {key} does not tell which",
-        CODE,
-        "cur.executemany() sends each row to its own shard. Give the key in its column's type.",
-    )
-    if table.placement is None or table.key is None or table.key.column is None:
-        raise Unplannable("the placement is not known", None, NAME)
-    # It tells where a row that is there can be found (everywhere), but not where a new one belongs.
-    if isinstance(table.placement, Unknown):
-        reason = f"the placement of {table.relation.name} does not tell the rows' shard"
-        raise Unplannable(reason, None, NAME)
-    column, every = table.key.column, tuple(values)
-    kept = kept_by(column.type_sql)
-    pin = Pin(table.placement, column.type_name, every, inserts=True, kept=kept)
-    return Routed(Sql(candidate.text), (pin,), otherwise)
+_NewKey = tuple[Pin, int]
+"""A shard key that rows get, and where it is named."""
 
 
-def key_of_row(
-    row: Sequence[Message],
-    at: int,
-    functions: Functions,
-    translation: Translation,
-    key: BoundColumn | None,
-) -> Value:
-    """The shard key of a row of VALUES.
+def _with_keys(step: Step, table: Table, keys: Sequence[_NewKey], candidate: Candidate) -> Step:
+    """The step of an UPDATE that gives rows a key: they must belong where they are."""
+    moved = _moved(table, keys[0][1])
+    refused = Refused(moved.reason, CODE, moved.hint, candidate.position(moved.offset))
+    if not isinstance(step, Routed):
+        return refused
+    return replace(step, pins=(*step.pins, *(pin for pin, _ in keys)), otherwise=refused)
 
-    Args:
-        row: Its values.
-        at: Which one is the key.
-        functions: To know which types are PostgreSQL's.
-        translation: Where parameters come from.
-        key: The column.
+
+def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iterator[_NewKey]:
+    """The shard keys that an UPDATE gives to rows, if they are other than the rows have.
 
     Raises:
-        Unplannable: It is computed, or not there.
+        Unplannable: It is not known which.
     """
-    if len(row) == 1 and row[0].HasField("param_ref"):
-        number = row[0].param_ref.number
-        # (%s) has one value, and %s alone a tuple with its own brackets.
-        if number in translation.bracketed:  # VALUES %s
-            return Parameter(translation.parameters[number - 1], item=at)
-    if at >= len(row):
-        raise Unplannable("a row to be inserted has too few values", None, GIVE_KEY)
-    value = Restrictions(functions, translation).value(row[at], key)
-    if value is None:
-        raise Unplannable("the shard key of a row is computed", location_of(row[at]), GIVE_KEY)
-    return value
-
-
-def _check_keys(table: Table, kind: str, inner: Any) -> None:
-    """Refuse to move a row to another shard."""
     if not table.sharded or table.key is None:
         return
     targets = inner.target_list if kind == "update_stmt" else ()
     if kind == "insert_stmt":
         targets = inner.on_conflict_clause.target_list
-    for target in targets:
-        if target.res_target.name == table.key.name:
-            raise Unplannable(
-                f"the shard key {table.key.name} is changed, and the row would have to move",
-                target.res_target.location,
-                MOVE,
-            )
-
-
-def _check_complete(table: Table, columns: Sequence[str], rows: Any) -> None:
-    """Refuse defaults, which may be volatile."""
-    left = [each.name for each in table.relation.columns if each.name not in columns]
-    if left or sets_default(rows):
-        raise Unplannable(
-            f"reference table {table.relation.name} would get "
-            f"{left[0] + ', which is left out,' if left else 'the default of a column'} from each "
-            "shard",
-            None,
-            "Write all columns, with a value or NULL. What a sequence or a function makes, take "
-            "first: SELECT nextval('...').",
+    for each in targets:
+        target = each.res_target
+        if target.name != table.key.name or _is_own_key(candidate, table.key, target.val):
+            continue
+        column, placement = table.key.column, table.placement
+        value = Restrictions(candidate.functions, candidate.translation).value(
+            target.val, table.key
         )
+        if (
+            value is None
+            or column is None
+            or placement is None
+            or kind == "insert_stmt"
+            or target.indirection
+            or isinstance(placement, Unknown)
+        ):
+            raise _moved(table, target.location)
+        kept = kept_by(column.type_sql)
+        yield Pin(placement, column.type_name, (value,), True, kept), target.location
 
 
-def _check_defaults(table: Table, targets: Any) -> None:
-    if sets_default(targets):
-        raise Unplannable(
-            f"reference table {table.relation.name} would get a default from each shard"
-        )
+def _is_own_key(candidate: Candidate, key: BoundColumn, value: Message) -> bool:
+    """Whether a value is certainly the row's own key, or one that belongs where the row is."""
+    if not value.HasField("column_ref"):
+        return False
+    # ON CONFLICT: the row that was to be inserted has been sent to the shard of its key.
+    if names_of(value.column_ref.fields) == ("excluded", key.name):
+        return True
+    column = candidate.query.level.resolve(value)
+    return column is not None and column.id == key.id
 
 
-def _check_reference(candidate: Candidate) -> None:
-    """Refuse what would write something else on each shard."""
-    if candidate.sharded:
-        table = candidate.sharded[0]
-        raise Unplannable(
-            f"a reference table is written by what {table.relation.name} holds on each shard",
-            table.node.location,
-        )
-    # Each shard runs the same text on its own copy: whatever is left open may come out differently,
-    # and the copies would differ from then on.
-    choice = first_choice(candidate.query, candidate.functions)
-    if choice is not None:
-        raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
-    for what, at in of_server(candidate.query, candidate.roots, candidate.functions):
-        raise Unplannable(f"{what} may be another one on each shard", at)
-    for each in computed_times(candidate.query, candidate.functions):
-        if not each.is_proved:
-            raise Unplannable(
-                "a text becomes a time, which is another one on each shard if it says 'now' or "
-                "the like",
-                each.offset,
-            )
+def _moved(table: Table, offset: int | None = None) -> Unplannable:
+    key = table.key.name if table.key else ""
+    reason = f"the shard key {key} is changed, and the row would have to move"
+    return Unplannable(reason, offset, MOVE)
 
 
 def _position(candidate: Candidate, inner: Any) -> int | None:

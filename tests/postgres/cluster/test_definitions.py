@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import greenshard
 from greenshard import checking
@@ -48,9 +49,9 @@ PLANTED = {
 }  # fmt: skip
 
 
-def report(dsns, tables):
+def report(dsns, tables, *, rows=False):
     with contextlib.closing(greenshard.connect(dsns)) as union:
-        return checking.check(union, greenshard.Cluster(dsns, tables), rows=False)
+        return checking.check(union, greenshard.Cluster(dsns, tables), rows=rows)
 
 
 def test_each_difference_is_told(greenshard_shards):
@@ -85,8 +86,31 @@ def test_what_each_shard_sees_to_by_itself_is_noted(greenshard_shards):
     assert found.ok
     lacking = "lacks the shard key k: the same values can be on several shards"
     assert sorted(found.notes) == [
-        "s: each shard counts id for itself: its values repeat",
         f"s: the primary key PRIMARY KEY (id) {lacking}",
         f"s: the unique constraint UNIQUE (n) {lacking}",
         f"s: the unique index btree (n) INCLUDE (k) {lacking}",
     ]
+
+
+def test_a_sequence_that_would_give_numbers_again_is_found(greenshard_shards):
+    with greenshard_shards.databases() as dsns:
+        for dsn in dsns.values():
+            run(dsn, "CREATE SCHEMA \"it's\"; CREATE TABLE \"it's\".n (id serial, k int);"
+                "CREATE TABLE i (id int GENERATED ALWAYS AS IDENTITY, k int)")  # fmt: skip
+        tables = {'"it\'s".n': greenshard.Sharded("k"), "i": greenshard.Reference()}
+
+        def behind():
+            found = report(dsns, tables, rows=True).findings
+            return [each for each in found if each.check == "sequences"]
+
+        first, second = dsns
+        run(dsns[first], 'INSERT INTO "it\'s".n (k) VALUES (1), (1)')
+        run(dsns[second], 'INSERT INTO "it\'s".n (k) VALUES (2), (2)')
+        assert behind() == []
+        run(dsns[second], 'INSERT INTO "it\'s".n (k) VALUES (2)')
+        (found,) = behind()
+        assert found.shards == (second,)
+        said = f"id is counted on {first}, which has come to 2, and {second} has 3"
+        assert said in found.message
+        run(dsns[first], re.search(r"SELECT setval.*\)", found.message)[0])
+        assert behind() == []

@@ -95,9 +95,12 @@ def test_each_key_is_where_it_belongs_or_refused(cluster):
                     codes.add(code)
                     continue
                 placed[kind] = placed.get(kind, 0) + 1
-                cur.execute(f"SELECT n FROM {names[kind]} WHERE k = {text}", given[1:])
-                if (n,) not in cur.fetchall() and key != "NULL":
+                cur.execute(f"SELECT k FROM {names[kind]} WHERE n = %s", (n,))
+                ((stored,),) = cur.fetchall()
+                cur.execute(f"SELECT n FROM {names[kind]} WHERE k = %s", (stored,))
+                if (n,) not in cur.fetchall() and stored is not None:
                     wrong.append((kind, key))
+                cur.execute(f"DELETE FROM {names[kind]} WHERE n = %s", (n,))
     shards = {name: shard.primary for name, shard in declared.shards.items()}
     with contextlib.closing(greenshard.connect(shards)) as union:
         findings = [(each.table, each.message) for each in checking.check(union, declared).findings]

@@ -89,9 +89,9 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT pg_sleep(0) FROM orders", "concatenate"),
     ],
     "currval(), lastval()": [
-        ("SELECT lastval()", "GS410"),
-        ("SELECT currval('tickets')", "GS410"),
-        ("INSERT INTO items VALUES (7, lastval(), 'x', 1)", "GS410"),
+        ("SELECT nextval('tickets'), currval('tickets')", "reference"),
+        ("SELECT lastval() FROM orders", "GS410"),
+        ("INSERT INTO items VALUES (7, nextval('tickets') + currval('tickets'), 'x', 1)", "insert"),
     ],
     "nextval(), advisory locks, pg_notify()": [
         ("SELECT nextval('tickets')", "reference"),
@@ -141,15 +141,15 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "INSERT ... VALUES into a sharded table": [
         ("INSERT INTO orders VALUES (101, 'x', 1, '2024-01-01')", "route"),
         ("INSERT INTO items VALUES (101, 1, 'a', 1), (101, 2, 'b', 1)", "route"),
-        ("INSERT INTO items VALUES (1, 9, 'a', 1), (2, 9, 'a', 1), (3, 9, 'a', 1)", "GS412"),
-        ("INSERT INTO orders VALUES (100 + 1, 'x', 1, '2024-01-01')", "GS412"),
-        ("INSERT INTO orders (customer, amount, placed) VALUES ('x', 1, '2024-01-01')", "GS412"),
+        ("INSERT INTO items VALUES (1, 9, 'a', 1), (2, 9, 'a', 1), (3, 9, 'a', 1)", "insert"),
+        ("INSERT INTO orders VALUES (100 + 2, 'x', 1, '2024-01-01')", "insert"),
+        ("INSERT INTO orders VALUES ((SELECT max(id) FROM orders), 'x', 1, '2024-01-01')", "GS412"),
     ],
     "INSERT ... VALUES into a reference table": [
         ("INSERT INTO products VALUES ('d', 'date', 1)", "broadcast"),
-        ("INSERT INTO products VALUES ('d', 'date', random())", "GS412"),
-        ("INSERT INTO products (code, name) VALUES ('d', 'date')", "GS412"),
-        ("INSERT INTO products VALUES ('d', 'date', DEFAULT)", "GS412"),
+        ("INSERT INTO products VALUES ('e', 'date', abs(-4))", "broadcast"),
+        ("INSERT INTO products VALUES ('f', 'date', (random() * 0)::int)", "insert"),
+        ("INSERT INTO products VALUES ('d', 'date', (SELECT max(id) FROM orders))", "GS412"),
     ],
     "INSERT ... SELECT": [
         ("INSERT INTO orders SELECT 101, 'x', 1, '2024-01-01'", "GS412"),
@@ -168,7 +168,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
          "concatenate"),
         ("DELETE FROM orders WHERE amount < (SELECT avg(amount) FROM orders)", "GS412"),
         ("UPDATE orders SET amount = 0 FROM items WHERE line = id", "GS412"),
-        ("UPDATE orders SET id = 8 WHERE id = 7", "GS412"),
+        ("UPDATE orders SET id = id + 1 WHERE id = 7", "GS412"),
     ],
     "UPDATE, DELETE of a reference table": [
         ("UPDATE products SET price = price + 1", "broadcast"),

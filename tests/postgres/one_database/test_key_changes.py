@@ -171,16 +171,6 @@ def test_ddl_fills_rows_alike_or_is_refused(conn, cluster):
     assert [each for each in found if each.check == "reference"] == []
 
 
-def test_times_are_not_made_of_the_texts_of_copies(conn):
-    cur = conn.cursor()
-    cur.execute("ALTER TABLE r ADD word text, ADD day date")
-    retype = "ALTER TABLE r ALTER {0} TYPE timestamptz USING {0}::timestamptz"
-    with pytest.raises(greenshard.NotSupportedError, match=r"one may say 'now'.*GS412"):
-        cur.execute(retype.format("word"))
-    cur.execute(retype.format("day"))
-    conn.rollback()
-
-
 def test_a_declared_table_is_not_made_of_some_shards_rows(conn):
     for statement in ["CREATE TABLE gone AS SELECT 1 AS k", "SELECT k INTO gone FROM free",
                       "CREATE MATERIALIZED VIEW gone AS SELECT 1 AS k"]:  # fmt: skip

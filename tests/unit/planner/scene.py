@@ -21,7 +21,7 @@ class Table:
 
     Attributes:
         name: As SQL writes it.
-        columns: Lines of a column's name, its type and, if it has one, its collation.
+        columns: Lines of a column's name, its type and, if it has one, its collation, or default.
         primary_key: The columns' names, as SQL writes them.
         declared: What the cluster says of it; None if nothing.
     """
@@ -133,6 +133,28 @@ TABLES = (
     Table("visit", "day date\npage text\nhits integer", ("day", "page"), Sharded("day")),
     Table("moment", "at timestamp without time zone\nwhat text", (), Sharded("at")),
     Table("blob", "hash bytea\nsize bigint", ("hash",), Sharded("hash")),
+    # Their rows get numbers, and more, that are not the same on each server.
+    Table(
+        "ticket",
+        """
+        id integer DEFAULT nextval('public.counter'::regclass)
+        title character varying(20)
+        at timestamp with time zone DEFAULT now()
+        state text DEFAULT 'new'::text
+        """,
+        ("id",),
+        Sharded("id"),
+    ),
+    Table(
+        "label",
+        """
+        id bigint DEFAULT nextval('public.counter'::regclass)
+        name text DEFAULT 'none'::text
+        weight double precision DEFAULT random()
+        """,
+        ("id",),
+        Reference(),
+    ),
     Table("flag", "on_ boolean\nn integer", (), Sharded("on_")),
     Table("tag", "code character(5)\nlabel text", (), Sharded("code")),
     Table(
@@ -208,12 +230,6 @@ VIEWS = {
     """,
 }
 
-#: Materialized ones; those of a server have no rows.
-MATERIALIZED = {
-    "kept_nations": 'SELECT id, region FROM public."national"',
-    "kept_totals": "SELECT count(*) AS n FROM public.orders",
-}
-
 #: For each view its columns' names and types.
 _VIEW_COLUMNS = {
     "big_orders": "o_orderkey bigint\no_custkey bigint\nprice numeric(15,2)",
@@ -222,8 +238,6 @@ _VIEW_COLUMNS = {
     "national": "id integer\nname text\nregion text",
     "per_customer": "customer bigint\nn bigint\ntotal numeric",
     "recent": "o_orderkey bigint\no_orderdate date\ntoday date",
-    "kept_nations": "id integer\nregion text",
-    "kept_totals": "n bigint",
     "walled_totals": "o_custkey bigint\nn bigint",
     "big_totals": "o_custkey bigint\ntop numeric",
 }
@@ -319,6 +333,7 @@ _STANDARD = ("bigint", "boolean", "character", "double", "integer", "numeric", "
 
 def column(line: str) -> Column:
     """A column from its line."""
+    line, _, default = line.partition(" DEFAULT ")
     name = TableName.read(_written(line)).name
     rest = line[len(_written(line)) :].strip()
     collation = None
@@ -335,6 +350,7 @@ def column(line: str) -> Column:
         collation,
         collation != NO_CASE,
         rest.endswith("[]"),
+        default or None,
     )
 
 
@@ -359,10 +375,10 @@ def _relation(table: Table) -> Relation:
     return Relation(name.schema or "public", name.name, "r", columns, key)
 
 
-def _view(name: str, definition: str, kind: str = "v") -> Relation:
+def _view(name: str, definition: str) -> Relation:
     columns = tuple(map(column, _lines(_VIEW_COLUMNS[name])))
     security = Security(barrier=name in BARRIERS)
-    return Relation("public", name, kind, columns, (), definition, security)
+    return Relation("public", name, "v", columns, (), definition, security)
 
 
 def _functions() -> dict[str, frozenset[Function]]:
@@ -387,7 +403,6 @@ def _functions() -> dict[str, frozenset[Function]]:
 def catalog(*, c_collation: bool = False) -> Catalog:
     """The catalog of these tables."""
     relations = [*map(_relation, TABLES), *(_view(*view) for view in VIEWS.items())]
-    relations += [_view(*view, kind="m") for view in MATERIALIZED.items()]
     relations += [
         Relation("pg_catalog", "pg_class", "r", ()),
         Relation("information_schema", "tables", "v", ()),
@@ -416,7 +431,7 @@ def planner() -> Planner:
 
 def ddl(*, has_icu: bool) -> str:
     """What makes the tables on a server."""
-    lines = ["CREATE SCHEMA archive"]
+    lines = ["CREATE SCHEMA archive", "CREATE SEQUENCE counter"]
     if has_icu:
         lines.append(
             f"CREATE COLLATION {NO_CASE} "
@@ -430,7 +445,6 @@ def ddl(*, has_icu: bool) -> str:
     for name, text in VIEWS.items():
         barrier = " WITH (security_barrier)" if name in BARRIERS else ""
         lines.append(f"CREATE VIEW {name}{barrier} AS {text}")
-    lines += [f"CREATE MATERIALIZED VIEW {name} AS {text}" for name, text in MATERIALIZED.items()]
     return ";\n".join(lines) + ";\n" + OWN_FUNCTIONS
 
 

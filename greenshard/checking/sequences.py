@@ -1,0 +1,82 @@
+"""Whether the first shard's sequences are beyond the numbers that are there.
+
+All numbers of a cluster are counted on its first shard. Rows that were loaded otherwise, or were
+numbered by each shard, may have larger ones, which would come a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from greenshard import errors
+from greenshard._driver import quote_ident
+from greenshard.checking.findings import Finding
+from greenshard.checking.probe import SHARD, is_about_the_table, reason, transaction
+from greenshard.checking.tables import label
+from greenshard.cluster import Cluster, TableName
+from greenshard.connection import Connection
+from greenshard.planner.catalog import Catalog, Column
+from greenshard.planner.strategies.completing import is_counted
+
+_NEXTVAL = re.compile(r"nextval\('((?:[^']|'')+)'")
+
+
+def sequences_behind(
+    conn: Connection, cluster: Cluster, catalogs: Mapping[str, Catalog]
+) -> Iterator[Finding]:
+    """What sequences of the first shard would give a second time.
+
+    Args:
+        conn: A connection to all shards.
+        cluster: What is declared.
+        catalogs: Each shard's.
+
+    Raises:
+        errors.OperationalError: A shard cannot be asked any more.
+
+    Switches: yes.
+    Cost: the largest number of each such column is read on all shards.
+    """
+    first = cluster.names[0]
+    catalog = catalogs.get(first)
+    for relation in catalog.relations.values() if catalog else ():
+        if cluster.table(relation.schema, relation.name) is None:
+            continue
+        name = TableName(relation.schema, relation.name)
+        there = [s for s, c in catalogs.items() if (relation.schema, relation.name) in c.relations]
+        for column in filter(is_counted, relation.columns):
+            try:
+                yield from _behind(conn, name, column, first, there)
+            except errors.DatabaseError as error:
+                if not is_about_the_table(error):
+                    raise
+                yield Finding("unchecked", f"{column.name}: {reason(error)}", label(name))
+
+
+def _behind(
+    conn: Connection, name: TableName, column: Column, first: str, shards: list[str]
+) -> Iterator[Finding]:
+    sequence = _NEXTVAL.search(column.default or "")
+    if sequence is None:
+        return
+    quoted = [quote_ident(part, conn) for part in (name.schema, name.name) if part is not None]
+    key = quote_ident(column.name, conn)
+    with transaction(conn, shards) as cursor:
+        cursor.execute(f"SELECT {SHARD}, max({key})::int8 FROM {'.'.join(quoted)}")
+        largest = {shard: number for shard, number in cursor.fetchall() if number is not None}
+    with transaction(conn, [first]) as cursor:
+        # As text: the name of a regclass, quoted and with its schema.
+        relation = sequence[1].replace("''", "'")
+        cursor.execute(f"SELECT last_value - (NOT is_called)::int FROM {relation}")
+        ((counted,),) = cursor.fetchall()
+    beyond = {shard: number for shard, number in largest.items() if number > counted}
+    if beyond:
+        shard = max(beyond, key=beyond.__getitem__)
+        yield Finding(
+            "sequences",
+            f"{column.name} is counted on {first}, which has come to {counted}, and {shard} has "
+            f"{beyond[shard]}: SELECT setval('{sequence[1]}', {beyond[shard]}) there",
+            label(name),
+            tuple(beyond),
+        )

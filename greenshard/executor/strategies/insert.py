@@ -1,0 +1,151 @@
+"""Rows of VALUES go to their shards.
+
+What only a server can compute, such as the number that a sequence gives, is computed first, on the
+cluster's first shard; then it is known where each row belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import RawCursor, ours
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.atomic import atomically
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.exactness import check_types
+from greenshard.executor.strategies.ranking import UNNAMED
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.executor.types.type_names import type_names
+from greenshard.planner.pins import Unplaceable, key_argument
+from greenshard.planner.plan import Insert, Keys, Refused, Value
+from greenshard.planner.refusals import refusal_error
+from greenshard.planner.strategies.insert import GIVE_KEY
+from greenshard.planner.tasks import Stage, Task, homes_of, inserting, own_place
+from greenshard.sql.parameters import Written
+from greenshard.sql.text import Computed, Sql
+
+_OWN_SCHEMA = "pg_catalog."
+_BOOL = "pg_catalog.bool"
+#: Of one SELECT: PostgreSQL has 1,664 columns at most.
+_WIDTH = 1_000
+
+
+def insert(e: Planned, step: Insert, stages: Sequence[Stage]) -> Answer:
+    """Insert the rows; those that RETURNING gives come in the order of VALUES.
+
+    Args:
+        e: The execution.
+        step: The plan.
+        stages: What computes values, if there is such; else what inserts the rows.
+
+    Raises:
+        errors.Error: A row's shard is not known, a shard failed, or time is up.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    if step.computing:
+        e.computed = [value for (task,) in stages for value in compute(e, task)]
+    if step.computing or not stages:
+        stages = _placed(e, step)
+        if sum(map(len, stages)) > 1:
+            e.check_clock()
+    if not step.in_turn:
+        # Rows that are new are locked by nobody else: they go to all shards at once.
+        e.effect = replace(e.effect, in_turn=False)
+    shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
+    answer = atomically(e, shards, partial(concatenate, e, stages))
+    if step.keys is None:
+        return answer.of_first()
+    answer.weave({task.place.shard: task.rows for stage in stages for task in stage})
+    return answer
+
+
+def _placed(e: Planned, step: Insert) -> Sequence[Stage]:
+    """What inserts the rows, each on the shard of its key.
+
+    Raises:
+        errors.NotSupportedError: A row has none.
+
+    Switches: if a key is of another type than its column.
+    """
+    names, homes = e.database.cluster.names, list[str | None]()
+    if step.keys is not None:
+        homes = homes_of(step.keys, names, e.given, e.computed)
+        unknown = [number for number, shard in enumerate(homes) if shard is None]
+        if unknown:
+            keys = _as_stored(e, step.keys, unknown)
+            asked = replace(step.keys, values=tuple(map(Computed, range(len(keys)))))
+            for number, shard in zip(unknown, homes_of(asked, names, None, keys), strict=True):
+                homes[number] = shard
+    settled, stages = inserting(step, names, homes, e.given)
+    if isinstance(settled, Refused):
+        raise refusal_error(settled, e.plan.refusals)
+    return stages
+
+
+def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
+    """What the column makes of the keys of some rows.
+
+    A cast says what an assignment does, where PostgreSQL allows that (manual, 10.4 "Value
+    Storage"); where not, the INSERT fails, on whichever shard it is run.
+
+    Switches: yes.
+    """
+    found: list[Any] = []
+    for start in range(0, len(numbers), _WIDTH):
+        values = [_argument(e, keys.values[number]) for number in numbers[start : start + _WIDTH]]
+        casts = ", ".join(f"(%s)::{keys.column.type_sql.replace('%', '%%')}" for _ in values)
+        task = Task(own_place(e.any_shard()), Sql(f"SELECT {casts}"), values)
+        found += compute(e, task)
+    return found
+
+
+def _argument(e: Planned, value: Value | Computed) -> Any:
+    try:
+        return key_argument(value, e.given, e.computed)
+    except Unplaceable:  # VALUES %s, given a tuple that is too short
+        raise errors.NotSupportedError(
+            "a row to be inserted has too few values", code="GS412", hint=GIVE_KEY
+        ) from None
+
+
+def compute(e: Planned, task: Task) -> list[Any]:
+    """The values that a query gives, row by row, each as a parameter that is a literal of its type.
+
+    Switches: yes.
+    """
+    shard = task.place.shard
+    cursors = e.parts.plain((shard,), e.timeout)
+    Casting(cursors[shard], AsText.ALL, e.parts.own_time_zones)
+    e.first_stage((shard,), e.calls((task,), cursors))
+    cursor = cursors[shard]
+    oids = [column.type_code for column in cursor.description or ()]
+    names = type_names(e.session, {shard: oids}, e.timeout)
+    columns = [names[shard, oid] for oid in oids]
+    if not UNNAMED.isdisjoint(columns):
+        raise errors.NotSupportedError(
+            "a value to be inserted is of a type that has no values as text",
+            code="GS412",
+            hint="Cast it to the type of its column.",
+        )
+    check_types(e, oids)
+    return [
+        _literal(e, text, name)
+        for row in cursor.fetchall()
+        for text, name in zip(row, columns, strict=True)
+    ]
+
+
+def _literal(e: Planned, text: str | None, type_sql: str) -> Written | None:
+    """A value as a parameter that is written as a literal of its type."""
+    if text is None:
+        return None
+    quoted = RawCursor(e.parts.quoting()).mogrify("%s", (ours(text),))
+    value = text == "t" if type_sql == _BOOL else text
+    return Written(quoted + b"::" + type_sql.encode(), value, type_sql.removeprefix(_OWN_SCHEMA))

@@ -1,0 +1,192 @@
+"""Goal: put each row that is inserted on the shard of its key, or on all of them.
+
+    INSERT INTO orders (o_orderkey, ...) VALUES (7, ...)              the shard of key 7
+    INSERT INTO orders (o_orderkey, ...) VALUES (7, ...), (8, ...)    each row on its own shard
+    INSERT INTO nation (n_nationkey, ...) VALUES (1, ...)             every shard, counted once
+
+1. What must be computed once is a placeholder by now, see `completing`.
+2. A key that is a constant or a parameter is known when the statement runs; a server is asked for
+   one of another type than its column's. If all are of one shard, that gets the statement as it is.
+3. Otherwise each shard gets the statement with its own rows, all at the same time; RETURNING's rows
+   come back in the order of VALUES.
+
+Refused are rows whose shard is not known, and INSERT ... SELECT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard.cluster import Unknown
+from greenshard.planner.analysis.chance import first_choice
+from greenshard.planner.analysis.computed_times import computed_times
+from greenshard.planner.analysis.consequences import sets_default
+from greenshard.planner.analysis.copies import of_server
+from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.binding.query import Table
+from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.calls import Functions
+from greenshard.planner.pins import kept_by
+from greenshard.planner.plan import Broadcast, Insert, Keys, Parameter, Pin, Routed, Step, Value
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.sql.deparsing import computed_number
+from greenshard.sql.insert_rows import InsertRows
+from greenshard.sql.parser import Message
+from greenshard.sql.placeholders import Translation
+from greenshard.sql.text import Computed, Sql
+from greenshard.sql.tree import location_of
+
+# Never `conn.on`: what it names would have to be the right shard, which only the key tells.
+GIVE_KEY = "Give each row its shard key as a value."
+_NAME = "Name the shard of its rows with conn.on(...)."
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What several servers are sent of a write.
+
+    Attributes:
+        whole: Gives the statement.
+        parts: Gives it in parts, if it is an INSERT with VALUES.
+        computing: What gives the values that are computed first.
+    """
+
+    whole: Callable[[], Sql]
+    parts: Callable[[], InsertRows]
+    computing: tuple[Sql, ...] = ()
+
+
+def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) -> Step:
+    """Plan an INSERT.
+
+    Args:
+        candidate: What `write.as_select` made of it.
+        table: Where it inserts.
+        inner: The statement, completed.
+        texts: What the shards are sent.
+
+    Raises:
+        Unplannable: It cannot be planned.
+    """
+    if inner.HasField("select_stmt") and not inner.select_stmt.select_stmt.values_lists:
+        hint = "Read the rows first, and insert them with VALUES."
+        raise Unplannable("the rows to be inserted are not listed in VALUES", None, hint)
+    # The one is the table itself; any other is read in a subquery of VALUES or RETURNING.
+    if len(candidate.sharded) > (1 if table.sharded else 0):
+        raise Unplannable("an INSERT reads a sharded table")
+    name, conflicts = table.relation.name, inner.HasField("on_conflict_clause")
+    computing = texts.computing
+    if not table.sharded:
+        check_defaults(table, inner.on_conflict_clause.target_list)
+        check_reference(candidate)
+        if not computing:
+            return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
+        return Insert(texts.parts(), name, None, computing, in_turn=True)
+    keys = _keys(candidate, table, inner)
+    step = Insert(texts.parts(), name, keys, computing, in_turn=conflicts)
+    return step if computing else Routed(Sql(candidate.text), (keys.pin,), step)
+
+
+def check_defaults(table: Table, targets: Any) -> None:
+    """Refuse SET x = DEFAULT of a reference table.
+
+    Raises:
+        Unplannable: A column would get a default from each shard.
+    """
+    if sets_default(targets):
+        raise Unplannable(
+            f"reference table {table.relation.name} would get a default from each shard"
+        )
+
+
+def check_reference(candidate: Candidate) -> None:
+    """Refuse what would write something else on each shard.
+
+    Raises:
+        Unplannable: It would.
+    """
+    if candidate.sharded:
+        table = candidate.sharded[0]
+        raise Unplannable(
+            f"a reference table is written by what {table.relation.name} holds on each shard",
+            table.node.location,
+        )
+    # Each shard runs the same text on its own copy: whatever is left open may come out differently,
+    # and the copies would differ from then on.
+    choice = first_choice(candidate.query, candidate.functions)
+    if choice is not None:
+        raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
+    for what, at in of_server(candidate.query, candidate.roots, candidate.functions):
+        raise Unplannable(f"{what} may be another one on each shard", at)
+    for each in computed_times(candidate.query, candidate.functions):
+        if not each.is_proved:
+            raise Unplannable(
+                "a text becomes a time, which is another one on each shard if it says 'now' or "
+                "the like",
+                each.offset,
+            )
+
+
+def _keys(candidate: Candidate, table: Table, inner: Any) -> Keys:
+    """The rows' shard keys."""
+    if table.placement is None or table.key is None or table.key.column is None:
+        raise Unplannable("the placement is not known", None, _NAME)
+    # It tells where a row that is there can be found (everywhere), but not where a new one belongs.
+    if isinstance(table.placement, Unknown):
+        reason = f"the placement of {table.relation.name} does not tell the rows' shard"
+        raise Unplannable(reason, None, _NAME)
+    name, column = table.key.name, table.key.column
+    columns = [each.res_target.name for each in inner.cols]
+    columns = columns or [each.name for each in table.relation.columns]
+    at = columns.index(name)
+    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
+    values = tuple(_key(candidate, row, at, table.key) for row in rows)
+    known = tuple(value for value in values if not isinstance(value, Computed))
+    kept = kept_by(column.type_sql)
+    pin = Pin(table.placement, column.type_name, known, inserts=True, kept=kept)
+    return Keys(pin, values, column, at)
+
+
+def _key(
+    candidate: Candidate, row: Sequence[Message], at: int, key: BoundColumn
+) -> Value | Computed:
+    translation = candidate.translation
+    if at < len(row) and row[at].HasField("param_ref"):
+        number = row[at].param_ref.number - computed_number(translation, 0)
+        if 0 <= number < translation.computed:
+            return Computed(number)
+    return key_of_row(row, at, candidate.functions, translation, key)
+
+
+def key_of_row(
+    row: Sequence[Message],
+    at: int,
+    functions: Functions,
+    translation: Translation,
+    key: BoundColumn | None,
+) -> Value:
+    """The shard key of a row of VALUES.
+
+    Args:
+        row: Its values.
+        at: Which one is the key.
+        functions: To know which types are PostgreSQL's.
+        translation: Where parameters come from.
+        key: The column.
+
+    Raises:
+        Unplannable: It is computed, or not there.
+    """
+    if len(row) == 1 and row[0].HasField("param_ref"):
+        number = row[0].param_ref.number
+        # (%s) has one value, and %s alone a tuple with its own brackets.
+        if number in translation.bracketed:  # VALUES %s
+            return Parameter(translation.parameters[number - 1], item=at)
+    if at >= len(row):
+        raise Unplannable("a row to be inserted has too few values", None, GIVE_KEY)
+    value = Restrictions(functions, translation).value(row[at], key)
+    if value is None:
+        raise Unplannable("the shard key of a row is computed", location_of(row[at]), GIVE_KEY)
+    return value
