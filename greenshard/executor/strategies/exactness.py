@@ -38,8 +38,10 @@ _EXACT = {"DateStyle": "ISO", "extra_float_digits": "1"}
 def spoilt(e: Planned) -> Trait:
     """What of a value the sessions' settings spoil, if they write it.
 
-    Cost: 1 us.
+    Cost: 4 us, where they spoil nothing.
     """
+    if _is_usual(e):
+        return NOTHING
     found = NOTHING
     if e.database.bearings.float_digits < 1:
         found |= Trait.FLOATS
@@ -49,6 +51,10 @@ def spoilt(e: Planned) -> Trait:
     return found
 
 
+def _is_usual(e: Planned) -> bool:
+    return e.database.bearings.float_digits >= 1 and date_style(e).startswith("ISO")
+
+
 def date_style(e: Planned) -> str:
     """How the sessions write dates: ``ISO, MDY``, if they can be read without knowing how."""
     return RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
@@ -56,13 +62,16 @@ def date_style(e: Planned) -> str:
 
 def travels_as_text(e: Planned) -> bool:
     """Whether values may come as they are sent to the user: nothing there spoils any."""
-    return spoilt(e) == NOTHING and unwritable(e.session.alive) is None
+    return _is_usual(e) and unwritable(e.session.alive) is None
 
 
 def any_spoilt(e: Planned, type_oids: Iterable[int]) -> bool:
     """Whether the sessions' settings spoil values of some types."""
+    # Flags are compared slowly, and this is asked for each statement.
+    if _is_usual(e):
+        return False
     found = spoilt(e)
-    return found != NOTHING and any(_traits_of(oid) & found for oid in type_oids)
+    return any(_traits_of(oid) & found for oid in type_oids)
 
 
 def is_spoilt(type_sql: str, found: Trait) -> bool:

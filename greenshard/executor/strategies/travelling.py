@@ -51,9 +51,11 @@ def unwritable(physicals: Iterable[Physical]) -> str | None:
     """
     alive = list(physicals)
     clients = {_status(physical.raw, "client_encoding") for physical in alive}
-    encoding = travelling(alive)
     # A session that is opened only now has the encoding of those that are there.
-    return None if clients <= {"UTF8", None} or clients == {encoding} else encoding
+    if clients <= {"UTF8", None}:
+        return None
+    encoding = travelling(alive)
+    return None if clients == {encoding} else encoding
 
 
 def sending(text: str, encoding: str | None) -> str:
