@@ -42,7 +42,16 @@ _SETTINGS: Mapping[str, str] = {
     "check_function_bodies": "off",
     "lock_timeout": LOCK_TIMEOUT,
     "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
 }
+
+#: A row that is deleted for good on the source must not be lost on the target, by a crash of a
+#: server that promises less than usual.
+_DURABLE = """
+pg_catalog.set_config('synchronous_commit', CASE
+    WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'remote_apply'
+    THEN 'remote_apply' ELSE 'on' END, true)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,8 @@ class Carrier:
         # The snapshot of a stricter level would be older than the lock.
         self.run(shard, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(_SETTINGS))
-        self.rows(shard, f"SELECT {calls}", [ours(w) for pair in _SETTINGS.items() for w in pair])
+        words = [ours(word) for pair in _SETTINGS.items() for word in pair]
+        self.rows(shard, f"SELECT {calls}, {_DURABLE}", words)
 
     def _hold(self, shard: str, tables: Sequence[Table], beside: Iterable[TableName]) -> None:
         self.run(shard, "SET CONSTRAINTS ALL IMMEDIATE")
@@ -166,7 +176,7 @@ class Carrier:
 
     def texts(self, shard: str, table: Table, addresses: Sequence[Address]) -> list[str]:
         """Rows as text, in the order of their addresses. Switches: yes."""
-        row = sending("t::text", self._encoding)
+        row = sending("t.*::text", self._encoding)
         found: dict[tuple[str, str], str] = {}
         for oid, ctids in by_table(addresses):
             for ctid, text in self.rows(
@@ -186,10 +196,10 @@ class Carrier:
         unique = table.at[self.target].unique
         if not unique or not texts:
             return {}
-        same = " AND ".join(f"t.{name} = (r).{name}" for name in map(_escaped, unique))
+        same = " AND ".join(f"t.{name} = (given.r).{name}" for name in map(_escaped, unique))
         found = self.rows(
             self.target,
-            f"SELECT n, {sending('t::text', self._encoding)}"
+            f"SELECT given.n, {sending('t.*::text', self._encoding)}"
             f" FROM (SELECT n, g::{_escaped(table.sql)} AS r FROM {self._given}"
             f" WITH ORDINALITY AS g (g, n) OFFSET 0) AS given"
             f" JOIN {_escaped(table.rows)} AS t ON {same}",
@@ -211,8 +221,10 @@ class Carrier:
         """Change rows of the target to these, by its unique key; see `insert`."""
         structure = table.at[self.target]
         names = [_escaped(n) for n in structure.changeable if n not in structure.unique]
-        same = " AND ".join(f"t.{name} = (r).{name}" for name in map(_escaped, structure.unique))
-        changes = ", ".join(f"{name} = (r).{name}" for name in names)
+        same = " AND ".join(
+            f"t.{name} = (given.r).{name}" for name in map(_escaped, structure.unique)
+        )
+        changes = ", ".join(f"{name} = (given.r).{name}" for name in names)
         text = f"UPDATE {_escaped(table.rows)} AS t SET {changes} FROM {self._made(table)}"
         return self._each(texts, f"{text} WHERE {same}")
 
@@ -230,7 +242,7 @@ class Carrier:
 
     def _inserting(self, table: Table) -> str:
         names = [_escaped(name) for name in table.at[self.target].columns]
-        values = ", ".join(f"(r).{name}" for name in names)
+        values = ", ".join(f"(given.r).{name}" for name in names)
         # The values of identity columns are the row's, and no new ones.
         return (
             f"INSERT INTO {_escaped(table.sql)} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"

@@ -163,8 +163,8 @@ class _Copying:
     def _sums(self, shard: str, table: Table) -> dict[int, tuple[int, str]]:
         found = self.carrier.rows(
             shard,
-            f"SELECT {self._bucket(table)} AS bucket, count(*), sum({_hash('t')}::numeric)::text"
-            f" FROM {table.rows} AS t GROUP BY bucket",
+            f"SELECT {self._bucket(table)}, count(*), sum({_hash('t.*')}::numeric)::text"
+            f" FROM {table.rows} AS t GROUP BY 1",
         )
         return {bucket: (rows, checksum) for bucket, rows, checksum in found}
 
@@ -175,7 +175,7 @@ class _Copying:
     def _identity(self, table: Table) -> str:
         """What tells a row from others: its unique key, or all of it."""
         unique = table.at[self._copy.target].unique
-        return f"ROW({', '.join(f't.{name}' for name in unique)})" if unique else "t"
+        return f"ROW({', '.join(f't.{name}' for name in unique)})" if unique else "t.*"
 
     def _difference(self, table: Table, bucket: int) -> _Difference:
         sides = [self._rows(shard, table, bucket) for shard in self._shards]
@@ -201,8 +201,8 @@ class _Copying:
         found: defaultdict[str, list[tuple[str, Address]]] = defaultdict(list)
         for identity, row, *place in self.carrier.rows(
             shard,
-            f"SELECT {_hashes(self._identity(table))}, {_hashes('t')}, tableoid::text, ctid::text,"
-            f" octet_length(t::text) FROM {table.rows} AS t"
+            f"SELECT {_hashes(self._identity(table))}, {_hashes('t.*')}, tableoid::text,"
+            f" ctid::text, octet_length(t.*::text) FROM {table.rows} AS t"
             f" WHERE {self._bucket(table)} = {bucket}",
         ):
             found[identity].append((row, Address(*place)))

@@ -36,7 +36,7 @@ from greenshard.connection import Connection
 from greenshard.merge.arrays import array_text
 
 #: So many keys are moved in a transaction, or as many as have so many rows.
-BATCH_KEYS, BATCH_ROWS = 500, 5_000
+BATCH_KEYS, BATCH_ROWS = 2_000, 10_000
 _PAGE = 1_000
 _CONFLICT = "{} has another row with that key"
 
@@ -230,7 +230,7 @@ class _Batch:
         among, values = self._among(table, keys)
         text = (
             "SELECT tableoid::text, ctid::text,"
-            " octet_length(t::text), xmin::text,"
+            " octet_length(t.*::text), xmin::text,"
             f" t.{_escaped(table.key)}::text FROM {_escaped(table.rows)} AS t"
             f" WHERE {among}"
         )

@@ -39,9 +39,10 @@ def read_contents(conn: Connection, table: str, shards: Sequence[str]) -> dict[s
     """
     with transaction(conn, shards) as cursor:
         cursor.execute(
+            # Not t alone, which might be a column.
             # COLLATE "C": texts are hashed by their bytes, whatever the database's collation is.
             f"SELECT {SHARD}, count(*),"
-            ' coalesce(sum(hashtextextended(t::text COLLATE "C", 0)::numeric), 0)::text'
+            ' coalesce(sum(hashtextextended(t.*::text COLLATE "C", 0)::numeric), 0)::text'
             f" FROM {table} AS t"
         )
         return {shard: Content(rows, checksum) for shard, rows, checksum in cursor.fetchall()}

@@ -88,7 +88,7 @@ def repair(
 
     Switches: yes.
 
-    Cost: reads the tables; then several round trips for each 500 keys.
+    Cost: reads the tables; then several round trips for each 2,000 keys.
     """
     alone(conn)
     found = _Tables(conn, cluster, tables)

@@ -109,6 +109,8 @@ def _planned(step: checking.Repair) -> str:
 
 
 def _done(step: checking.Repair) -> str:
+    if not step.target:
+        return f"{step.table}: {counted(step.rows, 'row')} on {step.source}"
     if step.what == "move":
         there = step.deleted - step.inserted
         also = f" ({there:,} of them were there already)" if there else ""

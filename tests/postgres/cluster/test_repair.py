@@ -16,10 +16,12 @@ from click.testing import CliRunner
 
 import greenshard
 from greenshard import checking
+from greenshard.checking.carrying import Carrier
 from greenshard.checking.journal import alone
 from greenshard.cli import main
 from greenshard.cli.check_repair import RepairOptions
-from greenshard.cluster import Hash
+from greenshard.cluster import Function, Hash, List
+from tests.postgres.cluster.test_check import TYPES
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -40,6 +42,8 @@ CREATE TABLE parted (k uuid, year int, "odd ""%s" text, PRIMARY KEY (k, year))
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
 CREATE TABLE parted_2 ("odd ""%s" text, year int NOT NULL, k uuid NOT NULL);
 ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES IN (2);
+CREATE TABLE names (key int, t int, r text, n int, g int, c int, given int, bucket int, belongs int,
+    PRIMARY KEY (key, n));
 CREATE TABLE fired (what text);
 CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO public.fired VALUES (TG_OP); RETURN NULL; END';
@@ -60,6 +64,7 @@ INSERT INTO events
     FROM generate_series(1, 50) AS g;
 INSERT INTO events SELECT '3' FROM generate_series(1, 2);
 INSERT INTO parted SELECT md5(g::text)::uuid, 1 + g % 2, 'x' || g FROM generate_series(1, 40) AS g;
+INSERT INTO names SELECT g, 0, 'r', g, 1, 2, 3, 4, 5 FROM generate_series(1, 30) AS g;
 DELETE FROM fired;
 """
 TABLES = {
@@ -67,12 +72,14 @@ TABLES = {
     "lines": greenshard.Sharded("order_id"),
     "events": greenshard.Sharded("k"),
     "parted": greenshard.Sharded("k"),
+    "names": greenshard.Sharded("key"),
 }
 CONTENTS = {
     "orders": "SELECT * FROM orders",
     "lines": "SELECT * FROM lines",
     "events": "SELECT * FROM events",
     "parted": "SELECT * FROM parted",
+    "names": "SELECT * FROM names",
     "fired": "SELECT * FROM fired",
     "triggers": "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal",
 }
@@ -93,7 +100,7 @@ def rows(dsns, table):
     for name, dsn in dsns.items():
         with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
             cur.execute("SET bytea_output = hex; SET extra_float_digits = 3")
-            cur.execute(f"SELECT t::text FROM ({CONTENTS[table]}) AS t ORDER BY 1")
+            cur.execute(f"SELECT t.*::text FROM ({CONTENTS[table]}) AS t ORDER BY 1")
             found[name] = [text for (text,) in cur.fetchall()]
     return found
 
@@ -314,13 +321,13 @@ def test_a_role_that_may_not_is_told_so(dsns):
 REFERENCES = """
 CREATE TABLE zones (id int PRIMARY KEY, name text UNIQUE);
 CREATE TABLE places (id int PRIMARY KEY, zone int NOT NULL REFERENCES zones, x float8);
-CREATE TABLE words (w text, n int);
+CREATE TABLE words (w text, n int, t int, bucket int);
 CREATE TABLE homes (k int PRIMARY KEY, place int REFERENCES places ON DELETE CASCADE);
 """
 RIGHT = """
 INSERT INTO zones SELECT g, 'z' || g FROM generate_series(1, 30) AS g;
 INSERT INTO places SELECT g, 1 + g % 30, g / 3.0 FROM generate_series(1, 3000) AS g;
-INSERT INTO words SELECT 'é' || g % 7, g % 3 FROM generate_series(1, 60) AS g;
+INSERT INTO words SELECT 'é' || g % 7, g % 3, 0, g % 2 FROM generate_series(1, 60) AS g;
 """
 OF_REFERENCES = {
     "zones": greenshard.Reference(),
@@ -334,7 +341,7 @@ def contents(dsn):
     found = []
     with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
         for table in ("zones", "places", "words", "homes"):
-            cur.execute(f"SELECT t::text FROM {table} AS t ORDER BY 1")
+            cur.execute(f"SELECT t.*::text FROM {table} AS t ORDER BY 1")
             found.append(cur.fetchall())
     return found
 
@@ -433,3 +440,44 @@ def test_the_command_says_what_it_does_and_asks(dsns, tmp_path, monkeypatch):
     again = command("--repair", "--yes")
     assert again.stdout.startswith("Nothing to repair.\n\n")
     assert again.exit_code == 0
+
+
+def test_keys_of_every_type_are_moved_by_every_placement(dsns):
+    by_server, by_keys = {}, {}
+    for number, (type_name, value) in enumerate(TYPES.items()):
+        kind = "orders_id" if type_name == "positive" else type_name
+        for dsn in dsns.values():
+            if number == 0:
+                run(dsn, "CREATE DOMAIN orders_id AS int CHECK (value > 0)")
+            run(dsn, f"CREATE TABLE of_{number} (key {kind}, n int)")
+        run(
+            dsns["s0"],
+            f"INSERT INTO of_{number} SELECT {value}, g FROM generate_series(1, 30) AS g",
+            f"INSERT INTO of_{number} VALUES (NULL)",
+        )
+        by_server[f"of_{number}"] = greenshard.Sharded("key")
+        by_keys[f"of_{number}"] = greenshard.Sharded(
+            "key", Function(lambda key, shards: shards[sum(map(ord, str(key))) % 3])
+        )
+    for tables in (by_server, by_keys):
+        done = repair(dsns, tables)
+        assert [step.left for step in done.steps if step.left] == []
+        assert findings(dsns, tables) == []
+    unplaced = [step for step in repair(dsns, {"of_1": by_list()}).steps if not step.target]
+    why = "the placement does not tell where they belong"
+    assert sum(step.rows for step in unplaced) == 12  # up to 30, and NULL
+    assert all(step.left == {why: step.rows} for step in unplaced)
+
+
+def by_list():
+    return greenshard.Sharded("key", List({-key: "s1" for key in range(1, 20)}))
+
+
+def test_a_commit_holds_whatever_the_server_promises(dsns):
+    name = psycopg2.extensions.parse_dsn(dsns["s0"])["dbname"]
+    run(dsns["s0"], f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with contextlib.closing(greenshard.connect(dsns)) as conn:
+        carrier = Carrier(conn, "s1", "s0")
+        with carrier.holding([]):
+            for shard in ("s0", "s1"):
+                assert carrier.rows(shard, "SHOW synchronous_commit") == [("on",)]
