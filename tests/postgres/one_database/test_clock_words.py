@@ -68,7 +68,7 @@ COMPUTED = [
     "UPDATE texts SET at = x.at FROM jsonb_to_record('{}') AS x (at timestamptz)",
     "UPDATE texts SET at = w.at FROM (SELECT word::timestamptz AS at FROM days LIMIT 1) w",
     "UPDATE texts SET at = (SELECT max(at) FROM worded)", "DELETE FROM texts WHERE word::date < at",
-    "INSERT INTO texts VALUES (9, lower('NOW')::date, NULL, NULL, NULL, NULL, NULL, NULL)",
+    "INSERT INTO texts (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET at = texts.word::date",
 ]  # fmt: skip
 PROVED = [
     ("UPDATE texts SET at = ('2020-01-01' || ' 10:00')::timestamptz", None),

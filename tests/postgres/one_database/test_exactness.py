@@ -117,6 +117,15 @@ def test_values_are_gathered_as_they_are(conn, asked, monkeypatch, in_batches):
     assert len(asked(SETTINGS[2], GATHERED, "named")) == 25
 
 
+def test_values_are_gathered_as_they_are_where_cursors_are_held(conn, asked, monkeypatch):
+    """In autocommit mode batches come from cursors WITH HOLD, whose rows the servers keep."""
+    for name, value in SMALL_BATCHES.items():
+        monkeypatch.setattr(f"greenshard.executor.strategies.table_rows.{name}", value)
+    conn.autocommit = True
+    for query in (GATHERED, TOLD_APART):
+        asked(SETTINGS[2], query)
+
+
 @pytest.mark.parametrize("name", [None, "named"])
 def test_values_are_combined_as_they_are(conn, asked, name):
     for at, query in enumerate(COMBINED):

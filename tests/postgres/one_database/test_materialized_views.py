@@ -27,6 +27,7 @@ READ = [
     "SELECT (SELECT n FROM kept_twice), name FROM named ORDER BY 2",
     "WITH k AS (SELECT * FROM kept) SELECT count(*) FROM k", "SELECT name FROM kept WHERE id = 2",
 ]  # fmt: skip
+CONFLICT = "INSERT INTO nation VALUES (1, 'x') ON CONFLICT (id) DO UPDATE"
 #: Of each, the code and what the error names.
 REFUSED = [
     ("SELECT * FROM orders JOIN kept ON kept.id = customer", "GS409", "kept"),
@@ -38,7 +39,7 @@ REFUSED = [
     ("UPDATE nation SET name = k.name FROM kept k WHERE k.id = nation.id", "GS412", "kept"),
     ("DELETE FROM nation WHERE id IN (SELECT id FROM shown)", "GS412", "kept"),
     ("UPDATE orders SET note = (SELECT n::text FROM kept_twice)", "GS409", "kept_twice"),
-    ("INSERT INTO nation VALUES (9, (SELECT max(name) FROM kept))", "GS412", "kept"),
+    (f"{CONFLICT} SET name = (SELECT max(name) FROM kept)", "GS412", "kept"),
 ]
 
 

@@ -28,7 +28,7 @@ VALUES = [
 ]  # fmt: skip
 OTHERS = [
     "DELETE FROM nation WHERE name = version()", "DELETE FROM nation WHERE ctid = '(0,1)'",
-    "INSERT INTO nation VALUES (9, current_user)", "DELETE FROM nation WHERE random() < 0.5",
+    "DELETE FROM nation WHERE random() < 0.5",
     "INSERT INTO nation VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = current_user",
     "UPDATE nation SET name = 'x' WHERE id IN (SELECT id FROM nation FOR UPDATE SKIP LOCKED)",
     "UPDATE nation SET name = t.name FROM told t",
@@ -62,13 +62,18 @@ def test_what_servers_tell_otherwise_is_not_written_to_copies(conn):
             assert caught.value.code in {"GS410", "GS412"}, statement
             assert caught.value.hint, statement
         conn.rollback()
-    for value in TAKEN:
-        cur.execute(SET.format(value))
-        assert cur.rowcount == 4, value
+    # What INSERT writes one server computes, for all.
+    inserted = "INSERT INTO nation VALUES (9, concat(current_user, version(), random()))"
+    broadcast = "UPDATE nation SET name = current_user"
+    with conn.broadcast(), pytest.raises(greenshard.errors.NotSupportedError, match="GS412"):
+        cur.execute(broadcast)
+    for statement in (inserted, *map(SET.format, TAKEN)):
+        cur.execute(statement)
+        assert cur.rowcount == (1 if statement == inserted else 4), statement
         copies = []
         for shard in conn.shards:
             with conn.on(shard):
                 cur.execute("SELECT id, name FROM nation ORDER BY id")
                 copies.append(cur.fetchall())
-        assert copies[1:] == copies[:-1], value
+        assert copies[1:] == copies[:-1], statement
         conn.rollback()
