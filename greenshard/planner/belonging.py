@@ -21,7 +21,7 @@ What a function or a trigger writes is not seen, nor what a placement does not t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -30,7 +30,7 @@ from greenshard.cluster import Cluster, Reference, Sharded, Unknown
 from greenshard.planner.analysis.consequences import Consequences
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.binder import Binder
-from greenshard.planner.binding.query import Item, Join, Table, tables
+from greenshard.planner.binding.query import Table, tables
 from greenshard.planner.binding.relations import Relations
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
@@ -41,6 +41,7 @@ from greenshard.planner.plan import Pin, Refused, Value
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import is_counted
 from greenshard.planner.strategies.insert import GIVE_KEY, key_of_row
+from greenshard.planner.strategies.insert_select import is_key_of_colocated
 from greenshard.planner.strategies.write import CODE, MOVE
 from greenshard.sql.insertion import analyzes
 from greenshard.sql.nodes import select as parse_select
@@ -311,15 +312,8 @@ class _Reader:
     def _check_selected(self, table: Table, select: Any, at: int) -> None:
         """Refuse INSERT ... SELECT, unless the key is that of a colocated table's rows."""
         query = Binder(self.cluster, self.catalog, self.path).bind(select)
-        outputs = query.outputs or ()
-        output = outputs[at] if at < len(outputs) else None
-        for one in _joined(query.items):
-            if isinstance(one, Table) and one.key is not None and output is not None:
-                same = one.placement == table.placement and one.key.id == output.id
-                # Of equal types: a cast on the way, as from numeric to int, might round to another
-                # key.
-                if same and _types(one) == _types(table):
-                    return
+        if is_key_of_colocated(query, at, table):
+            return
         reason = "the shard key of the rows to be inserted is not a colocated table's"
         hint = "Read the rows first, and insert them with VALUES, without conn.on(...)."
         raise Unplannable(reason, None, hint)
@@ -415,18 +409,3 @@ _WRITES: dict[str, Callable[[_Reader, Any], None]] = {
 def _key(table: Table) -> BoundColumn:
     assert table.key is not None  # noqa: S101  # `_table` gives no other
     return table.key
-
-
-def _types(table: Table) -> tuple[str | None, str | None]:
-    column = _key(table).column
-    return (None, None) if column is None else (column.type_name, column.type_sql)
-
-
-def _joined(items: Sequence[Item]) -> Iterator[Item]:
-    """What FROM names whose columns are never made NULL by an outer join."""
-    for item in items:
-        if isinstance(item, Join):
-            # A key that an outer join has made NULL is not the key of a row there.
-            yield from _joined([item.left, item.right] if item.kind == "inner" else [])
-        else:
-            yield item

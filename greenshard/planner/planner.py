@@ -548,10 +548,16 @@ class _OneStatement:
         written = copy(inner)  # by which is judged what it sets off
         try:
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
-            candidate, other = self._bind(as_select(kind, inner), inner)
-            if (problem := problem or other) is not None:
+            reading, other = self._read_rows(kind, inner)
+            policies, tables_ = self._policies, self._tables
+            candidate, third = self._bind(as_select(kind, inner), inner)
+            if (problem := problem or other or third) is not None:
                 return self._refused(problem)
-            step = plan_write(candidate, kind, inner, self._texts(candidate, raw, computing))
+            if reading is not None:
+                self._policies += policies
+                self._tables = tuple(sorted({*self._tables, *tables_}))
+            texts = self._texts(candidate, raw, computing, reading)
+            step = plan_write(candidate, kind, inner, texts)
         except NeedsValues:
             reason = "VALUES %s leaves columns to their defaults"
             return Refused(reason, "GS412", READ_FIRST, unreadable=True)
@@ -560,15 +566,27 @@ class _OneStatement:
             return Refused(error.reason, error.code, error.hint or READ_FIRST, position)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", READ_FIRST)
-        return self._looked_beside(step, candidate, kind, written)
+        read = [candidate] if reading is None else [candidate, reading]
+        return self._looked_beside(step, read, kind, written)
 
-    def _looked_beside(self, step: Step, candidate: Candidate, kind: str, inner: Any) -> Step:
+    def _read_rows(self, kind: str, inner: Any) -> tuple[Candidate | None, Problem | None]:
+        """The query of INSERT ... SELECT."""
+        select = inner.select_stmt.select_stmt if kind == "insert_stmt" else None
+        if select is None or not inner.HasField("select_stmt") or select.values_lists:
+            return None, None
+        if inner.HasField("with_clause"):
+            raise Unplannable("WITH stands before INSERT ... SELECT", None, "Write it after INTO.")
+        return self._bind(select)
+
+    def _looked_beside(self, step: Step, read: Sequence[Candidate], kind: str, inner: Any) -> Step:
         """A write's step, or why it cannot be taken for what runs beside it."""
         if isinstance(step, Refused):
             return replace(step, message=step.message + self._equality_note)
-        if (seeing := _seeing_itself(candidate)) is not None:
-            return self._refused(seeing)
-        misplaced = misplaced_call(candidate.query, self._functions)
+        for each in read:
+            if (seeing := _seeing_itself(each, read[0])) is not None:
+                return self._refused(seeing)
+        found = (misplaced_call(each.query, self._functions) for each in read)
+        misplaced = next(filter(None, found), None)
         if misplaced is not None:
             refused = self._refused(misplaced)
             # On the shard of one key the rows are there, whatever it is given.
@@ -576,7 +594,7 @@ class _OneStatement:
                 return refused
             step = replace(step, otherwise=refused)
         # Last: what the statement itself does wrong is the better message.
-        set_off = self._set_off(kind, inner, candidate)
+        set_off = self._set_off(kind, inner, read[0])
         return step if set_off is None else self._refused(set_off)
 
     def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
@@ -612,15 +630,22 @@ class _OneStatement:
             selects.append(candidate.write(candidate.select))
         return tuple(selects), None
 
-    def _texts(self, candidate: Candidate, raw: Any, computing: tuple[Sql, ...]) -> Texts:
+    def _texts(
+        self,
+        candidate: Candidate,
+        raw: Any,
+        computing: tuple[Sql, ...],
+        reading: Candidate | None,
+    ) -> Texts:
         """What several servers are sent of a write."""
 
         def check() -> None:
             # Only if several servers run it: on the one shard of a key, the text means what it
             # says.
-            objection = self._scattered_objection(candidate)
-            if objection is not None:
-                raise Unplannable(objection.reason, objection.offset)
+            for each in (candidate, reading):
+                objection = None if each is None else self._scattered_objection(each)
+                if objection is not None:
+                    raise Unplannable(objection.reason, objection.offset)
             if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
 
@@ -634,7 +659,7 @@ class _OneStatement:
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 
-        return Texts(whole, parts, computing)
+        return Texts(whole, parts, computing, reading)
 
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""
@@ -679,9 +704,9 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
     return statements
 
 
-def _seeing_itself(candidate: Candidate) -> Problem | None:
+def _seeing_itself(candidate: Candidate, write: Candidate) -> Problem | None:
     """A function by which a reference table would be written otherwise on each shard."""
-    first = candidate.query.items[0]
+    first = write.query.items[0]
     if not isinstance(first, Table) or first.sharded:
         return None
     for body, query in candidate.bodies:

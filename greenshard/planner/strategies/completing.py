@@ -116,6 +116,13 @@ def is_counted(column: Column) -> bool:
     return column.default is not None and "nextval(" in column.default
 
 
+def varies(column: Column) -> bool:
+    """Whether a column's default may be another one on each server."""
+    if not column.default:
+        return column.default is not None  # empty: it could not be read
+    return holds_word(column.default) or not _is_constant(expression(column.default))
+
+
 @dataclass
 class _Completing:
     insert: Any
@@ -239,7 +246,7 @@ class _Completing:
             return True
         if self.key is not None and len(self.rows) < 2:
             return self._counts(default)
-        return holds_word(column.default or "") or not _is_constant(default)
+        return varies(column)
 
     def _ignores(self, column: Column) -> bool:
         """Whether OVERRIDING USER VALUE has the values of a column ignored."""

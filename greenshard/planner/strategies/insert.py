@@ -10,7 +10,7 @@
 3. Otherwise each shard gets the statement with its own rows, all at the same time; RETURNING's rows
    come back in the order of VALUES.
 
-Refused are rows whose shard is not known, and INSERT ... SELECT.
+Refused are rows whose shard is not known. INSERT ... SELECT has a file of its own, `insert_select`.
 """
 
 from __future__ import annotations
@@ -51,15 +51,17 @@ class Texts:
         whole: Gives the statement.
         parts: Gives it in parts, if it is an INSERT with VALUES.
         computing: What gives the values that are computed first.
+        reading: The query of INSERT ... SELECT; None of others.
     """
 
     whole: Callable[[], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()
+    reading: Candidate | None = None
 
 
 def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) -> Step:
-    """Plan an INSERT.
+    """Plan an INSERT with VALUES.
 
     Args:
         candidate: What `write.as_select` made of it.
@@ -70,9 +72,6 @@ def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) ->
     Raises:
         Unplannable: It cannot be planned.
     """
-    if inner.HasField("select_stmt") and not inner.select_stmt.select_stmt.values_lists:
-        hint = "Read the rows first, and insert them with VALUES."
-        raise Unplannable("the rows to be inserted are not listed in VALUES", None, hint)
     # The one is the table itself; any other is read in a subquery of VALUES or RETURNING.
     if len(candidate.sharded) > (1 if table.sharded else 0):
         raise Unplannable("an INSERT reads a sharded table")

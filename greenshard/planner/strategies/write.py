@@ -35,6 +35,7 @@ from greenshard.planner.strategies.insert import (
     check_reference,
     plan_insert,
 )
+from greenshard.planner.strategies.insert_select import plan_insert_select
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
@@ -129,6 +130,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         )
     try:
         keys = list(_new_keys(candidate, first, kind, inner))
+        if kind == "insert_stmt" and texts.reading is not None:
+            return plan_insert_select(candidate, texts.reading, first, inner, texts)
         if kind == "insert_stmt":
             return plan_insert(candidate, first, inner, texts)
         if first.sharded:

@@ -153,7 +153,9 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     ],
     "INSERT ... SELECT": [
         ("INSERT INTO orders SELECT 101, 'x', 1, '2024-01-01'", "GS412"),
-        ("INSERT INTO products SELECT 'd', 'date', 1", "GS412"),
+        ("INSERT INTO orders SELECT amount, customer, 1, placed FROM orders", "GS412"),
+        ("INSERT INTO orders SELECT * FROM orders WHERE id < 0", "concatenate"),
+        ("INSERT INTO products SELECT 'd', 'date', 1", "broadcast"),
     ],
     "ON CONFLICT": [
         (f"{AGAIN} DO NOTHING", "route"),

@@ -169,6 +169,17 @@ CASES = {
         "INSERT INTO rs (id) VALUES (nextval('free') + 100) RETURNING id",
         "INSERT INTO rs (id, c) VALUES (1, 'again')",
     ],
+    "rows that are read": [
+        "INSERT INTO t (k, c, n) VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3), (4, 'd', 4)",
+        "INSERT INTO item (id, k, c) SELECT n, k, c FROM t WHERE n > 1",
+        "INSERT INTO item (id, k) SELECT count(*) + 10, k FROM item GROUP BY k RETURNING k > 0",
+        "INSERT INTO t (k, at) SELECT k, now() FROM t ON CONFLICT (k) DO UPDATE SET c = 'again'",
+        ("INSERT INTO item (id, k, c) SELECT 50, k, %s FROM t WHERE k = %s RETURNING c", ("x", 3)),
+        "INSERT INTO item (id, k) SELECT id, k FROM item",
+        "INSERT INTO r (id, n, at, u) VALUES (1, 1, NULL, NULL), (2, 5, NULL, NULL)",
+        "INSERT INTO r (id, n, at, u) SELECT id + 10, n, now(), NULL FROM r RETURNING id",
+        "INSERT INTO rs (id, f, c) SELECT id, max(n), 'c' FROM r GROUP BY id ORDER BY id",
+    ],
     "what sequences tell": [
         "INSERT INTO doc (c) VALUES ('a'), ('b')",
         "SELECT nextval('doc_id_seq')",
@@ -320,6 +331,23 @@ def test_a_shard_that_fails_leaves_the_others_as_they_were(both, servers):
         cur.execute("INSERT INTO t (k) VALUES (1), (2), (3), (4), (5)")
     cur.execute("SELECT count(*) FROM t")
     assert cur.fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("INSERT INTO t (k, at) SELECT k, 'now' FROM t", None),
+        ("INSERT INTO t (k, at) SELECT k, %s FROM t", ("now",)),
+        ("INSERT INTO r (id, at, u) SELECT id, %s, NULL FROM r", ("today",)),
+        ("INSERT INTO r (id, at, u) SELECT id, ' Tomorrow ', NULL FROM r", None),
+        ("INSERT INTO r (id) SELECT id + 100 FROM r", None),
+        ("INSERT INTO item (k) SELECT k FROM t", None),
+    ],
+)
+def test_what_each_shard_would_read_otherwise_is_not_inserted(both, text, given):
+    _, conn = both
+    with pytest.raises(greenshard.NotSupportedError, match=r"another (time|one) on each shard"):
+        conn.cursor().execute(text, given)
 
 
 def test_a_generated_key_is_refused(both):
