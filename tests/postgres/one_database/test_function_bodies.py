@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 
 import psycopg2
@@ -401,6 +402,71 @@ def test_functions_that_the_catalog_does_not_have(databases, conn):
         with pytest.raises(greenshard.NotSupportedError, match="temporary"):
             cursor.execute(statement)
     conn.rollback()
+
+
+@pytest.fixture
+def clerk(databases):
+    """The name of a role that may read some tables, and sees some rows."""
+    role = f"gs_clerk_{secrets.token_hex(3)}"
+    cluster, whole = databases
+    dsns = [*(shard.primary for shard in cluster.shards.values()), whole]
+    for dsn in {make_dsn(dsn, dbname="postgres"): dsn for dsn in dsns}.values():
+        run(dsn, f"CREATE ROLE {role}")
+    for dsn in dsns:
+        run(
+            dsn,
+            f"GRANT SELECT ON orders, items TO {role}; GRANT SELECT (code) ON rates TO {role};"
+            "ALTER TABLE items ENABLE ROW LEVEL SECURITY;"
+            f"CREATE POLICY few ON items TO {role} USING (line < 2)",
+        )
+    yield role
+    for dsn in dsns:
+        run(
+            dsn,
+            f"DROP OWNED BY {role}; ALTER TABLE items DISABLE ROW LEVEL SECURITY;"
+            "GRANT EXECUTE ON FUNCTION lines(bigint) TO PUBLIC",
+        )
+    for dsn in {make_dsn(dsn, dbname="postgres"): dsn for dsn in dsns}.values():
+        run(dsn, f"DROP ROLE {role}")
+
+
+def test_functions_read_as_whoever_calls_them(databases, conn, whole, clerk):
+    for connection in (conn, whole):
+        connection.autocommit = True
+        connection.cursor().execute(f"SET ROLE {clerk}")
+    for statement in [
+        "SELECT id, lines(id), lines_there(id) FROM orders",
+        "SELECT lines(8)",
+        "SELECT customer, lines(customer) FROM orders",
+        "SELECT * FROM lines_of(8)",
+    ]:
+        assert rows(conn, statement) == rows(whole, statement)
+    dsns = [shard.primary for shard in databases[0].shards.values()] + [databases[1]]
+    for dsn in dsns:
+        run(dsn, "REVOKE EXECUTE ON FUNCTION lines(bigint) FROM PUBLIC")
+    for statement in [
+        "SELECT lines(8)",
+        "SELECT id, lines(id) FROM orders",
+        "SELECT rate_of('a')",
+        "SELECT customer, lines(customer) FROM orders",
+        "SELECT count(DISTINCT rate_of(note)) FROM orders",
+    ]:
+        for connection in (conn, whole):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                rows(connection, statement)
+    for dsn in dsns:
+        run(
+            dsn,
+            f"CREATE POLICY more ON items TO {clerk} USING (line IN (SELECT customer FROM orders))",
+        )
+    with contextlib.closing(
+        greenshard.connect(
+            greenshard.Cluster({n: s.primary for n, s in databases[0].shards.items()}, TABLES)
+        )
+    ) as other:
+        other.cursor().execute(f"SET ROLE {clerk}")
+        with pytest.raises(greenshard.NotSupportedError, match="policy"):
+            rows(other, "SELECT id, first_line(id) FROM orders")
 
 
 def test_a_hint_tells_the_line_to_declare_it(conn):
