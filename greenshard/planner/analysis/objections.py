@@ -128,7 +128,7 @@ def _by_name(root: Message) -> Iterator[Any]:
 
 def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem]:
     name = name_of(call)
-    if (names_of(call.funcname) or ("",))[0] == "pg_temp":
+    if (names_of(call.funcname) or ("",))[0].startswith("pg_temp"):
         reason = f"function {name}() is temporary, and may read tables"
         yield Problem(reason, call.location, "GS410", _ON_ONE)
     elif functions.may_read_tables(call):

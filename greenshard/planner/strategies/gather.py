@@ -138,13 +138,18 @@ class _Gathering:
         """
         for body, query in self._candidate.bodies:
             for table in tables(query):
-                # Names that were looked up when the function was made, or within a view, or that
-                # say a schema, are not those of temporary tables.
                 relation = table.relation
-                free = not (body.atomic or table.node.schemaname or table.system)
-                if not free or names[_where(relation)] != relation.name or _views(query):
-                    reason = f"{body.name}() would read one shard's {relation.name}"
-                    raise Unplannable(reason, table.node.location)
+                shared = not table.system and names[_where(relation)] != relation.name
+                if body.atomic:
+                    why = "has its names bound (BEGIN ATOMIC, RETURN)"
+                elif table.node.schemaname:
+                    why = f"names {relation.name} with its schema"
+                elif table.system or shared or _views(query):
+                    why = "names a view, or what others are called, too"
+                else:
+                    continue
+                reason = f"{body.name}() {why}, and would read one shard's {relation.name}"
+                raise Unplannable(reason, table.node.location)
         return _read_by_bodies(self._candidate)
 
     def _relations(self) -> list[Relation]:

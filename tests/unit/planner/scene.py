@@ -262,6 +262,8 @@ CREATE FUNCTION public.spent_there(bigint) RETURNS numeric LANGUAGE sql STABLE
     AS 'SELECT sum(o_totalprice) FROM public.orders WHERE o_custkey = $1';
 CREATE FUNCTION public.dear(low numeric) RETURNS TABLE (key bigint, price numeric) LANGUAGE sql
     AS 'SELECT o_orderkey, o_totalprice FROM orders WHERE o_totalprice > low';
+CREATE FUNCTION public.nicks() RETURNS TABLE (nick text) LANGUAGE sql
+    AS 'SELECT nick FROM account';
 CREATE FUNCTION public.told(days integer) RETURNS date LANGUAGE sql
     AS 'SELECT current_date + days FROM abs(1)';
 CREATE FUNCTION public.falls(n integer) RETURNS integer LANGUAGE sql
@@ -289,6 +291,8 @@ BODIES = (
     Body("public", "dear", "SELECT o_orderkey, o_totalprice FROM orders WHERE o_totalprice > low",
          False, (Argument("low", "numeric"),), returns_set=True,
          columns=(("key", "int8"), ("price", "numeric"))),
+    Body("public", "nicks", "SELECT nick FROM account", False, returns_set=True,
+         columns=(("nick", "text"),)),
     Body("public", "told", "SELECT current_date + days FROM abs(1)", False,
          (Argument("days", "int4"),), type_name="date"),
     Body("public", "falls", "SELECT falls(n - 1) FROM abs(1)", False, (Argument("n", "int4"),),
