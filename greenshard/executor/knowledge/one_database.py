@@ -76,7 +76,6 @@ class OneDatabase:
         bearings: Those of its sessions.
         may_have_set: Whether the session may have settings that a new one would not have.
         may_have_made_up: Likewise, of settings that PostgreSQL does not know.
-        ran_ddl: Whether the transaction has run DDL, so that others may have other functions.
         compared_as_text: Statements whose rows Python can order only by the text of their values.
         read_in_batches: Statements that gather so many rows that they come in batches.
     """
@@ -95,7 +94,6 @@ class OneDatabase:
         self.connect_timeout_s = connect_timeout_s
         self.may_have_set = False
         self.may_have_made_up = False
-        self.ran_ddl = False
         self.compared_as_text: set[str] = set()
         self.read_in_batches: set[str] = set()
         self.bearings = KnownBearings(session)
@@ -548,7 +546,6 @@ class OneDatabase:
             self.may_have_set = self.may_have_made_up = True
             self.bearings.move(shards)
         if changes:
-            self.ran_ddl = True
             self._change(shards)
         elif trace is Trace.UNSEEN:
             self._doubted.update(shards)
@@ -582,7 +579,6 @@ class OneDatabase:
             self._doubted.clear()
             self._ran.clear()
         self._told.clear()
-        self.ran_ddl = False
         # Committed or rolled back: in both cases the shared catalog may be another one now.
         if self._changed:
             self._changed, self._own = False, None

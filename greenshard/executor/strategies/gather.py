@@ -6,7 +6,7 @@ possible: `filling` puts the rows where it finds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from greenshard.links.gatherer import (
     execute,
     gatherer,
 )
+from greenshard.links.outside import calls_outside, value
 from greenshard.links.session_settings import (
     OF_TRANSACTION,
     Settings,
@@ -47,6 +48,16 @@ from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 
 _GROUPING_ERROR = "42803"
+#: Whether the transaction has written functions, operators or casts: rows of later transactions
+#: than itself are its own, or a savepoint's.
+_MADE = """
+SELECT pg_catalog.convert_to(CASE WHEN EXISTS (
+    SELECT FROM (
+        SELECT xmin FROM pg_catalog.pg_proc
+        UNION ALL SELECT xmin FROM pg_catalog.pg_operator
+        UNION ALL SELECT xmin FROM pg_catalog.pg_cast) AS made
+    WHERE pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) 0) THEN 'yes' ELSE 'no' END, 'UTF8')
+"""
 _HINT = (
     "So many rows are gathered in temporary tables: GRANT TEMPORARY on the database to the role, "
     "and USAGE on the schemas of the columns' types."
@@ -64,14 +75,8 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     e.check_parameters()
     if e.streaming is not None:
         check_named(e)
-    if e.database.ran_ddl and e.plan.trace:
-        # It would call the function as it was before.
-        raise errors.NotSupportedError(
-            "rows are gathered in another session, which does not see the functions that this "
-            "transaction has made",
-            code="GS410",
-            hint="Commit first.",
-        )
+    if e.database.changed and e.plan.trace:
+        _check_made(e)
     e.check_bearings((e.gathers_on,))  # they tell whether another session sees the same
     every = e.gathers_references
     wanted = {table for table in step.tables if every or not table.reference}
@@ -82,6 +87,26 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     finally:
         if isinstance(rows, Batches):
             rows.close()
+
+
+def _check_made(e: Planned) -> None:
+    """Make sure that the gathering session would call the functions that this one would.
+
+    Raises:
+        errors.NotSupportedError: The transaction has made or replaced some.
+
+    Switches: yes.
+    """
+    home = e.gathers_on
+    calls = calls_outside([e.session.physical(home)], partial(value, query=_MADE))
+    jobs: Mapping[str, Any] = e.session.run(calls, e.timeout).jobs if calls else {}
+    if any(bytes(job.result) == b"yes" for job in jobs.values()):
+        raise errors.NotSupportedError(
+            "rows are gathered in another session, which does not see the functions that this "
+            "transaction has made",
+            code="GS410",
+            hint="Commit first.",
+        )
 
 
 def _gather(e: Planned, step: Gather, sql: Sql, rows: Sequence[Rows] | Batches) -> Answer:
