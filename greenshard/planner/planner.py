@@ -31,7 +31,7 @@ from greenshard.planner.binding.views import (
     view_tells_time,
 )
 from greenshard.planner.calls import Functions, calls, name_of
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.code import Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
@@ -620,6 +620,10 @@ class _OneStatement:
         for select in completion.selects:
             replace_now(select, number)
             candidate, problem = self._bind(select)
+            problem = problem or misplaced_call(candidate.query, self._functions)
+            if problem is None and len(insert.select_stmt.select_stmt.values_lists) > 1:
+                # It would see the rows that come before its own.
+                problem = _seeing(candidate, found)
             if problem is not None:
                 return (), problem
             at = candidate.sharded[0].node.location if candidate.sharded else None
@@ -709,13 +713,18 @@ def _seeing_itself(candidate: Candidate, write: Candidate) -> Problem | None:
     first = write.query.items[0]
     if not isinstance(first, Table) or first.sharded:
         return None
+    return _seeing(candidate, first.relation)
+
+
+def _seeing(candidate: Candidate, relation: Relation) -> Problem | None:
+    """A function that reads a table while that is written, and sees each row that is."""
     for body, query in candidate.bodies:
-        # VOLATILE, it sees the rows that the statement has written before, and they come in the
-        # order in which each copy has them (PostgreSQL manual, 38.7).
-        if body.volatile and any(each.relation is first.relation for each in tables(query)):
+        # The rows come in the order in which each copy has them (PostgreSQL manual, 38.7 "Function
+        # Volatility Categories").
+        if body.volatile and any(each.relation is relation for each in tables(query)):
             return Problem(
-                f"function {body.name}() is VOLATILE, and reads {first.relation.name} while that "
-                "is written",
+                f"function {body.name}() is VOLATILE, and reads {relation.name} while that is "
+                "written",
                 location_of(query.node),
                 "GS410",
                 "Declare it STABLE: then it sees the rows as they were before the statement.",

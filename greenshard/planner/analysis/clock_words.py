@@ -311,9 +311,13 @@ class _Reader:
 
     def _of_made(self, name: str) -> str | None:
         """What a type that a user has made counts as."""
-        base = self._functions.base_of(name)
-        if base is not None:
-            return _known(base) or self._of_made(base)
+        base, seen = self._functions.base_of(name), {name}
+        # Names alone: a domain over PostgreSQL's own text may itself be called text.
+        while base is not None and base not in seen:
+            if (known := _known(base)) is not None:
+                return known
+            seen.add(base)
+            name, base = base, self._functions.base_of(base)
         return _OF_ROWS if self._functions.has_times_within(name) else None
 
     def _type(self, node: Message, level: Level) -> str | None:

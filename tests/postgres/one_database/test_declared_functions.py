@@ -76,6 +76,9 @@ REFUSED = [
     ("SELECT o.id, lines(p.id) FROM orders o JOIN orders p ON o.n = p.n", "GS410"),
     ("UPDATE rates SET n = lines(1)", "GS410"),
     ("UPDATE orders SET n = lines(2)", "GS410"),
+    ("INSERT INTO rates VALUES ('x', lines(7))", "GS410"),
+    ("INSERT INTO orders VALUES (lines(7), 1, 'x')", "GS410"),
+    ("INSERT INTO orders (id, n) VALUES (21, lines(1)), (22, 3), (23, 3), (24, 3)", "GS410"),
     # Of the overloaded name, one is not declared.
     ("SELECT taxed(n) FROM orders", "GS410"),
 ]

@@ -205,6 +205,9 @@ REFUSED = [
     "SELECT adding(id) FROM orders",
     "SELECT o.lines FROM (SELECT id FROM orders) o",
     "UPDATE rates SET n = next_rate()",
+    "INSERT INTO rates (code, n) VALUES ('x', next_rate()), ('y', next_rate())",
+    "INSERT INTO rates (code, n) VALUES ('x', lines(7)::int)",
+    "INSERT INTO orders (id) VALUES (spent(3)::bigint)",
     "INSERT INTO guarded (id, n) VALUES (1, 2)",
     "UPDATE orders SET customer = spent(customer)::int",
     "UPDATE rates SET rate = some_rate()",
@@ -217,6 +220,10 @@ WRITES = [
     "INSERT INTO orders VALUES (100, 1, rate_of('b'), full_name('n'))",
     "DELETE FROM orders WHERE lines(id) = 2",
     "INSERT INTO guarded (id, n, m) VALUES (1, 2, 3)",
+    "INSERT INTO rates (code, n, rate) VALUES (full_name('z'), next_rate(), 3)",
+    "INSERT INTO rates (code, n) VALUES ('y', next_steady()), ('z', next_steady())",
+    "INSERT INTO orders VALUES (200, 1, rate_of('a'), 'x'), (201, 2, rate_of('b'), full_name('q'))",
+    "INSERT INTO orders (id, total) VALUES (rate_of('n0')::bigint + 300, 1)",
 ]
 
 
