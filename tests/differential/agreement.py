@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from psycopg2 import extras
 
-from tests.differential import answers, budget, databases, golden, report, writes
+from tests.differential import answers, budget, databases, golden, report, schema, writes
 from tests.differential.referee import Referee, referee
 from tests.differential.report import Tally
 
@@ -21,8 +21,9 @@ SEED = os.environ["GREENSHARD_SEED"]
 STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 1200)
 CHECKED = 400
 BLOCKS = 6
-#: What decides how values are written, and where names are looked for.
+#: What decides how values are written, where names are looked for, and which rows are seen.
 SETTINGS = [
+    f"role = {schema.READER}",
     "DateStyle = 'German'; SET TimeZone = 'Asia/Kolkata'",
     "DateStyle = 'SQL, DMY'; SET search_path = public, pg_temp",
     "extra_float_digits = 0; SET bytea_output = 'escape'",

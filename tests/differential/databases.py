@@ -98,6 +98,7 @@ def make(shards: Shards, collation: str, seed: object) -> Databases:
                 for table in schema.TABLES
             }
     types: dict[int, str] = {}
+    _make_reader(shards[0].dsn)
     for number, (database, part) in enumerate(parts.items()):
         _create(shards[0].dsn, database, collation)
         types |= _fill(shards[0].dsn_of(database), part, gaps=number % 2 == 0)
@@ -154,6 +155,13 @@ def _of_shard(cluster: Cluster, table: Table, name: str, made: Sequence[Row]) ->
 def _leaving_a_shard_empty(devices: Sequence[Row], cluster: Cluster) -> list[Row]:
     last = cluster.names[-1]
     return [row for row in devices if shard_of(cluster, schema.DEVICE, row) != last]
+
+
+def _make_reader(dsn: str) -> None:
+    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
+        conn.autocommit = True
+        with contextlib.suppress(psycopg2.errors.DuplicateObject):
+            cur.execute(f"CREATE ROLE {schema.READER}")
 
 
 def _create(dsn: str, database: str, collation: str) -> None:

@@ -5,6 +5,11 @@
 -- dd_spare: k
 -- refused 20: GS412 reference table dd_list would get
 -- refused 12: GS416 a column of
+-- refused 30: GS415 it fires trigger
+-- refused 30: GS415 rule
+-- refused 30: GS415 foreign key
+-- refused 20: GS410 dd_twice() would read one shard's
+-- refused 10: GS412 a reference table is written by what
 -- refused 20: GS409 table ddl.dd_more is not declared
 
 -- = schema
@@ -13,7 +18,9 @@ CREATE TABLE dd_other (k int, no int, v int, PRIMARY KEY (k, no));
 CREATE TABLE dd_list (id int PRIMARY KEY, v int);
 CREATE TABLE dd_spare (k int PRIMARY KEY, v int);
 CREATE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > 1;
-CREATE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'
+CREATE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
+CREATE FUNCTION dd_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.k := NEW.k + 1; RETURN NEW; END $$;
+CREATE FUNCTION dd_count() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE public.dd_list SET v = v + 1; RETURN NULL; END $$
 
 -- = rows
 INSERT INTO dd_plain SELECT g, g % 5, 't' || g % 4 FROM generate_series(1, 12) g;
@@ -31,6 +38,13 @@ ALTER TABLE dd_list ADD w int DEFAULT 7
 CREATE VIEW dd_new AS SELECT k, v + 1 AS v FROM dd_plain
 CREATE OR REPLACE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 3'
 DROP VIEW dd_view
+CREATE TRIGGER dd_move BEFORE INSERT ON dd_plain FOR EACH ROW EXECUTE FUNCTION dd_move()
+CREATE TRIGGER dd_count AFTER UPDATE ON dd_other FOR EACH ROW EXECUTE FUNCTION dd_count()
+CREATE RULE dd_also AS ON INSERT TO dd_spare DO ALSO INSERT INTO dd_other VALUES (NEW.k + 1, 500, 1)
+ALTER TABLE dd_other ADD FOREIGN KEY (k) REFERENCES dd_plain ON DELETE SET NULL NOT VALID
+CREATE OR REPLACE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v < 3
+elsewhere: CREATE TRIGGER dd_move BEFORE INSERT ON dd_plain FOR EACH ROW EXECUTE FUNCTION dd_move() || DROP TRIGGER dd_move ON dd_plain
+elsewhere: CREATE RULE dd_also AS ON INSERT TO dd_spare DO ALSO INSERT INTO dd_other VALUES (NEW.k + 1, 500, 1) || DROP RULE dd_also ON dd_spare
 elsewhere: ALTER TABLE dd_plain ADD w int DEFAULT 5 || ALTER TABLE dd_plain DROP w
 elsewhere: ALTER TABLE dd_other RENAME v TO x || ALTER TABLE dd_other RENAME x TO v
 elsewhere: CREATE VIEW dd_new AS SELECT k, v + 1 AS v FROM dd_plain || DROP VIEW dd_new
@@ -60,6 +74,15 @@ SAVEPOINT here;
 ROLLBACK TO SAVEPOINT here;
 SELECT * FROM <<dd_plain|dd_other|dd_list|dd_view|dd_new|dd_spare|dd_more>> <<|WHERE v > {n}>>;
 SELECT <<v|w|x|t|count(*)|sum(v)|sum(w)|max(x)|count(DISTINCT v)>> FROM <<dd_plain|dd_other|dd_list|dd_view|dd_new>>;
+SELECT <<count(DISTINCT v)|count(DISTINCT w)|count(DISTINCT x)|rank() OVER (ORDER BY v), k>> FROM <<dd_plain|dd_other|dd_view|dd_new>>;
+SELECT a.k, b.no FROM <<dd_plain|dd_view|dd_new>> a JOIN dd_other b ON <<a.v = b.no|a.v = b.v|a.k = b.no>>;
+SELECT k, dd_twice(v) FROM dd_plain ORDER BY dd_twice(v), k{total};
+SELECT <<max(v), min(v)|array_agg(v ORDER BY k)|max(w)>> FROM <<dd_plain|dd_view>>;
+INSERT INTO dd_plain (k) VALUES ({k}) <<|RETURNING *>>;
+INSERT INTO dd_plain (k) VALUES (55) <<|RETURNING *>>;
+INSERT INTO dd_spare VALUES (55);
+UPDATE dd_other SET no = no + 100 <<|WHERE k = {k}>>;
+DELETE FROM dd_plain WHERE k = {k};
 SELECT a.*, b.no FROM dd_plain a JOIN <<dd_other b USING (k)|dd_other b ON a.v = b.v>>;
 SELECT v, count(*) FROM <<dd_plain|dd_other|dd_view|dd_new>> GROUP BY v ORDER BY v{total};
 SELECT <<dd_twice(v)|sum(dd_twice(v))>> FROM <<dd_plain|dd_other|dd_list>>;

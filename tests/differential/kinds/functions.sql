@@ -2,18 +2,17 @@
 -- fu_plain: k
 -- fu_other: k
 -- fu_list: reference
--- refused 164: GS410 function fu_table() may read tables, of which each shard has a part only
--- refused 151: GS410 function fu_name() may read tables, of which each shard has a part only
--- refused 149: GS410 function fu_total() may read tables, of which each shard has a part only
--- refused 96: GS410 function fu_last() may read tables, of which each shard has a part only
--- refused 96: GS410 function fu_rows() may read tables, of which each shard has a part only
--- refused 89: GS410 function fu_counted() may read tables, of which each shard has a part only
--- refused 77: GS410 function fu_of_key() may read tables, of which each shard has a part only
--- refused 71: GS412 the shard key of a row is computed
--- refused 71: GS410 function fu_write() may read tables, of which each shard has a part only
--- refused 53: GS410 function fu_setting() may read tables, of which each shard has a part only
--- refused 49: GS410 function fu_nested() may read tables, of which each shard has a part only
--- refused 8: GS410 function fu_deep() may read tables, of which each shard has a part only
+-- refused 106: GS410 function fu_counted() may read tables, of which each shard has a part only
+-- refused 104: GS410 fu_total() would read one shard's fu_plain
+-- refused 74: GS410 fu_table() would read one shard's fu_plain
+-- refused 62: GS410 function fu_write() may read tables, of which each shard has a part only
+-- refused 62: GS410 fu_of_key() would read one shard's fu_plain
+-- refused 56: GS412 the shard key of a row is computed
+-- refused 32: GS410 fu_last() would read one shard's fu_other
+-- refused 28: GS412 LIMIT counts the rows of all shards
+-- refused 18: GS412 an INSERT reads a sharded table
+-- refused 14: GS410 fu_deep() would read one shard's fu_plain
+-- refused 10: GS412 a reference table is written by what fu_other holds on each shard
 
 -- = schema
 CREATE TABLE fu_plain (k int PRIMARY KEY, v int, t text);
