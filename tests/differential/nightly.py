@@ -18,7 +18,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from greenshard.testing import Shards
-from tests.differential import budget, databases, golden, play, report, stage, writes
+from tests.conftest import keep_servers_in_memory
+from tests.differential import budget, databases, golden, play, report, schema, stage, writes
 from tests.differential.databases import Databases
 from tests.differential.kinds import kinds
 from tests.differential.referee import NAMED_SHARE, Case, Referee, referee
@@ -26,10 +27,14 @@ from tests.differential.report import Tally
 
 #: A block of writes comes after so many statements.
 BLOCK_EVERY = 200
+#: After them, one of so many is asked by a role with policies.
+READ_SHARE = 5
+_READER = "reader/"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
+    keep_servers_in_memory()
     print(f"seed {options.seed}, {options.count} statements for each collation")
     tallies: dict[str, Tally] = defaultdict(Tally)
     failed = 0
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed += _run(made, collation, options, tallies)
         for encoding in stage.ENCODINGS:
             failed += _run_kinds(shards, encoding, options, tallies)
-    print("\n".join(["== by kind", *report.table(tallies)]))
+        print("\n".join(["== by kind", *report.table(tallies)]), flush=True)
     return 1 if failed else 0
 
 
@@ -91,6 +96,8 @@ def _run_kinds(
 
 def _kind(case: Case) -> str:
     """What the table at the end calls a statement of `statements`."""
+    if _READER in case.label:
+        return "queries of a role with policies"
     return next((name for name in case.statement.features if name.startswith("trap")), "queries")
 
 
@@ -132,6 +139,13 @@ def _cases(judge: Referee, options: argparse.Namespace):
         if number % BLOCK_EVERY == 0:
             for count in judge.clusters:
                 yield from writes.block(judge, count, f"{options.seed}/writes/{number}")
+    for conn in (judge.one, *judge.clusters.values()):
+        with conn.cursor() as cur:
+            cur.execute(f"SET role = {schema.READER}")
+        conn.commit()
+    for number in range(options.count // READ_SHARE):
+        yield judge.case(f"{_READER}{number}")
+        judge.rollback()
 
 
 if __name__ == "__main__":

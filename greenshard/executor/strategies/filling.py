@@ -184,9 +184,11 @@ def _common_table(rows: Rows) -> str:
     values = ", ".join(_typed(column, _unnested(column, rows.encoding)) for column in columns)
     pieces = ["SELECT " + values] * len(rows.pieces)
     if not pieces:
-        nothing = ", ".join(_typed(column, "NULL") for column in columns)
-        # No rows are a table, too, whose columns have types.
-        pieces = [f"SELECT {nothing} WHERE false"]
+        # No rows are a table, too, whose columns have types. Not NULL ... WHERE false: PostgreSQL
+        # leaves out what it plans to be empty, and with it the question whether one may read what
+        # it is joined with.
+        nothing = ", ".join(_typed(column, _empty(column)) for column in columns)
+        pieces = [f"SELECT {nothing}" if columns else "SELECT WHERE false"]
     return f"{quoted(rows.table.name)} ({names}) AS ({' UNION ALL '.join(pieces)})"
 
 
@@ -204,6 +206,13 @@ def _unnested(column: GatheredColumn, encoding: str | None) -> str:
     if column.is_array:  # its values came as text, for they need not have the same dimensions
         return f"pg_catalog.unnest({text}{AS_TEXT}[])::{_type(column)}"
     return f"pg_catalog.unnest({text}::{_type(column)}[])"
+
+
+def _empty(column: GatheredColumn) -> str:
+    """No values of a column, as `_unnested` would give them."""
+    if column.is_array:
+        return f"pg_catalog.unnest('{{}}'{AS_TEXT}[])::{_type(column)}"
+    return f"pg_catalog.unnest('{{}}'::{_type(column)}[])"
 
 
 def _type(column: GatheredColumn) -> str:

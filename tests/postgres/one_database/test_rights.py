@@ -627,3 +627,15 @@ def test_a_shard_that_denies_is_not_left_out_and_one_that_is_gone_is(world, made
                     cur.execute("SELECT id FROM dated")
                 assert sorted(cur.fetchall()) == [(key,) for key in expected]
                 assert list(cur.failures) == ["s1"]
+
+
+def test_rights_are_asked_for_where_no_rows_are_gathered(world):
+    """PostgreSQL does not ask for what it plans to leave out; tables without rows are not that."""
+    text = (
+        "SELECT o.customer, h.total FROM (SELECT id, total FROM hidden ORDER BY total) h"
+        " JOIN open o ON o.customer = h.id JOIN open p ON p.total = o.customer"
+        " WHERE o.total > 1000"
+    )
+    with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
+        assert ours.explain(text).startswith("strategy: gather")
+        assert outcome(ours, text) == outcome(theirs, text) == "42501"
