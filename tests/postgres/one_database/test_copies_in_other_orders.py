@@ -50,7 +50,6 @@ DIFFERENT = [
     "UPDATE codes SET name = (SELECT max(num)::text FROM codes)",
     "UPDATE codes SET (num, name) = (SELECT num, name FROM codes WHERE n = 1 LIMIT 1)",
     "UPDATE codes SET num = (SELECT DISTINCT num FROM codes WHERE num < 1.5)",
-    "INSERT INTO codes VALUES (99, 1, 1, 1, (SELECT string_agg(name, ',') FROM codes), NULL)",
     (
         "INSERT INTO codes VALUES (9, 1, 1, 1, '', NULL) ON CONFLICT (code) DO UPDATE"
         " SET num = (SELECT min(num) FROM codes)"
@@ -62,6 +61,7 @@ ALIKE = [
     "UPDATE codes SET num = (SELECT avg(num) FROM codes)",
     "UPDATE codes SET n = n + 1 WHERE num >= (SELECT max(num) FROM codes)",
     "INSERT INTO codes VALUES (99, 1, 1, 1, (SELECT max(name) FROM codes), NULL)",
+    "INSERT INTO codes VALUES (99, 1, 1, 1, (SELECT string_agg(name, ',') FROM codes), NULL)",
     "DELETE FROM codes WHERE num IN (SELECT DISTINCT num FROM codes WHERE n = 1)",
 ]
 
