@@ -261,7 +261,7 @@ class _Batch:
                 same = _escaped(joined(key, "c", "t"))
                 given, stays = values, "true"
                 if child := own.get(key.child):
-                    moves, more = self._among(child, keys, "c")
+                    moves, more = self._among(child, keys, "c", hashed=True)
                     given, stays = [*values, *more], f"({moves}) IS NOT TRUE"
                 found = self._carrier.rows(
                     self._source,
@@ -277,13 +277,22 @@ class _Batch:
             raise _Left(left)
 
     def _among(
-        self, table: Table, keys: list[str | None], alias: str = "t"
+        self, table: Table, keys: list[str | None], alias: str = "t", *, hashed: bool = False
     ) -> tuple[str, list[Any]]:
-        """Whether a row has one of some keys."""
+        """Whether a row has one of some keys.
+
+        Args:
+            table: Its table.
+            keys: The keys.
+            alias: The table's.
+            hashed: Not by an index, but for many rows: ANY would look at all keys for each row.
+        """
         key = f"{alias}.{_escaped(table.key)}"
         null = f" OR {key} IS NULL" if None in keys else ""
         given = array_text([each for each in keys if each is not None])
-        return f"({key} = ANY (%s::{_escaped(table.key_type)}[]){null})", [ours(given)]
+        array = f"%s::{_escaped(table.key_type)}[]"
+        one_of = f"IN (SELECT unnest({array}))" if hashed else f"= ANY ({array})"
+        return f"({key} {one_of}{null})", [ours(given)]
 
     def _count(self, done: Iterable[Repair]) -> None:
         """Add up what was done."""

@@ -18,9 +18,10 @@ import greenshard
 from greenshard import checking
 from greenshard.checking.carrying import Carrier
 from greenshard.checking.journal import alone
+from greenshard.checking.structure import Structure, Table
 from greenshard.cli import main
 from greenshard.cli.check_repair import RepairOptions
-from greenshard.cluster import Function, Hash, List
+from greenshard.cluster import Function, Hash, List, TableName
 from tests.postgres.cluster.test_check import TYPES
 from tests.postgres.psql import run
 
@@ -478,6 +479,12 @@ def test_a_commit_holds_whatever_the_server_promises(dsns):
     run(dsns["s0"], f"ALTER DATABASE {name} SET synchronous_commit = off")
     with contextlib.closing(greenshard.connect(dsns)) as conn:
         carrier = Carrier(conn, "s1", "s0")
-        with carrier.holding([]):
+        table = Table(TableName("public", "orders"), None, "", "", False, {})
+        table.at["s0"] = table.at["s1"] = Structure((), (), (), (), (), frozenset(), ())
+        with carrier.holding([table]):
             for shard in ("s0", "s1"):
                 assert carrier.rows(shard, "SHOW synchronous_commit") == [("on",)]
+                # Nobody writes meanwhile, and everybody reads.
+                run(dsns[shard], "SELECT count(*) FROM orders")
+                with pytest.raises(psycopg2.errors.LockNotAvailable):
+                    run(dsns[shard], "SET lock_timeout = 1", "INSERT INTO orders VALUES (9999)")
