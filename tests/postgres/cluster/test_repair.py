@@ -296,6 +296,23 @@ def test_what_cannot_be_moved_is_told_and_left_alone(dsns):
             repair(dsns)
 
 
+def test_what_a_row_with_another_key_references_stays_with_it(dsns):
+    notes = "CREATE TABLE notes (id int PRIMARY KEY, about int REFERENCES orders ON DELETE CASCADE)"
+    for dsn in dsns.values():
+        run(dsn, notes)
+    run(dsns["s0"], CONFLICTS)
+    stays = next(key for key in range(1, 99) if home(key) == "s0")
+    moves = next(key for key in range(1, 13) if home(key) != "s0")
+    run(dsns["s0"], f"INSERT INTO notes VALUES ({stays}, {moves})")
+    tables = {name: TABLES[name] for name in ("orders", "lines")}
+    done = repair(dsns, {**tables, "notes": greenshard.Sharded("id")})
+    left = {"rows of notes reference them and stay on s0": 1}
+    found = {step.table: step.left for step in done.steps if step.left}
+    assert found == {"orders": left, "lines": left}
+    run(dsns["s0"], f"UPDATE notes SET about = NULL WHERE id = {stays}")  # it is still there
+    assert sum(step.deleted for step in repair(dsns).steps if step.table == "orders") == 1
+
+
 def test_a_role_that_may_not_is_told_so(dsns):
     run(dsns["s0"], CONFLICTS)
     for name, dsn in dsns.items():
