@@ -19,7 +19,7 @@ from tests.differential.report import Tally
 
 SEED = os.environ["GREENSHARD_SEED"]
 STATEMENTS = int(os.environ.get("GREENSHARD_STATEMENTS") or 1200)
-CHECKED = 400
+CHECKED = min(400, STATEMENTS)
 BLOCKS = 6
 #: What decides how values are written, where names are looked for, and which rows are seen.
 SETTINGS = [
@@ -29,7 +29,7 @@ SETTINGS = [
     "extra_float_digits = 0; SET bytea_output = 'escape'",
     "extra_float_digits = -14; SET enable_sort = off",
 ]
-SET_STATEMENTS = 60
+SET_STATEMENTS = min(60, STATEMENTS // 5)
 
 
 class Agreement:

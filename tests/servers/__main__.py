@@ -38,7 +38,7 @@ SHORT = (
     "tests/differential/test_kinds.py",
     "tests/differential/test_order_of_bytes.py",
 )
-_FEW_STATEMENTS = {"GREENSHARD_STATEMENTS": "300"}
+_FEW_STATEMENTS = {"GREENSHARD_STATEMENTS": "150"}
 #: As `make test` does.
 _PYTEST = (
     *(sys.executable, "-m", "pytest", "-q", "-n", "auto", "--maxprocesses=4"),

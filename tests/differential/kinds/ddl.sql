@@ -8,7 +8,7 @@
 -- refused 30: GS415 it fires trigger
 -- refused 30: GS415 rule
 -- refused 30: GS415 foreign key
--- refused 20: GS410 dd_twice() would read one shard's
+-- refused 20: GS410 dd_twice()
 -- refused 10: GS412 a reference table is written by what
 -- refused 20: GS409 table ddl.dd_more is not declared
 

@@ -17,7 +17,7 @@
 CREATE TABLE fk_parent (k int, no int, v int, UNIQUE (k, v), PRIMARY KEY (k, no));
 CREATE TABLE fk_child (k int, no int, p int, v int, PRIMARY KEY (k, no), FOREIGN KEY (k, p) REFERENCES fk_parent ON DELETE CASCADE ON UPDATE CASCADE);
 CREATE TABLE fk_grandchild (k int, no int, PRIMARY KEY (k, no), FOREIGN KEY (k, no) REFERENCES fk_child ON DELETE CASCADE);
-CREATE TABLE fk_optional (k int, no int PRIMARY KEY, p int, FOREIGN KEY (k, p) REFERENCES fk_parent ON DELETE SET NULL);
+CREATE TABLE fk_optional (k int, no int, p int, FOREIGN KEY (k, p) REFERENCES fk_parent ON DELETE SET NULL);
 CREATE TABLE fk_kind (id int PRIMARY KEY, name text);
 CREATE TABLE fk_sub (id int PRIMARY KEY, kind int REFERENCES fk_kind ON DELETE CASCADE ON UPDATE CASCADE);
 CREATE TABLE fk_of_kind (k int PRIMARY KEY, kind int DEFAULT 1 REFERENCES fk_kind ON DELETE SET NULL ON UPDATE CASCADE);

@@ -15,7 +15,7 @@
 -- refused 140: GS415 it fires trigger "..." of table triggers.tg_moved
 -- refused 65: GS415 it fires trigger "..." of table triggers.tg_child
 -- refused 51: GS415 it fires trigger "..." of table triggers.tg_peeking
--- refused 51: GS412 the shard key k is changed, and the row would have to move
+-- refused 51: GS412 the shard key k is
 -- refused 47: GS415 it fires trigger "..." of table triggers.tg_guess
 -- refused 29: GS415 it fires trigger "..." of table triggers.tg_price
 
