@@ -17,12 +17,10 @@ from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.strategies.concatenate import concatenate
-from greenshard.executor.strategies.insert import compute
+from greenshard.executor.strategies.insert import numbered_rows
 from greenshard.planner.place import Place
-from greenshard.planner.plan import Insert, Routed
-from greenshard.planner.strategies.completing import repeated
-from greenshard.planner.tasks import ANYWHERE, Stage, Task, homes_of, own_place
-from greenshard.sql.text import Sql
+from greenshard.planner.plan import Routed
+from greenshard.planner.tasks import ANYWHERE, Stage, Task, own_place
 
 #: After so many sets of parameters, other greenlets have their turn: 10 us each.
 _MOST_AT_ONCE = 1_000
@@ -44,9 +42,10 @@ def run_many(e: Planned) -> Answer:
         # All shards that any set needs, in one message.
         if e.database.is_unsure:
             e.confirm([task.place.shard for task in stage])
+    elif not e.plan.unknown:
+        stage = numbered_rows(e)
+    if stage is not None:
         return _run_stage(e, stage)
-    if (numbered := _numbered(e)) is not None:
-        return numbered
     count, status = 0, None
     for given in e.given:
         answer = _run_one(e, given)
@@ -66,40 +65,6 @@ def _run_stage(e: Planned, stage: Stage) -> Answer:
         return atomically(e, shards, partial(concatenate, e, (stage,)))
     finally:
         note(e, e.plan)
-
-
-def _numbered(e: Planned) -> Answer | None:
-    """Insert a row for each set, with defaults that are computed for all at once; None: not so.
-
-    Switches: yes.
-    """
-    step = e.plan.step
-    if not isinstance(step, Insert) or step.keys is None or len(step.parts.rows) > 1:
-        return None
-    # 'now' in a parameter may be another time on each shard: that is found out set by set.
-    if not e.given or e.plan.clock:
-        return None
-    every = repeated(step.computing[0], 1, len(e.given)) if len(step.computing) == 1 else None
-    if every is None or e.failed is not None or e.plan.policies:
-        return None
-    sets = [with_literals_in(e.parts, given, e.text) for given in e.given]
-    if None in sets:
-        return None
-    names, sql = e.database.cluster.names, step.parts.with_rows([0])
-    if e.database.is_unsure:
-        e.confirm(names)
-    values = compute(e, Task(own_place(names[0]), every))
-    width = len(values) // len(sets)
-    split: dict[str, list[Any]] = {}
-    for number, given in enumerate(sets):
-        e.computed = values[number * width : (number + 1) * width]
-        (home,) = homes_of(step.keys, names, given, e.computed)
-        if home is None:
-            return None  # the numbers are lost, as those of a row that is refused
-        split.setdefault(home, []).append(e.parameters(sql, given))
-    places = [shard for shard in names if shard in split]
-    text = Sql(sql.text)
-    return _run_stage(e, tuple(Task(own_place(s), text, split[s], repeats=True) for s in places))
 
 
 def _run_one(e: Planned, given: Any) -> Answer:

@@ -16,6 +16,7 @@ from greenshard._driver import RawCursor, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
+from greenshard.executor.sql_values import with_literals_in
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.exactness import check_types
 from greenshard.executor.strategies.ranking import UNNAMED
@@ -24,6 +25,7 @@ from greenshard.executor.types.type_names import type_names
 from greenshard.planner.pins import Unplaceable, key_argument
 from greenshard.planner.plan import Insert, Keys, Refused, Value
 from greenshard.planner.refusals import refusal_error
+from greenshard.planner.strategies.completing import repeated
 from greenshard.planner.strategies.insert import GIVE_KEY
 from greenshard.planner.tasks import Stage, Task, homes_of, inserting, own_place
 from greenshard.sql.parameters import Written
@@ -50,7 +52,7 @@ def insert(e: Planned, step: Insert, stages: Sequence[Stage]) -> Answer:
     """
     e.check_parameters()
     if step.computing:
-        e.computed = [value for (task,) in stages for value in compute(e, task)]
+        e.computed = [value for (task,) in stages for value in _compute(e, task)]
     if step.computing or not stages:
         stages = _placed(e, step)
         if sum(map(len, stages)) > 1:
@@ -64,6 +66,45 @@ def insert(e: Planned, step: Insert, stages: Sequence[Stage]) -> Answer:
         return answer.of_first()
     answer.weave({task.place.shard: task.rows for stage in stages for task in stage})
     return answer
+
+
+def numbered_rows(e: Planned) -> Stage | None:
+    """The tasks of an INSERT of one row for each set of parameters of the list ``e.given``.
+
+    The defaults of all rows are computed at once.
+
+    Returns:
+        None if the sets must be run one after the other.
+
+    Switches: yes.
+    """
+    step = e.plan.step
+    if not isinstance(step, Insert) or step.keys is None or len(step.parts.rows) > 1:
+        return None
+    # 'now' in a parameter may be another time on each shard: that is found out set by set.
+    if not e.given or e.plan.clock:
+        return None
+    every = repeated(step.computing[0], 1, len(e.given)) if len(step.computing) == 1 else None
+    if every is None or e.failed is not None or e.plan.policies:
+        return None
+    sets = [with_literals_in(e.parts, given, e.text) for given in e.given]
+    if None in sets:
+        return None
+    names, sql = e.database.cluster.names, step.parts.with_rows([0])
+    if e.database.is_unsure:
+        e.confirm(names)
+    values = _compute(e, Task(own_place(names[0]), every))
+    width = len(values) // len(sets)
+    split: dict[str, list[Any]] = {}
+    for number, given in enumerate(sets):
+        e.computed = values[number * width : (number + 1) * width]
+        (home,) = homes_of(step.keys, names, given, e.computed)
+        if home is None:
+            return None  # the numbers are lost, as those of a row that is refused
+        split.setdefault(home, []).append(e.parameters(sql, given))
+    places = [shard for shard in names if shard in split]
+    text = Sql(sql.text)
+    return tuple(Task(own_place(s), text, split[s], repeats=True) for s in places)
 
 
 def _placed(e: Planned, step: Insert) -> Sequence[Stage]:
@@ -102,7 +143,7 @@ def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
         values = [_argument(e, keys.values[number]) for number in numbers[start : start + _WIDTH]]
         casts = ", ".join(f"(%s)::{keys.column.type_sql.replace('%', '%%')}" for _ in values)
         task = Task(own_place(e.any_shard()), Sql(f"SELECT {casts}"), values)
-        found += compute(e, task)
+        found += _compute(e, task)
     return found
 
 
@@ -115,7 +156,7 @@ def _argument(e: Planned, value: Value | Computed) -> Any:
         ) from None
 
 
-def compute(e: Planned, task: Task) -> list[Any]:
+def _compute(e: Planned, task: Task) -> list[Any]:
     """The values that a query gives, row by row, each as a parameter that is a literal of its type.
 
     Switches: yes.
