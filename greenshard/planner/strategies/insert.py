@@ -39,7 +39,10 @@ from greenshard.sql.text import Computed, Sql
 from greenshard.sql.tree import location_of
 
 # Never `conn.on`: what it names would have to be the right shard, which only the key tells.
-GIVE_KEY = "Give each row its shard key as a value."
+GIVE_KEY = (
+    "Give each row its shard key as a value. If a sequence makes it, take it first: "
+    "SELECT nextval('...')."
+)
 _NAME = "Name the shard of its rows with conn.on(...)."
 
 

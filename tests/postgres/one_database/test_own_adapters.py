@@ -189,15 +189,16 @@ def test_strange_keys_are_right_or_refused(conn, cur, value):
     conn.rollback()
 
 
-def test_a_literal_that_is_not_one_of_the_key_is_refused_or_looked_for_everywhere(conn, cur):
-    statement = "INSERT INTO numbers VALUES (%s)"
-    cur.execute(statement, (12,))
-    with registered(int, lambda n: AsIs(f"{n}.0")):
-        with pytest.raises(greenshard.NotSupportedError) as caught:
-            cur.execute(statement, (12,))
-        assert caught.value.code == "GS412"
-        cur.execute("SELECT k FROM numbers WHERE k = %s", (12,))
+def test_a_literal_that_is_not_one_of_the_key_is_cast_or_looked_for_everywhere(conn, cur):
+    with registered(int, lambda n: AsIs(f"{n}.4")):
+        cur.executemany("INSERT INTO numbers VALUES (%s)", [(n,) for n in range(12, 20)])
+        cur.execute("SELECT k FROM numbers WHERE k = floor(%s)", (12,))
         assert cur.fetchall() == [(12,)]
+    # Each is on the shard of what the column has made of it.
+    for key in range(12, 20):
+        cur.execute("SELECT k FROM numbers WHERE k = %s", (key,))
+        assert cur.fetchall() == [(key,)]
+    with registered(int, lambda n: AsIs(f"{n}.0")):
         with pytest.raises(greenshard.ProgrammingError, match="GS103"):
             conn.on(key=12, table="numbers")
     conn.rollback()
