@@ -91,7 +91,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "currval(), lastval()": [
         ("SELECT nextval('tickets') - currval('tickets')", "reference"),
         ("SELECT lastval() FROM orders", "GS410"),
-        ("INSERT INTO items VALUES (7, nextval('tickets') - currval('tickets'), 'x', 1)", "insert"),
+        ("INSERT INTO items VALUES (7, 90 + nextval('tickets') % 2, 'x', 1)", "insert"),
     ],
     "nextval(), advisory locks, pg_notify()": [
         ("SELECT nextval('tickets') > 0", "reference"),

@@ -198,9 +198,11 @@ def test_a_literal_that_is_not_one_of_the_key_is_cast_or_looked_for_everywhere(c
     for key in range(12, 20):
         cur.execute("SELECT k FROM numbers WHERE k = %s", (key,))
         assert cur.fetchall() == [(key,)]
-    with registered(int, lambda n: AsIs(f"{n}.0")):
-        with pytest.raises(greenshard.ProgrammingError, match="GS103"):
-            conn.on(key=12, table="numbers")
+    with (
+        registered(int, lambda n: AsIs(f"{n}.0")),
+        pytest.raises(greenshard.ProgrammingError, match="GS103"),
+    ):
+        conn.on(key=12, table="numbers")
     conn.rollback()
 
 
