@@ -15,7 +15,7 @@ from greenshard.executor.repeating import calling, run_many
 from greenshard.links.deadline import within
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
-from greenshard.planner.tasks import settle
+from greenshard.planner.tasks import Task, own_place, settle
 from greenshard.sql.effects import Effect
 from greenshard.sql.text import Sql
 from tests.unit.executor.test_concatenate import Carrying, FakeCursor, FakeParts, FakePhysical
@@ -140,6 +140,31 @@ def test_what_the_sets_leave_is_noted_even_if_one_fails():
     with pytest.raises(errors.DataError):
         run_many(e)
     assert e.database.noted == [(Trace.ANYTHING, {shard_of(7)}, False)]
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+def test_sets_that_are_not_split_are_numbered_or_run_one_by_one(monkeypatch, one_by_one, unsure):
+    asked = []
+
+    def numbered(e):
+        asked.append(e.given)
+        return (Task(own_place("s1"), Sql("numbered"), [1], repeats=True),) if unsure else None
+
+    monkeypatch.setattr(repeating, "numbered_rows", numbered)
+    e = execution([(1, None)])  # a NULL key
+    e.database.is_unsure = unsure
+    run_many(e)
+    assert asked == [[(1, None)]]
+    assert e.session.log == ([("s1", "numbered", "each of", [1])] if unsure else [])
+    assert [given for _, given in one_by_one.runs] == ([] if unsure else [(1, None)])
+
+
+def test_with_a_function_that_is_not_known_each_set_is_run_by_itself(monkeypatch, one_by_one):
+    monkeypatch.setattr(repeating, "numbered_rows", lambda e: pytest.fail("it is not known"))
+    e = execution([(1, 7), (2, 7)], unknown=True)
+    run_many(e)
+    assert e.session.log == []
+    assert [given for _, given in one_by_one.runs] == [(1, 7), (2, 7)]
 
 
 INSERT = "INSERT INTO orders (o_totalprice, o_orderkey) VALUES (%s, %s)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from greenshard import errors
 from greenshard.cluster import Cluster
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.explanation import explain
 from greenshard.planner.plan import (
     Anywhere,
@@ -25,6 +26,7 @@ from greenshard.planner.plan import (
 )
 from greenshard.planner.planner import CACHED_PLANS, Planner
 from greenshard.planner.refusals import refusal_error
+from greenshard.sql.text import Sql
 from tests.differential.statements import statement
 from tests.unit.planner import scene
 
@@ -54,6 +56,19 @@ def test_the_cache_is_bounded() -> None:
     for number in range(CACHED_PLANS + 5):
         planner.plan(f"SELECT {number}", False, scene.PATH)
     assert planner.plan.cache_info().currsize == CACHED_PLANS
+
+
+def test_a_materialized_view_of_reference_tables_is_the_first_shard_s() -> None:
+    catalog = scene.catalog()
+    columns = catalog.relations["public", "nation"].columns[:2]
+    definition = "SELECT n_nationkey, n_name FROM public.nation"
+    view = Relation("public", "nations", "m", columns, (), definition)
+    known = {**catalog.relations, ("public", "nations"): view}
+    planner = Planner(scene.cluster(), replace(catalog, relations=known))
+    text = "SELECT * FROM nations"
+    assert planner.plan(text, False, scene.PATH).step == Anywhere(Sql(text), first=True)
+    text = "SELECT * FROM nation"
+    assert planner.plan(text, False, scene.PATH).step == Anywhere(Sql(text))
 
 
 def test_threads_share_a_planner() -> None:
