@@ -184,15 +184,15 @@ class _Completing:
             for at, column, computes in read:
                 self._read_cell(row[at], column, computes=computes)
         defaults = [(column, self._default(column)) for column in every]
-        computed = [
-            default
+        computed = {
+            column.name
             for column, default in defaults
             if column.name == self.key or not self._tells_only_time(default)
-        ]
+        }
         first, width = len(self.cells), len(computed)
         for column, default in defaults:
             values = [default] * len(self.rows)
-            if default in computed:
+            if column.name in computed:
                 numbers = range(first + len(self.columns), first + width * len(values), width)
                 values = [self._placeholder(number) for number in numbers]
                 self.columns.append(default)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from greenshard.planner.binding.binder import Binder
-from greenshard.planner.plan import Broadcast, Constant, Parameter, Refused, Routed, Scatter
+from greenshard.planner.catalog import Column, Relation
+from greenshard.planner.plan import (
+    Broadcast,
+    Constant,
+    Insert,
+    Parameter,
+    Refused,
+    Routed,
+    Scatter,
+)
+from greenshard.planner.planner import Planner
 from greenshard.planner.strategies.write import as_select, assignments
 from greenshard.sql.parser import parse
 from greenshard.sql.placeholders import translate
+from greenshard.sql.text import Computed
 from tests.unit.planner import scene
 
 PLANNER = scene.planner()
@@ -141,3 +153,20 @@ def test_which_values_are_assigned_to_which_columns(sql: str, expected: Any) -> 
 
 def test_what_is_written_to_a_view_is_assigned_to_no_column() -> None:
     assert assigned("UPDATE big_orders SET o_custkey = 1") == []
+
+
+def test_a_key_and_a_time_with_the_same_default_get_values_of_their_own() -> None:
+    catalog = scene.catalog()
+    default = "now()"
+    at = Column("at", "timestamptz", "timestamp with time zone", default=default)
+    day = Column("day", "timestamptz", "timestamp with time zone", default=default)
+    relation = Relation("public", "moment", "r", (at, day, Column("n", "int4", "integer")))
+    known = {**catalog.relations, ("public", "moment"): relation}
+    planner = Planner(scene.cluster(), replace(catalog, relations=known))
+    step = planner.plan("INSERT INTO moment (n) VALUES (1), (2)", False, scene.PATH).step
+    assert isinstance(step, Insert)
+    assert step.keys is not None
+    assert step.keys.values == (Computed(0), Computed(1))
+    (sql,) = step.computing
+    assert sql.text.count("AS now") == 1
+    assert [row.text.count("%(now)s") for row in step.parts.rows] == [1, 1]
