@@ -39,7 +39,7 @@ from greenshard.planner.key_changes import key_change
 from greenshard.planner.pins import Unplaceable, homes, kept_by
 from greenshard.planner.plan import Pin, Refused, Value
 from greenshard.planner.strategies.candidate import Unplannable
-from greenshard.planner.strategies.completing import is_counted
+from greenshard.planner.strategies.completing import counted_targets, is_counted
 from greenshard.planner.strategies.insert import GIVE_KEY, key_of_row
 from greenshard.planner.strategies.insert_select import is_key_of_colocated
 from greenshard.planner.strategies.write import CODE, MOVE
@@ -321,6 +321,9 @@ class _Reader:
     def update(self, node: Any) -> None:
         self._follow_keys(node.relation, "u", node.target_list)
         table = self._table(node.relation)
+        if table is not None:
+            names = counted_targets(table.relation, node.target_list)
+            self.counted += [(name, table.relation.name) for name in names]
         if table is not None:
             self._set(table, node.target_list)
 

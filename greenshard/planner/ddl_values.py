@@ -2,6 +2,7 @@
 
     ALTER TABLE nation ADD n_token uuid DEFAULT gen_random_uuid()    the copies would differ
     ALTER TABLE nation ADD n_number serial                           numbered in each copy's order
+    ALTER TABLE orders ADD o_number serial                           each shard's from 1 on
     ALTER TABLE orders ADD o_at timestamptz DEFAULT now()            one time a shard, and not one
     ALTER TABLE orders ADD o_token uuid DEFAULT gen_random_uuid()    goes on: one a row anyway
 
@@ -17,6 +18,7 @@ from typing import Any
 from greenshard.cluster import Reference, Sharded
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.calls import Functions, name_of
+from greenshard.sql.functions import COUNTING
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import enum_name, names_of
 
@@ -39,7 +41,7 @@ def filled_by(command: Any, declared: Reference | Sharded, functions: Functions)
     if action not in ("AT_AddColumn", "AT_AlterColumnType"):
         return None
     column = getattr(command, "def").column_def
-    if reference and action == "AT_AddColumn" and _counts(column):
+    if action == "AT_AddColumn" and _counts(column):
         return "the numbers of a sequence"
     for expression in _expressions(column):
         for message in walk(expression):
@@ -70,7 +72,8 @@ def _chosen(message: Any, functions: Functions, *, reference: bool) -> str | Non
         return VALUE_FUNCTIONS[message.op].upper()
     if kind == "FuncCall":
         name = name_of(message)
-        if name in _CLOCKS or (reference and not functions.is_immutable(message)):
+        choosing = reference and not functions.is_immutable(message)
+        if name in _CLOCKS or name == COUNTING or choosing:
             return f"{name}()"
     # DEFAULT 'now' of a timestamp; of a text it is a word, and then refused as well.
     if kind == "A_Const" and message.WhichOneof("val") == "sval" and holds_word(message.sval.sval):

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenshard.planner.analysis.clock_words import holds_word
+from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.qualifying import path_bound, qualify
 from greenshard.planner.binding.scope import BoundColumn
@@ -116,6 +117,14 @@ def is_counted(column: Column) -> bool:
     return column.default is not None and "nextval(" in column.default
 
 
+def counted_targets(relation: Relation, targets: Any) -> Iterator[str]:
+    """The columns that SET gives the default of a sequence."""
+    for each in targets:
+        column = relation.column(each.res_target.name)
+        if column is not None and is_counted(column) and sets_default([each]):
+            yield column.name
+
+
 def varies(column: Column) -> bool:
     """Whether a column's default may be another one on each server."""
     if not column.default:
@@ -155,9 +164,10 @@ class _Completing:
         """Whether the rows fit the columns; if not, the server says what is wrong."""
         if self._is_tuple():
             return True
-        return all(len(row) == len(self.names) for row in self.rows) and len(
-            set(self.names)
-        ) == len(self.names)
+        whole = [name for name in self.names if name not in self.partial]
+        return len(set(whole)) == len(whole) and all(
+            len(row) == len(self.names) for row in self.rows
+        )
 
     def _is_tuple(self) -> bool:
         """Whether VALUES has one placeholder, for a tuple that is a row."""

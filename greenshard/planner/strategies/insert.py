@@ -142,6 +142,9 @@ def _keys(candidate: Candidate, table: Table, inner: Any) -> Keys:
     name, column = table.key.name, table.key.column
     columns = [each.res_target.name for each in inner.cols]
     columns = columns or [each.name for each in table.relation.columns]
+    if name not in columns:  # which `completing` has left to the server to refuse
+        reason = f"the rows to be inserted have no {name}, their shard key"
+        raise Unplannable(reason, None, GIVE_KEY)
     at = columns.index(name)
     rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
     values = tuple(_key(candidate, row, at, table.key) for row in rows)

@@ -29,6 +29,7 @@ from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import counted_targets
 from greenshard.planner.strategies.insert import (
     Texts,
     check_defaults,
@@ -129,6 +130,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
             "a view is written to", CODE, "Write to its tables.", _position(candidate, inner)
         )
     try:
+        _check_counted(first, kind, inner)
         keys = list(_new_keys(candidate, first, kind, inner))
         if kind == "insert_stmt" and texts.reading is not None:
             return plan_insert_select(candidate, texts.reading, first, inner, texts)
@@ -175,6 +177,23 @@ def _plan_sharded(candidate: Candidate, inner: Any, kind: str, write: Callable[[
     if candidate.pins:
         return Routed(Sql(candidate.text), candidate.pins, step)
     return step
+
+
+def _check_counted(table: Table, kind: str, inner: Any) -> None:
+    """Refuse SET id = DEFAULT, which would count on the row's shard, and all count on the first.
+
+    Raises:
+        Unplannable: There is one.
+    """
+    targets = inner.target_list if kind == "update_stmt" else ()
+    if kind == "insert_stmt":
+        targets = inner.on_conflict_clause.target_list
+    for column in counted_targets(table.relation, targets):
+        raise Unplannable(
+            f"{column} would be counted by the sequence of its row's shard",
+            None,
+            "Take the number first, which counts for all: SELECT nextval('...').",
+        )
 
 
 _NewKey = tuple[Pin, int]

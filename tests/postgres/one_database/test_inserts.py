@@ -180,6 +180,11 @@ CASES = {
         "INSERT INTO r (id, n, at, u) SELECT id + 10, n, now(), NULL FROM r RETURNING id",
         "INSERT INTO rs (id, f, c) SELECT id, max(n), 'c' FROM r GROUP BY id ORDER BY id",
     ],
+    "elements of columns": [
+        "INSERT INTO rs (c, a[1], a[3]) VALUES ('x', 5, 7), ('y', 6, 8) RETURNING id, a",
+        "INSERT INTO rs (a[1], a[2]) VALUES (5, 7) RETURNING id",
+        "INSERT INTO rs (a, a[2]) VALUES ('{1}', 7)",
+    ],
     "what sequences tell": [
         "INSERT INTO doc (c) VALUES ('a'), ('b')",
         "SELECT nextval('doc_id_seq')",
@@ -367,6 +372,10 @@ def test_with_a_shard_named_a_sequence_counts_on_the_first_only(both, servers):
             with pytest.raises(greenshard.NotSupportedError, match="all count on s0"):
                 cur.execute(f"INSERT INTO item {values}", (own["s1"],))
         cur.execute("INSERT INTO item (id, k) VALUES (7, %s)", (own["s1"],))
+        with pytest.raises(greenshard.NotSupportedError, match="all count on s0"):
+            cur.execute("UPDATE item SET id = DEFAULT")
+    with pytest.raises(greenshard.NotSupportedError, match="counted by the sequence of its row"):
+        cur.execute("UPDATE item SET id = DEFAULT WHERE k = %s", (own["s1"],))
     cur.execute("SELECT id FROM item ORDER BY id")
     assert cur.fetchall() == [(1,), (7,)]
 
