@@ -32,8 +32,8 @@ there are. If the SQL has %s in it, give values with -p: they decide which shard
 
 Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
 them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
-of aggregates), gather (the rows are brought to one server). "broadcast" is for statements that run
-on all shards, such as SET and DDL.
+of aggregates), gather (the rows are brought to one server). "insert" puts each row on the shard of
+its key; "broadcast" is for statements that run on all shards, such as SET and DDL.
 
 \b
 Exit codes:
