@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MAX_BYTES = 63
 """PostgreSQL cuts longer names off (NAMEDATALEN)."""
 
-_IDENTIFIER = r'"(?:[^"]|"")+"|[A-Za-z_\x80-\U0010ffff][\w$]*'
+_IDENTIFIER = r'"(?:[^"]|"")+"|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*'
 _COLUMN = re.compile(_IDENTIFIER)
 _TABLE = re.compile(rf"(?:({_IDENTIFIER})\s*\.\s*)?({_IDENTIFIER})")
 _PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")

@@ -59,6 +59,8 @@ class Soak(Part):
             cancel_grace=bounds.grace_s,
             max_lifetime=bounds.max_lifetime_s,
             check_after=1.0,
+            # The union writes anywhere into the tables of the declared cluster.
+            check=False,
         )
 
     def _recover(self):

@@ -22,6 +22,7 @@ from greenshard.executor.strategies.exactness import check_types
 from greenshard.executor.strategies.ranking import UNNAMED
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
+from greenshard.planner.catalog import Column
 from greenshard.planner.pins import Unplaceable, key_argument
 from greenshard.planner.plan import Insert, Keys, Refused, Value
 from greenshard.planner.refusals import refusal_error
@@ -30,9 +31,12 @@ from greenshard.planner.strategies.insert import GIVE_KEY
 from greenshard.planner.tasks import Stage, Task, homes_of, inserting, own_place
 from greenshard.sql.parameters import Written
 from greenshard.sql.text import Computed, Sql
+from greenshard.sql.types import FAMILIES
 
 _OWN_SCHEMA = "pg_catalog."
 _BOOL = "pg_catalog.bool"
+_CANNOT_COERCE, _MISMATCH = "42846", "42804"
+_TEXTS = frozenset({"text", "bpchar"})
 #: Of one SELECT: PostgreSQL has 1,664 columns at most.
 _WIDTH = 1_000
 
@@ -141,10 +145,31 @@ def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
     found: list[Any] = []
     for start in range(0, len(numbers), _WIDTH):
         values = [_argument(e, keys.values[number]) for number in numbers[start : start + _WIDTH]]
+        if any(_is_text_for_another_type(value, keys.column) for value in values):
+            raise _mismatch(keys)
         casts = ", ".join(f"(%s)::{keys.column.type_sql.replace('%', '%%')}" for _ in values)
         task = Task(own_place(e.any_shard()), Sql(f"SELECT {casts}"), values)
-        found += _compute(e, task)
+        try:
+            found += _compute(e, task)
+        except errors.Error as error:
+            if error.pgcode == _CANNOT_COERCE:
+                raise _mismatch(keys) from error
+            raise
     return found
+
+
+def _is_text_for_another_type(value: Any, column: Column) -> bool:
+    """Whether a value is of a text type, and the column of none: then only a cast would do."""
+    cast = value.cast if type(value) is Written else None
+    family = FAMILIES.get(column.type_name)
+    return FAMILIES.get(cast or "") in _TEXTS and family is not None and family not in _TEXTS
+
+
+def _mismatch(keys: Keys) -> errors.Error:
+    """PostgreSQL's error for a value that cannot be assigned to the key."""
+    reason = f'the value for column "{keys.column.name}" is of another type'
+    hint = f"Cast it to {keys.column.type_sql}."
+    return refusal_error(Refused(reason, "GS412", hint, pgcode=_MISMATCH), ())
 
 
 def _argument(e: Planned, value: Value | Computed) -> Any:

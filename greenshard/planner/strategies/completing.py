@@ -358,6 +358,9 @@ class _Completing:
 
     def _must_be_computed(self, cell: Message, name: str) -> bool:
         if name == self.key:
+            # Of no type yet: by itself it would become a text.
+            if cell.HasField("param_ref") or cell.a_const.HasField("sval"):
+                return False
             key = BoundColumn(name, (0, 0), self.relation.column(name))
             return Restrictions(self.functions, self.translation).value(cell, key) is None
         if _is_constant(cell):

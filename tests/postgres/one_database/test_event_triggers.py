@@ -99,6 +99,7 @@ def test_event_triggers_are_compared_and_told(dsns):
     with contextlib.closing(greenshard.connect(dsns)) as conn:
         report = checking.check(conn, greenshard.Cluster(dsns, tables), rows=False)
     assert [(f.message, f.shards) for f in report.findings] == [
+        ("the function public.e() differs", ("s0", "s1")),
         ("the event trigger e differs", ("s0", "s1")),
         ("the event trigger more is not there", ("s0",)),
     ]

@@ -32,7 +32,8 @@ def dsns(greenshard_shards):
 @pytest.fixture(params=["union", "declared", "one shard"])
 def pool(request, make_pool, dsns):
     if request.param == "declared":
-        return make_pool(greenshard.Cluster(dsns, TABLES), 1)
+        # What is hidden is written on each shard, wherever the rows belong.
+        return make_pool(greenshard.Cluster(dsns, TABLES), 1, check=False)
     if request.param == "one shard":
         return make_pool({"s0": dsns["s0"]}, 1)
     return make_pool(dsns, 1)

@@ -292,7 +292,7 @@ BODIES = (
          False, (Argument("low", "numeric"),), returns_set=True,
          columns=(("key", "int8"), ("price", "numeric"))),
     Body("public", "nicks", "SELECT nick FROM account", False, returns_set=True,
-         columns=(("nick", "text"),)),
+         columns=(("nick", "text"),), type_name="text"),
     Body("public", "told", "SELECT current_date + days FROM abs(1)", False,
          (Argument("days", "int4"),), type_name="date"),
     Body("public", "falls", "SELECT falls(n - 1) FROM abs(1)", False, (Argument("n", "int4"),),
