@@ -31,12 +31,14 @@ from greenshard.planner.strategies.insert import GIVE_KEY
 from greenshard.planner.tasks import Stage, Task, homes_of, inserting, own_place
 from greenshard.sql.parameters import Written
 from greenshard.sql.text import Computed, Sql
-from greenshard.sql.types import FAMILIES
+from greenshard.sql.types import FAMILIES, read
 
 _OWN_SCHEMA = "pg_catalog."
 _BOOL = "pg_catalog.bool"
 _CANNOT_COERCE, _MISMATCH = "42846", "42804"
 _TEXTS = frozenset({"text", "bpchar"})
+#: What text is assigned to (pg_cast).
+_OF_TEXT = frozenset({"text", "varchar", "bpchar", "name", "char", "regclass"})
 #: Of one SELECT: PostgreSQL has 1,664 columns at most.
 _WIDTH = 1_000
 
@@ -161,8 +163,8 @@ def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
 def _is_text_for_another_type(value: Any, column: Column) -> bool:
     """Whether a value is of a text type, and the column of none: then only a cast would do."""
     cast = value.cast if type(value) is Written else None
-    family = FAMILIES.get(column.type_name)
-    return FAMILIES.get(cast or "") in _TEXTS and family is not None and family not in _TEXTS
+    own = read(column.type_sql) is not None and column.type_name not in _OF_TEXT
+    return own and FAMILIES.get(cast or "") in _TEXTS
 
 
 def _mismatch(keys: Keys) -> errors.Error:
