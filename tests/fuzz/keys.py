@@ -44,6 +44,9 @@ CONDITIONS = (
     *("k = CASE WHEN true THEN %s END", "k = COALESCE(%s, %s)", 'k = %s COLLATE "C"'),
 )
 
+#: SQLSTATEs for a value that is of no type which fits.
+_OF_ANOTHER_TYPE = {"42804", "42846", "42883"}
+
 
 class Keys:
     """Databases with keys of each type.
@@ -294,8 +297,10 @@ def _alike(there: Any, here: Any) -> bool:
     if not isinstance(there, Exception) or not isinstance(here, Exception):
         return False
     if isinstance(there, psycopg2.Error) and isinstance(here, psycopg2.Error):
-        # A key of another type is cast, to know its shard, before it is assigned.
-        if {here.pgcode, there.pgcode} == {"42804", "42846"}:
+        # What cannot be assigned to the key is cast before, to know its shard: that may fail in a
+        # way of its own.
+        cast = here.pgcode in _OF_ANOTHER_TYPE or (here.pgcode or "").startswith("22")
+        if there.pgcode in _OF_ANOTHER_TYPE and cast:
             return True
         codes = {each.pgcode for each in getattr(here, "failures", {}).values()} or {here.pgcode}
         return codes == {there.pgcode} or isinstance(here, type(there))

@@ -24,7 +24,7 @@ from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
 from greenshard.planner.catalog import Column
 from greenshard.planner.pins import Unplaceable, key_argument
-from greenshard.planner.plan import Insert, Keys, Refused, Value
+from greenshard.planner.plan import Constant, Insert, Keys, Refused, Value
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.completing import repeated
 from greenshard.planner.strategies.insert import GIVE_KEY
@@ -146,8 +146,11 @@ def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
     """
     found: list[Any] = []
     for start in range(0, len(numbers), _WIDTH):
-        values = [_argument(e, keys.values[number]) for number in numbers[start : start + _WIDTH]]
-        if any(_is_text_for_another_type(value, keys.column) for value in values):
+        batch = [keys.values[number] for number in numbers[start : start + _WIDTH]]
+        values = [_argument(e, value) for value in batch]
+        # Of a parameter it is not known here whether the statement casts it.
+        computed = [value for value in batch if isinstance(value, Computed)]
+        if any(_is_text_for_another_type(e.computed[v.number], keys.column) for v in computed):
             raise _mismatch(keys)
         casts = ", ".join(f"(%s)::{keys.column.type_sql.replace('%', '%%')}" for _ in values)
         task = Task(own_place(e.any_shard()), Sql(f"SELECT {casts}"), values)
@@ -175,6 +178,8 @@ def _mismatch(keys: Keys) -> errors.Error:
 
 
 def _argument(e: Planned, value: Value | Computed) -> Any:
+    if isinstance(value, Constant) and value.value is not None:
+        return ours(value.value)  # whatever adapter the program has registered for its own values
     try:
         return key_argument(value, e.given, e.computed)
     except Unplaceable:  # VALUES %s, given a tuple that is too short

@@ -206,6 +206,15 @@ def test_a_literal_that_is_not_one_of_the_key_is_cast_or_looked_for_everywhere(c
     conn.rollback()
 
 
+def test_a_literal_of_the_text_is_no_adapter_s(conn, cur):
+    with registered(str, Json):
+        # Not certain to the client, so that a server is asked.
+        cur.execute("INSERT INTO numbers VALUES ('+0000000000000000000000000007')")
+        cur.execute("SELECT k FROM numbers WHERE k = 7")
+        assert cur.fetchall() == [(7,)]
+    conn.rollback()
+
+
 def test_a_list_that_is_json_is_no_list_of_keys(conn, cur):
     for word in ('["a"]', "a"):
         cur.execute("INSERT INTO words VALUES (%s)", (word,))
