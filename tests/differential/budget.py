@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from math import sqrt
 
 #: For each reason, or the words with which several begin, how many of 1,000 statements may be
 #: refused for it: about twice as many as are. A kind of `kinds` has its own in its file.
@@ -40,5 +41,7 @@ def excesses(
         elif count > new:
             yield f"refused for a new reason: {reason}"
     for words, count in counts.items():
-        if count > (most := CHANCE + allowed[words] * statements / 1000):
+        expected = allowed[words] * statements / 1000
+        # Each run looks at dozens of reasons: more than three standard deviations, and some.
+        if count > (most := expected + CHANCE + 3 * sqrt(expected)):
             yield f"{count} statements of {statements} refused, not at most {most:.0f}: {words}"
