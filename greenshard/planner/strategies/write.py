@@ -130,8 +130,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
             "a view is written to", CODE, "Write to its tables.", _position(candidate, inner)
         )
     try:
-        _check_counted(first, kind, inner)
         keys = list(_new_keys(candidate, first, kind, inner))
+        _check_counted(first, kind, inner)
         if kind == "insert_stmt" and texts.reading is not None:
             return plan_insert_select(candidate, texts.reading, first, inner, texts)
         if kind == "insert_stmt":
