@@ -1,0 +1,627 @@
+"""How one statement is planned: what its names mean, what stands in its way, who can do it.
+
+A query is bound and tried by the strategies in turn; a write is looked at as the SELECT that finds
+its rows. `planner` reads the text, and keeps the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from greenshard.cluster import Cluster, Sharded
+from greenshard.planner.analysis.asked_settings import settings_asked
+from greenshard.planner.analysis.clock_words import clock_words, holds_word
+from greenshard.planner.analysis.computed_times import computed_times
+from greenshard.planner.analysis.consequences import Consequences, called
+from greenshard.planner.analysis.objections import objections, scattered_objection
+from greenshard.planner.analysis.of_shard import misplaced_call
+from greenshard.planner.analysis.rights import filterings, readings
+from greenshard.planner.analysis.statistics import statistics
+from greenshard.planner.analysis.whole_rows import telling_row
+from greenshard.planner.binding.attributes import Attributes
+from greenshard.planner.binding.binder import Binder
+from greenshard.planner.binding.bound_views import WholeViews
+from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
+from greenshard.planner.binding.query import Query, Table, tables
+from greenshard.planner.binding.views import (
+    PathBound,
+    put_views,
+    unqualify_columns,
+    view_tells_time,
+)
+from greenshard.planner.calls import Functions, calls, name_of
+from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.code import Trace
+from greenshard.planner.ddl_events import fired
+from greenshard.planner.key_changes import key_change
+from greenshard.planner.plan import (
+    Anywhere,
+    Broadcast,
+    Combine,
+    Filtering,
+    Gather,
+    Parameter,
+    Plan,
+    Reading,
+    Refusal,
+    Refused,
+    Routed,
+    Scatter,
+    Step,
+    Value,
+)
+from greenshard.planner.problem import Problem
+from greenshard.planner.refusals import reasons
+from greenshard.planner.strategies import STRATEGIES, Strategy
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import NeedsValues, complete
+from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.insert import Texts
+from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.strategies.utility import plan_utility
+from greenshard.planner.strategies.write import (
+    READ_FIRST,
+    as_select,
+    assignments,
+    plan_write,
+)
+from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
+from greenshard.sql.functions import SETTING
+from greenshard.sql.insert_rows import InsertRows, cut
+from greenshard.sql.nodes import copy
+from greenshard.sql.now import put_times, replace_now, tells_time
+from greenshard.sql.parser import (
+    Message,
+    parse,
+    type_name,
+    walk,
+)
+from greenshard.sql.placeholders import Translation
+from greenshard.sql.text import Sql
+from greenshard.sql.tree import enum_name, location_of, unwrap
+
+TOO_DEEP = "the statement is nested too deeply"
+_ON = "Run it on one shard with conn.on('...')."
+
+
+class OneStatement:
+    """Plans one statement."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        catalog: Catalog,
+        text: str,
+        translation: Translation,
+        path: tuple[str, ...],
+    ) -> None:
+        self._cluster = cluster
+        self._catalog = catalog
+        self._functions = Functions(catalog, path)
+        self._text = text
+        self._translation = translation
+        self._path = path
+        self._refusals: tuple[Refusal, ...] = ()
+        self._tables: tuple[str, ...] = ()
+        self._names: frozenset[str] = frozenset()
+        self._policies: tuple[Filtering, ...] = ()
+        self._settings: tuple[Value, ...] | None = ()
+        self._reads = False
+        self._statement: Message
+        self._changed = False
+        self._view_tells_time = False
+        self._clock: frozenset[Parameter] = frozenset()
+        self._longer_word: int | None = None
+        self._unknown = False
+
+    def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
+        self._reads = reads
+        # Before names are looked up: DDL may name what is not there yet.
+        step = plan_utility(self._text, raw.stmt)
+        if (set_off := self._truncating(raw.stmt)) is not None:
+            step = self._refused(set_off)
+        if isinstance(step, Broadcast) and (changes := self._beside_ddl(raw.stmt)) is not None:
+            step = self._refused(changes)
+        if step is None and (unknown := self._unknown_parameter(raw)) is not None:
+            step = self._refused(unknown)
+        # Before anything asks which type a cast is to.
+        resolve_types(raw.stmt, self._functions)
+        if step is None and (doubtful := doubtful_time(raw.stmt, self._functions)) is not None:
+            step = self._refused(doubtful)
+        if step is None:
+            self._names = frozenset(
+                each.relname for each in walk(raw.stmt) if type_name(each) == "RangeVar"
+            )
+            self._statement = raw.stmt
+            # Each shard's transaction has begun at another moment, so now() is one placeholder for
+            # all.
+            self._changed = replace_now(raw.stmt, now_number(self._translation))
+            kind, inner = unwrap(raw.stmt)
+            if kind == "explain_stmt":
+                step = self._explain(inner)
+            elif kind == "select_stmt":
+                step = self._select(inner)
+            else:
+                step = self._write(kind, inner, raw)
+        return Plan(
+            step,
+            self._refusals,
+            reads,
+            trace,
+            self._tables,
+            self._names,
+            self._policies,
+            self._settings,
+            clock=self._clock,
+            only_sets=raw.stmt.HasField("variable_set_stmt"),
+            unknown=self._unknown,
+        )
+
+    def _beside_ddl(self, node: Any) -> Problem | None:
+        return key_change(node, self._cluster, self._catalog, self._path, everywhere=True) or fired(
+            node, self._cluster, self._catalog
+        )
+
+    def _unknown_parameter(self, raw: Any) -> Problem | None:
+        """A placeholder of the server's own: there is nothing that it could stand for."""
+        known = len(self._translation.parameters)
+        for message in walk(raw.stmt) if "$" in self._text else ():
+            if type_name(message) == "ParamRef" and message.number > known:
+                reason = f"there is no parameter ${message.number}"
+                return Problem(reason, message.location, "GS404", "Write %s.", "42P02")
+        return None
+
+    # SELECT ---------------------------------------------------------------------------------
+
+    def _select(self, select: Any) -> Step:
+        if select.HasField("into_clause"):
+            return Refused(
+                "SELECT INTO over several shards", "GS410",
+                "Each shard would make a table of its own rows. Create the table, then insert "
+                "into it.",
+            )  # fmt: skip
+        # SELECT set_config('x', 'y', false) is SET, and like SET it is for all shards.
+        if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
+            return self._set_config(select)
+        candidate, problem = self._bind(select)
+        if problem is not None:
+            return self._refused(problem)
+        return self._choose(candidate)
+
+    def _own(self, call: Any) -> bool:
+        """Whether no function of the user's own is meant."""
+        return self._functions.is_own(call) or not self._functions.of(call)
+
+    def _set_config(self, select: Any) -> Step:
+        # SELECT set_config('x', name, false) FROM t: what is set would be another value on each
+        # shard.
+        if any(type_name(message) == "RangeVar" for message in walk(select)):
+            return Refused("set_config() in a query that reads tables", "GS410", _ON)
+        # SELECT set_config('x', f(), false): so may f.
+        for call in calls(select):
+            if not self._functions.is_own(call) and not self._functions.is_immutable(call):
+                reason = f"set_config() beside {name_of(call)}(), which may read tables"
+                return self._refused(Problem(reason, call.location, "GS410", _ON))
+        return Broadcast(Sql(self._text), answer_of_one=True)
+
+    def _bind(self, select: Any, write: Any = None) -> tuple[Candidate, Problem | None]:
+        """Resolve names.
+
+        Args:
+            select: What is looked at.
+            write: The INSERT or UPDATE that it was made of; None if none.
+        """
+        candidate, problems = self._candidate(select, self._changed)
+        # The tree is another one now, and a `Candidate` keeps what it has found out.
+        if self._put_times(candidate, select, write):
+            candidate, problems = self._candidate(select, True)
+        filtering = filterings(candidate.query, self._functions, self._rebind, reads=self._reads)
+        self._policies = tuple(filtering)
+        if any(map(view_tells_time, candidate.views)):
+            self._view_tells_time = True
+            # Before the views are gone from the tree: then nothing would tell whose rights are to
+            # be asked for.
+            readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
+            try:
+                put_views(select, candidate.query, view_tells_time)
+            except PathBound as bound:
+                return candidate, Problem(bound.reason, bound.offset, "GS410", _ON)
+            unqualify_columns(select)
+            replace_now(select, now_number(self._translation))
+            # With the view's query in its place, v.* as a value is of no named type.
+            row = telling_row(candidate.query, self._functions)
+            candidate, problems = self._candidate(select, True, readings_)
+            if row is not None:
+                reason = "a whole row stands beside a view that tells the time"
+                problems.append(Problem(reason, row, "GS410", _ON))
+        relations = [table.relation for table in candidate.tables if not table.system]
+        self._tables = tuple(sorted({f"{each.schema}.{each.name}" for each in relations}))
+        self._names |= {each.name for each in relations}
+        self._settings = settings_asked(candidate.roots, self._translation)
+        every = (call for root in candidate.roots for call in calls(root))
+        self._unknown = not all(map(self._functions.of, every))
+        found = [
+            *problems,
+            *objections(
+                candidate.roots,
+                self._functions,
+                sharded=bool(candidate.sharded),
+                views=len(candidate.views),
+            ),
+            *Attributes(self._functions, self._catalog).problems(
+                candidate.query, sharded=bool(candidate.sharded)
+            ),
+        ]
+        found.extend(self._called_unseen(candidate))
+        found += statistics(candidate.tables, candidate.roots)
+        # orders JOIN pg_class: each shard would join its own catalog, with OIDs of its own.
+        if candidate.sharded and any(table.system for table in candidate.tables):
+            found.append(
+                Problem(
+                    "a sharded table is read beside PostgreSQL's own catalog, which differs "
+                    "from shard to shard",
+                    None,
+                    "GS410",
+                    _ON,
+                )
+            )
+        refreshed = next((table for table in candidate.tables if table.refreshed), None)
+        if candidate.sharded and refreshed is not None:
+            name = f"{refreshed.relation.schema}.{refreshed.relation.name}"
+            reason = f"materialized view {name} is read beside a sharded table, and not declared"
+            hint = f"Declare it as a reference table, if it is always refreshed for all. Or: {_ON}"
+            found.append(Problem(reason, refreshed.node.location, "GS409", hint))
+        return candidate, found[0] if found else None
+
+    def _called_unseen(self, candidate: Candidate) -> Iterator[Problem]:
+        """What comparing and casting the values of some columns may call."""
+        for table in candidate.tables if self._catalog.tainted else ():
+            name = (table.relation.schema, table.relation.name)
+            beside = self._catalog.besides.get(name)
+            for call in () if beside is None else beside.calls:
+                if call.kind == "type" and call.name in candidate.mentions.of(table):
+                    yield called(call, name, table.node.location, "GS410")
+        for view in candidate.views:
+            relation = view.relation
+            name = (relation.schema, relation.name) if relation else ("", "")
+            beside = self._catalog.besides.get(name)
+            for call in beside.calls if beside else ():
+                if call.kind == "view":
+                    yield called(call, name, None, "GS410")
+
+    def _put_times(self, candidate: Candidate, select: Any, write: Any) -> bool:
+        """Put the time in the place of literals that stand for one; whether there were such."""
+        # Most texts hold no such word, and no tree is walked for them.
+        if not (self._translation.parameters or holds_word(self._translation.text)):
+            return False
+        words = clock_words(
+            candidate.query,
+            assignments(candidate.query, write),
+            self._functions,
+            self._translation,
+        )
+        self._clock = frozenset(words.parameters | set(self._computed_parameters(candidate)))
+        self._longer_word = words.longer
+        if not words.literals:
+            return False
+        # A write is planned by a SELECT made of copies of its parts, and sent as its own tree.
+        for root in (select, self._statement):
+            put_times(root, words.literals, now_number(self._translation))
+        self._changed = True
+        return True
+
+    def _computed_parameters(self, candidate: Candidate) -> Iterator[Parameter]:
+        """Those in texts that become times."""
+        known = self._translation.parameters
+        for each in computed_times(candidate.query, self._functions) if known else ():
+            # The number behind is that of the time of the transaction.
+            yield from (Parameter(known[n - 1]) for n in each.parameters if n <= len(known))
+
+    def _scattered_objection(self, candidate: Candidate) -> Problem | None:
+        """What would have another value on each shard."""
+        told = (c.offset for c in computed_times(candidate.query, self._functions) if c.may_say_now)
+        words = [*([] if self._longer_word is None else [self._longer_word]), *told]
+        if words:
+            return Problem(
+                "a text that tells the time is another time on each shard, unlike now() and "
+                "CURRENT_DATE",
+                words[0],
+                "GS410",
+                "Write now(), CURRENT_DATE or LOCALTIMESTAMP, and compute with it.",
+            )
+        for body, query in candidate.bodies:
+            # The text that is sent has the call, and no place for one time.
+            if tells_time(query.node) or holds_word(body.text):
+                return Problem(
+                    f"function {body.name}() tells the time, which is another one on each shard",
+                    location_of(query.node),
+                    "GS410",
+                    "Give it the time as an argument: now() is one time for all shards.",
+                )
+        return scattered_objection(candidate.roots, self._functions)
+
+    def _candidate(
+        self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
+    ) -> tuple[Candidate, list[Problem]]:
+        binder = Binder(self._cluster, self._catalog, self._path)
+        query = binder.bind(select)
+        candidate = Candidate(
+            self._text,
+            self._translation,
+            query,
+            self._catalog,
+            self._functions,
+            changed,
+            self._rebind,
+            readings_,
+        )
+        return candidate, binder.problems
+
+    def _rebind(self, tree: Any, whole: WholeViews | None = None) -> Query:
+        return Binder(self._cluster, self._catalog, self._path, whole).bind(tree)
+
+    def _choose(self, candidate: Candidate) -> Step:
+        refusals: list[Refusal] = []
+        step = self._several(candidate, refusals)
+        routed = plan_route(candidate, step)
+        if isinstance(routed, Refusal):
+            # First in the list, for it is the cheapest; but it is tried last, as it needs `step` to
+            # fall back to.
+            refusals.insert(0, replace(routed, reason=routed.reason + self._equality_note))
+        self._refusals = tuple(refusals)
+        return step if isinstance(routed, Refusal) else routed
+
+    def _several(self, candidate: Candidate, refusals: list[Refusal]) -> Step:
+        """The first strategy that can do it over several shards."""
+        if candidate.sharded:
+            objection = self._scattered_objection(candidate)
+            if objection is not None:
+                return self._refused(objection)
+        misplaced = misplaced_call(candidate.query, self._functions)
+        if misplaced is not None:
+            return self._refused(misplaced)
+        for strategy in STRATEGIES:
+            found = _attempt(strategy, candidate)
+            # `Gather` has its own, which are more: every view of it is read so.
+            if isinstance(found, (Scatter, Combine)):
+                found = replace(found, rights=candidate.readings)
+            if not isinstance(found, Refusal):
+                return _with_fallback(found, candidate)
+            refusals.append(found)
+        # That it names sharded tables is why `reference` refused, and no reason to the user.
+        return Refused(
+            "the statement cannot be run over several shards:\n"
+            + reasons(refusals[1:])
+            + self._equality_note,
+            "GS410",
+            "Restrict it to one shard key, or run it on one shard with conn.on('...').",
+        )
+
+    @property
+    def _equality_note(self) -> str:
+        """What to add to a reason if no `=` without its schema tells anything."""
+        schema = self._catalog.equality_beside(self._path)
+        return "" if schema is None else f"; the = of schema {schema} is not PostgreSQL's own"
+
+    def _refused(self, problem: Problem) -> Refused:
+        position = self._translation.old_position_of(problem.offset)
+        return Refused(problem.reason, problem.code, problem.hint, position, problem.pgcode)
+
+    # The others -----------------------------------------------------------------------------
+
+    def _explain(self, explain: Any) -> Step:
+        kind, inner = unwrap(explain.query)
+        if kind != "select_stmt":
+            return Refused("EXPLAIN of this statement over several shards", "GS410", _ON)
+        # A copy: planning changes the tree, and EXPLAIN is sent as the user's own text.
+        step = self._select(copy(inner))
+        # The plan of one shard is shown as it is; a plan over several is conn.explain()'s.
+        if isinstance(step, Anywhere):
+            return Anywhere(Sql(self._text), step.first)
+        if isinstance(step, Routed):
+            hint = "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: "
+            return Routed(
+                Sql(self._text), step.pins,
+                Refused("EXPLAIN over several shards", "GS410", hint + _ON),
+            )  # fmt: skip
+        if isinstance(step, Refused):
+            return step
+        return Refused(
+            "EXPLAIN over several shards", "GS410",
+            "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: " + _ON,
+        )  # fmt: skip
+
+    def _write(self, kind: str, inner: Any, raw: Message) -> Step:
+        written = copy(inner)  # by which is judged what it sets off
+        try:
+            computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
+            reading, other = self._read_rows(kind, inner)
+            policies, tables_ = self._policies, self._tables
+            candidate, third = self._bind(as_select(kind, inner), inner)
+            if (problem := problem or other or third) is not None:
+                return self._refused(problem)
+            if reading is not None:
+                self._policies += policies
+                self._tables = tuple(sorted({*self._tables, *tables_}))
+            texts = self._texts(candidate, raw, computing, reading)
+            step = plan_write(candidate, kind, inner, texts)
+        except NeedsValues:
+            reason = "VALUES %s leaves columns to their defaults"
+            return Refused(reason, "GS412", READ_FIRST, unreadable=True)
+        except Unplannable as error:
+            position = self._translation.old_position_of(error.offset)
+            return Refused(error.reason, error.code, error.hint or READ_FIRST, position)
+        except Unwritable as unwritable:
+            return Refused(str(unwritable), "GS412", READ_FIRST)
+        read = [candidate] if reading is None else [candidate, reading]
+        return self._looked_beside(step, read, kind, written)
+
+    def _read_rows(self, kind: str, inner: Any) -> tuple[Candidate | None, Problem | None]:
+        """The query of INSERT ... SELECT."""
+        select = inner.select_stmt.select_stmt if kind == "insert_stmt" else None
+        if select is None or not inner.HasField("select_stmt") or select.values_lists:
+            return None, None
+        if inner.HasField("with_clause"):
+            raise Unplannable("WITH stands before INSERT ... SELECT", None, "Write it after INTO.")
+        return self._bind(select)
+
+    def _looked_beside(self, step: Step, read: Sequence[Candidate], kind: str, inner: Any) -> Step:
+        """A write's step, or why it cannot be taken for what runs beside it."""
+        if isinstance(step, Refused):
+            return replace(step, message=step.message + self._equality_note)
+        for each in read:
+            if (seeing := _seeing_itself(each, read[0])) is not None:
+                return self._refused(seeing)
+        found = (misplaced_call(each.query, self._functions) for each in read)
+        misplaced = next(filter(None, found), None)
+        if misplaced is not None:
+            refused = self._refused(misplaced)
+            # On the shard of one key the rows are there, whatever it is given.
+            if not isinstance(step, Routed):
+                return refused
+            step = replace(step, otherwise=refused)
+        # Last: what the statement itself does wrong is the better message.
+        set_off = self._set_off(kind, inner, read[0])
+        return step if set_off is None else self._refused(set_off)
+
+    def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
+        """Have computed first what an INSERT needs: the queries that do it, and what is amiss.
+
+        Raises:
+            NeedsValues, Unplannable, Unwritable: It cannot be done.
+        """
+        named = insert.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        declared = found and self._cluster.table(found.schema, found.name)
+        if found is None or declared is None:
+            return (), None
+        key = declared.column if isinstance(declared, Sharded) else None
+        completion = complete(insert, found, key, self._functions, self._translation)
+        if completion is None:
+            return (), None
+        self._translation = replace(self._translation, computed=completion.count)
+        self._changed = True
+        number = now_number(self._translation)
+        replace_now(insert, number)
+        selects = []
+        for select in completion.selects:
+            replace_now(select, number)
+            candidate, problem = self._bind(select)
+            problem = problem or misplaced_call(candidate.query, self._functions)
+            if problem is None and len(insert.select_stmt.select_stmt.values_lists) > 1:
+                # It would see the rows that come before its own.
+                problem = _seeing(candidate, found)
+            if problem is not None:
+                return (), problem
+            at = candidate.sharded[0].node.location if candidate.sharded else None
+            if candidate.sharded or self._policies:
+                reason = "a value that must be computed before the rows are placed reads "
+                reason += "a sharded table" if candidate.sharded else "what a policy filters"
+                raise Unplannable(reason, at)
+            selects.append(candidate.write(candidate.select))
+        return tuple(selects), None
+
+    def _texts(
+        self,
+        candidate: Candidate,
+        raw: Any,
+        computing: tuple[Sql, ...],
+        reading: Candidate | None,
+    ) -> Texts:
+        """What several servers are sent of a write."""
+
+        def check() -> None:
+            # Only if several servers run it: on the one shard of a key, the text means what it
+            # says.
+            for each in (candidate, reading):
+                objection = None if each is None else self._scattered_objection(each)
+                if objection is not None:
+                    raise Unplannable(objection.reason, objection.offset)
+            if self._view_tells_time:
+                raise Unplannable("a view tells the time, which is another one on each shard")
+
+        def whole() -> Sql:
+            check()
+            return write(raw, self._translation) if self._changed else Sql(self._text)
+
+        def parts() -> InsertRows:
+            check()
+            text = faithful(raw) if self._changed else self._translation.text
+            (statement,) = parse(text)
+            return cut(text, unwrap(statement.stmt)[1], self._translation)
+
+        return Texts(whole, parts, computing, reading)
+
+    def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
+        """What a write sets off that is not harmless."""
+        table = candidate.query.items[0]
+        assert isinstance(table, Table)  # noqa: S101  # a write to a view is refused
+        relation = table.relation
+        columns = [column.name for column in relation.columns]
+        name = (relation.schema, relation.name)
+        return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
+
+    def _truncating(self, node: Any) -> Problem | None:
+        """What TRUNCATE sets off that is not harmless."""
+        if not node.HasField("truncate_stmt") or not self._catalog.besides:
+            return None
+        consequences = Consequences(self._cluster, self._catalog)
+        cascades = enum_name(node.truncate_stmt, "behavior") == "DROP_CASCADE"
+        for each in node.truncate_stmt.relations:
+            named = each.range_var
+            found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+            if found is not None:
+                name = (found.schema, found.name)
+                problem = consequences.of_truncate(name, cascades=cascades, at=named.location)
+                if problem is not None:
+                    return problem
+        return None
+
+
+def _seeing_itself(candidate: Candidate, write: Candidate) -> Problem | None:
+    """A function by which a reference table would be written otherwise on each shard."""
+    first = write.query.items[0]
+    if not isinstance(first, Table) or first.sharded:
+        return None
+    return _seeing(candidate, first.relation)
+
+
+def _seeing(candidate: Candidate, relation: Relation) -> Problem | None:
+    """A function that reads a table while that is written, and sees each row that is."""
+    for body, query in candidate.bodies:
+        # The rows come in the order in which each copy has them (PostgreSQL manual, 38.7 "Function
+        # Volatility Categories").
+        if body.volatile and any(each.relation is relation for each in tables(query)):
+            return Problem(
+                f"function {body.name}() is VOLATILE, and reads {relation.name} while that is "
+                "written",
+                location_of(query.node),
+                "GS410",
+                "Declare it STABLE: then it sees the rows as they were before the statement.",
+            )
+    return None
+
+
+def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
+    name = strategy.__name__.removeprefix("plan_")
+    try:
+        return strategy(candidate)
+    except Unwritable as unwritable:
+        return candidate.refusal(name, str(unwritable))
+    except RecursionError:
+        return candidate.refusal(name, TOO_DEEP)
+
+
+def _with_fallback(step: Step, candidate: Candidate) -> Step:
+    """The step, with another one if its partial columns' types do not allow it."""
+    if not isinstance(step, Combine):
+        return step
+    # Which types partial columns have is known when the shards have answered; the plan must be
+    # there.
+    other = _attempt(plan_gather, candidate)
+    if isinstance(other, Refusal):
+        other = Refused(other.reason, "GS410", _ON, other.position)
+    assert isinstance(other, (Gather, Refused))  # noqa: S101  # `plan_gather` gives no other
+    return replace(step, otherwise=other)
