@@ -27,7 +27,7 @@ from itertools import count
 from typing import Any
 
 from greenshard.cluster import Cluster, Reference, Sharded, Unknown
-from greenshard.planner.analysis.consequences import Consequences
+from greenshard.planner.analysis.consequences import Consequences, defaulted
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.query import Table, tables
@@ -287,16 +287,12 @@ class _Reader:
         relation = self.catalog.relation(named.schemaname or None, named.relname, self.path)
         if relation is None or named.schemaname == "pg_temp" or self._declared(relation) is None:
             return
-        rows = [row.list.items for row in node.select_stmt.select_stmt.values_lists]
-        width = max(map(len, rows), default=0)
-        if len(rows) == width == 1 and rows[0][0].HasField("param_ref"):
-            width = len(relation.columns)  # VALUES %s, given a row
-        given = [each.res_target.name for each in node.cols]
-        given = given or [each.name for each in relation.columns[:width]]
-        for column in filter(is_counted, relation.columns):
-            at = given.index(column.name) if column.name in given else width
-            if any(at >= len(row) or row[at].HasField("set_to_default") for row in rows or [()]):
-                self.counted.append((column.name, relation.name))
+        default = defaulted(node, [column.name for column in relation.columns])
+        self.counted += [
+            (column.name, relation.name)
+            for column in relation.columns
+            if column.name in default and is_counted(column)
+        ]
 
     def _place_of(self, table: Table, columns: Sequence[Any], offset: int) -> int:
         """Which value of a row is its key."""

@@ -16,7 +16,7 @@ Source: PostgreSQL manual, 37.1 "Overview of Trigger Behavior"; 5.5.5 "Foreign K
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from greenshard.cluster import Cluster, Reference, Sharded
@@ -339,18 +339,36 @@ def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
 
 
 def _inserting(inner: Any, table: Name, columns: list[str]) -> _Event:
-    named = [column.res_target.name for column in inner.cols] or columns
-    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
-    left = frozenset(columns).difference(
-        # VALUES (1, 2), (3, DEFAULT): one DEFAULT is enough for the column's default to be
-        # computed.
-        name
-        for at, name in enumerate(named)
-        if all(_has_value(row, at, named=len(inner.cols) > 0) for row in rows)
-    )
     # All columns: one that is left out gets NULL or its default, which its domain's check sees,
     # too.
-    return _Event(table, "i", frozenset(columns), left)
+    return _Event(table, "i", frozenset(columns), defaulted(inner, columns))
+
+
+def defaulted(insert: Any, columns: Sequence[str]) -> frozenset[str]:
+    """The columns of a table that get their default in some row of an INSERT.
+
+    Args:
+        insert: The `InsertStmt`.
+        columns: All of the table's, in order.
+    """
+    if not insert.HasField("select_stmt"):  # DEFAULT VALUES
+        return frozenset(columns)
+    select = insert.select_stmt.select_stmt
+    named = [column.res_target.name for column in insert.cols]
+    rows = [row.list.items for row in select.values_lists]
+    if not named and select.target_list and not any(_is_star(each) for each in select.target_list):
+        named = list(columns[: len(select.target_list)])
+    # VALUES (1, 2), (3, DEFAULT): one DEFAULT is enough for the column's default to be computed.
+    return frozenset(columns).difference(
+        name
+        for at, name in enumerate(named or columns)
+        if all(_has_value(row, at, named=len(insert.cols) > 0) for row in rows)
+    )
+
+
+def _is_star(target: Any) -> bool:
+    fields = target.res_target.val.column_ref.fields
+    return len(fields) > 0 and fields[-1].HasField("a_star")
 
 
 def _has_value(row: Any, at: int, *, named: bool) -> bool:

@@ -84,6 +84,13 @@ def _add_insert(made: Any, inner: Any) -> None:
         add_target(made, conflict.where_clause, "where")
 
 
+def _set_targets(inner: Any) -> Any:
+    """What SET names, of an UPDATE or of ON CONFLICT."""
+    if type_name(inner) == "InsertStmt":
+        return inner.on_conflict_clause.target_list
+    return inner.target_list if type_name(inner) == "UpdateStmt" else ()
+
+
 def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     """The values that an INSERT or UPDATE gives to columns.
 
@@ -96,8 +103,7 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     if not isinstance(first, Table) or kind not in ("InsertStmt", "UpdateStmt"):
         return
     columns = {column.name: column for column in first.relation.columns}
-    targets = inner.target_list if kind == "UpdateStmt" else inner.on_conflict_clause.target_list
-    for target in targets:
+    for target in _set_targets(inner):
         column = columns.get(target.res_target.name)
         # SET a[1] = 'now' gives an element, whose type is not the column's.
         if column is not None and not target.res_target.indirection:
@@ -131,7 +137,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         )
     try:
         keys = list(_new_keys(candidate, first, kind, inner))
-        _check_counted(first, kind, inner)
+        _check_counted(first, inner)
         if kind == "insert_stmt" and texts.reading is not None:
             return plan_insert_select(candidate, texts.reading, first, inner, texts)
         if kind == "insert_stmt":
@@ -179,16 +185,13 @@ def _plan_sharded(candidate: Candidate, inner: Any, kind: str, write: Callable[[
     return step
 
 
-def _check_counted(table: Table, kind: str, inner: Any) -> None:
+def _check_counted(table: Table, inner: Any) -> None:
     """Refuse SET id = DEFAULT, which would count on the row's shard, and all count on the first.
 
     Raises:
         Unplannable: There is one.
     """
-    targets = inner.target_list if kind == "update_stmt" else ()
-    if kind == "insert_stmt":
-        targets = inner.on_conflict_clause.target_list
-    for column in counted_targets(table.relation, targets):
+    for column in counted_targets(table.relation, _set_targets(inner)):
         raise Unplannable(
             f"{column} would be counted by the sequence of its row's shard",
             None,
@@ -217,10 +220,7 @@ def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iter
     """
     if not table.sharded or table.key is None:
         return
-    targets = inner.target_list if kind == "update_stmt" else ()
-    if kind == "insert_stmt":
-        targets = inner.on_conflict_clause.target_list
-    for each in targets:
+    for each in _set_targets(inner):
         target = each.res_target
         if target.name != table.key.name or _is_own_key(candidate, table.key, target.val):
             continue

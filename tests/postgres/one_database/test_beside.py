@@ -74,6 +74,7 @@ CREATE TABLE plain (
     v small, w int GENERATED ALWAYS AS (twice(k)) STORED, x uuid DEFAULT gen_random_uuid());
 CREATE INDEX ON plain (twice(v));
 CREATE TABLE defaulted (k int PRIMARY KEY, n int DEFAULT reads(), m int);
+CREATE TABLE unkeyed (k int, n int DEFAULT reads());
 CREATE TABLE checked (k int PRIMARY KEY, n int CHECK (is_known(n)));
 CREATE TABLE of_domain (k int PRIMARY KEY, n int, m known[]);
 CREATE TABLE indexed (k int PRIMARY KEY, n int);
@@ -140,8 +141,8 @@ CREATE TRIGGER it AFTER INSERT ON part_1 FOR EACH ROW EXECUTE FUNCTION counts();
 TABLES = {
     **dict.fromkeys(
         [
-            "t", "u", "plain", "defaulted", "checked", "of_domain", "indexed", "ruled", "made",
-            "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top", "below",
+            "t", "u", "plain", "defaulted", "unkeyed", "checked", "of_domain", "indexed", "ruled",
+            "made", "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top", "below",
             "parts",
             "upper", "upper_2", *TRIGGERS,
         ],
@@ -197,6 +198,7 @@ REFUSED = [
     ("INSERT INTO defaulted (k) VALUES (1)", "GS415"),
     ("INSERT INTO defaulted VALUES (1, DEFAULT)", "GS415"),
     ("INSERT INTO defaulted VALUES (1)", "GS415"),
+    ("INSERT INTO unkeyed DEFAULT VALUES", "GS415"),
     ("UPDATE defaulted SET n = DEFAULT WHERE k = 1", "GS415"),
     ("UPDATE defaulted SET (m, n) = (1, DEFAULT) WHERE k = 1", "GS415"),
     ("UPDATE plain SET at = DEFAULT", "GS412"),
