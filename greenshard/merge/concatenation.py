@@ -23,6 +23,20 @@ class Rows(Protocol):
     def __next__(self) -> Any: ...
 
 
+def destination(value: int, mode: str, rownumber: int, rowcount: int) -> int:
+    """The number of the row that scrolling goes to, as PEP 249 has it.
+
+    Raises:
+        errors.ProgrammingError: There is no such row, or no such mode.
+    """
+    if mode not in ("relative", "absolute"):
+        raise errors.ProgrammingError(f"unrecognized scroll mode {mode!r}")
+    to = value + (rownumber if mode == "relative" else 0)
+    if not 0 <= to < rowcount:
+        raise errors.ProgrammingError("scroll destination out of bounds")
+    return to
+
+
 class Concatenation:
     """The rows of `parts` in their order, each as its part gives it.
 
@@ -96,11 +110,7 @@ class Concatenation:
         if len(parts) == 1:
             parts[0].scroll(value, mode)
             return
-        if mode not in ("relative", "absolute"):
-            raise errors.ProgrammingError(f"unrecognized scroll mode {mode!r}")
-        to = value + (self.rownumber if mode == "relative" else 0)
-        if not 0 <= to < self.rowcount:
-            raise errors.ProgrammingError("scroll destination out of bounds")
+        to = destination(value, mode, self.rownumber, self.rowcount)
         self._at, self._before = 0, 0
         while to - self._before >= parts[self._at].rowcount:
             self._before += parts[self._at].rowcount

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from greenshard import errors
-from greenshard.merge.concatenation import Rows
+from greenshard.merge.concatenation import Rows, destination
 
 
 class Weaving:
@@ -61,11 +60,7 @@ class Weaving:
         Raises:
             errors.ProgrammingError: There is no such row, or no such mode.
         """
-        if mode not in ("relative", "absolute"):
-            raise errors.ProgrammingError(f"unrecognized scroll mode {mode!r}")
-        to = value + (self.rownumber if mode == "relative" else 0)
-        if not 0 <= to < len(self._turns):
-            raise errors.ProgrammingError("scroll destination out of bounds")
+        to = destination(value, mode, self.rownumber, self.rowcount)
         for number, part in enumerate(self._parts):
             before = self._turns[:to].count(number)
             if before < part.rowcount:  # else nothing of it comes any more

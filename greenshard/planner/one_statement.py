@@ -548,7 +548,9 @@ class OneStatement:
 
         def parts() -> InsertRows:
             check()
-            text = faithful(raw) if self._changed else self._translation.text
+            if not self._changed:
+                return cut(self._translation.text, unwrap(raw.stmt)[1], self._translation)
+            text = faithful(raw)
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 

@@ -100,6 +100,17 @@ def complete(
     return completing.run() if completing.is_regular() else None
 
 
+def tuple_of(row: Sequence[Message], translation: Translation) -> int | None:
+    """The number of the placeholder that stands for all of a row, ``VALUES %s``; None if none does.
+
+    (%s) has one value, and %s alone a tuple with its own brackets.
+    """
+    if len(row) != 1 or not row[0].HasField("param_ref"):
+        return None
+    number: int = row[0].param_ref.number
+    return number if number in translation.bracketed else None
+
+
 def series(count: int) -> str:
     """What has so many rows, in FROM."""
     return f"pg_catalog.generate_series(1, {count})"
@@ -170,11 +181,7 @@ class _Completing:
         )
 
     def _is_tuple(self) -> bool:
-        """Whether VALUES has one placeholder, for a tuple that is a row."""
-        if len(self.rows) != 1 or len(self.rows[0]) != 1:
-            return False
-        (value,) = self.rows[0]
-        return value.HasField("param_ref") and value.param_ref.number in self.translation.bracketed
+        return len(self.rows) == 1 and tuple_of(self.rows[0], self.translation) is not None
 
     def run(self) -> Completion | None:
         wanted = [each for each in self.relation.columns if self._wants_default(each)]

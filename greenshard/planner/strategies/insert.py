@@ -31,6 +31,7 @@ from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Insert, Keys, Parameter, Pin, Routed, Step, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import tuple_of
 from greenshard.sql.deparsing import computed_number
 from greenshard.sql.insert_rows import InsertRows
 from greenshard.sql.parser import Message
@@ -184,11 +185,9 @@ def key_of_row(
     Raises:
         Unplannable: It is computed, or not there.
     """
-    if len(row) == 1 and row[0].HasField("param_ref"):
-        number = row[0].param_ref.number
-        # (%s) has one value, and %s alone a tuple with its own brackets.
-        if number in translation.bracketed:  # VALUES %s
-            return Parameter(translation.parameters[number - 1], item=at)
+    whole = tuple_of(row, translation)
+    if whole is not None:
+        return Parameter(translation.parameters[whole - 1], item=at)
     if at >= len(row):
         raise Unplannable("a row to be inserted has too few values", None, GIVE_KEY)
     value = Restrictions(functions, translation).value(row[at], key)

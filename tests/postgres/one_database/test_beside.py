@@ -142,9 +142,8 @@ TABLES = {
     **dict.fromkeys(
         [
             "t", "u", "plain", "defaulted", "unkeyed", "checked", "of_domain", "indexed", "ruled",
-            "made", "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top", "below",
-            "parts",
-            "upper", "upper_2", *TRIGGERS,
+            "made", "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top",
+            "below", "parts", "upper", "upper_2", *TRIGGERS,
         ],
         greenshard.Sharded("k"),
     ),
