@@ -47,7 +47,7 @@ class Functions:
         self._operators = catalog.operators
         self._path = path
         self._bodies = catalog.bodies
-        self._looked_into: list[Body] = []
+        self._found_within: dict[tuple[_Test, Body], bool] = {}
         self._tainted = catalog.tainted
         self._namesakes = {name for name, _ in catalog.namesakes}
         self.foreign_types = catalog.namesakes_on(path)
@@ -91,7 +91,7 @@ class Functions:
         found = self.of(call)
         if any(each.volatility == "v" and not each.has_body for each in found) or not found:
             return True
-        return any(self._within(body, self.is_volatile) for body in self.bodies(call))
+        return any(self._within(body, Functions.is_volatile) for body in self.bodies(call))
 
     def bodies(self, call: Any) -> list[Body]:
         """The functions in SQL that a call may mean, of those that `Body` is about."""
@@ -105,19 +105,21 @@ class Functions:
     def reads_tables(self, call: Any) -> bool:
         """Whether the text of a function in SQL that a call may mean names a table."""
         return any(
-            body.query is None or body.reads or self._within(body, self.reads_tables)
+            body.query is None or body.reads or self._within(body, Functions.reads_tables)
             for body in self.bodies(call)
         )
 
-    def _within(self, body: Body, test: Callable[[Any], bool]) -> bool:
+    def _within(self, body: Body, test: _Test) -> bool:
         """Whether something is true of a call in a function's text, or the text cannot be read."""
-        if body.query is None or body in self._looked_into:
+        if body.query is None:
             return True
-        self._looked_into.append(body)
-        try:
-            return any(map(test, calls(body.query)))
-        finally:
-            self._looked_into.pop()
+        # Once for each: of functions that each call the next one twice, the twentieth would be
+        # looked at a million times.
+        key = (test, body)
+        if key not in self._found_within:
+            self._found_within[key] = True  # if it calls itself
+            self._found_within[key] = any(test(self, call) for call in calls(body.query))
+        return self._found_within[key]
 
     def is_place_bound(self, call: Any) -> bool:
         """Whether the answer of PostgreSQL's function is another one on each shard."""
@@ -219,6 +221,8 @@ def ways_out(name: str, schema: str = "public", *, row: bool = True) -> str:
         "statement on one shard with conn.on('...')."
     )
 
+
+_Test = Callable[[Functions, Any], bool]
 
 #: What BETWEEN and its kind use.
 _BETWEEN = (("<",), ("<=",), (">",), (">=",))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from greenshard.planner import calls
+from greenshard.planner.bodies import Body
+from greenshard.planner.code import Function
 from greenshard.planner.plan import Refused, Routed
+from greenshard.sql.nodes import expression
 from tests.unit.planner import scene
 
 PLANNER = scene.planner()
@@ -53,3 +59,21 @@ def test_what_a_server_tells_of_itself_is_refused_over_several(call) -> None:
     assert isinstance(step, Refused)
     one = PLANNER.plan("SELECT o.ctid FROM orders o WHERE o_orderkey = 1", False, scene.PATH).step
     assert isinstance(one, Routed)
+
+
+def test_functions_that_call_each_other_are_looked_at_once(monkeypatch) -> None:
+    depth = 12
+    texts = {f"f{n}": f"SELECT f{n + 1}() + f{n + 1}()" for n in range(depth)}
+    texts |= {f"f{depth}": "SELECT 1", "round": "SELECT back()", "back": "SELECT round()"}
+    bodies = {("public", name): (Body("public", name, texts[name], False),) for name in texts}
+    known = dict.fromkeys(texts, frozenset({Function("public", "f", "v", has_body=True)}))
+    catalog = replace(scene.catalog(), functions=known, bodies=bodies)
+    functions = calls.Functions(catalog, scene.PATH)
+    looked = []
+    found = calls.calls
+    monkeypatch.setattr(calls, "calls", lambda root: looked.append(root) or found(root))
+    assert not functions.is_volatile(expression("f0()").func_call)
+    assert not functions.reads_tables(expression("f0()").func_call)
+    assert len(looked) == 2 * (depth + 1)
+    assert functions.is_volatile(expression("round()").func_call)
+    assert functions.is_volatile(expression("back()").func_call)
