@@ -32,7 +32,7 @@ from greenshard.planner.binding.scope import Level
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import GIVING_ARGUMENT, MAKING_TIMES, OF_TIMES
 from greenshard.sql.parser import AEXPR_NULLIF, Message, type_name, walk
-from greenshard.sql.tree import location_of, names_of, unwrap, walk_level
+from greenshard.sql.tree import location_of, names_of, own_type, unwrap, walk_level
 from greenshard.sql.types import BY_NAME, Trait, names_with
 
 _TIMES = names_with(Trait.TELLS_NOW)
@@ -166,7 +166,8 @@ class _Reader:
         return rule(inner, level) if rule is not None else kind != "sqlvalue_function"
 
     def _cast_to_text(self, cast: Any, _: Level) -> bool:
-        return _is_text((names_of(cast.type_name.names) or ("",))[-1])
+        # x::mine.date may be a text, too.
+        return _is_text(own_type(cast.type_name))
 
     def _makes_text(self, expression: Any, level: Level) -> bool:
         if expression.kind == AEXPR_NULLIF:

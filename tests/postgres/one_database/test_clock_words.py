@@ -54,6 +54,7 @@ TAKEN = [
 COMPUTED = [
     "UPDATE texts SET at = word::timestamptz", "UPDATE texts SET at = (doc->>'at')::date",
     "UPDATE texts SET at = ('n' || 'ow')::timestamptz", "UPDATE texts SET at = date(word)",
+    "UPDATE texts SET at = word::written.date::timestamptz",
     "UPDATE texts SET at = upper('noW')::timestamptz",
     "UPDATE texts SET at = CASE WHEN id > 1 THEN 'today' ELSE word END::timestamptz",
     "UPDATE texts SET pair = ROW('now', 1)", "UPDATE texts SET pair = '(now,1)'",
@@ -94,6 +95,7 @@ def cluster(shop):
                 "CREATE TYPE spans AS RANGE (subtype = timestamptz); CREATE TABLE texts (id int"
                 " PRIMARY KEY, at timestamptz, word text, doc jsonb, pair timed, ats timestamptz[],"
                 " span tstzrange, mine spans); INSERT INTO texts (id) VALUES (1);"
+                "CREATE SCHEMA written; CREATE DOMAIN written.date AS text;"
                 "CREATE VIEW worded AS SELECT word::timestamptz AS at FROM days"
             )
             for number in range(20):
