@@ -13,7 +13,6 @@ from typing import Any
 from greenshard.cluster import Cluster, Sharded
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
-from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import Consequences, called
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
@@ -315,13 +314,13 @@ class OneStatement:
     def _computed_parameters(self, candidate: Candidate) -> Iterator[Parameter]:
         """Those in texts that become times."""
         known = self._translation.parameters
-        for each in computed_times(candidate.query, self._functions) if known else ():
+        for each in candidate.computed_times if known else ():
             # The number behind is that of the time of the transaction.
             yield from (Parameter(known[n - 1]) for n in each.parameters if n <= len(known))
 
     def _scattered_objection(self, candidate: Candidate) -> Problem | None:
         """What would have another value on each shard."""
-        told = (c.offset for c in computed_times(candidate.query, self._functions) if c.may_say_now)
+        told = (each.offset for each in candidate.computed_times if each.may_say_now)
         words = [*([] if self._longer_word is None else [self._longer_word]), *told]
         if words:
             return Problem(

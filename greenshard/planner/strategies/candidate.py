@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+from greenshard.planner.analysis.computed_times import Computed, computed_times
 from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.needed_columns import Mentions
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
@@ -138,6 +139,11 @@ class Candidate:
     def bodies(self) -> Sequence[tuple[Body, Query]]:
         """The functions in SQL that are called, and their queries."""
         return list(bodies(self.query))
+
+    @cached_property
+    def computed_times(self) -> Sequence[Computed]:
+        """The texts of which a server makes times."""
+        return list(computed_times(self.query, self.functions))
 
     @cached_property
     def mentions(self) -> Mentions:

@@ -21,7 +21,6 @@ from typing import Any
 
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice
-from greenshard.planner.analysis.computed_times import computed_times
 from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.copies import of_server
 from greenshard.planner.analysis.restriction import Restrictions
@@ -123,7 +122,7 @@ def check_reference(candidate: Candidate) -> None:
         raise Unplannable(f"{choice.what} may choose otherwise on each shard", choice.offset)
     for what, at in of_server(candidate.query, candidate.roots, candidate.functions):
         raise Unplannable(f"{what} may be another one on each shard", at)
-    for each in computed_times(candidate.query, candidate.functions):
+    for each in candidate.computed_times:
         if not each.is_proved:
             raise Unplannable(
                 "a text becomes a time, which is another one on each shard if it says 'now' or "
