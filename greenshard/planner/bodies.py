@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from greenshard.sql.nodes import copy
-from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import Message, ParserError, parse, type_name, walk
+from greenshard.sql.parser import ParserError, parse, type_name, walk
+from greenshard.sql.read_only import WRITING_PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +92,8 @@ def _query(text: str, *, atomic: bool) -> Any:
     if len(found) != 1 or not found[0].HasField("select_stmt"):
         return None
     select = found[0].select_stmt
-    for message in walk(select):
-        kind = type_name(message)
-        # WITH x AS (DELETE ...), SELECT ... INTO, FOR UPDATE: it does not only read.
-        if kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
-            return None
-        if kind == "SelectStmt" and _does_more(message):
-            return None
-    return select
-
-
-def _does_more(select: Any) -> bool:
-    return select.HasField("into_clause") or len(select.locking_clause) > 0
+    writes = any(type_name(message) in WRITING_PARTS for message in walk(select))
+    return None if writes else select
 
 
 def _of_atomic(text: str) -> list[Any]:
@@ -112,15 +101,8 @@ def _of_atomic(text: str) -> list[Any]:
     (made,) = parse(f"CREATE FUNCTION f() RETURNS int LANGUAGE sql {text}")
     body = made.stmt.create_function_stmt.sql_body
     if body.HasField("return_stmt"):
-        select = parse_select("SELECT 1")
-        select.target_list[0].res_target.val.CopyFrom(body.return_stmt.returnval)
-        (whole,) = parse("SELECT")
-        whole.stmt.select_stmt.CopyFrom(select)
+        (whole,) = parse("SELECT 1")
+        target = whole.stmt.select_stmt.target_list[0].res_target
+        target.val.CopyFrom(body.return_stmt.returnval)
         return [whole.stmt]
     return [each for block in body.list.items for each in block.list.items]
-
-
-def own_copy(body: Body) -> Any:
-    """The `SelectStmt` of a body that is a single one, to be changed."""
-    message: Message = body.query
-    return copy(message)

@@ -21,7 +21,8 @@ from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.insertion import analyzes
 from greenshard.sql.parser import Message, type_name, walk
 
-_WRITING_PARTS = frozenset(
+#: Of a SELECT that does more than to read.
+WRITING_PARTS = frozenset(
     {"IntoClause", "LockingClause", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 )
 
@@ -56,4 +57,4 @@ def _writes(message: Message) -> bool:
     kind = type_name(message)
     if kind == "FuncCall":
         return Fact.WRITES in facts_of(message.funcname[-1].string.sval)
-    return kind in _WRITING_PARTS
+    return kind in WRITING_PARTS

@@ -52,13 +52,14 @@ from greenshard.planner.binding.query import (
 from greenshard.planner.binding.relations import Relations, named_as, renamed
 from greenshard.planner.binding.rowsets import function_alias, function_columns
 from greenshard.planner.binding.scope import BoundColumn, Columns, Level, Source
-from greenshard.planner.bodies import Body, own_copy
+from greenshard.planner.bodies import Body
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.code import SYSTEM_SCHEMAS, Function
+from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.problem import Problem
 from greenshard.sql.column_names import column_name
 from greenshard.sql.functions import SETTING
+from greenshard.sql.nodes import copy
 from greenshard.sql.now import tells_time
 from greenshard.sql.parser import (
     ANY_SUBLINK,
@@ -308,7 +309,7 @@ class Binder:
         return query
 
     def _bind_open(self, body: Body, call: Any, level: Level) -> Query:
-        select, joins = own_copy(body), len(self._joins)
+        select, joins = copy(body.query), len(self._joins)
         if body.atomic:
             qualify(select, self._functions)
         else:
@@ -480,11 +481,11 @@ class Binder:
     def _bind_rows(self, inner: Any, level: Level) -> Derived | None:
         """The rows of a function in SQL as those of a subquery; None if they cannot be taken so."""
         call = called_alone(inner)
-        known = frozenset[Function]() if call is None else self._functions.of(call)
-        if call is None or len(known) != 1 or not all(each.has_body for each in known):
-            return None
-        bodies = self._functions.bodies(call)
+        bodies = [] if call is None else self._functions.bodies(call)
         if len(bodies) != 1 or not gives_rows(bodies[0], call):
+            return None
+        known = self._functions.of(call)
+        if len(known) != 1 or not all(each.has_body for each in known):
             return None
         query = self._bind_body(bodies[0], call, level)
         if query is None:
