@@ -40,8 +40,6 @@ def spoilt(e: Planned) -> Trait:
 
     Cost: 4 us, where they spoil nothing.
     """
-    if _is_usual(e):
-        return NOTHING
     found = NOTHING
     if e.database.bearings.float_digits < 1:
         found |= Trait.FLOATS
@@ -51,10 +49,6 @@ def spoilt(e: Planned) -> Trait:
     return found
 
 
-def _is_usual(e: Planned) -> bool:
-    return e.database.bearings.float_digits >= 1 and date_style(e).startswith("ISO")
-
-
 def date_style(e: Planned) -> str:
     """How the sessions write dates: ``ISO, MDY``, if they can be read without knowing how."""
     return RawConnection.get_parameter_status(e.parts.quoting(), "DateStyle") or ""
@@ -62,16 +56,14 @@ def date_style(e: Planned) -> str:
 
 def travels_as_text(e: Planned) -> bool:
     """Whether values may come as they are sent to the user: nothing there spoils any."""
-    return _is_usual(e) and unwritable(e.session.alive) is None
+    return not spoilt(e) and unwritable(e.session.alive) is None
 
 
 def any_spoilt(e: Planned, type_oids: Iterable[int]) -> bool:
     """Whether the sessions' settings spoil values of some types."""
-    # Flags are compared slowly, and this is asked for each statement.
-    if _is_usual(e):
-        return False
     found = spoilt(e)
-    return any(_traits_of(oid) & found for oid in type_oids)
+    # Flags are compared slowly, and this is asked for each statement.
+    return bool(found) and any(_traits_of(oid) & found for oid in type_oids)
 
 
 def is_spoilt(type_sql: str, found: Trait) -> bool:
