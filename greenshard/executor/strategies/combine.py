@@ -20,7 +20,6 @@ from typing import Any
 from greenshard._driver import UNREADABLE, Column, RawCursor, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedAnswer, Row
-from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.exactness import (
     any_spoilt,
@@ -29,14 +28,10 @@ from greenshard.executor.strategies.exactness import (
     written,
 )
 from greenshard.executor.strategies.held import check_page, check_rows
-from greenshard.executor.strategies.merge import buffered
+from greenshard.executor.strategies.merge import asked, buffered
 from greenshard.executor.strategies.ranking import UNNAMED
 from greenshard.executor.strategies.slicing import read_slice
-from greenshard.executor.strategies.travelling import (
-    receiving_cell,
-    sending_cell,
-    unwritable,
-)
+from greenshard.executor.strategies.travelling import receiving_cell, sending_cell, unwritable
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text
@@ -72,17 +67,11 @@ def combine(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
 
 def _partial_rows(e: Planned, step: Combine, tasks: Stage, *, exactly: bool) -> PartialRows:
     """The rows that the shards give. Switches: yes."""
-    shards = [task.place.shard for task in tasks]
     encoding = unwritable(e.session.alive) if exactly else None
     if exactly:
         sql = exact(tasks[0].sql, step.columns, encoding)
         tasks = tuple(replace(task, sql=sql) for task in tasks)
-    cursors = e.parts.plain(shards, e.timeout)
-    zones = e.parts.own_time_zones
-    castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-    outcome = e.first_stage(shards, e.calls(tasks, cursors), cursors)
-    cursors = {shard: cursors[shard] for shard in outcome.jobs}
-    check_columns(cursors, e.session, e.timeout)
+    cursors, castings = asked(e, tasks, AsText.ALL)
     check_rows(e, sum(cursor.rowcount for cursor in cursors.values()), PARTIAL_ROWS)
     check_page(e, cursors.values())
     first = next(iter(cursors))

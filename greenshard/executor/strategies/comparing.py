@@ -64,7 +64,12 @@ class Comparison:
         check_types(self._e, map(self.type_of, keys))
 
     def ordered(self, rows: list[Row], keys: Sequence[SortKey]) -> list[Row] | None:
-        """The rows in order; None if Python cannot tell which. They have passed `check`.
+        """The rows in order; None if Python cannot tell which.
+
+        Args:
+            rows: Their values are as exact as the servers have sorted them: they have passed
+                `check`, or were `written`.
+            keys: What they are sorted by.
 
         Switches: if PostgreSQL must rank values.
         """

@@ -113,7 +113,8 @@ def add_tables(batch: Batch, tables: Iterable[GatheredTable]) -> None:
 def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | None) -> None:
     """Add what puts rows into a temporary table."""
     # Not in FROM, where a composite value would be unnested into its fields.
-    values = ", ".join(_unnested(column, encoding) for column in table.columns)
+    text = receiving(encoding)
+    values = ", ".join(_unnested(column, text) for column in table.columns)
     batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
 
 
@@ -181,13 +182,14 @@ def _is_sought(rows: Rows) -> bool:
 def _common_table(rows: Rows) -> str:
     columns = rows.table.columns
     names = ", ".join(quoted(column.name) for column in columns)
-    values = ", ".join(_typed(column, _unnested(column, rows.encoding)) for column in columns)
+    text = receiving(rows.encoding)
+    values = ", ".join(_typed(column, _unnested(column, text)) for column in columns)
     pieces = ["SELECT " + values] * len(rows.pieces)
     if not pieces:
         # No rows are a table, too, whose columns have types. Not NULL ... WHERE false: PostgreSQL
         # leaves out what it plans to be empty, and with it the question whether one may read what
         # it is joined with.
-        nothing = ", ".join(_typed(column, _empty(column)) for column in columns)
+        nothing = ", ".join(_typed(column, _unnested(column, "'{}'")) for column in columns)
         pieces = [f"SELECT {nothing}" if columns else "SELECT WHERE false"]
     return f"{quoted(rows.table.name)} ({names}) AS ({' UNION ALL '.join(pieces)})"
 
@@ -201,18 +203,16 @@ def _declared(column: GatheredColumn) -> str:
     return f"{quoted(column.name)} {_type(column)}{_collation(column)}"
 
 
-def _unnested(column: GatheredColumn, encoding: str | None) -> str:
-    text = receiving(encoding)
+def _unnested(column: GatheredColumn, text: str) -> str:
+    """The values of a column.
+
+    Args:
+        column: The column.
+        text: The text of an array of them, as an expression.
+    """
     if column.is_array:  # its values came as text, for they need not have the same dimensions
         return f"pg_catalog.unnest({text}{AS_TEXT}[])::{_type(column)}"
     return f"pg_catalog.unnest({text}::{_type(column)}[])"
-
-
-def _empty(column: GatheredColumn) -> str:
-    """No values of a column, as `_unnested` would give them."""
-    if column.is_array:
-        return f"pg_catalog.unnest('{{}}'{AS_TEXT}[])::{_type(column)}"
-    return f"pg_catalog.unnest('{{}}'::{_type(column)}[])"
 
 
 def _type(column: GatheredColumn) -> str:

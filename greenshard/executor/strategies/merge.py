@@ -57,11 +57,12 @@ def merge(e: Planned, step: Scatter, tasks: Stage) -> Answer:
 
 
 def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> BufferedAnswer | None:
-    cursors, castings = _asked(e, tasks, as_text)
+    cursors, castings = asked(e, tasks, as_text)
     first = next(iter(cursors))
     description = cursors[first].description
     if description is None:
         raise errors.ProgrammingError("the statement gives no rows")
+    check_page(e, cursors.values())
     sorts = len(cursors) > 1 and bool(step.sort)
     if sorts and any_spoilt(e, (description[key.column].type_code for key in step.sort)):
         return _merge_exactly(e, step, tasks, description)
@@ -91,16 +92,14 @@ def _merge_exactly(
     width, keys = len(description), step.sort
     names = [f"c{at}" for at in range(width)]
     shown = [*names, *(as_written(names[key.column]) for key in keys)]
+    asks = tasks[0].sql  # all ask the same
     # It would end the statement within another one.
-    if any(";" in task.sql.text for task in tasks):
+    if ";" in asks.text:
         check_types(e, (description[key.column].type_code for key in keys))
-    wrapped = [
-        replace(task.sql, text=written(f"{task.sql.text}\n", names, shown)) for task in tasks
-    ]
+    sql = replace(asks, text=written(f"{asks.text}\n", names, shown))
     e.stages = None
-    cursors, castings = _asked(
-        e, tuple(map(lambda t, sql: replace(t, sql=sql), tasks, wrapped)), AsText.ALL
-    )
+    cursors, castings = asked(e, tuple(replace(task, sql=sql) for task in tasks), AsText.ALL)
+    check_page(e, cursors.values())
     first = next(iter(cursors))
     behind = [replace(key, column=width + at) for at, key in enumerate(keys)]
     columns = [*description, *(description[key.column] for key in keys)]
@@ -111,10 +110,13 @@ def _merge_exactly(
     return _answer(e, step, [row[:width] for row in rows], description, castings[first])
 
 
-def _asked(
+def asked(
     e: Planned, tasks: Stage, as_text: AsText
 ) -> tuple[Mapping[str, RawCursor], Mapping[str, Casting]]:
-    """The cursors of the shards that have answered, and what puts typecasters aside."""
+    """The cursors of the shards that have answered, and what puts typecasters aside.
+
+    Switches: yes.
+    """
     shards = [task.place.shard for task in tasks]
     cursors = e.parts.plain(shards, e.timeout)
     zones = e.parts.own_time_zones
@@ -122,7 +124,6 @@ def _asked(
     outcome = e.first_stage(shards, e.calls(tasks, cursors), cursors)
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     check_columns(cursors, e.session, e.timeout)
-    check_page(e, cursors.values())
     return cursors, castings
 
 

@@ -98,6 +98,4 @@ def receiving(encoding: str | None) -> str:
     >>> receiving(None), receiving("UTF8")
     ('%s', "pg_catalog.convert_from(pg_catalog.decode(%s, 'hex'), 'UTF8')")
     """
-    if encoding is None:
-        return "%s"
-    return f"pg_catalog.convert_from(pg_catalog.decode(%s, 'hex'), '{encoding}')"
+    return receiving_cell("%s", encoding)
