@@ -38,7 +38,13 @@ from greenshard.executor.strategies.combine import (
     partial_types,
 )
 from greenshard.executor.strategies.exactness import any_spoilt, travels_as_text
-from greenshard.executor.strategies.filling import ANALYZED_ROWS, SAMPLE, Batch, begin
+from greenshard.executor.strategies.filling import (
+    ANALYZED_ROWS,
+    SAMPLE,
+    Batch,
+    add_read_only,
+    begin,
+)
 from greenshard.executor.strategies.gather import defaults_of, settings_of
 from greenshard.executor.strategies.held import check_held, check_rows
 from greenshard.executor.strategies.staying import check_named, declare_answer, portal_answer
@@ -48,7 +54,7 @@ from greenshard.links.gatherer import INSUFFICIENT_PRIVILEGE, Gatherer, execute,
 from greenshard.links.outlets import Outlet, close_outlets
 from greenshard.links.quoting import merged_once
 from greenshard.links.session import Outcome
-from greenshard.links.session_settings import READ_ONLY, reads_only
+from greenshard.links.session_settings import Settings
 from greenshard.planner.place import Place
 from greenshard.planner.plan import PARTIAL, Combine
 from greenshard.planner.tasks import Stage
@@ -197,14 +203,12 @@ class _Pages:
             declared = ", ".join(f"c{at} {name}" for at, name in enumerate(names))
             batch.add(f'CREATE TEMP TABLE "{PARTIAL}" ({declared})'.replace("%", "%%"))
             execute(e.session, held, batch.send, e.timeout, e.noted)
-            self._pass_on(held, names)
-            if reads_only(settings):
-                execute(e.session, held, Batch(READ_ONLY).send, e.timeout, e.noted)
+            self._pass_on(held, names, settings)
             text = combining(self._step.combine, names).replace(f'"{PARTIAL}"', _TABLE)
             parameters = e.parameters(self._step.combine, e.given) or {}
             return declare_answer(e, held, home, text, parameters)
 
-    def _pass_on(self, held: Gatherer, names: Sequence[str]) -> None:
+    def _pass_on(self, held: Gatherer, names: Sequence[str], settings: Settings) -> None:
         """Put all partial rows into the temporary table."""
         e, cursor = self._e, RawCursor(held.physical.raw)
         self._passed_on = True
@@ -220,6 +224,7 @@ class _Pages:
         if self._count >= ANALYZED_ROWS:
             batch.add(SAMPLE)
             batch.add(f"ANALYZE {_TABLE}")
+        add_read_only(batch, settings)
         execute(e.session, held, batch.send, e.timeout, e.noted)
 
 
