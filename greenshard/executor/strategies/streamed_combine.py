@@ -14,7 +14,9 @@ temporary ones: then all partial rows come here first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -77,31 +79,43 @@ def stream_combined(e: Planned, step: Combine, tasks: Stage) -> Answer | None:
     check_named(e)
     shards = [task.place.shard for task in tasks]
     exactly = not travels_as_text(e)
-    while True:
-        encoding = unwritable(e.session.alive) if exactly else None
-        sql = exact(step.partial, step.columns, encoding) if exactly else step.partial
-        cursors = e.parts.plain(shards, e.timeout)
-        zones = e.parts.own_time_zones
-        castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
-        outlets = {shard: Outlet(shard, cursor) for shard, cursor in cursors.items()}
-        try:
-            sent = merged_once(sql.text, e.parameters(sql, e.given), list(cursors.values()))
-            # A shard whose rows were used must not fail any more, where that would be tolerated.
-            size = None if e.tolerant else e.parts.itersize
-            calls = {s: partial(_begin, outlet, sent, size) for s, outlet in outlets.items()}
-            outcome = e.first_stage(shards, calls, cursors)
-            cursors = {shard: cursors[shard] for shard in outcome.jobs}
-            check_columns(cursors, e.session, e.timeout)
-            here = {shard: outlets[shard] for shard in outcome.jobs}
-            pages = _Pages(e, step, here, exactly, encoding)
-            if not exactly and any_spoilt(e, (each.type_code for each in pages.columns)):
-                # Only with their first answer the sessions tell what they have set.
-                exactly, e.stages = True, None
-                continue
-            pages.take({shard: job.result for shard, job in outcome.jobs.items()})
-            return pages.answer(castings[pages.first])
-        finally:
-            close_outlets(e.session, outlets.values())
+    with _begun(e, step, shards, exactly=exactly) as pages:
+        if exactly or not any_spoilt(e, (column.type_code for column in pages.empty.columns)):
+            return pages.answer()
+    # Only with their first answer the sessions tell what they have set.
+    e.stages = None
+    with _begun(e, step, shards, exactly=True) as pages:
+        return pages.answer()
+
+
+@contextmanager
+def _begun(e: Planned, step: Combine, shards: Sequence[str], *, exactly: bool) -> Iterator[_Pages]:
+    """The first page of each shard's partial rows; the cursors there are closed in the end.
+
+    Switches: yes.
+    """
+    encoding = unwritable(e.session.alive) if exactly else None
+    sql = exact(step.partial, step.columns, encoding) if exactly else step.partial
+    cursors = e.parts.plain(shards, e.timeout)
+    zones = e.parts.own_time_zones
+    castings = {shard: Casting(cursor, AsText.ALL, zones) for shard, cursor in cursors.items()}
+    outlets = {shard: Outlet(shard, cursor) for shard, cursor in cursors.items()}
+    try:
+        sent = merged_once(sql.text, e.parameters(sql, e.given), list(cursors.values()))
+        # A shard whose rows were used must not fail any more, where that would be tolerated.
+        size = None if e.tolerant else e.parts.itersize
+        calls = {s: partial(_begin, outlet, sent, size) for s, outlet in outlets.items()}
+        outcome = e.first_stage(shards, calls, cursors)
+        cursors = {shard: cursors[shard] for shard in outcome.jobs}
+        check_columns(cursors, e.session, e.timeout)
+        first = next(iter(cursors))
+        columns = described(cursors[first], step)
+        empty = PartialRows(first, columns, (), castings[first], exactly, encoding)
+        pages = _Pages(e, step, {shard: outlets[shard] for shard in cursors}, empty)
+        pages.take({shard: job.result for shard, job in outcome.jobs.items()})
+        yield pages
+    finally:
+        close_outlets(e.session, outlets.values())
 
 
 def _begin(outlet: Outlet, sent: Sequence[Any], size: int | None) -> list[Row]:
@@ -114,26 +128,14 @@ class _Pages:
 
     Args:
         outlets: Where, of the shards that answered.
-        exact: As of `PartialRows`.
-        encoding: Likewise.
-
-    Attributes:
-        first: The first of these shards.
-        columns: As the partial query describes them.
+        empty: What is known of them, without rows.
     """
 
     def __init__(
-        self,
-        e: Planned,
-        step: Combine,
-        outlets: Mapping[str, Outlet],
-        exact: bool,
-        encoding: str | None,
+        self, e: Planned, step: Combine, outlets: Mapping[str, Outlet], empty: PartialRows
     ) -> None:
         self._e, self._step, self._outlets = e, step, outlets
-        self.first = next(iter(outlets))
-        self._exact, self._encoding = exact, encoding
-        self.columns = described(outlets[self.first].cursor, step)
+        self.empty = empty
         self._here: dict[str, list[Row]] = {shard: [] for shard in outlets}
         self._count = 0
         self._bytes = 0
@@ -156,13 +158,13 @@ class _Pages:
     def _all_are_here(self) -> bool:
         return all(outlet.ended for outlet in self._outlets.values())
 
-    def answer(self, casting: Casting) -> Answer | None:
+    def answer(self) -> Answer | None:
         """The answer; None if a column's type does not allow it. Switches: yes."""
-        e, step, columns = self._e, self._step, self.columns
+        e, step, columns = self._e, self._step, self.empty.columns
         if is_averaged_otherwise(step, columns):
             return None
         if not self._all_are_here:
-            names = partial_types(e, self.first, columns)
+            names = partial_types(e, self.empty.shard, columns)
             if names is None:
                 return None
             # Another session cannot see what this transaction has made.
@@ -175,9 +177,7 @@ class _Pages:
                         raise  # not because temporary tables are forbidden
             while not self._all_are_here:
                 self._fetch()
-        parts = list(self._here.values())
-        rows = PartialRows(self.first, columns, parts, casting, self._exact, self._encoding)
-        made = combined(e, step, rows)
+        made = combined(e, step, replace(self.empty, parts=list(self._here.values())))
         return made and portal_answer(e, made)
 
     def _fetch(self, others: Mapping[Place, Callable[[], object]] | None = None) -> None:
@@ -194,7 +194,7 @@ class _Pages:
     def _gathered(self, names: Sequence[str]) -> Answer:
         """The answer, made by the server that the partial rows are brought to."""
         e, database = self._e, self._e.database
-        home = e.gathers_on if e.gathers_on in self._outlets else self.first
+        home = e.gathers_on if e.gathers_on in self._outlets else self.empty.shard
         settings = settings_of(e, home)
         with gatherer(e.session, home, database.connect_timeout_s, e.timeout) as held:
             held.used_up = bool(e.plan.trace)
@@ -212,7 +212,9 @@ class _Pages:
         """Put all partial rows into the temporary table."""
         e, cursor = self._e, RawCursor(held.physical.raw)
         self._passed_on = True
-        text = f"INSERT INTO {_TABLE} SELECT * FROM {partial_rows(names, self._encoding)} AS gs"
+        text = (
+            f"INSERT INTO {_TABLE} SELECT * FROM {partial_rows(names, self.empty.encoding)} AS gs"
+        )
         while any(self._here.values()) or not self._all_are_here:
             arrays = partial_arrays(self._here.values(), len(names))
             # Let go before the next page comes: one page of each shard is held at a time.
