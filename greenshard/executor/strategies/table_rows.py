@@ -56,6 +56,8 @@ _PIECE_CHARACTERS = 16 * 1024 * 1024
 
 #: The values of some rows of a table: for each column the text of an array.
 Arrays = tuple[str, ...]
+#: A text, and its parameters but for the number of rows.
+_Sent = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +108,58 @@ def read_tables(e: Planned, tasks: Stage) -> list[Rows] | Batches:
     # A shard whose rows were passed on must not fail any more, where that would be tolerated.
     budget = _Budget(e.limits.gather_limit, once=not e.tolerant)
     tables = tables_of(tasks)
-    wanted = {task.place.shard: tables_of(tasks, task.place) for task in tasks}
-    shards = tuple(shard for shard in e.session.shards if shard in wanted)
+    there = {task.place.shard: tables_of(tasks, task.place) for task in tasks}
+    wanted = {shard: there[shard] for shard in e.session.shards if shard in there}
+    shards = tuple(wanted)
     e.session.reach(shards, e.timeout)
     # Before any row is read: a text may be read as a value of another type without an error.
     check_alike(e, tables, shards)
     # There were many the last time.
     if budget.once and e.text in e.database.read_in_batches:
-        return Batches(e, wanted, shards)
+        return Batches(e, wanted)
     if budget.once and e.streaming is not None and not all(map(_has_small_values, tables)):
-        batches = Batches(e, wanted, shards)
+        batches = Batches(e, wanted)
         return batches.few() or batches
-    encoding, spoils = travelling(e.session.alive), spoilt(e)
-    reads = {
-        t.name: (reading(t, encoding, spoils), e.parameters(t.read, e.given) or {}) for t in tables
+    encoding = travelling(e.session.alive)
+    found = _read_at_once(e, wanted, _reads(e, tables, encoding), budget)
+    rows = [_rows(table, found[table.name], encoding) for table in tables]
+    if budget.left < 0:
+        raise too_many(e.limits.gather_limit, {each.table: each.count for each in rows})
+    if budget.exceeded:
+        e.database.remember_read_in_batches(e.text)
+        e.stages = None
+        return Batches(e, wanted)
+    check_held(e, sum(each.characters for each in rows))
+    return rows
+
+
+def tables_of(tasks: Stage, place: Place | None = None) -> list[GatheredTable]:
+    """The tables that tasks read, or those at one place, each once."""
+    there = (task.table for task in tasks if place in (None, task.place))
+    return list(dict.fromkeys(table for table in there if table is not None))
+
+
+def _reads(
+    e: Planned, tables: Iterable[GatheredTable], encoding: str | None, *, in_chunks: bool = False
+) -> Mapping[str, _Sent]:
+    """What reads each table on any shard, by the table's name; see `reading`."""
+    spoils = spoilt(e)
+    return {
+        each.name: (
+            reading(each, encoding, spoils, in_chunks=in_chunks),
+            e.parameters(each.read, e.given) or {},
+        )
+        for each in tables
     }
+
+
+def _read_at_once(
+    e: Planned,
+    wanted: Mapping[str, Sequence[GatheredTable]],
+    reads: Mapping[str, _Sent],
+    budget: _Budget,
+) -> Mapping[str, list[tuple[str, ...]]]:
+    """The chunks of each table, by its name, as far as the budget goes. Switches: yes."""
     calls = {
         physical.shard: partial(
             _read,
@@ -131,29 +170,15 @@ def read_tables(e: Planned, tasks: Stage) -> list[Rows] | Batches:
         for physical in e.session.alive
         if physical.shard in wanted
     }
-    outcome = e.first_stage(shards, calls)
+    outcome = e.first_stage(tuple(wanted), calls)
     _check_references(outcome, wanted)
-    found: dict[str, list[tuple[str, ...]]] = {table.name: [] for table in tables}
+    found: dict[str, list[tuple[str, ...]]] = {name: [] for name in reads}
     for shard, job in outcome.jobs.items():
         read: Any = job.result
         for name, chunks in read.items():
             found[name] += chunks
             e.count(shard, _count(chunks))
-    rows = [_rows(table, found[table.name], encoding) for table in tables]
-    if budget.left < 0:
-        raise too_many(e.limits.gather_limit, {each.table: each.count for each in rows})
-    if budget.exceeded:
-        e.database.remember_read_in_batches(e.text)
-        e.stages = None
-        return Batches(e, wanted, shards)
-    check_held(e, sum(each.characters for each in rows))
-    return rows
-
-
-def tables_of(tasks: Stage, place: Place | None = None) -> list[GatheredTable]:
-    """The tables that tasks read, or those at one place, each once."""
-    there = (task.table for task in tasks if place in (None, task.place))
-    return list(dict.fromkeys(table for table in there if table is not None))
+    return found
 
 
 def _check_references(outcome: Outcome, wanted: Mapping[str, Sequence[GatheredTable]]) -> None:
@@ -166,7 +191,7 @@ def _check_references(outcome: Outcome, wanted: Mapping[str, Sequence[GatheredTa
 
 def _read(
     cursor: RawCursor,
-    reads: Mapping[GatheredTable, tuple[str, Mapping[str, Any]]],
+    reads: Mapping[GatheredTable, _Sent],
     budget: _Budget,
 ) -> dict[str, list[tuple[str, ...]]]:
     """Read tables on one shard, one after the other; in a greenlet of the session's."""
@@ -334,18 +359,14 @@ class _Reader:
     """
 
     def __init__(
-        self, e: Planned, shard: str, tables: Iterable[GatheredTable], encoding: str | None
+        self,
+        e: Planned,
+        shard: str,
+        tables: Iterable[GatheredTable],
+        reads: Mapping[str, _Sent],
     ) -> None:
         self.outlet = Outlet(shard, own_cursor(e.session.physical(shard).raw))
-        spoils = spoilt(e)
-        self._left = [
-            (
-                each,
-                reading(each, encoding, spoils, in_chunks=True),
-                e.parameters(each.read, e.given) or {},
-            )
-            for each in tables
-        ]
+        self._left = [(each, *reads[each.name]) for each in tables]
         self._chunks = 1
 
     @property
@@ -376,24 +397,22 @@ class Batches:
     """Tables' rows that are read and passed on in batches: few are held here at a time.
 
     Args:
-        wanted: The tables to be read on each shard.
-        shards: These shards, in their order.
+        wanted: The tables to be read on each shard, in the shards' order.
 
     Attributes:
         counts: How many rows of each table were read.
         encoding: As `travelling` says.
     """
 
-    def __init__(
-        self, e: Planned, wanted: Mapping[str, Sequence[GatheredTable]], shards: Iterable[str]
-    ) -> None:
+    def __init__(self, e: Planned, wanted: Mapping[str, Sequence[GatheredTable]]) -> None:
         self._e = e
         self.encoding = travelling(e.session.alive)
-        self._readers = [_Reader(e, shard, wanted[shard], self.encoding) for shard in shards]
         self.counts = {table: 0 for tables in wanted.values() for table in tables}
+        reads = _reads(e, self.counts, self.encoding, in_chunks=True)
+        self._readers = [_Reader(e, shard, tables, reads) for shard, tables in wanted.items()]
         self._pieces: list[tuple[GatheredTable, Arrays]] = []
         self._held = self._taken = 0
-        e.check_sessions(tuple(shards))
+        e.check_sessions(tuple(wanted))
 
     @property
     def tables(self) -> Sequence[GatheredTable]:
