@@ -110,7 +110,7 @@ def difference(expected: Answer, got: Answer, statement: Statement) -> str | Non
         return f"rows written: {got.written} instead of {expected.written}"
     right, ours = (shown(each, by_value=statement.by_value) for each in (expected, got))
     if Counter(right) != Counter(ours):
-        return _rows_differ(right, ours)
+        return rows_differ(right, ours)
     if statement.order == "total" and right != ours:
         return f"order: {_first_difference(right, ours)}"
     if isinstance(statement.order, tuple):
@@ -138,7 +138,8 @@ def _caseless(value: object) -> object:
     return value if value is None else repr(str(value).lower())
 
 
-def _rows_differ(right: Rows, ours: Rows) -> str:
+def rows_differ(right: Rows, ours: Rows) -> str:
+    """In what rows differ, whatever their order."""
     missing, extra = Counter(right) - Counter(ours), Counter(ours) - Counter(right)
     lines = [f"rows: {len(ours)} instead of {len(right)}"]
     for mark, rows in [("-", missing), ("+", extra)]:

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -98,9 +99,9 @@ def make(shards: Shards, collation: str, seed: object) -> Databases:
                 for table in schema.TABLES
             }
     types: dict[int, str] = {}
-    _make_reader(shards[0].dsn)
+    make_roles(shards[0].dsn, schema.READER)
     for number, (database, part) in enumerate(parts.items()):
-        _create(shards[0].dsn, database, collation)
+        create(shards[0].dsn, database, partial(_locale, collation))
         types |= _fill(shards[0].dsn_of(database), part, gaps=number % 2 == 0)
     dsns = [shards[0].dsn_of(database) for database in (one, other)]
     with contextlib.closing(psycopg2.connect(dsns[1])) as conn, conn, conn.cursor() as cur:
@@ -157,21 +158,36 @@ def _leaving_a_shard_empty(devices: Sequence[Row], cluster: Cluster) -> list[Row
     return [row for row in devices if shard_of(cluster, schema.DEVICE, row) != last]
 
 
-def _make_reader(dsn: str) -> None:
+def make_roles(dsn: str, *roles: str) -> None:
+    """Make roles, which are the server's, not a database's: they may be there."""
     with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
         conn.autocommit = True
-        with contextlib.suppress(psycopg2.errors.DuplicateObject):
-            cur.execute(f"CREATE ROLE {schema.READER}")
+        for role in roles:
+            with contextlib.suppress(psycopg2.errors.DuplicateObject):
+                cur.execute(f"CREATE ROLE {role}")
 
 
-def _create(dsn: str, database: str, collation: str) -> None:
+def create(dsn: str, database: str, locale: Callable[[psycopg2.extensions.cursor], str]) -> None:
+    """Make a database in which no statement takes long.
+
+    Args:
+        dsn: Of its server.
+        database: Its name.
+        locale: Gives its encoding and collation, for a session of the server.
+    """
     with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
         conn.autocommit = True
-        cur.execute(f"CREATE DATABASE {database} TEMPLATE template0 {_locale(cur, collation)}")
+        cur.execute(f"CREATE DATABASE {database} TEMPLATE template0 {locale(cur)}")
         cur.execute(f"ALTER DATABASE {database} SET statement_timeout = '10s'")
 
 
-def _locale(cur: psycopg2.extensions.cursor, collation: str) -> str:
+def types_of(cur: psycopg2.extensions.cursor) -> dict[int, str]:
+    """The names of the types that a database has made, by OID."""
+    cur.execute("SELECT oid::int8, typname FROM pg_type WHERE oid >= 16384")
+    return dict(cur.fetchall())
+
+
+def _locale(collation: str, cur: psycopg2.extensions.cursor) -> str:
     if collation == "C":
         return "LOCALE 'C'"
     if _has_icu(cur):
@@ -209,5 +225,4 @@ def _fill(dsn: str, made: Mapping[str, Sequence[Row]], *, gaps: bool) -> dict[in
         for table in schema.TABLES:
             if made[table.name]:
                 cur.execute(rows.insertion(table, made[table.name]))
-        cur.execute("SELECT oid::int8, typname FROM pg_type WHERE oid >= 16384")
-        return dict(cur.fetchall())
+        return types_of(cur)

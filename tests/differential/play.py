@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from greenshard.cluster import Sharded
 from tests.differential import stage
+from tests.differential.answers import rows_differ
 from tests.differential.kinds import Kind
 from tests.differential.referee import Case, Referee
 from tests.differential.stage import Stage
@@ -111,20 +111,10 @@ class Player:
                 rows = stage.contents(kind, self.conn, present)
             here = [row for row in rows if row[0] not in sharded]
             if here != copies:
-                return f"the copies of {shard}: {_differing(copies, here)}"
+                return f"the copies of {shard}: {rows_differ(copies, here)}"
             for row in rows:
                 if row[0] in sharded and (place := self.stage.shard_of(*row[:2])) != shard:
                     return f"{row} is on {shard}, and belongs on {place}"
             found += [row for row in rows if row[0] in sharded]
         right = [row for row in expected if row[0] in sharded]
-        return None if sorted(found, key=repr) == right else f"rows: {_differing(right, found)}"
-
-
-def _differing(right: list[stage.Content], found: list[stage.Content]) -> str:
-    missing, extra = list(right), []
-    for row in found:
-        with contextlib.suppress(ValueError):
-            missing.remove(row)
-            continue
-        extra.append(row)
-    return f"without {missing[:9]}, with {extra[:9]}"
+        return None if sorted(found, key=repr) == right else rows_differ(right, found)

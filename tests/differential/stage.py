@@ -13,12 +13,12 @@ import psycopg2
 import greenshard
 from greenshard.cluster import Cluster, Hash, Sharded
 from greenshard.testing import Shards
+from tests.differential import databases
 from tests.differential.kinds import Kind, kinds
 
 SHARD_COUNT = 3
 _SHARDS = tuple(f"s{number}" for number in range(SHARD_COUNT))
 ENCODINGS = ("UTF8", "LATIN1")
-#: Roles are the server's, not a database's.
 _ROLES = ("ends_owner", "ends_clerk", "ends_guest")
 
 #: A table's name, the text of its key, and its row.
@@ -81,11 +81,12 @@ def make(shards: Shards, encoding: str, seed: object) -> Stage:
         for apart, names in sets.items()
     }
     stage = Stage(dsns, encoding, {}, {})
-    _make_roles(shards[0].dsn)
+    databases.make_roles(shards[0].dsn, *_ROLES)
+    locale = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
     for apart, names in sets.items():
         some = [kind for kind in kinds().values() if kind.apart is apart]
         for name, database in names.items():
-            _create(shards[0].dsn, database, encoding)
+            databases.create(shards[0].dsn, database, lambda _: locale)
             with contextlib.closing(psycopg2.connect(dsns[apart][name])) as conn, conn:
                 _fill(stage, some, name, conn.cursor(), Random(f"{seed}/{name}"))
     return stage
@@ -103,31 +104,12 @@ def _fill(stage: Stage, some: Sequence[Kind], name: str, cur: Any, pick: Random)
         else:
             _copy(stage, kind, name, cur, pick)
         cur.execute(_LOUD)
-    cur.execute("SELECT oid::int8, typname FROM pg_type WHERE oid >= 16384")
-    stage.types.update(cur.fetchall())
+    stage.types.update(databases.types_of(cur))
 
 
 #: Nothing else is done for rows that are written: no trigger, no check of a foreign key.
 _QUIET = "SET LOCAL session_replication_role = replica"
 _LOUD = "SET LOCAL session_replication_role = origin"
-
-
-def _make_roles(dsn: str) -> None:
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
-        conn.autocommit = True
-        for role in _ROLES:
-            with contextlib.suppress(psycopg2.errors.DuplicateObject):
-                cur.execute(f"CREATE ROLE {role}")
-
-
-def _create(dsn: str, database: str, encoding: str) -> None:
-    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
-        conn.autocommit = True
-        cur.execute(
-            f"CREATE DATABASE {database} TEMPLATE template0 ENCODING '{encoding}'"
-            " LC_COLLATE 'C' LC_CTYPE 'C'"
-        )
-        cur.execute(f"ALTER DATABASE {database} SET statement_timeout = '10s'")
 
 
 def _key_types(cur: Any, kind: Kind) -> Iterator[tuple[str, str]]:
