@@ -42,7 +42,7 @@ DECIDING = (
     *(f"greenshard/links/{name}.py" for name in ("rejection", "quoting")),
     *(f"greenshard/executor/{name}.py" for name in ("repeating", "short")),
 )
-#: Of these, a sample may have no survivor: each has been dealt with. Likewise had been, but have
+#: Of these, a sample may have no survivor: each has been dealt with. Some were among them, and have
 #: changed since: transaction/protocol and state, analysis/chance and restriction, strategies/write,
 #: merge/arrays, pool/shard_state.
 COMPLETE = (
