@@ -10,9 +10,10 @@ import pytest
 import greenshard
 from tests.postgres.one_database.conftest import TABLES
 
+READS_ONLY = "current_setting('transaction_read_only')"
 TOLD = (
     "SELECT count(DISTINCT customer), current_setting('transaction_isolation'),"
-    " current_setting('transaction_read_only') FROM orders"
+    f" {READS_ONLY} FROM orders"
 )
 JOINED = (
     "SELECT count(DISTINCT a.customer), max(n.name) FROM orders a JOIN nation n ON n.id = a.id"
@@ -47,6 +48,17 @@ def test_transaction_that_gathers_is_told_as_the_users_own(conn, single, monkeyp
             rows.append(cur.fetchall())
             connection.rollback()
         assert rows[-1] == rows[-2] == [(7, level.lower(), "on")]
+
+
+def test_pages_are_combined_as_in_the_users_own_transaction(conn):
+    """The server that makes a named cursor's answer makes a table for it, and then only reads."""
+    conn.cursor().execute("SET TRANSACTION READ ONLY")
+    cur = conn.cursor("named")
+    cur.itersize = 1
+    query = f"SELECT customer, avg(id), {READS_ONLY} FROM orders GROUP BY customer"
+    assert "strategy: combine" in conn.explain(query)
+    cur.execute(query)
+    assert {row[2] for row in cur.fetchall()} == {"on"}
 
 
 def test_reference_tables_come_only_where_the_transaction_sees_others(shop):
