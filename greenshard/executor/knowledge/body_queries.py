@@ -25,10 +25,11 @@ MEMBER = """
                     AND d.refclassid = 'pg_class'::regclass)
                 THEN pg_get_function_sqlbody(p.oid) END,
             p.prosqlbody IS NOT NULL, (
-                SELECT json_agg(json_build_array(coalesce(n.names[a.at], ''), t.typname)
-                    ORDER BY a.at)
-                FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, at)
-                LEFT JOIN pg_type t ON t.oid = a.type AND t.oid < 16384 AND t.typtype = 'b'),
+                -- A join would scan pg_type for each function.
+                SELECT json_agg(json_build_array(coalesce(n.names[a.at], ''), (
+                    SELECT t.typname FROM pg_type t
+                    WHERE t.oid = a.type AND t.oid < 16384 AND t.typtype = 'b')) ORDER BY a.at)
+                FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, at)),
             p.pronargdefaults, p.provariadic <> 0, p.proretset, p.provolatile = 'v',
             coalesce(o.list, (
                 SELECT json_agg(json_build_array(a.attname, t.typname) ORDER BY a.attnum)
@@ -44,10 +45,11 @@ MEMBER = """
             FROM unnest(p.proargnames, p.proargmodes) WITH ORDINALITY AS m (name, mode, at)
             WHERE m.mode IS NULL OR m.mode IN ('i', 'b', 'v')) n
         CROSS JOIN LATERAL (
-            SELECT json_agg(json_build_array(m.name, t.typname) ORDER BY m.at) AS list
+            SELECT json_agg(json_build_array(m.name, (
+                SELECT t.typname FROM pg_type t
+                WHERE t.oid = m.type AND t.oid < 16384 AND t.typtype = 'b')) ORDER BY m.at) AS list
             FROM unnest(p.proargnames, p.proargmodes, p.proallargtypes)
                 WITH ORDINALITY AS m (name, mode, type, at)
-            LEFT JOIN pg_type t ON t.oid = m.type AND t.oid < 16384 AND t.typtype = 'b'
             WHERE m.mode IN ('o', 'b', 't')) o)"""
 
 

@@ -87,7 +87,7 @@ declared AS MATERIALIZED (
     WHERE p.oid >= 16384 AND p.pronargdefaults > 0 AND (
         p.proargdefaults::text ~ 'SQLVALUEFUNCTION' OR EXISTS (
             SELECT FROM string_to_table(p.proargdefaults::text, 'funcid ') AS piece
-            JOIN pg_proc o ON o.oid::text = split_part(piece, ' ', 1)
+            JOIN pg_proc o ON o.oid = substring(piece FROM '^[0-9]+')::oid
             LEFT JOIN declared d ON d.oid = o.oid AND d.reads = 'nothing'
             WHERE o.provolatile <> 'i' AND d.oid IS NULL))
 ), bodied AS MATERIALIZED (
