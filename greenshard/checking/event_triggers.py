@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from greenshard.checking.findings import Finding, listed
-from greenshard.checking.probe import SHARD, reached, transaction
+from greenshard.checking.findings import Finding, compare_by_name, listed
+from greenshard.checking.probe import SHARD, read_by_name
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection
 from greenshard.planner.catalog import Catalog
@@ -28,24 +28,14 @@ def read_event_triggers(conn: Connection) -> dict[str, dict[str, str]]:
 
     Switches: yes.
     """
-    found: dict[str, dict[str, str]] = {}
-    with transaction(conn, reached(conn)) as cursor:
-        cursor.execute(_EVENT_TRIGGERS)
-        for shard, name, definition in cursor.fetchall():
-            found.setdefault(name, {})[shard] = definition
-    return found
+    return read_by_name(conn, _EVENT_TRIGGERS)
 
 
 def compare_event_triggers(
     found: Mapping[str, Mapping[str, str]], shards: Sequence[str]
 ) -> Iterator[Finding]:
     """What differs among the shards."""
-    for name, definitions in found.items():
-        if missing := tuple(shard for shard in shards if shard not in definitions):
-            yield Finding("definitions", f"the event trigger {name} is not there", shards=missing)
-        if len(set(definitions.values())) > 1:
-            shown = tuple(definitions)
-            yield Finding("definitions", f"the event trigger {name} differs", shards=shown)
+    return compare_by_name("definitions", "event trigger", found, shards)
 
 
 def noted_event_triggers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -12,8 +12,8 @@ class Finding:
 
     Attributes:
         check: What was looked at: "servers", "tables", "columns", "shard key", "rights",
-            "definitions", "functions", "rows", "sequences" or "reference"; "unchecked" if it could
-            not be.
+            "definitions", "types", "functions", "rows", "sequences" or "reference"; "unchecked" if
+            it could not be.
         message: What was found.
         table: The table, or None.
         shards: The shards it was found on; empty if it is of the cluster as a whole.
@@ -109,6 +109,34 @@ def differing(values: Mapping[str, str]) -> str | None:
     if len(shards_of) < 2:
         return None
     return "; ".join(f"{value} on {listed(shards)}" for value, shards in shards_of.items())
+
+
+def compare_by_name(
+    check: str,
+    kind: str,
+    found: Mapping[str, Mapping[str, str]],
+    shards: Sequence[str],
+    *,
+    shown: bool = False,
+) -> Iterator[Finding]:
+    """What is not on every shard, or differs among them.
+
+    Args:
+        check: What is looked at; see `Finding`.
+        kind: What it is, in words.
+        found: Under each name what each shard has.
+        shards: The shards.
+        shown: Whether texts that differ are shown; they may be long.
+    """
+    for name, texts in found.items():
+        if missing := tuple(shard for shard in shards if shard not in texts):
+            yield Finding(check, f"the {kind} {name} is not there", shards=missing)
+        if difference := differing(texts):
+            what = f"the {kind} {name} differs"
+            if shown:
+                yield Finding(check, f"{what}: {difference}")
+            else:
+                yield Finding(check, what, shards=tuple(texts))
 
 
 def listed(names: Iterable[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from greenshard.checking.findings import Finding
-from greenshard.checking.probe import SHARD, reached, transaction
+from greenshard.checking.findings import Finding, compare_by_name
+from greenshard.checking.probe import SHARD, read_by_name
 from greenshard.connection import Connection
 
 # An extension's are as its version is, a type's own as the type, and aggregates as their functions
@@ -26,20 +26,11 @@ def read_functions(conn: Connection) -> dict[str, dict[str, str]]:
 
     Switches: yes.
     """
-    found: dict[str, dict[str, str]] = {}
-    with transaction(conn, reached(conn)) as cursor:
-        cursor.execute(_FUNCTIONS)
-        for shard, name, mark in cursor.fetchall():
-            found.setdefault(name, {})[shard] = mark
-    return found
+    return read_by_name(conn, _FUNCTIONS)
 
 
 def compare_functions(
     functions: Mapping[str, Mapping[str, str]], shards: Sequence[str]
 ) -> Iterator[Finding]:
     """What differs among the functions, or is not on every shard."""
-    for name, marks in functions.items():
-        if missing := [shard for shard in shards if shard not in marks]:
-            yield Finding("functions", f"the function {name} is not there", shards=tuple(missing))
-        if len(set(marks.values())) > 1:
-            yield Finding("functions", f"the function {name} differs", shards=tuple(marks))
+    return compare_by_name("functions", "function", functions, shards)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from greenshard.checking.findings import Finding, differing
-from greenshard.checking.probe import SHARD, reached, transaction
+from greenshard.checking.findings import Finding, compare_by_name
+from greenshard.checking.probe import SHARD, read_by_name
 from greenshard.connection import Connection
 
 # Of an enum its labels in their order, of a composite type its columns, of a domain what it is over
@@ -59,20 +59,11 @@ def read_types(conn: Connection) -> dict[str, dict[str, str]]:
 
     Switches: yes.
     """
-    found: dict[str, dict[str, str]] = {}
-    with transaction(conn, reached(conn)) as cursor:
-        cursor.execute(_TYPES)
-        for shard, name, definition in cursor.fetchall():
-            found.setdefault(name, {})[shard] = definition
-    return found
+    return read_by_name(conn, _TYPES)
 
 
 def compare_types(
     types: Mapping[str, Mapping[str, str]], shards: Sequence[str]
 ) -> Iterator[Finding]:
     """What differs among the types, or is not on every shard."""
-    for name, definitions in types.items():
-        if missing := [shard for shard in shards if shard not in definitions]:
-            yield Finding("types", f"the type {name} is not there", shards=tuple(missing))
-        if difference := differing(definitions):
-            yield Finding("types", f"the type {name} differs: {difference}")
+    return compare_by_name("types", "type", types, shards, shown=True)
