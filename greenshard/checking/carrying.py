@@ -16,7 +16,8 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import ours
 from greenshard.checking.probe import VALUES, reason
-from greenshard.checking.structure import Table, Trigger, sql_of
+from greenshard.checking.structure import Table, Trigger
+from greenshard.checking.tables import sql_of
 from greenshard.cluster import TableName
 from greenshard.connection import Connection
 from greenshard.executor.strategies.travelling import (

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from greenshard import errors
-from greenshard._driver import quote_ident
 from greenshard.checking.definitions import (
     compare_definitions,
     each_for_itself,
@@ -31,6 +30,7 @@ from greenshard.checking.tables import (
     label,
     missing_tables,
     read_relations,
+    sql_of,
     undeclared,
 )
 from greenshard.checking.triggers import (
@@ -44,6 +44,7 @@ from greenshard.checking.user_types import compare_types, read_types
 from greenshard.checking.visibility import compare_rights
 from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
 from greenshard.connection import Connection
+from greenshard.sql.nodes import quoted
 
 _Read = TypeVar("_Read")
 
@@ -172,7 +173,7 @@ class _Checker:
     def _check_rows(
         self, name: TableName, declared: Sharded, type_name: str, shards: Sequence[str]
     ) -> dict[str, int]:
-        key = Key(self._sql(name), quote_ident(declared.column, self._conn), type_name)
+        key = Key(sql_of(name), quoted(declared.column), type_name)
         placement = self._placement(declared).in_encoding(self._encodings[shards[0]])
         names = self._cluster.names
         shares = self._read(
@@ -192,16 +193,12 @@ class _Checker:
         if self._on_table is None or len(types) != 1:
             return None
         contents = self._read(
-            label(name), lambda: read_contents(self._conn, self._sql(name), list(tables))
+            label(name), lambda: read_contents(self._conn, sql_of(name), list(tables))
         )
         if contents is None:
             return None
         self._report.findings += compare_contents(label(name), contents)
         return {shard: content.rows for shard, content in contents.items()}
-
-    def _sql(self, name: TableName) -> str:
-        parts = (part for part in (name.schema, name.name) if part is not None)
-        return ".".join(quote_ident(part, self._conn) for part in parts)
 
     def _read(self, table: str, read: Callable[[], _Read]) -> _Read | None:
         """Read the rows of a table; if that cannot be, say so and go on with the next table."""

@@ -19,8 +19,8 @@ from greenshard.checking.carrying import BUSY, Address, Carrier, by_table, chunk
 from greenshard.checking.findings import Repair
 from greenshard.checking.probe import reason
 from greenshard.checking.references import read_contents
-from greenshard.checking.structure import Table, families, joined, sql_of
-from greenshard.checking.tables import label
+from greenshard.checking.structure import Table, families, joined
+from greenshard.checking.tables import label, sql_of
 from greenshard.connection import Connection
 
 #: About so many rows are a bucket, whose hashes are held here.

@@ -29,8 +29,8 @@ from greenshard.checking.findings import Repair
 from greenshard.checking.journal import note
 from greenshard.checking.probe import reason, transaction
 from greenshard.checking.rows import Key, strangers
-from greenshard.checking.structure import Table, joined, sql_of
-from greenshard.checking.tables import label
+from greenshard.checking.structure import Table, joined
+from greenshard.checking.tables import label, sql_of
 from greenshard.cluster import Placement
 from greenshard.connection import Connection
 from greenshard.merge.arrays import array_text

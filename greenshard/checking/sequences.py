@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 
 from greenshard import errors
-from greenshard._driver import quote_ident
 from greenshard.checking.findings import Finding
 from greenshard.checking.probe import SHARD, is_about_the_table, reason, transaction
-from greenshard.checking.tables import label
+from greenshard.checking.tables import label, sql_of
 from greenshard.cluster import Cluster, TableName
 from greenshard.connection import Connection
 from greenshard.planner.catalog import Catalog, Column
 from greenshard.planner.strategies.completing import is_counted
+from greenshard.sql.nodes import quoted
 
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')+)'")
 
@@ -60,16 +60,15 @@ def _behind(
     sequence = _NEXTVAL.search(column.default or "")
     if sequence is None:
         return
-    quoted = [quote_ident(part, conn) for part in (name.schema, name.name) if part is not None]
-    key = quote_ident(column.name, conn)
     with transaction(conn, shards) as cursor:
-        cursor.execute(f"SELECT {SHARD}, max({key})::int8 FROM {'.'.join(quoted)}")
+        cursor.execute(f"SELECT {SHARD}, max({quoted(column.name)})::int8 FROM {sql_of(name)}")
         largest = {shard: number for shard, number in cursor.fetchall() if number is not None}
-    with transaction(conn, [first]) as cursor:
-        # As text: the name of a regclass, quoted and with its schema.
-        relation = sequence[1].replace("''", "'")
-        cursor.execute(f"SELECT last_value - (NOT is_called)::int FROM {relation}")
-        ((counted,),) = cursor.fetchall()
+        # Afterwards: what is taken meanwhile is not found wrong.
+        with conn.on(first).cursor() as counting:
+            # As text: the name of a regclass, quoted and with its schema.
+            relation = sequence[1].replace("''", "'")
+            counting.execute(f"SELECT last_value - (NOT is_called)::int FROM {relation}")
+            ((counted,),) = counting.fetchall()
     beyond = {shard: number for shard, number in largest.items() if number > counted}
     if beyond:
         shard = max(beyond, key=beyond.__getitem__)

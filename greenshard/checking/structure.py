@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from greenshard.checking.probe import SHARD, transaction
-from greenshard.checking.tables import Relation, label
+from greenshard.checking.tables import Relation, label, sql_of
 from greenshard.cluster import TableName
 from greenshard.connection import Connection
 from greenshard.sql.nodes import quoted
@@ -202,11 +202,6 @@ def joined(key: Referencing, child: str, parent: str) -> str:
     """Whether a row of a foreign key's table references one of the other table, by aliases."""
     parts = zip(key.referenced, key.operators, key.columns, strict=True)
     return " AND ".join(f"{parent}.{one} {same} {child}.{other}" for one, same, other in parts)
-
-
-def sql_of(name: TableName) -> str:
-    """A table as SQL."""
-    return ".".join(quoted(part) for part in (name.schema, name.name) if part is not None)
 
 
 def read_structures(

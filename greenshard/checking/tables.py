@@ -11,6 +11,7 @@ from greenshard.checking.stamps import SCHEMA
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.cluster.encodings import codec_of
 from greenshard.connection import Connection
+from greenshard.sql.nodes import quoted
 from greenshard.sql.types import Trait, names_with
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -105,6 +106,11 @@ def read_relations(conn: Connection) -> Relations:
 def label(name: TableName) -> str:
     """A table's name for people."""
     return str(TableName(None, name.name) if name.schema == "public" else name)
+
+
+def sql_of(name: TableName) -> str:
+    """A table as SQL."""
+    return ".".join(quoted(part) for part in (name.schema, name.name) if part is not None)
 
 
 def declared_relations(cluster: Cluster, relations: Relations) -> Relations:
