@@ -15,7 +15,7 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import ours
-from greenshard.checking.probe import VALUES, reason
+from greenshard.checking.probe import VALUES, escaped, is_about_the_table, reason
 from greenshard.checking.structure import Table, Trigger
 from greenshard.checking.tables import sql_of
 from greenshard.cluster import TableName
@@ -27,12 +27,13 @@ from greenshard.executor.strategies.travelling import (
     sending,
     travelling,
 )
+from greenshard.links.session_settings import applying
 from greenshard.merge.arrays import array_text
 
 #: How long a lock is waited for: who waits for a table keeps all others from writing to it.
 LOCK_TIMEOUT = "5s"
-#: lock_not_available, deadlock_detected: tables are in use, and the shard is well.
-BUSY = frozenset({"55P03", "40P01"})
+# lock_not_available, deadlock_detected: tables are in use, and the shard is well.
+_BUSY = frozenset({"55P03", "40P01"})
 #: Rows are carried up to so many characters at a time, or one row.
 CHUNK_CHARACTERS = 1_000_000
 CHUNK_ROWS = 1_000
@@ -53,6 +54,10 @@ pg_catalog.set_config('synchronous_commit', CASE
     WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'remote_apply'
     THEN 'remote_apply' ELSE 'on' END, true)
 """
+
+
+IN_PLACE = "t.tableoid = %s::oid AND t.ctid = ANY (%s::tid[])"
+"""Whether a row of a table, called t, is in one of some places; see `by_table`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +128,8 @@ class Carrier:
     def _begin(self, shard: str) -> None:
         # The snapshot of a stricter level would be older than the lock.
         self.run(shard, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(_SETTINGS))
-        words = [ours(word) for pair in _SETTINGS.items() for word in pair]
-        self.rows(shard, f"SELECT {calls}, {_DURABLE}", words)
+        statement, words = applying(tuple(_SETTINGS.items()))
+        self.rows(shard, f"{statement}, {_DURABLE}", [ours(word) for word in words])
 
     def _hold(self, shard: str, tables: Sequence[Table], beside: Iterable[TableName]) -> None:
         self.run(shard, "SET CONSTRAINTS ALL IMMEDIATE")
@@ -179,12 +183,12 @@ class Carrier:
         """Rows as text, in the order of their addresses. Switches: yes."""
         row = sending("t.*::text", self._encoding)
         found: dict[tuple[str, str], str] = {}
-        for oid, ctids in by_table(addresses):
-            for ctid, text in self.rows(
+        for places in by_table(addresses):
+            for oid, ctid, text in self.rows(
                 shard,
-                f"SELECT ctid::text, {row} FROM {_escaped(table.rows)} AS t"
-                " WHERE tableoid = %s::oid AND ctid = ANY (%s::tid[])",
-                [ours(oid), ours(ctids)],
+                f"SELECT tableoid::text, ctid::text, {row} FROM {escaped(table.rows)} AS t"
+                f" WHERE {IN_PLACE}",
+                places,
             ):
                 found[oid, ctid] = letters(text)
         return [found[each.oid, each.ctid] for each in addresses]
@@ -197,13 +201,13 @@ class Carrier:
         unique = table.at[self.target].unique
         if not unique or not texts:
             return {}
-        same = " AND ".join(f"t.{name} = (given.r).{name}" for name in map(_escaped, unique))
+        same = " AND ".join(f"t.{name} = (given.r).{name}" for name in map(escaped, unique))
         found = self.rows(
             self.target,
             f"SELECT given.n, {sending('t.*::text', self._encoding)}"
-            f" FROM (SELECT n, g::{_escaped(table.sql)} AS r FROM {self._given}"
+            f" FROM (SELECT n, g::{escaped(table.sql)} AS r FROM {self._given}"
             f" WITH ORDINALITY AS g (g, n) OFFSET 0) AS given"
-            f" JOIN {_escaped(table.rows)} AS t ON {same}",
+            f" JOIN {escaped(table.rows)} AS t ON {same}",
             [self._parameter(texts)],
         )
         return {number - 1: letters(text) for number, text in found}
@@ -221,38 +225,33 @@ class Carrier:
     def update(self, table: Table, texts: Sequence[str]) -> dict[int, str]:
         """Change rows of the target to these, by its unique key; see `insert`."""
         structure = table.at[self.target]
-        names = [_escaped(n) for n in structure.changeable if n not in structure.unique]
+        names = [escaped(n) for n in structure.changeable if n not in structure.unique]
         same = " AND ".join(
-            f"t.{name} = (given.r).{name}" for name in map(_escaped, structure.unique)
+            f"t.{name} = (given.r).{name}" for name in map(escaped, structure.unique)
         )
         changes = ", ".join(f"{name} = (given.r).{name}" for name in names)
-        text = f"UPDATE {_escaped(table.rows)} AS t SET {changes} FROM {self._made(table)}"
+        text = f"UPDATE {escaped(table.rows)} AS t SET {changes} FROM {self._made(table)}"
         return self._each(texts, f"{text} WHERE {same}")
 
     def delete(self, shard: str, table: Table, addresses: Sequence[Address]) -> int:
         """Delete rows; how many there were. Switches: yes."""
         return sum(
-            self.run(
-                shard,
-                f"DELETE FROM {_escaped(table.rows)}"
-                " WHERE tableoid = %s::oid AND ctid = ANY (%s::tid[])",
-                [ours(oid), ours(ctids)],
-            )
-            for oid, ctids in by_table(addresses)
+            self.run(shard, f"DELETE FROM {escaped(table.rows)} AS t WHERE {IN_PLACE}", places)
+            for places in by_table(addresses)
         )
 
     def _inserting(self, table: Table) -> str:
-        names = [_escaped(name) for name in table.at[self.target].columns]
+        names = [escaped(name) for name in table.at[self.target].columns]
         values = ", ".join(f"(given.r).{name}" for name in names)
         # The values of identity columns are the row's, and no new ones.
         return (
-            f"INSERT INTO {_escaped(table.sql)} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
+            f"INSERT INTO {escaped(table.sql)} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
             f" SELECT {values} FROM {self._made(table)}"
         )
 
     def _made(self, table: Table) -> str:
         """Rows of a table's type, of texts. OFFSET 0: else each is read once for each column."""
-        return f"(SELECT g::{_escaped(table.sql)} AS r FROM {self._given} AS g OFFSET 0) AS given"
+        return f"(SELECT g::{escaped(table.sql)} AS r FROM {self._given} AS g OFFSET 0) AS given"
 
     @property
     def _given(self) -> str:
@@ -299,6 +298,11 @@ def chunks(addresses: Sequence[Address]) -> Iterator[list[Address]]:
         yield chunk
 
 
+def concerns_rows(error: errors.DatabaseError) -> bool:
+    """Whether an error is of the rows that are carried, so that the others can still be."""
+    return is_about_the_table(error) or error.pgcode in _BUSY
+
+
 def objection(table: Table) -> str | None:
     """Why rows of a table cannot be carried; None if they can."""
     for shard, structure in table.at.items():
@@ -319,16 +323,11 @@ def _triggers(shard: str, tables: Iterable[Table]) -> list[Trigger]:
     return [trigger for table in tables for trigger in table.at[shard].triggers]
 
 
-def by_table(addresses: Sequence[Address]) -> Iterator[tuple[str, str]]:
-    """For each table or partition the places in it, as an array."""
+def by_table(addresses: Sequence[Address]) -> Iterator[list[Any]]:
+    """For each table or partition the parameters of `IN_PLACE`."""
     ordered = sorted(addresses, key=lambda each: each.oid)
     for oid, group in groupby(ordered, key=lambda each: each.oid):
-        yield oid, array_text([each.ctid for each in group])
-
-
-def _escaped(name: str) -> str:
-    """A name in a text with placeholders."""
-    return name.replace("%", "%%")
+        yield [ours(oid), ours(array_text([each.ctid for each in group]))]
 
 
 def _sent(text: str, parameters: Sequence[Any]) -> tuple[Any, ...]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
-from greenshard import errors
 from greenshard.checking.definitions import (
     compare_definitions,
     each_for_itself,
@@ -17,7 +17,7 @@ from greenshard.checking.event_triggers import (
     read_event_triggers,
 )
 from greenshard.checking.findings import Finding, Report, TableReport, counted
-from greenshard.checking.probe import is_about_the_table, reached, reason, unreached
+from greenshard.checking.probe import reached, tolerating, unreached
 from greenshard.checking.references import compare_contents, read_contents
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
 from greenshard.checking.sequences import sequences_behind
@@ -204,17 +204,10 @@ class _Checker:
         """Read the rows of a table; if that cannot be, say so and go on with the next table."""
         if self._on_table is not None:
             self._on_table(table)
-        try:
-            return read()
-        except errors.DatabaseError as error:
-            # A shard that is gone would give the same error for each table.
-            if not is_about_the_table(error):
-                raise
-            self._unchecked(table, reason(error))
-        except (ValueError, OverflowError) as error:
-            # A key that Python has no value for, as a date before Christ.
-            self._unchecked(table, str(error))
-        return None
+        found = None
+        with tolerating(partial(self._unchecked, table)):
+            found = read()
+        return found  # noqa: RET504 (None, if it could not be read)
 
     def _unchecked(self, table: str, why: str) -> None:
         self._report.findings.append(Finding("unchecked", f"cannot be read: {why}", table))

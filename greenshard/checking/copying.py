@@ -14,11 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenshard import errors
-from greenshard._driver import ours
-from greenshard.checking.carrying import BUSY, Address, Carrier, by_table, chunks, referencing
+from greenshard.checking.carrying import (
+    IN_PLACE,
+    Address,
+    Carrier,
+    by_table,
+    chunks,
+    concerns_rows,
+    referencing,
+)
 from greenshard.checking.findings import Repair
-from greenshard.checking.probe import reason
-from greenshard.checking.references import read_contents
+from greenshard.checking.probe import escaped, reason
+from greenshard.checking.references import hash_of, read_contents
 from greenshard.checking.structure import Table, families, joined
 from greenshard.checking.tables import label, sql_of
 from greenshard.connection import Connection
@@ -116,13 +123,14 @@ def copy_rows(conn: Connection, copy: Copy) -> None:
         except _Failed as error:
             why = why or str(error)
         except errors.DatabaseError as error:
-            if isinstance(error, errors.OperationalError) and error.pgcode not in BUSY:
+            if not concerns_rows(error):
                 raise
             why = why or reason(error)
         else:
             return
+        for repair in copy.repairs.values():
+            repair.inserted = repair.updated = repair.deleted = 0
     for repair in copy.repairs.values():
-        repair.inserted = repair.updated = repair.deleted = 0
         repair.leave(why or "", repair.rows)
 
 
@@ -140,8 +148,6 @@ class _Copying:
             _Failed: It cannot be written; nothing is.
         """
         copy = self._copy
-        for repair in copy.repairs.values():
-            repair.inserted = repair.updated = repair.deleted = 0
         with self.carrier.holding(copy.tables, referencing(copy.tables, copy.target)):
             for deletes in (deletes_first, not deletes_first):
                 for table in reversed(copy.tables) if deletes else copy.tables:
@@ -163,13 +169,13 @@ class _Copying:
     def _sums(self, shard: str, table: Table) -> dict[int, tuple[int, str]]:
         found = self.carrier.rows(
             shard,
-            f"SELECT {self._bucket(table)}, count(*), sum({_hash('t.*')}::numeric)::text"
+            f"SELECT {self._bucket(table)}, count(*), sum({hash_of('t.*')}::numeric)::text"
             f" FROM {table.rows} AS t GROUP BY 1",
         )
         return {bucket: (rows, checksum) for bucket, rows, checksum in found}
 
     def _bucket(self, table: Table) -> str:
-        hashed = _hash(self._identity(table))
+        hashed = hash_of(self._identity(table))
         return f"abs(mod({hashed}, {self._copy.buckets[table.label]}))"
 
     def _identity(self, table: Table) -> str:
@@ -217,14 +223,12 @@ class _Copying:
     def _check_referenced(self, table: Table, addresses: list[Address]) -> None:
         """Refuse to delete what other rows reference: these could be deleted with it."""
         for key in table.at[self._copy.target].referenced:
-            for oid, ctids in by_table(addresses):
-                if self.carrier.rows(
-                    self._copy.target,
-                    f"SELECT FROM {table.rows} AS t JOIN {sql_of(key.child)} AS c"
-                    f" ON {joined(key, 'c', 't')}".replace("%", "%%")
-                    + " WHERE t.tableoid = %s::oid AND t.ctid = ANY (%s::tid[]) LIMIT 1",
-                    [ours(oid), ours(ctids)],
-                ):
+            text = escaped(
+                f"SELECT FROM {table.rows} AS t JOIN {sql_of(key.child)} AS c"
+                f" ON {joined(key, 'c', 't')}"
+            )
+            for places in by_table(addresses):
+                if self.carrier.rows(self._copy.target, f"{text} WHERE {IN_PLACE} LIMIT 1", places):
                     source, target = self._shards
                     raise _Failed(
                         f"rows of {label(key.child)} on {target} reference some that {source} does "
@@ -249,11 +253,6 @@ class _Copying:
             raise _Failed(why)
 
 
-def _hash(of: str, seed: int = 0) -> str:
-    # COLLATE "C": texts are hashed by their bytes, whatever the database's collation is.
-    return f'hashtextextended({of}::text COLLATE "C", {seed})'
-
-
 def _hashes(of: str) -> str:
     """Two hashes: what is alike in both is taken for the same."""
-    return f"concat({_hash(of)}, ' ', {_hash(of, 1)})"
+    return f"concat({hash_of(of)}, ' ', {hash_of(of, 1)})"

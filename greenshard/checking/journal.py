@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from greenshard import errors
 from greenshard._driver import ours
-from greenshard.checking.carrying import Address, Carrier
+from greenshard.checking.carrying import IN_PLACE, Address, Carrier, by_table
 from greenshard.checking.findings import Repair
-from greenshard.checking.probe import transaction
+from greenshard.checking.probe import escaped, transaction
 from greenshard.checking.stamps import SCHEMA
 from greenshard.checking.structure import Table
 from greenshard.checking.tables import label
@@ -183,22 +183,18 @@ def _check_unchanged(
     carrier: Carrier, entry: _Entry, table: Table, addresses: Sequence[Address]
 ) -> None:
     """Refuse rows that were changed since, or are gone: nobody knows which one is right."""
-    same = 0
-    for oid in dict.fromkeys(each.oid for each in addresses):
-        places = [each for each in addresses if each.oid == oid]
-        versions = array_text([f"{each.version} {each.ctid}" for each in places])
-        ((count,),) = carrier.rows(
-            entry.source,
-            f"SELECT count(*) FROM {table.rows.replace('%', '%%')}"
-            " WHERE tableoid = %s::oid"
-            " AND ctid = ANY (%s::tid[])"
-            " AND concat(xmin, ' ', ctid) ="
-            " ANY (%s::text[])",
-            [ours(oid), ours(array_text([each.ctid for each in places])), ours(versions)],
-        )
-        same += count
-    if same != len(addresses):
-        raise _unsettled(entry, f"{len(addresses) - same} of them were changed there since")
+    text = (
+        "SELECT tableoid::text, ctid::text, xmin::text"
+        f" FROM {escaped(table.rows)} AS t WHERE {IN_PLACE}"
+    )
+    there = {
+        tuple(row)
+        for places in by_table(addresses)
+        for row in carrier.rows(entry.source, text, places)
+    }
+    changed = sum((each.oid, each.ctid, each.version) not in there for each in addresses)
+    if changed:
+        raise _unsettled(entry, f"{changed} of them were changed there since")
 
 
 def _unsettled(entry: _Entry, why: str) -> errors.ProgrammingError:

@@ -24,10 +24,10 @@ from typing import IO, Any
 
 from greenshard import errors
 from greenshard._driver import ours
-from greenshard.checking.carrying import BUSY, Address, Carrier, chunks, referencing
+from greenshard.checking.carrying import Address, Carrier, chunks, concerns_rows, referencing
 from greenshard.checking.findings import Repair
 from greenshard.checking.journal import note
-from greenshard.checking.probe import reason, transaction
+from greenshard.checking.probe import escaped, reason, transaction
 from greenshard.checking.rows import Key, strangers
 from greenshard.checking.structure import Table, joined
 from greenshard.checking.tables import label, sql_of
@@ -47,13 +47,11 @@ class Misplaced:
 
     Attributes:
         tables: Those, parents before children; their placement is the same.
-        placement: It.
         repairs: What is to be done, by table, source and target.
         keys: For each source a file with the keys, their targets and numbers of rows.
     """
 
     tables: Sequence[Table]
-    placement: Placement
     repairs: dict[tuple[str, str, str], Repair] = field(default_factory=dict)
     keys: dict[str, IO[str]] = field(default_factory=dict)
 
@@ -62,7 +60,6 @@ def find(
     conn: Connection,
     tables: Sequence[Table],
     placement: Placement,
-    encodings: Any,
     on_table: Callable[[str], None],
     files: ExitStack,
 ) -> Misplaced:
@@ -71,8 +68,7 @@ def find(
     Args:
         conn: A connection to all shards; not in a transaction.
         tables: Where to look; foreign keys connect them.
-        placement: Theirs.
-        encodings: Of each shard's database.
+        placement: Theirs, in the encoding of the databases.
         on_table: Called with the name of each table before it is read.
         files: Closes the files in the end.
 
@@ -81,13 +77,12 @@ def find(
 
     Switches: yes. Cost: reads the tables, one shard after the other.
     """
-    found = Misplaced(tables, placement)
+    found = Misplaced(tables)
     for table in tables:
         on_table(table.label)
-        key = Key(table.rows, table.key or "", table.base)
+        key = Key(table.rows, table.key, table.base)
         for source in conn.shards:
-            placing = placement.in_encoding(encodings[source])
-            for text, target, rows in strangers(conn, key, placing, source, conn.shards):
+            for text, target, rows in strangers(conn, key, placement, source, conn.shards):
                 repair = found.repairs.setdefault(
                     (table.label, source, target or ""),
                     Repair("move", table.label, source, target or "", 0),
@@ -170,7 +165,7 @@ class _Batch:
                 left |= those.keys
                 keys = [key for key in keys if key not in those.keys]
             except errors.DatabaseError as error:
-                if isinstance(error, errors.OperationalError) and error.pgcode not in BUSY:
+                if not concerns_rows(error):
                     raise
                 left |= dict.fromkeys(keys, reason(error))
                 keys = []
@@ -231,7 +226,7 @@ class _Batch:
         text = (
             "SELECT tableoid::text, ctid::text,"
             " octet_length(t.*::text), xmin::text,"
-            f" t.{_escaped(table.key)}::text FROM {_escaped(table.rows)} AS t"
+            f" t.{escaped(table.key)}::text FROM {escaped(table.rows)} AS t"
             f" WHERE {among}"
         )
         for page in self._carrier.pages(self._source, text, values, _PAGE):
@@ -240,7 +235,7 @@ class _Batch:
     def _delete(self, table: Table, keys: list[str | None], done: Repair) -> None:
         """Delete the rows of some keys at the source: those that were carried, and no others."""
         among, values = self._among(table, keys)
-        text = f"DELETE FROM {_escaped(table.rows)} AS t WHERE {among}"
+        text = f"DELETE FROM {escaped(table.rows)} AS t WHERE {among}"
         done.deleted += self._carrier.run(self._source, text, values)
         if done.deleted != done.rows:
             raise errors.InternalError(
@@ -258,16 +253,16 @@ class _Batch:
         for table in self._tables:
             among, values = self._among(table, keys)
             for key in table.at[self._source].referenced:
-                same = _escaped(joined(key, "c", "t"))
+                same = escaped(joined(key, "c", "t"))
                 given, stays = values, "true"
                 if child := own.get(key.child):
                     moves, more = self._among(child, keys, "c", hashed=True)
                     given, stays = [*values, *more], f"({moves}) IS NOT TRUE"
                 found = self._carrier.rows(
                     self._source,
-                    f"SELECT DISTINCT t.{_escaped(table.key)}::text"
-                    f" FROM {_escaped(table.rows)} AS t"
-                    f" JOIN {_escaped(sql_of(key.child))} AS c ON {same}"
+                    f"SELECT DISTINCT t.{escaped(table.key)}::text"
+                    f" FROM {escaped(table.rows)} AS t"
+                    f" JOIN {escaped(sql_of(key.child))} AS c ON {same}"
                     f" WHERE ({among}) AND {stays}",
                     given,
                 )
@@ -287,10 +282,10 @@ class _Batch:
             alias: The table's.
             hashed: Not by an index, but for many rows: ANY would look at all keys for each row.
         """
-        key = f"{alias}.{_escaped(table.key)}"
+        key = f"{alias}.{escaped(table.key)}"
         null = f" OR {key} IS NULL" if None in keys else ""
         given = array_text([each for each in keys if each is not None])
-        array = f"%s::{_escaped(table.key_type)}[]"
+        array = f"%s::{escaped(table.key_type)}[]"
         one_of = f"IN (SELECT unnest({array}))" if hashed else f"= ANY ({array})"
         return f"({key} {one_of}{null})", [ours(given)]
 
@@ -308,7 +303,7 @@ class _Batch:
         """Count the rows of some keys that are left alone."""
         for table in self._tables:
             among, values = self._among(table, keys)
-            text = f"SELECT count(*) FROM {_escaped(table.rows)} AS t WHERE {among}"
+            text = f"SELECT count(*) FROM {escaped(table.rows)} AS t WHERE {among}"
             with transaction(self._conn, [self._source]) as cursor:
                 cursor.execute(text, values)
                 ((rows,),) = cursor.fetchall()
@@ -319,8 +314,3 @@ class _Batch:
         # Rows may have come since they were looked for.
         new = Repair("move", table, *self._shards, 0)
         return self._repairs.setdefault((table, *self._shards), new)
-
-
-def _escaped(name: str | None) -> str:
-    """A name in a text with placeholders."""
-    return (name or "").replace("%", "%%")

@@ -7,13 +7,14 @@ does is rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from greenshard import errors
 from greenshard._driver import ours
 from greenshard.connection import Connection
+from greenshard.links.session_settings import applying
 
 SHARD = "pg_catalog.current_setting('greenshard.shard')"
 """SQL for the name of the shard that answers."""
@@ -69,10 +70,9 @@ def transaction(
         # all.
         for shard in shards:
             of_shard = {"greenshard.shard": shard, **settings}
-            calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(of_shard))
+            statement, words = applying(tuple(of_shard.items()))
             with conn.on(shard).cursor() as cursor:
-                words = [ours(word) for pair in of_shard.items() for word in pair]
-                cursor.execute(f"SELECT {calls}", words)
+                cursor.execute(statement, [ours(word) for word in words])
         with conn.on(shards).cursor(name) as cursor:
             yield cursor
     finally:
@@ -97,6 +97,27 @@ def read_by_name(conn: Connection, query: str) -> dict[str, dict[str, str]]:
     return found
 
 
+@contextmanager
+def tolerating(leave: Callable[[str], None]) -> Iterator[None]:
+    """Go on with the next table if one cannot be read.
+
+    Args:
+        leave: Called with the reason then.
+
+    Raises:
+        errors.OperationalError: A shard is gone: it would give the same error for each table.
+    """
+    try:
+        yield
+    except errors.DatabaseError as error:
+        if not is_about_the_table(error):
+            raise
+        leave(reason(error))
+    except (ValueError, OverflowError) as error:
+        # A key that Python has no value for, as a date before Christ.
+        leave(str(error))
+
+
 def is_about_the_table(error: errors.DatabaseError) -> bool:
     """Whether an error is of one table, so that the check of the others can go on."""
     return not isinstance(error, errors.OperationalError)
@@ -112,3 +133,8 @@ def first_line(error: BaseException) -> str:
     """The line of an error that says what happened."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def escaped(sql: str) -> str:
+    """SQL as a part of a statement with parameters."""
+    return sql.replace("%", "%%")

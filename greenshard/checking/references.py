@@ -40,12 +40,16 @@ def read_contents(conn: Connection, table: str, shards: Sequence[str]) -> dict[s
     with transaction(conn, shards) as cursor:
         cursor.execute(
             # Not t alone, which might be a column.
-            # COLLATE "C": texts are hashed by their bytes, whatever the database's collation is.
-            f"SELECT {SHARD}, count(*),"
-            ' coalesce(sum(hashtextextended(t.*::text COLLATE "C", 0)::numeric), 0)::text'
+            f"SELECT {SHARD}, count(*), coalesce(sum({hash_of('t.*')}::numeric), 0)::text"
             f" FROM {table} AS t"
         )
         return {shard: Content(rows, checksum) for shard, rows, checksum in cursor.fetchall()}
+
+
+def hash_of(value: str, seed: int = 0) -> str:
+    """SQL for a hash of a value's text."""
+    # COLLATE "C": texts are hashed by their bytes, whatever the database's collation is.
+    return f'hashtextextended({value}::text COLLATE "C", {seed})'
 
 
 def compare_contents(table: str, contents: Mapping[str, Content]) -> Iterator[Finding]:

@@ -5,9 +5,10 @@ What is to be done is found first; nothing is done unless the caller agrees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from greenshard import errors
 from greenshard.checking.carrying import objection
@@ -15,7 +16,7 @@ from greenshard.checking.copying import Copy, copy_rows, find_copies
 from greenshard.checking.findings import Repair, differing
 from greenshard.checking.journal import alone, settle
 from greenshard.checking.moving import Misplaced, find, move
-from greenshard.checking.probe import is_about_the_table, reason
+from greenshard.checking.probe import tolerating
 from greenshard.checking.servers import read_servers
 from greenshard.checking.structure import Table, families, read_structures
 from greenshard.checking.tables import (
@@ -44,20 +45,8 @@ class Repairs:
     skipped: dict[str, str] = field(default_factory=dict)
     done: bool = False
 
-    @contextmanager
-    def reading(self, tables: Iterable[Table]) -> Iterator[None]:
+    def skip(self, tables: Iterable[Table], why: str) -> None:
         """Leave tables alone that cannot be read."""
-        try:
-            yield
-        except errors.DatabaseError as error:
-            if not is_about_the_table(error):
-                raise
-            why = reason(error)
-        except (ValueError, OverflowError) as error:
-            # A key that Python has no value for, as a date before Christ.
-            why = str(error)
-        else:
-            return
         self.skipped |= {table.label: f"cannot be read: {why}" for table in tables}
 
 
@@ -97,12 +86,12 @@ def repair(
     groups: list[Misplaced] = []
     if source is not None:
         for references in families(found.references):
-            with repairs.reading(references):
+            with tolerating(partial(repairs.skip, references)):
                 copies += find_copies(conn, references, source, on_table)
     with ExitStack() as files:
         for placement, family in found.families():
-            with repairs.reading(family):
-                groups.append(find(conn, family, placement, found.encodings, on_table, files))
+            with tolerating(partial(repairs.skip, family)):
+                groups.append(find(conn, family, placement, on_table, files))
         repairs.steps = _steps(copies, groups)
         if not repairs.steps or not agree(repairs):
             return repairs
@@ -129,14 +118,14 @@ class _Tables:
 
     def __init__(self, conn: Connection, cluster: Cluster, wanted: Collection[str]) -> None:
         self._cluster = cluster
-        self._shards = conn.shards
-        self.encodings = {s: server.encoding for s, server in read_servers(conn).items()}
-        if difference := differing(self.encodings):
+        encodings = {s: server.encoding for s, server in read_servers(conn).items()}
+        if difference := differing(encodings):
             raise errors.ProgrammingError(
                 f"the encodings differ: {difference}",
                 code="GS111",
                 hint="Texts would not be the same bytes on another shard. Nothing is repaired.",
             )
+        self._encoding = next(iter(encodings.values()))
         relations = declared_relations(cluster, read_relations(conn))
         structures = read_structures(conn, conn.shards)
         self.skipped: dict[str, str] = {}
@@ -146,10 +135,10 @@ class _Tables:
                 continue
             declared = cluster.table(name.schema, name.name)
             findings = list(compare_relation(label(name), there, conn.shards))
-            key = None
+            key = ""
             if isinstance(declared, Sharded):
                 key = declared.column
-                findings += check_shard_key(cluster, label(name), declared, there, self.encodings)
+                findings += check_shard_key(cluster, label(name), declared, there, encodings)
             if findings:
                 self.skipped[label(name)] = findings[0].message
                 continue
@@ -167,7 +156,7 @@ class _Tables:
     @property
     def references(self) -> list[Table]:
         """The reference tables."""
-        return [table for table in self.known.values() if table.key is None]
+        return [table for table in self.known.values() if not table.key]
 
     def families(self) -> Iterable[tuple[Placement, Sequence[Table]]]:
         """Sharded tables that are colocated and that foreign keys connect."""
@@ -183,4 +172,4 @@ class _Tables:
                 groups.setdefault((placement, kind), []).append(table)
         for (placement, _), tables in groups.items():
             for family in families(tables):
-                yield placement, family
+                yield placement.in_encoding(self._encoding), family

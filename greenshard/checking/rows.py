@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from greenshard.checking.findings import Finding, counted
-from greenshard.checking.probe import SHARD, transaction
+from greenshard.checking.probe import SHARD, escaped, transaction
 from greenshard.cluster import Hash, Placement
 from greenshard.connection import Connection
 
@@ -189,19 +189,14 @@ def placed(key: Key, remainders: Remainders) -> tuple[str, list[object]]:
     belongs = " ".join([*own, *others])
     # OFFSET 0 keeps the server from computing it twice for each row.
     rows = f"""(
-            SELECT {_sql(key.column)} AS key, CASE {belongs} END AS belongs
-            FROM {_sql(key.table)} OFFSET 0)"""
+            SELECT {escaped(key.column)} AS key, CASE {belongs} END AS belongs
+            FROM {escaped(key.table)} OFFSET 0)"""
     return rows, own_values + other_values
 
 
 def _satisfies(key: Key) -> str:
     parent = "'pg_temp.greenshard_key'::regclass"
-    return f"satisfies_hash_partition({parent}, %s, %s, {_sql(key.column)})"
-
-
-def _sql(quoted: str) -> str:
-    """A quoted name in a statement with parameters."""
-    return quoted.replace("%", "%%")
+    return f"satisfies_hash_partition({parent}, %s, %s, {escaped(key.column)})"
 
 
 def _shares_by_keys(

@@ -158,15 +158,15 @@ class Table:
 
     Attributes:
         name: Its name.
-        key: The shard key as SQL; None of a reference table.
-        key_type: Its type as SQL.
+        key: The shard key as SQL; empty of a reference table.
+        key_type: Its type as SQL; empty as `key` is, and so is `base`.
         base: ``pg_type.typname`` of that type, or of the base type of a domain.
         partitioned: Whether its rows are in partitions.
         at: How it is on each shard.
     """
 
     name: TableName
-    key: str | None
+    key: str
     key_type: str
     base: str
     partitioned: bool
@@ -174,13 +174,12 @@ class Table:
 
     @classmethod
     def of(
-        cls, name: TableName, key: str | None, relation: Relation, at: Mapping[str, Structure]
+        cls, name: TableName, key: str, relation: Relation, at: Mapping[str, Structure]
     ) -> Table:
         """Make it of what the shards have under a name; they have the same."""
-        column = None if key is None else relation.column(key)
-        if column is None:
-            return cls(name, None, "", "", relation.kind == "p", at)
-        return cls(name, quoted(column.name), column.type, column.base, relation.kind == "p", at)
+        column = relation.column(key)
+        of_key = (quoted(key), column.type, column.base) if column is not None else ("", "", "")
+        return cls(name, *of_key, relation.kind == "p", at)
 
     @cached_property
     def sql(self) -> str:

@@ -49,8 +49,8 @@ PATH_IS_SET = {
     ("checking/rows.py", "_PARENT"),
     ("checking/rows.py", "_satisfies"),
     ("checking/carrying.py", "Carrier"),
+    ("checking/carrying.py", "IN_PLACE"),
     ("checking/copying.py", "_Copying"),
-    ("checking/copying.py", "_hash"),
     ("checking/journal.py", "_check_unchanged"),
     ("checking/journal.py", "_entries"),
     ("checking/journal.py", "_finish"),
@@ -64,6 +64,7 @@ PATH_IS_SET = {
     ("checking/rows.py", "placing_statement"),
     ("checking/rows.py", "strangers_statement"),
     ("checking/structure.py", "_STRUCTURE"),
+    ("checking/references.py", "hash_of"),
     ("checking/references.py", "read_contents"),
 }
 #: These stand for others, or get their schema when they are put together.

@@ -496,7 +496,7 @@ def test_a_commit_holds_whatever_the_server_promises(dsns):
     run(dsns["s0"], f"ALTER DATABASE {name} SET synchronous_commit = off")
     with contextlib.closing(greenshard.connect(dsns)) as conn:
         carrier = Carrier(conn, "s1", "s0")
-        table = Table(TableName("public", "orders"), None, "", "", False, {})
+        table = Table(TableName("public", "orders"), "", "", "", False, {})
         table.at["s0"] = table.at["s1"] = Structure((), (), (), (), (), frozenset(), ())
         with carrier.holding([table]):
             for shard in ("s0", "s1"):
