@@ -1,8 +1,7 @@
 """Compares what tables accept and compute: constraints, unique indexes, defaults, triggers, rules.
 
 What one shard refuses another must not accept, and what one computes another must, too. And what
-each shard sees to by itself is no rule for all of them: a unique index without the shard key, a
-sequence.
+each shard sees to by itself is no rule for all of them: a unique index without the shard key.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from greenshard.checking.tables import label
 from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.connection import Connection
 
-#: What there is of each kind, without its name where that makes no difference; then the columns.
+#: What there is of each kind, without its name where that makes no difference; then the columns of
+#: constraints and indexes.
 _DEFINITIONS = f"""
 SELECT {SHARD}, n.nspname::text, c.relname::text, x.kind, x.definition, x.columns
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -37,11 +37,11 @@ CROSS JOIN LATERAL (
         AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
     UNION ALL
     SELECT CASE attgenerated WHEN '' THEN 'default' ELSE 'generated column' END,
-        format('%I: %s', attname, pg_get_expr(adbin, adrelid)), ARRAY[attname::text]
+        format('%I: %s', attname, pg_get_expr(adbin, adrelid)), '{{}}'
     FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
     WHERE adrelid = c.oid
     UNION ALL
-    SELECT 'identity', format('%I %s', attname, attidentity), ARRAY[attname::text]
+    SELECT 'identity', format('%I %s', attname, attidentity), '{{}}'
     FROM pg_attribute WHERE attrelid = c.oid AND attidentity <> ''
     UNION ALL
     SELECT 'trigger', concat(pg_get_triggerdef(t.oid), CASE tgenabled
@@ -63,7 +63,7 @@ class Definition:
     """What a table has on some shards.
 
     Attributes:
-        columns: Those that it is of, if it is of some.
+        columns: Those of a constraint or an index.
         shards: Where it is.
     """
 
@@ -114,9 +114,9 @@ def each_for_itself(definitions: Definitions, cluster: Cluster) -> Iterator[str]
     """Notes on what holds on each shard of a sharded table, and not over all of them."""
     for (name, kind, text), definition in definitions.items():
         declared = cluster.table(name.schema, name.name)
-        if not isinstance(declared, Sharded) or declared.column in definition.columns:
+        if kind not in _UNIQUE or not isinstance(declared, Sharded):
             continue
-        if kind in _UNIQUE:
+        if declared.column not in definition.columns:
             yield (
                 f"{label(name)}: the {kind} {text} lacks the shard key {declared.column}: the same "
                 "values can be on several shards"
