@@ -10,7 +10,7 @@ import click
 from rich.status import Status
 
 from greenshard import Cluster, Connection, checking, errors
-from greenshard.checking.findings import counted
+from greenshard.checking.findings import counted, listed
 from greenshard.cli import terminal
 from greenshard.cli.failures import CommandFailed, from_error
 
@@ -102,10 +102,13 @@ def _skipped(repairs: checking.Repairs) -> Iterator[str]:
 
 
 def _planned(step: checking.Repair) -> str:
+    rows = counted(step.rows, "row")
+    if not step.target:
+        return f"{step.table}: leave {rows} on {step.source}, {listed(step.left)}"
     if step.what == "move":
-        where = f"to {step.target}" if step.target else ""
-        return f"{step.table}: move {counted(step.rows, 'row')} from {step.source} {where}".rstrip()
-    return f"{step.table}: make {step.target} as {step.source}, {counted(step.rows, 'row')} differ"
+        return f"{step.table}: move {rows} from {step.source} to {step.target}"
+    differ = "differs" if step.rows == 1 else "differ"
+    return f"{step.table}: make {step.target} as {step.source}, {rows} {differ}"
 
 
 def _done(step: checking.Repair) -> str:
@@ -113,10 +116,14 @@ def _done(step: checking.Repair) -> str:
         return f"{step.table}: {counted(step.rows, 'row')} on {step.source}"
     if step.what == "move":
         there = step.deleted - step.inserted
-        also = f" ({there:,} of them were there already)" if there else ""
+        were = "was" if there == 1 else "were"
+        also = f" ({there:,} of them {were} there already)" if there else ""
         moved = counted(step.deleted, "row")
         return f"{step.table}: moved {moved} from {step.source} to {step.target}{also}"
+    if step.left:  # all or nothing is done
+        return f"{step.table}: {step.target} is not made as {step.source}"
+    inserted = counted(step.inserted, "row")
     return (
-        f"{step.table}: {step.target} is as {step.source}, {step.inserted:,} rows inserted, "
+        f"{step.table}: {step.target} is as {step.source}, {inserted} inserted, "
         f"{step.updated:,} changed, {step.deleted:,} deleted"
     )
