@@ -25,10 +25,11 @@ table is on every shard, with the same columns, keys, constraints, unique indexe
 triggers and rules; that types of your own are the same on all shards, enums in their order; that a
 table's shard key can be placed; that each row is on the shard that its key belongs on; that a
 reference table has the same rows on all shards; who may see what of tables and views; that
-functions are the same on all shards, and declared ones are there.
+functions and event triggers are the same on all shards, and declared functions are there; that the
+first shard's sequences are beyond the numbers that are there.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
-written meanwhile may be found wrong: check again. Nothing is changed on any shard.
+written meanwhile may be found wrong: check again. Without --repair nothing is changed on any shard.
 
 --repair moves rows to the shards where they belong. With --from SHARD, it makes the copies of
 reference tables on the other shards as those of that shard are. It says what is to be done, and
