@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from greenshard import _green
 from greenshard._driver import RawCursor
 from greenshard.executor.answers.ahead import RowsAhead, reading_ahead
 from greenshard.executor.answers.answer import Answer
@@ -18,6 +20,11 @@ from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream
 from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.transaction.state import Transaction
+
+#: After so many, other greenlets have their turn: 10 us each.
+_MOST_AT_ONCE = 1_000
+#: Not 0: then gevent looks at timers and sockets only once in 50 times.
+_PAUSE_S = 0.0001
 
 Calls = Mapping[str, Callable[[], object]]
 Streaming = Callable[[Mapping[str, RawCursor]], tuple[Stream, ...]]
@@ -178,3 +185,14 @@ class Execution:
 
 def _nothing() -> None:
     """The call of a shard that is not there; it is never made."""
+
+
+def in_turns(sets: Iterable[Any]) -> Iterator[Any]:
+    """Many things to do, one after the other, with pauses for other greenlets.
+
+    Switches: now and then.
+    """
+    for number, each in enumerate(sets, 1):
+        if number % _MOST_AT_ONCE == 0:
+            _green.sleep(_PAUSE_S)
+        yield each

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from greenshard import _green
 from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answers.answer import Answer, CountedAnswer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
+from greenshard.executor.execution import in_turns
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import plan_for, with_literals_in
@@ -22,12 +22,8 @@ from greenshard.planner.place import Place
 from greenshard.planner.plan import Routed
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, own_place
 
-#: After so many sets of parameters, other greenlets have their turn: 10 us each.
-_MOST_AT_ONCE = 1_000
 #: Rows that are new are locked by nobody else: they are loaded on all shards at once.
 _ONLY_INSERTS = re.compile(r"\s*insert\b(?!.*\bconflict\b)", re.IGNORECASE | re.DOTALL)
-#: Not 0: then gevent looks at timers and sockets only once in 50 times.
-_PAUSE_S = 0.0001
 
 
 def run_many(e: Planned) -> Answer:
@@ -94,9 +90,7 @@ def _split(e: Planned) -> Stage | None:
     if e.plan.policies:
         return None
     split: dict[Place, list[Any]] = {}
-    for number, given in enumerate(e.given, 1):
-        if number % _MOST_AT_ONCE == 0:
-            _green.sleep(_PAUSE_S)
+    for given in in_turns(e.given):
         literals = with_literals_in(e.parts, given, e.text)
         if literals is None:
             return None

@@ -15,6 +15,7 @@ from greenshard import errors
 from greenshard._driver import RawCursor, ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
+from greenshard.executor.execution import in_turns
 from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import with_literals_in
 from greenshard.executor.strategies.concatenate import concatenate
@@ -93,8 +94,8 @@ def numbered_rows(e: Planned) -> Stage | None:
     every = repeated(step.computing[0], 1, len(e.given)) if len(step.computing) == 1 else None
     if every is None or e.failed is not None or e.plan.policies:
         return None
-    sets = [with_literals_in(e.parts, given, e.text) for given in e.given]
-    if None in sets:
+    sets = [with_literals_in(e.parts, given, e.text) for given in in_turns(e.given)]
+    if None in sets or any(e.database.certain(step, e.text, given) is not step for given in sets):
         return None
     names, sql = e.database.cluster.names, step.parts.with_rows([0])
     if e.database.is_unsure:
@@ -102,7 +103,7 @@ def numbered_rows(e: Planned) -> Stage | None:
     values = _compute(e, Task(own_place(names[0]), every))
     width = len(values) // len(sets)
     split: dict[str, list[Any]] = {}
-    for number, given in enumerate(sets):
+    for number, given in enumerate(in_turns(sets)):
         e.computed = values[number * width : (number + 1) * width]
         (home,) = homes_of(step.keys, names, given, e.computed)
         if home is None:

@@ -115,8 +115,9 @@ def test_keys_that_python_cannot_write_are_looked_for_on_all_shards(greenshard_s
 
 
 def test_a_client_encoding_that_alters_letters_names_no_shard(greenshard_shards):
-    with databases(greenshard_shards, "UTF8") as dsns:
-        cluster = greenshard.Cluster(dsns, DECLARED)
+    ddl = TABLES + "CREATE TABLE numbered (id serial, k text)"
+    with databases(greenshard_shards, "UTF8", ddl) as dsns:
+        cluster = greenshard.Cluster(dsns, {**DECLARED, "numbered": greenshard.Sharded("k")})
         keys = ["¥", "〜", "plain", "漢"]
         with contextlib.closing(greenshard.connect(cluster)) as conn:
             cur = conn.cursor()
@@ -134,6 +135,9 @@ def test_a_client_encoding_that_alters_letters_names_no_shard(greenshard_shards)
                         cur.execute(f"INSERT INTO t VALUES ({text}, 2)", given)
                     where = f"SELECT n FROM t WHERE k = {text}"
                     assert "strategy: route" not in conn.explain(where, given)
+                sets = [("plain",), (letter,)]
+                with pytest.raises(greenshard.NotSupportedError, match="does not tell its shard"):
+                    cur.executemany("INSERT INTO numbered (k) VALUES (%s)", sets)
                 with pytest.raises(greenshard.ProgrammingError):
                     conn.on(key=letter, table="t")
                 cur.execute("INSERT INTO t VALUES (%s, 2)", (f"plain {encoding}",))
