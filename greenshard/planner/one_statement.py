@@ -206,7 +206,7 @@ class OneStatement:
         return Broadcast(Sql(self._text), answer_of_one=True)
 
     def _bind(self, select: Any, write: Any = None) -> tuple[Candidate, Problem | None]:
-        """Resolve names.
+        """Resolve names, and note what is found; a statement may be looked at in several parts.
 
         Args:
             select: What is looked at.
@@ -217,7 +217,7 @@ class OneStatement:
         if self._put_times(candidate, select, write):
             candidate, problems = self._candidate(select, True)
         filtering = filterings(candidate.query, self._functions, self._rebind, reads=self._reads)
-        self._policies = tuple(filtering)
+        self._policies += tuple(filtering)
         if any(map(view_tells_time, candidate.views)):
             self._view_tells_time = True
             # Before the views are gone from the tree: then nothing would tell whose rights are to
@@ -236,11 +236,14 @@ class OneStatement:
                 reason = "a whole row stands beside a view that tells the time"
                 problems.append(Problem(reason, row, "GS410", _ON))
         relations = [table.relation for table in candidate.tables if not table.system]
-        self._tables = tuple(sorted({f"{each.schema}.{each.name}" for each in relations}))
+        named = {f"{each.schema}.{each.name}" for each in relations}
+        self._tables = tuple(sorted(named.union(self._tables)))
         self._names |= {each.name for each in relations}
-        self._settings = settings_asked(candidate.roots, self._translation)
+        asked = settings_asked(candidate.roots, self._translation)
+        none_computed = self._settings is not None and asked is not None
+        self._settings = (*(self._settings or ()), *(asked or ())) if none_computed else None
         every = (call for root in candidate.roots for call in calls(root))
-        self._unknown = not all(map(self._functions.of, every))
+        self._unknown = self._unknown or not all(map(self._functions.of, every))
         found = [
             *problems,
             *objections(
@@ -301,8 +304,9 @@ class OneStatement:
             self._functions,
             self._translation,
         )
-        self._clock = frozenset(words.parameters | set(self._computed_parameters(candidate)))
-        self._longer_word = words.longer
+        self._clock |= words.parameters | set(self._computed_parameters(candidate))
+        if self._longer_word is None:
+            self._longer_word = words.longer
         if not words.literals:
             return False
         # A write is planned by a SELECT made of copies of its parts, and sent as its own tree.
@@ -437,13 +441,9 @@ class OneStatement:
         try:
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
             reading, other = self._read_rows(kind, inner)
-            policies, tables_ = self._policies, self._tables
             candidate, third = self._bind(as_select(kind, inner), inner)
             if (problem := problem or other or third) is not None:
                 return self._refused(problem)
-            if reading is not None:
-                self._policies += policies
-                self._tables = tuple(sorted({*self._tables, *tables_}))
             texts = self._texts(candidate, raw, computing, reading)
             step = plan_write(candidate, kind, inner, texts)
         except NeedsValues:
@@ -520,6 +520,8 @@ class OneStatement:
                 reason += "a sharded table" if candidate.sharded else "what a policy filters"
                 raise Unplannable(reason, at)
             selects.append(candidate.write(candidate.select))
+        # One server reads what tells the time in them, and once.
+        self._clock, self._longer_word = frozenset(), None
         return tuple(selects), None
 
     def _texts(

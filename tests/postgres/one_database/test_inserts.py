@@ -349,6 +349,9 @@ def test_a_shard_that_fails_leaves_the_others_as_they_were(both, servers):
         ("INSERT INTO r (id, at, u) SELECT id, %s, NULL FROM r", ("today",)),
         ("INSERT INTO r (id, at, u) SELECT id, ' Tomorrow ', NULL FROM r", None),
         ("INSERT INTO r (id) SELECT id + 100 FROM r", None),
+        ("INSERT INTO r (id, at, u) SELECT id, NULL, NULL FROM r WHERE at < %s", ("now",)),
+        ("INSERT INTO t (k, at) SELECT k, NULL FROM t WHERE at < %s", ("today",)),
+        ("INSERT INTO t (k, at) SELECT k, NULL FROM t WHERE at < 'today 10:00'", None),
         ("INSERT INTO item (k) SELECT k FROM t", None),
     ],
 )

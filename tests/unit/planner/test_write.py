@@ -170,3 +170,14 @@ def test_a_key_and_a_time_with_the_same_default_get_values_of_their_own() -> Non
     (sql,) = step.computing
     assert sql.text.count("AS now") == 1
     assert [row.text.count("%(now)s") for row in step.parts.rows] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO ticket (id) VALUES (made_just_now(1))",
+        "INSERT INTO orders (o_orderkey, o_custkey) SELECT o_orderkey, just_made(1) FROM orders",
+    ],
+)
+def test_what_is_looked_at_in_parts_tells_of_functions_that_are_not_known(sql: str) -> None:
+    assert PLANNER.plan(sql, False, scene.PATH).unknown
