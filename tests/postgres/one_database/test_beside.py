@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from tests.postgres.psql import run
+from tests.postgres.one_database.compared import compared, insert
 
 SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int, v int, note text);
@@ -241,22 +241,15 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def databases(greenshard_shards):
-    """Two shards, and one database with all rows."""
-    with greenshard_shards.databases() as dsns, greenshard_shards.databases() as others:
-        found, whole = {"s0": dsns["s0"], "s1": dsns["s1"]}, others["s0"]
-        cluster = greenshard.Cluster(found, TABLES)
-        made = [
-            f"CREATE TABLE {name} (LIKE t INCLUDING ALL);"
-            f"CREATE TRIGGER it {events} ON {name} FOR EACH ROW EXECUTE FUNCTION {function}();"
-            for name, (events, function, _) in TRIGGERS.items()
-        ]
-        for dsn in (*found.values(), whole):
-            run(dsn, SCHEMA + "".join(made) + MORE)
-        for n in range(1, 9):
-            shard = cluster.placement.shards_for(n, "int4", cluster.names)
-            for dsn in (found[shard], whole):
-                run(dsn, f"INSERT INTO t VALUES ({n}, {n} % 3, {n})")
-        yield cluster, whole
+    triggers = [
+        f"CREATE TABLE {name} (LIKE t INCLUDING ALL);"
+        f"CREATE TRIGGER it {events} ON {name} FOR EACH ROW EXECUTE FUNCTION {function}();"
+        for name, (events, function, _) in TRIGGERS.items()
+    ]
+    with compared(greenshard_shards, TABLES, SCHEMA + "".join(triggers) + MORE) as made:
+        scripts = {n: f"INSERT INTO t VALUES ({n}, {n} % 3, {n})" for n in range(1, 9)}
+        insert(made, "int4", scripts)
+        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 import greenshard
 from greenshard.checking import check
+from tests.postgres.one_database.compared import compared, insert
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -86,20 +87,15 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def databases(greenshard_shards):
-    """Two shards, and one database with all rows."""
-    with greenshard_shards.databases() as dsns, greenshard_shards.databases() as others:
-        found = {"s0": dsns["s0"], "s1": dsns["s1"]}
-        cluster = greenshard.Cluster(found, TABLES, functions=FUNCTIONS)
-        whole = others["s0"]
-        for dsn in (*found.values(), whole):
-            run(dsn, SCHEMA)
-            run(dsn, "INSERT INTO rates VALUES ('a', 1), ('b', 2)")
-        for n in range(1, 13):
-            shard = cluster.placement.shards_for(n, "int8", cluster.names)
-            for dsn in (found[shard], whole):
-                run(dsn, f"INSERT INTO orders VALUES ({n}, {n % 4}, 'x')")
-                run(dsn, f"INSERT INTO items SELECT {n}, generate_series(1, {n % 3})")
-        yield cluster, whole
+    schema = SCHEMA + "INSERT INTO rates VALUES ('a', 1), ('b', 2);"
+    with compared(greenshard_shards, TABLES, schema, functions=FUNCTIONS) as made:
+        scripts = {
+            n: f"INSERT INTO orders VALUES ({n}, {n % 4}, 'x');"
+            f"INSERT INTO items SELECT {n}, generate_series(1, {n % 3})"
+            for n in range(1, 13)
+        }
+        insert(made, "int8", scripts)
+        yield made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 import greenshard
+from tests.postgres.one_database.compared import compared, insert
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -282,26 +283,22 @@ WRITES = [
 
 @pytest.fixture(scope="module")
 def databases(greenshard_shards):
-    """Two shards, and one database with all rows."""
-    with greenshard_shards.databases() as dsns, greenshard_shards.databases() as others:
-        found = {"s0": dsns["s0"], "s1": dsns["s1"]}
-        cluster = greenshard.Cluster(found, TABLES)
-        whole = others["s0"]
-        for number, dsn in enumerate((*found.values(), whole)):
-            run(dsn, "SET check_function_bodies = off; " + SCHEMA)
+    schema = "SET check_function_bodies = off; " + SCHEMA
+    with compared(greenshard_shards, TABLES, schema) as made:
+        cluster, whole = made
+        dsns = [shard.primary for shard in cluster.shards.values()]
+        for number, dsn in enumerate((*dsns, whole)):
             rates = ["('a', 1.50, 1)", "('b', 2.5, 2)", "('n0', 7, 3)", "('n1', 8, 0)"]
             # The copies lie in another order.
             for row in rates if number else reversed(rates):
                 run(dsn, f"INSERT INTO rates VALUES {row}; INSERT INTO apart.rates VALUES {row}")
-        for n in range(1, 61):
-            shard = cluster.placement.shards_for(n, "int8", cluster.names)
-            for dsn in (found[shard], whole):
-                run(
-                    dsn,
-                    f"INSERT INTO orders VALUES ({n}, {n % 4}, {n} + 0.5, 'n{n % 3}'); "
-                    f"INSERT INTO items SELECT {n}, g, 'c' || g FROM generate_series(1, {n % 3}) g",
-                )
-        yield cluster, whole
+        scripts = {
+            n: f"INSERT INTO orders VALUES ({n}, {n % 4}, {n} + 0.5, 'n{n % 3}'); "
+            f"INSERT INTO items SELECT {n}, g, 'c' || g FROM generate_series(1, {n % 3}) g"
+            for n in range(1, 61)
+        }
+        insert(made, "int8", scripts)
+        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 import greenshard
+from tests.postgres.one_database.compared import compared, insert
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -138,25 +139,16 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def databases(greenshard_shards):
-    """Two shards, and one database with all rows."""
-    with greenshard_shards.databases() as dsns:
-        found = {"s0": dsns["s0"], "s1": dsns["s1"]}
-        cluster = greenshard.Cluster(found, TABLES)
-        with greenshard_shards.databases() as others:
-            whole = others["s0"]
-            for dsn in (*found.values(), whole):
-                run(dsn, SCHEMA)
-                run(dsn, "INSERT INTO rates VALUES ('a', 1, 7, (2, 3, 4, 'x')), ('b', 2, 8, NULL)")
-            for n in range(1, 13):
-                shard = cluster.placement.shards_for(n, "int8", cluster.names)
-                for dsn in (found[shard], whole):
-                    run(
-                        dsn,
-                        f"INSERT INTO orders VALUES ({n}, {n} % 5, {n} * 3, {n} % 4, 1, 'v',"
-                        f" ({n} % 3, {n}, 1, 'x'), ARRAY[({n}, 2, 3, 'y')::size], now(),"
-                        f" to_tsvector('simple', 'w{n} all'), 0.5)",
-                    )
-            yield cluster, whole
+    rates = "INSERT INTO rates VALUES ('a', 1, 7, (2, 3, 4, 'x')), ('b', 2, 8, NULL);"
+    with compared(greenshard_shards, TABLES, SCHEMA + rates) as made:
+        scripts = {
+            n: f"INSERT INTO orders VALUES ({n}, {n} % 5, {n} * 3, {n} % 4, 1, 'v',"
+            f" ({n} % 3, {n}, 1, 'x'), ARRAY[({n}, 2, 3, 'y')::size], now(),"
+            f" to_tsvector('simple', 'w{n} all'), 0.5)"
+            for n in range(1, 13)
+        }
+        insert(made, "int8", scripts)
+        yield made
 
 
 def answer(conn, text):

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from tests.postgres.psql import run
+from tests.postgres.one_database.compared import compared, insert
 
 SCHEMA = """
 CREATE TABLE t (k int PRIMARY KEY, c int, s text);
@@ -98,21 +98,14 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def databases(greenshard_shards):
-    """Two shards, and one database with all rows."""
-    with greenshard_shards.databases() as dsns, greenshard_shards.databases() as others:
-        found, whole = {"s0": dsns["s0"], "s1": dsns["s1"]}, others["s0"]
-        cluster = greenshard.Cluster(found, TABLES)
-        for dsn in (*found.values(), whole):
-            run(dsn, SCHEMA)
-        for n in range(1, 13):
-            shard = cluster.placement.shards_for(n, "int4", cluster.names)
-            for dsn in (found[shard], whole):
-                run(
-                    dsn,
-                    f"INSERT INTO t VALUES ({n}, {n} % 3, '{n}');"
-                    f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4)",
-                )
-        yield cluster, whole
+    with compared(greenshard_shards, TABLES, SCHEMA) as made:
+        scripts = {
+            n: f"INSERT INTO t VALUES ({n}, {n} % 3, '{n}');"
+            f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4)"
+            for n in range(1, 13)
+        }
+        insert(made, "int4", scripts)
+        yield made
 
 
 def answer(conn, text):
