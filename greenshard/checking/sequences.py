@@ -19,7 +19,10 @@ from greenshard.planner.catalog import Catalog, Column
 from greenshard.planner.strategies.completing import is_counted
 from greenshard.sql.nodes import quoted
 
-_NEXTVAL = re.compile(r"nextval\('((?:[^']|'')+)'")
+# A number as the sequence gives it, and not what is computed of one.
+_NEXTVAL = re.compile(
+    r"\(?nextval\('((?:[^']|'')+)'::regclass\)\)?(?:::(?:small|big)?int(?:eger)?)?"
+)
 
 
 def sequences_behind(
@@ -57,7 +60,7 @@ def sequences_behind(
 def _behind(
     conn: Connection, name: TableName, column: Column, first: str, shards: list[str]
 ) -> Iterator[Finding]:
-    sequence = _NEXTVAL.search(column.default or "")
+    sequence = _NEXTVAL.fullmatch(column.default or "")
     if sequence is None:
         return
     with transaction(conn, shards) as cursor:

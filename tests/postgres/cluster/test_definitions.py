@@ -96,12 +96,16 @@ def test_a_sequence_that_would_give_numbers_again_is_found(greenshard_shards):
     with greenshard_shards.databases() as dsns:
         for dsn in dsns.values():
             run(dsn, "CREATE SCHEMA \"it's\"; CREATE TABLE \"it's\".n (id serial, k int);"
-                "CREATE TABLE i (id int GENERATED ALWAYS AS IDENTITY, k int)")  # fmt: skip
+                "CREATE TABLE i (id int GENERATED ALWAYS AS IDENTITY, k int);"
+                # These are made of a number, and are none of the sequence.
+                "ALTER TABLE i ADD tens int DEFAULT nextval('i_id_seq') * 10,"
+                "ADD code text DEFAULT 'A' || nextval('i_id_seq');"
+                "INSERT INTO i (k) VALUES (1)")  # fmt: skip
         tables = {'"it\'s".n': greenshard.Sharded("k"), "i": greenshard.Reference()}
 
         def behind():
             found = report(dsns, tables, rows=True).findings
-            return [each for each in found if each.check == "sequences"]
+            return [each for each in found if each.check in ("sequences", "unchecked")]
 
         first, second = dsns
         run(dsns[first], 'INSERT INTO "it\'s".n (k) VALUES (1), (1)')
@@ -112,5 +116,11 @@ def test_a_sequence_that_would_give_numbers_again_is_found(greenshard_shards):
         assert found.shards == (second,)
         said = f"id is counted on {first}, which has come to 2, and {second} has 3"
         assert said in found.message
+        for dsn in dsns.values():
+            run(
+                dsn,
+                """ALTER TABLE "it's".n ALTER id SET DEFAULT nextval('"it''s".n_id_seq')::int""",
+            )
+        assert behind() == [found]
         run(dsns[first], re.search(r"SELECT setval.*\)", found.message)[0])
         assert behind() == []
