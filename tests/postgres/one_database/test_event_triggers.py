@@ -21,6 +21,7 @@ CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER pass AFTER INSERT ON passes FOR EACH ROW EXECUTE FUNCTION pass();
 CREATE FUNCTION deep() RETURNS void LANGUAGE sql AS 'DELETE FROM public.t';
 """
+TABLES = {"t": greenshard.Sharded("k"), "r": greenshard.Reference()}
 #: Of an event trigger's function the body, and what is said of it.
 BODIES = {
     "NULL": None,
@@ -34,8 +35,6 @@ BODIES = {
 }
 #: Event triggers are not for these, and without one of them nobody gets rid of one.
 SILENT = ["SET work_mem = '5MB'", "DROP EVENT TRIGGER e", "VACUUM t"]
-
-
 DDL = [
     "CREATE INDEX ON t (c)",
     "COMMENT ON TABLE t IS 'x'",
@@ -51,8 +50,7 @@ def dsns(greenshard_dsns):
 
 
 def connect(dsns):
-    tables = {"t": greenshard.Sharded("k"), "r": greenshard.Reference()}
-    return contextlib.closing(greenshard.connect(greenshard.Cluster(dsns, tables)))
+    return contextlib.closing(greenshard.connect(greenshard.Cluster(dsns, TABLES)))
 
 
 def made(body):
@@ -95,9 +93,8 @@ def test_event_triggers_are_compared_and_told(dsns):
     ):
         run(dsn, made(body), "CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION e()")
     run(dsns["s1"], "CREATE EVENT TRIGGER more ON ddl_command_start EXECUTE FUNCTION e()")
-    tables = {"t": greenshard.Sharded("k"), "r": greenshard.Reference()}
     with contextlib.closing(greenshard.connect(dsns)) as conn:
-        report = checking.check(conn, greenshard.Cluster(dsns, tables), rows=False)
+        report = checking.check(conn, greenshard.Cluster(dsns, TABLES), rows=False)
     assert [(f.message, f.shards) for f in report.findings] == [
         ("the function public.e() differs", ("s0", "s1")),
         ("the event trigger e differs", ("s0", "s1")),
