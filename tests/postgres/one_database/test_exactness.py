@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psycopg2
 import pytest
 
 import greenshard
+from greenshard.executor.strategies import combine
+from greenshard.executor.strategies.exactness import written
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 SCHEMA = """
@@ -132,6 +135,52 @@ def test_values_are_combined_as_they_are(conn, asked, name):
         assert "strategy: combine" in conn.explain(query), query
         for setting in {SETTINGS[2], SETTINGS[at % len(SETTINGS)]}:
             asked(setting, query, name)
+
+
+def test_a_style_that_servers_read_anew_is_told_only_by_an_answer(exacts, shop, monkeypatch):
+    """It holds for the answer already: the shards are asked once more."""
+    query = "SELECT at::text, avg(id)::text FROM exacts GROUP BY at ORDER BY 1"
+    exactly = []  # since PostgreSQL 18, the servers read the abbreviations of their own zone aright
+    monkeypatch.setattr(combine, "written", lambda *args: exactly.append(args) or written(*args))
+    with contextlib.ExitStack() as stack:
+        asking = [psycopg2.connect(shop.single), *(greenshard.connect(exacts) for _ in range(2))]
+        admins = [psycopg2.connect(dsn) for dsn in (*shop.dsns.values(), shop.single)]
+        for each in (*asking, *admins):
+            stack.enter_context(contextlib.closing(each))
+            # IST is Israel's to the servers.
+            each.cursor().execute("SET TimeZone = 'Asia/Kolkata'")
+            if each in asking:
+                each.cursor().execute(query)  # nothing else is asked of a server before the next
+            else:
+                each.commit()
+                each.autocommit = True
+        rows = []
+        try:
+            for admin in admins:
+                told(admin, "German")
+            for each, name in zip(asking, (None, None, "named"), strict=True):
+                cur = each.cursor(name)
+                cur.execute(query)
+                rows.append(cur.fetchall())
+        finally:
+            for admin in admins:
+                told(admin, None)
+    assert " IST" in str(rows[0])
+    assert rows[0] == rows[1] == rows[2]
+    assert len(exactly) == 2
+
+
+def told(admin, style):
+    """Let a server read a style anew, or its usual one, and wait until its sessions have it."""
+    cur = admin.cursor()
+    cur.execute(f"ALTER SYSTEM {f'SET DateStyle = {style!r}' if style else 'RESET DateStyle'}")
+    cur.execute("SELECT pg_reload_conf()")
+    for _ in range(1000):
+        cur.execute("SHOW DateStyle")
+        if cur.fetchone()[0].startswith(style or "ISO"):
+            return
+        time.sleep(0.01)
+    raise AssertionError(style)
 
 
 def test_values_are_in_order_as_they_are(conn, asked):
