@@ -10,6 +10,7 @@ from greenshard.executor.atomic import atomically
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
 from greenshard.executor.privileges import check_policies, check_rights, shards_read
+from greenshard.executor.strategies.carry import carry
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.gather import gather
@@ -21,6 +22,7 @@ from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Carry,
     Combine,
     Gather,
     Insert,
@@ -124,7 +126,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
     # Not if a part has run: what was planned is done then.
     if e.database.is_unsure and not e.ran and _needs_confirming(step):
         e.confirm(shards_read(e, step, stages))
-    if isinstance(step, (Scatter, Combine, Gather)):
+    if isinstance(step, (Scatter, Combine, Gather, Carry)):
         _check_limits(e, step, stages)
     if sum(map(len, stages)) > 1:
         e.check_clock()
@@ -134,6 +136,8 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return route(e, stages[0][0])
     if isinstance(step, Insert):
         return insert(e, step, stages)
+    if isinstance(step, Carry):
+        return carry(e, step, stages)
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))
@@ -180,13 +184,13 @@ def _combine(e: Planned, step: Combine, tasks: Stage) -> Answer:
     return _run(e, step.otherwise)
 
 
-def _check_limits(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -> None:
+def _check_limits(e: Planned, step: Scatter | Combine | Gather | Carry, stages: _Stages) -> None:
     """Refuse what the connection does not allow.
 
     Raises:
         errors.NotSupportedError: It does not.
     """
-    if isinstance(step, Gather) and not e.limits.allow_gather:
+    if isinstance(step, (Gather, Carry)) and not e.limits.allow_gather:
         raise errors.NotSupportedError(
             "the statement would gather rows of several shards, and allow_gather is off",
             code="GS407",
@@ -195,6 +199,8 @@ def _check_limits(e: Planned, step: Scatter | Combine | Gather, stages: _Stages)
         )
     if e.limits.allow_scatter:
         return
+    if isinstance(step, Carry) and step.reference:
+        stages = stages[:1]  # what it writes concerns all shards by its nature
     for stage in stages:
         # Of a gather, table by table: each may be read on one shard, though not on the same.
         for table in dict.fromkeys(task.table for task in stage):

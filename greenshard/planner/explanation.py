@@ -9,8 +9,10 @@ from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     PARTIAL,
     Anywhere,
+    Carry,
     Combine,
     Gather,
+    GatheredTable,
     Insert,
     Plan,
     Reading,
@@ -69,6 +71,8 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
         return [*lines, *_gather(step, stages[0], shards, known, every)]
     if isinstance(step, Insert):
         return [*lines, *_insert(step, stages, shards)]
+    if isinstance(step, Carry):
+        return [*lines, *_carry(step, stages, shards, known)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
@@ -155,8 +159,21 @@ def _combining(step: Combine) -> list[str]:
 def _gather(
     step: Gather, reads: Stage, shards: tuple[str, ...], known: bool, every: bool
 ) -> list[str]:
+    lines = _reads(step.tables, reads, shards, known)
+    references = [table.relation for table in step.tables if table.reference]
+    if references:
+        how = "are brought whole, as the transaction sees them:" if every else "are"
+        lines.append(f"beside them {how} {', '.join(references)}")
+    text = _text(step.complete if every else step.sql)
+    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
+
+
+def _reads(
+    tables: Iterable[GatheredTable], reads: Stage, shards: tuple[str, ...], known: bool
+) -> list[str]:
+    """What is read of sharded tables."""
     lines = []
-    for table in step.tables:
+    for table in tables:
         if not table.reference:
             places = [task.place for task in reads if task.table is table]
             lines += [
@@ -164,12 +181,16 @@ def _gather(
                 f"each gives its part of {table.relation}:",
                 *_text(table.read),
             ]
-    references = [table.relation for table in step.tables if table.reference]
-    if references:
-        how = "are brought whole, as the transaction sees them:" if every else "are"
-        lines.append(f"beside them {how} {', '.join(references)}")
-    text = _text(step.complete if every else step.sql)
-    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
+    return lines
+
+
+def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:
+    reads, *writes = stages
+    lines = _reads(step.tables, reads, shards, known)
+    order = ", then ".join(_listed(task.place for task in stage) for stage in writes)
+    if step.pins is not None and not known:
+        order = "those that the parameters name"
+    return [*lines, f"with all of these rows then run, on {order}:", *_text(step.sql)]
 
 
 def _insert(step: Insert, stages: Sequence[Stage], shards: tuple[str, ...]) -> list[str]:

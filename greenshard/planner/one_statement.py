@@ -547,6 +547,10 @@ class OneStatement:
             check()
             return write(raw, self._translation) if self._changed else Sql(self._text)
 
+        def changed() -> Sql:
+            check()
+            return write(raw, self._translation)
+
         def parts() -> InsertRows:
             check()
             if not self._changed:
@@ -555,7 +559,7 @@ class OneStatement:
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 
-        return Texts(whole, parts, computing, reading)
+        return Texts(whole, changed, parts, computing, reading)
 
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""

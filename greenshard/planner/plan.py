@@ -303,6 +303,26 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """Rows of all shards are brought to each one, which then writes by them (strategy "carry").
+
+    Attributes:
+        tables: What is read first.
+        sql: What the shards then run, with the rows put before it as WITH queries of the tables'
+            names.
+        pins: Where the written rows can be, as in `Scatter`.
+        reference: Whether a reference table is written, on every shard: on the first one before
+            the others, and counted once.
+    """
+
+    tables: tuple[GatheredTable, ...]
+    sql: Sql
+    pins: tuple[Pin, ...] | None = None
+    reference: bool = False
+    strategy: str = "carry"
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """No strategy can plan the statement.
 
@@ -376,7 +396,7 @@ class Routed:
     strategy: str = "route"
 
 
-Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Refused
+Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Carry | Refused
 
 
 @dataclass(frozen=True, slots=True)

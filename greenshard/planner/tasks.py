@@ -26,6 +26,7 @@ from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Carry,
     Combine,
     Gather,
     GatheredTable,
@@ -189,6 +190,8 @@ def has_texts(step: Step) -> bool:
         return are_texts(step.pins) or has_texts(step.otherwise)
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
+    if isinstance(step, Carry):
+        return are_texts(step.pins) or any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, Insert):
         return step.keys is not None and are_texts((step.keys.pin,))
     return isinstance(step, (Scatter, Combine)) and are_texts(step.pins)
@@ -199,12 +202,14 @@ def without_texts(step: Step) -> Step:
     if isinstance(step, Routed):
         otherwise = without_texts(step.otherwise)
         return otherwise if are_texts(step.pins) else replace(step, otherwise=otherwise)
-    if isinstance(step, Gather):
+    if isinstance(step, (Carry, Gather)):
         tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
-        return replace(step, tables=tables)
+        step = replace(step, tables=tables)
+    if isinstance(step, Gather):
+        return step
     if isinstance(step, Insert) and step.keys is not None and has_texts(step):
         return uncertain_key(step.table, step.keys)
-    if isinstance(step, (Scatter, Combine)) and are_texts(step.pins):
+    if isinstance(step, (Scatter, Combine, Carry)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step
 
@@ -232,7 +237,7 @@ def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Ite
     elif isinstance(step, (Scatter, Combine)):
         sql = step.sql if isinstance(step, Scatter) else step.partial
         yield tuple(Task(place, sql, given) for place in _places(step.pins, shards, given, known))
-    elif isinstance(step, Gather):
+    elif isinstance(step, (Gather, Carry)):
         yield tuple(
             Task(place, table.read, given, table=table)
             for table in step.tables
@@ -240,6 +245,10 @@ def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Ite
                 (ANYWHERE,) if table.reference else _places(table.pins, shards, given, known)
             )
         )
+        if isinstance(step, Carry):
+            places = _places(step.pins, shards, given, known)
+            writes = tuple(Task(place, step.sql, given) for place in places)
+            yield from (writes[:1], writes[1:]) if step.reference else (writes,)
 
 
 def _places(

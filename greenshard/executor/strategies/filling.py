@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from greenshard._driver import RawCursor
 from greenshard.executor.strategies.table_rows import AS_TEXT, Arrays, Rows
-from greenshard.executor.strategies.travelling import parameter, receiving
+from greenshard.executor.strategies.travelling import parameter, receiving, receiving_cell
 from greenshard.links.session_settings import (
     READ_ONLY,
     Settings,
@@ -163,7 +164,7 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     begins = _QUERY.match(query)
     if begins is None:
         return None
-    tables = ", ".join(map(_common_table, rows))
+    tables = ", ".join(map(common_table, rows))
     recursive = "RECURSIVE " if begins["recursive"] else ""
     text = f"WITH {recursive}{tables}{',' if begins['with'] else ''} "
     arrays = [
@@ -179,12 +180,20 @@ def _is_sought(rows: Rows) -> bool:
     return bool(rows.table.sought) and rows.count >= ANALYZED_ROWS
 
 
-def _common_table(rows: Rows) -> str:
-    columns = rows.table.columns
+def common_table(rows: Rows, placeholders: Iterable[str] = repeat("%s")) -> str:
+    """A WITH query of some rows.
+
+    Args:
+        rows: The rows.
+        placeholders: For the columns of the first piece of them, then for those of the next one.
+    """
+    columns, left = rows.table.columns, iter(placeholders)
     names = ", ".join(quoted(column.name) for column in columns)
-    text = receiving(rows.encoding)
-    values = ", ".join(_typed(column, _unnested(column, text)) for column in columns)
-    pieces = ["SELECT " + values] * len(rows.pieces)
+    pieces = []
+    for _ in rows.pieces:
+        texts = [receiving_cell(next(left), rows.encoding) for _ in columns]
+        values = [_typed(c, _unnested(c, text)) for c, text in zip(columns, texts, strict=True)]
+        pieces.append("SELECT " + ", ".join(values))
     if not pieces:
         # No rows are a table, too, whose columns have types. Not NULL ... WHERE false: PostgreSQL
         # leaves out what it plans to be empty, and with it the question whether one may read what

@@ -436,6 +436,22 @@ class Batches:
             raise
         return None
 
+    def all(self) -> list[Rows]:
+        """All rows, however many.
+
+        Raises:
+            errors.NotSupportedError: They are too many, or too large.
+
+        Switches: yes.
+        """
+        try:
+            while not all(reader.done for reader in self._readers):
+                self.read()
+        except BaseException:
+            self.close()
+            raise
+        return self._all()
+
     def _all(self) -> list[Rows]:
         """What was read, as rows of each table."""
         pieces: dict[GatheredTable, list[Arrays]] = {table: [] for table in self.counts}

@@ -50,7 +50,7 @@ from greenshard.planner.binding.query import (
     queries,
     sublinks,
 )
-from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
+from greenshard.planner.binding.scope import BoundColumn, ColumnId, Columns, Level
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import AGGREGATES, WINDOW_FUNCTIONS
 from greenshard.sql.parser import (
@@ -67,6 +67,12 @@ from greenshard.sql.tree import enum_name, location_of, names_of, same_text, unw
 
 #: What may give rows in another order on each server.
 _OF_TABLES = (CteScan, Derived, Join, Table)
+
+#: Of a function that is not here nobody knows whether it gives a set.
+_OF_ONE_VALUE = frozenset(
+    {"abs", "ceil", "ceiling", "concat", "date_trunc", "floor", "length", "lower", "round",
+     "substring", "to_char", "trim", "trunc", "upper"}
+)  # fmt: skip
 
 _COMPARING = frozenset({ALL_SUBLINK, ANY_SUBLINK, EXISTS_SUBLINK})
 _COMPARISONS = frozenset({"=", "<>", "<", ">", "<=", ">="})
@@ -377,14 +383,14 @@ def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
     return bool(names) and all(own[name] in fixed for name in names)
 
 
-def matches_once(query: Query) -> bool:
+def matches_once(query: Query, functions: Functions) -> bool:
     """Whether each row of the first table in FROM is joined with one row of each other at most."""
     # UPDATE t SET x = s.x FROM s WHERE s.k = t.a: if a row of t finds several of s, PostgreSQL
     # takes any one of them (manual, UPDATE: "not readily predictable").
     first, *left = query.items
     known = {column.id for column in first.columns or ()}
     while left:
-        found = next((item for item in left if _is_found(item, query, known)), None)
+        found = next((item for item in left if _is_found(item, query, known, functions)), None)
         if found is None:
             return False
         left.remove(found)
@@ -392,8 +398,11 @@ def matches_once(query: Query) -> bool:
     return True
 
 
-def _is_found(item: Item, query: Query, known: set[ColumnId]) -> bool:
-    """Whether it is a table whose primary key WHERE compares with what is known."""
+def _is_found(item: Item, query: Query, known: set[ColumnId], functions: Functions) -> bool:
+    """Whether it has one row, or what tells its rows apart is what WHERE compares with the known.
+
+    That is a table's primary key, or the columns by which a query groups.
+    """
     fixed = set()
     for condition in query.where:
         sides = condition.equated
@@ -401,7 +410,46 @@ def _is_found(item: Item, query: Query, known: set[ColumnId]) -> bool:
             column = condition.level.resolve(one)
             if column is not None and _names_only(other, condition.level, known):
                 fixed.add(column.id)
-    return _is_fixed(item, fixed)
+    inner = _rows_of(item)
+    return _is_fixed(item, fixed) if inner is None else _has_one_row(*inner, fixed, functions)
+
+
+def _rows_of(item: Item) -> tuple[Query, Columns] | None:
+    """The query whose rows an item of FROM has, and their columns; None if it is none."""
+    if isinstance(item, Derived):
+        return (item.query, item.columns)
+    return (item.cte.query, item.columns) if isinstance(item, CteScan) else None
+
+
+def _has_one_row(
+    query: Query, columns: Columns, fixed: set[ColumnId], functions: Functions
+) -> bool:
+    """Whether a query has one row at most in which some of its columns have some values."""
+    node = query.node
+    # generate_series() in the target list makes several rows of each.
+    if query.branches or _makes_rows(query, functions):
+        return False
+    shown = zip(query.outputs or (), columns or (), strict=False)
+    same = {own.id for own, column in shown if column.id in fixed}
+    if is_grouped(node, functions):
+        groups = grouping_columns(node, query.level)
+        if any(unwrap(each)[0] == "grouping_set" for each in node.group_clause):
+            return False
+        return all(column is not None and column.id in same for column in groups)
+    if not query.items:
+        return len(node.values_lists) <= 1
+    return False
+
+
+def _makes_rows(query: Query, functions: Functions) -> bool:
+    """Whether the target list may make several rows of one."""
+    return any(
+        type_name(message) == "FuncCall"
+        and not functions.is_aggregate(message)
+        and not (functions.is_own(message) and name_of(message) in _OF_ONE_VALUE)
+        for target in query.node.target_list
+        for message in walk_level(target)
+    )
 
 
 def _names_only(node: Message, level: Level, known: set[ColumnId]) -> bool:

@@ -26,36 +26,33 @@ functions that tell of a server, a table (`has_table_privilege`) or how a value 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from greenshard.planner.analysis.objections import tableoids
-from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.analysis.rights import readings
 from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.bound_views import views_in
-from greenshard.planner.binding.query import Condition, Query, Table, queries, tables
+from greenshard.planner.binding.query import Query, queries, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.calls import calls, name_of
 from greenshard.planner.catalog import Relation
-from greenshard.planner.plan import Gather, GatheredColumn, GatheredTable, Pin, Refusal
+from greenshard.planner.plan import Gather, GatheredTable, Refusal
+from greenshard.planner.strategies.brought import gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.kept_order import with_ordered_aggregates, with_ordered_views
 from greenshard.planner.strategies.shortening import shortened
 from greenshard.sql.deparsing import Unwritable
 from greenshard.sql.functions import Fact, facts_of
-from greenshard.sql.nodes import copy, expression, quoted
-from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
+from greenshard.sql.nodes import copy
+from greenshard.sql.parser import Message
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import names_of, unwrap
 
 STRATEGY = "gather"
-_NO_COLUMN = GatheredColumn("gs none", "integer")
 #: NAMEDATALEN - 1 bytes: PostgreSQL cuts off what is longer.
-_LONGEST_NAME = 63
+LONGEST_NAME = 63
 
 
 def plan_gather(candidate: Candidate) -> Gather | Refusal:
@@ -97,7 +94,7 @@ class _Gathering:
             # The copy has its rows in another order of pages.
             if table.sampled:
                 raise Unplannable("TABLESAMPLE", table.node.location)
-        self._check_calls()
+        check_calls(candidate, self._final.roots)
         row = telling_row(candidate.query, candidate.functions)
         if row is not None:
             raise Unplannable("a whole row would be of the gathered table's type", row)
@@ -119,16 +116,6 @@ class _Gathering:
             rights,
             in_tables,
         )
-
-    def _check_calls(self) -> None:
-        """Refuse what would tell of copies, or read them."""
-        if (name := next(tableoids(self._final.roots), None)) is not None:
-            raise Unplannable("tableoid would tell of a copy", name.location)
-        for call in (call for root in self._final.roots for call in calls(root)):
-            if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
-                raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
-            if self._candidate.functions.is_of_shard(call):
-                raise Unplannable(f"{name_of(call)}() reads rows of each shard", call.location)
 
     def _bodies_read(self, names: dict[tuple[str, str], str]) -> bool:
         """Whether functions in SQL read tables: then their texts must mean the gathered ones.
@@ -166,7 +153,7 @@ class _Gathering:
         for number, relation in enumerate(relations):
             name = relation.name
             if name in taken:
-                name = f"gs{number} {relation.name}"[:_LONGEST_NAME]
+                name = f"gs{number} {relation.name}"[:LONGEST_NAME]
             taken.add(name)
             names[_where(relation)] = name
         return names
@@ -186,47 +173,10 @@ class _Gathering:
 
     def _table(self, relation: Relation, name: str) -> GatheredTable:
         # All places at which it is named: the rows that matter at any of them have to come.
-        places = [each for each in self._candidate.restrictions if each.table.relation is relation]
-        table = places[0].table
-        columns = self._columns(relation)
-        shown = ", ".join(quoted(column.name) for column in columns)
-        if columns == (_NO_COLUMN,):  # who may read any column may count the rows
-            shown = "NULL::pg_catalog.int4"
-        qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
-        if len({each.table.only for each in places}) > 1:
-            raise Unplannable("a table is read with ONLY and without", table.node.location)
-        only = "ONLY " if table.only else ""
-        read = parse_select(f"SELECT {shown} FROM {only}{qualified}")
-        if table.sharded:
-            _filter(read, places)
-        known = {column.name for column in columns}
-        return GatheredTable(
-            name,
-            qualified,
-            columns,
-            self._candidate.write(read),
-            _pins(places),
-            not table.sharded,
-            relation.primary_key if known.issuperset(relation.primary_key) else (),
-            tuple(sorted(_sought(self._candidate.query, [each.table for each in places]))),
-        )
-
-    def _columns(self, relation: Relation) -> tuple[GatheredColumn, ...]:
-        """The columns that the text can mean; one at least, for the rows are to be counted."""
-        places = [table for table in self._final.tables if table.relation is relation]
-        names = set().union(*map(self._final.mentions.of, places))
-        needed = [column for column in relation.columns if column.name in names]
-        if not relation.columns and self._shows_star():
-            raise Unplannable(f"table {relation.name} has no columns, and * would show one")
-        if not relation.columns or (not needed and relation.security.column_grants):
-            return (_NO_COLUMN,)
-        return tuple(
-            GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
-            for column in needed or relation.columns[:1]
-        )
-
-    def _shows_star(self) -> bool:
-        return any(type_name(each) == "A_Star" for root in self._final.roots for each in walk(root))
+        final = [table for table in self._final.tables if table.relation is relation]
+        columns = needed_columns(self._final, final)
+        places = [table for table in self._candidate.tables if table.relation is relation]
+        return gathered(self._candidate, places, columns, name)
 
     # The text -------------------------------------------------------------------------------
 
@@ -271,46 +221,24 @@ class _Gathering:
         return made
 
 
-def _sought(query: Query, places: Sequence[Table]) -> set[tuple[str, ...]]:
-    """The columns by which scalar subqueries find a table's rows for a row around them.
+def check_calls(candidate: Candidate, roots: Iterable[Message]) -> None:
+    """Refuse what would tell of copies, or read them.
 
-    EXISTS and IN become joins, which PostgreSQL does without an index.
+    Args:
+        candidate: The statement.
+        roots: What is run beside them.
+
+    Raises:
+        Unplannable: There is such a call.
     """
-    numbers = {column.id[0] for table in places for column in table.columns or ()}
-    scalar = (
-        sublink.query
-        for one in queries(query)
-        for sublink in one.sublinks
-        # (SELECT sum(x) FROM items WHERE order_id = o.id) runs once for each order: without an
-        # index on order_id, it would read the whole temporary table each time.
-        if sublink.node.sub_link_type in (EXPR_SUBLINK, ARRAY_SUBLINK)
-    )
-    found = {tuple(sorted(_compared(one, numbers))) for one in scalar}
-    return {columns for columns in found if columns}
-
-
-def _compared(query: Query, numbers: set[int]) -> set[str]:
-    """The columns of some sources that WHERE compares with one of the rows around a query."""
-    own = {column.id for column in query.level.columns or ()}
-    found = set()
-    for condition in query.where:
-        sides = [condition.level.resolve(side) for side in condition.equated or ()]
-        columns = [column for column in sides if column is not None and column.family is not None]
-        inner = [column for column in columns if column.id in own and column.id[0] in numbers]
-        if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
-            found.add(inner[0].column.name)
-    return found
-
-
-def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:
-    """The shards that have rows that matter at one of the places; None: any may."""
-    pins: list[Pin] = []
-    for each in places:
-        known = each.table.pins if each.pin is None else (each.pin,)
-        if known is None:
-            return None
-        pins += known
-    return tuple(pins)
+    roots = list(roots)
+    if (name := next(tableoids(roots), None)) is not None:
+        raise Unplannable("tableoid would tell of a copy", name.location)
+    for call in (call for root in roots for call in calls(root)):
+        if facts_of(name_of(call)) & (Fact.OF_STORAGE | Fact.OF_TABLE):
+            raise Unplannable(f"{name_of(call)}() would tell of a copy", call.location)
+        if candidate.functions.is_of_shard(call):
+            raise Unplannable(f"{name_of(call)}() reads rows of each shard", call.location)
 
 
 def _read_by_bodies(candidate: Candidate) -> bool:
@@ -323,43 +251,3 @@ def _views(query: Query) -> bool:
 
 def _where(relation: Relation) -> tuple[str, str]:
     return relation.schema, relation.name
-
-
-def _filter(read: Any, places: Sequence[Restriction]) -> None:
-    """Leave out the rows that matter at none of the places where the table is named."""
-    # Named once without a condition, all rows matter.
-    if not all(each.filters for each in places):
-        return
-    read.where_clause.CopyFrom(_joined("a OR b", [_all_of(each) for each in places]))
-
-
-def _all_of(restriction: Restriction) -> Any:
-    return _joined("a AND b", [_own_names(each) for each in restriction.filters])
-
-
-def _joined(pattern: str, nodes: Sequence[Any]) -> Any:
-    """Join conditions; those that are joined so themselves are taken apart, as the parser does."""
-    if len(nodes) == 1:
-        return nodes[0]
-    made = expression(pattern)
-    joined = made.bool_expr
-    del joined.args[:]
-    for node in nodes:
-        kind, inner = unwrap(node)
-        same = kind == "bool_expr" and inner.boolop == joined.boolop
-        joined.args.extend(inner.args if same else [node])
-    return made
-
-
-def _own_names(condition: Condition) -> Any:
-    """A condition with the columns' names in the table itself."""
-    made = copy(condition.node)
-    for message in list(walk(made)):
-        if type_name(message) == "ColumnRef":
-            column = condition.level.named(names_of(message.fields))
-            if column is None or column.column is None:
-                raise Unplannable("a condition is on something else than columns")
-            message.ClearField("fields")
-            # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
-            message.fields.add().string.sval = column.column.name
-    return made

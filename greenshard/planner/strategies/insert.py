@@ -52,12 +52,14 @@ class Texts:
 
     Attributes:
         whole: Gives the statement.
+        changed: Gives the statement as its tree is now.
         parts: Gives it in parts, if it is an INSERT with VALUES.
         computing: What gives the values that are computed first.
         reading: The query of INSERT ... SELECT; None of others.
     """
 
     whole: Callable[[], Sql]
+    changed: Callable[[], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()
     reading: Candidate | None = None

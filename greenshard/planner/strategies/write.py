@@ -15,8 +15,9 @@ belong on another shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from greenshard.cluster import Unknown
@@ -29,6 +30,7 @@ from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.carry import plan_carry
 from greenshard.planner.strategies.completing import counted_targets
 from greenshard.planner.strategies.insert import (
     Texts,
@@ -84,6 +86,29 @@ def _add_insert(made: Any, inner: Any) -> None:
         add_target(made, conflict.where_clause, "where")
 
 
+def put_select(inner: Any, select: Any) -> None:
+    """Put the parts of such a SELECT back into its UPDATE or DELETE.
+
+    Args:
+        inner: The statement; it is changed, but for the table that it writes to.
+        select: What `as_select` made of it, with other names in it.
+    """
+    kind = type_name(inner)
+    if select.HasField("with_clause"):
+        inner.with_clause.CopyFrom(select.with_clause)
+    sources = inner.from_clause if kind == "UpdateStmt" else inner.using_clause
+    del sources[:]
+    sources.extend(select.from_clause[1:])
+    if select.HasField("where_clause"):
+        inner.where_clause.CopyFrom(select.where_clause)
+    values = list(select.target_list)
+    for target in inner.target_list if kind == "UpdateStmt" else ():
+        target.res_target.val.CopyFrom(values.pop(0).res_target.val)
+    if values:
+        del inner.returning_clause.exprs[:]
+        inner.returning_clause.exprs.extend(values)
+
+
 def _set_targets(inner: Any) -> Any:
     """What SET names, of an UPDATE or of ON CONFLICT."""
     if type_name(inner) == "InsertStmt":
@@ -129,7 +154,6 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         inner: The statement.
         texts: What several servers are sent.
     """
-    write = texts.whole
     first = candidate.query.items[0]
     if not isinstance(first, Table):
         return Refused(
@@ -143,16 +167,9 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         if kind == "insert_stmt":
             return plan_insert(candidate, first, inner, texts)
         if first.sharded:
-            step = _plan_sharded(candidate, inner, kind, write)
+            step = _plan_sharded(candidate, inner, kind, texts)
             return _with_keys(step, first, keys, candidate) if keys else step
-        check_reference(candidate)
-        if kind == "update_stmt":
-            check_defaults(first, inner.target_list)
-        # UPDATE nation SET n_name = r_name FROM region WHERE ...: of several matches PostgreSQL
-        # takes any.
-        if kind == "update_stmt" and not matches_once(candidate.query):
-            raise Unplannable("a row may match several, and each shard take another one of them")
-        return Broadcast(write(), answer_of_one=True, first_alone=True)
+        return _plan_reference(candidate, first, kind, inner, texts)
     except Unplannable as unplannable:
         return Refused(
             unplannable.reason,
@@ -162,27 +179,73 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         )
 
 
-def _plan_sharded(candidate: Candidate, inner: Any, kind: str, write: Callable[[], Sql]) -> Step:
+def _plan_reference(
+    candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts
+) -> Step:
+    """Change rows of a reference table, on every shard alike."""
+    check = check_reference
+    if kind == "update_stmt":
+        check_defaults(table, inner.target_list)
+        check = _check_copies
+    if candidate.sharded:
+        return plan_carry(candidate, check, partial(_changed, inner, texts), reference=True)
+    check(candidate)
+    return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
+
+
+def _changed(inner: Any, texts: Texts, select: Any) -> Sql:
+    """The text of an UPDATE or DELETE with other names in it."""
+    put_select(inner, select)
+    return texts.changed()
+
+
+def _check_copies(candidate: Candidate) -> None:
+    """Refuse an UPDATE that would write something else to each copy of a reference table."""
+    check_reference(candidate)
+    _check_matches(candidate)
+
+
+def _check_matches(candidate: Candidate) -> None:
+    # UPDATE nation SET n_name = r_name FROM region WHERE ...: of several matches PostgreSQL takes
+    # any.
+    if not matches_once(candidate.query, candidate.functions):
+        raise Unplannable("a row may match several, and each shard take another one of them")
+
+
+def _check_local(candidate: Candidate) -> None:
+    """Refuse a write that needs rows of several shards at once."""
+    for crosses in candidate.analysis.crossing.values():
+        # `as_select` puts SET's values into the target list, where an aggregate is an error of the
+        # server's, which it reports itself.
+        if crosses is not candidate.analysis.crossing.get("group"):
+            raise Unplannable(crosses.reason, crosses.offset)
+
+
+def _plan_sharded(candidate: Candidate, inner: Any, kind: str, texts: Texts) -> Step:
     """Change rows of a sharded table, on one shard or where they are."""
     try:
-        for crosses in candidate.analysis.crossing.values():
-            # `as_select` puts SET's values into the target list, where an aggregate is an error of
-            # the server's, which it reports itself.
-            if crosses is not candidate.analysis.crossing.get("group"):
-                raise Unplannable(crosses.reason, crosses.offset)
         if kind == "update_stmt" and sets_default(inner.target_list):
             raise Unplannable("a default, as now(), may be another one on each shard")
-        step: Step = Scatter(write(), candidate.pins)
+        step = _several(candidate, inner, texts)
     except Unplannable as unplannable:
         step = Refused(
             unplannable.reason,
             CODE,
-            f"Compare the shard key with a value. Or: {READ_FIRST}",
+            unplannable.hint or f"Compare the shard key with a value. Or: {READ_FIRST}",
             candidate.position(unplannable.offset),
         )
     if candidate.pins:
         return Routed(Sql(candidate.text), candidate.pins, step)
     return step
+
+
+def _several(candidate: Candidate, inner: Any, texts: Texts) -> Step:
+    try:
+        _check_local(candidate)
+    except Unplannable:
+        # Of one shard's rows the user's text speaks as it is.
+        return plan_carry(candidate, _check_local, partial(_changed, inner, texts), reference=False)
+    return Scatter(texts.whole(), candidate.pins)
 
 
 def _check_counted(table: Table, inner: Any) -> None:

@@ -1,0 +1,169 @@
+"""The rows of tables that travel: what is read of them on the shards.
+
+Of a table that is named several times, the rows and columns come that matter at any of its places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard.planner.analysis.restriction import Restriction
+from greenshard.planner.binding.query import Condition, Query, Table, queries
+from greenshard.planner.plan import GatheredColumn, GatheredTable, Pin
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.sql.nodes import copy, expression, quoted
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
+from greenshard.sql.tree import names_of, unwrap
+
+_NO_COLUMN = GatheredColumn("gs none", "integer")
+
+
+def gathered(
+    candidate: Candidate,
+    places: Sequence[Table],
+    columns: tuple[GatheredColumn, ...],
+    name: str,
+) -> GatheredTable:
+    """What is read of a table.
+
+    Args:
+        candidate: The statement.
+        places: All places of one relation at which its rows are to be those that travelled.
+        columns: See `needed_columns`.
+        name: For the table of these rows.
+
+    Raises:
+        Unplannable: It cannot be read so.
+    """
+    restrictions = [
+        each for each in candidate.restrictions if any(each.table is place for place in places)
+    ]
+    table, relation = restrictions[0].table, restrictions[0].table.relation
+    shown = ", ".join(quoted(column.name) for column in columns)
+    if columns == (_NO_COLUMN,):  # who may read any column may count the rows
+        shown = "NULL::pg_catalog.int4"
+    qualified = f"{quoted(relation.schema)}.{quoted(relation.name)}"
+    if len({each.table.only for each in restrictions}) > 1:
+        raise Unplannable("a table is read with ONLY and without", table.node.location)
+    only = "ONLY " if table.only else ""
+    read = parse_select(f"SELECT {shown} FROM {only}{qualified}")
+    if table.sharded:
+        _filter(read, restrictions)
+    known = {column.name for column in columns}
+    return GatheredTable(
+        name,
+        qualified,
+        columns,
+        candidate.write(read),
+        _pins(restrictions),
+        not table.sharded,
+        relation.primary_key if known.issuperset(relation.primary_key) else (),
+        tuple(sorted(_sought(candidate.query, [each.table for each in restrictions]))),
+    )
+
+
+def needed_columns(candidate: Candidate, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
+    """The columns that the text can mean; one at least, for the rows are to be counted.
+
+    Raises:
+        Unplannable: The table has none, and a star would show one.
+    """
+    relation = places[0].relation
+    names = set().union(*map(candidate.mentions.of, places))
+    needed = [column for column in relation.columns if column.name in names]
+    if not relation.columns and _shows_star(candidate):
+        raise Unplannable(f"table {relation.name} has no columns, and * would show one")
+    if not relation.columns or (not needed and relation.security.column_grants):
+        return (_NO_COLUMN,)
+    return tuple(
+        GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
+        for column in needed or relation.columns[:1]
+    )
+
+
+def _shows_star(candidate: Candidate) -> bool:
+    return any(type_name(each) == "A_Star" for root in candidate.roots for each in walk(root))
+
+
+def _sought(query: Query, places: Sequence[Table]) -> set[tuple[str, ...]]:
+    """The columns by which scalar subqueries find a table's rows for a row around them.
+
+    EXISTS and IN become joins, which PostgreSQL does without an index.
+    """
+    numbers = {column.id[0] for table in places for column in table.columns or ()}
+    scalar = (
+        sublink.query
+        for one in queries(query)
+        for sublink in one.sublinks
+        # (SELECT sum(x) FROM items WHERE order_id = o.id) runs once for each order: without an
+        # index on order_id, it would read the whole temporary table each time.
+        if sublink.node.sub_link_type in (EXPR_SUBLINK, ARRAY_SUBLINK)
+    )
+    found = {tuple(sorted(_compared(one, numbers))) for one in scalar}
+    return {columns for columns in found if columns}
+
+
+def _compared(query: Query, numbers: set[int]) -> set[str]:
+    """The columns of some sources that WHERE compares with one of the rows around a query."""
+    own = {column.id for column in query.level.columns or ()}
+    found = set()
+    for condition in query.where:
+        sides = [condition.level.resolve(side) for side in condition.equated or ()]
+        columns = [column for column in sides if column is not None and column.family is not None]
+        inner = [column for column in columns if column.id in own and column.id[0] in numbers]
+        if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
+            found.add(inner[0].column.name)
+    return found
+
+
+def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:
+    """The shards that have rows that matter at one of the places; None: any may."""
+    pins: list[Pin] = []
+    for each in places:
+        known = each.table.pins if each.pin is None else (each.pin,)
+        if known is None:
+            return None
+        pins += known
+    return tuple(pins)
+
+
+def _filter(read: Any, places: Sequence[Restriction]) -> None:
+    """Leave out the rows that matter at none of the places where the table is named."""
+    # Named once without a condition, all rows matter.
+    if not all(each.filters for each in places):
+        return
+    read.where_clause.CopyFrom(_joined("a OR b", [_all_of(each) for each in places]))
+
+
+def _all_of(restriction: Restriction) -> Any:
+    return _joined("a AND b", [_own_names(each) for each in restriction.filters])
+
+
+def _joined(pattern: str, nodes: Sequence[Any]) -> Any:
+    """Join conditions; those that are joined so themselves are taken apart, as the parser does."""
+    if len(nodes) == 1:
+        return nodes[0]
+    made = expression(pattern)
+    joined = made.bool_expr
+    del joined.args[:]
+    for node in nodes:
+        kind, inner = unwrap(node)
+        same = kind == "bool_expr" and inner.boolop == joined.boolop
+        joined.args.extend(inner.args if same else [node])
+    return made
+
+
+def _own_names(condition: Condition) -> Any:
+    """A condition with the columns' names in the table itself."""
+    made = copy(condition.node)
+    for message in list(walk(made)):
+        if type_name(message) == "ColumnRef":
+            column = condition.level.named(names_of(message.fields))
+            if column is None or column.column is None:
+                raise Unplannable("a condition is on something else than columns")
+            message.ClearField("fields")
+            # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
+            message.fields.add().string.sval = column.column.name
+    return made
