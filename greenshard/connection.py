@@ -42,6 +42,7 @@ from greenshard.links.opening import (
 from greenshard.links.physical import HomeSilent, Physical, closed
 from greenshard.links.session import Session
 from greenshard.planner.keys import untold
+from greenshard.planner.plan import Several
 from greenshard.planner.target import Target, choose
 from greenshard.secret import hidden
 from greenshard.settings import Settings
@@ -328,7 +329,15 @@ class Connection(Settings, Own, RawConnection):
             timeout = within(self.timeout)
             database.make_sure(timeout)
             text, given, plan = plan_for(database, cursor._parts, text, args, timeout)
-            return database.explain(text, plan, given, verbose=verbose)
+            if not isinstance(plan.step, Several):
+                return database.explain(text, plan, given, verbose=verbose)
+            lines = [f"strategy: {plan.step.strategy}"]
+            for number, part in enumerate(plan.step.parts, 1):
+                own = part.given(given)
+                found = plan_for(database, cursor._parts, part.text, own, timeout)
+                shown = database.explain(found[0], found[2], found[1], verbose=verbose)
+                lines += [f"statement {number}:", *(f"    {line}" for line in shown.splitlines())]
+            return "\n".join(lines)
 
     def _declared(self, what: str) -> OneDatabase:
         """What is known of the cluster.

@@ -87,6 +87,8 @@ class Error(psycopg2.Error):
         committed: Names of the shards where a write is committed although it failed elsewhere:
             by a commit, or in autocommit mode.
         refusals: Why each strategy could not plan the statement (`greenshard.planner.plan`).
+        statement: Of several statements in one string, the number of the one that failed, from 1;
+            None if there was one, or it is not known.
     """
 
     code: str | None = None
@@ -95,6 +97,7 @@ class Error(psycopg2.Error):
     failures: Mapping[str, BaseException] = {}
     committed: tuple[str, ...] = ()
     refusals: tuple[Any, ...] = ()
+    statement: int | None = None
 
     def __init__(
         self,
@@ -352,6 +355,14 @@ def rejected(message: str, shard: str, pgcode: str | None) -> ConnectionRejected
     )
     _set_sqlstate(error, pgcode, None)
     return error
+
+
+def note_statement(error: Error, number: int, count: int) -> None:
+    """Tell with an error which statement of a string has failed; the innermost string counts."""
+    if error.statement is None:
+        error.statement = number
+        text = str(error.args[0]).rstrip("\n") if error.args else ""
+        error.args = (f"{text}\nSTATEMENT:  {number} of the {count} in the string", *error.args[1:])
 
 
 def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str]) -> None:

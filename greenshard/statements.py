@@ -17,7 +17,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -37,6 +37,7 @@ from greenshard.executor.named_writes import check_named_writes
 from greenshard.executor.planned import Planned
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
+from greenshard.executor.several import SeveralStatements
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for
 from greenshard.limits import refuse_copy
@@ -48,7 +49,7 @@ from greenshard.links.quoting import are_usual, check_written, is_plain, merged_
 from greenshard.links.session import Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
-from greenshard.planner.plan import Broadcast, Plan, Refused
+from greenshard.planner.plan import Broadcast, Plan, Refused, Several
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_insert
@@ -397,6 +398,8 @@ class Statements:
             plan = database.plan(text, True, timeout)
         elif plan is None or isinstance(plan.step, Refused):
             text, given, plan = plan_for(database, parts, text, given, timeout)
+        if isinstance(plan.step, Several):
+            return self._several(asked, database, text, given, plan.step, many=many)
         parts.trace = plan.trace
         if isinstance(plan.step, Broadcast):
             self.transaction.savepoints = True
@@ -427,6 +430,50 @@ class Statements:
             return run_many(execution) if many else run_plan(execution)
         finally:
             parts.sent = execution.query
+
+    def _several(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        text: str,
+        given: Any,
+        step: Several,
+        *,
+        many: bool,
+    ) -> Answer:
+        """Run the statements of one string; with `many`, for each of the parameters given."""
+        parts = asked.parts
+        if parts.named:
+            raise errors.NotSupportedError(
+                "several statements in one string, for a named cursor",
+                code="GS411",
+                hint="Give the named cursor one query.",
+            )
+        if many:
+            answers = [self._planned(asked, database, text, each) for each in given]
+            count = sum(max(0, answer.rowcount) for answer in answers)
+            return CountedAnswer(count, answers[-1].statusmessage if answers else None)
+        raw = parts.quoting()
+        # First: psycopg2 refuses wrong parameters before anything is sent.
+        query = RawCursor(raw).mogrify(text, given)
+        execution = Execution(
+            self.session, self.transaction, parts, asked.timeout, False, False, None, step.strategy
+        )
+        asked.follow(execution)
+        # A part of the rows is no answer where what follows may write.
+        whole = replace(asked, partial=False)
+        try:
+            return SeveralStatements(
+                execution=execution,
+                database=database,
+                parts=step.parts,
+                given=given,
+                run_one=partial(self._planned, whole, database),
+                note=partial(self.note, parts=parts),
+            ).run()
+        finally:
+            parts.sent = query
+            asked.follow(execution)
 
     def _end_planned(self, e: Planned, ending: Ending, every: Sequence[Any]) -> Answer:
         """End the transaction, once for each set of parameters."""

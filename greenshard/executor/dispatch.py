@@ -30,6 +30,7 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
+    Several,
     Slice,
     Step,
 )
@@ -138,6 +139,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return insert(e, step, stages)
     if isinstance(step, Carry):
         return carry(e, step, stages)
+    assert not isinstance(step, Several)  # noqa: S101  # `Statements` runs its parts
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))

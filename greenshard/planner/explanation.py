@@ -19,6 +19,7 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
+    Several,
     SortKey,
     Step,
 )
@@ -73,6 +74,8 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
         return [*lines, *_insert(step, stages, shards)]
     if isinstance(step, Carry):
         return [*lines, *_carry(step, stages, shards, known)]
+    if isinstance(step, Several):
+        return [*lines, "one after the other:", *(x for p in step.parts for x in _indented(p.text))]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)

@@ -11,6 +11,7 @@ from greenshard.planner.code import Trace
 from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.sql.ending import Ending
 from greenshard.sql.insert_rows import InsertRows
+from greenshard.sql.splitting import Part
 from greenshard.sql.text import Computed, Sql
 
 #: In the text of a combine query: where the partial rows are to be put, and the type of a column.
@@ -396,7 +397,20 @@ class Routed:
     strategy: str = "route"
 
 
-Step = Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Carry | Refused
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several statements in one string, each with a plan of its own when it is its turn.
+
+    Not before: what the first one makes, such as a table, the next one may name.
+    """
+
+    parts: tuple[Part, ...]
+    strategy: str = "several"
+
+
+Step = (
+    Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Carry | Several | Refused
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from greenshard.planner.plan import (
     Broadcast,
     Plan,
     Refused,
+    Several,
     Step,
 )
 from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.utility import plan_utility
-from greenshard.planner.union import BESIDE_OTHERS, ONE_AT_A_TIME
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.parser import (
@@ -40,6 +40,7 @@ from greenshard.sql.parser import (
 from greenshard.sql.placeholders import Translation, translate
 from greenshard.sql.plain_rows import plain_rows
 from greenshard.sql.read_only import only_reads
+from greenshard.sql.splitting import Part, parts_of
 from greenshard.sql.text import Sql
 
 CACHED_PLANS = 1000
@@ -94,7 +95,7 @@ class Planner:
         ending = ending_of(translation.text)
         effect = NO_EFFECT if reads else effect_of(translation.text)
         if len(statements) != 1:
-            step = _plan_several(text, statements, ends=ending is not None)
+            step = _plan_several(text, parts_of(text, translation, statements), statements)
             for each in statements if isinstance(step, Broadcast) else ():
                 changed = key_change(
                     each.stmt, self._cluster, self._catalog, path, everywhere=True
@@ -163,20 +164,19 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
     return statements
 
 
-def _plan_several(text: str, statements: Sequence[Any], *, ends: bool) -> Step:
-    """Several statements in one string, or none; `ends` says whether one ends the transaction."""
+def _plan_several(text: str, parts: tuple[Part, ...], statements: Sequence[Any]) -> Step:
+    """Several statements in one string, or none."""
     steps = [plan_utility(text, statement.stmt) for statement in statements]
     if not steps:
         return Anywhere(Sql(text))
+    # Before any of them runs, like what cannot be parsed.
     refused = next((step for step in steps if isinstance(step, Refused)), None)
     if refused is not None:
         return refused
-    # SELECT 1; COMMIT: a shard where the first one fails does not come to the second.
-    if ends:
-        return Refused(BESIDE_OTHERS, "GS411", ONE_AT_A_TIME)
-    if all(isinstance(step, Broadcast) for step in steps):
+    controls = any(part.control is not None for part in parts)
+    if all(isinstance(step, Broadcast) for step in steps) and not controls:
         return Broadcast(Sql(text), answer_of_one=True, resets_catalog=True)
-    return Refused("several statements in one string", "GS411", "Execute one statement at a time.")
+    return Several(parts)
 
 
 def _hides_parameters(translation: Translation, statements: Sequence[Any]) -> bool:

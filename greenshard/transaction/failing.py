@@ -40,6 +40,18 @@ def fail_all(session: Session, transaction: Transaction, error: DriverError) -> 
     # GS501: the transaction was rolled back with that error, and there is nothing to fail.
     if error.pgcode is None or getattr(error, "code", None) == "GS501":
         return
+    fail_open(session, transaction)
+
+
+def fail_open(session: Session, transaction: Transaction) -> None:
+    """Let the transaction be failed where it is open.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        transaction: Theirs.
+
+    Switches, Cost: see `fail_all`.
+    """
     there = session.alive
     # Failed already, or a connection is lost: then commit() will tell.
     if transaction.failed is not None or len(there) < len(session.physicals):

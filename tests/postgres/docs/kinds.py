@@ -258,8 +258,9 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("NOTIFY channel", "reference"),
     ],
     "several statements in one string": [
-        ("SELECT 1; SELECT 2", "GS411"),
-        ("UPDATE orders SET amount = 0; SET work_mem = '5MB'", "GS411"),
+        ("SELECT 1; SELECT 2", "several"),
+        ("UPDATE orders SET amount = 0; SET work_mem = '5MB'", "several"),
+        ("UPDATE orders SET amount = 0 WHERE id = 1; DELETE FROM items; TABLE orders", "several"),
         ("SET LOCAL work_mem = '5MB'; CREATE TABLE more (n int)", "broadcast"),
     ],
     "what PostgreSQL cannot parse": [("SELECT FROM WHERE", "GS404")],

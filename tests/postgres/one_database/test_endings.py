@@ -423,6 +423,8 @@ def test_what_cannot_be_ended_alike_is_refused_and_nothing_ends(world):
         cur = conn.cursor()
         cur.execute(UPDATE)
         for text, code in REFUSED.items():
+            if code == "GS411" and world.declared:
+                continue  # see test_several_statements
             with pytest.raises(greenshard.NotSupportedError) as caught:
                 cur.execute(text)
             assert caught.value.code == code
