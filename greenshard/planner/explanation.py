@@ -46,6 +46,9 @@ def explain(
         every: Whether reference tables are gathered, too, for the transaction sees other rows of
             them than another session.
     """
+    if isinstance(plan.step, Several):
+        texts = (line for part in plan.step.parts for line in _indented(part.text))
+        return "\n".join((f"strategy: {plan.step.strategy}", "one after the other:", *texts))
     lines = _step(plan.step, shards, given, every)
     lines += [
         f"policy {each.policy} on {'.'.join(each.reading.relation)} must not apply: {each.reason}"
@@ -74,8 +77,6 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
         return [*lines, *_insert(step, stages, shards)]
     if isinstance(step, Carry):
         return [*lines, *_carry(step, stages, shards, known)]
-    if isinstance(step, Several):
-        return [*lines, "one after the other:", *(x for p in step.parts for x in _indented(p.text))]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
