@@ -27,7 +27,7 @@ help:
 	@echo "make bench-memory the client's memory while it reads many rows, by strategy"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
-	@echo "make differential  10,000 random statements, over shards and on one server (ARGS=--help)"
+	@echo "make differential  10,000 random statements and 5,000 writes, over shards and on one server (ARGS=--help)"
 	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
 	@echo "make mutants  small faults in the code that decides, which tests must notice (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"

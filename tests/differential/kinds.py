@@ -88,10 +88,10 @@ class Kind:
 @cache
 def kinds() -> dict[str, Kind]:
     """All kinds, by name."""
-    return {path.stem: _read(path) for path in sorted(_FOLDER.glob("*.sql"))}
+    return {path.stem: read(path) for path in sorted(_FOLDER.glob("*.sql"))}
 
 
-def _read(path: Path) -> Kind:
+def read(path: Path) -> Kind:
     whole = path.read_text(encoding="utf-8").replace("public.", f"{path.stem}.")
     head, *sections = whole.split("\n-- = ")
     texts: dict[str, str] = {}

@@ -1,9 +1,9 @@
 """Thousands of random statements on one server and on shards: ``make differential``.
 
-Those of `statements` under each collation, and those of `kinds` in each encoding. Prints progress,
-each wrong answer with its plan, the strategies used, and at the end for each kind how its
-statements came out and what was refused. The exit code is 1 if an answer was wrong, or if more
-statements were refused than `budget` allows.
+Those of `statements` under each collation, those of `kinds` in each encoding, and the writes of
+`dml`. Prints progress, each wrong answer with its plan, the strategies used, and at the end for
+each kind how its statements came out and what was refused. The exit code is 1 if an answer was
+wrong, or if more statements were refused than `budget` allows.
 """
 
 # ruff: noqa: T201  # it is a program
@@ -21,6 +21,7 @@ from greenshard.testing import Shards
 from tests.conftest import keep_servers_in_memory
 from tests.differential import budget, databases, golden, play, report, schema, stage, writes
 from tests.differential.databases import Databases
+from tests.differential.dml import blocks as dml
 from tests.differential.kinds import kinds
 from tests.differential.referee import NAMED_SHARE, Case, Referee, referee
 from tests.differential.report import Tally
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed += _run(made, collation, options, tallies)
         for encoding in stage.ENCODINGS:
             failed += _run_kinds(shards, encoding, options, tallies)
+        if options.write_count:
+            failed += _run_writes(shards, options, tallies["writes"])
         print("\n".join(["== by kind", *report.table(tallies)]), flush=True)
     return 1 if failed else 0
 
@@ -60,6 +63,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--collations", type=_words, default=databases.COLLATIONS)
     parser.add_argument("--kinds", type=_words, default=[*kinds()], help="which, or 'none'")
     parser.add_argument("--kind-count", type=int, default=400, help="statements for each of them")
+    parser.add_argument("--write-count", type=int, default=5000, help="statements of `dml`")
     parser.add_argument("--shards", default="1,2,4", help="the numbers of shards")
     parser.add_argument("--stop-after", type=int, default=20, help="wrong answers")
     parser.add_argument("--named", action="store_true", help="all through named cursors")
@@ -92,6 +96,21 @@ def _run_kinds(
         print("\n".join([f"{name}: {tally.total} statements", *excesses]), flush=True)
         amiss += len(excesses)
     return amiss
+
+
+def _run_writes(shards: Shards, options: argparse.Namespace, tally: Tally) -> int:
+    """Run blocks of writes; returns how many things are amiss."""
+    print(f"== writes, {options.write_count} statements")
+    with dml.players(shards, options.seed) as players:
+        for case in dml.cases(players, options.seed, options.write_count):
+            tally.add(case)
+            if case.verdicts[0].outcome == "wrong":
+                print(f"\nWRONG {dml.told(case)}", flush=True)
+            if tally.outcomes["wrong"] >= options.stop_after:
+                break
+    excesses = [*budget.excesses(tally.refusals, tally.total, dml.REFUSED)]
+    print("\n".join([*tally.lines(features=options.features), *excesses]))
+    return tally.outcomes["wrong"] + len(excesses)
 
 
 def _kind(case: Case) -> str:
