@@ -193,7 +193,9 @@ class Player:
             verdict = self._after_an_error(verdict)
         if verdict.outcome != "wrong" and saved:
             self._both("ROLLBACK TO step" if got.error else "RELEASE step")
-        if verdict.outcome != "wrong" and (goes_on or block.mode == "autocommit"):
+        if got.error and step.call == "executemany" and block.mode == "autocommit":
+            goes_on = False  # over several shards all sets are undone, on one server only this one
+        if verdict.outcome != "wrong" and goes_on:
             verdict = self._looked_at(block, step, verdict)
         if got.error and goes_on and verdict.outcome != "wrong":
             self._set_sequences()

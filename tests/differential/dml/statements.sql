@@ -1,4 +1,5 @@
--- Writes but INSERT ... VALUES, which `inserts` makes. Holes are told in `steps`. A title is the
+-- Writes but INSERT ... VALUES, which `inserts` makes. Holes are told in `steps`; within
+-- words to choose ++ stands for ||. A title is the
 -- feature that the report counts; "since 15" is a version, "numbers" says that rows get numbers in an
 -- order that PostgreSQL chooses, "ordered" that the rows come in one order only.
 
@@ -43,10 +44,10 @@ INSERT INTO event (what, n) SELECT name, id FROM account WHERE id < 20 ORDER BY 
 INSERT INTO tag (word) SELECT name FROM kind ORDER BY id <<|LIMIT 2>>
 
 -- = UPDATE, routed
-UPDATE account SET <<balance = balance + {n}|name = {word}|name = upper(name), kind = NULL|kind = {kind}|balance = -200|at = now()|name = NULL|balance = {amount} * 2|(name, balance) = ({word}, {n})>> WHERE id = {id} <<|AND balance > {n}>> <<|RETURNING *|RETURNING id, balance, twice|RETURNING id AS "Key", name || '%'>>;
+UPDATE account SET <<balance = balance + {n}|name = {word}|name = upper(name), kind = NULL|kind = {kind}|balance = -200|at = now()|name = NULL|balance = {amount} * 2|(name, balance) = ({word}, {n})>> WHERE id = {id} <<|AND balance > {n}>> <<|RETURNING *|RETURNING id, balance, twice|RETURNING id AS "Key", name ++ '%'>>;
 UPDATE entry SET <<qty = qty + {n}|note = {word}|open = NOT open|qty = qty - 2|note = 'far too long for it'>> WHERE account_id = {id} <<|AND no > 9>> <<|RETURNING no, qty>>;
 UPDATE ticket SET title = {word}, state = <<'sad'|'ok'|DEFAULT|{mood}>> WHERE id = {id} <<|RETURNING title, state>>;
-UPDATE device SET <<label = {word}|tags = tags || {word}|tags[1] = {word}|doc = '{"b": 2}'|doc = jsonb_build_object('k', {n})>> WHERE serial = {serial} <<|RETURNING serial, tags, doc>>;
+UPDATE device SET <<label = {word}|tags = tags ++ {word}|tags[1] = {word}|doc = '{"b": 2}'|doc = jsonb_build_object('k', {n})>> WHERE serial = {serial} <<|RETURNING serial, tags, doc>>;
 UPDATE shift SET hours = hours + {amount} WHERE day = {day} <<|AND no > 3>> RETURNING *;
 UPDATE account SET name = {word} WHERE id IN ({id}, {id}, {id}) <<|RETURNING id>>;
 UPDATE account SET name = {word} WHERE id = ANY ({ids}) RETURNING id, name;
@@ -54,10 +55,10 @@ UPDATE log SET line = {word} WHERE k IS NULL <<|RETURNING k, line>>;
 UPDATE part SET owner = NULL WHERE code = {code} RETURNING code, no, owner
 
 -- = UPDATE, everywhere
-UPDATE account SET <<balance = balance + {n}|name = name || 'x'|kind = <<1|{kind}>>|balance = 10 - balance|at = now()|name = DEFAULT|balance = DEFAULT|at = DEFAULT>> <<|WHERE balance > {amount}|WHERE kind = {kind}|WHERE name LIKE '%1'>> <<|RETURNING id, name>>;
-UPDATE entry SET <<qty = qty + 1|open = false|open = true|note = note || 'y'|qty = {n}>> <<|WHERE qty > {n}|WHERE NOT open>> <<|RETURNING account_id, no>>;
+UPDATE account SET <<balance = balance + {n}|name = name ++ 'x'|kind = 1|balance = 10 - balance|at = now()|name = DEFAULT|balance = DEFAULT|at = DEFAULT>> <<|WHERE balance > {amount}|WHERE kind = {kind}|WHERE name LIKE '%1'>> <<|RETURNING id, name>>;
+UPDATE entry SET <<qty = qty + 1|open = false|open = true|note = note ++ 'y'|qty = {n}>> <<|WHERE qty > {n}|WHERE NOT open>> <<|RETURNING account_id, no>>;
 UPDATE event SET n = n * 2 <<|WHERE what = 'e3'>> RETURNING id, n;
-UPDATE log SET line = <<line || {n}|DEFAULT|NULL>> <<|WHERE k > {n}>>;
+UPDATE log SET line = <<line ++ {n}|DEFAULT|NULL>> <<|WHERE k > {n}>>;
 UPDATE device SET f = random() WHERE label = 'l1' RETURNING serial, f
 
 -- = UPDATE, keys
@@ -73,7 +74,13 @@ UPDATE log SET k = <<{id}|NULL|k + 1>> WHERE k = {n} RETURNING k, line;
 UPDATE ticket SET id = {id} WHERE id = {id};
 UPDATE ticket SET id = DEFAULT WHERE id = {id} RETURNING id;
 UPDATE event SET id = DEFAULT WHERE id = {id} RETURNING id;
-UPDATE part SET no = DEFAULT WHERE code = 'c1' AND owner = 1
+UPDATE part SET no = DEFAULT WHERE code = 'c1' AND owner = 1;
+UPDATE tag SET id = DEFAULT WHERE id = {n} RETURNING id, word
+
+-- = UPDATE, numbered; numbers
+UPDATE tag SET id = DEFAULT WHERE size > {n} RETURNING id, word, size;
+UPDATE ticket SET id = DEFAULT RETURNING id;
+UPDATE log SET seq = DEFAULT <<|WHERE k = {n}>> RETURNING line
 
 -- = UPDATE FROM
 UPDATE entry e SET note = left(a.name, 8) FROM account a WHERE a.id = e.account_id <<|AND a.id = {id}|AND a.balance > {n}>> AND e.no > 6 <<|RETURNING e.no, a.name>>;
@@ -100,8 +107,8 @@ UPDATE kind SET rank = (SELECT count(*) FROM account WHERE kind = kind.id);
 UPDATE kind SET rank = rank + 1 WHERE id IN (SELECT kind FROM account WHERE id = {id})
 
 -- = UPDATE, reference tables
-UPDATE kind SET <<rank = rank + {n}|name = {word}|name = name || '-'|rank = 500|at = now()|u = gen_random_uuid()|rank = DEFAULT|at = DEFAULT|id = id + 50|id = {n}>> <<|WHERE id = {kind}|WHERE rank > {n}>> <<|RETURNING *|RETURNING id, rank>>;
-UPDATE tag SET <<word = {word}|f = random()|kind = {kind}|word = word || size|id = DEFAULT>> <<WHERE id = {n}|WHERE size > {n}>> <<|RETURNING id, word, size>>;
+UPDATE kind SET <<rank = rank + {n}|name = {word}|name = name ++ '-'|rank = 500|at = now()|u = gen_random_uuid()|rank = DEFAULT|at = DEFAULT|id = id + 50|id = {n}>> <<|WHERE id = {kind}|WHERE rank > {n}>> <<|RETURNING *|RETURNING id, rank>>;
+UPDATE tag SET <<word = {word}|f = random()|kind = {kind}|word = word ++ size>> <<WHERE id = {n}|WHERE size > {n}>> <<|RETURNING id, word, size>>;
 
 -- = DELETE
 DELETE FROM entry WHERE <<account_id = {id}|qty > {n}|account_id = {id} AND no = {n}|no % 5 = {n}>> <<|RETURNING *|RETURNING no, qty * 2>>;

@@ -112,7 +112,7 @@ class Template:
     counts: bool
 
     def step(self, draft: Draft) -> Step:
-        text = traps.with_words(draft.pick, self.text).strip()
+        text = _with_words(draft, self.text)
         filled = _HOLE.sub(lambda hole: hole_value(draft, hole[1]), text.removesuffix(_TOTAL))
         made = draft.finished(filled.strip(), "bag")
         ordered = text.endswith(_TOTAL)
@@ -127,7 +127,7 @@ class Template:
 
     def several(self, draft: Draft) -> Step | None:
         """The same with several sets of parameters; None if the text has no hole."""
-        text = traps.with_words(draft.pick, self.text).strip().removesuffix(_TOTAL)
+        text = _with_words(draft, self.text).removesuffix(_TOTAL)
         names = [name for name in _HOLE.findall(text) if name not in _ARRAYS]
         if not names or len(names) != len(_HOLE.findall(text)):
             return None
@@ -138,6 +138,10 @@ class Template:
         text = _HOLE.sub("%s", text.replace("%", "%%"))
         call = draft.pick.choice(["executemany", "execute_batch"])
         return Step(f"{call}, {self.what}", text, sets, call, numbers=self.numbers)
+
+
+def _with_words(draft: Draft, text: str) -> str:
+    return traps.with_words(draft.pick, text).replace("++", "||").strip()
 
 
 def hole_value(draft: Draft, name: str) -> str:
