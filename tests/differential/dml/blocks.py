@@ -40,6 +40,7 @@ from tests.differential.dml.told import (
 from tests.differential.draft import Statement
 from tests.differential.referee import Case, Verdict
 
+_FAILED = psycopg2.extensions.TRANSACTION_STATUS_INERROR
 _LENGTH = 12
 #: The most characters of a line that are shown.
 _WIDTH = 1000
@@ -68,14 +69,14 @@ class Block:
 
     Attributes:
         mode: "rollback", "commit" or "autocommit".
-        guarded: Whether each step has a savepoint of its own, to go back to after an error.
+        saves: Whether each step has a savepoint of its own, to go back to after an error.
         each: Whether all rows are looked at after each step.
         history: The steps done, as code.
         apart: Whether the sequences may have counted otherwise since they were last compared.
     """
 
     mode: str
-    guarded: bool
+    saves: bool
     each: bool
     history: list[str] = field(default_factory=list)
     apart: bool = False
@@ -108,7 +109,8 @@ class Player:
         """Run one, up to the first step that goes wrong."""
         pick = Random(f"{seed}/{self.count}")
         mode = pick.choice(["rollback"] * 5 + ["commit", "autocommit", "autocommit"])
-        block = Block(mode, pick.random() < 0.8, pick.random() < 0.7)
+        saves = pick.random() < 0.8 and mode != "autocommit"
+        block = Block(mode, saves, pick.random() < 0.7)
         self._begin(block)
         try:
             for number in range(pick.randint(3, _LENGTH)):
@@ -172,41 +174,45 @@ class Player:
 
     def _judge(self, label: str, block: Block, step: Step) -> tuple[Case, bool]:
         """How a step came out, and whether the block can go on."""
-        saved = block.guarded and block.mode != "autocommit"
-        if saved:
+        if block.saves:
             self._both("SAVEPOINT step")
         got = perform(self.conn, step, self.made.types)
-        goes_on = True
-        if is_refusal(got.error):
-            assert got.error is not None
-            expected = Told()
-            reason = referee.reason(got.error)
-            verdict = self._verdict("refused", reason)
-            if self.conn.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INERROR:
-                goes_on = saved
-        else:
-            expected = perform(self.one, step, self.made.types)
-            wrong = difference(expected, got, step)
-            verdict = self._verdict("wrong" if wrong else "error" if got.error else "equal", wrong)
-            goes_on = not wrong and (got.error is None or saved or block.mode == "autocommit")
-        if not goes_on and verdict.outcome == "error":
+        expected, verdict = self._compared(step, got)
+        goes_on = verdict.outcome != "wrong" and self._goes_on(block, step, got)
+        if verdict.outcome == "error" and not goes_on and block.mode != "autocommit":
             verdict = self._after_an_error(verdict)
-        if verdict.outcome != "wrong" and saved:
+        if verdict.outcome != "wrong" and block.saves:
             self._both("ROLLBACK TO step" if got.error else "RELEASE step")
-        if got.error and step.call == "executemany" and block.mode == "autocommit":
-            goes_on = False  # over several shards all sets are undone, on one server only this one
-        if verdict.outcome != "wrong" and goes_on:
+        if goes_on:
             verdict = self._looked_at(block, step, verdict)
-        if got.error and goes_on and verdict.outcome != "wrong":
+        if goes_on and got.error and verdict.outcome != "wrong":
             self._set_sequences()
             block.apart = True
         block.history.append(f"{step.shown()}  -- {verdict.outcome}")
         if verdict.outcome == "wrong":
-            done = "\n    ".join([f"{block.mode}, guarded {block.guarded}", *block.history])
+            done = "\n    ".join([f"{block.mode}, saves {block.saves}", *block.history])
             verdict = self._verdict("wrong", f"{verdict.reason}\nblock: {done}")
-        elif goes_on and step.numbers and not got.error:
-            goes_on = False  # the numbers of the rows are others now
-        return _case(label, step, expected, verdict), goes_on and verdict.outcome != "wrong"
+        # Rows that have got their numbers in another order are others now.
+        goes_on = goes_on and verdict.outcome != "wrong" and not (step.numbers and not got.error)
+        return _case(label, step, expected, verdict), goes_on
+
+    def _compared(self, step: Step, got: Told) -> tuple[Told, Verdict]:
+        """What one server answers, and how the shards' answer compares; not if it is a refusal."""
+        if got.error and is_refusal(got.error):
+            return Told(), self._verdict("refused", referee.reason(got.error))
+        expected = perform(self.one, step, self.made.types)
+        wrong = difference(expected, got, step)
+        outcome = "wrong" if wrong else "error" if got.error else "equal"
+        return expected, self._verdict(outcome, wrong)
+
+    def _goes_on(self, block: Block, step: Step, got: Told) -> bool:
+        """Whether both sides stand where they can be compared, and go on."""
+        if got.error is None or block.saves:
+            return True
+        if block.mode == "autocommit":
+            # Over several shards all sets are undone; on one server only the one that fails.
+            return step.call != "executemany"
+        return is_refusal(got.error) and self.conn.info.transaction_status != _FAILED
 
     def _verdict(self, outcome: str, reason: str | None = None) -> Verdict:
         return Verdict(outcome, self.count, reason or "")
