@@ -18,6 +18,7 @@ from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
+from greenshard.executor.strategies.transfer import transfer
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
     Anywhere,
@@ -33,6 +34,7 @@ from greenshard.planner.plan import (
     Several,
     Slice,
     Step,
+    Transfer,
 )
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import Stage, Task, own_place
@@ -135,15 +137,22 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         check_policies(e, e.plan.policies, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
-    if isinstance(step, Insert):
-        return insert(e, step, stages)
-    if isinstance(step, Carry):
-        return carry(e, step, stages)
+    if isinstance(step, (Insert, Carry, Transfer)):
+        return _write(e, step, stages)
     assert not isinstance(step, Several)  # noqa: S101  # `Statements` runs its parts
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))
     return _on_shards(e, step, stages)
+
+
+def _write(e: Planned, step: Insert | Carry | Transfer, stages: _Stages) -> Answer:
+    """Run a step that writes rows which come from elsewhere than where they are written."""
+    if isinstance(step, Insert):
+        return insert(e, step, stages)
+    if isinstance(step, Carry):
+        return carry(e, step, stages)
+    return transfer(e, step, run_plan)
 
 
 def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages: _Stages) -> Answer:

@@ -21,7 +21,16 @@ from typing import Any, NamedTuple
 from greenshard import errors
 from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.planned import Planned
-from greenshard.planner.plan import Combine, Filtering, Gather, Insert, Reading, Scatter, Step
+from greenshard.planner.plan import (
+    Combine,
+    Filtering,
+    Gather,
+    Insert,
+    Reading,
+    Scatter,
+    Step,
+    Transfer,
+)
 from greenshard.planner.tasks import Stage
 
 #: What may stand before a statement.
@@ -152,7 +161,8 @@ def check_policies(
 
 def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
     """The shards whose tables a step's tasks read or write, at least one."""
-    if isinstance(step, Insert) and (step.computing or not stages):
+    waits = isinstance(step, Insert) and (step.computing or not stages)
+    if waits or isinstance(step, Transfer):
         return e.session.shards  # any of them may get a row
     tasks = [task for stage in stages for task in stage]
     read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}

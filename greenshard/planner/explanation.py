@@ -22,8 +22,11 @@ from greenshard.planner.plan import (
     Several,
     SortKey,
     Step,
+    Transfer,
 )
 from greenshard.planner.refusals import reasons
+from greenshard.planner.strategies.completing import series
+from greenshard.planner.strategies.transfer import ROWS_PLANNED
 from greenshard.planner.tasks import ANYWHERE, Stage, settle
 from greenshard.sql.text import Sql
 
@@ -73,10 +76,8 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
         return [*lines, *_gather(step, stages[0], shards, known, every)]
-    if isinstance(step, Insert):
-        return [*lines, *_insert(step, stages, shards)]
-    if isinstance(step, Carry):
-        return [*lines, *_carry(step, stages, shards, known)]
+    if isinstance(step, (Insert, Carry, Transfer)):
+        return [*lines, *_writing(step, stages, shards, known, every)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
@@ -86,6 +87,20 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
     elif isinstance(step, Combine):
         lines += _combining(step)
     return lines
+
+
+def _writing(
+    step: Insert | Carry | Transfer,
+    stages: Sequence[Stage],
+    shards: tuple[str, ...],
+    known: bool,
+    every: bool,
+) -> list[str]:
+    if isinstance(step, Insert):
+        return _insert(step, stages, shards)
+    if isinstance(step, Carry):
+        return _carry(step, stages, shards, known)
+    return _transfer(step, shards, every)
 
 
 def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
@@ -209,6 +224,20 @@ def _insert(step: Insert, stages: Sequence[Stage], shards: tuple[str, ...]) -> l
     if step.keys is not None:
         where = f"then each row goes to the shard of its {step.keys.column.name}:"
     return [*lines, where, *_text(every)]
+
+
+def _transfer(step: Transfer, shards: tuple[str, ...], every: bool) -> list[str]:
+    # Its parameters have other names there, so it is not known which shards they name.
+    lines = ["first these rows are read:", *_text(step.read)]
+    lines += _indented("\n".join(_step(step.plan.step, shards, None, every)))
+    for sql in step.computing:
+        defaults = sql.text.removesuffix(f" FROM {series(ROWS_PLANNED)}")
+        lines += [f"then {shards[0]} computes, for each of them:", *_indented(defaults)]
+    where = "then every shard runs, with all of them:"
+    if step.keys is not None:
+        where = f"then each of them goes to the shard of its {step.keys.column.name}:"
+    shown = step.sql.text.replace(f'"{PARTIAL}"', "(the rows)")
+    return [*lines, where, *_indented(shown)]
 
 
 def _rights(rights: Sequence[Reading]) -> list[str]:

@@ -6,7 +6,7 @@ its rows. `planner` reads the text, and keeps the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,15 +49,16 @@ from greenshard.planner.plan import (
     Routed,
     Scatter,
     Step,
+    Transfer,
     Value,
 )
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.completing import NeedsValues, complete
+from greenshard.planner.strategies.completing import WRITES, NeedsValues, complete
 from greenshard.planner.strategies.gather import plan_gather
-from greenshard.planner.strategies.insert import Texts
+from greenshard.planner.strategies.insert import Apart, Texts
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.planner.strategies.write import (
@@ -69,7 +70,8 @@ from greenshard.planner.strategies.write import (
 from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
 from greenshard.sql.functions import SETTING
 from greenshard.sql.insert_rows import InsertRows, cut
-from greenshard.sql.nodes import copy
+from greenshard.sql.nodes import as_statement, copy
+from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.now import put_times, replace_now, tells_time
 from greenshard.sql.parser import (
     Message,
@@ -82,6 +84,7 @@ from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, location_of, unwrap
 
 TOO_DEEP = "the statement is nested too deeply"
+_TABLE = "RangeVar"
 _ON = "Run it on one shard with conn.on('...')."
 
 
@@ -95,7 +98,19 @@ class OneStatement:
         text: str,
         translation: Translation,
         path: tuple[str, ...],
+        other: Callable[[str, bool], Plan],
     ) -> None:
+        """Take what is known.
+
+        Args:
+            cluster: As declared.
+            catalog: Of it.
+            text: The statement.
+            translation: The same in the parser's placeholders.
+            path: ``current_schemas(true)``.
+            other: Plans another text, which has parameters or not.
+        """
+        self._other = other
         self._cluster = cluster
         self._catalog = catalog
         self._functions = Functions(catalog, path)
@@ -437,14 +452,29 @@ class OneStatement:
         )  # fmt: skip
 
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
+        written = copy(inner)
+        step = self._changing(kind, inner, raw)
+        if isinstance(step, Refused) and kind == "insert_stmt" and _row_reads(written):
+            # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
+            inner.CopyFrom(written)
+            _as_rows_read(inner)
+            self._translation = replace(self._translation, computed=0)
+            self._changed = True
+            again = self._changing(kind, inner, raw)
+            step = step if isinstance(again, Refused) else again
+        return step
+
+    def _changing(self, kind: str, inner: Any, raw: Message) -> Step:
+        """The step of a write; `inner` and `raw` are its tree, which is changed."""
         written = copy(inner)  # by which is judged what it sets off
         try:
+            self._put_with_in(kind, inner)
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
-            reading, other = self._read_rows(kind, inner)
-            candidate, third = self._bind(as_select(kind, inner), inner)
+            candidate, other = self._bind(as_select(kind, inner), inner)
+            apart, third = self._apart(kind, inner, raw, candidate)
             if (problem := problem or other or third) is not None:
                 return self._refused(problem)
-            texts = self._texts(candidate, raw, computing, reading)
+            texts = self._texts(candidate, raw, computing, apart)
             step = plan_write(candidate, kind, inner, texts)
         except NeedsValues:
             reason = "VALUES %s leaves columns to their defaults"
@@ -454,17 +484,54 @@ class OneStatement:
             return Refused(error.reason, error.code, error.hint or READ_FIRST, position)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", READ_FIRST)
-        read = [candidate] if reading is None else [candidate, reading]
+        # What travels has been read by a plan of its own.
+        alone = apart is None or isinstance(step, Transfer)
+        read = [candidate] if alone or apart is None else [candidate, apart.reading]
         return self._looked_beside(step, read, kind, written)
 
-    def _read_rows(self, kind: str, inner: Any) -> tuple[Candidate | None, Problem | None]:
-        """The query of INSERT ... SELECT."""
-        select = inner.select_stmt.select_stmt if kind == "insert_stmt" else None
-        if select is None or not inner.HasField("select_stmt") or select.values_lists:
-            return None, None
-        if inner.HasField("with_clause"):
+    def _put_with_in(self, kind: str, inner: Any) -> None:
+        """WITH x AS (...) INSERT INTO t SELECT ...: the SELECT is the one that may read it."""
+        if not inner.HasField("with_clause") or not _reads_rows(kind, inner):
+            return
+        writes = any(type_name(each) in WRITES for each in walk(inner.with_clause))
+        behind = (inner.on_conflict_clause, inner.returning_clause)
+        named = {each.common_table_expr.ctename for each in inner.with_clause.ctes}
+        read = {each.relname for part in behind for each in walk(part) if type_name(each) == _TABLE}
+        select = inner.select_stmt.select_stmt
+        if writes or named & read or select.HasField("with_clause"):
             raise Unplannable("WITH stands before INSERT ... SELECT", None, "Write it after INTO.")
-        return self._bind(select)
+        select.with_clause.CopyFrom(inner.with_clause)
+        inner.ClearField("with_clause")
+        self._changed = True
+
+    def _apart(
+        self, kind: str, inner: Any, raw: Any, candidate: Candidate
+    ) -> tuple[Apart | None, Problem | None]:
+        """The parts of INSERT ... SELECT."""
+        if not _reads_rows(kind, inner):
+            return None, None
+        select = copy(inner.select_stmt.select_stmt)
+        reading, problem = self._bind(inner.select_stmt.select_stmt)
+
+        def read() -> tuple[Sql, Plan]:
+            sql = write(as_statement(select), self._translation)
+            return sql, self._other(sql.text, bool(sql.binds))
+
+        def complete(skeleton: Any) -> tuple[Sql, ...]:
+            clock, longer_word = self._clock, self._longer_word
+            computing, problem = self._complete(skeleton)
+            self._clock, self._longer_word = clock, longer_word
+            if problem is not None:
+                raise Unplannable(problem.reason, problem.offset, problem.hint)
+            return computing
+
+        def send(insert: Any) -> Sql:
+            self._check_scattered(candidate)
+            made = copy(raw)
+            unwrap(made.stmt)[1].CopyFrom(insert)
+            return write(made, self._translation)
+
+        return Apart(reading, read, complete, send), problem
 
     def _looked_beside(self, step: Step, read: Sequence[Candidate], kind: str, inner: Any) -> Step:
         """A write's step, or why it cannot be taken for what runs beside it."""
@@ -504,7 +571,7 @@ class OneStatement:
         self._changed = True
         number = now_number(self._translation)
         replace_now(insert, number)
-        selects = []
+        selects, before = [], len(self._policies)
         for select in completion.selects:
             replace_now(select, number)
             candidate, problem = self._bind(select)
@@ -515,7 +582,7 @@ class OneStatement:
             if problem is not None:
                 return (), problem
             at = candidate.sharded[0].node.location if candidate.sharded else None
-            if candidate.sharded or self._policies:
+            if candidate.sharded or len(self._policies) > before:
                 reason = "a value that must be computed before the rows are placed reads "
                 reason += "a sharded table" if candidate.sharded else "what a policy filters"
                 raise Unplannable(reason, at)
@@ -529,17 +596,15 @@ class OneStatement:
         candidate: Candidate,
         raw: Any,
         computing: tuple[Sql, ...],
-        reading: Candidate | None,
+        apart: Apart | None,
     ) -> Texts:
         """What several servers are sent of a write."""
 
         def check() -> None:
             # Only if several servers run it: on the one shard of a key, the text means what it
             # says.
-            for each in (candidate, reading):
-                objection = None if each is None else self._scattered_objection(each)
-                if objection is not None:
-                    raise Unplannable(objection.reason, objection.offset)
+            for each in (candidate, *([] if apart is None else [apart.reading])):
+                self._check_scattered(each)
             if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
 
@@ -559,7 +624,17 @@ class OneStatement:
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 
-        return Texts(whole, changed, parts, computing, reading)
+        return Texts(whole, changed, parts, computing, apart)
+
+    def _check_scattered(self, candidate: Candidate) -> None:
+        """Refuse what would have another value on each shard.
+
+        Raises:
+            Unplannable: There is such a thing.
+        """
+        objection = self._scattered_objection(candidate)
+        if objection is not None:
+            raise Unplannable(objection.reason, objection.offset)
 
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""
@@ -585,6 +660,38 @@ class OneStatement:
                 if problem is not None:
                     return problem
         return None
+
+
+def _row_reads(insert: Any) -> bool:
+    """Whether an INSERT has one row of VALUES, and a subquery in it."""
+    rows = [row.list.items for row in insert.select_stmt.select_stmt.values_lists]
+    if len(rows) != 1:
+        return False
+    kinds = {type_name(message) for value in rows[0] for message in walk(value)}
+    # DEFAULT must be left out, and only the column's name tells which one.
+    return "SubLink" in kinds and ("SetToDefault" not in kinds or bool(insert.cols))
+
+
+def _as_rows_read(insert: Any) -> None:
+    """Write the only row of VALUES as a SELECT; it is changed."""
+    values = insert.select_stmt.select_stmt
+    made = parse_select("SELECT")
+    names = list(insert.cols)
+    for at, value in enumerate(values.values_lists[0].list.items):
+        if unwrap(value)[0] == "set_to_default":
+            del insert.cols[at - len(names)]
+        else:
+            made.target_list.add().res_target.val.CopyFrom(value)
+    if values.HasField("with_clause"):
+        made.with_clause.CopyFrom(values.with_clause)
+    values.CopyFrom(made)
+
+
+def _reads_rows(kind: str, inner: Any) -> bool:
+    """Whether a statement is INSERT ... SELECT."""
+    if kind != "insert_stmt" or not inner.HasField("select_stmt"):
+        return False
+    return not inner.select_stmt.select_stmt.values_lists
 
 
 def _seeing_itself(candidate: Candidate, write: Candidate) -> Problem | None:

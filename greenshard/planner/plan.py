@@ -384,6 +384,34 @@ class Insert:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Rows that are read, wherever they are, and inserted where they belong (strategy "transfer").
+
+    Attributes:
+        read: What gives the rows, a statement of its own, with the parameters that it needs.
+        plan: Its plan.
+        sql: The INSERT. In it `PARTIAL`, quoted, stands for the rows as a table, whose columns are
+            named c0, c1, ...: those that are read, and behind them those that are computed.
+        table: The table's name, for messages.
+        columns: How many columns are read.
+        keys: The rows' shard keys: either one value for all, or `at` is the number of a column of
+            the rows; None of a reference table, whose rows go to every shard.
+        computing: Run on the first shard, what gives the defaults of two rows.
+        in_turn: As of `Insert`.
+    """
+
+    read: Sql
+    plan: Plan
+    sql: Sql
+    table: str
+    columns: int
+    keys: Keys | None
+    computing: tuple[Sql, ...] = ()
+    in_turn: bool = False
+    strategy: str = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
     """If all pins name the same shard, that shard has the answer (strategy "route").
 
@@ -409,7 +437,17 @@ class Several:
 
 
 Step = (
-    Routed | Anywhere | Broadcast | Scatter | Combine | Gather | Insert | Carry | Several | Refused
+    Routed
+    | Anywhere
+    | Broadcast
+    | Scatter
+    | Combine
+    | Gather
+    | Insert
+    | Carry
+    | Transfer
+    | Several
+    | Refused
 )
 
 

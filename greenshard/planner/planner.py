@@ -106,7 +106,11 @@ class Planner:
             return Plan(step, reads=reads, trace=trace, effect=effect)
         if ending is not None and ending.is_done:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
-        one = OneStatement(self._cluster, self._catalog, text, translation, path)
+
+        def other(text: str, has_parameters: bool) -> Plan:
+            return self.plan(text, has_parameters, path)
+
+        one = OneStatement(self._cluster, self._catalog, text, translation, path, other)
         try:
             return replace(one.plan(statements[0], reads, trace), effect=effect)
         except RecursionError:

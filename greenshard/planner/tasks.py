@@ -37,6 +37,7 @@ from greenshard.planner.plan import (
     Routed,
     Scatter,
     Step,
+    Transfer,
 )
 from greenshard.sql.text import Sql
 from greenshard.sql.types import Trait, names_with
@@ -104,6 +105,8 @@ def settle(
         return step, ((Task(place, step.sql, given),),)
     if isinstance(step, Insert):
         return _inserting_first(step, shards, given, known)
+    if isinstance(step, Transfer):
+        return step, ()  # where the rows go is known when they are there
     return step, tuple(_stages(step, shards, given, known))
 
 
@@ -192,8 +195,9 @@ def has_texts(step: Step) -> bool:
         return any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, Carry):
         return are_texts(step.pins) or any(are_texts(table.pins) for table in step.tables)
-    if isinstance(step, Insert):
-        return step.keys is not None and are_texts((step.keys.pin,))
+    if isinstance(step, (Insert, Transfer)):
+        # Keys that are read come from a server, and not with the statement.
+        return step.keys is not None and bool(step.keys.values) and are_texts((step.keys.pin,))
     return isinstance(step, (Scatter, Combine)) and are_texts(step.pins)
 
 
@@ -207,7 +211,7 @@ def without_texts(step: Step) -> Step:
         step = replace(step, tables=tables)
     if isinstance(step, Gather):
         return step
-    if isinstance(step, Insert) and step.keys is not None and has_texts(step):
+    if isinstance(step, (Insert, Transfer)) and step.keys is not None and has_texts(step):
         return uncertain_key(step.table, step.keys)
     if isinstance(step, (Scatter, Combine, Carry)) and are_texts(step.pins):
         return replace(step, pins=None)

@@ -179,6 +179,12 @@ class Answer:
         return next((columns for columns in known if columns is not None), None)
 
     @property
+    def described_on(self) -> str | None:
+        """The shard whose types the `description` has; None if there is none."""
+        known = (s for s, cursor in self._named.items() if cursor.description is not None)
+        return next(known, None)
+
+    @property
     def statusmessage(self) -> str | None:
         """The command tag, with the row counts of the shards added up."""
         return merge_status([cursor.statusmessage for cursor in self._cursors])

@@ -78,12 +78,14 @@ class BufferedAnswer(Answer):
     Args:
         rows: Its rows.
         description: Its columns.
+        shard: The one whose types they have.
         stages: What went before.
     """
 
-    def __init__(self, rows: BufferedRows, description: Any, stages: Stages) -> None:
+    def __init__(self, rows: BufferedRows, description: Any, shard: str, stages: Stages) -> None:
         super().__init__({}, (), None, stages)
         self.rows = rows
+        self._shard = shard
         self._description = description
         self._status = f"SELECT {rows.rowcount}"
 
@@ -91,6 +93,11 @@ class BufferedAnswer(Answer):
     def description(self) -> Any:
         """The columns."""
         return self._description
+
+    @property
+    def described_on(self) -> str:
+        """The shard whose types they have."""
+        return self._shard
 
     @property
     def statusmessage(self) -> str | None:

@@ -67,6 +67,10 @@ class Parts:
         self._lasts: dict[str, RawCursor] = {}
         self.named = logical.name is not None
 
+    def for_another(self, logical: RawCursor) -> Parts:
+        """The parts of another cursor, which the caller keeps: for a statement within one."""
+        return Parts(logical, self._session, self._home, {}, self.portals)
+
     @property
     def logical(self) -> Any:
         """The logical cursor."""

@@ -241,7 +241,7 @@ def _reduced(e: Planned, reduction: Reduction, partial: PartialRows) -> Buffered
         _renamed(columns[at], name)
         for (_, at), name in zip(reduction.outputs, reduction.names, strict=True)
     ]
-    return buffered(e, answer, tuple(described))
+    return buffered(e, answer, tuple(described), partial.shard)
 
 
 def _python(casting: Casting, type_oid: int) -> Callable[[str], Any] | None:

@@ -253,7 +253,7 @@ class _Gathering:
         cursor = e.parts.beside(held.physical, e.timeout)
         e.run_last(held.place, cursor, text, parameters)
         try:
-            return buffered(e, cursor.fetchall(), cursor.description or ())
+            return buffered(e, cursor.fetchall(), cursor.description or (), self._home)
         except UNREADABLE:
             # A date beyond Python's; as text it fails when it is fetched, as it should.
             return self._run_as_text(text, parameters)
@@ -267,7 +267,7 @@ class _Gathering:
         e.run_last(self._held.place, cursor, text, parameters)
         columns = cursor.description or ()
         cast = casting.casting(column.type_code for column in columns)
-        return buffered(e, cursor.fetchall(), columns, cast)
+        return buffered(e, cursor.fetchall(), columns, home, cast)
 
 
 def _is_of_the_text(error: errors.Error) -> bool:

@@ -34,8 +34,8 @@ from greenshard.sql.parameters import Written
 from greenshard.sql.text import Computed, Sql
 from greenshard.sql.types import FAMILIES, read
 
-_OWN_SCHEMA = "pg_catalog."
-_BOOL = "pg_catalog.bool"
+OWN_SCHEMA = "pg_catalog."
+BOOL = "pg_catalog.bool"
 _CANNOT_COERCE, _MISMATCH = "42846", "42804"
 _TEXTS = frozenset({"text", "bpchar"})
 #: What text is assigned to (pg_cast).
@@ -127,7 +127,7 @@ def _placed(e: Planned, step: Insert) -> Sequence[Stage]:
         homes = homes_of(step.keys, names, e.given, e.computed)
         unknown = [number for number, shard in enumerate(homes) if shard is None]
         if unknown:
-            keys = _as_stored(e, step.keys, unknown)
+            keys = as_stored(e, step.keys, unknown)
             asked = replace(step.keys, values=tuple(map(Computed, range(len(keys)))))
             for number, shard in zip(unknown, homes_of(asked, names, None, keys), strict=True):
                 homes[number] = shard
@@ -137,7 +137,7 @@ def _placed(e: Planned, step: Insert) -> Sequence[Stage]:
     return stages
 
 
-def _as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
+def as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
     """What the column makes of the keys of some rows.
 
     A cast says what an assignment does, where PostgreSQL allows that (manual, 10.4 "Value
@@ -194,32 +194,56 @@ def _compute(e: Planned, task: Task) -> list[Any]:
 
     Switches: yes.
     """
+    names, rows = computed_rows(e, task)
+    return [literal(e, text, name) for row in rows for text, name in zip(row, names, strict=True)]
+
+
+def computed_rows(e: Planned, task: Task) -> tuple[Sequence[str], Sequence[tuple[str | None, ...]]]:
+    """The names of the types of what a query gives, and its rows, their values as text.
+
+    Raises:
+        errors.NotSupportedError: A value cannot be passed on.
+
+    Switches: yes.
+    """
     shard = task.place.shard
     cursors = e.parts.plain((shard,), e.timeout)
     Casting(cursors[shard], AsText.ALL, e.parts.own_time_zones)
     e.first_stage((shard,), e.calls((task,), cursors))
     cursor = cursors[shard]
-    oids = [column.type_code for column in cursor.description or ()]
-    names = type_names(e.session, {shard: oids}, e.timeout)
-    columns = [names[shard, oid] for oid in oids]
-    if not UNNAMED.isdisjoint(columns):
+    names = passed_on(e, shard, [column.type_code for column in cursor.description or ()])
+    return names, cursor.fetchall()
+
+
+def passed_on(e: Planned, shard: str, type_oids: Sequence[int]) -> Sequence[str]:
+    """The names of the types of values that were read as text, and are passed on so.
+
+    Args:
+        e: The execution.
+        shard: Where the types are.
+        type_oids: Their OIDs.
+
+    Raises:
+        errors.NotSupportedError: They cannot be.
+
+    Switches: if types must be asked for.
+    """
+    known = type_names(e.session, {shard: type_oids}, e.timeout)
+    names = [known[shard, oid] for oid in type_oids]
+    if not UNNAMED.isdisjoint(names):
         raise errors.NotSupportedError(
             "a value to be inserted is of a type that has no values as text",
             code="GS412",
             hint="Cast it to the type of its column.",
         )
-    check_types(e, oids)
-    return [
-        _literal(e, text, name)
-        for row in cursor.fetchall()
-        for text, name in zip(row, columns, strict=True)
-    ]
+    check_types(e, type_oids)
+    return names
 
 
-def _literal(e: Planned, text: str | None, type_sql: str) -> Written | None:
+def literal(e: Planned, text: str | None, type_sql: str) -> Written | None:
     """A value as a parameter that is written as a literal of its type."""
     if text is None:
         return None
     quoted = RawCursor(e.parts.quoting()).mogrify("%s", (ours(text),))
-    value = text == "t" if type_sql == _BOOL else text
-    return Written(quoted + b"::" + type_sql.encode(), value, type_sql.removeprefix(_OWN_SCHEMA))
+    value = text == "t" if type_sql == BOOL else text
+    return Written(quoted + b"::" + type_sql.encode(), value, type_sql.removeprefix(OWN_SCHEMA))

@@ -75,7 +75,7 @@ def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> Buffered
         rows = comparison.ordered(rows or [], step.sort)
     if rows is None:
         return None
-    return _answer(e, step, rows, description, castings[first])
+    return _answer(e, step, rows, description, first, castings[first])
 
 
 def _merge_exactly(
@@ -107,7 +107,8 @@ def _merge_exactly(
     rows = comparison.ordered(all_of(cursors), behind)
     if rows is None:
         return None
-    return _answer(e, step, [row[:width] for row in rows], description, castings[first])
+    kept = [row[:width] for row in rows]
+    return _answer(e, step, kept, description, first, castings[first])
 
 
 def asked(
@@ -128,22 +129,36 @@ def asked(
 
 
 def _answer(
-    e: Planned, step: Scatter, rows: Sequence[Row], description: Sequence[Any], casting: Casting
+    e: Planned,
+    step: Scatter,
+    rows: Sequence[Row],
+    description: Sequence[Any],
+    shard: str,
+    casting: Casting,
 ) -> BufferedAnswer:
     """What the user gets of all rows in their order."""
     count, offset = read_slice(step.slice, e.given)
     # Sort keys were put behind the user's columns, and go again.
     visible = description[: len(description) - step.hidden]
     cast = casting.casting(column.type_code for column in visible)
-    return buffered(e, cut(rows, count, offset, step.hidden), visible, cast)
+    return buffered(e, cut(rows, count, offset, step.hidden), visible, shard, cast)
 
 
 def buffered(
     e: Planned,
     rows: Sequence[Row],
     description: Sequence[Any],
+    shard: str,
     cast: Callable[[Row], Row] | None = None,
 ) -> BufferedAnswer:
-    """An answer of rows that are cast, and made for the user's cursor, when they are fetched."""
+    """An answer of rows that are cast, and made for the user's cursor, when they are fetched.
+
+    Args:
+        e: The execution.
+        rows: Their values.
+        description: The columns.
+        shard: The one whose types these have.
+        cast: What is done with a row's values.
+    """
     shaping = partial(e.parts.shaping, cast)
-    return BufferedAnswer(BufferedRows(rows, shaping), description, e.stages or Stages())
+    return BufferedAnswer(BufferedRows(rows, shaping), description, shard, e.stages or Stages())

@@ -47,7 +47,8 @@ from greenshard.sql.tree import enum_name, unwrap
 
 #: Of one VALUES: PostgreSQL has 1,664 columns at most.
 _WIDTH = 1_000
-_WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+#: Statements that change rows.
+WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
 class NeedsValues(Exception):
@@ -242,7 +243,7 @@ class _Completing:
         if not self.insert.HasField("with_clause"):
             return
         with_clause = self.insert.with_clause
-        if any(type_name(message) in _WRITES for message in walk(with_clause)):
+        if any(type_name(message) in WRITES for message in walk(with_clause)):
             raise Unplannable("a WITH query writes, beside values that must be computed first")
         select.with_clause.CopyFrom(with_clause)
 

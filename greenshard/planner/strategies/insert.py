@@ -28,7 +28,17 @@ from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
-from greenshard.planner.plan import Broadcast, Insert, Keys, Parameter, Pin, Routed, Step, Value
+from greenshard.planner.plan import (
+    Broadcast,
+    Insert,
+    Keys,
+    Parameter,
+    Pin,
+    Plan,
+    Routed,
+    Step,
+    Value,
+)
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import tuple_of
 from greenshard.sql.deparsing import computed_number
@@ -47,6 +57,23 @@ _NAME = "Name the shard of its rows with conn.on(...)."
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """The parts of INSERT ... SELECT, which are planned apart where its rows travel.
+
+    Attributes:
+        reading: The SELECT.
+        read: Gives it as a statement of its own, and its plan.
+        complete: Completes an INSERT, and gives what computes its defaults; see `completing`.
+        write: Gives the text of an INSERT.
+    """
+
+    reading: Candidate
+    read: Callable[[], tuple[Sql, Plan]]
+    complete: Callable[[Any], tuple[Sql, ...]]
+    write: Callable[[Any], Sql]
+
+
+@dataclass(frozen=True, slots=True)
 class Texts:
     """What several servers are sent of a write.
 
@@ -55,14 +82,14 @@ class Texts:
         changed: Gives the statement as its tree is now.
         parts: Gives it in parts, if it is an INSERT with VALUES.
         computing: What gives the values that are computed first.
-        reading: The query of INSERT ... SELECT; None of others.
+        apart: The parts of INSERT ... SELECT; None of others.
     """
 
     whole: Callable[[], Sql]
     changed: Callable[[], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()
-    reading: Candidate | None = None
+    apart: Apart | None = None
 
 
 def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) -> Step:
@@ -133,8 +160,21 @@ def check_reference(candidate: Candidate) -> None:
             )
 
 
-def _keys(candidate: Candidate, table: Table, inner: Any) -> Keys:
-    """The rows' shard keys."""
+def keys_of(
+    table: Table,
+    columns: Sequence[str],
+    values_at: Callable[[int, BoundColumn], tuple[Sequence[Value | Computed], int]],
+) -> Keys:
+    """The shard keys of rows that are inserted.
+
+    Args:
+        table: Where.
+        columns: The names of the columns that they have.
+        values_at: Gives, for the place and the column, the keys, and `Keys.at`.
+
+    Raises:
+        Unplannable: It is not known where they belong.
+    """
     if table.placement is None or table.key is None or table.key.column is None:
         raise Unplannable("the placement is not known", None, _NAME)
     # It tells where a row that is there can be found (everywhere), but not where a new one belongs.
@@ -142,18 +182,26 @@ def _keys(candidate: Candidate, table: Table, inner: Any) -> Keys:
         reason = f"the placement of {table.relation.name} does not tell the rows' shard"
         raise Unplannable(reason, None, _NAME)
     name, column = table.key.name, table.key.column
-    columns = [each.res_target.name for each in inner.cols]
-    columns = columns or [each.name for each in table.relation.columns]
     if name not in columns:  # which `completing` has left to the server to refuse
         reason = f"the rows to be inserted have no {name}, their shard key"
         raise Unplannable(reason, None, GIVE_KEY)
-    at = columns.index(name)
-    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
-    values = tuple(_key(candidate, row, at, table.key) for row in rows)
+    values, at = values_at(columns.index(name), table.key)
     known = tuple(value for value in values if not isinstance(value, Computed))
     kept = kept_by(column.type_sql)
     pin = Pin(table.placement, column.type_name, known, inserts=True, kept=kept)
-    return Keys(pin, values, column, at)
+    return Keys(pin, tuple(values), column, at)
+
+
+def _keys(candidate: Candidate, table: Table, inner: Any) -> Keys:
+    """The rows' shard keys."""
+    columns = [each.res_target.name for each in inner.cols]
+    columns = columns or [each.name for each in table.relation.columns]
+    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
+
+    def values_at(at: int, key: BoundColumn) -> tuple[Sequence[Value | Computed], int]:
+        return [_key(candidate, row, at, key) for row in rows], at
+
+    return keys_of(table, columns, values_at)
 
 
 def _key(

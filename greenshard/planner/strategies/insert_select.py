@@ -9,7 +9,7 @@ Into a sharded table, if the shard key is that of a table with the same placemen
 reads its rows without the others (`concatenate`). Into a reference table, if only reference tables
 are read, and nothing in it is a server's to choose.
 
-Refused are other rows, which would have to travel, and defaults that are not constants.
+Other rows travel, see `transfer`; so do those that get defaults which are not constants.
 """
 
 from __future__ import annotations
@@ -23,76 +23,90 @@ from greenshard.planner.plan import Broadcast, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import varies
 from greenshard.planner.strategies.concatenate import plan_concatenate
-from greenshard.planner.strategies.insert import Texts, check_defaults, check_reference
+from greenshard.planner.strategies.insert import Apart, Texts, check_defaults, check_reference
+from greenshard.planner.strategies.transfer import plan_transfer
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import location_of
-from greenshard.sql.types import Trait, names_with
-
-#: What a text in the place of a value may become, without a cast.
-_TIMES = names_with(Trait.CALENDAR) | names_with(Trait.TELLS_NOW)
-_READ = "Read the rows first, and insert them with VALUES."
 
 
 def plan_insert_select(
-    candidate: Candidate, reading: Candidate, table: Table, inner: Any, texts: Texts
+    candidate: Candidate, table: Table, inner: Any, texts: Texts, apart: Apart
 ) -> Step:
     """Plan INSERT ... SELECT.
 
     Args:
         candidate: What `write.as_select` made of it.
-        reading: The SELECT.
         table: Where it inserts.
         inner: The statement.
-        texts: What the shards are sent.
+        texts: What the shards are sent where rows do not travel.
+        apart: Its parts.
 
     Raises:
         Unplannable: It cannot be planned.
     """
+    if len(candidate.sharded) > (1 if table.sharded else 0):
+        raise Unplannable("an INSERT reads a sharded table in RETURNING or ON CONFLICT")
+    if not table.sharded:
+        check_defaults(table, inner.on_conflict_clause.target_list)
+        check_reference(candidate)
+    reading = apart.reading
     columns = [each.res_target.name for each in inner.cols]
+    if not columns and reading.query.outputs is None:
+        reason = "the columns of the rows to be inserted are not known"
+        raise Unplannable(reason, None, "Name the columns: INSERT INTO t (a, b) SELECT ...")
     columns = columns or [
         each.name for each in table.relation.columns[: len(reading.query.outputs or ())]
     ]
+    try:
+        return _where_they_are(candidate, reading, table, columns, texts)
+    except Unplannable as travelling:
+        try:
+            return plan_transfer(apart, table, inner, columns)
+        except Unplannable as refused:
+            reason = f"{travelling.reason}, and they cannot travel: {refused.reason}"
+            raise Unplannable(reason, travelling.offset, refused.hint) from None
+
+
+def _where_they_are(
+    candidate: Candidate, reading: Candidate, table: Table, columns: Sequence[str], texts: Texts
+) -> Step:
+    """Have each shard insert what it reads.
+
+    Raises:
+        Unplannable: The rows must travel.
+    """
     for column in table.relation.columns:
         if column.name not in columns and varies(column):
             raise Unplannable(
-                f"{column.name} would get a default that is another one on each shard",
-                None,
-                f"Give {column.name} a value in the SELECT.",
+                f"{column.name} would get a default that is another one on each shard"
             )
-    _check_times(reading, table, columns)
+    targets = [each.res_target.val for each in reading.select.target_list]
+    if any(map(_is_star, targets)) and any(map(_may_tell_time, targets)):
+        # Which column it is for, and so whether it becomes a time, is not looked up.
+        raise Unplannable("a text beside * may be another time on each shard")
     if not table.sharded:
-        check_defaults(table, inner.on_conflict_clause.target_list)
-        for each in (candidate, reading):
-            check_reference(each)
+        check_reference(reading)
         return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
-    if len(candidate.sharded) > 1:
-        raise Unplannable("an INSERT reads a sharded table in RETURNING or ON CONFLICT")
     name = table.key.name if table.key else ""
     at = columns.index(name) if name in columns else None
     if at is None or not is_key_of_colocated(reading.query, at, table):
-        reason = f"the {name} of the rows to be inserted is not the shard key of a colocated table"
-        raise Unplannable(reason, None, _READ)
+        raise Unplannable(
+            f"the {name} of the rows to be inserted is not the shard key of a colocated table"
+        )
     read = plan_concatenate(reading)
     # The text goes to the shards as it is.
     if not isinstance(read, Scatter) or read.sql != reading.own_sql:
-        reason = "the rows to be inserted are put together from several shards"
-        raise Unplannable(reason, None, _READ)
+        raise Unplannable("the rows to be inserted are put together from several shards")
     step = Scatter(texts.whole(), read.pins)
     return Routed(Sql(candidate.text), read.pins, step) if read.pins else step
 
 
-def _check_times(reading: Candidate, table: Table, columns: Sequence[str]) -> None:
-    """Refuse what becomes a time only as it is inserted: 'now', and parameters that may say so."""
-    for name, each in zip(columns, reading.select.target_list, strict=False):
-        column, value = table.relation.column(name), each.res_target.val
-        tells = value.HasField("a_const") and holds_word(value.a_const.sval.sval)
-        is_time = column is None or column.type_name in _TIMES
-        if tells or (value.HasField("param_ref") and is_time):
-            raise Unplannable(
-                f"{name} would get a text that may be another time on each shard",
-                location_of(value),
-                "Cast it: 'now'::timestamptz, %s::timestamptz.",
-            )
+def _is_star(value: Any) -> bool:
+    return bool(value.HasField("column_ref") and value.column_ref.fields[-1].HasField("a_star"))
+
+
+def _may_tell_time(value: Any) -> bool:
+    word = value.HasField("a_const") and holds_word(value.a_const.sval.sval)
+    return bool(word or value.HasField("param_ref"))
 
 
 def is_key_of_colocated(query: Query, at: int, table: Table) -> bool:

@@ -135,10 +135,17 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
             yield Assigned(target.res_target.val, column)
     if kind == "InsertStmt":
         names = [each.res_target.name for each in inner.cols] or list(columns)
-        for row in inner.select_stmt.select_stmt.values_lists:
-            items = list(row.list.items)
+        select = inner.select_stmt.select_stmt
+        # Of SELECT, what is of no type yet; in UNION it becomes a text.
+        targets = [each.res_target.val for each in select.target_list]
+        rows = [list(row.list.items) for row in select.values_lists] or [targets]
+        for items in rows:
             # VALUES %s, given a tuple: one placeholder for the whole row.
-            several = len(items) == 1 < len(names) and items[0].HasField("param_ref")
+            several = (
+                bool(select.values_lists)
+                and len(items) == 1 < len(names)
+                and items[0].HasField("param_ref")
+            )
             for at, name in enumerate(names):
                 value = items[0] if several else items[at] if at < len(items) else None
                 if name in columns and value is not None:
@@ -162,8 +169,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
     try:
         keys = list(_new_keys(candidate, first, kind, inner))
         _check_counted(first, inner)
-        if kind == "insert_stmt" and texts.reading is not None:
-            return plan_insert_select(candidate, texts.reading, first, inner, texts)
+        if texts.apart is not None:
+            return plan_insert_select(candidate, first, inner, texts, texts.apart)
         if kind == "insert_stmt":
             return plan_insert(candidate, first, inner, texts)
         if first.sharded:

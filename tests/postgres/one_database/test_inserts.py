@@ -183,6 +183,86 @@ CASES = {
         "INSERT INTO r (id, n, at, u) SELECT id + 10, n, now(), NULL FROM r RETURNING id",
         "INSERT INTO rs (id, f, c) SELECT id, max(n), 'c' FROM r GROUP BY id ORDER BY id",
     ],
+    "rows that travel": [
+        "INSERT INTO t (k, c, n) SELECT g, 'c' || g, g % 3 FROM generate_series(1, 20) AS g",
+        "INSERT INTO t (k, c) SELECT k + 100, c FROM t WHERE n = 1 ORDER BY k RETURNING k, c, n",
+        "INSERT INTO t (k, n) SELECT n - 10, count(*) FROM t GROUP BY n ORDER BY n RETURNING n, k",
+        (
+            "INSERT INTO t (k, c) SELECT 200 + a.k, b.c FROM t a JOIN t b ON b.n = a.k AND a.k < 4"
+            " ORDER BY b.k, a.k LIMIT 1 RETURNING k, c"
+        ),
+        "INSERT INTO t (k) SELECT k FROM t ON CONFLICT (k) DO UPDATE SET c = t.c || '!'",
+        "INSERT INTO t (k) SELECT k + 1000 FROM t WHERE k = 5 RETURNING k, n",
+        "INSERT INTO t (k, c) SELECT 7, 'again'",
+        "INSERT INTO t (k, c) SELECT 300 + k, NULL FROM t WHERE k > 5000 RETURNING k",
+        ("INSERT INTO t (k, c) SELECT k + %s, %s FROM t WHERE k < %s RETURNING 1", (400, "p", 4)),
+        ("INSERT INTO t (k, c) SELECT %s, max(c) FROM t RETURNING k, c", (501,)),
+        ("INSERT INTO t (k, c) SELECT %(k)s, %(c)s", {"k": 502, "c": "50%"}),
+        "INSERT INTO t (k, c) SELECT k + 600, '100%' FROM t WHERE k < 3",
+        (
+            "INSERT INTO t (k, c) SELECT * FROM UNNEST(%s, %s) RETURNING k, c",
+            ([701, 702], ["%", None]),
+        ),
+        "INSERT INTO t SELECT k + 800, c FROM t WHERE k BETWEEN 1 AND 3",
+        "INSERT INTO t (k) SELECT k, n FROM t",
+        "INSERT INTO t (k, c) SELECT k FROM t",
+        "INSERT INTO t (k) SELECT k::text FROM t",
+        "INSERT INTO t (k) SELECT k + 900.4 FROM t WHERE k < 4 ORDER BY k RETURNING k",
+        "INSERT INTO t (k) SELECT NULL FROM t",
+        "INSERT INTO t (c) SELECT c FROM t WHERE k = 1",
+        "WITH x AS (SELECT max(k) AS k FROM t) INSERT INTO t (k) SELECT k + 1 FROM x RETURNING k",
+        "INSERT INTO t (k) SELECT 1100 UNION SELECT 1101 ORDER BY 1 RETURNING k",
+        "INSERT INTO t (k) SELECT k FROM t UNION SELECT 3 ORDER BY 1",
+        "INSERT INTO t (k, c) (VALUES (1201, 'v'), (1202, NULL) ORDER BY 1) RETURNING k, c",
+    ],
+    "a row that reads": [
+        "INSERT INTO t (k, c, n) SELECT g, 'c' || g, g % 3 FROM generate_series(1, 9) AS g",
+        "INSERT INTO t (k, c) VALUES ((SELECT max(k) FROM t) + 1, 'x') RETURNING k, c, n",
+        ("INSERT INTO t (k, c, n) VALUES (%s, (SELECT min(c) FROM t), DEFAULT) RETURNING n", (50,)),
+        "INSERT INTO t VALUES (51, 'y', (SELECT count(*) FROM t))",
+        "INSERT INTO doc (id, c, half) VALUES (DEFAULT, 'y', (SELECT avg(k) FROM t)) RETURNING *",
+        "INSERT INTO r (id, n, c) VALUES (1, (SELECT count(*) FROM t WHERE n = 1), DEFAULT)",
+        "INSERT INTO named (code, m) VALUES ((SELECT max(c) FROM t), 'sad') RETURNING code, m",
+        "INSERT INTO t (k, c) VALUES ((SELECT k FROM t), 'several')",
+        "INSERT INTO t (k, c) VALUES ((SELECT k FROM t WHERE k = 1), 'again')",
+    ],
+    "rows that travel get defaults": [
+        "INSERT INTO t (k, c, n) SELECT g, chr(64 + g), g % 3 FROM generate_series(1, 9) AS g",
+        "INSERT INTO item (k, c) SELECT k, c FROM t ORDER BY k RETURNING id, k, c",
+        "INSERT INTO doc (c) SELECT c FROM t WHERE k < 5 ORDER BY k DESC RETURNING id, c, half",
+        "INSERT INTO doc (c, half) SELECT c, 2 FROM t WHERE k < 0 RETURNING id",
+        "INSERT INTO doc (id, c) SELECT nextval('doc_id_seq'), 'n' RETURNING id",
+        "INSERT INTO doc (c) SELECT 'too long' FROM t WHERE k = 1",
+        "INSERT INTO always (c) SELECT c FROM t ORDER BY k LIMIT 3 RETURNING id, c",
+        "INSERT INTO always (id, c) SELECT k, c FROM t",
+        "INSERT INTO always (id, c) OVERRIDING SYSTEM VALUE SELECT k + 50, c FROM t WHERE k < 3",
+        "INSERT INTO always (id, c) OVERRIDING USER VALUE SELECT k, c FROM t ORDER BY k",
+        "INSERT INTO bydef (c) SELECT c FROM t ORDER BY k LIMIT 2 RETURNING *",
+        "INSERT INTO bydef (id, c) SELECT k + 90, c FROM t WHERE k < 3 ORDER BY k RETURNING *",
+        "INSERT INTO bydef (id, twice) SELECT k, k FROM t",
+        "INSERT INTO named (small) SELECT k FROM t WHERE k = 4 RETURNING code, small, m",
+        "INSERT INTO named (code, small, m) SELECT c, k, 'sad' FROM t WHERE k > 4",
+        "INSERT INTO named (code, small) SELECT c || k, k + 95 FROM t ORDER BY k",
+        "INSERT INTO named (code, m) SELECT code || 1, m FROM named WHERE m = 'sad'",
+    ],
+    "copies of rows that travel": [
+        "INSERT INTO t (k, c, n) SELECT g, chr(64 + g), g % 3 FROM generate_series(1, 9) AS g",
+        "INSERT INTO r (id, n) SELECT n, count(*) FROM t GROUP BY n ORDER BY n RETURNING id, n, c",
+        "INSERT INTO r (id, c) SELECT k + 10, c FROM t WHERE n = 1",
+        (
+            "INSERT INTO r (id, n) SELECT n, max(k) FROM t GROUP BY n ON CONFLICT (id) DO UPDATE"
+            " SET n = excluded.n, c = 'rolled up'"
+        ),
+        "INSERT INTO rs (c) SELECT c FROM t ORDER BY k RETURNING id, c, a",
+        "INSERT INTO rs (f, c) SELECT random(), 'x' FROM r",
+        "INSERT INTO ri (c) SELECT c FROM t ORDER BY k DESC LIMIT 4 RETURNING *",
+        "INSERT INTO r (id) SELECT id + 100 FROM r",
+        "INSERT INTO r (id) SELECT id FROM r LIMIT 1",
+        "INSERT INTO r (id, m) SELECT 300, 'ok' UNION SELECT 301, 'sad'",
+        "INSERT INTO r (id, m) SELECT DISTINCT 302, 'ok' FROM t",
+        "INSERT INTO r (id, m) SELECT 303, 'ok' FROM t WHERE k = 1",
+        "INSERT INTO t (k, c) SELECT id + 500, c FROM r WHERE c IS NOT NULL",
+    ],
     "elements of columns": [
         "INSERT INTO rs (c, a[1], a[3]) VALUES ('x', 5, 7), ('y', 6, 8) RETURNING id, a",
         "INSERT INTO rs (a[1], a[2]) VALUES (5, 7) RETURNING id",
@@ -344,21 +424,48 @@ def test_a_shard_that_fails_leaves_the_others_as_they_were(both, servers):
 @pytest.mark.parametrize(
     ("text", "given"),
     [
-        ("INSERT INTO t (k, at) SELECT k, 'now' FROM t", None),
         ("INSERT INTO t (k, at) SELECT k, %s FROM t", ("now",)),
         ("INSERT INTO r (id, at, u) SELECT id, %s, NULL FROM r", ("today",)),
-        ("INSERT INTO r (id, at, u) SELECT id, ' Tomorrow ', NULL FROM r", None),
-        ("INSERT INTO r (id) SELECT id + 100 FROM r", None),
         ("INSERT INTO r (id, at, u) SELECT id, NULL, NULL FROM r WHERE at < %s", ("now",)),
         ("INSERT INTO t (k, at) SELECT k, NULL FROM t WHERE at < %s", ("today",)),
         ("INSERT INTO t (k, at) SELECT k, NULL FROM t WHERE at < 'today 10:00'", None),
-        ("INSERT INTO item (k) SELECT k FROM t", None),
     ],
 )
 def test_what_each_shard_would_read_otherwise_is_not_inserted(both, text, given):
     _, conn = both
     with pytest.raises(greenshard.NotSupportedError, match=r"another (time|one) on each shard"):
         conn.cursor().execute(text, given)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO t (k, at) SELECT k + 10, 'now' FROM t",
+        "INSERT INTO t (k, at) SELECT k + 10, ' Tomorrow ' FROM t",
+        (
+            "INSERT INTO t (k, at) SELECT k, 'now' FROM t WHERE k < 9 ON CONFLICT (k) DO UPDATE"
+            " SET at = excluded.at"
+        ),
+        "INSERT INTO t (k) SELECT k + 10 FROM t",
+        "INSERT INTO t SELECT k + 10, 'x', n, 'today' FROM t",
+        "INSERT INTO r (id, at, u) SELECT k, ' Tomorrow ', NULL FROM t",
+        "INSERT INTO r (id) SELECT k FROM t",
+        "INSERT INTO r (id, at) SELECT k, now() FROM t",
+    ],
+)
+def test_there_is_one_time_for_all_rows(both, servers, text):
+    times = []
+    for each in both:
+        cur = each.cursor()
+        cur.execute("INSERT INTO t (k, at) SELECT g, '2020-01-01' FROM generate_series(1, 9) g")
+        cur.execute(text)
+        cur.execute("SELECT at::date FROM t UNION ALL SELECT at::date FROM r ORDER BY 1")
+        times.append(cur.fetchall())
+        cur.execute("SELECT DISTINCT at FROM (TABLE t) AS t WHERE at > '2021-01-01'")
+        assert len(cur.fetchall()) == (" INTO t" in text)
+    assert times[0] == times[1]
+    both[1].commit()
+    check_places(servers[1])
 
 
 def test_a_generated_key_is_refused(both):

@@ -64,7 +64,7 @@ def test_rows_are_shaped_when_they_are_fetched():
 
 
 def test_answer_counts_its_rows_as_a_select_does(rows):
-    answer = BufferedAnswer(rows, ("columns",), Stages())
+    answer = BufferedAnswer(rows, ("columns",), "s0", Stages())
     assert answer.rowcount == 5
     assert answer.statusmessage == "SELECT 5"
     assert answer.description == ("columns",)

@@ -58,7 +58,8 @@ def step_of(sql: str, *, has_parameters: bool = False) -> Any:
         (("INSERT INTO orders (o_orderkey) VALUES (1) ON CONFLICT (o_orderkey)"
           " DO UPDATE SET o_comment = (SELECT max(l_comment) FROM lineitem)"),
          "an INSERT reads a sharded table"),
-        (f"INSERT INTO nation {NATION} VALUES (1, 'a', (SELECT count(*) FROM orders), 'b')",
+        ((f"INSERT INTO nation {NATION} VALUES (1, 'a', (SELECT count(*) FROM orders), 'b'),"
+          " (2, 'a', 3, 'b')"),
          "a value that must be computed before the rows are placed reads a sharded table"),
         (INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_regionkey = random()", SEVERAL),
         ((INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_name = 'x'"
