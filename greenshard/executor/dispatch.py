@@ -13,6 +13,7 @@ from greenshard.executor.privileges import check_policies, check_rights, shards_
 from greenshard.executor.strategies.carry import carry
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.explained import explain
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
@@ -25,6 +26,7 @@ from greenshard.planner.plan import (
     Broadcast,
     Carry,
     Combine,
+    Explained,
     Gather,
     Insert,
     Plan,
@@ -126,15 +128,10 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
     e.strategy = step.strategy
     if isinstance(step, Refused):
         raise refusal_error(step, e.plan.refusals)
-    # Not if a part has run: what was planned is done then.
-    if e.database.is_unsure and not e.ran and _needs_confirming(step):
-        e.confirm(shards_read(e, step, stages))
-    if isinstance(step, (Scatter, Combine, Gather, Carry)):
-        _check_limits(e, step, stages)
-    if sum(map(len, stages)) > 1:
-        e.check_clock()
-    if not checked:
-        check_policies(e, e.plan.policies, step, stages)
+    inner = step.step if isinstance(step, Explained) else step
+    _check(e, step, inner, stages, checked=checked)
+    if isinstance(step, Explained):
+        return explain(e, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
     if isinstance(step, (Insert, Carry, Transfer)):
@@ -153,6 +150,34 @@ def _write(e: Planned, step: Insert | Carry | Transfer, stages: _Stages) -> Answ
     if isinstance(step, Carry):
         return carry(e, step, stages)
     return transfer(e, step, run_plan)
+
+
+def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: bool) -> None:
+    """See that a step may be taken, before anything of it is sent.
+
+    Args:
+        e: The execution.
+        step: The step.
+        inner: What an `Explained` one explains, else the same.
+        stages: Its tasks.
+        checked: See `_run`.
+
+    Raises:
+        PlanOutdated: It must be planned again.
+        errors.Error: It may not.
+    """
+    # Not if a part has run: what was planned is done then.
+    if e.database.is_unsure and not e.ran and _needs_confirming(step):
+        e.confirm(shards_read(e, inner, stages))
+    runs = not isinstance(step, Explained) or step.analyzes
+    if runs and isinstance(inner, (Scatter, Combine, Gather, Carry)):
+        _check_limits(e, inner, stages)
+    if sum(map(len, stages)) > 1:
+        e.check_clock()
+    if not checked:
+        check_policies(e, e.plan.policies, inner, stages)
+    if inner is not step and isinstance(inner, (Scatter, Combine, Gather)) and inner.rights:
+        check_rights(e, inner, stages)
 
 
 def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages: _Stages) -> Answer:

@@ -11,6 +11,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Carry,
     Combine,
+    Explained,
     Gather,
     GatheredTable,
     Insert,
@@ -49,9 +50,6 @@ def explain(
         every: Whether reference tables are gathered, too, for the transaction sees other rows of
             them than another session.
     """
-    if isinstance(plan.step, Several):
-        texts = (line for part in plan.step.parts for line in _indented(part.text))
-        return "\n".join((f"strategy: {plan.step.strategy}", "one after the other:", *texts))
     lines = _step(plan.step, shards, given, every)
     lines += [
         f"policy {each.policy} on {'.'.join(each.reading.relation)} must not apply: {each.reason}"
@@ -63,6 +61,9 @@ def explain(
 
 
 def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
+    if isinstance(step, Several):
+        texts = (line for part in step.parts for line in _indented(part.text))
+        return [f"strategy: {step.strategy}", "one after the other:", *texts]
     known = True
     try:
         step, stages = settle(step, shards, given)
@@ -71,6 +72,16 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
             return _unknown_route(step, shards, given, every)
         known = False
         step, stages = settle(step, shards, given, known=False)
+    if isinstance(step, Explained):
+        inner = "\n".join(_settled(step.step, stages, shards, known, every))
+        told = "each shard tells its own plan of:"
+        return [f"strategy: {step.strategy}", told, *_indented(inner)]
+    return _settled(step, stages, shards, known, every)
+
+
+def _settled(
+    step: Step, stages: Sequence[Stage], shards: tuple[str, ...], known: bool, every: bool
+) -> list[str]:
     lines = [f"strategy: {step.strategy}"]
     if isinstance(step, Refused):
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]

@@ -36,7 +36,6 @@ from greenshard.planner.code import Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.plan import (
-    Anywhere,
     Broadcast,
     Combine,
     Filtering,
@@ -153,12 +152,8 @@ class OneStatement:
             # all.
             self._changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
-            if kind == "explain_stmt":
-                step = self._explain(inner)
-            elif kind == "select_stmt":
-                step = self._select(inner)
-            else:
-                step = self._write(kind, inner, raw)
+            select = kind == "select_stmt"
+            step = self._select(inner) if select else self._write(kind, inner, raw)
         return Plan(
             step,
             self._refusals,
@@ -428,28 +423,6 @@ class OneStatement:
         return Refused(problem.reason, problem.code, problem.hint, position, problem.pgcode)
 
     # The others -----------------------------------------------------------------------------
-
-    def _explain(self, explain: Any) -> Step:
-        kind, inner = unwrap(explain.query)
-        if kind != "select_stmt":
-            return Refused("EXPLAIN of this statement over several shards", "GS410", _ON)
-        # A copy: planning changes the tree, and EXPLAIN is sent as the user's own text.
-        step = self._select(copy(inner))
-        # The plan of one shard is shown as it is; a plan over several is conn.explain()'s.
-        if isinstance(step, Anywhere):
-            return Anywhere(Sql(self._text), step.first)
-        if isinstance(step, Routed):
-            hint = "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: "
-            return Routed(
-                Sql(self._text), step.pins,
-                Refused("EXPLAIN over several shards", "GS410", hint + _ON),
-            )  # fmt: skip
-        if isinstance(step, Refused):
-            return step
-        return Refused(
-            "EXPLAIN over several shards", "GS410",
-            "conn.explain(...) tells the plan over the shards; for PostgreSQL's own: " + _ON,
-        )  # fmt: skip
 
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)

@@ -436,6 +436,24 @@ class Several:
     strategy: str = "several"
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Each shard tells its own plan of what it would run (strategy "explain").
+
+    Attributes:
+        step: The plan of the statement that is explained.
+        prefix: What stands before the statement.
+        analyzes: Whether it runs.
+        as_json: Whether the plans come as one document, and not as lines.
+    """
+
+    step: Step
+    prefix: str
+    analyzes: bool = False
+    as_json: bool = False
+    strategy: str = "explain"
+
+
 Step = (
     Routed
     | Anywhere
@@ -447,6 +465,7 @@ Step = (
     | Carry
     | Transfer
     | Several
+    | Explained
     | Refused
 )
 

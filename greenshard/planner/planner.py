@@ -19,8 +19,10 @@ from greenshard.planner.one_statement import TOO_DEEP, OneStatement
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Explained,
     Plan,
     Refused,
+    Routed,
     Several,
     Step,
 )
@@ -28,6 +30,7 @@ from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
+from greenshard.sql.explaining import read_explanation
 from greenshard.sql.parser import (
     ParserError,
     TokenKind,
@@ -95,14 +98,7 @@ class Planner:
         ending = ending_of(translation.text)
         effect = NO_EFFECT if reads else effect_of(translation.text)
         if len(statements) != 1:
-            step = _plan_several(text, parts_of(text, translation, statements), statements)
-            for each in statements if isinstance(step, Broadcast) else ():
-                changed = key_change(
-                    each.stmt, self._cluster, self._catalog, path, everywhere=True
-                ) or fired(each.stmt, self._cluster, self._catalog)
-                if changed is not None:
-                    at = changed.offset and translation.old_position_of(changed.offset)
-                    step = Refused(changed.reason, changed.code, changed.hint, at)
+            step = self._plan_several(text, translation, statements, path)
             return Plan(step, reads=reads, trace=trace, effect=effect)
         if ending is not None and ending.is_done:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
@@ -112,9 +108,54 @@ class Planner:
 
         one = OneStatement(self._cluster, self._catalog, text, translation, path, other)
         try:
-            return replace(one.plan(statements[0], reads, trace), effect=effect)
+            if statements[0].stmt.HasField("explain_stmt"):
+                plan = self._plan_explain(text, translation, statements[0].stmt, path)
+            else:
+                plan = one.plan(statements[0], reads, trace)
+            return replace(plan, reads=reads, trace=trace, effect=effect)
         except RecursionError:
             return Plan(Refused(TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
+
+    def _plan_several(
+        self, text: str, translation: Translation, statements: Sequence[Any], path: tuple[str, ...]
+    ) -> Step:
+        """What is done with several statements in one string, or with none."""
+        step = _plan_string(text, parts_of(text, translation, statements), statements)
+        for each in statements if isinstance(step, Broadcast) else ():
+            changed = key_change(
+                each.stmt, self._cluster, self._catalog, path, everywhere=True
+            ) or fired(each.stmt, self._cluster, self._catalog)
+            if changed is not None:
+                at = changed.offset and translation.old_position_of(changed.offset)
+                step = Refused(changed.reason, changed.code, changed.hint, at)
+        return step
+
+    def _plan_explain(
+        self, text: str, translation: Translation, node: Any, path: tuple[str, ...]
+    ) -> Plan:
+        """The plan of an EXPLAIN, by that of its statement."""
+        read = read_explanation(translation.text, node.explain_stmt)
+        at = translation.old_position(read.at)
+        # Blanks in the place of EXPLAIN: what is said of a character is said of the user's text.
+        plan = self._plan(" " * at + text[at:], bool(translation.edits), path)
+        step = plan.step
+
+        def over_shards(inner: Step) -> Step:
+            if isinstance(inner, Refused):
+                return inner
+            if read.form not in {"text", "json"}:
+                reason = f"EXPLAIN (FORMAT {read.form}) over several shards"
+                return Refused(reason, "GS410", "Ask for FORMAT text, or json.")
+            return Explained(inner, text[:at], read.analyzes, read.form == "json")
+
+        # The plan of one shard is shown as it is.
+        if isinstance(step, Anywhere):
+            return replace(plan, step=replace(step, sql=Sql(text)))
+        if isinstance(step, Routed):
+            return replace(
+                plan, step=replace(step, sql=Sql(text), otherwise=over_shards(step.otherwise))
+            )
+        return replace(plan, step=over_shards(step))
 
     def _plan_many_rows(self, text: str, path: tuple[str, ...]) -> Plan | None:
         """The plan of an INSERT of many plain rows; None if it is none, or must be looked at whole.
@@ -168,8 +209,8 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
     return statements
 
 
-def _plan_several(text: str, parts: tuple[Part, ...], statements: Sequence[Any]) -> Step:
-    """Several statements in one string, or none."""
+def _plan_string(text: str, parts: tuple[Part, ...], statements: Sequence[Any]) -> Step:
+    """Several statements in one string, or none, as far as their kinds tell."""
     steps = [plan_utility(text, statement.stmt) for statement in statements]
     if not steps:
         return Anywhere(Sql(text))

@@ -28,6 +28,7 @@ from greenshard.planner.plan import (
     Broadcast,
     Carry,
     Combine,
+    Explained,
     Gather,
     GatheredTable,
     Insert,
@@ -105,8 +106,9 @@ def settle(
         return step, ((Task(place, step.sql, given),),)
     if isinstance(step, Insert):
         return _inserting_first(step, shards, given, known)
-    if isinstance(step, Transfer):
-        return step, ()  # where the rows go is known when they are there
+    if isinstance(step, Explained):
+        inner, stages = settle(step.step, shards, given, known=known)
+        return inner if isinstance(inner, Refused) else replace(step, step=inner), stages
     return step, tuple(_stages(step, shards, given, known))
 
 
@@ -191,6 +193,8 @@ def has_texts(step: Step) -> bool:
     """Whether a step's tasks go by keys that are texts. Cost: 0.2 us."""
     if isinstance(step, Routed):
         return are_texts(step.pins) or has_texts(step.otherwise)
+    if isinstance(step, Explained):
+        return has_texts(step.step)
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, Carry):
@@ -206,6 +210,8 @@ def without_texts(step: Step) -> Step:
     if isinstance(step, Routed):
         otherwise = without_texts(step.otherwise)
         return otherwise if are_texts(step.pins) else replace(step, otherwise=otherwise)
+    if isinstance(step, Explained):
+        return replace(step, step=without_texts(step.step))
     if isinstance(step, (Carry, Gather)):
         tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
         step = replace(step, tables=tables)
@@ -234,7 +240,10 @@ def chosen(stages: Iterable[Stage], place: Place) -> tuple[Stage, ...]:
 
 
 def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Iterable[Stage]:
-    """The stages of a step for several shards."""
+    """The stages of a step for several shards.
+
+    A `Transfer` has none: where its rows go is known when they are there.
+    """
     if isinstance(step, Broadcast):
         tasks = tuple(Task(own_place(shard), step.sql, given) for shard in shards)
         yield from (tasks[:1], tasks[1:]) if step.first_alone else (tasks,)

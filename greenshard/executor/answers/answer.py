@@ -71,10 +71,12 @@ class Answer:
     Attributes:
         rows: The rows of all, one shard after the other.
         failures: The error of each shard that did not answer.
+        command: The command tag, if it is not that of what has made the rows.
     """
 
     rows: Concatenation | Rows
     failures: Mapping[str, BaseException]
+    command: str | None = None
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ class Answer:
     @property
     def statusmessage(self) -> str | None:
         """The command tag, with the row counts of the shards added up."""
-        return merge_status([cursor.statusmessage for cursor in self._cursors])
+        return self.command or merge_status([each.statusmessage for each in self._cursors])
 
     @property
     def lastrowid(self) -> int:

@@ -135,8 +135,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "EXPLAIN": [
         ("EXPLAIN SELECT * FROM orders WHERE id = 7", "route*"),
         ("EXPLAIN (COSTS OFF) SELECT * FROM products", "reference"),
-        ("EXPLAIN SELECT * FROM orders", "GS410"),
-        ("EXPLAIN DELETE FROM orders WHERE id = 7", "GS410"),
+        ("EXPLAIN SELECT * FROM orders", "explain*"),
+        ("EXPLAIN (ANALYZE, FORMAT json) SELECT count(*) FROM orders", "explain*"),
+        ("EXPLAIN ANALYZE DELETE FROM orders", "explain*"),
+        ("EXPLAIN DELETE FROM orders WHERE id = 7", "route*"),
+        ("EXPLAIN (FORMAT xml) SELECT * FROM orders", "GS410"),
     ],
     "INSERT ... VALUES into a sharded table": [
         ("INSERT INTO orders VALUES (101, 'x', 1, '2024-01-01')", "route"),
