@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory compat test-servers differential fuzz soak mutants clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes compat test-servers differential fuzz soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
+	@echo "make bench-writes writes over a declared cluster, against the same by hand"
 	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
@@ -80,6 +81,10 @@ bench: $(VENV)/.has-test
 bench-small: $(VENV)/.has-test
 	@echo "==> bench-small: small statements, greenshard and hand-written code, side by side"
 	@$(BIN)/python benchmarks/small.py $(ARGS)
+
+bench-writes: $(VENV)/.has-test
+	@echo "==> bench-writes: writes, greenshard and hand-written code, side by side"
+	@$(BIN)/python benchmarks/writes.py $(ARGS)
 
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"

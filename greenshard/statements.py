@@ -157,9 +157,16 @@ class Statements:
         return query.decode(python_encoding(self.home.raw), wrong)
 
     def quoting(self, own: Target | None) -> RawCursor:
-        """A cursor to adapt parameters with: of the first shard targeted that is there."""
-        alive = self.alive(own)
-        return RawCursor(self.session.physicals[alive[0]].raw if alive else self.home.raw)
+        """A cursor to adapt parameters with: of the first shard targeted that is there.
+
+        Cost: 1 us; `execute_values` asks for each row.
+        """
+        physicals = self.session.physicals
+        for shard in (own or self.target).shards:
+            physical = physicals.get(shard)
+            if physical is not None and physical.alive:
+                return RawCursor(physical.raw)
+        return RawCursor(self.home.raw)
 
     def written(self, own: Target | None, cursor: RawCursor, text: _Text) -> _Text:
         """A text that was written for a cursor's session, and may be run in others.

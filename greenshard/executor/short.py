@@ -38,6 +38,7 @@ from greenshard.planner.code import Trace
 from greenshard.planner.pins import named_shards
 from greenshard.planner.plan import Plan, Routed
 from greenshard.planner.tasks import are_texts
+from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.sql.text import Sql
 
 Way = tuple[Sql, Physical]
@@ -53,6 +54,9 @@ def sure_plan(database: OneDatabase, text: str, given: Any) -> Plan | None:
 
     Cost: 3 us for a text seen before.
     """
+    # Of a long text no plan is kept, and looking at thousands of parameters costs.
+    if len(text) > MAX_CACHED_CHARACTERS:
+        return None
     # A backslash or a letter beyond ASCII may be read in two ways, AsIs() may be any SQL.
     if not is_plain(text) or not (given is None or are_usual(given)):
         return None

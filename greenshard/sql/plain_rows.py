@@ -63,6 +63,11 @@ class PlainRows:
         return [found[1] for row in self.rows if (found := find.match(row)) is not None]
 
 
+def begins_insert(text: str) -> bool:
+    """Whether a text begins as an INSERT with VALUES does that may be of plain rows."""
+    return _HEAD.match(text) is not None
+
+
 def plain_rows(text: str) -> PlainRows | None:
     """Read an INSERT; None if it is another text, or one of few rows.
 

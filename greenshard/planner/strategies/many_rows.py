@@ -131,6 +131,8 @@ def _values(row: str) -> Iterator[str]:
 
 
 def _row(number: int, row: str, added: Sequence[_Added]) -> Sql:
+    if not added:
+        return Sql(f"({row.replace('%', '%%')})", ())
     values, binds = [row.replace("%", "%%")], list[tuple[str, Source]]()
     for each in added:
         if each.text is not None:

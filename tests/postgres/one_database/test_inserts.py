@@ -8,12 +8,15 @@ and that each row of a sharded table is on its shard, each of a reference table 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 
 import psycopg2
 import pytest
 from psycopg2.extras import execute_batch, execute_values
 
 import greenshard
+from greenshard.planner import planner
+from greenshard.sql import parser
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -372,6 +375,33 @@ def test_shards_do_what_one_server_does(both, servers, case, autocommit):
     check_places(servers[1])
 
 
+def test_thousands_of_rows_of_placeholders_are_planned_by_a_few(both, monkeypatch):
+    one, conn = both
+    kinds = ["a%", "b\\c", "d'é", None, "50%% %s"]
+    rows = [(n, kinds[n % 5], dt.datetime(2024, 1, 1, tzinfo=dt.UTC)) for n in range(1500)]
+    text = (
+        f"INSERT INTO t (k, c, at) VALUES {', '.join('(%s, %s, %s)' for _ in rows)} RETURNING k, c"
+    )
+    given = [value for row in rows for value in row]
+    parsed = []
+    monkeypatch.setattr(planner, "parse", lambda text: parsed.append(text) or parser.parse(text))
+    answers = []
+    for each in (one, conn):
+        cur = each.cursor()
+        cur.execute(text, given)
+        answers.append((cur.rowcount, cur.fetchall()))
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            cur.execute(text, given)
+        each.rollback()
+        with pytest.raises(IndexError):
+            cur.execute(text, given[1:])
+        with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
+            cur.execute(text, ["x", *given[1:]])
+        each.rollback()
+    assert answers[0] == answers[1]
+    assert max(map(len, parsed)) < 1000 < len(text)
+
+
 def test_execute_values_and_execute_batch_and_executemany(both, servers):
     single, conn = both
     for each in both:
@@ -389,12 +419,11 @@ def test_execute_values_and_execute_batch_and_executemany(both, servers):
         )
         assert cur.rowcount == 40
         cur.executemany("INSERT INTO r (id, c) VALUES (%s, %s)", [(1, "c"), (2, "d")])
+        execute_batch(cur, "INSERT INTO t (k) VALUES (%s)", [(100,), (101,), (102,)])
     assert tables(conn) == tables(single)
     for each in both:
         each.commit()
     check_places(servers[1])
-    with pytest.raises(greenshard.errors.NotSupportedError):
-        execute_batch(conn.cursor(), "INSERT INTO t (k) VALUES (%s)", [(100,), (101,)])
 
 
 def test_rows_are_fetched_in_turns_and_scrolled(both):
