@@ -17,6 +17,7 @@ from greenshard.executor.strategies.explained import explain
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
+from greenshard.executor.strategies.move import move
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
 from greenshard.executor.strategies.transfer import transfer
@@ -29,6 +30,7 @@ from greenshard.planner.plan import (
     Explained,
     Gather,
     Insert,
+    Move,
     Plan,
     Refused,
     Routed,
@@ -134,7 +136,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return explain(e, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
-    if isinstance(step, (Insert, Carry, Transfer)):
+    if isinstance(step, (Insert, Carry, Move, Transfer)):
         return _write(e, step, stages)
     assert not isinstance(step, Several)  # noqa: S101  # `Statements` runs its parts
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
@@ -143,12 +145,14 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
     return _on_shards(e, step, stages)
 
 
-def _write(e: Planned, step: Insert | Carry | Transfer, stages: _Stages) -> Answer:
+def _write(e: Planned, step: Insert | Carry | Move | Transfer, stages: _Stages) -> Answer:
     """Run a step that writes rows which come from elsewhere than where they are written."""
     if isinstance(step, Insert):
         return insert(e, step, stages)
     if isinstance(step, Carry):
         return carry(e, step, stages)
+    if isinstance(step, Move):
+        return move(e, step, stages)
     return transfer(e, step, run_plan)
 
 
@@ -170,7 +174,7 @@ def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: boo
     if e.database.is_unsure and not e.ran and _needs_confirming(step):
         e.confirm(shards_read(e, inner, stages))
     runs = not isinstance(step, Explained) or step.analyzes
-    if runs and isinstance(inner, (Scatter, Combine, Gather, Carry)):
+    if runs and isinstance(inner, (Scatter, Combine, Gather, Carry, Move)):
         _check_limits(e, inner, stages)
     if sum(map(len, stages)) > 1:
         e.check_clock()
@@ -220,12 +224,22 @@ def _combine(e: Planned, step: Combine, tasks: Stage) -> Answer:
     return _run(e, step.otherwise)
 
 
-def _check_limits(e: Planned, step: Scatter | Combine | Gather | Carry, stages: _Stages) -> None:
+def _check_limits(
+    e: Planned, step: Scatter | Combine | Gather | Carry | Move, stages: _Stages
+) -> None:
     """Refuse what the connection does not allow.
 
     Raises:
         errors.NotSupportedError: It does not.
     """
+    if isinstance(step, Move):
+        if not e.limits.allow_scatter:
+            raise errors.NotSupportedError(
+                "rows that get another shard key may move, and allow_scatter is off",
+                code="GS406",
+                hint="Give them a key of the shard that they are on, or set allow_scatter.",
+            )
+        step = step.write
     if isinstance(step, (Gather, Carry)) and not e.limits.allow_gather:
         raise errors.NotSupportedError(
             "the statement would gather rows of several shards, and allow_gather is off",

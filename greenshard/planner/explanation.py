@@ -15,6 +15,7 @@ from greenshard.planner.plan import (
     Gather,
     GatheredTable,
     Insert,
+    Move,
     Plan,
     Reading,
     Refused,
@@ -87,7 +88,7 @@ def _settled(
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
         return [*lines, *_gather(step, stages[0], shards, known, every)]
-    if isinstance(step, (Insert, Carry, Transfer)):
+    if isinstance(step, (Insert, Carry, Move, Transfer)):
         return [*lines, *_writing(step, stages, shards, known, every)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
@@ -101,7 +102,7 @@ def _settled(
 
 
 def _writing(
-    step: Insert | Carry | Transfer,
+    step: Insert | Carry | Move | Transfer,
     stages: Sequence[Stage],
     shards: tuple[str, ...],
     known: bool,
@@ -111,6 +112,8 @@ def _writing(
         return _insert(step, stages, shards)
     if isinstance(step, Carry):
         return _carry(step, stages, shards, known)
+    if isinstance(step, Move):
+        return _move(step, stages, shards, known)
     return _transfer(step, shards, every)
 
 
@@ -221,6 +224,15 @@ def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known:
     if step.pins is not None and not known:
         order = "those that the parameters name"
     return [*lines, f"with all of these rows then run, on {order}:", *_text(step.sql)]
+
+
+def _move(step: Move, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:
+    write = step.write
+    if isinstance(write, Carry):
+        lines = _carry(write, stages, shards, known)
+    else:
+        lines = [_where(write, stages, shards, known), *_texts(write, stages)]
+    return [*lines, f"then each row goes to the shard of its {step.keys.column.name}"]
 
 
 def _insert(step: Insert, stages: Sequence[Stage], shards: tuple[str, ...]) -> list[str]:

@@ -40,6 +40,7 @@ from greenshard.planner.plan import (
     Combine,
     Filtering,
     Gather,
+    Move,
     Parameter,
     Plan,
     Reading,
@@ -523,7 +524,23 @@ class OneStatement:
             step = replace(step, otherwise=refused)
         # Last: what the statement itself does wrong is the better message.
         set_off = self._set_off(kind, inner, read[0])
-        return step if set_off is None else self._refused(set_off)
+        return self._looked_on_the_way(step, read[0]) if set_off is None else self._refused(set_off)
+
+    def _looked_on_the_way(self, step: Step, candidate: Candidate) -> Step:
+        """A write's step, without rows that move where that would set something off."""
+        moves = step.otherwise if isinstance(step, Routed) else step
+        if not isinstance(moves, Move):
+            return step
+        table = candidate.query.items[0]
+        assert isinstance(table, Table)  # noqa: S101  # a write to a view is refused
+        relation = table.relation
+        consequences = Consequences(self._cluster, self._catalog)
+        name, at = (relation.schema, relation.name), table.node.location
+        found = consequences.of_move(name, at, partitioned=relation.kind == "p")
+        if found is None:
+            return step
+        refused = self._refused(found)
+        return replace(step, otherwise=refused) if isinstance(step, Routed) else refused
 
     def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
         """Have computed first what an INSERT needs: the queries that do it, and what is amiss.

@@ -324,6 +324,25 @@ class Carry:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Rows get other shard keys, and those that belong elsewhere then move (strategy "move").
+
+    Attributes:
+        write: The UPDATE. It returns, behind what the user asks for, each row's table (its OID),
+            place (``ctid``) and key, as texts.
+        table: What moves: how its rows are read of those that were deleted.
+        keys: How keys are placed; `at` is the number of their column, from the end.
+        returns: Whether the user's statement returns rows.
+    """
+
+    write: Scatter | Carry
+    table: GatheredTable
+    keys: Keys
+    returns: bool
+    strategy: str = "move"
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """No strategy can plan the statement.
 
@@ -463,6 +482,7 @@ Step = (
     | Gather
     | Insert
     | Carry
+    | Move
     | Transfer
     | Several
     | Explained

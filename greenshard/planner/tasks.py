@@ -33,6 +33,7 @@ from greenshard.planner.plan import (
     GatheredTable,
     Insert,
     Keys,
+    Move,
     Pin,
     Refused,
     Routed,
@@ -109,7 +110,8 @@ def settle(
     if isinstance(step, Explained):
         inner, stages = settle(step.step, shards, given, known=known)
         return inner if isinstance(inner, Refused) else replace(step, step=inner), stages
-    return step, tuple(_stages(step, shards, given, known))
+    write = step.write if isinstance(step, Move) else step
+    return step, tuple(_stages(write, shards, given, known))
 
 
 def _inserting_first(
@@ -197,6 +199,8 @@ def has_texts(step: Step) -> bool:
         return has_texts(step.step)
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
+    if isinstance(step, Move):
+        return has_texts(step.write)
     if isinstance(step, Carry):
         return are_texts(step.pins) or any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, (Insert, Transfer)):
@@ -219,6 +223,9 @@ def without_texts(step: Step) -> Step:
         return step
     if isinstance(step, (Insert, Transfer)) and step.keys is not None and has_texts(step):
         return uncertain_key(step.table, step.keys)
+    if isinstance(step, Move):
+        write = without_texts(step.write)
+        return replace(step, write=write) if isinstance(write, (Scatter, Carry)) else write
     if isinstance(step, (Scatter, Combine, Carry)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step

@@ -208,10 +208,11 @@ class CountedAnswer(Answer):
     Args:
         count: How many rows they gave, or changed.
         status: The last one's command tag.
+        stages: What they took, if that is known.
     """
 
-    def __init__(self, count: int, status: str | None) -> None:
-        super().__init__({})
+    def __init__(self, count: int, status: str | None, stages: Stages | None = None) -> None:
+        super().__init__({}, stages=stages)
         self._count, self._status = count, status
 
     @property

@@ -80,14 +80,22 @@ class BufferedAnswer(Answer):
         description: Its columns.
         shard: The one whose types they have.
         stages: What went before.
+        status: The command tag; None: a query's.
     """
 
-    def __init__(self, rows: BufferedRows, description: Any, shard: str, stages: Stages) -> None:
+    def __init__(
+        self,
+        rows: BufferedRows,
+        description: Any,
+        shard: str,
+        stages: Stages,
+        status: str | None = None,
+    ) -> None:
         super().__init__({}, (), None, stages)
         self.rows = rows
         self._shard = shard
         self._description = description
-        self._status = f"SELECT {rows.rowcount}"
+        self._status = status or f"SELECT {rows.rowcount}"
 
     @property
     def description(self) -> Any:

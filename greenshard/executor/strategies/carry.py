@@ -45,12 +45,17 @@ def carry(e: Planned, step: Carry, stages: Sequence[Stage]) -> Answer:
 
 
 def _carry(e: Planned, sql: Sql, stages: Sequence[Stage]) -> Answer:
+    return concatenate(e, carried(e, sql, stages))
+
+
+def carried(e: Planned, sql: Sql, stages: Sequence[Stage]) -> Sequence[Stage]:
+    """The stages that write, with the rows that the first stage reads. Switches: yes."""
     reads, *writes = stages
-    sql = _with_rows(e, sql, read_rows(e, reads))
-    return concatenate(e, [tuple(replace(task, sql=sql) for task in stage) for stage in writes])
+    sql = _with_rows(e, sql, _read_rows(e, reads))
+    return [tuple(replace(task, sql=sql) for task in stage) for stage in writes]
 
 
-def read_rows(e: Planned, reads: Stage) -> Sequence[Rows]:
+def _read_rows(e: Planned, reads: Stage) -> Sequence[Rows]:
     """What some tasks read, which write nothing and lock nothing. Switches: yes."""
     effect = e.effect
     e.effect = replace(effect, in_turn=False)

@@ -119,6 +119,16 @@ def add_rows(batch: Batch, table: GatheredTable, piece: Arrays, encoding: str | 
     batch.add(f"INSERT INTO pg_temp.{quoted(table.name)} SELECT {values}", piece, encoding)
 
 
+def inserting(table: GatheredTable, encoding: str | None) -> str:
+    """The text that puts rows into a table itself, with placeholders for their columns' arrays."""
+    text = receiving(encoding)
+    names = ", ".join(quoted(column.name) for column in table.columns)
+    values = ", ".join(_unnested(column, text) for column in table.columns)
+    name = table.relation.replace("%", "%%")
+    # What an identity column has counted moves along.
+    return f"INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE SELECT {values}"
+
+
 def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Settings) -> None:
     """Add what is to be done when all rows are there."""
     for table, count in counts.items():

@@ -150,6 +150,7 @@ def buffered(
     description: Sequence[Any],
     shard: str,
     cast: Callable[[Row], Row] | None = None,
+    status: str | None = None,
 ) -> BufferedAnswer:
     """An answer of rows that are cast, and made for the user's cursor, when they are fetched.
 
@@ -159,6 +160,8 @@ def buffered(
         description: The columns.
         shard: The one whose types these have.
         cast: What is done with a row's values.
+        status: The command tag; None: a query's.
     """
     shaping = partial(e.parts.shaping, cast)
-    return BufferedAnswer(BufferedRows(rows, shaping), description, shard, e.stages or Stages())
+    stages = e.stages or Stages()
+    return BufferedAnswer(BufferedRows(rows, shaping), description, shard, stages, status)

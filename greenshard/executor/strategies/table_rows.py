@@ -299,6 +299,13 @@ def _count(chunks: Iterable[tuple[str, ...]]) -> int:
     return sum(int(chunk[0]) for chunk in chunks)
 
 
+def fetched_rows(
+    table: GatheredTable, chunks: Iterable[tuple[Any, ...]], encoding: str | None
+) -> Rows:
+    """The rows of a table, of what `reading` gives on one shard."""
+    return _rows(table, _fetched(chunks), encoding)
+
+
 def _rows(table: GatheredTable, chunks: Sequence[tuple[str, ...]], encoding: str | None) -> Rows:
     arrays = [chunk[1:] for chunk in chunks]
     return Rows(table, _count(chunks), tuple(_joined(table, arrays)), encoding)

@@ -42,6 +42,7 @@ _DECLARE_REFERENCE = (
     "sequence), name it in the declaration of {table}: triggers = [{name!r}]. Else drop it, and "
     "write what it does into the statement: now() is one time for all shards there."
 )
+_MOVE = "Delete the rows and insert them anew, with their new keys."
 _NOTHING = Beside()
 
 
@@ -98,10 +99,11 @@ class Consequences:
     def _moved(self, events: list[_Event], at: int) -> Problem | None:
         """The problem of a shard key that is computed from columns that are changed."""
         for table, letter, columns, _ in events:
-            key = self._key_of(table)
             # GENERATED ALWAYS AS (...) STORED: no SET names the key, but it changes, and with it
-            # the shard.
-            if letter == "u" and key is not None and self._moves(table, key, columns):
+            # the shard. (Of one that SET names, its value tells.)
+            key = self._key_of(table)
+            sources = self._of(table).computed.get(key or "", frozenset())
+            if letter == "u" and not sources.isdisjoint(columns or ()):
                 return Problem(
                     f"the shard key {key} is computed from a column that is changed, and the row "
                     "would have to move",
@@ -110,6 +112,50 @@ class Consequences:
                     "Delete the row and insert it anew.",
                 )
         return None
+
+    def of_move(self, table: Name, at: int, *, partitioned: bool) -> Problem | None:
+        """What it sets off that rows are deleted on one shard, and inserted on another.
+
+        Args:
+            table: A sharded table, whose shard key an UPDATE has changed.
+            at: Where it is named.
+            partitioned: Whether a row that is inserted finds its partition.
+        """
+        heirs = list(self._inheritance.below(table))
+        if heirs and not partitioned:
+            reason = f"a row moves, and may be one of {_shown(heirs[0])}, which inherits from "
+            return self._problem(f"{reason}{_shown(table)}", at, _MOVE)
+        return next(self._of_moved_rows(table, at), None)
+
+    def _of_moved_rows(self, table: Name, at: int) -> Iterator[Problem]:
+        own = self._key_of(table)
+        members = {table, *self._inheritance.below(table)}
+        for member in sorted(members):
+            yield from self._of_moved_row(member, own, at)
+        for key in (key for beside in self._besides.values() for key in beside.keys):
+            to_sharded = isinstance(self._declared(key.parent), Sharded)
+            if key.child in members and to_sharded and own in key.columns:
+                # The UPDATE looks for it before the row moves.
+                reason = f'the row that foreign key "{key.name}" references is on the new shard'
+                yield self._problem(f"a row moves, and {reason}", at, _MOVE)
+
+    def _of_moved_row(self, member: Name, own: str | None, at: int) -> Iterator[Problem]:
+        """What moves of one table's rows set off; `own` is the shard key."""
+        beside = self._of(member)
+        for trigger in beside.triggers:
+            if not {"i", "d"}.isdisjoint(trigger.events):
+                where = f'trigger "{trigger.name}" of table {_shown(trigger.table)}'
+                yield self._problem(f"a row moves, which fires {where}", at, _MOVE)
+        for rule in beside.rules:
+            if rule.event in "id":
+                where = f'rule "{rule.name}" of table {_shown(member)}'
+                yield self._problem(f"a row moves, to which {where} applies", at, _MOVE)
+        for key in beside.keys:
+            # What references the row by its key has been looked at by the UPDATE. What references
+            # it by something else may still do so when it is deleted.
+            if own not in key.referenced or self._key_of(key.child) not in key.columns:
+                where = f'foreign key "{key.name}" of {_shown(key.child)}'
+                yield self._problem(f"a row moves, and {where} may reference it", at, _MOVE)
 
     def of_truncate(self, table: Name, *, cascades: bool, at: int) -> Problem | None:
         """What TRUNCATE sets off; each shard runs it, whatever the table is."""

@@ -28,7 +28,7 @@ from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.pins import kept_by
-from greenshard.planner.plan import Broadcast, Pin, Refused, Routed, Scatter, Step
+from greenshard.planner.plan import Broadcast, Carry, Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.carry import plan_carry
 from greenshard.planner.strategies.completing import counted_targets
@@ -39,6 +39,7 @@ from greenshard.planner.strategies.insert import (
     plan_insert,
 )
 from greenshard.planner.strategies.insert_select import plan_insert_select
+from greenshard.planner.strategies.move import HIDDEN, add_places, plan_move
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
@@ -174,8 +175,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         if kind == "insert_stmt":
             return plan_insert(candidate, first, inner, texts)
         if first.sharded:
-            step = _plan_sharded(candidate, inner, kind, texts)
-            return _with_keys(step, first, keys, candidate) if keys else step
+            step = _plan_sharded(candidate, inner, kind, texts, moves=bool(keys))
+            return _with_keys(step, keys) if keys else step
         return _plan_reference(candidate, first, kind, inner, texts)
     except Unplannable as unplannable:
         return Refused(
@@ -200,9 +201,19 @@ def _plan_reference(
     return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
 
 
-def _changed(inner: Any, texts: Texts, select: Any) -> Sql:
-    """The text of an UPDATE or DELETE with other names in it."""
-    put_select(inner, select)
+def _changed(inner: Any, texts: Texts, select: Any, key: str | None = None) -> Sql:
+    """The text of an UPDATE or DELETE with other names in it.
+
+    Args:
+        inner: The statement.
+        texts: What the shards are sent.
+        select: Where the names are, of `as_select`; None if they are the user's own.
+        key: The shard key, if that is changed; None: it is not.
+    """
+    if select is not None:
+        put_select(inner, select)
+    if key is not None:
+        add_places(inner, key)
     return texts.changed()
 
 
@@ -228,12 +239,24 @@ def _check_local(candidate: Candidate) -> None:
             raise Unplannable(crosses.reason, crosses.offset)
 
 
-def _plan_sharded(candidate: Candidate, inner: Any, kind: str, texts: Texts) -> Step:
-    """Change rows of a sharded table, on one shard or where they are."""
+def _plan_sharded(
+    candidate: Candidate, inner: Any, kind: str, texts: Texts, *, moves: bool
+) -> Step:
+    """Change rows of a sharded table, on one shard or where they are.
+
+    Args:
+        candidate: The SELECT that finds them.
+        inner: The statement.
+        kind: "update_stmt" or "delete_stmt".
+        texts: What the shards are sent.
+        moves: Whether the shard key is changed.
+    """
+    written = candidate.query.items[0]
     try:
         if kind == "update_stmt" and sets_default(inner.target_list):
             raise Unplannable("a default, as now(), may be another one on each shard")
-        step = _several(candidate, inner, texts)
+        moved = written if moves and isinstance(written, Table) else None
+        step = _several(candidate, inner, texts, moved)
     except Unplannable as unplannable:
         step = Refused(
             unplannable.reason,
@@ -246,13 +269,28 @@ def _plan_sharded(candidate: Candidate, inner: Any, kind: str, texts: Texts) -> 
     return step
 
 
-def _several(candidate: Candidate, inner: Any, texts: Texts) -> Step:
+def _several(candidate: Candidate, inner: Any, texts: Texts, moved: Table | None) -> Step:
+    """The step for several shards.
+
+    Args:
+        candidate: The SELECT that finds the rows.
+        inner: The statement.
+        texts: What the shards are sent.
+        moved: The table, if its shard key is changed.
+    """
+    key = moved.key.name if moved is not None and moved.key is not None else None
+    step: Scatter | Carry
     try:
         _check_local(candidate)
     except Unplannable:
-        # Of one shard's rows the user's text speaks as it is.
-        return plan_carry(candidate, _check_local, partial(_changed, inner, texts), reference=False)
-    return Scatter(texts.whole(), candidate.pins)
+        changed = partial(_changed, inner, texts, key=key)
+        step = plan_carry(candidate, _check_local, changed, reference=False)
+    else:
+        sql = texts.whole() if key is None else _changed(inner, texts, None, key)
+        step = Scatter(sql, candidate.pins)
+    if moved is None:
+        return step
+    return plan_move(step, moved, len(inner.returning_clause.exprs) > HIDDEN)
 
 
 def _check_counted(table: Table, inner: Any) -> None:
@@ -269,24 +307,24 @@ def _check_counted(table: Table, inner: Any) -> None:
         )
 
 
-_NewKey = tuple[Pin, int]
-"""A shard key that rows get, and where it is named."""
-
-
-def _with_keys(step: Step, table: Table, keys: Sequence[_NewKey], candidate: Candidate) -> Step:
-    """The step of an UPDATE that gives rows a key: they must belong where they are."""
-    moved = _moved(table, keys[0][1])
-    refused = Refused(moved.reason, CODE, moved.hint, candidate.position(moved.offset))
+def _with_keys(step: Step, keys: Sequence[Pin | None]) -> Step:
+    """The step of an UPDATE that gives rows a key: on one shard, if that is where they belong."""
     if not isinstance(step, Routed):
-        return refused
-    return replace(step, pins=(*step.pins, *(pin for pin, _ in keys)), otherwise=refused)
+        return step
+    known = [pin for pin in keys if pin is not None]
+    if len(known) < len(keys):
+        return step.otherwise
+    return replace(step, pins=(*step.pins, *known))
 
 
-def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iterator[_NewKey]:
+def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iterator[Pin | None]:
     """The shard keys that an UPDATE gives to rows, if they are other than the rows have.
 
+    Yields:
+        One whose value is known; None for one that is computed.
+
     Raises:
-        Unplannable: It is not known which.
+        Unplannable: No row can get it.
     """
     if not table.sharded or table.key is None:
         return
@@ -299,8 +337,7 @@ def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iter
             target.val, table.key
         )
         if (
-            value is None
-            or column is None
+            column is None
             or placement is None
             or kind == "insert_stmt"
             or target.indirection
@@ -308,7 +345,7 @@ def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iter
         ):
             raise _moved(table, target.location)
         kept = kept_by(column.type_sql)
-        yield Pin(placement, column.type_name, (value,), True, kept), target.location
+        yield None if value is None else Pin(placement, column.type_name, (value,), True, kept)
 
 
 def _is_own_key(candidate: Candidate, key: BoundColumn, value: Message) -> bool:

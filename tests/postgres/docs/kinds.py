@@ -179,7 +179,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("DELETE FROM orders WHERE amount < (SELECT avg(amount) FROM orders)", "carry"),
         ("UPDATE orders SET amount = 0 FROM items WHERE line = id", "carry"),
         ("DELETE FROM orders WHERE id IN (SELECT line FROM items LIMIT 1)", "GS412"),
-        ("UPDATE orders SET id = id + 1 WHERE id = 7", "GS412"),
+        ("UPDATE orders SET id = id + 100 WHERE id = 7 RETURNING customer", "move"),
+        ("UPDATE orders SET id = id + 100", "move"),
     ],
     "UPDATE, DELETE of a reference table": [
         ("UPDATE products SET price = price + 1", "broadcast"),

@@ -35,7 +35,16 @@ def test_the_page_has_a_plan_of_each_strategy_under_its_title() -> None:
     titles = re.findall(r"^(\w+)\n~+\n(?:.*\n)+?   strategy: (\w+)$", PAGE, re.MULTILINE)
     assert titles == [
         (name.capitalize(), name)
-        for name in ("route", "reference", "concatenate", "merge", "combine", "gather", "carry")
+        for name in (
+            "route",
+            "reference",
+            "concatenate",
+            "merge",
+            "combine",
+            "gather",
+            "carry",
+            "move",
+        )
     ]
 
 
