@@ -195,12 +195,10 @@ def has_texts(step: Step) -> bool:
     """Whether a step's tasks go by keys that are texts. Cost: 0.2 us."""
     if isinstance(step, Routed):
         return are_texts(step.pins) or has_texts(step.otherwise)
-    if isinstance(step, Explained):
-        return has_texts(step.step)
+    if isinstance(step, (Explained, Move)):
+        return has_texts(step.step if isinstance(step, Explained) else step.write)
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
-    if isinstance(step, Move):
-        return has_texts(step.write)
     if isinstance(step, Carry):
         return are_texts(step.pins) or any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, (Insert, Transfer)):
@@ -216,16 +214,14 @@ def without_texts(step: Step) -> Step:
         return otherwise if are_texts(step.pins) else replace(step, otherwise=otherwise)
     if isinstance(step, Explained):
         return replace(step, step=without_texts(step.step))
-    if isinstance(step, (Carry, Gather)):
-        tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
-        step = replace(step, tables=tables)
-    if isinstance(step, Gather):
-        return step
-    if isinstance(step, (Insert, Transfer)) and step.keys is not None and has_texts(step):
-        return uncertain_key(step.table, step.keys)
     if isinstance(step, Move):
         write = without_texts(step.write)
         return replace(step, write=write) if isinstance(write, (Scatter, Carry)) else write
+    if isinstance(step, (Carry, Gather)):
+        tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
+        step = replace(step, tables=tables)
+    if isinstance(step, (Insert, Transfer)) and step.keys is not None and has_texts(step):
+        return uncertain_key(step.table, step.keys)
     if isinstance(step, (Scatter, Combine, Carry)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step
