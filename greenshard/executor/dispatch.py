@@ -17,6 +17,7 @@ from greenshard.executor.strategies.explained import explain
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
+from greenshard.executor.strategies.mirror import mirror
 from greenshard.executor.strategies.move import move
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.streamed_combine import stream_combined
@@ -30,6 +31,7 @@ from greenshard.planner.plan import (
     Explained,
     Gather,
     Insert,
+    Mirror,
     Move,
     Plan,
     Refused,
@@ -38,7 +40,7 @@ from greenshard.planner.plan import (
     Several,
     Slice,
     Step,
-    Transfer,
+    Writing,
 )
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import Stage, Task, own_place
@@ -136,7 +138,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return explain(e, step, stages)
     if isinstance(step, (Routed, Anywhere)):
         return route(e, stages[0][0])
-    if isinstance(step, (Insert, Carry, Move, Transfer)):
+    if isinstance(step, Writing):
         return _write(e, step, stages)
     assert not isinstance(step, Several)  # noqa: S101  # `Statements` runs its parts
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
@@ -145,7 +147,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
     return _on_shards(e, step, stages)
 
 
-def _write(e: Planned, step: Insert | Carry | Move | Transfer, stages: _Stages) -> Answer:
+def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
     """Run a step that writes rows which come from elsewhere than where they are written."""
     if isinstance(step, Insert):
         return insert(e, step, stages)
@@ -153,6 +155,8 @@ def _write(e: Planned, step: Insert | Carry | Move | Transfer, stages: _Stages) 
         return carry(e, step, stages)
     if isinstance(step, Move):
         return move(e, step, stages)
+    if isinstance(step, Mirror):
+        return mirror(e, step)
     return transfer(e, step, run_plan)
 
 

@@ -26,6 +26,7 @@ from greenshard.planner.plan import (
     Filtering,
     Gather,
     Insert,
+    Mirror,
     Move,
     Reading,
     Scatter,
@@ -163,7 +164,7 @@ def check_policies(
 def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
     """The shards whose tables a step's tasks read or write, at least one."""
     waits = isinstance(step, Insert) and (step.computing or not stages)
-    if waits or isinstance(step, (Move, Transfer)):
+    if waits or isinstance(step, (Move, Mirror, Transfer)):
         return e.session.shards  # any of them may get a row
     tasks = [task for stage in stages for task in stage]
     read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}

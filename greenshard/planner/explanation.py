@@ -15,6 +15,7 @@ from greenshard.planner.plan import (
     Gather,
     GatheredTable,
     Insert,
+    Mirror,
     Move,
     Plan,
     Reading,
@@ -25,6 +26,7 @@ from greenshard.planner.plan import (
     SortKey,
     Step,
     Transfer,
+    Writing,
 )
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies.completing import series
@@ -88,7 +90,7 @@ def _settled(
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
         return [*lines, *_gather(step, stages[0], shards, known, every)]
-    if isinstance(step, (Insert, Carry, Move, Transfer)):
+    if isinstance(step, Writing):
         return [*lines, *_writing(step, stages, shards, known, every)]
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
@@ -102,7 +104,7 @@ def _settled(
 
 
 def _writing(
-    step: Insert | Carry | Move | Transfer,
+    step: Writing,
     stages: Sequence[Stage],
     shards: tuple[str, ...],
     known: bool,
@@ -114,6 +116,10 @@ def _writing(
         return _carry(step, stages, shards, known)
     if isinstance(step, Move):
         return _move(step, stages, shards, known)
+    if isinstance(step, Mirror):
+        others = step.others.text.replace(f'"{PARTIAL}"', "(the rows)")
+        where = "then the others run, with the rows that it has changed:"
+        return [f"first {shards[0]} runs:", *_text(step.first), where, *_indented(others)]
     return _transfer(step, shards, every)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from greenshard.cluster import Cluster, Sharded
@@ -40,6 +41,7 @@ from greenshard.planner.plan import (
     Combine,
     Filtering,
     Gather,
+    Mirror,
     Move,
     Parameter,
     Plan,
@@ -455,7 +457,8 @@ class OneStatement:
             return Refused(reason, "GS412", READ_FIRST, unreadable=True)
         except Unplannable as error:
             position = self._translation.old_position_of(error.offset)
-            return Refused(error.reason, error.code, error.hint or READ_FIRST, position)
+            hint = error.hint or READ_FIRST
+            return Refused(error.reason, error.code, hint, position, error.pgcode)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", READ_FIRST)
         # What travels has been read by a plan of its own.
@@ -501,9 +504,7 @@ class OneStatement:
 
         def send(insert: Any) -> Sql:
             self._check_scattered(candidate)
-            made = copy(raw)
-            unwrap(made.stmt)[1].CopyFrom(insert)
-            return write(made, self._translation)
+            return self._other_text(raw, insert)
 
         return Apart(reading, read, complete, send), problem
 
@@ -511,7 +512,8 @@ class OneStatement:
         """A write's step, or why it cannot be taken for what runs beside it."""
         if isinstance(step, Refused):
             return replace(step, message=step.message + self._equality_note)
-        for each in read:
+        # What one server has computed from its rows, the others get.
+        for each in () if isinstance(step, Mirror) else read:
             if (seeing := _seeing_itself(each, read[0])) is not None:
                 return self._refused(seeing)
         found = (misplaced_call(each.query, self._functions) for each in read)
@@ -614,7 +616,13 @@ class OneStatement:
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 
-        return Texts(whole, changed, parts, computing, apart)
+        return Texts(whole, changed, partial(self._other_text, raw), parts, computing, apart)
+
+    def _other_text(self, raw: Any, inner: Any) -> Sql:
+        """The text of a statement with another tree."""
+        made = copy(raw)
+        unwrap(made.stmt)[1].CopyFrom(inner)
+        return write(made, self._translation)
 
     def _check_scattered(self, candidate: Candidate) -> None:
         """Refuse what would have another value on each shard.

@@ -431,6 +431,25 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """The first shard writes a reference table, and the others get its rows (strategy "mirror").
+
+    Attributes:
+        first: What the first shard runs; behind the user's columns it gives `columns` of the rows.
+        others: What the others run. In it `PARTIAL`, quoted, stands for these rows as a table,
+            whose columns are named c0, c1, ...
+        table: The table's name, for messages.
+        columns: Its primary key, and what is changed.
+    """
+
+    first: Sql
+    others: Sql
+    table: str
+    columns: tuple[GatheredColumn, ...]
+    strategy: str = "mirror"
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
     """If all pins name the same shard, that shard has the answer (strategy "route").
 
@@ -473,6 +492,9 @@ class Explained:
     strategy: str = "explain"
 
 
+#: Steps that write rows which come from elsewhere than where they are written.
+Writing = Insert | Carry | Move | Mirror | Transfer
+
 Step = (
     Routed
     | Anywhere
@@ -480,10 +502,7 @@ Step = (
     | Scatter
     | Combine
     | Gather
-    | Insert
-    | Carry
-    | Move
-    | Transfer
+    | Writing
     | Several
     | Explained
     | Refused

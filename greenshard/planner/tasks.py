@@ -245,7 +245,7 @@ def chosen(stages: Iterable[Stage], place: Place) -> tuple[Stage, ...]:
 def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Iterable[Stage]:
     """The stages of a step for several shards.
 
-    A `Transfer` has none: where its rows go is known when they are there.
+    `Transfer` and `Mirror` have none: what is sent is known when their rows are there.
     """
     if isinstance(step, Broadcast):
         tasks = tuple(Task(own_place(shard), step.sql, given) for shard in shards)

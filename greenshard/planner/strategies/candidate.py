@@ -38,6 +38,7 @@ class Unplannable(Exception):
         offset: Where, in bytes of the parsed text; None if it is not known.
         hint: What the user can do instead, of a write; None: read first what it reads.
         code: Of the error, of a write.
+        pgcode: PostgreSQL's, if it is an error there, too.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Unplannable(Exception):
         offset: int | None = None,
         hint: str | None = None,
         code: str = "GS412",
+        pgcode: str | None = None,
     ) -> None:
         super().__init__(reason)
+        self.pgcode = pgcode
         self.code = code
         self.reason = reason
         self.offset = offset

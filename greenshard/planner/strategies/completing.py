@@ -347,9 +347,13 @@ class _Completing:
         elif column.name == self.key and column.default is None:
             self._put(cell, expression("NULL"))
         elif computes:
-            if column.identity == "a":
+            system = enum_name(self.insert, "override") == "OVERRIDING_SYSTEM_VALUE"
+            if column.identity == "a" and not system:
                 raise Unplannable(
-                    f"{column.name} is GENERATED ALWAYS, and some rows have a value for it"
+                    f'cannot insert a non-DEFAULT value into column "{column.name}"',
+                    None,
+                    "It is GENERATED ALWAYS: use OVERRIDING SYSTEM VALUE to override.",
+                    pgcode="428C9",
                 )
             self._compute(cell, self._default(column))
 

@@ -80,6 +80,7 @@ class Texts:
     Attributes:
         whole: Gives the statement.
         changed: Gives the statement as its tree is now.
+        other: Gives another one in its place, for one server at a time.
         parts: Gives it in parts, if it is an INSERT with VALUES.
         computing: What gives the values that are computed first.
         apart: The parts of INSERT ... SELECT; None of others.
@@ -87,6 +88,7 @@ class Texts:
 
     whole: Callable[[], Sql]
     changed: Callable[[], Sql]
+    other: Callable[[Any], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()
     apart: Apart | None = None

@@ -39,6 +39,7 @@ from greenshard.planner.strategies.insert import (
     plan_insert,
 )
 from greenshard.planner.strategies.insert_select import plan_insert_select
+from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.move import HIDDEN, add_places, plan_move
 from greenshard.sql.nodes import add_target
 from greenshard.sql.nodes import select as parse_select
@@ -169,7 +170,8 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         )
     try:
         keys = list(_new_keys(candidate, first, kind, inner))
-        _check_counted(first, inner)
+        if kind == "insert_stmt" or first.sharded:
+            _check_counted(first, inner)
         if texts.apart is not None:
             return plan_insert_select(candidate, first, inner, texts, texts.apart)
         if kind == "insert_stmt":
@@ -191,8 +193,27 @@ def _plan_reference(
     candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts
 ) -> Step:
     """Change rows of a reference table, on every shard alike."""
+    try:
+        return _everywhere(candidate, table, kind, inner, texts)
+    except Unplannable as differing:
+        if candidate.sharded:
+            raise
+        try:
+            return plan_mirror(table, kind, inner, texts)
+        except Unplannable as refused:
+            reason = f"{differing.reason}, and {refused.reason}"
+            raise Unplannable(reason, differing.offset, differing.hint) from None
+
+
+def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:
+    """Have every shard run it by itself.
+
+    Raises:
+        Unplannable: It may come out differently.
+    """
     check = check_reference
     if kind == "update_stmt":
+        _check_counted(table, inner)
         check_defaults(table, inner.target_list)
         check = _check_copies
     if candidate.sharded:

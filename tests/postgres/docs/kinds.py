@@ -27,7 +27,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "materialized views": [
         ("SELECT * FROM cheap JOIN products USING (code)", "reference"),
         ("SELECT * FROM cheap JOIN items ON code = product", "GS409"),
-        ("DELETE FROM products WHERE code IN (SELECT code FROM cheap)", "GS412"),
+        ("DELETE FROM products WHERE code IN (SELECT code FROM cheap)", "mirror"),
     ],
     "views": [
         ("SELECT * FROM big", "concatenate"),
@@ -185,7 +185,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "UPDATE, DELETE of a reference table": [
         ("UPDATE products SET price = price + 1", "broadcast"),
         ("DELETE FROM products WHERE code = 'a'", "broadcast"),
-        ("UPDATE products SET price = random()", "GS412"),
+        ("UPDATE products SET price = random()", "mirror"),
+        ("UPDATE products SET code = code || (random() * 0)", "GS412"),
         ("DELETE FROM products WHERE code NOT IN (SELECT product FROM items)", "carry"),
         ("UPDATE products SET price = (SELECT sum(quantity) FROM items WHERE product = code)",
          "carry"),

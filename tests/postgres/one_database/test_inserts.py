@@ -116,6 +116,10 @@ CASES = {
         "INSERT INTO always (id, c) VALUES (7, 'd')",
         "INSERT INTO always (id, c) OVERRIDING SYSTEM VALUE VALUES (7, 'd'), (9, 'e') RETURNING id",
         "INSERT INTO always (id, c) OVERRIDING USER VALUE VALUES (70, 'f'), (71, 'g') RETURNING id",
+        "INSERT INTO always (id, c) VALUES (DEFAULT, 'h'), (80, 'i')",
+        "INSERT INTO always (id) OVERRIDING SYSTEM VALUE VALUES (DEFAULT), (81) RETURNING id",
+        "INSERT INTO ri (id) VALUES (DEFAULT), (82)",
+        "INSERT INTO ri (id) OVERRIDING SYSTEM VALUE VALUES (83), (DEFAULT) RETURNING id",
         "INSERT INTO bydef (c) VALUES ('a') RETURNING *",
         "INSERT INTO bydef (id, c) VALUES (50, 'b'), (DEFAULT, 'c') RETURNING *",
         "INSERT INTO bydef (id, c) OVERRIDING USER VALUE VALUES (60, 'd') RETURNING *",
@@ -419,7 +423,7 @@ def test_execute_values_and_execute_batch_and_executemany(both, servers):
         )
         assert cur.rowcount == 40
         cur.executemany("INSERT INTO r (id, c) VALUES (%s, %s)", [(1, "c"), (2, "d")])
-        execute_batch(cur, "INSERT INTO t (k) VALUES (%s)", [(100,), (101,), (102,)])
+        execute_batch(cur, "INSERT INTO t (k) VALUES (%s)", [(100,), (101,), (102,)], page_size=2)
     assert tables(conn) == tables(single)
     for each in both:
         each.commit()

@@ -66,12 +66,13 @@ def step_of(sql: str, *, has_parameters: bool = False) -> Any:
           " WHERE random() > 0.5"), SEVERAL),
         (INTO_NATION + " ON CONFLICT (n_nationkey) DO UPDATE SET n_name = DEFAULT",
          "would get a default from each shard"),
-        ("UPDATE nation SET n_name = DEFAULT", "would get a default from each shard"),
+        ("UPDATE nation SET n_nationkey = DEFAULT",
+         "would get a default from each shard, and the primary key of nation is changed"),
         ("INSERT INTO orders (o_custkey, o_orderkey) VALUES (7)", "too few values"),
         (("INSERT INTO orders (o_orderkey) VALUES (1) ON CONFLICT (o_orderkey)"
           " DO UPDATE SET o_orderkey = 8"), "the shard key o_orderkey is changed"),
-        ("UPDATE nation SET n_name = r_name FROM region", "a row may match several"),
-        ("UPDATE nation SET n_regionkey = random()", SEVERAL),
+        ("UPDATE nation SET n_nationkey = r_regionkey FROM region", "a row may match several"),
+        ("UPDATE nation SET n_nationkey = random()", SEVERAL),
         ("UPDATE orders SET o_custkey = rank() OVER ()", "a window has rows of several shards"),
     ],
 )  # fmt: skip

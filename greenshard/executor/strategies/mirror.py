@@ -1,0 +1,87 @@
+"""A reference table is written on the first shard; the others get the rows that it has then.
+
+They travel as text, one array for each column, as partial rows do in `combine`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from greenshard._driver import RawCursor
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.buffered import BufferedRows, WrittenAnswer
+from greenshard.executor.atomic import atomically
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.combine import combining, partial_arrays, partial_rows
+from greenshard.executor.strategies.exactness import is_spoilt, spoilt
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.planner.plan import PARTIAL, Mirror, Refused
+from greenshard.planner.refusals import refusal_error
+from greenshard.planner.tasks import Stage, Task, own_place
+from greenshard.sql.text import Sql
+
+
+def mirror(e: Planned, step: Mirror) -> Answer:
+    """Write on the first shard, then on the others.
+
+    Raises:
+        errors.Error: A shard failed, the copies differ, or time is up.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    found = spoilt(e)
+    # Before anything is written.
+    if found and any(is_spoilt(column.type_sql, found) for column in step.columns):
+        reason = "a setting (DateStyle, extra_float_digits) spoils values of "
+        hint = "Leave that setting as it is by default."
+        raise refusal_error(Refused(reason + step.table, "GS412", hint), ())
+    return atomically(e, e.database.cluster.names, partial(_mirror, e, step))
+
+
+def _mirror(e: Planned, step: Mirror) -> Answer:
+    first, *others = e.database.cluster.names
+    cursors = e.parts.plain((first, *others), e.timeout)
+    for shard in others:  # none shall be found out of reach when another one has written
+        e.session.physical(shard)
+    cursor = cursors[first]
+    casting = Casting(cursor, AsText.ALL, e.parts.own_time_zones)
+    _run(e, (Task(own_place(first), step.first, e.given),), cursors)
+    rows, columns = cursor.fetchall(), cursor.description or ()
+    width = len(columns) - len(step.columns)
+    if rows:
+        text, given = _for_others(step, [row[width:] for row in rows])
+        _run(e, tuple(Task(own_place(shard), Sql(text), given) for shard in others), cursors)
+        for shard in others:
+            _check_copy(step, len(rows), shard, cursors[shard].rowcount)
+    visible = columns[:width]
+    shaping = partial(e.parts.shaping, casting.casting(each.type_code for each in visible))
+    buffered = BufferedRows([row[:width] for row in rows], shaping)
+    return WrittenAnswer(buffered, visible or None, first, e.stages, cursor.statusmessage)
+
+
+def _run(e: Planned, stage: Stage, cursors: dict[str, RawCursor]) -> None:
+    shards = [task.place.shard for task in stage]
+    used = {shard: cursors[shard] for shard in shards}
+    e.first_stage(shards, e.calls(stage, used), used)
+
+
+def _for_others(step: Mirror, rows: Any) -> tuple[str, dict[str, Any]]:
+    """The text for the other shards, and its parameters."""
+    names = [column.type_sql for column in step.columns]
+    text = combining(step.others, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    return text, partial_arrays([rows], len(names))
+
+
+def _check_copy(step: Mirror, wanted: int, shard: str, found: int) -> None:
+    """Refuse to go on with copies that differ.
+
+    Raises:
+        errors.Error: Another shard has not found all rows; with PostgreSQL's code for what should
+            not be (XX001), so that the transaction fails.
+    """
+    if found != wanted:
+        reason = f"{shard} has {found} of {wanted} rows of {step.table} that are to be changed"
+        hint = "`greenshard check` tells how the copies differ."
+        raise refusal_error(Refused(reason, "GS110", hint, pgcode="XX001"), ())

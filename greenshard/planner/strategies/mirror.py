@@ -1,0 +1,98 @@
+"""Goal: change a reference table by what may come out differently on each shard.
+
+    UPDATE nation SET n_comment = gen_random_uuid() WHERE n_regionkey = 1
+
+    first, on the first shard
+        UPDATE nation SET ... RETURNING nation.n_nationkey, nation.n_comment
+    then, on the others, with these rows
+        UPDATE nation AS "gs t" SET n_comment = gs.c1 FROM (the rows) AS gs
+        WHERE "gs t".n_nationkey = gs.c0
+
+What one server has computed, chosen or counted, the others get: values that are volatile or tell of
+a server, defaults, one of several rows that match.
+
+Refused are tables without a primary key, by which the rows are found on the other shards, and
+changes of that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenshard.planner.binding.query import Table
+from greenshard.planner.catalog import Column
+from greenshard.planner.plan import PARTIAL, GatheredColumn, Mirror
+from greenshard.planner.strategies.candidate import Unplannable
+from greenshard.planner.strategies.insert import Texts
+from greenshard.sql.nodes import ROWS, copy, expression, quoted
+from greenshard.sql.parser import parse
+from greenshard.sql.tree import unwrap
+from greenshard.sql.types import read
+
+#: The name of the table on the other shards.
+_TABLE = "gs t"
+
+
+def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
+    """Plan an UPDATE or DELETE of a reference table that one shard runs for all.
+
+    Args:
+        table: What it changes.
+        kind: "update_stmt" or "delete_stmt".
+        inner: The statement.
+        texts: Writes others.
+
+    Raises:
+        Unplannable: It cannot be planned so.
+    """
+    relation = table.relation
+    key = [relation.column(name) for name in relation.primary_key]
+    if not key or not all(each is not None and read(each.type_sql) for each in key):
+        raise Unplannable(f"{relation.name} has no primary key by which copies find a row")
+    targets = inner.target_list if kind == "update_stmt" else ()
+    names = list(dict.fromkeys(each.res_target.name for each in targets))
+    if not set(names).isdisjoint(relation.primary_key):
+        raise Unplannable(f"the primary key of {relation.name} is changed")
+    # What is generated is so on each shard; a column that is not there is the server's error.
+    found = (relation.column(name) for name in names)
+    changed = [each for each in found if each is not None and not each.generated]
+    if any(each.identity == "a" for each in changed) or (names and not changed):
+        raise Unplannable("a column that is always computed is changed")
+    columns = [*(each for each in key if each is not None), *changed]
+    return Mirror(
+        texts.other(_on_first(inner, columns)),
+        texts.other(_on_others(inner, columns, len(key))),
+        relation.name,
+        tuple(map(_gathered, columns)),
+    )
+
+
+def _gathered(column: Column) -> GatheredColumn:
+    return GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
+
+
+def _on_first(inner: Any, columns: list[Column]) -> Any:
+    """The statement, which gives the rows that it has changed behind those of RETURNING."""
+    made = copy(inner)
+    name = inner.relation.alias.aliasname or inner.relation.relname
+    for number, column in enumerate(columns):
+        target = made.returning_clause.exprs.add().res_target
+        target.val.CopyFrom(expression(f"{quoted(name)}.{quoted(column.name)}"))
+        target.name = f"gs h{number}"
+    return made
+
+
+def _on_others(inner: Any, columns: list[Column], width: int) -> Any:
+    """The statement that gives other copies the same rows; `width` of the columns are the key."""
+    found = [f"{quoted(_TABLE)}.{quoted(each.name)}" for each in columns[:width]]
+    equal = (f"{name} OPERATOR(pg_catalog.=) {ROWS}.c{at}" for at, name in enumerate(found))
+    rows, where = f"{quoted(PARTIAL)} AS {ROWS}", " AND ".join(equal)
+    changed = enumerate(columns[width:], width)
+    sets = ", ".join(f"{quoted(each.name)} = {ROWS}.c{at}" for at, each in changed)
+    table = quoted(_TABLE)
+    text = f"UPDATE {table} SET {sets} FROM {rows}" if sets else f"DELETE FROM {table} USING {rows}"
+    (statement,) = parse(f"{text} WHERE {where}")
+    made: Any = unwrap(statement.stmt)[1]
+    made.relation.CopyFrom(inner.relation)
+    made.relation.alias.aliasname = _TABLE
+    return made
