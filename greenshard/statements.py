@@ -35,11 +35,12 @@ from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.named_writes import check_named_writes
 from greenshard.executor.planned import Planned
+from greenshard.executor.prepared import statement_of
 from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.several import SeveralStatements
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
-from greenshard.executor.sql_values import are_values, plan_for
+from greenshard.executor.sql_values import are_values, plan_for, written_out
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
@@ -49,7 +50,7 @@ from greenshard.links.quoting import are_usual, check_written, is_plain, merged_
 from greenshard.links.session import Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
-from greenshard.planner.plan import Broadcast, Plan, Refused, Several
+from greenshard.planner.plan import Broadcast, Executed, Plan, Refused, Several
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_insert
@@ -346,7 +347,41 @@ class Statements:
         session = self.session
         failed = any(p.failed for p in session.alive if p.shard in target.shards)
         if len(session.shards) > 1 and not failed:
+            if "execute" in text.lower():
+                text, every = self._prepared_there(database, asked, text, every, target)
             check_named_writes(database, session, asked.parts, text, every, target, asked.timeout)
+
+    def _prepared_there(
+        self,
+        database: OneDatabase,
+        asked: Asked,
+        text: str,
+        every: Sequence[Any],
+        target: Target,
+    ) -> tuple[str, Sequence[Any]]:
+        """The statement that an EXECUTE on named shards runs, to look at what it writes."""
+        plan = database.plan(text, every[0] is not None, asked.timeout)
+        parts = plan.step.parts if isinstance(plan.step, Several) else ()
+        if any(part.executes for part in parts) or (
+            isinstance(plan.step, Executed) and len(every) > 1
+        ):
+            raise errors.NotSupportedError(
+                "EXECUTE on named shards, beside others",
+                code="GS411",
+                hint="Execute one statement at a time.",
+            )
+        if not isinstance(plan.step, Executed) or target.broadcast:
+            return text, every
+        written = written_out(asked.parts, text, every[0]).removeprefix(plan.step.prefix)
+        self.session.reach(target.shards, asked.timeout)
+        shard = self.alive(target)[0]
+        try:
+            found = statement_of(written, database, self.session, shard, asked.timeout)
+        except errors.Error as error:
+            if error.pgcode is None:
+                raise
+            return text, every  # which that server says, too
+        return found, (None,)
 
     def _planned(
         self,
@@ -405,8 +440,21 @@ class Statements:
             plan = database.plan(text, True, timeout)
         elif plan is None or isinstance(plan.step, Refused):
             text, given, plan = plan_for(database, parts, text, given, timeout)
-        if isinstance(plan.step, Several):
-            return self._several(asked, database, text, given, plan.step, many=many)
+        if isinstance(plan.step, (Several, Executed)):
+            return self._other(asked, database, text, given, plan, many=many)
+        return self._run_planned(asked, database, text, given, plan, many=many)
+
+    def _run_planned(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        text: str,
+        given: Any,
+        plan: Plan,
+        *,
+        many: bool,
+    ) -> Answer:
+        parts, timeout = asked.parts, asked.timeout
         parts.trace = plan.trace
         if isinstance(plan.step, Broadcast):
             self.transaction.savepoints = True
@@ -438,17 +486,37 @@ class Statements:
         finally:
             parts.sent = execution.query
 
-    def _several(
+    def _other(
         self,
         asked: Asked,
         database: OneDatabase,
         text: str,
         given: Any,
-        step: Several,
+        plan: Plan,
         *,
         many: bool,
     ) -> Answer:
-        """Run the statements of one string; with `many`, for each of the parameters given."""
+        """Run what stands for other statements; with `many`, for each of the parameters given."""
+        parts, step = asked.parts, plan.step
+        # In a failed transaction nothing is asked for: the server says so.
+        if isinstance(step, Executed) and self.transaction.failed is not None:
+            return self._run_planned(asked, database, text, given, plan, many=many)
+        if many:
+            answers = [self._planned(asked, database, text, each) for each in given]
+            count = sum(max(0, answer.rowcount) for answer in answers)
+            return CountedAnswer(count, answers[-1].statusmessage if answers else None)
+        # First: psycopg2 refuses wrong parameters before anything is sent.
+        query = RawCursor(parts.quoting()).mogrify(text, given)
+        try:
+            if isinstance(step, Several):
+                return self._several(asked, database, given, step)
+            assert isinstance(step, Executed)  # noqa: S101  # there is no other
+            return self._executed(asked, database, text, given, step)
+        finally:
+            parts.sent = query
+
+    def _several(self, asked: Asked, database: OneDatabase, given: Any, step: Several) -> Answer:
+        """Run the statements of one string."""
         parts = asked.parts
         if parts.named:
             raise errors.NotSupportedError(
@@ -456,13 +524,6 @@ class Statements:
                 code="GS411",
                 hint="Give the named cursor one query.",
             )
-        if many:
-            answers = [self._planned(asked, database, text, each) for each in given]
-            count = sum(max(0, answer.rowcount) for answer in answers)
-            return CountedAnswer(count, answers[-1].statusmessage if answers else None)
-        raw = parts.quoting()
-        # First: psycopg2 refuses wrong parameters before anything is sent.
-        query = RawCursor(raw).mogrify(text, given)
         execution = Execution(
             self.session, self.transaction, parts, asked.timeout, False, False, None, step.strategy
         )
@@ -479,8 +540,21 @@ class Statements:
                 note=partial(self.note, parts=parts),
             ).run()
         finally:
-            parts.sent = query
             asked.follow(execution)
+
+    def _executed(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Executed
+    ) -> Answer:
+        """Run a prepared statement."""
+        if asked.parts.named:
+            raise errors.refused('syntax error at or near "EXECUTE"', pgcode="42601")
+        written = written_out(asked.parts, text, given).removeprefix(step.prefix)
+        # One that has the transaction already, so that no other need begin it.
+        there = sorted(self.session.alive, key=lambda physical: not physical.in_transaction)
+        shard = there[0].shard if there else database.home
+        self.session.reach((shard,), asked.timeout)
+        found = statement_of(written, database, self.session, shard, asked.timeout)
+        return self._planned(asked, database, step.prefix + found, None)
 
     def _end_planned(self, e: Planned, ending: Ending, every: Sequence[Any]) -> Answer:
         """End the transaction, once for each set of parameters."""

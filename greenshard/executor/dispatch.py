@@ -28,6 +28,7 @@ from greenshard.planner.plan import (
     Broadcast,
     Carry,
     Combine,
+    Executed,
     Explained,
     Gather,
     Insert,
@@ -140,7 +141,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return route(e, stages[0][0])
     if isinstance(step, Writing):
         return _write(e, step, stages)
-    assert not isinstance(step, Several)  # noqa: S101  # `Statements` runs its parts
+    assert not isinstance(step, (Several, Executed))  # noqa: S101  # `Statements` plans others
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))

@@ -106,6 +106,15 @@ def are_values(parts: Parts, given: Any, text: str) -> bool:
         return False  # the statement fails, in the driver's words
 
 
+def written_out(parts: Parts, text: str, given: Any) -> str:
+    """A statement with its parameters in it, if there are any, as psycopg2 would send it.
+
+    Raises:
+        errors.NotSupportedError: Written for this session, it could mean something else in others.
+    """
+    return text if given is None else _written(parts.quoting(), text, given)
+
+
 def _written(raw: RawConnection, text: str, given: Any) -> str:
     """The statement with its parameters in it, as psycopg2 would send it.
 

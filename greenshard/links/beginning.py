@@ -154,8 +154,13 @@ def _says_something(text: bytes) -> bool:
 
 
 def _is_single(text: bytes) -> bool:
-    """Whether a text is certainly one statement; a semicolon in it may be part of a literal."""
+    """Whether a text is certainly one statement; a semicolon in it may be part of a literal.
+
+    And no PREPARE, of which the server keeps and shows the whole message.
+    """
     at = text.find(b";")
+    if text[:7].lower() == b"prepare":
+        return False
     return at < 0 or not text[at + 1 :].strip()
 
 

@@ -11,6 +11,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Carry,
     Combine,
+    Executed,
     Explained,
     Gather,
     GatheredTable,
@@ -67,6 +68,8 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
     if isinstance(step, Several):
         texts = (line for part in step.parts for line in _indented(part.text))
         return [f"strategy: {step.strategy}", "one after the other:", *texts]
+    if isinstance(step, Executed):
+        return [f"strategy: {step.strategy}", "planned when it is known what is prepared"]
     known = True
     try:
         step, stages = settle(step, shards, given)

@@ -492,8 +492,21 @@ class Explained:
     strategy: str = "explain"
 
 
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The statement that an EXECUTE names is to be planned in its place.
+
+    Attributes:
+        prefix: What stands before the EXECUTE: EXPLAIN.
+    """
+
+    prefix: str = ""
+    strategy: str = "execute"
+
+
 #: Steps that write rows which come from elsewhere than where they are written.
 Writing = Insert | Carry | Move | Mirror | Transfer
+
 
 Step = (
     Routed
@@ -505,6 +518,7 @@ Step = (
     | Writing
     | Several
     | Explained
+    | Executed
     | Refused
 )
 

@@ -19,6 +19,7 @@ from greenshard.planner.one_statement import TOO_DEEP, OneStatement
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Executed,
     Explained,
     Plan,
     Refused,
@@ -148,6 +149,8 @@ class Planner:
                 return Refused(reason, "GS410", "Ask for FORMAT text, or json.")
             return Explained(inner, text[:at], read.analyzes, read.form == "json")
 
+        if isinstance(step, Executed):
+            return replace(plan, step=Executed(text[:at]))
         # The plan of one shard is shown as it is.
         if isinstance(step, Anywhere):
             return replace(plan, step=replace(step, sql=Sql(text)))

@@ -55,6 +55,7 @@ class Part:
         chains: Whether it ends one and begins the next.
         reads: Whether it certainly only reads.
         writes: Whether it is an INSERT, UPDATE or DELETE.
+        executes: Whether it runs a prepared statement.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Part:
     chains: bool = False
     reads: bool = False
     writes: bool = False
+    executes: bool = False
 
     def given(self, given: Any) -> Any:
         """Its parameters, of those of the whole text."""
@@ -108,6 +110,7 @@ def parts_of(text: str, translation: Translation, statements: Sequence[Any]) -> 
                 control is Control.ENDS and bool(inner.chain),
                 only_reads(cut, [statement]),
                 kind in _WRITES,
+                kind == "execute_stmt",
             )
         )
         first += count

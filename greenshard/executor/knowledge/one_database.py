@@ -43,6 +43,7 @@ from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
 from greenshard.planner.plan import Plan, Refused, Step
 from greenshard.planner.tasks import has_texts, without_texts
+from greenshard.sql.preparing import Prepared
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.transaction.state import Transaction
 
@@ -78,6 +79,7 @@ class OneDatabase:
         may_have_made_up: Likewise, of settings that PostgreSQL does not know.
         compared_as_text: Statements whose rows Python can order only by the text of their values.
         read_in_batches: Statements that gather so many rows that they come in batches.
+        prepared: Prepared statements of the sessions, by name; not all that there are.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class OneDatabase:
         self.may_have_made_up = False
         self.compared_as_text: set[str] = set()
         self.read_in_batches: set[str] = set()
+        self.prepared: dict[str, Prepared] = {}
         self.bearings = KnownBearings(session)
         self._session = session
         self._transaction = transaction
@@ -544,6 +547,7 @@ class OneDatabase:
         self._transaction.began_at = None  # it may be another: COMMIT AND CHAIN, a procedure
         if trace >= Trace.ANYTHING:
             self.may_have_set = self.may_have_made_up = True
+            self.prepared.clear()
             self.bearings.move(shards)
         if changes:
             self._change(shards)

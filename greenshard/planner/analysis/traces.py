@@ -176,7 +176,7 @@ _KEEPS_CATALOG = {
     "variable_set_stmt", "discard_stmt", "transaction_stmt", "alter_role_set_stmt",
     "lock_stmt", "listen_stmt", "unlisten_stmt", "vacuum_stmt", "check_point_stmt",
     "reindex_stmt", "cluster_stmt", "truncate_stmt", "constraints_set_stmt", "load_stmt",
-    "refresh_mat_view_stmt", "deallocate_stmt",
+    "refresh_mat_view_stmt", "deallocate_stmt", "prepare_stmt",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenshard.planner.analysis.traces import keeps_catalog
-from greenshard.planner.plan import Anywhere, Broadcast, Refused, Step
+from greenshard.planner.plan import Anywhere, Broadcast, Executed, Refused, Step
 from greenshard.planner.union import PREPARE_ON_ONE, TWO_PHASE
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, unwrap
@@ -26,8 +26,6 @@ _TWO_PHASE = frozenset(
 )
 _CURSORS = "Use a named cursor of the connection: conn.cursor('name')."
 _REFUSED = {
-    "prepare_stmt": ("PREPARE", "Plans are kept by the connection: execute the statement itself."),
-    "execute_stmt": ("EXECUTE", "Plans are kept by the connection: execute the statement itself."),
     "declare_cursor_stmt": ("DECLARE", _CURSORS),
     "fetch_stmt": ("FETCH", _CURSORS),
     "close_portal_stmt": ("CLOSE", _CURSORS),
@@ -54,6 +52,8 @@ def plan_utility(text: str, node: Any) -> Step | None:
         return None
     if (refused := _refused(kind, inner)) is not None:
         return refused
+    if kind == "execute_stmt":
+        return Executed()
     if kind == "variable_show_stmt":
         return Anywhere(Sql(text))
     if kind == "notify_stmt":

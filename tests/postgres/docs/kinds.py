@@ -255,7 +255,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("ROLLBACK PREPARED 'it'", "GS410"),
         ("SET work_mem = '1MB'; PREPARE TRANSACTION 'it'", "GS410"),
     ],
-    "PREPARE, EXECUTE": [("PREPARE it AS SELECT 1", "GS410"), ("EXECUTE it", "GS410")],
+    "PREPARE, EXECUTE, DEALLOCATE": [
+        ("PREPARE it AS SELECT count(*) FROM orders", "broadcast"),
+        ("PREPARE it (int) AS SELECT * FROM orders WHERE id = $1; EXECUTE it(7)", "several"),
+        ("PREPARE it AS SELECT 1; DEALLOCATE it", "broadcast"),
+    ],
     "DECLARE, FETCH, MOVE, CLOSE": [
         ("DECLARE c CURSOR FOR SELECT 1", "GS410"),
         ("FETCH c", "GS410"),

@@ -77,6 +77,7 @@ ANYTHING = [
     "SELECT * FROM guarded",
     "ROLLBACK TO s",
     "DISCARD ALL",
+    "PREPARE p AS SELECT 1",
     "SELECT currval('s')",
 ]
 UNSEEN = ["SELECT no_such_function(1)", "SELECT public.lower('x')"]
@@ -85,7 +86,6 @@ CODE = [
     "CREATE TABLE t (x int)",
     "DO $$ BEGIN END $$",
     "CALL p()",
-    "PREPARE p AS SELECT 1",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
     "this is no SQL",
     "SELECT 1 INTO t",
