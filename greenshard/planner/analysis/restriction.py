@@ -205,7 +205,10 @@ class Restrictions:
                 return False
             # random() < 0.1 tested where the rows are and once more by the gathered query takes 1
             # %, not 10 %.
-            if kind == "FuncCall" and self._functions.is_volatile(message):
+            # A function in SQL that reads tables finds each shard's part there.
+            if kind == "FuncCall" and (
+                self._functions.is_volatile(message) or self._functions.reads_tables(message)
+            ):
                 return False
             if kind == "ColumnRef":
                 column = condition.level.named(names_of(message.fields))

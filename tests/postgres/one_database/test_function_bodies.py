@@ -195,6 +195,7 @@ WORKING = [
     ("SELECT through_view()", "gather"),
     ("SELECT spent(3)", "gather"),
     ("SELECT customer, spent(customer) FROM orders", "gather"),
+    ("SELECT id FROM orders WHERE spent(3) > total * 4", "gather"),
     ("SELECT * FROM tops(5)", "gather"),
     ("SELECT code, spent(n) FROM rates", "gather"),
     ("SELECT crossing(7)", "gather"),
