@@ -16,7 +16,7 @@ from greenshard._driver import (
     Timestamp,
     TimestampFromTicks,
 )
-from greenshard.cluster import Cluster, Reference, Sharded
+from greenshard.cluster import Cluster, Reference, Sharded, Single
 from greenshard.connection import Connection
 from greenshard.cursor import Cursor
 from greenshard.dbapi import apilevel, connect, paramstyle, threadsafety
@@ -85,6 +85,7 @@ __all__ = [
     "ShardTiming",
     "ShardUnavailable",
     "Sharded",
+    "Single",
     "Time",
     "TimeFromTicks",
     "Timestamp",

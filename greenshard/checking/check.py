@@ -16,7 +16,7 @@ from greenshard.checking.event_triggers import (
     noted_event_triggers,
     read_event_triggers,
 )
-from greenshard.checking.findings import Finding, Report, TableReport, counted
+from greenshard.checking.findings import Finding, Report, TableReport, counted, listed
 from greenshard.checking.probe import reached, tolerating, unreached
 from greenshard.checking.references import compare_contents, read_contents
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
@@ -42,7 +42,7 @@ from greenshard.checking.triggers import (
 from greenshard.checking.user_functions import compare_functions, read_functions
 from greenshard.checking.user_types import compare_types, read_types
 from greenshard.checking.visibility import compare_rights
-from greenshard.cluster import Cluster, Hash, Placement, Sharded, TableName, Unknown
+from greenshard.cluster import Cluster, Hash, Placement, Sharded, Single, TableName, Unknown
 from greenshard.connection import Connection
 from greenshard.sql.nodes import quoted
 
@@ -121,6 +121,7 @@ class _Checker:
         self._conn, self._cluster, self._encodings = conn, cluster, encodings
         self._report = report
         self._on_table = on_table
+        self._reached = reached(conn)
 
     def check(self, name: TableName, found: Mapping[str, Relation]) -> None:
         """Check one table.
@@ -131,7 +132,10 @@ class _Checker:
         """
         declared = self._cluster.table(name.schema, name.name)
         table = label(name)
-        self._report.findings += compare_relation(table, found, reached(self._conn))
+        if isinstance(declared, Single):
+            self._check_single(name, declared, found)
+            return
+        self._report.findings += compare_relation(table, found, self._reached)
         tables = {shard: relation for shard, relation in found.items() if relation.is_table}
         rows = None
         if isinstance(declared, Sharded):
@@ -141,6 +145,24 @@ class _Checker:
             words = "reference"
             rows = self._check_reference(name, tables)
         self._report.tables.append(TableReport(table, words, rows))
+
+    def _check_single(
+        self, name: TableName, declared: Single, found: Mapping[str, Relation]
+    ) -> None:
+        """Check that the shard which is to have a table alone has it."""
+        table, home = label(name), declared.on
+        own = {shard: relation for shard, relation in found.items() if shard == home}
+        self._report.findings += compare_relation(table, own, {home}.intersection(self._reached))
+        if others := [shard for shard in found if shard != home]:
+            where = f"{listed(others)} {'has' if len(others) == 1 else 'have'}"
+            self._report.notes.append(
+                f"{table}: {where} a table of that name, too, of which nothing is read"
+            )
+        rows: dict[str, int] | None = None
+        if self._on_table is not None and home in own and own[home].is_table:
+            contents = self._read(table, lambda: read_contents(self._conn, sql_of(name), [home]))
+            rows = {shard: content.rows for shard, content in (contents or {}).items()} or None
+        self._report.tables.append(TableReport(table, f"on {home} alone", rows))
 
     def _placement(self, declared: Sharded) -> Placement:
         return self._cluster.placement_of(declared)

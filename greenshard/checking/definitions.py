@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from greenshard.checking.findings import Finding
 from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.checking.tables import label
-from greenshard.cluster import Cluster, Sharded, TableName
+from greenshard.cluster import Cluster, Sharded, Single, TableName
 from greenshard.connection import Connection
 
 #: What there is of each kind, without its name where that makes no difference; then the columns of
@@ -102,7 +102,9 @@ def compare_definitions(
         there: On which shards each table is.
     """
     for (name, kind, text), definition in definitions.items():
-        if cluster.table(name.schema, name.name) is None:
+        declared = cluster.table(name.schema, name.name)
+        # What only one shard is to have is compared with nothing.
+        if declared is None or isinstance(declared, Single):
             continue
         without = tuple(s for s in there.get(name, ()) if s not in definition.shards)
         if without:

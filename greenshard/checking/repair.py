@@ -26,7 +26,7 @@ from greenshard.checking.tables import (
     label,
     read_relations,
 )
-from greenshard.cluster import Cluster, Placement, Sharded, TableName, Unknown
+from greenshard.cluster import Cluster, Placement, Sharded, Single, TableName, Unknown
 from greenshard.connection import Connection
 from greenshard.sql.types import FAMILIES
 
@@ -134,6 +134,10 @@ class _Tables:
             if wanted and label(name) not in wanted:
                 continue
             declared = cluster.table(name.schema, name.name)
+            if isinstance(declared, Single):
+                if wanted:
+                    self.skipped[label(name)] = f"it is on {declared.on} alone"
+                continue
             findings = list(compare_relation(label(name), there, conn.shards))
             key = ""
             if isinstance(declared, Sharded):

@@ -13,9 +13,9 @@ from greenshard import errors
 from greenshard.checking.findings import Finding
 from greenshard.checking.probe import SHARD, is_about_the_table, reason, transaction
 from greenshard.checking.tables import label, sql_of
-from greenshard.cluster import Cluster, TableName
+from greenshard.cluster import Cluster, Single, TableName
 from greenshard.connection import Connection
-from greenshard.planner.catalog import Catalog, Column
+from greenshard.planner.catalog import Catalog, Column, Relation
 from greenshard.planner.strategies.completing import is_counted
 from greenshard.sql.nodes import quoted
 
@@ -41,20 +41,37 @@ def sequences_behind(
     Switches: yes.
     Cost: the largest number of each such column is read on all shards.
     """
-    first = cluster.names[0]
-    catalog = catalogs.get(first)
-    for relation in catalog.relations.values() if catalog else ():
-        if cluster.table(relation.schema, relation.name) is None:
-            continue
-        name = TableName(relation.schema, relation.name)
-        there = [s for s, c in catalogs.items() if (relation.schema, relation.name) in c.relations]
-        for column in filter(is_counted, relation.columns):
-            try:
-                yield from _behind(conn, name, column, first, there)
-            except errors.DatabaseError as error:
-                if not is_about_the_table(error):
-                    raise
-                yield Finding("unchecked", f"{column.name}: {reason(error)}", label(name))
+    for where in dict.fromkeys((cluster.names[0], *cluster.homes)):
+        catalog = catalogs.get(where)
+        for relation in catalog.relations.values() if catalog else ():
+            there = _rows_of(relation, cluster, catalogs, where)
+            name = TableName(relation.schema, relation.name)
+            for column in filter(is_counted, relation.columns if there else ()):
+                yield from _told(conn, name, column, where, there)
+
+
+def _rows_of(
+    relation: Relation, cluster: Cluster, catalogs: Mapping[str, Catalog], where: str
+) -> list[str]:
+    """The shards that have rows of a table whose numbers one shard counts; none if it does not."""
+    declared = cluster.table(relation.schema, relation.name)
+    if isinstance(declared, Single):
+        return [where] if declared.on == where else []
+    if declared is None or where != cluster.names[0]:
+        return []
+    return [s for s, c in catalogs.items() if (relation.schema, relation.name) in c.relations]
+
+
+def _told(
+    conn: Connection, name: TableName, column: Column, where: str, there: list[str]
+) -> Iterator[Finding]:
+    """What `_behind` finds, or why nothing can be found."""
+    try:
+        yield from _behind(conn, name, column, where, there)
+    except errors.DatabaseError as error:
+        if not is_about_the_table(error):
+            raise
+        yield Finding("unchecked", f"{column.name}: {reason(error)}", label(name))
 
 
 def _behind(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from greenshard.checking.findings import Finding, differing
 from greenshard.checking.probe import SHARD, reached, transaction
 from greenshard.checking.tables import label
-from greenshard.cluster import Cluster, TableName
+from greenshard.cluster import Cluster, Single, TableName
 from greenshard.connection import Connection
 
 #: Of each relation what makes a difference, in words, and a text that is the same if it is.
@@ -54,7 +54,9 @@ def compare_rights(conn: Connection, cluster: Cluster) -> Iterator[Finding]:
     with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_ASPECTS)
         for shard, schema, name, kind, aspect, text in cursor.fetchall():
-            if kind == "v" or cluster.table(schema, name) is not None:
+            declared = cluster.table(schema, name)
+            # What only one shard is to have is compared with nothing.
+            if kind == "v" or not (declared is None or isinstance(declared, Single)):
                 found.setdefault((TableName(schema, name), aspect), {})[shard] = text
     for (name, aspect), texts in found.items():
         shown = texts if aspect == _OWNERS else _numbered(texts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from greenshard.cluster.declared_functions import DeclaredFunction
 from greenshard.cluster.hashing import HASHED_TYPES
 from greenshard.cluster.lists_and_ranges import List, Range
-from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Table
+from greenshard.cluster.model import Cluster, Reference, Shard, Sharded, Single, Table
 from greenshard.cluster.names import TableName
-from greenshard.cluster.placement import Placement
+from greenshard.cluster.placement import OneShard, Placement
 from greenshard.cluster.rules import Function, Unknown
 from greenshard.cluster.slots import Hash
 
@@ -18,11 +18,13 @@ __all__ = [
     "Function",
     "Hash",
     "List",
+    "OneShard",
     "Placement",
     "Range",
     "Reference",
     "Shard",
     "Sharded",
+    "Single",
     "Table",
     "TableName",
     "Unknown",

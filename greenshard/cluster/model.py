@@ -10,9 +10,9 @@ from typing import Any
 from greenshard.cluster.declared_functions import DeclaredFunction, read_functions
 from greenshard.cluster.mistakes import Mistakes, kind, place, shown
 from greenshard.cluster.names import BadName, TableName, column_name
-from greenshard.cluster.placement import Placement
+from greenshard.cluster.placement import Placement, unknown_shards
 from greenshard.cluster.slots import Hash
-from greenshard.cluster.toml import read_document, read_file
+from greenshard.cluster.toml import DeclaredTable, read_document, read_file
 from greenshard.secret import hidden_shards
 
 
@@ -71,7 +71,21 @@ class Reference:
     triggers: tuple[str, ...] = ()
 
 
-Table = Sharded | Reference
+@dataclass(frozen=True)
+class Single:
+    """A table that one shard has, and no other.
+
+    Attributes:
+        on: The name of that shard.
+        triggers: The names of triggers that are harmless though they touch other rows: those are of
+            tables that the same shard alone has.
+    """
+
+    on: str
+    triggers: tuple[str, ...] = ()
+
+
+Table = Sharded | Reference | Single
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -81,8 +95,9 @@ class Cluster:
     Args:
         shards: By name, in shard order: a connection string, a `Shard`, or
             ``{"primary": ..., "replicas": [...]}``.
-        tables: `Sharded` or `Reference` by name, written as in SQL: "orders", "sales.orders",
-            '"Orders"'. A name without a schema stands for such a table in any schema.
+        tables: `Sharded`, `Reference` or `Single` by name, written as in SQL: "orders",
+            "sales.orders", '"Orders"'. A name without a schema stands for such a table in any
+            schema.
         placement: Of every sharded table that has none of its own.
         functions: What functions of yours read, by name, or by name and types of arguments, as in
             ``DROP FUNCTION``: ``{"reads": "nothing"}`` for one whose value depends on its arguments
@@ -90,9 +105,10 @@ class Cluster:
 
     Attributes:
         shards: Each `Shard` by its name.
-        tables: `Sharded` or `Reference` by the table's name.
+        tables: `Sharded`, `Reference` or `Single` by the table's name.
         placement: The placement of sharded tables that have none of their own.
         functions: What is declared of functions.
+        homes: The shards that have a table alone, in shard order.
 
     Raises:
         greenshard.ProgrammingError: Mistakes; the message has all of them, each with its place.
@@ -106,6 +122,7 @@ class Cluster:
     tables: Mapping[str, Table]
     placement: Placement
     functions: tuple[DeclaredFunction, ...]
+    homes: tuple[str, ...]
     _declared: Mapping[tuple[str | None, str], Table] = field(repr=False)
 
     def __init__(
@@ -129,12 +146,7 @@ class Cluster:
         """
         mistakes = Mistakes(str(path))
         document = read_document(read_file(path), mistakes)
-        tables = {
-            name: Reference(table.triggers)
-            if table.shard_key is None
-            else Sharded(table.shard_key, table.placement, table.triggers)
-            for name, table in document.tables.items()
-        }
+        tables = {name: _of_document(table) for name, table in document.tables.items()}
         cluster = cls.__new__(cls)
         cluster._declare(document.shards, tables, document.placement, document.functions, mistakes)
         mistakes.raise_any()
@@ -152,12 +164,14 @@ class Cluster:
         read = read_shards(shards, mistakes)
         named = read_tables(tables, mistakes)
         check_placements(placement, tables, tuple(read), mistakes)
+        alone = _homes(named, tuple(read), mistakes)
         declared = {(name.schema, name.name): table for name, table in named.items()}
         for attribute, value in {
             "shards": read,
             "tables": {str(name): table for name, table in named.items()},
             "placement": placement,
             "functions": read_functions(functions, mistakes),
+            "homes": alone,
             "_declared": declared,
         }.items():
             object.__setattr__(self, attribute, value)
@@ -252,9 +266,10 @@ def read_tables(given: Any, mistakes: Mistakes) -> dict[TableName, Table]:
         at = place("tables", text)
         if isinstance(table, Sharded):
             _check_shard_key(at, table, mistakes)
-        elif not isinstance(table, Reference):
-            mistakes.add(at, f"must be Sharded(...) or Reference(), not {kind(table)}")
-        if isinstance(table, (Sharded, Reference)):
+        elif not isinstance(table, (Reference, Single)):
+            what = "must be Sharded(...), Reference() or Single(...)"
+            mistakes.add(at, f"{what}, not {kind(table)}")
+        if isinstance(table, (Sharded, Reference, Single)):
             _check_triggers(at, table, mistakes)
         try:
             name = TableName.read(str(text))
@@ -265,6 +280,33 @@ def read_tables(given: Any, mistakes: Mistakes) -> dict[TableName, Table]:
             mistakes.add(at, f"the table {name} is declared twice")
         tables[name] = table
     return tables
+
+
+def _of_document(declared: DeclaredTable) -> Table:
+    if declared.on is not None:
+        return Single(declared.on, declared.triggers)
+    if declared.shard_key is None:
+        return Reference(declared.triggers)
+    return Sharded(declared.shard_key, declared.placement, declared.triggers)
+
+
+def _homes(
+    tables: Mapping[TableName, Table], shards: tuple[str, ...], mistakes: Mistakes
+) -> tuple[str, ...]:
+    """The shards that have a table alone."""
+    named = set()
+    for name, table in tables.items():
+        if not isinstance(table, Single):
+            continue
+        at = place("tables", str(name), "on")
+        on: object = table.on
+        if not isinstance(on, str):
+            mistakes.add(at, f"must be the name of a shard, not {kind(on)}")
+            continue
+        named.add(on)
+        for where, what in unknown_shards(at, [on], shards):
+            mistakes.add(where, what)
+    return tuple(shard for shard in shards if shard in named)
 
 
 def _check_shard_key(at: str, table: Sharded, mistakes: Mistakes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Mistake = tuple[str, str]
@@ -45,6 +46,16 @@ class Placement(ABC):
     def objection(self, type_name: str) -> str | None:
         """Why keys of a type cannot be placed, or None if they can."""
         return None
+
+
+@dataclass(frozen=True)
+class OneShard(Placement):
+    """All rows are on one shard: those of a table that it has alone."""
+
+    shard: str
+
+    def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str:
+        return self.shard
 
 
 def unknown_shards(at: str, named: Iterable[object], shards: Sequence[str]) -> Iterator[Mistake]:

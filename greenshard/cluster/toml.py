@@ -8,6 +8,7 @@
     [tables]
     orders = { shard_key = "o_orderkey" }
     nation = { reference = true }
+    settings = { on = "s0" }
     archive.orders = { shard_key = "year", placement = { method = "unknown" } }
     items = { shard_key = "order_id", triggers = ["touch"] }
     [placement]
@@ -58,14 +59,16 @@ class DeclaredTable(NamedTuple):
     """What a file declares of a table.
 
     Attributes:
-        shard_key: None for a reference table.
+        shard_key: None for a table that has none.
         placement: Its own; None if it has none.
         triggers: Those that are harmless.
+        on: The only shard that has it; None if all have.
     """
 
     shard_key: Any
     placement: Placement | None = None
     triggers: tuple[str, ...] = ()
+    on: Any = None
 
 
 @dataclass(frozen=True)
@@ -207,19 +210,20 @@ def _entries(tables: Any, mistakes: Mistakes) -> Iterator[tuple[str, _Path, Mapp
 
 
 def _table(path: _Path, entry: Mapping[str, Any], mistakes: Mistakes) -> DeclaredTable:
-    _check_keys(path, entry, {"shard_key", "reference", "placement", "triggers"}, mistakes)
+    _check_keys(path, entry, {"shard_key", "reference", "on", "placement", "triggers"}, mistakes)
     triggers = entry.get("triggers", [])
     if not isinstance(triggers, list):
         raise _Unreadable((*path, "triggers"), f"must be a list of names, not {kind(triggers)}")
     reference = entry.get("reference", False)
     if not isinstance(reference, bool):
         raise _Unreadable((*path, "reference"), f"must be true or false, not {kind(reference)}")
-    if reference == ("shard_key" in entry):
-        raise _Unreadable(path, "must have either shard_key or reference = true")
-    if reference:
+    if [reference, "shard_key" in entry, "on" in entry].count(True) != 1:
+        raise _Unreadable(path, "must have one of shard_key, on, and reference = true")
+    if "shard_key" not in entry:
         if "placement" in entry:
-            mistakes.add(place(*path, "placement"), "a reference table has none")
-        return DeclaredTable(None, None, tuple(triggers))
+            whose = "a reference table" if reference else "a table on one shard"
+            mistakes.add(place(*path, "placement"), f"{whose} has none")
+        return DeclaredTable(None, None, tuple(triggers), entry.get("on"))
     placement = None
     if "placement" in entry:
         placement = _placement((*path, "placement"), entry["placement"], mistakes)

@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from greenshard.cluster import Cluster, Reference, Sharded, Unknown
+from greenshard.cluster import Cluster, OneShard, Reference, Sharded, Single, Unknown
+from greenshard.cluster import Table as Declared
 from greenshard.planner.analysis.consequences import Consequences, defaulted
-from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.analysis.restriction import Restrictions, home_pin
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.query import Table, tables
 from greenshard.planner.binding.relations import Relations
@@ -117,7 +118,11 @@ def objection(
             # None: the placement does not tell (`Unknown`), so the user knows better.
             if home is not None and tuple(named) != (home,):
                 where = _listed(named)
-                reason = f"a row of {table} belongs on {home}, and would be written on {where}"
+                if isinstance(pin.placement, OneShard):
+                    belongs = f"table {table} is on {home} alone"
+                else:
+                    belongs = f"a row of {table} belongs on {home}"
+                reason = f"{belongs}, and would be written on {where}"
                 return Refused(reason, CODE, f"{_WITHOUT} conn.on(key=...) names the shard of one.")
     return None
 
@@ -209,15 +214,18 @@ class _Reader:
         if isinstance(declared, Sharded) and table.columns is not None:
             table.placement = self.cluster.placement_of(declared).in_encoding(self.catalog.encoding)
             table.key = next((c for c in table.columns if c.name == declared.column), None)
-        if isinstance(declared, Reference):
-            self.everywhere.append(relation.name)
+        if not isinstance(declared, Sharded):
+            if isinstance(declared, Single):
+                self.pins.append((home_pin(declared.on), relation.name))
+            else:
+                self.everywhere.append(relation.name)
             return None
         if table.key is None or table.key.column is None:
             reason = f"table {relation.name} has no column {declared.column}, its shard key"
             raise Unplannable(reason, node.location, "Correct the declaration.")
         return None if isinstance(table.placement, Unknown) else table
 
-    def _declared(self, relation: Relation) -> Sharded | Reference | None:
+    def _declared(self, relation: Relation) -> Declared | None:
         """What is declared of a table, or of one whose rows are among its own, or the other way."""
         name, inheritance = (relation.schema, relation.name), self.catalog.inheritance
         for one in (name, *inheritance.above(name), *inheritance.below(name)):
@@ -285,7 +293,10 @@ class _Reader:
         """Note the columns of a declared table that a sequence fills."""
         named = node.relation
         relation = self.catalog.relation(named.schemaname or None, named.relname, self.path)
-        if relation is None or named.schemaname == "pg_temp" or self._declared(relation) is None:
+        if relation is None or named.schemaname == "pg_temp":
+            return
+        # Of a table that is on one shard, they count where it is.
+        if not isinstance(self._declared(relation), (Sharded, Reference)):
             return
         default = defaulted(node, [column.name for column in relation.columns])
         self.counted += [

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from greenshard.cluster import Cluster, Reference, Sharded
+from greenshard.cluster import Cluster, Reference, Sharded, Single
 
 Name = tuple[str, str]
 """A relation: schema and name."""
@@ -172,7 +172,7 @@ def _placed(name: Name, cluster: Cluster) -> object:
     if isinstance(declared, Sharded):
         return declared.column, cluster.placement_of(declared)
     # All reference tables are placed alike: everywhere.
-    return declared and Reference
+    return declared.on if isinstance(declared, Single) else declared and Reference
 
 
 def _reached(name: Name, steps: Mapping[Name, tuple[Name, ...]]) -> Iterator[Name]:

@@ -6,9 +6,10 @@ A value, loaded from one shard by the executor and shared by the connections to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from greenshard.cluster import Cluster, Single
 from greenshard.planner.beside import Beside, EventTrigger, Inheritance
 from greenshard.planner.bodies import Body
 from greenshard.planner.code import Code, Function, Operator, code_of
@@ -144,6 +145,8 @@ class Catalog:
         bodies: Functions in SQL, by schema and name, that are not IMMUTABLE.
         declared: The texts of the cluster's declarations of functions that are there.
         events: Event triggers that may write to tables.
+        indexes: By schema and name the tables of indexes, if a shard has tables that no other has.
+        whole_of: Shards of which it has the tables, too, that they alone have (`Cluster.homes`).
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -164,6 +167,49 @@ class Catalog:
     bases: Mapping[str, str] = field(default_factory=dict)
     bodies: Mapping[tuple[str, str], tuple[Body, ...]] = field(default_factory=dict)
     events: tuple[EventTrigger, ...] = ()
+    indexes: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    whole_of: frozenset[str] = frozenset()
+
+    def with_tables_of(self, other: Catalog, cluster: Cluster) -> Catalog:
+        """The same, with the tables that another shard alone has, and what belongs to them.
+
+        Args:
+            other: That shard's.
+            cluster: What is declared.
+        """
+
+        def is_new(name: tuple[str, str]) -> bool:
+            declared = cluster.table(*name)
+            own = isinstance(declared, Single) and declared.on in other.whole_of
+            return own or name not in self.relations
+
+        new = {name: each for name, each in other.relations.items() if is_new(name)}
+        besides = {**self.besides, **{n: b for n, b in other.besides.items() if n in new}}
+        for name, beside in other.besides.items():
+            # Foreign keys of new tables, on tables that all shards have.
+            keys = [key for key in beside.keys if key.child in new]
+            if name not in new and keys:
+                besides[name] = replace(besides.get(name, Beside()), keys=keys)
+        children, parents = other.inheritance.children, other.inheritance.parents
+        return replace(
+            self,
+            relations={**self.relations, **new},
+            functions={**other.functions, **self.functions},
+            bodies={**other.bodies, **self.bodies},
+            operators={**other.operators, **self.operators},
+            runs_unseen=self.runs_unseen or other.runs_unseen,
+            composites={**other.composites, **self.composites},
+            outputs=self.outputs | other.outputs,
+            makes=self.makes or other.makes,
+            besides=besides,
+            inheritance=Inheritance(
+                {**children, **self.inheritance.children}, {**parents, **self.inheritance.parents}
+            ),
+            tainted={**other.tainted, **self.tainted},
+            bases={**other.bases, **self.bases},
+            indexes={**other.indexes, **self.indexes},
+            whole_of=self.whole_of | other.whole_of,
+        )
 
     @cached_property
     def code(self) -> Code:

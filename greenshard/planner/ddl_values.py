@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from greenshard.cluster import Reference, Sharded
+from greenshard.cluster import Reference, Single
+from greenshard.cluster import Table as Declared
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import COUNTING
@@ -26,7 +27,7 @@ _SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "smallserial", "
 _CLOCKS = frozenset({"now", "statement_timestamp", "transaction_timestamp"})
 
 
-def filled_by(command: Any, declared: Reference | Sharded, functions: Functions) -> str | None:
+def filled_by(command: Any, declared: Declared, functions: Functions) -> str | None:
     """What an action of ALTER TABLE fills rows with that is another one on each shard.
 
     Args:
@@ -34,6 +35,8 @@ def filled_by(command: Any, declared: Reference | Sharded, functions: Functions)
         declared: What the table is.
         functions: To know what calls choose.
     """
+    if isinstance(declared, Single):
+        return None  # one server fills it
     action = enum_name(command, "subtype")
     reference = isinstance(declared, Reference)
     if action == "AT_AddIdentity":

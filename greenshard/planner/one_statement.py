@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from greenshard.cluster import Cluster, Sharded
+from greenshard.cluster import Cluster, Sharded, Single
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.consequences import Consequences, called
+from greenshard.planner.analysis.homes import Homes, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
 from greenshard.planner.analysis.rights import filterings, readings
@@ -57,8 +58,10 @@ from greenshard.planner.plan import (
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import STRATEGIES, Strategy
+from greenshard.planner.strategies.at_home import plan_at_home, plan_write_at_home, touched
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import WRITES, NeedsValues, complete
+from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.insert import Apart, Texts
 from greenshard.planner.strategies.route import plan_route
@@ -101,6 +104,7 @@ class OneStatement:
         translation: Translation,
         path: tuple[str, ...],
         other: Callable[[str, bool], Plan],
+        homes: Homes | None = None,
     ) -> None:
         """Take what is known.
 
@@ -111,8 +115,10 @@ class OneStatement:
             translation: The same in the parser's placeholders.
             path: ``current_schemas(true)``.
             other: Plans another text, which has parameters or not.
+            homes: Where tables are that one shard alone has; None if there are none.
         """
         self._other = other
+        self._homes = homes
         self._cluster = cluster
         self._catalog = catalog
         self._functions = Functions(catalog, path)
@@ -136,6 +142,8 @@ class OneStatement:
         self._reads = reads
         # Before names are looked up: DDL may name what is not there yet.
         step = plan_utility(self._text, raw.stmt)
+        if self._homes is not None and (own := self._at_home(raw.stmt, step)) is not None:
+            step = own
         if (set_off := self._truncating(raw.stmt)) is not None:
             step = self._refused(set_off)
         if isinstance(step, Broadcast) and (changes := self._beside_ddl(raw.stmt)) is not None:
@@ -170,6 +178,25 @@ class OneStatement:
             only_sets=raw.stmt.HasField("variable_set_stmt"),
             unknown=self._unknown,
         )
+
+    def _at_home(self, node: Any, step: Step | None) -> Step | None:
+        """The step of what one shard alone can run; None of anything else."""
+        homes, functions, path = self._homes, self._functions, self._path
+        assert homes is not None  # noqa: S101  # whoever calls has looked
+        if isinstance(step, Broadcast):
+            own = plan_ddl_at_home(self._text, node, homes, functions, path)
+            return self._refused(own) if isinstance(own, Problem) else own
+        found = touched(node, homes, functions, path)
+        if found is None:
+            return None
+        own = plan_at_home(self._text, node, found, homes, functions)
+        if isinstance(own, (Routed, Anywhere, Broadcast)):
+            roots = [node, *found.views, *found.bodies]
+            self._tables = tuple(sorted(found.declared))
+            self._names = frozenset(name for _, name in found.relations)
+            self._settings = settings_asked(roots, self._translation)
+            self._unknown = unknown_calls(roots, functions)
+        return self._refused(own) if isinstance(own, Problem) else own
 
     def _beside_ddl(self, node: Any) -> Problem | None:
         return key_change(node, self._cluster, self._catalog, self._path, everywhere=True) or fired(
@@ -450,8 +477,12 @@ class OneStatement:
             apart, third = self._apart(kind, inner, raw, candidate)
             if (problem := problem or other or third) is not None:
                 return self._refused(problem)
-            texts = self._texts(candidate, raw, computing, apart)
-            step = plan_write(candidate, kind, inner, texts)
+            first = candidate.query.items[0]
+            if isinstance(first, Table) and first.home is not None:
+                step = plan_write_at_home(candidate, apart and apart.reading, first)
+            else:
+                texts = self._texts(candidate, raw, computing, apart)
+                step = plan_write(candidate, kind, inner, texts)
         except NeedsValues:
             reason = "VALUES %s leaves columns to their defaults"
             return Refused(reason, "GS412", READ_FIRST, unreadable=True)
@@ -553,7 +584,8 @@ class OneStatement:
         named = insert.relation
         found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
         declared = found and self._cluster.table(found.schema, found.name)
-        if found is None or declared is None:
+        # What is on one shard alone is computed there.
+        if found is None or declared is None or isinstance(declared, Single):
             return (), None
         key = declared.column if isinstance(declared, Sharded) else None
         completion = complete(insert, found, key, self._functions, self._translation)

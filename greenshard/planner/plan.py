@@ -160,12 +160,14 @@ class Broadcast:
         first_alone: Whether the first shard runs it before the others: of two that lock the same
             rows, one then waits there. Sent to all at once, each would soon hold a shard that the
             other one waits for, which no server sees.
+        on: The only shard that runs it, for what it is about is there alone; None: every shard.
     """
 
     sql: Sql
     answer_of_one: bool = False
     resets_catalog: bool = False
     first_alone: bool = False
+    on: str | None = None
     strategy: str = "broadcast"
 
 
@@ -353,6 +355,7 @@ class Refused:
         pgcode: The server's code for it, if the statement is wrong and not just unsupported.
         unreadable: Whether the text may be readable with its values in it, as `date %s` is; the
             plan of that text is then to be taken.
+        homes: Shards whose own tables it may name, and of which the catalog knows nothing yet.
     """
 
     message: str
@@ -361,6 +364,7 @@ class Refused:
     position: int | None = None
     pgcode: str | None = None
     unreadable: bool = False
+    homes: tuple[str, ...] = ()
     strategy: str = "refused"
 
 

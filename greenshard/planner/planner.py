@@ -9,6 +9,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.clock_words import holds_word
+from greenshard.planner.analysis.homes import Homes
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.calls import Functions
@@ -67,6 +68,7 @@ class Planner:
     def __init__(self, cluster: Cluster, catalog: Catalog) -> None:
         self._cluster = cluster
         self._catalog = catalog
+        self._homes = Homes(cluster, catalog) if cluster.homes else None
         self.traces = Traces(catalog.code)
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
         self.named_writes = lru_cache(maxsize=CACHED_PLANS)(self._named_writes)
@@ -107,7 +109,8 @@ class Planner:
         def other(text: str, has_parameters: bool) -> Plan:
             return self.plan(text, has_parameters, path)
 
-        one = OneStatement(self._cluster, self._catalog, text, translation, path, other)
+        homes = self._homes
+        one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
         try:
             if statements[0].stmt.HasField("explain_stmt"):
                 plan = self._plan_explain(text, translation, statements[0].stmt, path)

@@ -248,7 +248,8 @@ def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Ite
     `Transfer` and `Mirror` have none: what is sent is known when their rows are there.
     """
     if isinstance(step, Broadcast):
-        tasks = tuple(Task(own_place(shard), step.sql, given) for shard in shards)
+        where = shards if step.on is None else (step.on,)
+        tasks = tuple(Task(own_place(shard), step.sql, given) for shard in where)
         yield from (tasks[:1], tasks[1:]) if step.first_alone else (tasks,)
     elif isinstance(step, (Scatter, Combine)):
         sql = step.sql if isinstance(step, Scatter) else step.partial

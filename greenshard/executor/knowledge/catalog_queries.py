@@ -6,7 +6,8 @@ It is read outside of any transaction if none is open: reading it begins none.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -168,6 +169,11 @@ SELECT convert_to(json_build_object(
         WHERE t.oid >= 16384 AND NOT s.system AND EXISTS (
             SELECT FROM pg_type o WHERE o.typname = t.typname
                 AND o.typnamespace = 'pg_catalog'::regnamespace)),
+    'indexes', (
+        SELECT json_agg(json_build_array(s.nspname, c.relname, r.nspname, r.relname))
+        FROM pg_index i JOIN relation r ON r.oid = i.indrelid AND NOT r.system
+        JOIN pg_class c ON c.oid = i.indexrelid JOIN space s ON s.oid = c.relnamespace
+        WHERE %(indexes)s = 'yes'),
     'declared', (SELECT json_agg(DISTINCT text) FROM declared),
 {BODIES},
 {BESIDE_MEMBERS},
@@ -183,6 +189,7 @@ def load_catalog(
     shards: Sequence[str],
     timeout: Deadline,
     functions: Sequence[DeclaredFunction] = (),
+    homes: Collection[str] = (),
 ) -> Catalog:
     """Read the catalog of one shard; the caller has `taken` the session.
 
@@ -194,6 +201,7 @@ def load_catalog(
         shards: Whom to ask, see `Session.ask_any`.
         timeout: What it may take.
         functions: What the cluster declares of functions.
+        homes: The shards that have tables alone.
 
     Raises:
         errors.Error: The shards failed, or time is up.
@@ -203,14 +211,16 @@ def load_catalog(
         500 tables of 20 columns, 50 ms more with 1000 functions in SQL or PL/pgSQL; half a second
         more if there is such a lock.
     """
-    read = partial(_read_catalog, declared=declared_parameter(functions))
+    asked = {"declared": declared_parameter(functions), "indexes": "yes" if homes else "no"}
+    read = partial(_read_catalog, asked=asked)
     reads = partial(read_outside, read=read)
     shard, found = session.ask_any(reads, shards, timeout)
     with understood(shard):
-        return _catalog(json.loads(bytes(found)))
+        catalog = _catalog(json.loads(bytes(found)))
+    return replace(catalog, whole_of=frozenset({shard}.intersection(homes)))
 
 
-def _read_catalog(physical: Physical, declared: str) -> bytes:
+def _read_catalog(physical: Physical, asked: Mapping[str, str]) -> bytes:
     """Read under `SETTINGS`, of which nothing is left afterwards, also if it fails.
 
     Statements that are sent together are a transaction of their own, if none is open.
@@ -218,7 +228,7 @@ def _read_catalog(physical: Physical, declared: str) -> bytes:
     parameters = {
         **code_queries.PARAMETERS,
         **beside_queries.PARAMETERS,
-        "declared": declared,
+        **asked,
     }
     begin, end = "", ""
     if not physical.idle:
@@ -274,6 +284,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         found["bases"] or {},
         bodies_of(found["bodies"], functions),
         events_of(found),
+        {(schema, name): (where, of) for schema, name, where, of in found["indexes"] or ()},
     )
 
 

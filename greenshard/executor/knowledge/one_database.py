@@ -128,8 +128,14 @@ class OneDatabase:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
         path = self.bearings.path
         if len(text) <= _SOON_PLANNED:
-            return make(text, has_parameters, path)
-        return _green.in_thread(lambda: make(text, has_parameters, path))
+            plan = make(text, has_parameters, path)
+        else:
+            plan = _green.in_thread(lambda: make(text, has_parameters, path))
+        if isinstance(plan.step, Refused) and plan.step.homes:
+            # Only who needs the tables of a shard waits for it.
+            known = self._load(timeout, plan.step.homes)
+            return known.planner.plan(text, has_parameters, path)
+        return plan
 
     def sure_plan(self, text: str, has_parameters: bool) -> Plan | None:
         """The plan of a statement, if nothing that it goes by must be asked for; else None.
@@ -364,7 +370,13 @@ class OneDatabase:
         self._changed, self._own = True, None
         self._seen_on.update(shards)
 
-    def _load(self, timeout: Deadline) -> Known:
+    def _load(self, timeout: Deadline, homes: Sequence[str] = ()) -> Known:
+        """Load the catalog.
+
+        Args:
+            timeout: What it may take.
+            homes: Shards whose own tables must be in it.
+        """
         informants = self._informants()
         if not informants:
             # In a failed transaction nothing but its end can be run.
@@ -373,23 +385,32 @@ class OneDatabase:
             # Others do not see what the transaction has changed.
             # Only where it was changed can it be read as it is now.
             able = [shard for shard in informants if shard in self._seen_on]
-            catalog = load_catalog(
-                self._session, able or informants, timeout, self.cluster.functions
-            )
+            catalog = self._read(able or informants, homes, timeout)
             self._own = Known.of(self.cluster, catalog)
             return self._own
         knowledge = self._knowledge
         known = knowledge.wait_for_others()
-        if known is not None:
+        if known is not None and known.catalog.whole_of.issuperset(homes):
             return known
         changes = knowledge.begin()
         try:
-            catalog = load_catalog(self._session, informants, timeout, self.cluster.functions)
+            catalog = self._read(informants, homes, timeout)
         except BaseException:
             knowledge.give_up()
             raise
         self._seen_on.clear()
         return knowledge.keep(catalog, changes)
+
+    def _read(self, informants: Sequence[str], homes: Sequence[str], timeout: Deadline) -> Catalog:
+        """Read the catalog of one shard, and the own tables of others."""
+        session, cluster = self._session, self.cluster
+        catalog = load_catalog(session, informants, timeout, cluster.functions, cluster.homes)
+        for home in homes:
+            if home not in catalog.whole_of:
+                session.reach([home], timeout)
+                own = load_catalog(session, [home], timeout, cluster.functions, cluster.homes)
+                catalog = catalog.with_tables_of(own, cluster)
+        return catalog
 
     def _informants(self) -> list[str]:
         """The shards to ask for what any one can tell, the best first.
@@ -402,8 +423,15 @@ class OneDatabase:
         if not able:
             session.check_alive()
             return []
-        # Who has answered last is the most likely to answer now.
-        able.sort(key=lambda p: (p.shard not in self._seen_on, -p.answered_at))
+        # Who has answered last is the most likely to answer now. One that has tables alone has all
+        # of those that there are, if it is the only such shard.
+        homes = self.cluster.homes
+
+        def rank(physical: Physical) -> tuple[bool, bool, float]:
+            apart = physical.shard not in homes or physical.late is not None
+            return physical.shard not in self._seen_on, apart, -physical.answered_at
+
+        able.sort(key=rank)
         names = [physical.shard for physical in able]
         if session.source is not None:
             names += [shard for shard in session.shards if shard not in session.physicals]

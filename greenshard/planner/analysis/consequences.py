@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from greenshard.cluster import Cluster, Reference, Sharded
+from greenshard.cluster import Cluster, Reference, Sharded, Single
+from greenshard.cluster import Table as Declared
 from greenshard.planner.beside import Beside, Call, ForeignKey, Name, Trigger
 from greenshard.planner.calls import ways_out
 from greenshard.planner.catalog import Catalog
@@ -95,6 +96,18 @@ class Consequences:
             events = [_setting(inner.target_list, table)]
         at = inner.relation.location
         return self._moved(events, at) or self._first(events, inner.relation.inh, at)
+
+    def of_any(self, table: Name, letters: str, at: int) -> Problem | None:
+        """What writes to a table or a view set off that is not harmless, whatever they give.
+
+        Args:
+            table: Its name.
+            letters: What may happen to its rows: of "i", "u" and "d".
+            at: Where the table is named.
+        """
+        if not self._besides:
+            return None
+        return self._first([_Event(table, letter) for letter in letters], True, at)
 
     def _moved(self, events: list[_Event], at: int) -> Problem | None:
         """The problem of a shard key that is computed from columns that are changed."""
@@ -205,7 +218,7 @@ class Consequences:
                 TRUNCATE is one that cascades.
         """
         first = events[0]
-        in_part = first.letter != "t" and isinstance(self._declared(first.table), Sharded)
+        in_part = first.letter != "t" and isinstance(self._declared(first.table), (Sharded, Single))
         way = "without conn.on(...)" if named else "in a statement of their own"
         # Foreign keys may form a circle.
         pending, seen = list(events), set(events)
@@ -359,7 +372,7 @@ class Consequences:
     def _of(self, table: Name) -> Beside:
         return self._besides.get(table, _NOTHING)
 
-    def _declared(self, table: Name) -> Sharded | Reference | None:
+    def _declared(self, table: Name) -> Declared | None:
         return self._cluster.table(*table)
 
     def _key_of(self, table: Name) -> str | None:

@@ -10,6 +10,8 @@
 3. The rows of FROM and WHERE are therefore split, the shards' rows together are all the rows.
 4. The groups are not: a priority's rows are on several shards. Grouping *crosses* shards.
 
+A table that is on one shard is split, too, as by a key that has the same value in all of its rows.
+
 A reference table is *everywhere*. A join of split rows is split if the keys are equal in every
 joined row; with what is everywhere always, but for outer joins that keep the rows of what is
 everywhere: each shard would keep them. Grouping, DISTINCT and windows stay local if they are by
@@ -61,10 +63,13 @@ from greenshard.planner.binding.query import (
     is_correlated,
     queries,
 )
-from greenshard.planner.binding.scope import BoundColumn, Level
+from greenshard.planner.binding.scope import BoundColumn, ColumnId, Level
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.tree import location_of, names_of
+
+#: The key of the rows of tables that are on one shard: no column has such a number.
+_AT_HOME: frozenset[ColumnId] = frozenset([(-1, 0)])
 
 
 class Locality:
@@ -366,6 +371,9 @@ class _Chain:
 def _of_table(table: Table) -> Shape:
     if not table.sharded:
         return Shape(Where.EVERYWHERE)
+    if table.home is not None:
+        # Not one of its columns, but equal in all of its rows, and in those of its neighbours.
+        return Shape(Where.SPLIT, _AT_HOME, table.placement, (), (table.relation.name,))
     key = table.key
     # A key without a family (a collation that takes 'a' for 'A'): equal keys may be on two shards.
     keys = frozenset([key.id]) if key is not None and key.family is not None else frozenset()

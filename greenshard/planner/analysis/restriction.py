@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from greenshard.cluster import OneShard
 from greenshard.planner.analysis.equality import Classes, Pair, alike, pairs, using_pairs
 from greenshard.planner.analysis.select import window_partitions
 from greenshard.planner.binding.query import (
@@ -218,6 +219,8 @@ class Restrictions:
         return found
 
     def _pin(self, table: Table, facts: Facts) -> Pin | None:
+        if table.home is not None:
+            return home_pin(table.home)
         key = table.key
         if key is None or key.column is None or table.placement is None:
             return None
@@ -303,6 +306,12 @@ class Restrictions:
         parameters = self._translation.parameters
         # 0 is that of what is no parameter.
         return parameters[number - 1] if 0 < number <= len(parameters) else None
+
+
+def home_pin(shard: str) -> Pin:
+    """The pin of the rows of tables that one shard alone has."""
+    # Whatever the value, the placement tells that shard.
+    return Pin(OneShard(shard), "int4", (Constant(0),))
 
 
 def _constant(node: Any) -> Constant | None:

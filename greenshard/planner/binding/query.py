@@ -64,10 +64,11 @@ class Table(Item):
     Attributes:
         node: Its `RangeVar`.
         relation: What the catalog says.
-        sharded: Whether it is a sharded table; if not, every shard has all of it.
+        sharded: Whether not every shard has all of it: it is a sharded table, or on one shard.
         system: Whether it belongs to PostgreSQL.
         declared: Whether the cluster says where its rows are.
-        placement, key: Of a sharded table.
+        placement, key: Of a sharded table; one that is on one shard has no key.
+        home: The only shard that has the table; None if all have it.
         only: Whether it is read without the tables that inherit from it.
         refreshed: Whether it is a materialized view over reference tables that is not declared:
             each shard has one, which holds what it held when it was refreshed there.
@@ -82,6 +83,7 @@ class Table(Item):
     declared: bool = True
     placement: Placement | None = None
     key: BoundColumn | None = None
+    home: str | None = None
     only: bool = False
     refreshed: bool = False
     sampled: bool = False

@@ -3,7 +3,8 @@
     SELECT * FROM orders o, sales.orders, pg_class
 
 1. `orders` is found along the search path, `sales.orders` in its schema.
-2. The cluster says that they are sharded, by which column, and how its values are placed.
+2. The cluster says that they are sharded, by which column, and how its values are placed; or on
+   which shard alone they are.
 3. `pg_class` belongs to PostgreSQL: each shard has its own.
 
 A table that there is not, or that the cluster does not declare, is a problem.
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from greenshard.cluster import Cluster, Sharded
+from greenshard.cluster import Cluster, OneShard, Sharded, Single
 from greenshard.planner.binding.bound_views import WholeView
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn, Columns, Source
@@ -98,6 +99,8 @@ class Relations:
         # ONLY reads this table's own rows, wherever those of its relatives are.
         elif not table.only:
             self._check_relatives(table.node, relation)
+        if isinstance(declared, Single):
+            table.sharded, table.home, table.placement = True, declared.on, OneShard(declared.on)
         if not isinstance(declared, Sharded):
             return
         table.sharded = True
@@ -132,8 +135,8 @@ class Relations:
                 "nothing is known of where its rows are",
                 node.location,
                 "GS409",
-                "Declare it as sharded or as a reference table, or run the statement on one shard "
-                "with conn.on('...').",
+                "Declare it as sharded, as a reference table or on one shard, or run the statement "
+                "on one shard with conn.on('...').",
             )
         )
 

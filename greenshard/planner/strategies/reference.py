@@ -24,8 +24,9 @@ def plan_reference(candidate: Candidate) -> Anywhere | Refusal:
     """Run the user's own text on any one shard."""
     if candidate.sharded and not _is_everywhere(candidate):
         table = candidate.sharded[0]
+        where = "sharded" if table.home is None else f"on {table.home} alone"
         return candidate.refusal(
-            "reference", f"{table.relation.name} is sharded", table.node.location
+            "reference", f"{table.relation.name} is {where}", table.node.location
         )
     return Anywhere(Sql(candidate.text), first=_must_be_first(candidate))
 

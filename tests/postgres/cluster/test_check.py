@@ -20,6 +20,7 @@ from greenshard.cluster import (
     Range,
     Reference,
     Sharded,
+    Single,
     Unknown,
 )
 
@@ -568,7 +569,7 @@ def test_command_tells_every_mistake_of_the_declaration(command):
     result = command('[tables]\norders = { shard_key = "" }\nnation = {}\n')
     assert result.exit_code == 2
     assert "tables.orders.shard_key: is not the name of a column" in result.stderr
-    assert "tables.nation: must have either shard_key or reference = true" in result.stderr
+    assert "tables.nation: must have one of shard_key, on, and reference = true" in result.stderr
 
 
 def test_command_finds_placement_functions_in_the_working_directory(command, tmp_path, monkeypatch):
@@ -670,3 +671,33 @@ def test_a_type_that_a_shard_lacks_is_found(dsns, check_it):
     assert said(check_it({"orders": Sharded("id")})) == [
         (None, ("s0",), 'the type public."Mood %" is not there')
     ]
+
+
+def test_a_table_on_one_shard_is_looked_for_there(check_it, dsns):
+    tables = {"orders": Sharded("id"), "nation": Reference(), "jobs": Single("s1")}
+    assert said(check_it(tables)) == [("jobs", (), "no shard has this table")]
+    run_on(dsns["s0"], "CREATE TABLE jobs (id serial, what text)")
+    assert said(check_it(tables)) == [("jobs", ("s1",), "the table is missing")]
+    run_on(
+        dsns["s1"],
+        "CREATE TABLE jobs (id serial PRIMARY KEY, at date)",
+        "GRANT SELECT ON jobs TO PUBLIC",
+        "INSERT INTO jobs (id) VALUES (1), (7)",
+    )
+    report = check_it(tables)
+    # Its columns, constraints and rights are compared with nothing, its numbers with its sequence.
+    assert [(each.check, each.table, each.shards) for each in report.findings] == [
+        ("sequences", "jobs", ("s1",))
+    ]
+    assert "counted on s1, which has come to 0, and s1 has 7" in report.findings[0].message
+    assert report.notes == [
+        "jobs: s0 has a table of that name, too, of which nothing is read",
+    ]
+    (found,) = [each for each in report.tables if each.table == "jobs"]
+    assert (found.declared, found.rows) == ("on s1 alone", {"s1": 2})
+    run_on(dsns["s0"], "DROP TABLE jobs")
+    run_on(dsns["s1"], "SELECT setval('jobs_id_seq', 7)")
+    assert check_it(tables).ok
+    assert not check_it(tables).notes
+    run_on(dsns["s1"], "DROP TABLE jobs", "CREATE VIEW jobs AS SELECT 1 AS id")
+    assert said(check_it(tables)) == [("jobs", ("s1",), "is a view, not a table")]

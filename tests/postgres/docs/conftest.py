@@ -29,6 +29,7 @@ CREATE FUNCTION lines(of int) RETURNS bigint LANGUAGE sql
     AS 'SELECT count(*) FROM items WHERE order_id = of';
 CREATE SEQUENCE tickets
 """
+HERE_ONLY = "CREATE TABLE jobs (id serial PRIMARY KEY, what text)"
 ORDERS = [
     (number, ("ada", "bob", "eve", "zoë")[number % 4], f"{number * 10}.50", f"2024-{number:02}-01")
     for number in range(1, 13)
@@ -67,7 +68,8 @@ def shop(greenshard_shards: Shards, tmp_path_factory: pytest.TempPathFactory) ->
             declaration = declaration.replace(f'"dbname=shop_{number}"', f'"{dsn}"')
         path.write_text(declaration)
         everything = path.with_name("everything.toml")
-        everything.write_text(f'{declaration}parts = {{ shard_key = "id" }}\n')
+        more = 'parts = { shard_key = "id" }\njobs = { on = "s0" }\n'
+        everything.write_text(declaration + more)
         cluster = Cluster.from_toml(everything)
         for place in (cluster, single):
             fill(place)
@@ -80,6 +82,7 @@ def fill(place: Cluster | str) -> None:
         cursor.executemany("INSERT INTO orders VALUES (%s, %s, %s, %s)", ORDERS)
         cursor.executemany("INSERT INTO items VALUES (%s, %s, %s, %s)", ITEMS)
         cursor.executemany("INSERT INTO products VALUES (%s, %s, %s)", PRODUCTS)
+        cursor.execute(HERE_ONLY)
         cursor.execute("REFRESH MATERIALIZED VIEW cheap")
         conn.commit()
 

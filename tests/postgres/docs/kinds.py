@@ -24,6 +24,14 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT * FROM parts", "concatenate"),
         ("SELECT * FROM parts_all", "GS409"),
     ],
+    "tables on one shard": [
+        ("INSERT INTO jobs (what) SELECT name FROM products RETURNING id", "route"),
+        ("WITH gone AS (DELETE FROM jobs RETURNING *) INSERT INTO jobs SELECT * FROM gone", "route"),
+        ("SELECT what FROM jobs JOIN orders ON what = customer", "gather"),
+        ("INSERT INTO jobs SELECT id, customer FROM orders", "GS412"),
+        ("CREATE INDEX ON jobs (what)", "broadcast"),
+        ("TRUNCATE jobs, orders", "GS416"),
+    ],
     "materialized views": [
         ("SELECT * FROM cheap JOIN products USING (code)", "reference"),
         ("SELECT * FROM cheap JOIN items ON code = product", "GS409"),

@@ -166,7 +166,7 @@ def many(databases):
 CASES = {
     title: case
     for title, case in plan_cases().items()
-    if not title.startswith(("writes", "utilities"))
+    if not title.startswith(("writes", "utilities", "one_shard"))
     and title not in NOT_SQL
     and not (case.has_parameters and case.given is None)
 }

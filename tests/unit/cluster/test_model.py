@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 from greenshard import errors
-from greenshard.cluster import Cluster, Hash, Reference, Shard, Sharded, TableName, Unknown
+from greenshard.cluster import Cluster, Hash, Reference, Shard, Sharded, Single, TableName, Unknown
 
 SECRET = "s3cr3t"
 SHARDS = {"s0": "dbname=a", "s1": f"postgresql://app:{SECRET}@db1/app"}
@@ -147,7 +147,7 @@ def test_every_mistake_is_told_at_once_with_its_place():
         "tables.Orders.shard_key: must be the name of a column, not int",
         "tables.Orders: the table orders is declared twice",
         "tables.\"a.b.c\": is not a table's name, nor a schema's and a table's with a dot between",
-        "tables.x: must be Sharded(...) or Reference(), not str",
+        "tables.x: must be Sharded(...), Reference() or Single(...), not str",
         "placement.slots: must be from 1 to 2147483647, not 0",
         "tables.y.placement.slots: 1 slots leave some of the 9 shards without any",
         "tables.z.placement: must be a placement, as Hash() is, not str",
@@ -166,3 +166,18 @@ def test_things_of_the_wrong_shape_are_told():
 def test_one_mistake_is_not_several():
     with pytest.raises(errors.ProgrammingError, match="the cluster has a mistake:"):
         Cluster({})
+
+
+def test_a_table_may_be_on_one_shard():
+    tables = {"jobs": Single("s1"), "log": Single("s1"), "nation": Reference()}
+    cluster = Cluster(SHARDS, tables)
+    assert cluster.table("public", "jobs") == Single("s1")
+    assert cluster.homes == ("s1",)
+    assert Cluster(SHARDS, {"nation": Reference()}).homes == ()
+    assert mistakes_of(SHARDS, {"jobs": Single("s7"), "x": Single(3)}) == [
+        "tables.jobs.on: there is no shard s7",
+        "tables.x.on: must be the name of a shard, not int",
+    ]
+    assert mistakes_of(SHARDS, {"x": Single("s0", triggers="t")}) == [
+        "tables.x.triggers: must be names of triggers"
+    ]

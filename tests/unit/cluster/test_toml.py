@@ -14,12 +14,13 @@ from greenshard.cluster import (
     Range,
     Reference,
     Sharded,
+    Single,
     Unknown,
 )
 
 SHARDS = '[shards]\ns0 = "dbname=a"\ns1 = "dbname=b"\n'
 
-NO_SUCH = "no such setting; there are placement, reference, shard_key, triggers"
+NO_SUCH = "no such setting; there are on, placement, reference, shard_key, triggers"
 
 NO_FUNCTION = 'is not a function\'s name, as in "f", "sales.f" or "sales.f(integer, text)"'
 
@@ -51,6 +52,7 @@ def test_a_whole_file_is_read(read):
         orders   = { shard_key = "o_orderkey" }
         lineitem = { shard_key = "l_orderkey", placement = { method = "unknown", name = "x" } }
         nation   = { reference = true }
+        settings = { on = "s1", triggers = ["t"] }
         archive.orders = { shard_key = "Year" }
         "Sales.\\"Orders\\"" = { reference = true }
         [tables.other.nation]
@@ -64,6 +66,7 @@ def test_a_whole_file_is_read(read):
         "orders": Sharded("o_orderkey"),
         "lineitem": Sharded("l_orderkey", Unknown("x")),
         "nation": Reference(),
+        "settings": Single("s1", ("t",)),
         "archive.orders": Sharded("Year"),
         'sales."Orders"': Reference(),
         "other.nation": Reference(),
@@ -151,9 +154,16 @@ def test_placements_are_read(read, text, placement):
          'placement."ranges[0]": must be { below = ..., shard = "..." }'),
         ("tables = 5", "tables: must be a table, not int"),
         ('tables.orders = "id"', "tables.orders: must be a table, not str"),
-        ("tables.orders = {}", "tables.orders: must have either shard_key or reference = true"),
+        ("tables.x = { on = 's0', reference = true }",
+         "tables.x: must have one of shard_key, on, and reference = true"),
+        ("tables.x = { on = 's0', placement = { slots = 4 } }",
+         "tables.x.placement: a table on one shard has none"),
+        ("tables.x = { on = ['s0'] }", "tables.x.on: must be the name of a shard, not list"),
+        ("tables.x = { on = 's9' }", "tables.x.on: there is no shard s9"),
+        ("tables.orders = {}",
+         "tables.orders: must have one of shard_key, on, and reference = true"),
         ('tables.orders = { shard_key = "id", reference = true }',
-         "tables.orders: must have either shard_key or reference = true"),
+         "tables.orders: must have one of shard_key, on, and reference = true"),
         ('tables.orders = { reference = "yes" }',
          "tables.orders.reference: must be true or false, not str"),
         ("tables.orders.shard_key = 5",
@@ -201,7 +211,7 @@ def test_every_mistake_is_told_at_once(read):
     """
     assert mistakes_of(read, text) == [
         f"tables.nation.references: {NO_SUCH}",
-        "tables.nation: must have either shard_key or reference = true",
+        "tables.nation: must have one of shard_key, on, and reference = true",
         'tables."sales.x".reference: must be true or false, not int',
         "shards: must be a mapping of names, not nothing",
         "tables.orders.shard_key: is not the name of a column",

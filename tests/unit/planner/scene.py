@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, TableName, Unknown
+from greenshard.cluster import Cluster, Hash, List, Reference, Sharded, Single, TableName, Unknown
 from greenshard.planner.bodies import Argument, Body
 from greenshard.planner.catalog import Catalog, Column, Relation, Security
 from greenshard.planner.code import Function
@@ -29,7 +29,7 @@ class Table:
     name: str
     columns: str
     primary_key: tuple[str, ...] = ()
-    declared: Sharded | Reference | None = None
+    declared: Sharded | Reference | Single | None = None
 
 
 NO_CASE = "public.no_case"
@@ -182,6 +182,23 @@ TABLES = (
     Table("archive.nation", "n_nationkey integer\nn_name text", (), Reference()),
     Table("archive.kind", "kind text\nweight integer", ("kind",), Reference()),
     Table("scratch", "x integer\ny text"),
+)
+
+#: Tables that one shard alone has, for plans of their own: with them, PostgreSQL's catalog is
+#: another one on each shard.
+ALONE = (
+    Table(
+        "job",
+        """
+        id integer DEFAULT nextval('public.job_id_seq'::regclass)
+        nation integer
+        what text
+        """,
+        ("id",),
+        Single("s2"),
+    ),
+    Table("done", "job integer\nn integer", ("job",), Single("s2")),
+    Table("setting", "name text\nvalue text", ("name",), Single("s0")),
 )
 
 #: As the catalog has them: with the names of relations qualified.
@@ -404,33 +421,39 @@ def _functions() -> dict[str, frozenset[Function]]:
     return {name: frozenset(found) for name, found in functions.items()}
 
 
-def catalog(*, c_collation: bool = False) -> Catalog:
-    """The catalog of these tables."""
-    relations = [*map(_relation, TABLES), *(_view(*view) for view in VIEWS.items())]
+def catalog(*, c_collation: bool = False, alone: bool = False) -> Catalog:
+    """The catalog of these tables; with `ALONE` or without."""
+    tables = (*TABLES, *ALONE) if alone else TABLES
+    relations = [*map(_relation, tables), *(_view(*view) for view in VIEWS.items())]
     relations += [
         Relation("pg_catalog", "pg_class", "r", ()),
         Relation("information_schema", "tables", "v", ()),
     ]
+    if alone:
+        relations.append(Relation("public", "job_id_seq", "S", ()))
     return Catalog(
         {(each.schema, each.name): each for each in relations},
         _functions(),
         c_collation,
         180000,
         bodies={(body.schema, body.name): (body,) for body in BODIES},
+        indexes={("public", "job_what"): ("public", "job")} if alone else {},
+        whole_of=frozenset({"s0", "s2"} if alone else ()),
     )
 
 
-def cluster(dsns: dict[str, str] | None = None) -> Cluster:
-    """The declaration of these tables."""
+def cluster(dsns: dict[str, str] | None = None, *, alone: bool = False) -> Cluster:
+    """The declaration of these tables; with `ALONE` or without."""
+    tables = (*TABLES, *ALONE) if alone else TABLES
     return Cluster(
         shards=dsns or {name: f"dbname={name}" for name in SHARDS},
-        tables={table.name: table.declared for table in TABLES if table.declared},
+        tables={table.name: table.declared for table in tables if table.declared},
         placement=Hash(),
     )
 
 
-def planner() -> Planner:
-    return Planner(cluster(), catalog())
+def planner(*, alone: bool = False) -> Planner:
+    return Planner(cluster(alone=alone), catalog(alone=alone))
 
 
 def ddl(*, has_icu: bool) -> str:
