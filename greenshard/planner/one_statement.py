@@ -15,7 +15,7 @@ from greenshard.cluster import Cluster, Sharded, Single
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
 from greenshard.planner.analysis.consequences import Consequences, called
-from greenshard.planner.analysis.homes import Homes, unknown_calls
+from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
 from greenshard.planner.analysis.rights import filterings, readings
@@ -58,7 +58,12 @@ from greenshard.planner.plan import (
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import STRATEGIES, Strategy
-from greenshard.planner.strategies.at_home import plan_at_home, plan_write_at_home, touched
+from greenshard.planner.strategies.at_home import (
+    plan_at_home,
+    plan_write_at_home,
+    touched,
+    with_all_tables,
+)
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import WRITES, NeedsValues, complete
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
@@ -137,6 +142,7 @@ class OneStatement:
         self._clock: frozenset[Parameter] = frozenset()
         self._longer_word: int | None = None
         self._unknown = False
+        self._touched: Touched | None = None
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
@@ -165,6 +171,8 @@ class OneStatement:
             kind, inner = unwrap(raw.stmt)
             select = kind == "select_stmt"
             step = self._select(inner) if select else self._write(kind, inner, raw)
+            if select and self._homes is not None and self._touched is not None:
+                step = with_all_tables(step, self._touched, self._homes)
         return Plan(
             step,
             self._refusals,
@@ -186,11 +194,11 @@ class OneStatement:
         if isinstance(step, Broadcast):
             own = plan_ddl_at_home(self._text, node, homes, functions, path)
             return self._refused(own) if isinstance(own, Problem) else own
-        found = touched(node, homes, functions, path)
+        self._touched = found = touched(node, homes, functions, path)
         if found is None:
             return None
         own = plan_at_home(self._text, node, found, homes, functions)
-        if isinstance(own, (Routed, Anywhere, Broadcast)):
+        if isinstance(own, (Routed, Broadcast)):
             roots = [node, *found.views, *found.bodies]
             self._tables = tuple(sorted(found.declared))
             self._names = frozenset(name for _, name in found.relations)

@@ -17,6 +17,7 @@ Refused is what a write sets off elsewhere (`consequences`), and `lastval()`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from greenshard.planner.analysis.consequences import Consequences
@@ -37,7 +38,7 @@ from greenshard.sql.tree import enum_name, unwrap
 CODE = "GS412"
 _KINDS = frozenset(
     {
-        "select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "explain_stmt",
+        "select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt",
         "create_table_as_stmt",
     }
 )  # fmt: skip
@@ -95,8 +96,7 @@ def plan_at_home(
         return home
     if _objection(statement, found, homes, functions):
         return None  # which is said where it is planned otherwise
-    first = homes.cluster.names[0]
-    return _beside(found, homes, home) or _step(text, statement, found, home, first)
+    return _beside(found, homes, home) or _step(text, statement, found, home)
 
 
 def _objection(statement: Message, found: Touched, homes: Homes, functions: Functions) -> bool:
@@ -119,11 +119,9 @@ def _beside(found: Touched, homes: Homes, home: str) -> Problem | None:
     return None
 
 
-def _step(text: str, statement: Message, found: Touched, home: str, first: str) -> Step | None:
+def _step(text: str, statement: Message, found: Touched, home: str) -> Step | None:
     kind, inner = unwrap(statement)
     if kind != "create_table_as_stmt" and not (kind == "select_stmt" and found.made):
-        if not found.homes and not found.counted and home == first:
-            return Anywhere(Sql(text), first=True)
         # There is no other shard that the rows could be on.
         return Routed(Sql(text), (home_pin(home),), Refused(f"it is on {home} alone", CODE))
     view = kind != "select_stmt" and enum_name(inner, "objtype") == "OBJECT_MATVIEW"
@@ -157,16 +155,25 @@ def _home(found: Touched, homes: Homes) -> str | Problem | None:
             where = ", ".join(sorted(only))
             reason = f"its sequences count on several shards: {where}"
             return Problem(reason, None, "GS410", "Take each number in a statement of its own.")
-    elif found.named or not found.system.isdisjoint(_OF_TABLES):
-        only = {*every, *found.counted}
-        if len(every) > 1 and not found.system.isdisjoint(_OF_TABLES):
-            reason = "no shard has all tables, and the catalog of each tells of its own"
-            return Problem(reason, None, "GS410", _ON_ONE)
+    elif len(every) > 1 and not found.system.isdisjoint(_OF_TABLES):
+        reason = "no shard has all tables, and the catalog of each tells of its own"
+        return Problem(reason, None, "GS410", _ON_ONE)
     else:
         return None
     home = next(iter(only)) if len(only) == 1 else None
     # Locks and notifications are the first shard's: there they meet those of others.
     return None if found.acts and home != first else home
+
+
+def with_all_tables(step: Step, found: Touched, homes: Homes) -> Step:
+    """The step of a query; if it asks which tables there are, on the shard that has all of them."""
+    every = homes.cluster.homes
+    asks = found.named or not found.system.isdisjoint(_OF_TABLES)
+    if not isinstance(step, Anywhere) or step.first or not asks or len(every) != 1:
+        return step
+    if every == homes.cluster.names[:1]:
+        return replace(step, first=True)
+    return Routed(step.sql, (home_pin(every[0]),), step)
 
 
 def _untold_sequence(found: Touched, homes: Homes) -> Refused | Problem | None:

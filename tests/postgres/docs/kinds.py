@@ -26,7 +26,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     ],
     "tables on one shard": [
         ("INSERT INTO jobs (what) SELECT name FROM products RETURNING id", "route"),
-        ("WITH gone AS (DELETE FROM jobs RETURNING *) INSERT INTO jobs SELECT * FROM gone", "route"),
+        ("WITH gone AS (DELETE FROM jobs RETURNING id) SELECT count(*) FROM gone", "route"),
         ("SELECT what FROM jobs JOIN orders ON what = customer", "gather"),
         ("INSERT INTO jobs SELECT id, customer FROM orders", "GS412"),
         ("CREATE INDEX ON jobs (what)", "broadcast"),

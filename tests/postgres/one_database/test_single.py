@@ -84,8 +84,8 @@ CASES = {
     "rows are changed": [
         "INSERT INTO jobs (what, nation) VALUES ('a', 1), ('b', 2), ('c', NULL), ('d', 1)",
         (
-            "UPDATE jobs SET taken = true WHERE id = (SELECT id FROM jobs WHERE NOT taken ORDER BY id"
-            " FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING id, taken"
+            "UPDATE jobs SET taken = true WHERE id = (SELECT id FROM jobs WHERE NOT taken"
+            " ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING id, taken"
         ),
         "UPDATE jobs j SET what = name FROM nation n WHERE n.id = j.nation RETURNING j.id, what",
         "UPDATE jobs SET id = DEFAULT, what = DEFAULT WHERE id = 2 RETURNING id, what",
@@ -102,7 +102,7 @@ CASES = {
             " INSERT INTO jobs (what) SELECT 'again ' || id FROM gone RETURNING id, what"
         ),
         "SELECT id, what FROM jobs ORDER BY id FOR UPDATE SKIP LOCKED",
-        "SELECT ctid, xmin IS NULL, tableoid::regclass::text, id FROM jobs ORDER BY id",
+        "SELECT ctid IS NULL, xmin IS NULL, tableoid::regclass::text, id FROM jobs ORDER BY id",
     ],
     "sequences count where they are": [
         "INSERT INTO jobs (what) VALUES ('a')",
