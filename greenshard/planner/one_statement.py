@@ -487,7 +487,8 @@ class OneStatement:
                 return self._refused(problem)
             first = candidate.query.items[0]
             if isinstance(first, Table) and first.home is not None:
-                step = plan_write_at_home(candidate, apart and apart.reading, first)
+                reading = None if apart is None else apart.reading
+                step = plan_write_at_home(candidate, reading, first)
             else:
                 texts = self._texts(candidate, raw, computing, apart)
                 step = plan_write(candidate, kind, inner, texts)
