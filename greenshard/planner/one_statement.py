@@ -24,8 +24,9 @@ from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.attributes import Attributes
 from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.bound_views import WholeViews
+from greenshard.planner.binding.bound_views import name_of as view_name
 from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
-from greenshard.planner.binding.query import Query, Table, tables
+from greenshard.planner.binding.query import Derived, Query, Table, tables
 from greenshard.planner.binding.views import (
     PathBound,
     put_views,
@@ -34,7 +35,7 @@ from greenshard.planner.binding.views import (
 )
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.code import Trace
+from greenshard.planner.code import SYSTEM_SCHEMAS, Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.plan import (
@@ -68,8 +69,9 @@ from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import WRITES, NeedsValues, complete
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.gather import plan_gather
-from greenshard.planner.strategies.insert import Apart, Texts
+from greenshard.planner.strategies.insert import Apart, Texts, check_reference
 from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.planner.strategies.write import (
     READ_FIRST,
@@ -143,6 +145,9 @@ class OneStatement:
         self._longer_word: int | None = None
         self._unknown = False
         self._touched: Touched | None = None
+        self._view: SimpleView | None = None
+        self._inside: Sequence[Candidate] = ()
+        self._whole: WholeViews = {}
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
@@ -396,7 +401,7 @@ class OneStatement:
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
     ) -> tuple[Candidate, list[Problem]]:
-        binder = Binder(self._cluster, self._catalog, self._path)
+        binder = Binder(self._cluster, self._catalog, self._path, self._whole)
         query = binder.bind(select)
         candidate = Candidate(
             self._text,
@@ -411,6 +416,7 @@ class OneStatement:
         return candidate, binder.problems
 
     def _rebind(self, tree: Any, whole: WholeViews | None = None) -> Query:
+        whole = {**(whole or {}), **self._whole}
         return Binder(self._cluster, self._catalog, self._path, whole).bind(tree)
 
     def _choose(self, candidate: Candidate) -> Step:
@@ -479,6 +485,8 @@ class OneStatement:
         """The step of a write; `inner` and `raw` are its tree, which is changed."""
         written = copy(inner)  # by which is judged what it sets off
         try:
+            if (problem := self._look_into_view(inner)) is not None:
+                return self._refused(problem)
             self._put_with_in(kind, inner)
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
             candidate, other = self._bind(as_select(kind, inner), inner)
@@ -491,6 +499,8 @@ class OneStatement:
                 step = plan_write_at_home(candidate, reading, first)
             else:
                 texts = self._texts(candidate, raw, computing, apart)
+                if self._view is not None and not self._view.table.sharded:
+                    check_reference(self._inside[0])
                 step = plan_write(candidate, kind, inner, texts)
         except NeedsValues:
             reason = "VALUES %s leaves columns to their defaults"
@@ -505,6 +515,30 @@ class OneStatement:
         alone = apart is None or isinstance(step, Transfer)
         read = [candidate] if alone or apart is None else [candidate, apart.reading]
         return self._looked_beside(step, read, kind, written)
+
+    def _look_into_view(self, inner: Any) -> Problem | None:
+        """Note what is behind a view that is written to; what is amiss in its query.
+
+        Raises:
+            Unplannable: It is not a simple one.
+        """
+        if self._view is not None:
+            return None
+        named = inner.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        if found is None or found.kind != "v" or found.schema in SYSTEM_SCHEMAS:
+            return None
+        select = parse_select("SELECT")
+        select.from_clause.add().range_var.CopyFrom(named)
+        candidate, problem = self._bind(select)
+        view = candidate.query.items[0]
+        if problem is not None or not isinstance(view, Derived) or view.view is None:
+            return problem or Problem("the view tells the time", named.location, "GS412", TABLES)
+        self._view = simple_view(view, self._functions, self._translation, self._catalog.besides)
+        # From here on it is a table with the shard key of the one behind it.
+        self._whole = {view_name(view): self._view.whole}
+        self._inside = [candidate]
+        return None
 
     def _put_with_in(self, kind: str, inner: Any) -> None:
         """WITH x AS (...) INSERT INTO t SELECT ...: the SELECT is the one that may read it."""
@@ -552,11 +586,12 @@ class OneStatement:
         """A write's step, or why it cannot be taken for what runs beside it."""
         if isinstance(step, Refused):
             return replace(step, message=step.message + self._equality_note)
+        every = [*read, *self._inside]
         # What one server has computed from its rows, the others get.
-        for each in () if isinstance(step, Mirror) else read:
-            if (seeing := _seeing_itself(each, read[0])) is not None:
+        for each in () if isinstance(step, Mirror) else every:
+            if (seeing := self._seeing_itself(each, read[0])) is not None:
                 return self._refused(seeing)
-        found = (misplaced_call(each.query, self._functions) for each in read)
+        found = (misplaced_call(each.query, self._functions) for each in every)
         misplaced = next(filter(None, found), None)
         if misplaced is not None:
             refused = self._refused(misplaced)
@@ -584,6 +619,13 @@ class OneStatement:
         refused = self._refused(found)
         return replace(step, otherwise=refused) if isinstance(step, Routed) else refused
 
+    def _seeing_itself(self, candidate: Candidate, write: Candidate) -> Problem | None:
+        """A function by which a reference table would be written otherwise on each shard."""
+        first = write.query.items[0] if self._view is None else self._view.table
+        if not isinstance(first, Table) or first.sharded:
+            return None
+        return _seeing(candidate, first.relation)
+
     def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
         """Have computed first what an INSERT needs: the queries that do it, and what is amiss.
 
@@ -594,9 +636,16 @@ class OneStatement:
         found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
         declared = found and self._cluster.table(found.schema, found.name)
         # What is on one shard alone is computed there.
-        if found is None or declared is None or isinstance(declared, Single):
+        if isinstance(declared, Single):
             return (), None
         key = declared.column if isinstance(declared, Sharded) else None
+        if self._view is not None:
+            self._view.check_insert(insert, self._functions)
+            found, key = self._view.whole.relation, self._view.key
+        elif declared is None:
+            return (), None
+        if found is None:
+            return (), None
         completion = complete(insert, found, key, self._functions, self._translation)
         if completion is None:
             return (), None
@@ -636,7 +685,7 @@ class OneStatement:
         def check() -> None:
             # Only if several servers run it: on the one shard of a key, the text means what it
             # says.
-            for each in (candidate, *([] if apart is None else [apart.reading])):
+            for each in (candidate, *([] if apart is None else [apart.reading]), *self._inside):
                 self._check_scattered(each)
             if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
@@ -678,9 +727,12 @@ class OneStatement:
     def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
         """What a write sets off that is not harmless."""
         table = candidate.query.items[0]
-        assert isinstance(table, Table)  # noqa: S101  # a write to a view is refused
+        assert isinstance(table, Table)  # noqa: S101  # a simple view is one, too
         relation = table.relation
         columns = [column.name for column in relation.columns]
+        if self._view is not None:
+            relation, columns = self._view.table.relation, self._view.columns
+            inner = self._view.as_of_table(inner)
         name = (relation.schema, relation.name)
         return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
 
@@ -731,14 +783,6 @@ def _reads_rows(kind: str, inner: Any) -> bool:
     if kind != "insert_stmt" or not inner.HasField("select_stmt"):
         return False
     return not inner.select_stmt.select_stmt.values_lists
-
-
-def _seeing_itself(candidate: Candidate, write: Candidate) -> Problem | None:
-    """A function by which a reference table would be written otherwise on each shard."""
-    first = write.query.items[0]
-    if not isinstance(first, Table) or first.sharded:
-        return None
-    return _seeing(candidate, first.relation)
 
 
 def _seeing(candidate: Candidate, relation: Relation) -> Problem | None:

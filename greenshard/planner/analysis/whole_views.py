@@ -41,7 +41,7 @@ def whole_views(query: Query, functions: Functions, translation: Translation) ->
         # v JOIN v: gathered once, both would show the same random().
         if name in made or (times[name] > 1 and _is_volatile(view, functions)):
             continue
-        whole = _whole(view.query, functions, translation)
+        whole = whole_view(view.query, functions, translation)
         if whole is not None:
             made[name] = whole
     return made
@@ -51,7 +51,8 @@ def _is_volatile(view: Derived, functions: Functions) -> bool:
     return any(functions.is_volatile(call) for root in definitions(view) for call in calls(root))
 
 
-def _whole(query: Query, functions: Functions, translation: Translation) -> WholeView | None:
+def whole_view(query: Query, functions: Functions, translation: Translation) -> WholeView | None:
+    """A view's query as a table; None if its rows need several shards at once."""
     try:
         shape = Locality(functions).shape(query)
     except Crosses:

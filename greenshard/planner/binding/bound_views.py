@@ -8,6 +8,7 @@ from typing import Any
 
 from greenshard.cluster import Placement
 from greenshard.planner.binding.query import Derived, Query, nested, queries
+from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Pin
 
 Name = tuple[str, str]
@@ -22,12 +23,14 @@ class WholeView:
         key: The place of a column that decides the shard; None if there is none.
         placement: How.
         pins: The shards that the view's own conditions name; None: any.
+        relation: What is known of it as a table; None: what the catalog says.
     """
 
     sharded: bool
     key: int | None = None
     placement: Placement | None = None
     pins: tuple[Pin, ...] | None = None
+    relation: Relation | None = None
 
 
 WholeViews = Mapping[Name, WholeView]

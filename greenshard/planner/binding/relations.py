@@ -71,8 +71,8 @@ class Relations:
         return table
 
     def whole_view(self, node: Any, relation: Relation, alias: str, whole: WholeView) -> Table:
-        """A view that is read like a table; ONLY means nothing to a view."""
-        table = self._item(node, relation, alias)
+        """A view that is read or written like a table; ONLY means nothing to a view."""
+        table = self._item(node, whole.relation or relation, alias)
         table.sharded, table.placement, table.pins = whole.sharded, whole.placement, whole.pins
         if whole.key is not None and table.columns is not None:
             table.key = table.columns[whole.key]

@@ -165,8 +165,9 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
     """
     first = candidate.query.items[0]
     if not isinstance(first, Table):
+        # WITH t AS (...) UPDATE t
         return Refused(
-            "a view is written to", CODE, "Write to its tables.", _position(candidate, inner)
+            "a WITH query is written to", CODE, "Write to a table.", _position(candidate, inner)
         )
     try:
         keys = list(_new_keys(candidate, first, kind, inner))

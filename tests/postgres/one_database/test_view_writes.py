@@ -1,0 +1,207 @@
+"""A write to a simple view does over shards what it does on one server; others are refused by name."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+import greenshard
+from tests.postgres.one_database import compared
+
+SCHEMA = """
+CREATE TABLE kind (id int PRIMARY KEY, name text, rank int DEFAULT 3, at timestamptz DEFAULT now());
+CREATE TABLE account (id int PRIMARY KEY, name text DEFAULT 'none', balance int DEFAULT 5,
+    at date DEFAULT '2020-01-01');
+CREATE TABLE stamped (id int PRIMARY KEY, name text, at timestamptz DEFAULT now(), no serial);
+CREATE TABLE ticket (id serial PRIMARY KEY, title text, state text DEFAULT 'new');
+CREATE TABLE gone (account_id int PRIMARY KEY);
+CREATE TABLE log (id int, line text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO log VALUES (1, ''x''); RETURN NEW; END';
+CREATE VIEW rich AS SELECT name AS label, id AS no, balance AS money FROM account WHERE balance > 3;
+CREATE VIEW richer WITH (security_barrier) AS
+    SELECT money, no AS number FROM rich WHERE money > 10 WITH CASCADED CHECK OPTION;
+CREATE VIEW doubled AS SELECT id, balance * 2 AS twice, balance FROM account;
+CREATE VIEW stamps AS SELECT id, name, no FROM stamped;
+CREATE VIEW unnumbered AS SELECT id, name FROM stamped;
+CREATE VIEW tickets AS SELECT title, id FROM ticket;
+CREATE VIEW titles AS SELECT title FROM ticket;
+CREATE VIEW kinds (code, word, place) AS SELECT id, name, rank FROM kind WHERE rank < 9
+    WITH CHECK OPTION;
+CREATE VIEW keyless AS SELECT name, balance FROM account;
+CREATE VIEW given AS SELECT id, name, balance FROM account;
+ALTER VIEW given ALTER name SET DEFAULT 'given', ALTER balance SET DEFAULT random();
+CREATE VIEW twice AS SELECT id, id AS again, name FROM account;
+CREATE VIEW grouped AS SELECT name, count(*) AS n FROM account GROUP BY name;
+CREATE VIEW joined AS SELECT a.id, g.account_id FROM account a JOIN gone g ON g.account_id = a.id;
+CREATE VIEW today AS SELECT id, name FROM account WHERE at < CURRENT_DATE + 5;
+CREATE VIEW open_ones AS SELECT id, name FROM account a
+    WHERE NOT EXISTS (SELECT FROM gone g WHERE g.account_id = a.id);
+CREATE VIEW odd_ones AS SELECT id, name FROM account a
+    WHERE NOT EXISTS (SELECT FROM gone g WHERE g.account_id = a.balance);
+CREATE VIEW mine AS SELECT id, name FROM kind WHERE name <> current_user;
+CREATE VIEW fired AS SELECT id, name FROM account;
+CREATE TRIGGER fires INSTEAD OF UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION note();
+CREATE VIEW above AS SELECT id, name FROM fired;
+CREATE VIEW ruled AS SELECT id, name FROM account;
+CREATE RULE nothing AS ON DELETE TO ruled DO INSTEAD NOTHING;
+INSERT INTO kind SELECT g, 'k' || g, g FROM generate_series(1, 12) g;
+"""
+TABLES = {
+    "kind": greenshard.Reference(),
+    "account": greenshard.Sharded("id"),
+    "ticket": greenshard.Sharded("id"),
+    "gone": greenshard.Sharded("account_id"),
+    "log": greenshard.Sharded("id"),
+    "stamped": greenshard.Sharded("id"),
+}
+SHOWN = [
+    "SELECT id, name, balance, at IS NULL FROM account ORDER BY id",
+    "SELECT * FROM ticket ORDER BY id",
+    "SELECT id, name, at IS NULL, no FROM stamped ORDER BY id",
+    "SELECT id, name, rank, at IS NULL FROM kind ORDER BY id",
+]
+CASES = {
+    "a sharded table": [
+        "INSERT INTO rich (no, label) VALUES (1, 'a') RETURNING *",
+        "INSERT INTO rich (label, no, money) VALUES ('b', 2, 9), (NULL, 3, 1), ('d', 4, 12) RETURNING no",
+        ("UPDATE rich SET label = %s WHERE no = %s RETURNING no, label, money", ("%", 2)),
+        "UPDATE rich SET money = money + 1, no = no WHERE money > 5",
+        "UPDATE rich r SET label = a.name FROM account a WHERE a.id = r.no AND a.id < 3 RETURNING r.no",
+        "UPDATE rich SET no = 4 WHERE no = 4",
+        "UPDATE rich SET nothing = 4 WHERE no = 4",
+        "DELETE FROM rich WHERE no = 2 RETURNING label",
+        "DELETE FROM rich WHERE label IS NULL OR money > 12",
+        "INSERT INTO rich (no) VALUES (1)",
+        "INSERT INTO rich (label) VALUES ('a')",
+        "INSERT INTO rich (no, label) VALUES (1, 'x'), (8, 'y') ON CONFLICT (no) DO UPDATE"
+        " SET label = rich.label || excluded.label, no = excluded.no RETURNING no, label",
+        ("INSERT INTO rich VALUES (%s, %s, 7), (DEFAULT, 6 + 3, 7) RETURNING no", ("z", 10)),
+        "INSERT INTO rich (label, no) SELECT name, id FROM account WHERE id < 3 ON CONFLICT DO NOTHING",
+        "SELECT * FROM rich ORDER BY no",
+    ],
+    "a view of a view": [
+        "INSERT INTO richer VALUES (11, 1), (20, 2), (30, 3)",
+        "INSERT INTO richer VALUES (4, 4)",
+        "INSERT INTO richer VALUES (11, 5), (4, 6)",
+        "UPDATE richer SET money = 1 WHERE number = 2",
+        "UPDATE richer SET money = money + 1 WHERE number <> 2 RETURNING number",
+        "DELETE FROM richer WHERE number = 3",
+    ],
+    "computed columns": [
+        "INSERT INTO doubled (id, balance) VALUES (1, 2), (2, 3) RETURNING twice",
+        "UPDATE doubled SET balance = 9 WHERE twice = 6 RETURNING *",
+        "UPDATE doubled SET twice = 9 WHERE id = 1",
+        "DELETE FROM doubled WHERE twice = 4",
+    ],
+    "numbers": [
+        "INSERT INTO tickets (title) VALUES ('a'), ('b'), ('c') RETURNING id, title",
+        "INSERT INTO tickets VALUES ('d') RETURNING id",
+        "INSERT INTO tickets VALUES ('e', DEFAULT), ('f', 70) RETURNING id",
+        "INSERT INTO stamps (id, name) VALUES (1, 'a') RETURNING no",
+        "INSERT INTO stamps VALUES (2, 'b', DEFAULT) RETURNING *",
+        "UPDATE titles SET title = 'x' WHERE title > 'b' RETURNING title",
+        "INSERT INTO given (id) VALUES (1) RETURNING name",
+        "INSERT INTO given (id, balance) VALUES (2, 1), (3, 1) RETURNING *",
+    ],
+    "a reference table": [
+        "UPDATE kinds SET word = word || 'y' WHERE code < 4 RETURNING code, word",
+        "UPDATE kinds SET place = 10 WHERE code = 3",
+        "UPDATE kinds SET place = 8, code = 30 WHERE code = 3",
+        "DELETE FROM kinds WHERE place = 2 OR code = 12",
+    ],
+    "without the key": [
+        "INSERT INTO account VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+        "UPDATE keyless SET balance = balance + 1 WHERE name <> 'b'",
+        "DELETE FROM keyless WHERE name = 'c' RETURNING balance",
+        "INSERT INTO gone VALUES (1)",
+        "UPDATE open_ones SET name = 'open' RETURNING id",
+        "UPDATE open_ones SET name = 'open' WHERE id = 1",
+    ],
+}
+REFUSED = {
+    "INSERT INTO keyless VALUES ('a', 1)": "does not show id",
+    "INSERT INTO titles VALUES ('a')": "does not show id",
+    "INSERT INTO stamps VALUES (1, 'a', 1), (2, 'b', 2)": "at of stamped, which the view does not",
+    "INSERT INTO unnumbered VALUES (1, 'a')": "no of stamped, which the view does not show",
+    "INSERT INTO kinds VALUES (20, 'x', 1)": "at of kind, which the view does not show",
+    "UPDATE twice SET again = 3 WHERE id = 1": "shows id, the shard key, twice",
+    "UPDATE grouped SET n = 1": "view grouped is written to, and is not of one declared table",
+    "DELETE FROM joined WHERE id = 1": "view joined is written to, and is not of one",
+    "UPDATE today SET name = 'x' WHERE id = 1": "tells the time",
+    "UPDATE odd_ones SET name = 'x'": "gone",
+    "UPDATE mine SET name = 'x'": "CURRENT_USER",
+    "UPDATE fired SET name = 'x' WHERE id = 1": 'view fired is written to, and has the trigger "fires"',
+    "UPDATE above SET name = 'x' WHERE id = 1": 'view fired is written to, and has the trigger "fires"',
+    "DELETE FROM ruled WHERE id = 1": 'the rule "nothing"',
+    "UPDATE rich SET no = no + 1": "shard key no",
+}
+
+
+@pytest.fixture(scope="module")
+def databases(greenshard_shards):
+    with compared.compared(greenshard_shards, TABLES, SCHEMA) as found:
+        yield found
+
+
+@pytest.fixture
+def both(databases):
+    cluster, whole = databases
+    one, conn = psycopg2.connect(whole), greenshard.connect(cluster, timeout=30)
+    yield one, conn
+    for each in (one, conn):
+        each.rollback()
+        each.close()
+
+
+def told(conn, statement):
+    text, given = statement if isinstance(statement, tuple) else (statement, None)
+    with conn.cursor() as cur:
+        cur.execute("SAVEPOINT step")
+        try:
+            cur.execute(text, given)
+            rows = cur.fetchall() if cur.description else None
+            said = cur.rowcount, rows if rows is None or "ORDER" in text else sorted(rows)
+        except psycopg2.Error as error:
+            code = error.pgcode or {e.pgcode for e in getattr(error, "failures", {}).values()}
+            said = code if isinstance(code, str) else "".join(map(str, code)) or str(error)
+            cur.execute("ROLLBACK TO step")
+        return said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_writes_are_those_of_one_server(both, databases, case):
+    one, conn = both
+    for statement in CASES[case]:
+        assert told(conn, statement) == told(one, statement), statement
+    for query in SHOWN:
+        assert told(conn, query) == told(one, query)
+    cluster = databases[0]
+    places = {
+        shard: key
+        for shard in cluster.names
+        for key in _keys(conn, shard)
+        for placed in [cluster.placement.shards_for(key, "int4", cluster.names)]
+        if placed != shard
+    }
+    assert not places
+
+
+def _keys(conn, shard):
+    with conn.on(shard), conn.cursor() as cur:
+        cur.execute("SELECT id FROM account UNION SELECT id FROM ticket")
+        return [key for (key,) in cur.fetchall()]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_cannot_be_told_is_refused_by_name(both, text):
+    _, conn = both
+    with pytest.raises(greenshard.NotSupportedError, match=REFUSED[text]):
+        conn.cursor().execute(text)
+
+
+def test_one_key_is_one_shard(both):
+    _, conn = both
+    assert "route" in str(conn.explain("UPDATE rich SET label = 'x' WHERE no = 7"))
+    assert "route" in str(conn.explain("DELETE FROM richer WHERE number = %s", (7,)))
+    assert "UPDATE rich" in str(conn.explain("UPDATE rich SET label = 'x'"))
