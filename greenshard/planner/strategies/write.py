@@ -278,6 +278,9 @@ def _plan_sharded(
         if kind == "update_stmt" and sets_default(inner.target_list):
             raise Unplannable("a default, as now(), may be another one on each shard")
         moved = written if moves and isinstance(written, Table) else None
+        # A view need not show all that its rows are made of.
+        if moved is not None and moved.relation.kind == "v":
+            raise _moved(moved)
         step = _several(candidate, inner, texts, moved)
     except Unplannable as unplannable:
         step = Refused(

@@ -3,8 +3,8 @@
 -- vi_detail: k
 -- vi_kinds: reference
 -- vi_hidden: k
+-- refused 30: GS412 view vi_nested is written to
 -- refused 118: GS410 view views.vi_summed reads views.vi_secret as ends_owner, and over several shards that wo
--- refused 88: GS412 a view is written to
 
 -- = schema
 CREATE TABLE vi_secret (k int PRIMARY KEY, owner text, v int, code text);
@@ -38,6 +38,8 @@ ALTER VIEW vi_both OWNER TO ends_owner;
 GRANT SELECT ON vi_hidden TO ends_guest;
 GRANT SELECT ON vi_rows, vi_barrier, vi_joined, vi_named, vi_summed, vi_nested, vi_ordered, vi_of_hidden, vi_both TO ends_clerk;
 GRANT SELECT (k, code) ON vi_columns TO ends_clerk;
+GRANT INSERT, UPDATE, DELETE ON vi_rows, vi_ordered, vi_of_hidden TO ends_clerk;
+GRANT UPDATE (v), DELETE ON vi_barrier, vi_nested TO ends_clerk, ends_guest;
 GRANT SELECT (k, v) ON vi_detail TO ends_clerk;
 GRANT SELECT ON vi_kinds TO ends_clerk, ends_guest
 
@@ -71,6 +73,9 @@ SELECT k FROM <<vi_rows|vi_secret>> WHERE v < (SELECT avg(v) FROM vi_both);
 SELECT r.k, (SELECT count(*) FROM vi_joined j WHERE j.k = r.k) FROM vi_rows r;
 SELECT r.k, (SELECT max(n) FROM vi_summed s WHERE s.v = r.v) FROM vi_rows r;
 UPDATE <<vi_secret|vi_rows|vi_detail>> SET v = {n} WHERE k = {k};
+UPDATE <<vi_rows|vi_barrier|vi_ordered|vi_of_hidden|vi_columns>> SET v = v + 1 <<|WHERE k = {k}|WHERE v > {n}>> <<|RETURNING k, v>>;
+INSERT INTO <<vi_rows|vi_ordered|vi_columns>> (k, v) VALUES ({k}, {n}), (50, 3) <<|ON CONFLICT (k) DO UPDATE SET v = 9 RETURNING v>>;
+DELETE FROM <<vi_rows|vi_barrier|vi_nested|vi_of_hidden|vi_columns>> WHERE <<k = {k}|v = {n}>> <<|RETURNING k>>;
 DELETE FROM <<vi_rows|vi_detail>> WHERE k = {k};
 
 -- = statements 15

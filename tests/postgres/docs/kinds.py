@@ -205,7 +205,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("UPDATE orders SET amount = 0 RETURNING id", "concatenate"),
         ("UPDATE products SET price = 0 RETURNING code", "broadcast"),
     ],
-    "writes to a view": [("UPDATE big SET amount = 0", "GS412")],
+    "writes to a view": [
+        ("UPDATE big SET amount = 0", "concatenate"),
+        ("DELETE FROM big WHERE id = 7", "route"),
+        ("UPDATE big SET id = id + 1", "GS412"),
+    ],
     "WITH queries that write": [
         ("WITH gone AS (DELETE FROM items WHERE order_id = 7 RETURNING *) SELECT * FROM gone",
          "GS412"),
