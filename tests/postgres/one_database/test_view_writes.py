@@ -43,6 +43,8 @@ CREATE VIEW mine AS SELECT id, name FROM kind WHERE name <> current_user;
 CREATE VIEW fired AS SELECT id, name FROM account;
 CREATE TRIGGER fires INSTEAD OF UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION note();
 CREATE VIEW above AS SELECT id, name FROM fired;
+CREATE TABLE job (id int PRIMARY KEY, done bool);
+CREATE VIEW jobs AS SELECT id, done FROM job;
 CREATE VIEW ruled AS SELECT id, name FROM account;
 CREATE RULE nothing AS ON DELETE TO ruled DO INSTEAD NOTHING;
 INSERT INTO kind SELECT g, 'k' || g, g FROM generate_series(1, 12) g;
@@ -53,6 +55,7 @@ TABLES = {
     "ticket": greenshard.Sharded("id"),
     "gone": greenshard.Sharded("account_id"),
     "log": greenshard.Sharded("id"),
+    "job": greenshard.Single("s1"),
     "stamped": greenshard.Sharded("id"),
 }
 SHOWN = [
@@ -134,6 +137,7 @@ REFUSED = {
     "UPDATE mine SET name = 'x'": "CURRENT_USER",
     "UPDATE fired SET name = 'x' WHERE id = 1": 'fired is written to, and has the trigger "fires"',
     "UPDATE above SET name = 'x' WHERE id = 1": 'fired is written to, and has the trigger "fires"',
+    "UPDATE jobs SET done = true FROM account": "job is on s1 alone",
     "DELETE FROM ruled WHERE id = 1": 'the rule "nothing"',
     "UPDATE rich SET no = no + 1": "shard key no",
 }
@@ -205,4 +209,5 @@ def test_one_key_is_one_shard(both):
     _, conn = both
     assert "route" in str(conn.explain("UPDATE rich SET label = 'x' WHERE no = 7"))
     assert "route" in str(conn.explain("DELETE FROM richer WHERE number = %s", (7,)))
+    assert "shards: s1" in str(conn.explain("UPDATE jobs SET done = true"))
     assert "UPDATE rich" in str(conn.explain("UPDATE rich SET label = 'x'"))
