@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from greenshard.cluster import OneShard
 from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     PARTIAL,
@@ -268,6 +269,8 @@ def _transfer(step: Transfer, shards: tuple[str, ...], every: bool) -> list[str]
     where = "then every shard runs, with all of them:"
     if step.keys is not None:
         where = f"then each of them goes to the shard of its {step.keys.column.name}:"
+        if isinstance(step.keys.pin.placement, OneShard):
+            where = f"then {step.keys.pin.placement.shard} runs, with all of them:"
     shown = step.sql.text.replace(f'"{PARTIAL}"', "(the rows)")
     return [*lines, where, *_indented(shown)]
 

@@ -26,7 +26,7 @@ from greenshard.planner.binding.binder import Binder
 from greenshard.planner.binding.bound_views import WholeViews
 from greenshard.planner.binding.bound_views import name_of as view_name
 from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
-from greenshard.planner.binding.query import Derived, Query, Table, tables
+from greenshard.planner.binding.query import Derived, Item, Query, Table, tables
 from greenshard.planner.binding.views import (
     PathBound,
     put_views,
@@ -60,8 +60,8 @@ from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import STRATEGIES, Strategy
 from greenshard.planner.strategies.at_home import (
+    counted_elsewhere,
     plan_at_home,
-    plan_write_at_home,
     touched,
     with_all_tables,
 )
@@ -79,6 +79,7 @@ from greenshard.planner.strategies.write import (
     assignments,
     plan_write,
 )
+from greenshard.planner.strategies.write_at_home import plan_write_at_home
 from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
 from greenshard.sql.functions import SETTING
 from greenshard.sql.insert_rows import InsertRows, cut
@@ -491,14 +492,14 @@ class OneStatement:
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
             candidate, other = self._bind(as_select(kind, inner), inner)
             apart, third = self._apart(kind, inner, raw, candidate)
-            if (problem := problem or other or third) is not None:
-                return self._refused(problem)
             first = candidate.query.items[0]
+            problem = problem or other or third or self._counted_elsewhere(inner, first)
+            if problem is not None:
+                return self._refused(problem)
+            texts = self._texts(candidate, raw, computing, apart)
             if isinstance(first, Table) and first.home is not None:
-                reading = None if apart is None else apart.reading
-                step = plan_write_at_home(candidate, reading, first)
+                step = plan_write_at_home(candidate, first, kind, inner, texts)
             else:
-                texts = self._texts(candidate, raw, computing, apart)
                 if self._view is not None and not self._view.table.sharded:
                     check_reference(self._inside[0])
                 step = plan_write(candidate, kind, inner, texts)
@@ -515,6 +516,12 @@ class OneStatement:
         alone = apart is None or isinstance(step, Transfer)
         read = [candidate] if alone or apart is None else [candidate, apart.reading]
         return self._looked_beside(step, read, kind, written)
+
+    def _counted_elsewhere(self, inner: Any, first: Item) -> Problem | None:
+        """What is wrong with a column of a table on one shard which is counted elsewhere, too."""
+        if self._homes is None or not isinstance(first, Table) or first.home is None:
+            return None
+        return counted_elsewhere(inner, [first.relation], self._homes, first.home)
 
     def _look_into_view(self, inner: Any) -> Problem | None:
         """Note what is behind a view that is written to; what is amiss in its query.

@@ -8,8 +8,7 @@
 
 What asks PostgreSQL's catalog which tables there are runs there as well, if there is one such
 shard: it alone has all of them. What touches other tables, too, is planned as over sharded tables,
-each row of which is on that shard; a write is then refused, unless everything is on one shard after
-all.
+all rows of which are on that shard: see `write_at_home`.
 
 Refused is what a write sets off elsewhere (`consequences`), and `lastval()`.
 """
@@ -24,12 +23,10 @@ from greenshard.planner.analysis.consequences import Consequences
 from greenshard.planner.analysis.homes import Homes, Reader, Touched, sequences_in
 from greenshard.planner.analysis.objections import objections
 from greenshard.planner.analysis.restriction import home_pin
-from greenshard.planner.binding.query import Table
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Anywhere, Broadcast, Refused, Routed, Step
 from greenshard.planner.problem import Problem
-from greenshard.planner.strategies.candidate import Candidate
 from greenshard.sql.functions import SETTING
 from greenshard.sql.parser import Message, type_name
 from greenshard.sql.text import Sql
@@ -60,7 +57,6 @@ _OF_TABLES = frozenset(
         "table_privileges", "tables", "triggers", "views",
     }
 )  # fmt: skip
-_READ_FIRST = "Read first what it is to write, and give it as a parameter."
 _BY_NAME = "Name the sequence: SELECT currval('...'); or take the number from RETURNING."
 _ON_ONE = "Name the shard with conn.on('...')."
 
@@ -113,7 +109,7 @@ def _beside(found: Touched, homes: Homes, home: str) -> Problem | None:
     """What writes set off that is not harmless, or count elsewhere."""
     for write, relations in found.written:
         every = relations or ()
-        problem = _set_off(write, every, homes) or _counted(write, every, homes, home)
+        problem = _set_off(write, every, homes) or counted_elsewhere(write, every, homes, home)
         if problem is not None:
             return problem
     return None
@@ -212,8 +208,17 @@ def _set_off(write: Any, relations: Sequence[Relation], homes: Homes) -> Problem
     return next(filter(None, found), None)
 
 
-def _counted(write: Any, relations: Sequence[Relation], homes: Homes, home: str) -> Problem | None:
-    """A column that a sequence fills which counts elsewhere, too."""
+def counted_elsewhere(
+    write: Any, relations: Sequence[Relation], homes: Homes, home: str
+) -> Problem | None:
+    """What is wrong with a column that a sequence fills which counts elsewhere, too.
+
+    Args:
+        write: The `InsertStmt`, or what else writes.
+        relations: What it writes to.
+        homes: Where tables are.
+        home: Where these are.
+    """
     given = {each.res_target.name for each in getattr(write, "cols", ())}
     every = [(relation, column) for relation in relations for column in relation.columns]
     for relation, column in every if type_name(write) != "DeleteStmt" else ():
@@ -224,21 +229,3 @@ def _counted(write: Any, relations: Sequence[Relation], homes: Homes, home: str)
                 hint = "Give the table a sequence of its own, or the number as a value."
                 return Problem(reason, write.relation.location, CODE, hint)
     return None
-
-
-def plan_write_at_home(candidate: Candidate, reading: Candidate | None, table: Table) -> Step:
-    """The step of a write to a table on one shard that touches other tables, too.
-
-    Args:
-        candidate: What it was made of; see `write.as_select`.
-        reading: The query of INSERT ... SELECT; None of others.
-        table: What is written to.
-    """
-    name = table.relation.name
-    reason = f"table {name} is on {table.home} alone, and is written by what other shards have"
-    refused = Refused(reason, CODE, _READ_FIRST, candidate.position(table.node.location))
-    pins = [candidate.pins, () if reading is None else reading.pins]
-    if None in pins:
-        return refused
-    every = tuple(pin for each in pins for pin in each or ())
-    return Routed(Sql(candidate.text), every, refused)

@@ -281,7 +281,7 @@ def _plan_sharded(
         # A view need not show all that its rows are made of.
         if moved is not None and moved.relation.kind == "v":
             raise _moved(moved)
-        step = _several(candidate, inner, texts, moved)
+        step = plan_several(candidate, inner, texts, moved)
     except Unplannable as unplannable:
         step = Refused(
             unplannable.reason,
@@ -294,14 +294,19 @@ def _plan_sharded(
     return step
 
 
-def _several(candidate: Candidate, inner: Any, texts: Texts, moved: Table | None) -> Step:
-    """The step for several shards.
+def plan_several(
+    candidate: Candidate, inner: Any, texts: Texts, moved: Table | None = None
+) -> Step:
+    """The step of an UPDATE or DELETE for several shards.
 
     Args:
         candidate: The SELECT that finds the rows.
         inner: The statement.
         texts: What the shards are sent.
         moved: The table, if its shard key is changed.
+
+    Raises:
+        Unplannable: It cannot be planned.
     """
     key = moved.key.name if moved is not None and moved.key is not None else None
     step: Scatter | Carry
