@@ -14,7 +14,7 @@ from typing import Any
 from greenshard.cluster import Cluster, Sharded, Single
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word
-from greenshard.planner.analysis.consequences import Consequences, called
+from greenshard.planner.analysis.consequences import Consequences, called, sets_default
 from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
@@ -66,10 +66,16 @@ from greenshard.planner.strategies.at_home import (
     with_all_tables,
 )
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.completing import WRITES, NeedsValues, complete
+from greenshard.planner.strategies.completing import (
+    WRITES,
+    NeedsValues,
+    complete,
+    put_default_times,
+)
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
+from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
 from greenshard.planner.strategies.utility import plan_utility
@@ -472,15 +478,41 @@ class OneStatement:
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)
         step = self._changing(kind, inner, raw)
-        if isinstance(step, Refused) and kind == "insert_stmt" and _row_reads(written):
-            # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
-            inner.CopyFrom(written)
-            _as_rows_read(inner)
-            self._translation = replace(self._translation, computed=0)
-            self._changed = True
-            again = self._changing(kind, inner, raw)
-            step = step if isinstance(again, Refused) else again
+        if isinstance(step, Refused) and kind == "insert_stmt" and step.pgcode is None:
+            return self._inserting_otherwise(step, written, inner, raw)
         return step
+
+    def _inserting_otherwise(
+        self, refused: Refused, written: Any, inner: Any, raw: Message
+    ) -> Step:
+        """The step of an INSERT that cannot be run as it is.
+
+        Args:
+            refused: Why.
+            written: It.
+            inner: Its tree, which is changed.
+            raw: The statement with it.
+        """
+        inner.CopyFrom(written)
+        self._translation = replace(self._translation, computed=0)
+        step: Step = refused
+        if _row_reads(inner):
+            # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
+            _as_rows_read(inner)
+            self._changed = True
+            step = self._changing("insert_stmt", inner, raw)
+        if not isinstance(step, Refused) or _reads_rows("insert_stmt", written):
+            return step
+        inner.CopyFrom(written)
+        try:
+            candidate, problem = self._bind(as_select("insert_stmt", inner), inner)
+            first = candidate.query.items[0]
+            if problem is not None or not isinstance(first, Table) or candidate.sharded:
+                return refused
+            step = plan_mirror(first, "insert_stmt", inner, self._texts(candidate, raw, (), None))
+        except (Unplannable, Unwritable):
+            return refused
+        return self._looked_beside(step, [candidate], "insert_stmt", written)
 
     def _changing(self, kind: str, inner: Any, raw: Message) -> Step:
         """The step of a write; `inner` and `raw` are its tree, which is changed."""
@@ -489,6 +521,7 @@ class OneStatement:
             if (problem := self._look_into_view(inner)) is not None:
                 return self._refused(problem)
             self._put_with_in(kind, inner)
+            self._put_default_times(kind, inner)
             computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
             candidate, other = self._bind(as_select(kind, inner), inner)
             apart, third = self._apart(kind, inner, raw, candidate)
@@ -546,6 +579,23 @@ class OneStatement:
         self._whole = {view_name(view): self._view.whole}
         self._inside = [candidate]
         return None
+
+    def _put_default_times(self, kind: str, inner: Any) -> None:
+        """SET at = DEFAULT is one time for all shards, if it is now()."""
+        if kind != "update_stmt" or not sets_default(inner.target_list):
+            return
+        if self._view is not None:
+            raise Unplannable("a default, as now(), may be another one on each shard")
+        named = inner.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        declared = found and self._cluster.table(found.schema, found.name)
+        if (
+            found is not None
+            and isinstance(declared, Sharded)
+            and put_default_times(inner, found, self._functions)
+        ):
+            replace_now(inner, now_number(self._translation))
+            self._changed = True
 
     def _put_with_in(self, kind: str, inner: Any) -> None:
         """WITH x AS (...) INSERT INTO t SELECT ...: the SELECT is the one that may read it."""

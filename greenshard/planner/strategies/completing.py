@@ -39,7 +39,7 @@ from greenshard.sql.deparsing import computed_number
 from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.nodes import copy, expression
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.now import is_replaced, is_telling
+from greenshard.sql.now import is_replaced, is_telling, tells_time
 from greenshard.sql.parser import Message, parse, type_name, walk
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
@@ -142,6 +142,60 @@ def varies(column: Column) -> bool:
     if not column.default:
         return column.default is not None  # empty: it could not be read
     return holds_word(column.default) or not _is_constant(expression(column.default))
+
+
+def put_default_times(update: Any, relation: Relation, functions: Functions) -> bool:
+    """Write out the defaults in SET that tell the time, so that it is one time for all shards.
+
+    Other defaults are each row's own, and its shard computes them.
+
+    Args:
+        update: The `UpdateStmt`; it is changed.
+        relation: What it changes.
+        functions: What defaults may call.
+
+    Returns:
+        Whether there are such.
+
+    Raises:
+        Unplannable: A default is not known, or stands where it cannot be written out.
+    """
+    changed = False
+    for each in update.target_list:
+        column = relation.column(each.res_target.name)
+        if column is None or column.default is None or not sets_default([each]):
+            continue
+        if column.default and not tells_time(expression(column.default)):
+            continue
+        default = _default_of(relation, column, functions)
+        if unwrap(each.res_target.val)[0] != "set_to_default":
+            raise Unplannable("a default, as now(), may be another one on each shard")
+        each.res_target.val.CopyFrom(default)
+        changed = True
+    return changed
+
+
+def _default_of(relation: Relation, column: Column, functions: Functions) -> Message:
+    """What a column gets by default; its names have their schemas.
+
+    Raises:
+        Unplannable: It is not known, or may be another one by the search path.
+    """
+    if not column.default:
+        raise Unplannable(
+            f"the default of {column.name} cannot be read: {relation.name} is locked",
+            None,
+            "Execute it again when the lock is gone.",
+        )
+    default = expression(column.default)
+    qualify(default, functions)
+    if path_bound(default):
+        raise Unplannable(
+            f"the default of {column.name} compares by what the search path has first",
+            None,
+            f"Give {column.name} a value.",
+        )
+    return default
 
 
 @dataclass
@@ -285,21 +339,7 @@ class _Completing:
                 yield row[at]
 
     def _default(self, column: Column) -> Message:
-        if not column.default:
-            raise Unplannable(
-                f"the default of {column.name} cannot be read: {self.relation.name} is locked",
-                None,
-                "Execute it again when the lock is gone.",
-            )
-        default = expression(column.default)
-        qualify(default, self.functions)
-        if path_bound(default):
-            raise Unplannable(
-                f"the default of {column.name} compares by what the search path has first",
-                None,
-                f"Give {column.name} a value.",
-            )
-        return default
+        return _default_of(self.relation, column, self.functions)
 
     def _tells_only_time(self, default: Message) -> bool:
         """Whether a default is known as soon as the time of the transaction is."""

@@ -9,7 +9,8 @@
         WHERE "gs t".n_nationkey = gs.c0
 
 What one server has computed, chosen or counted, the others get: values that are volatile or tell of
-a server, defaults, one of several rows that match.
+a server, defaults, one of several rows that match. Of INSERT ... ON CONFLICT they get the rows that
+it has inserted or updated.
 
 Refused are tables without a primary key, by which the rows are found on the other shards, and
 changes of that.
@@ -17,6 +18,7 @@ changes of that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from greenshard.planner.binding.query import Table
@@ -34,11 +36,11 @@ _TABLE = "gs t"
 
 
 def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
-    """Plan an UPDATE or DELETE of a reference table that one shard runs for all.
+    """Plan a change of a reference table that one shard makes for all.
 
     Args:
         table: What it changes.
-        kind: "update_stmt" or "delete_stmt".
+        kind: "update_stmt", "delete_stmt", or "insert_stmt" of one with VALUES.
         inner: The statement.
         texts: Writes others.
 
@@ -49,29 +51,31 @@ def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
     key = [relation.column(name) for name in relation.primary_key]
     if not key or not all(each is not None and read(each.type_sql) for each in key):
         raise Unplannable(f"{relation.name} has no primary key by which copies find a row")
-    targets = inner.target_list if kind == "update_stmt" else ()
+    set_ = inner.on_conflict_clause.target_list if kind == "insert_stmt" else ()
+    targets = inner.target_list if kind == "update_stmt" else set_
     names = list(dict.fromkeys(each.res_target.name for each in targets))
     if not set(names).isdisjoint(relation.primary_key):
         raise Unplannable(f"the primary key of {relation.name} is changed")
     # What is generated is so on each shard; a column that is not there is the server's error.
-    found = (relation.column(name) for name in names)
-    changed = [each for each in found if each is not None and not each.generated]
+    changed = [each for each in map(relation.column, names) if each and not each.generated]
     if any(each.identity == "a" for each in changed) or (names and not changed):
         raise Unplannable("a column that is always computed is changed")
-    columns = [*(each for each in key if each is not None), *changed]
-    return Mirror(
-        texts.other(_on_first(inner, columns)),
-        texts.other(_on_others(inner, columns, len(key))),
-        relation.name,
-        tuple(map(_gathered, columns)),
-    )
+    columns = [*filter(None, key), *changed]
+    if kind == "insert_stmt":
+        own = (each for each in relation.columns if not each.generated)
+        columns = [*filter(None, key), *(each for each in own if each not in key)]
+        others = _inserting(inner, columns, len(key))
+    else:
+        others = _changing(inner, columns, len(key))
+    first = texts.other(_on_first(inner, columns))
+    return Mirror(first, texts.other(others), relation.name, tuple(map(_gathered, columns)))
 
 
 def _gathered(column: Column) -> GatheredColumn:
     return GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
 
 
-def _on_first(inner: Any, columns: list[Column]) -> Any:
+def _on_first(inner: Any, columns: Sequence[Column]) -> Any:
     """The statement, which gives the rows that it has changed behind those of RETURNING."""
     made = copy(inner)
     name = inner.relation.alias.aliasname or inner.relation.relname
@@ -82,8 +86,25 @@ def _on_first(inner: Any, columns: list[Column]) -> Any:
     return made
 
 
-def _on_others(inner: Any, columns: list[Column], width: int) -> Any:
-    """The statement that gives other copies the same rows; `width` of the columns are the key."""
+def _inserting(inner: Any, columns: Sequence[Column], width: int) -> Any:
+    """The INSERT that gives other copies the same rows; `width` of the columns are the key."""
+    names = [quoted(each.name) for each in columns]
+    rows = ", ".join(f"{ROWS}.c{at}" for at in range(len(columns)))
+    updated = (quoted(each.name) for each in columns[width:] if each.identity != "a")
+    sets = ", ".join(f"{name} = excluded.{name}" for name in updated)
+    action = f"UPDATE SET {sets}" if sets else "NOTHING"
+    (statement,) = parse(
+        f"INSERT INTO {quoted(_TABLE)} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
+        f" SELECT {rows} FROM {quoted(PARTIAL)} AS {ROWS}"
+        f" ON CONFLICT ({', '.join(names[:width])}) DO {action}"
+    )
+    made: Any = unwrap(statement.stmt)[1]
+    made.relation.CopyFrom(inner.relation)
+    return made
+
+
+def _changing(inner: Any, columns: Sequence[Column], width: int) -> Any:
+    """The UPDATE or DELETE that does; likewise."""
     found = [f"{quoted(_TABLE)}.{quoted(each.name)}" for each in columns[:width]]
     equal = (f"{name} OPERATOR(pg_catalog.=) {ROWS}.c{at}" for at, name in enumerate(found))
     rows, where = f"{quoted(PARTIAL)} AS {ROWS}", " AND ".join(equal)

@@ -23,7 +23,6 @@ from typing import Any
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import matches_once
 from greenshard.planner.analysis.clock_words import Assigned
-from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
@@ -178,7 +177,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
         if kind == "insert_stmt":
             return plan_insert(candidate, first, inner, texts)
         if first.sharded:
-            step = _plan_sharded(candidate, inner, kind, texts, moves=bool(keys))
+            step = _plan_sharded(candidate, inner, texts, moves=bool(keys))
             return _with_keys(step, keys) if keys else step
         return _plan_reference(candidate, first, kind, inner, texts)
     except Unplannable as unplannable:
@@ -261,22 +260,17 @@ def _check_local(candidate: Candidate) -> None:
             raise Unplannable(crosses.reason, crosses.offset)
 
 
-def _plan_sharded(
-    candidate: Candidate, inner: Any, kind: str, texts: Texts, *, moves: bool
-) -> Step:
+def _plan_sharded(candidate: Candidate, inner: Any, texts: Texts, *, moves: bool) -> Step:
     """Change rows of a sharded table, on one shard or where they are.
 
     Args:
         candidate: The SELECT that finds them.
         inner: The statement.
-        kind: "update_stmt" or "delete_stmt".
         texts: What the shards are sent.
         moves: Whether the shard key is changed.
     """
     written = candidate.query.items[0]
     try:
-        if kind == "update_stmt" and sets_default(inner.target_list):
-            raise Unplannable("a default, as now(), may be another one on each shard")
         moved = written if moves and isinstance(written, Table) else None
         # A view need not show all that its rows are made of.
         if moved is not None and moved.relation.kind == "v":

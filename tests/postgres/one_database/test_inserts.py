@@ -501,6 +501,20 @@ def test_there_is_one_time_for_all_rows(both, servers, text):
     check_places(servers[1])
 
 
+def test_an_update_to_the_default_time_is_one_time_for_all_rows(both):
+    for each in both:
+        cur = each.cursor()
+        cur.execute(
+            "INSERT INTO t (k, at, n) SELECT g, '2020-01-01', 0 FROM generate_series(1, 9) g"
+        )
+        cur.execute("UPDATE t SET at = DEFAULT, n = DEFAULT RETURNING n")
+        assert cur.fetchall() == [(7,)] * 9
+        cur.execute("SELECT DISTINCT at FROM t WHERE at > '2021-01-01'")
+        assert len(cur.fetchall()) == 1
+    with pytest.raises(greenshard.NotSupportedError, match="a default, as now"):
+        both[1].cursor().execute("UPDATE t SET (at, n) = (DEFAULT, 3)")
+
+
 def test_a_generated_key_is_refused(both):
     _, conn = both
     with pytest.raises(greenshard.NotSupportedError, match="computed from other columns"):

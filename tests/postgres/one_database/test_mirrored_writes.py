@@ -49,6 +49,26 @@ ALIKE = [
     "UPDATE pair SET counted = DEFAULT WHERE a = 'x' RETURNING counted",
     "UPDATE pair SET counted = nextval('free') + 100 RETURNING a, counted",
     "SELECT lastval(), nextval('free')",
+    (
+        "INSERT INTO r (id, at, u) VALUES (1, '2020-01-01', NULL), (50, '2020-01-01', NULL)"
+        " ON CONFLICT (id) DO UPDATE SET n = 5 + (random() * 0)::int, c = 'd' RETURNING id, n"
+    ),
+    (
+        (
+            "INSERT INTO r (id, at, u, c) VALUES (%s, '2020-01-01', NULL, %s) ON CONFLICT (id)"
+            " DO UPDATE SET c = 'mine' || (random() * 0)::int WHERE r.n = 5 RETURNING r.*"
+        ),
+        (51, "%s"),
+    ),
+    (
+        "INSERT INTO r AS x (id, at, u) VALUES (51, '2020-01-01', NULL) ON CONFLICT (id)"
+        " DO UPDATE SET n = DEFAULT RETURNING x.n, (random() * 0)::int"
+    ),
+    (
+        "INSERT INTO pair VALUES ('x', '2020-01-01', 'w', DEFAULT), ('z', '2020-01-01', 'w', 8)"
+        ' ON CONFLICT (a, "b c") DO UPDATE SET counted = DEFAULT RETURNING counted'
+    ),
+    "INSERT INTO r (id, at, u) VALUES (52, '2020-01-01', NULL) RETURNING (random() * 0)::int",
     "DELETE FROM r WHERE random() >= 0 AND id > 7 RETURNING id, c",
     "DELETE FROM pair USING r WHERE random() >= 0 AND r.id = 3 AND a = 'y%' RETURNING a, r.id",
     "DELETE FROM ONLY r WHERE id = 1 AND pg_backend_pid() > 0",
@@ -78,6 +98,7 @@ def test_shards_do_what_one_server_does(sides, autocommit):
         "UPDATE r SET f = (SELECT sum(n / 7.0::float8) FROM r AS s), c = version()",
         "DELETE FROM r WHERE id IN (SELECT id FROM r AS s LIMIT 4)",
         "DELETE FROM r WHERE random() < 0.5",
+        "INSERT INTO r VALUES (1), (70), (71) ON CONFLICT (id) DO UPDATE SET u = gen_random_uuid()",
     ],
 )
 def test_copies_stay_alike(sides, text):
