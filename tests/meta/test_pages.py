@@ -93,7 +93,7 @@ def test_readme_runs_as_written(shop: dict[str, str], tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[:2] == ["ada 2 20.0000000000000000", "bob 1 20.0000000000000000"]
     assert lines[3:5] == ["[('apple', 5)]", "strategy: merge"]
-    assert any(line.startswith("GS412 ") for line in lines)
+    assert any(line.startswith("GS410 ") for line in lines)
 
 
 def test_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
