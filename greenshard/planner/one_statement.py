@@ -75,6 +75,7 @@ from greenshard.planner.strategies.completing import (
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
+from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
@@ -615,11 +616,15 @@ class OneStatement:
     def _apart(
         self, kind: str, inner: Any, raw: Any, candidate: Candidate
     ) -> tuple[Apart | None, Problem | None]:
-        """The parts of INSERT ... SELECT."""
-        if not _reads_rows(kind, inner):
+        """The parts of INSERT ... SELECT, or MERGE."""
+        if kind == "merge_stmt":
+            read_rows = source_of(inner)
+        elif _reads_rows(kind, inner):
+            read_rows = inner.select_stmt.select_stmt
+        else:
             return None, None
-        select = copy(inner.select_stmt.select_stmt)
-        reading, problem = self._bind(inner.select_stmt.select_stmt)
+        select = copy(read_rows)
+        reading, problem = self._bind(read_rows)
 
         def read() -> tuple[Sql, Plan]:
             sql = write(as_statement(select), self._translation)

@@ -421,6 +421,9 @@ class Transfer:
             the rows; None of a reference table, whose rows go to every shard.
         computing: Run on the first shard, what gives the defaults of two rows.
         in_turn: As of `Insert`.
+        of_each: Whether each shard writes rows of its own by the rows, also where all get them all:
+            a MERGE into a sharded table.
+        everywhere: Whether it also runs on shards that get no rows.
     """
 
     read: Sql
@@ -431,6 +434,8 @@ class Transfer:
     keys: Keys | None
     computing: tuple[Sql, ...] = ()
     in_turn: bool = False
+    of_each: bool = False
+    everywhere: bool = False
     strategy: str = "transfer"
 
 

@@ -66,6 +66,8 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
     placed: dict[str, Sequence[int]] = dict.fromkeys(shards, range(len(rows)))
     if step.keys is not None:
         placed = _placed(e, step.table, step.keys, names, rows)
+        if step.everywhere:
+            placed = {shard: placed.get(shard, []) for shard in shards}
     text = combining(step.sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
     given = e.parameters(step.sql, e.given) or {}
     tasks = tuple(
@@ -78,7 +80,7 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
         e.effect = replace(e.effect, in_turn=False)
     answer = atomically(e, tuple(placed), partial(concatenate, e, stages))
     if step.keys is None:
-        return answer.of_first()
+        return answer if step.of_each else answer.of_first()
     answer.weave(placed)
     return answer
 

@@ -79,7 +79,7 @@ class Consequences:
         """What an INSERT, UPDATE or DELETE of a declared table sets off that is not harmless.
 
         Args:
-            kind: "insert_stmt", "update_stmt" or "delete_stmt".
+            kind: "insert_stmt", "update_stmt", "delete_stmt" or "merge_stmt".
             inner: The statement.
             table: What it writes to.
             columns: That one's.
@@ -94,6 +94,11 @@ class Consequences:
                 events.append(_setting(inner.on_conflict_clause.target_list, table))
         elif kind == "update_stmt":
             events = [_setting(inner.target_list, table)]
+        elif kind == "merge_stmt":
+            events = [
+                _of_action(each.merge_when_clause, table, columns)
+                for each in inner.merge_when_clauses
+            ]
         at = inner.relation.location
         return self._moved(events, at) or self._first(events, inner.relation.inh, at)
 
@@ -401,6 +406,22 @@ def _inserting(inner: Any, table: Name, columns: list[str]) -> _Event:
     # All columns: one that is left out gets NULL or its default, which its domain's check sees,
     # too.
     return _Event(table, "i", frozenset(columns), defaulted(inner, columns))
+
+
+def _of_action(action: Any, table: Name, columns: Sequence[str]) -> _Event:
+    """What a WHEN clause of MERGE does."""
+    command = enum_name(action, "command_type")
+    if command == "CMD_UPDATE":
+        return _setting(action.target_list, table)
+    if command != "CMD_INSERT":
+        return _Event(table, "d" if command == "CMD_DELETE" else "")
+    names = [each.res_target.name for each in action.target_list] or columns
+    given = {
+        name
+        for name, value in zip(names, action.values, strict=False)
+        if unwrap(value)[0] != "set_to_default"
+    }
+    return _Event(table, "i", frozenset(columns), frozenset(columns) - given)
 
 
 def defaulted(insert: Any, columns: Sequence[str]) -> frozenset[str]:

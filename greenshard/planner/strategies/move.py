@@ -29,6 +29,7 @@ from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.sql.nodes import expression, quoted
 from greenshard.sql.text import Sql
 
+_TABLES = "Write to the view's table."
 #: How many columns tell where a row lies, and its key.
 HIDDEN = 3
 #: The rows that have left a shard; a name that no table has.
@@ -47,6 +48,8 @@ def plan_move(step: Scatter | Carry, table: Table, returns: bool) -> Move:
         Unplannable: Its rows cannot be moved.
     """
     relation = table.relation
+    if relation.kind == "v":
+        raise Unplannable(f"a row would move through view {relation.name}", None, _TABLES)
     if table.key is None or table.key.column is None or table.placement is None:
         raise Unplannable("the placement is not known")
     if isinstance(table.placement, Unknown):

@@ -36,8 +36,10 @@ _REFUSED = {
         "CREATE TABLE AS",
         "Each shard would make a table of its own rows. Create the table, then insert into it.",
     ),
-    "merge_stmt": ("MERGE", "Use INSERT ... ON CONFLICT, or name the shard with conn.on(...)."),
 }
+_PLANNED = frozenset(
+    {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "explain_stmt"}
+)
 
 
 def plan_utility(text: str, node: Any) -> Step | None:
@@ -48,7 +50,7 @@ def plan_utility(text: str, node: Any) -> Step | None:
         node: The statement's `Node`.
     """
     kind, inner = unwrap(node)
-    if kind in ("select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "explain_stmt"):
+    if kind in _PLANNED:
         return None
     if (refused := _refused(kind, inner)) is not None:
         return refused

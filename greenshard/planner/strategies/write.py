@@ -15,7 +15,7 @@ belong on another shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from greenshard.planner.analysis.clock_words import Assigned
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.catalog import Column
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Carry, Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
@@ -38,6 +39,12 @@ from greenshard.planner.strategies.insert import (
     plan_insert,
 )
 from greenshard.planner.strategies.insert_select import plan_insert_select
+from greenshard.planner.strategies.merge_into import (
+    actions,
+    inserts,
+    plan_merge_into,
+    set_targets,
+)
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.move import HIDDEN, add_places, plan_move
 from greenshard.sql.nodes import add_target
@@ -61,6 +68,8 @@ def as_select(kind: str, inner: Any) -> Any:
     made.from_clause.add().range_var.CopyFrom(inner.relation)
     if kind == "insert_stmt":
         _add_insert(made, inner)
+    elif kind == "merge_stmt":
+        _add_merge(made, inner)
     else:
         sources = inner.from_clause if kind == "update_stmt" else inner.using_clause
         made.from_clause.extend(sources)
@@ -87,6 +96,20 @@ def _add_insert(made: Any, inner: Any) -> None:
         add_target(made, conflict.where_clause, "where")
 
 
+def _add_merge(made: Any, inner: Any) -> None:
+    """The source, and what the actions compute."""
+    made.from_clause.add().CopyFrom(inner.source_relation)
+    made.where_clause.CopyFrom(inner.join_condition)
+    for each in actions(inner):
+        if each.HasField("condition"):
+            add_target(made, each.condition, "when")
+        for value in each.values:
+            if unwrap(value)[0] != "set_to_default":
+                add_target(made, value, "value")
+    for target in set_targets(inner):
+        add_target(made, target.res_target.val, "set")
+
+
 def put_select(inner: Any, select: Any) -> None:
     """Put the parts of such a SELECT back into its UPDATE or DELETE.
 
@@ -111,7 +134,9 @@ def put_select(inner: Any, select: Any) -> None:
 
 
 def _set_targets(inner: Any) -> Any:
-    """What SET names, of an UPDATE or of ON CONFLICT."""
+    """What SET names, of an UPDATE, of ON CONFLICT or of MERGE."""
+    if type_name(inner) == "MergeStmt":
+        return set_targets(inner)
     if type_name(inner) == "InsertStmt":
         return inner.on_conflict_clause.target_list
     return inner.target_list if type_name(inner) == "UpdateStmt" else ()
@@ -126,7 +151,7 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     """
     first = query.items[0] if query.items else None
     kind = type_name(inner) if inner is not None else ""
-    if not isinstance(first, Table) or kind not in ("InsertStmt", "UpdateStmt"):
+    if not isinstance(first, Table) or kind not in ("InsertStmt", "MergeStmt", "UpdateStmt"):
         return
     columns = {column.name: column for column in first.relation.columns}
     for target in _set_targets(inner):
@@ -135,30 +160,40 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
         if column is not None and not target.res_target.indirection:
             yield Assigned(target.res_target.val, column)
     if kind == "InsertStmt":
-        names = [each.res_target.name for each in inner.cols] or list(columns)
-        select = inner.select_stmt.select_stmt
-        # Of SELECT, what is of no type yet; in UNION it becomes a text.
-        targets = [each.res_target.val for each in select.target_list]
-        rows = [list(row.list.items) for row in select.values_lists] or [targets]
-        for items in rows:
-            # VALUES %s, given a tuple: one placeholder for the whole row.
-            several = (
-                bool(select.values_lists)
-                and len(items) == 1 < len(names)
-                and items[0].HasField("param_ref")
-            )
-            for at, name in enumerate(names):
-                value = items[0] if several else items[at] if at < len(items) else None
-                if name in columns and value is not None:
-                    yield Assigned(value, columns[name], at if several else None)
+        yield from _inserted(inner, columns)
+    for action in inserts(inner) if kind == "MergeStmt" else ():
+        names = [each.res_target.name for each in action.target_list] or list(columns)
+        for name, value in zip(names, action.values, strict=False):
+            if name in columns:
+                yield Assigned(value, columns[name])
+
+
+def _inserted(inner: Any, columns: Mapping[str, Column]) -> Iterator[Assigned]:
+    """The values that an INSERT gives to a table's columns."""
+    names = [each.res_target.name for each in inner.cols] or list(columns)
+    select = inner.select_stmt.select_stmt
+    # Of SELECT, what is of no type yet; in UNION it becomes a text.
+    targets = [each.res_target.val for each in select.target_list]
+    rows = [list(row.list.items) for row in select.values_lists] or [targets]
+    for items in rows:
+        # VALUES %s, given a tuple: one placeholder for the whole row.
+        several = (
+            bool(select.values_lists)
+            and len(items) == 1 < len(names)
+            and items[0].HasField("param_ref")
+        )
+        for at, name in enumerate(names):
+            value = items[0] if several else items[at] if at < len(items) else None
+            if name in columns and value is not None:
+                yield Assigned(value, columns[name], at if several else None)
 
 
 def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Step:
-    """Plan INSERT, UPDATE or DELETE.
+    """Plan INSERT, UPDATE, DELETE or MERGE.
 
     Args:
         candidate: What `as_select` made of it.
-        kind: "insert_stmt", "update_stmt" or "delete_stmt".
+        kind: "insert_stmt", "update_stmt", "delete_stmt" or "merge_stmt".
         inner: The statement.
         texts: What several servers are sent.
     """
@@ -169,17 +204,10 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
             "a WITH query is written to", CODE, "Write to a table.", _position(candidate, inner)
         )
     try:
-        keys = list(_new_keys(candidate, first, kind, inner))
-        if kind == "insert_stmt" or first.sharded:
+        if kind == "merge_stmt":
             _check_counted(first, inner)
-        if texts.apart is not None:
-            return plan_insert_select(candidate, first, inner, texts, texts.apart)
-        if kind == "insert_stmt":
-            return plan_insert(candidate, first, inner, texts)
-        if first.sharded:
-            step = _plan_sharded(candidate, inner, texts, moves=bool(keys))
-            return _with_keys(step, keys) if keys else step
-        return _plan_reference(candidate, first, kind, inner, texts)
+            return plan_merge_into(candidate, first, inner, texts)
+        return _plan_rows(candidate, first, kind, inner, texts)
     except Unplannable as unplannable:
         return Refused(
             unplannable.reason,
@@ -187,6 +215,21 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
             unplannable.hint or READ_FIRST,
             candidate.position(unplannable.offset),
         )
+
+
+def _plan_rows(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:
+    """Plan INSERT, UPDATE or DELETE; arguments as of `plan_write`."""
+    keys = list(_new_keys(candidate, table, kind, inner))
+    if kind == "insert_stmt" or table.sharded:
+        _check_counted(table, inner)
+    if texts.apart is not None:
+        return plan_insert_select(candidate, table, inner, texts, texts.apart)
+    if kind == "insert_stmt":
+        return plan_insert(candidate, table, inner, texts)
+    if table.sharded:
+        step = _plan_sharded(candidate, inner, texts, moves=bool(keys))
+        return _with_keys(step, keys) if keys else step
+    return _plan_reference(candidate, table, kind, inner, texts)
 
 
 def _plan_reference(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 AGAIN = "INSERT INTO orders VALUES (7, 'x', 1, '2024-01-01') ON CONFLICT (id)"
 
+UPSERT = """WHEN MATCHED THEN UPDATE SET amount = sum
+    WHEN NOT MATCHED THEN INSERT VALUES (key, 'x', sum, '2024-01-01')"""
+
 #: By row of the table: statements, each with its strategy or the code of its refusal. A star
 #: after the strategy: the answer is not one that another server would give.
 KINDS: dict[str, list[tuple[str, str]]] = {
@@ -215,8 +218,17 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("WITH gone AS (DELETE FROM items WHERE order_id = 7 RETURNING *) SELECT * FROM gone",
          "GS412"),
     ],
-    "MERGE, COPY, DO, CALL": [
-        ("MERGE INTO orders USING products ON customer = code WHEN MATCHED THEN DELETE", "GS410"),
+    "MERGE": [
+        ("MERGE INTO orders USING products ON customer = code WHEN MATCHED THEN DELETE",
+         "concatenate"),
+        (f"MERGE INTO orders USING (VALUES (7, 1), (70, 2)) AS v (key, sum) ON id = key {UPSERT}",
+         "transfer"),
+        (("MERGE INTO products USING (SELECT product, count(*) FROM items GROUP BY 1) AS sold"
+          " ON code = product WHEN MATCHED THEN UPDATE SET price = count"), "transfer"),
+        (("MERGE INTO orders USING products ON customer = code WHEN NOT MATCHED THEN"
+          " INSERT VALUES (7, code, 1, '2024-01-01')"), "GS412"),
+    ],
+    "COPY, DO, CALL": [
         ("COPY orders TO '/nowhere/file'", "GS410"),
         ("DO 'BEGIN END'", "GS410"),
         ("CALL something()", "GS410"),

@@ -1,0 +1,330 @@
+"""Goal: let MERGE do on each shard its part of what one PostgreSQL would do.
+
+    MERGE INTO orders USING invoice ON o_orderkey = i_orderkey WHEN MATCHED THEN DELETE
+        every shard: rows that match share a shard
+    MERGE INTO orders o USING (VALUES (7, 1), (8, 2)) AS v (key, cust) ON o.o_orderkey = v.key
+    WHEN MATCHED THEN UPDATE SET o_custkey = v.cust
+    WHEN NOT MATCHED THEN INSERT (o_orderkey, o_custkey) VALUES (v.key, v.cust)
+        the rows of v are read first; then each goes to the shard of its key, where they are the
+        source of the same MERGE
+    MERGE INTO nation USING (SELECT o_custkey, count(*) FROM orders GROUP BY 1) ...
+        every shard, with the same rows of the source
+
+1. Where the source is on each shard, or where its rows are joined by the shard key, the statement
+   runs as it is.
+2. Else the source's rows travel, as those of INSERT ... SELECT do (`transfer`): by the column that
+   ON compares with the shard key, to one shard; without one to all, if no row is inserted.
+
+Refuses rows that are inserted with another key than ON has compared; keys that are changed;
+defaults that are not constants; subqueries that read other shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from greenshard.cluster import Unknown
+from greenshard.planner.analysis.consequences import sets_default
+from greenshard.planner.analysis.equality import alike
+from greenshard.planner.analysis.locality import Locality
+from greenshard.planner.analysis.shape import Crosses, Where
+from greenshard.planner.binding.query import Item, Table
+from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.plan import (
+    PARTIAL,
+    Broadcast,
+    Keys,
+    Refused,
+    Routed,
+    Scatter,
+    Step,
+    Transfer,
+)
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import varies
+from greenshard.planner.strategies.insert import Apart, Texts, check_reference, keys_of
+from greenshard.sql.nodes import ROWS, copy, quoted
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.text import Sql
+from greenshard.sql.tree import enum_name, location_of, unwrap
+
+_KEYED = (
+    "Compare the shard key in ON with a column of the source, and insert that column as the key."
+)
+_VALUES = "Give it a value that is a constant, or a column of the source."
+
+
+def actions(merge: Any) -> Iterator[Any]:
+    """The WHEN clauses of a MERGE."""
+    return (each.merge_when_clause for each in merge.merge_when_clauses)
+
+
+def set_targets(merge: Any) -> list[Any]:
+    """What its UPDATE actions set."""
+    return [
+        target
+        for each in actions(merge)
+        if enum_name(each, "command_type") == "CMD_UPDATE"
+        for target in each.target_list
+    ]
+
+
+def inserts(merge: Any) -> list[Any]:
+    """Its INSERT actions."""
+    return [each for each in actions(merge) if enum_name(each, "command_type") == "CMD_INSERT"]
+
+
+def source_of(merge: Any) -> Any:
+    """A SELECT of the rows of the source."""
+    made = parse_select("SELECT * FROM t")
+    del made.from_clause[:]
+    made.from_clause.add().CopyFrom(merge.source_relation)
+    if merge.HasField("with_clause"):
+        made.with_clause.CopyFrom(merge.with_clause)
+    return made
+
+
+def plan_merge_into(candidate: Candidate, table: Table, merge: Any, texts: Texts) -> Step:
+    """Plan a MERGE.
+
+    Args:
+        candidate: What `write.as_select` made of it: the table, the source, and what ON says.
+        table: Where it writes.
+        merge: The statement.
+        texts: What the shards are sent.
+
+    Raises:
+        Unplannable: It cannot be planned.
+    """
+    return _Merging(candidate, table, merge, texts).plan()
+
+
+class _Merging:
+    """A MERGE; arguments as of `plan_merge_into`."""
+
+    def __init__(self, candidate: Candidate, table: Table, merge: Any, texts: Texts) -> None:
+        self._candidate = candidate
+        self._table = table
+        self._merge = merge
+        self._texts = texts
+        self._source: Item = candidate.query.items[1]
+        self._inserts = inserts(merge)
+        kinds = {enum_name(each, "match_kind") for each in actions(merge)}
+        self._by_source = "MERGE_WHEN_NOT_MATCHED_BY_SOURCE" in kinds
+
+    def plan(self) -> Step:
+        if self._table.relation.kind == "v":
+            # The defaults of the table behind it are not looked at.
+            raise Unplannable("MERGE into a view", None, "Write to its table.")
+        self._check_defaults()
+        if not self._table.sharded:
+            return self._of_reference()
+        if isinstance(self._table.placement, Unknown):
+            reason = f"the placement of {self._table.relation.name} does not tell the rows' shard"
+            raise Unplannable(reason, None, "Name the shard with conn.on(...).")
+        compared = self._compared()
+        self._check_keys(compared)
+        try:
+            return self._where_it_is(compared)
+        except Unplannable as unplannable:
+            return self._with_travelling_rows(compared, unplannable)
+
+    def _check_defaults(self) -> None:
+        """Refuse defaults that may be others on each shard."""
+        if sets_default(set_targets(self._merge)):
+            raise Unplannable("a default, as now(), may be another one on each shard")
+        for each in self._inserts:
+            given = self._given(each)
+            for column in self._table.relation.columns:
+                if column.name not in given and varies(column):
+                    reason = f"{column.name} would get a default that is another one on each shard"
+                    raise Unplannable(reason, None, _VALUES)
+
+    def _given(self, action: Any) -> dict[str, Any]:
+        """The values that an INSERT action gives, by the columns' names."""
+        names = [each.res_target.name for each in action.target_list]
+        names = names or [column.name for column in self._table.relation.columns]
+        pairs = zip(names, action.values, strict=False)
+        return {name: value for name, value in pairs if unwrap(value)[0] != "set_to_default"}
+
+    # A reference table ----------------------------------------------------------------------
+
+    def _of_reference(self) -> Step:
+        if not self._candidate.sharded:
+            try:
+                check_reference(self._candidate)
+            except Unplannable:
+                pass  # the source may be read once
+            else:
+                return Broadcast(self._texts.whole(), answer_of_one=True, first_alone=True)
+        check_reference(self._without_source())
+        return self._transfer(None)
+
+    # A sharded table ------------------------------------------------------------------------
+
+    def _compared(self) -> BoundColumn | None:
+        """The column of the source that ON compares with the shard key."""
+        key = self._table.key
+        for condition in self._candidate.query.where:
+            sides = [condition.level.resolve(side) for side in condition.equated or ()]
+            for one, other in (sides, sides[::-1]) if len(sides) == 2 else ():
+                matches = key is not None and one is not None and one.id == key.id
+                if matches and key is not None and key.family and self._place(other) is not None:
+                    return other
+        return None
+
+    def _place(self, column: BoundColumn | None) -> int | None:
+        """Which column of the source it is; None: none."""
+        own = column and column.id
+        places = enumerate(self._source.columns or ())
+        return next((at for at, each in places if each.id == own), None)
+
+    def _check_keys(self, compared: BoundColumn | None) -> None:
+        """Refuse keys that rows get, if these are not where the rows are written."""
+        key = self._table.key
+        name = key.name if key is not None else ""
+        for each in self._inserts:
+            value = self._given(each).get(name)
+            found = None if value is None else self._candidate.query.level.resolve(value)
+            if compared is None or self._place(found) != self._place(compared):
+                reason = f"the shard key {name} of the rows that MERGE inserts is not the column "
+                at = None if value is None else location_of(value)
+                raise Unplannable(f"{reason}that ON compares it with", at, _KEYED)
+        for target in set_targets(self._merge):
+            if target.res_target.name == name:
+                found = self._candidate.query.level.resolve(target.res_target.val)
+                same = found is not None and key is not None and found.id == key.id
+                if compared is not None and found is not None and key is not None:
+                    place = self._place(compared)
+                    same = same or (self._place(found) == place and alike(key, compared))
+                if not same or target.res_target.indirection:
+                    reason = f"the shard key {name} is changed by MERGE, and the row would have to "
+                    raise Unplannable(f"{reason}move", target.res_target.location, _KEYED)
+
+    def _where_it_is(self, compared: BoundColumn | None) -> Step:
+        """Run it as it is, on each shard with what is there."""
+        candidate = self._candidate
+        _check_local(candidate)
+        if self._inserts and not self._is_split(compared):
+            raise Unplannable("each shard would insert the rows that it does not match")
+        # Without a match, nothing says which of the source's rows are meant.
+        only_matches = not self._inserts and not self._by_source
+        pins = candidate.pins if only_matches else None
+        step = Scatter(self._texts.whole(), pins)
+        return Routed(Sql(candidate.text), pins, step) if pins else step
+
+    def _is_split(self, compared: BoundColumn | None) -> bool:
+        """Whether each row of the source is on one shard, that of the key which it inserts."""
+        key, apart = self._table.key, self._texts.apart
+        if compared is None or key is None or apart is None or not alike(key, compared):
+            return False
+        # Of texts, a shorter column could keep less of the key.
+        if key.family != "int" and (
+            compared.column is None
+            or key.column is None
+            or compared.column.type_sql != key.column.type_sql
+        ):
+            return False
+        # MERGE ... ON o_orderkey = l_partkey AND o_orderkey = l_orderkey: what is inserted must be
+        # the key by which the source's rows are placed.
+        try:
+            shape = Locality(self._candidate.functions).shape(apart.reading.query)
+        except Crosses:
+            return False
+        at, outputs = self._place(compared), apart.reading.query.outputs or ()
+        same = shape.where is Where.SPLIT and shape.placement == self._table.placement
+        return same and at is not None and at < len(outputs) and outputs[at].id in shape.keys
+
+    def _with_travelling_rows(
+        self, compared: BoundColumn | None, unplannable: Unplannable
+    ) -> Transfer:
+        """Let the source's rows go to the shards of their keys; without keys, to all."""
+        try:
+            _check_local(self._without_source())
+        except Unplannable:
+            raise unplannable from None
+        return self._transfer(compared)
+
+    # The source's rows ----------------------------------------------------------------------
+
+    @property
+    def _columns(self) -> Sequence[BoundColumn]:
+        columns = self._source.columns
+        kind, inner = unwrap(self._merge.source_relation)
+        named = kind in ("range_var", "range_subselect")
+        if columns is None or not named or len({each.name for each in columns}) < len(columns):
+            raise Unplannable(
+                "the columns of the source are not known",
+                location_of(inner),
+                "Write USING (SELECT ...) AS a, with the columns that are needed.",
+            )
+        return columns
+
+    def _with_source(self, statement: Any, rows: Any) -> Any:
+        """A copy of the MERGE, or of its SELECT, with another source of the same names."""
+        made = copy(statement)
+        columns = self._columns
+        node = made.from_clause[1] if hasattr(made, "from_clause") else made.source_relation
+        node.CopyFrom(parse_select("SELECT FROM (SELECT) a").from_clause[0])
+        node.range_subselect.subquery.select_stmt.CopyFrom(rows)
+        alias = node.range_subselect.alias
+        alias.aliasname = self._source.sources[0].alias
+        for column in columns:
+            alias.colnames.add().string.sval = column.name
+        if made.HasField("with_clause"):
+            made.ClearField("with_clause")
+        return made
+
+    def _without_source(self) -> Candidate:
+        """The SELECT, as if every shard had the rows of the source."""
+        nothing = parse_select(f"SELECT {', '.join(['NULL'] * len(self._columns))}")
+        candidate = self._candidate
+        made = self._with_source(candidate.select, nothing)
+        return replace(candidate, query=candidate.bind(made))
+
+    def _transfer(self, compared: BoundColumn | None) -> Transfer:
+        apart = self._apart
+        read, plan = apart.read()
+        if isinstance(plan.step, Refused):
+            raise Unplannable(plan.step.message, None, plan.step.hint)
+        if apart.reading.select.locking_clause:
+            raise Unplannable("rows of the source are locked")
+        width = len(self._columns)
+        shown = ", ".join(f"{ROWS}.c{at}" for at in range(width))
+        rows = parse_select(f"SELECT {shown} FROM {quoted(PARTIAL)} AS {ROWS}")
+        made = self._with_source(self._merge, rows)
+        return Transfer(
+            read,
+            plan,
+            apart.write(made),
+            self._table.relation.name,
+            width,
+            self._keys(compared),
+            in_turn=True,
+            of_each=self._table.sharded,
+            everywhere=self._by_source,
+        )
+
+    @property
+    def _apart(self) -> Apart:
+        assert self._texts.apart is not None  # noqa: S101  # of a MERGE there is one
+        return self._texts.apart
+
+    def _keys(self, compared: BoundColumn | None) -> Keys | None:
+        """By what the source's rows are placed."""
+        if compared is None or not self._table.sharded:
+            return None
+        at = self._place(compared)
+        if at is None:
+            raise Unplannable("the columns of the source are not known")
+        name = compared.name if self._table.key is None else self._table.key.name
+        return keys_of(self._table, [name], lambda *_: ((), at))
+
+
+def _check_local(candidate: Candidate) -> None:
+    """Refuse what needs rows of several shards at once."""
+    for crosses in candidate.analysis.crossing.values():
+        if crosses is not candidate.analysis.crossing.get("group"):
+            raise Unplannable(crosses.reason, crosses.offset)

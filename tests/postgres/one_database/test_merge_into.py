@@ -1,0 +1,191 @@
+"""MERGE over shards does what one server does."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+import greenshard
+from tests.postgres.one_database.side_by_side import side_by_side
+
+SCHEMA = """
+CREATE TABLE t (k int PRIMARY KEY, c int, w varchar(6) DEFAULT 'new', twice int
+    GENERATED ALWAYS AS (c * 2) STORED, at timestamptz DEFAULT now(), CHECK (c < 1000));
+CREATE TABLE s (k int, n int, c int, w text, PRIMARY KEY (k, n));
+CREATE TABLE words (w text PRIMARY KEY, n int);
+CREATE TABLE ids (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, c int);
+CREATE TABLE r (id int PRIMARY KEY, n int, w text DEFAULT 'w');
+CREATE TABLE q (id int PRIMARY KEY, n int, w text, f numeric, big bigint);
+CREATE TABLE logged (k int PRIMARY KEY, c int);
+CREATE FUNCTION count_them() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO r VALUES (NEW.k, 0); RETURN NEW; END $$;
+CREATE TRIGGER counts AFTER INSERT ON logged FOR EACH ROW EXECUTE FUNCTION count_them();
+"""
+TABLES = {
+    "t": greenshard.Sharded("k"),
+    "s": greenshard.Sharded("k"),
+    "words": greenshard.Sharded("w"),
+    "ids": greenshard.Sharded("id"),
+    "r": greenshard.Reference(),
+    "q": greenshard.Reference(),
+    "logged": greenshard.Sharded("k"),
+}
+ROWS = [
+    "INSERT INTO t (k, c, at) VALUES " + ", ".join(f"({n}, {n % 5}, NULL)" for n in range(1, 16)),
+    "INSERT INTO s VALUES "
+    + ", ".join(f"({n}, {m}, {n * 3 + m}, 's{n % 4}')" for n in range(8, 24) for m in range(n % 3)),
+    "INSERT INTO words VALUES ('a', 1), ('é', 2), ('x', 3)",
+    "INSERT INTO ids OVERRIDING SYSTEM VALUE VALUES (1, 1), (2, 2)",
+    "INSERT INTO r VALUES " + ", ".join(f"({n}, {n}, 'r{n}')" for n in range(1, 6)),
+    "INSERT INTO q VALUES "
+    + ", ".join(f"({n}, {n * 2}, 'q{n}', {n}.0, {n})" for n in range(4, 31)),
+]
+UPSERT = """WHEN MATCHED THEN UPDATE SET c = x.c, w = 'hit'
+    WHEN NOT MATCHED THEN INSERT (k, c, at) VALUES (x.k, x.c, NULL)"""
+CASES = {
+    "values": [
+        f"MERGE INTO t USING (VALUES (3, 30), (40, 41), (50, 5)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        (f"MERGE INTO t USING (SELECT %s AS k, %s AS c) x ON x.k = t.k {UPSERT}", (60, 61)),
+        (f"MERGE INTO t USING (SELECT %(k)s AS k, %(c)s AS c) x ON x.k = t.k {UPSERT}",
+         {"k": 4, "c": 1}),
+        f"MERGE INTO t USING (VALUES (70, 1), (70, 2)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        f"MERGE INTO t USING (VALUES (3, 1), (3, 2)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        f"MERGE INTO t USING (VALUES (71, 5000)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        f"MERGE INTO t USING (VALUES (NULL::int, 5)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        f"MERGE INTO t USING (VALUES (7.0, 5), (80.4, 6)) AS x (k, c) ON t.k = x.k {UPSERT}",
+        f"MERGE INTO t USING (SELECT 1 AS k, 2 AS c WHERE false) x ON t.k = x.k {UPSERT}",
+        ("MERGE INTO t USING (VALUES (81), (2)) AS x (k) ON t.k = x.k AND t.c > 1"
+        " WHEN MATCHED AND t.c = 2 THEN DELETE WHEN NOT MATCHED AND x.k > 80 THEN"
+         " INSERT (k, c, w, at) VALUES (x.k, 5, DEFAULT, '2024-01-01')"
+         " WHEN NOT MATCHED THEN DO NOTHING"),
+    ],
+    "by the key": [
+        f"MERGE INTO t USING (SELECT k, c FROM s WHERE n = 0) x ON t.k = x.k {UPSERT}",
+        "MERGE INTO t USING s ON t.k = s.k AND s.n = 1 WHEN MATCHED THEN DELETE",
+        ("MERGE INTO s USING t ON t.k = s.k WHEN MATCHED AND t.c > 2 THEN UPDATE SET w = t.w"
+        " WHEN MATCHED THEN DELETE"),
+        "MERGE INTO t USING s ON t.k = s.k WHEN MATCHED THEN UPDATE SET c = s.n",
+        "MERGE INTO t USING s ON t.k = s.k AND t.k = 9 WHEN MATCHED AND n = 0 THEN DELETE",
+    ],
+    "by other columns": [
+        # What is inserted is not the key by which the source's rows are placed.
+        ("MERGE INTO t USING s ON t.k = s.c AND t.k = s.k"
+         " WHEN NOT MATCHED AND s.c > 50 THEN INSERT (k, at) VALUES (s.c, NULL)"),
+        ("MERGE INTO t USING (SELECT c, count(*) AS n FROM s GROUP BY c) x ON t.k = x.c"
+         " WHEN MATCHED THEN UPDATE SET c = n"
+         " WHEN NOT MATCHED THEN INSERT (k, at) VALUES (x.c, NULL)"),
+        ("MERGE INTO t USING (SELECT min(k) AS low, c % 5 AS c FROM s GROUP BY 2) x ON t.c = x.c"
+        " WHEN MATCHED THEN UPDATE SET w = low::text"),
+        "MERGE INTO t USING r ON t.c = r.id WHEN MATCHED THEN UPDATE SET w = r.w",
+        "MERGE INTO t USING s ON t.k = s.c AND s.c = s.k WHEN NOT MATCHED THEN DO NOTHING",
+        ("MERGE INTO t USING q ON t.k = q.id WHEN MATCHED AND q.n > 20 THEN DELETE"
+        " WHEN NOT MATCHED THEN INSERT (k, c, at) VALUES (q.id, q.n, NULL)"),
+        ("WITH x AS (SELECT max(k) + 1 AS k FROM t) MERGE INTO t USING x ON t.k = x.k"
+        " WHEN NOT MATCHED THEN INSERT (k, c, at) VALUES (x.k, 1, NULL)"),
+        ("MERGE INTO t USING (SELECT k, n FROM s ORDER BY c DESC LIMIT 3) x ON t.k = x.k"
+        " WHEN MATCHED THEN UPDATE SET k = x.k, c = 900"),
+        "MERGE INTO t USING (SELECT big AS k, 3 AS c FROM q) x ON t.k = x.k " + UPSERT,
+        ("MERGE INTO words USING (SELECT w, max(c) AS m FROM s GROUP BY w) x ON words.w = x.w"
+        " WHEN MATCHED THEN UPDATE SET n = m WHEN NOT MATCHED THEN INSERT VALUES (x.w, m)"),
+        ("MERGE INTO words USING (VALUES ('é'::char(3), 5), ('ü', 6)) x (w, n) ON words.w = x.w"
+        " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (w, n) VALUES (x.w, x.n)"),
+        ("MERGE INTO ids USING (VALUES (2, 5), (3, 6)) AS x (id, c) ON ids.id = x.id"
+        " WHEN MATCHED THEN UPDATE SET c = x.c"
+        " WHEN NOT MATCHED THEN INSERT OVERRIDING SYSTEM VALUE VALUES (x.id, x.c)"),
+        ("MERGE INTO ids USING (VALUES (9, 5)) AS x (id, c) ON ids.id = x.id"
+        " WHEN NOT MATCHED THEN INSERT VALUES (x.id, x.c)"),
+    ],
+    "copies": [
+        ("MERGE INTO r USING q ON r.id = q.id WHEN MATCHED THEN UPDATE SET n = q.n, w = q.w"
+        " WHEN NOT MATCHED THEN INSERT VALUES (q.id, q.n)"),
+        ("MERGE INTO r USING (SELECT c, sum(k) AS n FROM t GROUP BY c) x ON r.id = x.c"
+        " WHEN MATCHED THEN UPDATE SET n = x.n WHEN NOT MATCHED THEN INSERT VALUES (x.c, x.n)"),
+        "MERGE INTO r USING s ON r.id = s.k WHEN MATCHED AND s.n = 1 THEN DELETE",
+        ("MERGE INTO r USING (SELECT id FROM q ORDER BY n DESC LIMIT 4) x ON r.id = x.id"
+        " WHEN MATCHED THEN DELETE"),
+        "MERGE INTO r USING t ON r.id = t.c WHEN MATCHED THEN UPDATE SET n = t.k",
+        (("MERGE INTO r USING (SELECT %s AS id) x ON r.id = x.id"
+          " WHEN NOT MATCHED THEN INSERT (id) VALUES (x.id)"), (77,)),
+    ],
+}  # fmt: skip
+#: From PostgreSQL 17 on.
+LATER = [
+    (
+        f"MERGE INTO t USING (VALUES (3, 30), (40, 41)) AS x (k, c) ON t.k = x.k {UPSERT}"
+        " RETURNING merge_action(), t.k, t.twice, x.c"
+    ),
+    (
+        "MERGE INTO t USING s ON t.k = s.k AND s.n = 0 WHEN MATCHED THEN UPDATE SET c = 7"
+        " WHEN NOT MATCHED BY SOURCE AND t.k < 5 THEN DELETE"
+        " WHEN NOT MATCHED BY SOURCE THEN UPDATE SET w = 'alone' RETURNING merge_action(), t.*"
+    ),
+    (
+        "MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED BY SOURCE AND k > 12 THEN DELETE"
+        " WHEN NOT MATCHED THEN INSERT (k, at) VALUES (r.id, NULL)"
+        " WHEN MATCHED THEN UPDATE SET c = n"
+    ),
+    (
+        "MERGE INTO t USING (SELECT max(c) AS c FROM s) x ON t.c = x.c"
+        " WHEN NOT MATCHED BY SOURCE AND t.k = 6 THEN DELETE"
+    ),
+    (
+        "MERGE INTO t USING (SELECT k FROM s WHERE false) x ON t.k = x.k"
+        " WHEN NOT MATCHED BY SOURCE AND t.k % 2 = 0 THEN UPDATE SET c = 8 RETURNING k"
+    ),
+    (
+        "MERGE INTO r USING (SELECT c, count(*) AS n FROM t GROUP BY c) x ON r.id = x.c"
+        " WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN MATCHED THEN UPDATE SET n = x.n RETURNING r.*"
+    ),
+]
+REFUSED = {
+    "MERGE INTO t USING r ON t.c = r.id WHEN NOT MATCHED THEN INSERT (k, at) VALUES (r.id, NULL)":
+        "is not the column that ON compares it with",
+    ("MERGE INTO t USING (SELECT id + 1 AS a, id + 2 AS b FROM r) x ON t.k = x.a"
+     " WHEN NOT MATCHED THEN INSERT (k, at) VALUES (x.b, NULL)"):
+        "is not the column that ON compares it with",
+    "MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED THEN INSERT (k, at) VALUES (r.n, NULL)":
+        "is not the column that ON compares it with",
+    "MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED THEN INSERT (k) VALUES (r.id)":
+        "at would get a default",
+    "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET k = r.n": "key k is changed",
+    "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET c = (SELECT max(c) FROM s)":
+        "an aggregate takes the rows of all shards",
+    "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET at = DEFAULT": "a default",
+    "MERGE INTO r USING s ON r.id = s.k WHEN MATCHED THEN UPDATE SET n = random()":
+        "random() may choose otherwise",
+    "MERGE INTO logged USING r ON k = id WHEN NOT MATCHED THEN INSERT VALUES (id, n)":
+        'trigger "counts"',
+    "MERGE INTO ids USING r ON ids.c = r.id WHEN NOT MATCHED THEN INSERT (c) VALUES (r.id)":
+        "id would get a default",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both(greenshard_shards):
+    with side_by_side(greenshard_shards, SCHEMA, TABLES) as both:
+        with psycopg2.connect(both.one) as conn:
+            if conn.server_version < 150000:
+                pytest.skip("MERGE is there from PostgreSQL 15 on")
+            both.version = conn.server_version
+        conn.close()
+        yield both
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_merge_does_what_one_server_does(both, case, shards):
+    both.check(ROWS, CASES[case], shards, autocommit=shards == 2)
+
+
+def test_what_a_merge_returns_and_rows_without_a_source(both):
+    if both.version < 170000:
+        pytest.skip("from PostgreSQL 17 on")
+    both.check(ROWS, LATER, 3, autocommit=False)
+
+
+def test_what_merge_cannot_place_is_refused(both):
+    with both.filled(ROWS, 3) as (_, conn):
+        for text, reason in REFUSED.items():
+            with pytest.raises(greenshard.NotSupportedError) as refused:
+                conn.cursor().execute(text)
+            assert reason in str(refused.value), text
