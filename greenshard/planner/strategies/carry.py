@@ -115,7 +115,7 @@ def _without(candidate: Candidate, carried: Collection[int]) -> Candidate:
     for at, table in enumerate(made.tables):
         if at in carried:
             key = table.key.name if table.key is not None else None
-            if key not in table.relation.primary_key:
+            if table.home is None and key not in table.relation.primary_key:
                 # Unique on each shard, and not over all.
                 table.relation = replace(table.relation, primary_key=())
             table.sharded, table.key, table.placement, table.pins = False, None, None, None

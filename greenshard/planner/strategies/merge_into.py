@@ -78,8 +78,7 @@ def inserts(merge: Any) -> list[Any]:
 
 def source_of(merge: Any) -> Any:
     """A SELECT of the rows of the source."""
-    made = parse_select("SELECT * FROM t")
-    del made.from_clause[:]
+    made = parse_select("SELECT *")
     made.from_clause.add().CopyFrom(merge.source_relation)
     if merge.HasField("with_clause"):
         made.with_clause.CopyFrom(merge.with_clause)
