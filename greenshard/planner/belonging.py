@@ -199,9 +199,11 @@ class _Reader:
         # Temporary tables are the session's own.
         if node.schemaname == "pg_temp":
             return None
-        # A relation that is not there is the server's to complain about.
+        # A relation that is not there is the server's to complain about; but the catalog may be one
+        # of a shard that does not have what another has alone.
         relation = self.catalog.relation(node.schemaname or None, node.relname, self.path)
         if relation is None:
+            self._note_alone(node)
             return None
         if relation.kind == "v":
             self._refuse_view(node, relation)
@@ -224,6 +226,15 @@ class _Reader:
             reason = f"table {relation.name} has no column {declared.column}, its shard key"
             raise Unplannable(reason, node.location, "Correct the declaration.")
         return None if isinstance(table.placement, Unknown) else table
+
+    def _note_alone(self, node: Any) -> None:
+        """Note a table that is declared to be on one shard alone."""
+        for schema in (node.schemaname,) if node.schemaname else self.path:
+            declared = self.cluster.table(schema, node.relname)
+            if isinstance(declared, Single):
+                self.found = True
+                self.pins.append((home_pin(declared.on), node.relname))
+                return
 
     def _declared(self, relation: Relation) -> Declared | None:
         """What is declared of a table, or of one whose rows are among its own, or the other way."""
