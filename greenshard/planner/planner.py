@@ -28,6 +28,7 @@ from greenshard.planner.plan import (
     Several,
     Step,
 )
+from greenshard.planner.strategies.ddl_at_home import is_about_relations
 from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.utility import plan_utility
 from greenshard.sql.effects import NO_EFFECT, effect_of
@@ -124,7 +125,11 @@ class Planner:
         self, text: str, translation: Translation, statements: Sequence[Any], path: tuple[str, ...]
     ) -> Step:
         """What is done with several statements in one string, or with none."""
-        step = _plan_string(text, parts_of(text, translation, statements), statements)
+        parts = parts_of(text, translation, statements)
+        step = _plan_string(text, parts, statements)
+        # DDL about tables on one shard is that shard's: which it is about, each tells in its turn.
+        if self._homes is not None and any(is_about_relations(each.stmt) for each in statements):
+            return step if isinstance(step, Refused) else Several(parts)
         for each in statements if isinstance(step, Broadcast) else ():
             changed = key_change(
                 each.stmt, self._cluster, self._catalog, path, everywhere=True

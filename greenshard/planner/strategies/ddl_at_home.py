@@ -86,6 +86,11 @@ def plan_ddl_at_home(
     )
 
 
+def is_about_relations(node: Any) -> bool:
+    """Whether a statement is DDL that names tables, or what belongs to them."""
+    return unwrap(node)[0] in _TARGETS
+
+
 def _mixed(
     at_home: Mapping[str, _Named], beside: Sequence[_Named], targets: Sequence[_Named]
 ) -> Problem | None:

@@ -495,3 +495,22 @@ def test_a_sequence_that_tables_on_two_shards_share_is_refused(conn):
         with pytest.raises(greenshard.NotSupportedError, match="x of done is counted on s1, and"):
             cur.execute(text)
         cur.execute("ROLLBACK TO s")
+
+
+def test_several_statements_in_one_string_run_where_each_belongs(servers, conn):
+    cur = conn.cursor()
+    cur.execute(
+        "CREATE TABLE made (id int PRIMARY KEY); CREATE INDEX i ON made (id);"
+        "INSERT INTO made VALUES (7); UPDATE nation SET name = 'x' WHERE id = 1;"
+        "SELECT count(*) FROM made"
+    )
+    assert cur.fetchall() == [(1,)]
+    conn.commit()
+    try:
+        for shard, dsn in dsns_of(servers).items():
+            with contextlib.closing(psycopg2.connect(dsn)) as plain, plain.cursor() as own:
+                own.execute("SELECT to_regclass('made') IS NOT NULL, name FROM nation WHERE id = 1")
+                assert own.fetchall() == [(shard == "s1", "x")]
+    finally:
+        cur.execute("DROP TABLE made; UPDATE nation SET name = 'Peru' WHERE id = 1")
+        conn.commit()
