@@ -163,10 +163,17 @@ class Cursor(AnswerView, Fetching, RawCursor):
             raise errors.InterfaceError("cursor already closed")
         if not parts.named:
             return self._answer.rows
+        declared = statements.portals.by_sql.get(parts.name) if parts.asked is None else None
+        if declared is not None and declared.logical is not None:
+            standing: Cursor = declared.logical
+            return standing._rows()
         timeout = parts.fetch_timeout = within(self.timeout)
         if self._answer is NOTHING and parts.asked is None:
             with statements.session.taken():
-                cursors = parts.ready(statements.alive(self._target), timeout)
+                there = statements.alive(self._target)
+                if declared is not None and declared.shard is not None:
+                    there = [declared.shard]
+                cursors = parts.ready(there, timeout)
             self._answer = Answer(cursors, statements.streams(parts, cursors))
         return self._answer.rows
 

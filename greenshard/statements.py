@@ -27,7 +27,7 @@ from greenshard.events import Listener
 from greenshard.executor.answers.answer import NOTHING, Answer, CountedAnswer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
-from greenshard.executor.answers.portals import Portals
+from greenshard.executor.answers.portals import Portals, SqlCursor
 from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.endings import Endings
@@ -40,7 +40,15 @@ from greenshard.executor.record import Record, recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.several import SeveralStatements
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
+from greenshard.executor.sql_cursors import (
+    check_declaring,
+    fetch,
+    named_for,
+    no_cursor,
+    shards_with,
+)
 from greenshard.executor.sql_values import are_values, plan_for, written_out
+from greenshard.executor.strategies.route import route
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
@@ -50,9 +58,19 @@ from greenshard.links.quoting import are_usual, check_written, is_plain, merged_
 from greenshard.links.session import Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
-from greenshard.planner.plan import Broadcast, Executed, Plan, Refused, Several
+from greenshard.planner.plan import (
+    Anywhere,
+    Broadcast,
+    Closed,
+    Declared,
+    Executed,
+    Fetched,
+    Plan,
+    Refused,
+    Several,
+)
 from greenshard.planner.target import Target
-from greenshard.planner.tasks import Task, own_place
+from greenshard.planner.tasks import Task, own_place, settle
 from greenshard.planner.union import refuse_insert
 from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
 from greenshard.sql.ending import Ending, ending_of
@@ -67,6 +85,7 @@ _Text = TypeVar("_Text", str, bytes)
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
+_OTHERS = (Several, Executed, Fetched, Closed)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 
 
@@ -440,7 +459,7 @@ class Statements:
             plan = database.plan(text, True, timeout)
         elif plan is None or isinstance(plan.step, Refused):
             text, given, plan = plan_for(database, parts, text, given, timeout)
-        if isinstance(plan.step, (Several, Executed)):
+        if isinstance(plan.step, _OTHERS) or plan.declares is not None:
             return self._other(asked, database, text, given, plan, many=many)
         return self._run_planned(asked, database, text, given, plan, many=many)
 
@@ -454,6 +473,26 @@ class Statements:
         *,
         many: bool,
     ) -> Answer:
+        execution = self._execution(asked, database, text, given, plan, many=many)
+        ending = None if asked.parts.named else plan.ending
+        try:
+            if ending is not None:
+                return self._end_planned(execution, ending, given if many else (given,))
+            return run_many(execution) if many else run_plan(execution)
+        finally:
+            asked.parts.sent = execution.query
+
+    def _execution(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        text: str,
+        given: Any,
+        plan: Plan,
+        *,
+        many: bool = False,
+    ) -> Planned:
+        """What runs a plan, noted as what is about to be run."""
         parts, timeout = asked.parts, asked.timeout
         parts.trace = plan.trace
         if isinstance(plan.step, Broadcast):
@@ -479,12 +518,7 @@ class Statements:
             effect=plan.effect,
         )
         asked.follow(execution)
-        try:
-            if ending is not None:
-                return self._end_planned(execution, ending, given if many else (given,))
-            return run_many(execution) if many else run_plan(execution)
-        finally:
-            parts.sent = execution.query
+        return execution
 
     def _other(
         self,
@@ -499,19 +533,23 @@ class Statements:
         """Run what stands for other statements; with `many`, for each of the parameters given."""
         parts, step = asked.parts, plan.step
         # In a failed transaction nothing is asked for: the server says so.
-        if isinstance(step, Executed) and self.transaction.failed is not None:
+        if not isinstance(step, Several) and self.transaction.failed is not None:
             return self._run_planned(asked, database, text, given, plan, many=many)
         if many:
             answers = [self._planned(asked, database, text, each) for each in given]
             count = sum(max(0, answer.rowcount) for answer in answers)
             return CountedAnswer(count, answers[-1].statusmessage if answers else None)
+        if parts.named and not isinstance(step, Several):
+            word = text.split(None, 1)[0]
+            raise errors.refused(f'syntax error at or near "{word}"', pgcode="42601")
         # First: psycopg2 refuses wrong parameters before anything is sent.
         query = RawCursor(parts.quoting()).mogrify(text, given)
         try:
             if isinstance(step, Several):
                 return self._several(asked, database, given, step)
-            assert isinstance(step, Executed)  # noqa: S101  # there is no other
-            return self._executed(asked, database, text, given, step)
+            if isinstance(step, Executed):
+                return self._executed(asked, database, text, given, step)
+            return self._of_cursor(asked, database, text, given, plan)
         finally:
             parts.sent = query
 
@@ -546,8 +584,6 @@ class Statements:
         self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Executed
     ) -> Answer:
         """Run a prepared statement."""
-        if asked.parts.named:
-            raise errors.refused('syntax error at or near "EXECUTE"', pgcode="42601")
         written = written_out(asked.parts, text, given).removeprefix(step.prefix)
         # One that has the transaction already, so that no other need begin it.
         there = sorted(self.session.alive, key=lambda physical: not physical.in_transaction)
@@ -555,6 +591,109 @@ class Statements:
         self.session.reach((shard,), asked.timeout)
         found = statement_of(written, database, self.session, shard, asked.timeout)
         return self._planned(asked, database, step.prefix + found, None)
+
+    # Cursors that SQL declares --------------------------------------------------------------
+
+    def _of_cursor(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, plan: Plan
+    ) -> Answer:
+        if isinstance(plan.step, Fetched):
+            return self._fetched(asked, database, text, given, plan.step)
+        if isinstance(plan.step, Closed):
+            return self._closed(asked, database, text, given, plan.step)
+        return self._declare(asked, database, text, given, plan)
+
+    def _declare(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, plan: Plan
+    ) -> Answer:
+        """Declare a cursor: on the one shard that runs its query, or as a named one."""
+        assert plan.declares is not None  # noqa: S101
+        (name, holds), step = plan.declares, plan.step
+        session, portals = self.session, self.portals
+        check_declaring(session, self.transaction, portals, name, asked.timeout, holds=holds)
+        with suppress(LookupError, TypeError):  # psycopg2 says which parameter is missing
+            step, _ = settle(database.certain(step, text, given), database.cluster.names, given)
+        if not isinstance(step, Declared):
+            answer = self._run_planned(asked, database, text, given, plan, many=False)
+            found = SqlCursor(holds, next(iter(answer.timings)), trace=plan.trace)
+        else:
+            logical = named_for(asked.parts, name, session, holds=holds)
+            own = Asked(logical._parts, asked.timeout, False, None, record=asked.record)
+            own.parts.begin()
+            own.parts.answer = self._planned(own, database, text[step.at :], given)
+            answer = CountedAnswer(-1, "DECLARE CURSOR")
+            found = SqlCursor(holds, None, logical)
+        if found.logical is None or found.logical._parts.portal is None:
+            portals.declared[name] = holds
+        found.kept = holds and not self.transaction.is_open
+        portals.by_sql[name] = found
+        return answer
+
+    def _fetched(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Fetched
+    ) -> Answer:
+        """Fetch from a cursor that SQL has declared."""
+        cursor = self.portals.by_sql.get(step.fetch.name)
+        if cursor is not None and cursor.logical is not None:
+            return fetch(self.session, asked.parts, cursor, step.fetch, asked.timeout)
+        shard = self._shard_with(step.fetch.name, asked.timeout)
+        trace = Trace.CODE if cursor is None else cursor.trace
+        try:
+            return self._on_shard(asked, database, text, given, shard)
+        finally:
+            if trace > Trace.ANYTHING:  # it was run now, and not when it was declared
+                self.leave(trace, (shard,))
+
+    def _closed(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Closed
+    ) -> Answer:
+        """Close a cursor that SQL has declared, or all cursors."""
+        portals, name = self.portals, step.name
+        if name is None:
+            portals.end_all()
+            portals.by_sql.clear()
+            plan = Plan(Broadcast(Sql(text), answer_of_one=True))
+            return self._run_planned(asked, database, text, given, plan, many=False)
+        cursor = portals.by_sql.get(name)
+        if cursor is not None and cursor.logical is not None:
+            with self.session.lent():
+                cursor.logical.close()
+            portals.forget(name)
+            return CountedAnswer(-1, "CLOSE CURSOR")
+        shard = self._shard_with(name, asked.timeout)
+        answer = self._on_shard(asked, database, text, given, shard)
+        portals.forget(name)
+        return answer
+
+    def _shard_with(self, name: str, timeout: Deadline) -> str:
+        """The shard whose server has a cursor.
+
+        Raises:
+            errors.Error: None has, or several have.
+
+        Switches: if they must be asked.
+        """
+        cursor = self.portals.by_sql.get(name)
+        if cursor is not None and cursor.shard is not None:
+            return cursor.shard
+        there = shards_with(self.session, name, timeout)
+        if len(there) > 1 or any(portal.name == name for portal in self.portals.open):
+            raise errors.NotSupportedError(
+                f'"{name}" is a named cursor over several shards',
+                code="GS410",
+                hint="Use the methods of that cursor.",
+            )
+        if not there:
+            raise no_cursor(name)
+        return there[0]
+
+    def _on_shard(
+        self, asked: Asked, database: OneDatabase, text: str, given: Any, shard: str
+    ) -> Answer:
+        """Run a text on one shard as it is."""
+        sql = Sql(text)
+        execution = self._execution(asked, database, text, given, Plan(Anywhere(sql)))
+        return route(execution, Task(own_place(shard), sql, given))
 
     def _end_planned(self, e: Planned, ending: Ending, every: Sequence[Any]) -> Answer:
         """End the transaction, once for each set of parameters."""
@@ -659,7 +798,7 @@ class Statements:
             done = parts.answer.statusmessage
             undone = done in {None, "ROLLBACK"} or _UNDOES.match(self.decoded(text, "replace"))
             self.endings.look(committed=not undone)
-        elif portals.open and b"rollback" in (parts.query or b"").lower():
+        elif (portals.open or portals.by_sql) and b"rollback" in (parts.query or b"").lower():
             portals.end_undone(asked.timeout, ask=ask)
 
     # The rows of named cursors --------------------------------------------------------------

@@ -28,17 +28,16 @@ from greenshard.planner.plan import (
     Broadcast,
     Carry,
     Combine,
-    Executed,
     Explained,
     Gather,
     Insert,
     Mirror,
     Move,
+    Other,
     Plan,
     Refused,
     Routed,
     Scatter,
-    Several,
     Slice,
     Step,
     Writing,
@@ -141,7 +140,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         return route(e, stages[0][0])
     if isinstance(step, Writing):
         return _write(e, step, stages)
-    assert not isinstance(step, (Several, Executed))  # noqa: S101  # `Statements` plans others
+    assert not isinstance(step, Other)  # noqa: S101  # see `Statements._other`
     if not e.reads and isinstance(step, (Broadcast, Scatter)):
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))

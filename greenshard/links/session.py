@@ -123,6 +123,8 @@ class Session:
         self._busy = _green.NativeLock()
         self._queue: deque[object] = deque()
         self._thread: int | None = None
+        self._lent: object = None
+        self._held_again = 0
         self._current: FanOut | Hedge | None = None
 
     @property
@@ -214,9 +216,24 @@ class Session:
         """
         return self  # an object of its own for each time would be in the way of small statements
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let what is called here hold the session once more, which the caller holds.
+
+        Nobody else comes in: other greenlets are told that it is busy.
+        """
+        self._lent = _green.current()
+        try:
+            yield
+        finally:
+            self._lent = None
+
     def __enter__(self) -> None:
         if getpid() != self._pid:
             self.check_process()
+        if self._lent is not None and self._lent is _green.current():
+            self._held_again += 1
+            return
         _green.enter_thread()
         # Who waits already goes first: else a busy thread could keep the others out for good.
         if self._queue or not self._busy.acquire(False):
@@ -224,6 +241,9 @@ class Session:
         self._thread = _green.thread_id()
 
     def __exit__(self, *exc: object) -> None:
+        if self._held_again:
+            self._held_again -= 1
+            return
         self._thread = None
         self._busy.release()
 

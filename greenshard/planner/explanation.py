@@ -12,6 +12,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Carry,
     Combine,
+    Declared,
     Executed,
     Explained,
     Gather,
@@ -19,6 +20,7 @@ from greenshard.planner.plan import (
     Insert,
     Mirror,
     Move,
+    Other,
     Plan,
     Reading,
     Refused,
@@ -66,11 +68,8 @@ def explain(
 
 
 def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
-    if isinstance(step, Several):
-        texts = (line for part in step.parts for line in _indented(part.text))
-        return [f"strategy: {step.strategy}", "one after the other:", *texts]
-    if isinstance(step, Executed):
-        return [f"strategy: {step.strategy}", "planned when it is known what is prepared"]
+    if isinstance(step, Other):
+        return _other(step)
     known = True
     try:
         step, stages = settle(step, shards, given)
@@ -79,11 +78,25 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
             return _unknown_route(step, shards, given, every)
         known = False
         step, stages = settle(step, shards, given, known=False)
+    if isinstance(step, Other):
+        return _other(step)
     if isinstance(step, Explained):
         inner = "\n".join(_settled(step.step, stages, shards, known, every))
         told = "each shard tells its own plan of:"
         return [f"strategy: {step.strategy}", told, *_indented(inner)]
     return _settled(step, stages, shards, known, every)
+
+
+def _other(step: Other) -> list[str]:
+    if isinstance(step, Several):
+        told = ["one after the other:", *(x for p in step.parts for x in _indented(p.text))]
+    elif isinstance(step, Executed):
+        told = ["planned when it is known what is prepared"]
+    elif isinstance(step, Declared):
+        told = ["a named cursor of the connection stands for it"]
+    else:
+        told = ["where the cursor is"]
+    return [f"strategy: {step.strategy}", *told]
 
 
 def _settled(

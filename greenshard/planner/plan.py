@@ -8,6 +8,7 @@ from typing import Any
 from greenshard.cluster import Placement
 from greenshard.planner.catalog import Column
 from greenshard.planner.code import Trace
+from greenshard.sql.declaring import Fetch
 from greenshard.sql.effects import NO_EFFECT, Effect
 from greenshard.sql.ending import Ending
 from greenshard.sql.insert_rows import InsertRows
@@ -517,6 +518,38 @@ class Executed:
 Writing = Insert | Carry | Move | Mirror | Transfer
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A cursor is declared whose rows are on several shards.
+
+    Attributes:
+        at: Where in the text its query begins.
+    """
+
+    at: int
+    strategy: str = "declare"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Rows are fetched from a cursor that SQL has declared."""
+
+    fetch: Fetch
+    strategy: str = "fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A cursor that SQL has declared is closed; None: all are."""
+
+    name: str | None
+    strategy: str = "close"
+
+
+#: Steps that are no way of a statement of their own: the connection plans others in their place,
+#: or knows where a cursor is.
+Other = Several | Executed | Declared | Fetched | Closed
+
 Step = (
     Routed
     | Anywhere
@@ -525,9 +558,8 @@ Step = (
     | Combine
     | Gather
     | Writing
-    | Several
     | Explained
-    | Executed
+    | Other
     | Refused
 )
 
@@ -551,6 +583,8 @@ class Plan:
         only_sets: Whether it sets something for the session, and writes no rows.
         clock: The parameters that stand for times: 'now' would be another one on each shard.
         effect: How it is to be run on several shards.
+        declares: The name of the cursor that it declares, and whether that outlives its
+            transaction.
         unknown: Whether it calls a function that the catalog does not have, and that may have been
             made a moment ago: nobody knows what that reads.
     """
@@ -567,4 +601,5 @@ class Plan:
     clock: frozenset[Parameter] = frozenset()
     only_sets: bool = False
     effect: Effect = NO_EFFECT
+    declares: tuple[str, bool] | None = None
     unknown: bool = False

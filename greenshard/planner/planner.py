@@ -20,6 +20,7 @@ from greenshard.planner.one_statement import TOO_DEEP, OneStatement
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Declared,
     Executed,
     Explained,
     Plan,
@@ -31,6 +32,7 @@ from greenshard.planner.plan import (
 from greenshard.planner.strategies.ddl_at_home import is_about_relations
 from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.utility import plan_utility
+from greenshard.sql.declaring import read_declaration
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.explaining import read_explanation
@@ -113,8 +115,11 @@ class Planner:
         homes = self._homes
         one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
         try:
-            if statements[0].stmt.HasField("explain_stmt"):
-                plan = self._plan_explain(text, translation, statements[0].stmt, path)
+            node = statements[0].stmt
+            if node.HasField("explain_stmt"):
+                plan = self._plan_explain(text, translation, node, path)
+            elif node.HasField("declare_cursor_stmt"):
+                plan = self._plan_declare(text, translation, node, path)
             else:
                 plan = one.plan(statements[0], reads, trace)
             return replace(plan, reads=reads, trace=trace, effect=effect)
@@ -139,6 +144,34 @@ class Planner:
                 step = Refused(changed.reason, changed.code, changed.hint, at)
         return step
 
+    def _plan_declare(
+        self, text: str, translation: Translation, node: Any, path: tuple[str, ...]
+    ) -> Plan:
+        """The plan of a DECLARE, by that of its query."""
+        read = read_declaration(translation.text, node.declare_cursor_stmt)
+        at = translation.old_position(read.at)
+        plan = self._plan(" " * at + text[at:], bool(translation.edits), path)
+        step = plan.step
+
+        def over_shards(inner: Step) -> Step:
+            if isinstance(inner, Refused):
+                return inner
+            if read.is_binary:
+                return Refused("DECLARE BINARY over several shards", "GS410", "Leave BINARY out.")
+            if read.scrolls:
+                hint = "Leave SCROLL out, and fetch the rows in their order."
+                return Refused("DECLARE SCROLL over several shards", "GS410", hint)
+            return Declared(at)
+
+        # The one server that runs the query has the cursor.
+        if isinstance(step, Anywhere):
+            step = replace(step, sql=Sql(text))
+        elif isinstance(step, Routed):
+            step = replace(step, sql=Sql(text), otherwise=over_shards(step.otherwise))
+        else:
+            step = over_shards(step)
+        return replace(plan, step=step, declares=(read.name, read.holds))
+
     def _plan_explain(
         self, text: str, translation: Translation, node: Any, path: tuple[str, ...]
     ) -> Plan:
@@ -147,11 +180,14 @@ class Planner:
         at = translation.old_position(read.at)
         # Blanks in the place of EXPLAIN: what is said of a character is said of the user's text.
         plan = self._plan(" " * at + text[at:], bool(translation.edits), path)
-        step = plan.step
+        plan, step = replace(plan, declares=None), plan.step
 
         def over_shards(inner: Step) -> Step:
             if isinstance(inner, Refused):
                 return inner
+            if isinstance(inner, Declared):
+                reason = "EXPLAIN DECLARE over several shards"
+                return Refused(reason, "GS410", "EXPLAIN the query.")
             if read.form not in {"text", "json"}:
                 reason = f"EXPLAIN (FORMAT {read.form}) over several shards"
                 return Refused(reason, "GS410", "Ask for FORMAT text, or json.")

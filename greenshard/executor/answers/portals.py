@@ -30,6 +30,7 @@ from greenshard.links.deadline import Deadline, within
 from greenshard.links.gatherer import Gatherer, let_go
 from greenshard.links.outlets import declaring, new_name
 from greenshard.links.session import Session
+from greenshard.planner.code import Trace
 from greenshard.transaction.state import State, state_of
 
 
@@ -130,6 +131,27 @@ class Portal:
             let_go(session, held, at_once=at_once)
 
 
+@dataclass(slots=True, eq=False)
+class SqlCursor:
+    """A cursor that SQL has declared.
+
+    Attributes:
+        holds: Whether it outlives a commit.
+        shard: The shard whose server has it; None if `logical` stands for it.
+        logical: A named cursor.
+        at: How many rows of that were fetched.
+        kept: Whether it has outlived its transaction.
+        trace: What its query may leave.
+    """
+
+    holds: bool
+    shard: str | None = None
+    logical: Any = None
+    at: int = 0
+    kept: bool = False
+    trace: Trace = Trace.CODE
+
+
 class Portals:
     """The named cursors of one connection.
 
@@ -141,15 +163,17 @@ class Portals:
         declared: The names of other named cursors of the transaction, which the shards have, and
             whether they outlive a commit; there may be none of the name any more.
         outlived: Likewise, the names of those that have outlived their transaction.
+        by_sql: Those that SQL has declared, by name; there may be none of the name any more.
     """
 
-    __slots__ = ("declared", "open", "outlived", "session")
+    __slots__ = ("by_sql", "declared", "open", "outlived", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.open: list[Portal] = []
         self.declared: dict[str, bool] = {}
         self.outlived: set[str] = set()
+        self.by_sql: dict[str, SqlCursor] = {}
 
     @property
     def end_with_transaction(self) -> bool:
@@ -175,6 +199,7 @@ class Portals:
 
     def forget(self, name: str) -> None:
         """Take note that the shards have no cursor of a name any more."""
+        self.by_sql.pop(name, None)
         self.declared.pop(name, None)
         self.outlived.discard(name)
 
@@ -190,6 +215,10 @@ class Portals:
         if committed:
             self.outlived.update(name for name, holds in self.declared.items() if holds)
         self.declared.clear()
+        for name, cursor in tuple(self.by_sql.items()):
+            cursor.kept = cursor.kept or (committed and cursor.holds)
+            if not cursor.kept:
+                del self.by_sql[name]
         arrived: BaseException | None = None
         for portal in tuple(self.open):
             # With its transaction, the marker is gone.
@@ -215,24 +244,46 @@ class Portals:
         marked = [(p, p.marker) for p in self.open if p.marker is not None]
         # Too many may be ended, which an error then tells; to give out rows of one that is over
         # would be wrong.
+        by_sql = self._shards_by_sql()
         if not ask:
             for portal, _ in marked:
                 portal.undone = True
+            for name in by_sql:
+                self.forget(name)
             return
         shards = {marker.shard for _, marker in marked if marker.can_be_asked(session)}
+        shards.update(by_sql.values())
         cursors = {shard: own_cursor(session.physical(shard).raw) for shard in shards}
-        query = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors"
+        query = "SELECT pg_catalog.quote_ident(name), name FROM pg_catalog.pg_cursors"
         calls: dict[str, Callable[[], Any]] = {
             shard: partial(cursor.execute, query) for shard, cursor in cursors.items()
         }
         if calls:
             session.run(calls, timeout)
-        there = {(shard, row[0]) for shard, cursor in cursors.items() for row in cursor.fetchall()}
+        rows = [(shard, *row) for shard, cursor in cursors.items() for row in cursor.fetchall()]
+        there = {(shard, quoted) for shard, quoted, _ in rows}
+        for name in by_sql.keys() - {name for _, _, name in rows}:
+            self.forget(name)
         for portal, marker in marked:
             # ROLLBACK TO has undone the DECLARE of the marker, and so that of the named cursor.
             if marker.shard in shards and (marker.shard, marker.name) not in there:
                 portal.undone, portal.marker = True, None
                 self.close(portal)
+
+    def _shards_by_sql(self) -> dict[str, str]:
+        """A shard for each cursor of SQL's that named cursors of several shards stand for.
+
+        Rows of it may be here that were fetched before it was undone.
+        """
+        found = {}
+        for name, cursor in self.by_sql.items():
+            parts = None if cursor.logical is None else cursor.logical._parts
+            shards = () if parts is None or parts.portal is not None else parts.made()
+            for shard in shards:
+                physical = self.session.physicals.get(shard)
+                if physical is not None and state_of(physical) is State.OPEN:
+                    found[name] = shard
+        return found
 
     def end_all(self) -> None:
         """End them all; see `end`."""

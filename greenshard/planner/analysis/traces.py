@@ -83,6 +83,8 @@ class Traces:
         # With ANALYZE it is run.
         if kind == "explain_stmt":
             return self._of_node(inner.query)
+        if kind == "declare_cursor_stmt":
+            return max(Trace.ANYTHING, self._of_node(inner.query))
         if kind == "variable_show_stmt":
             return Trace.NOTHING
         if kind == "transaction_stmt" and enum_name(inner, "kind") in _SAVEPOINTS:

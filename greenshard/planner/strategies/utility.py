@@ -7,11 +7,13 @@ something better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from greenshard.planner.analysis.traces import keeps_catalog
-from greenshard.planner.plan import Anywhere, Broadcast, Executed, Refused, Step
+from greenshard.planner.plan import Anywhere, Broadcast, Closed, Executed, Fetched, Refused, Step
 from greenshard.planner.union import PREPARE_ON_ONE, TWO_PHASE
+from greenshard.sql.declaring import read_fetch
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, unwrap
 
@@ -24,11 +26,7 @@ _MADE = {
 _TWO_PHASE = frozenset(
     {"TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"}
 )
-_CURSORS = "Use a named cursor of the connection: conn.cursor('name')."
 _REFUSED = {
-    "declare_cursor_stmt": ("DECLARE", _CURSORS),
-    "fetch_stmt": ("FETCH", _CURSORS),
-    "close_portal_stmt": ("CLOSE", _CURSORS),
     "copy_stmt": ("COPY", "Load with executemany, or each shard's part with psql's \\copy."),
     "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
     "call_stmt": ("CALL", "It may read or write any table: name the shards with conn.on(...)."),
@@ -37,9 +35,19 @@ _REFUSED = {
         "Each shard would make a table of its own rows. Create the table, then insert into it.",
     ),
 }
+#: What is planned by the tables that it names.
 _PLANNED = frozenset(
-    {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "explain_stmt"}
-)
+    {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "explain_stmt",
+     "declare_cursor_stmt"}
+)  # fmt: skip
+
+
+#: What other statements do, or the connection itself.
+_OTHERS: dict[str, Callable[[Any], Step]] = {
+    "execute_stmt": lambda _: Executed(),
+    "fetch_stmt": lambda inner: Fetched(read_fetch(inner)),
+    "close_portal_stmt": lambda inner: Closed(inner.portalname or None),
+}
 
 
 def plan_utility(text: str, node: Any) -> Step | None:
@@ -54,8 +62,8 @@ def plan_utility(text: str, node: Any) -> Step | None:
         return None
     if (refused := _refused(kind, inner)) is not None:
         return refused
-    if kind == "execute_stmt":
-        return Executed()
+    if (made := _OTHERS.get(kind)) is not None:
+        return made(inner)
     if kind == "variable_show_stmt":
         return Anywhere(Sql(text))
     if kind == "notify_stmt":

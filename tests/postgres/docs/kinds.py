@@ -286,10 +286,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("PREPARE it AS SELECT 1; DEALLOCATE it", "broadcast"),
     ],
     "DECLARE, FETCH, MOVE, CLOSE": [
-        ("DECLARE c CURSOR FOR SELECT 1", "GS410"),
-        ("FETCH c", "GS410"),
-        ("MOVE c", "GS410"),
-        ("CLOSE c", "GS410"),
+        ("DECLARE c CURSOR FOR SELECT * FROM orders WHERE id = 7", "route"),
+        ("DECLARE c CURSOR FOR SELECT * FROM orders", "declare"),
+        ("DECLARE c CURSOR FOR SELECT id FROM orders ORDER BY 1; MOVE 2 c; FETCH 3 c", "several"),
+        ("DECLARE c CURSOR FOR SELECT 1; CLOSE c", "several"),
+        ("DECLARE c SCROLL CURSOR FOR SELECT * FROM orders", "GS410"),
     ],
     "LISTEN, UNLISTEN, NOTIFY": [
         ("LISTEN channel", "broadcast"),

@@ -78,6 +78,7 @@ ANYTHING = [
     "ROLLBACK TO s",
     "DISCARD ALL",
     "PREPARE p AS SELECT 1",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
     "SELECT currval('s')",
 ]
 UNSEEN = ["SELECT no_such_function(1)", "SELECT public.lower('x')"]
@@ -86,7 +87,7 @@ CODE = [
     "CREATE TABLE t (x int)",
     "DO $$ BEGIN END $$",
     "CALL p()",
-    "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    "FETCH c",
     "this is no SQL",
     "SELECT 1 INTO t",
     "SELECT touch(1) INTO t UNION SELECT 2",
