@@ -48,7 +48,14 @@ _WIDTH = 1000
 REFUSED = {"GS41": 350.0}
 #: Columns whose numbers sequences give.
 _NUMBERED = frozenset(
-    {("ticket", "id"), ("event", "id"), ("part", "no"), ("log", "seq"), ("tag", "id")}
+    {
+        ("ticket", "id"),
+        ("event", "id"),
+        ("part", "no"),
+        ("log", "seq"),
+        ("tag", "id"),
+        ("parted", "n"),
+    }
 )
 
 _COLUMNS = """
@@ -129,8 +136,10 @@ class Player:
         """What is wrong when all is done: with the transaction, and committed."""
         wrong = self._amiss(set(), 2)
         if not wrong and block.mode == "commit":
-            self._finish("commit")
-            wrong = self._amiss(set(), 2)
+            # Deferred constraints may fail here.
+            codes = [_commit(conn) for conn in (self.one, self.conn)]
+            wrong = f"COMMIT: {codes[1]} instead of {codes[0]}" if codes[0] != codes[1] else None
+            wrong = wrong or self._amiss(set(), 2)
         if wrong:
             history = "\n    ".join(block.history)
             verdict = self._verdict("wrong", f"{wrong}\nblock: {block.mode}\n    {history}")
@@ -318,6 +327,17 @@ class Player:
         calls = [f"setval('{name}', {last}, {called})" for name, last, called in right]
         if right != ours:
             self._both(f"SELECT {', '.join(calls)}")
+
+
+def _commit(conn: Any) -> str | None:
+    """The SQLSTATE of what COMMIT raises; a transaction that fails there is rolled back."""
+    try:
+        conn.commit()
+    except psycopg2.Error as error:
+        conn.rollback()
+        codes = {each.pgcode for each in getattr(error, "failures", {}).values()}
+        return str(error.pgcode or sorted(map(str, codes)))
+    return None
 
 
 def _case(label: str, step: Step, expected: Told, verdict: Verdict) -> Case:

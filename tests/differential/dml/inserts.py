@@ -161,6 +161,17 @@ TARGETS = (
         returning=("seq", "k, line", "at, seq"),
     ),
     Target(
+        "parted",
+        (
+            Field("k", "id", True, ("{n} + 1",)),
+            Field("v", "n", True, ("{n} * 3", "NULL")),
+            Field("t", "word", computed=_WORD),
+            Field("n", "no"),
+        ),
+        conflicts=("DO NOTHING", "(k, v) DO UPDATE SET t = excluded.t"),
+        returning=("k, v", "n", "t"),
+    ),
+    Target(
         "kind",
         (
             Field("id", "new kind", True, ("(SELECT max(id) FROM kind) + 1", "{n} + 20")),

@@ -199,3 +199,31 @@ SELECT <<lastval()|currval('free')|currval('ticket_id_seq')|currval(pg_get_seria
 SELECT nextval('free') FROM generate_series(1, {n}) <<|>>;
 INSERT INTO account (id, name) VALUES (nextval('free'), {word}) RETURNING id, lastval();
 UPDATE account SET balance = nextval('odd') WHERE id = {id} RETURNING balance
+
+-- = partitions
+INSERT INTO <<parted|parted_low|parted_high>> (k, v, t) VALUES ({id}, <<{n}|7|50>>, {word}) <<|ON CONFLICT DO NOTHING|RETURNING *>>;
+INSERT INTO parted (k, v) VALUES (1, 9), (2, 10), ({id}, 50), (4, 9) RETURNING k, v, t, n;
+INSERT INTO parted (k, v, n) SELECT id, {n}, 0 FROM account ON CONFLICT DO NOTHING;
+INSERT INTO parted (k, v, t, n) SELECT owner, 30, code, 0 FROM part WHERE owner IS NOT NULL RETURNING k, v;
+UPDATE <<parted|parted_low>> SET <<v = v + 20|t = {word}|v = {n}>> <<|WHERE k = {id}|WHERE v = {n}>> <<|RETURNING k, v>>;
+UPDATE parted SET k = {id} WHERE v = {n} <<|AND k = 4>> RETURNING k, v;
+DELETE FROM <<parted|parted_rest>> WHERE <<v > {n}|k = {id}>> <<|RETURNING t>>;
+TRUNCATE <<parted|parted_low>>;
+SELECT k, v, t FROM <<parted|parted_high>>
+
+-- = deferred
+INSERT INTO late VALUES ({id}, {n}, {kind});
+INSERT INTO late VALUES (1, 20, 99), (2, 20, 98), ({id}, 20, 1);
+UPDATE late SET no = no + 1 <<|WHERE k = {id}>>;
+UPDATE late SET kind = <<99|{kind}|NULL>> <<|WHERE k = {id}>> RETURNING k, kind;
+UPDATE kind SET id = 60 WHERE id = 5;
+DELETE FROM late WHERE kind > {n};
+SET CONSTRAINTS <<ALL|late_kind_fkey>> <<IMMEDIATE|IMMEDIATE|DEFERRED>>;
+SET CONSTRAINTS ALL DEFERRED
+
+-- = triggers
+INSERT INTO stamped (k, note) VALUES ({id}, {word}), (13, 'x'), (14, {word}) <<|RETURNING k, touched|ON CONFLICT (k) DO UPDATE SET note = excluded.note RETURNING touched>>;
+INSERT INTO stamped (k, note) SELECT id + 10, name FROM account ON CONFLICT DO NOTHING;
+UPDATE stamped SET note = {word} <<|WHERE k = {id}|WHERE touched > {n}>> <<|RETURNING k, touched>>;
+UPDATE stamped SET k = k + 20 WHERE k = {id} RETURNING k, touched;
+DELETE FROM stamped WHERE <<k = {id}|touched > {n}>> <<|RETURNING k, note>>

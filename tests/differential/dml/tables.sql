@@ -10,6 +10,12 @@
 -- shift: day
 -- log: k
 -- archive: account_id
+-- parted: k
+-- parted_low: k
+-- parted_high: k
+-- parted_rest: k
+-- late: k
+-- stamped: k, triggers logs
 
 -- = schema
 CREATE TYPE mood AS ENUM ('sad', 'ok');
@@ -34,6 +40,18 @@ CREATE TABLE device (serial text PRIMARY KEY, label text, tags text[], doc jsonb
 CREATE TABLE shift (day date, no int, worker int, hours numeric(5, 2), made date DEFAULT '2020-02-02', PRIMARY KEY (day, no));
 CREATE TABLE log (k bigint, line text, at timestamp DEFAULT '2020-01-01', seq bigserial);
 CREATE TABLE archive (account_id int, no int, note text DEFAULT 'gone', qty int, PRIMARY KEY (account_id, no));
+CREATE TABLE parted (k int, v int, t text DEFAULT 'p', n serial, PRIMARY KEY (k, v)) PARTITION BY RANGE (v);
+CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (3);
+CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (3) TO (6);
+CREATE TABLE parted_rest PARTITION OF parted DEFAULT;
+CREATE TABLE late (k int, no int, kind int REFERENCES kind DEFERRABLE INITIALLY DEFERRED, UNIQUE (k, no) DEFERRABLE);
+CREATE TABLE stamped (k int PRIMARY KEY, note text, touched int);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF NEW.note = '''' THEN RETURN NULL; END IF; NEW.touched := coalesce(NEW.touched, 0) + 1; RETURN NEW; END';
+CREATE TRIGGER touches BEFORE INSERT OR UPDATE ON stamped FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO log (k, line, seq) VALUES (OLD.k, OLD.note, 0); RETURN OLD; END';
+CREATE TRIGGER logs AFTER DELETE ON stamped FOR EACH ROW EXECUTE FUNCTION logs();
 CREATE VIEW rich AS SELECT id, name AS label, balance AS money FROM account WHERE balance >= 10;
 CREATE VIEW opened AS SELECT account_id, no, note, qty FROM entry WHERE open WITH CHECK OPTION;
 CREATE VIEW kinds AS SELECT id, name, rank FROM kind WHERE rank < 50 WITH LOCAL CHECK OPTION;
@@ -50,4 +68,7 @@ INSERT INTO part (code, owner, u) SELECT 'c' || g % 5, g, NULL FROM generate_ser
 INSERT INTO device SELECT 'd' || g, 'l' || g % 3, ARRAY['x', 'y' || g], NULL, g FROM generate_series(1, 8) g;
 INSERT INTO shift SELECT date '2020-01-01' + g % 6, g, g % 4, g FROM generate_series(1, 12) g;
 INSERT INTO log (k, line) SELECT nullif(g % 7, 0), 'line ' || g FROM generate_series(1, 14) g;
-INSERT INTO archive SELECT g, g, 'old', g FROM generate_series(1, 5) g
+INSERT INTO archive SELECT g, g, 'old', g FROM generate_series(1, 5) g;
+INSERT INTO parted (k, v) SELECT g % 10 + 1, g % 8 FROM generate_series(1, 30) g;
+INSERT INTO late SELECT g, g, g % 6 + 1 FROM generate_series(1, 8) g;
+INSERT INTO stamped SELECT g, 'n' || g, g FROM generate_series(1, 10) g
