@@ -585,16 +585,12 @@ class OneStatement:
         """SET at = DEFAULT is one time for all shards, if it is now()."""
         if kind != "update_stmt" or not sets_default(inner.target_list):
             return
-        if self._view is not None:
-            raise Unplannable("a default, as now(), may be another one on each shard")
         named = inner.relation
+        # Of a view it is the view's own default, or NULL, whatever the table has.
         found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
         declared = found and self._cluster.table(found.schema, found.name)
-        if (
-            found is not None
-            and isinstance(declared, Sharded)
-            and put_default_times(inner, found, self._functions)
-        ):
+        sharded = isinstance(declared, Sharded) if self._view is None else self._view.table.sharded
+        if found is not None and sharded and put_default_times(inner, found, self._functions):
             replace_now(inner, now_number(self._translation))
             self._changed = True
 

@@ -45,7 +45,7 @@ _LENGTH = 12
 #: The most characters of a line that are shown.
 _WIDTH = 1000
 #: How many of 1,000 steps may be refused, by the first words of the reason; see `budget`.
-REFUSED = {"GS41": 350.0}
+REFUSED = {"GS41": 150.0}
 #: Columns whose numbers sequences give.
 _NUMBERED = frozenset(
     {

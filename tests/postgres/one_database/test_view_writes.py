@@ -30,6 +30,8 @@ CREATE VIEW kinds (code, word, place) AS SELECT id, name, rank FROM kind WHERE r
     WITH CHECK OPTION;
 CREATE VIEW keyless AS SELECT name, balance FROM account;
 CREATE VIEW given AS SELECT id, name, balance FROM account;
+CREATE VIEW timed AS SELECT id, name, at FROM stamped;
+ALTER VIEW timed ALTER at SET DEFAULT now();
 ALTER VIEW given ALTER name SET DEFAULT 'given', ALTER balance SET DEFAULT 7;
 CREATE VIEW twice AS SELECT id, id AS again, name FROM account;
 CREATE VIEW grouped AS SELECT name, count(*) AS n FROM account GROUP BY name;
@@ -107,6 +109,16 @@ CASES = {
         "UPDATE titles SET title = 'x' WHERE title > 'b' RETURNING title",
         "INSERT INTO given (id) VALUES (1) RETURNING name",
         "INSERT INTO given (id, balance) VALUES (2, 1), (3, 1) RETURNING *",
+    ],
+    "defaults": [
+        "INSERT INTO account VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+        "INSERT INTO stamped (id, name, no) VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+        "UPDATE given SET balance = DEFAULT, name = DEFAULT WHERE id > 1 RETURNING *",
+        "UPDATE doubled SET balance = DEFAULT WHERE id < 3",
+        "UPDATE rich SET money = DEFAULT, label = DEFAULT RETURNING label, money",
+        "UPDATE stamps SET name = DEFAULT WHERE id = 3",
+        "UPDATE timed SET at = DEFAULT, name = DEFAULT",
+        "SELECT count(DISTINCT at) FROM stamped",
     ],
     "a reference table": [
         "UPDATE kinds SET word = word || 'y' WHERE code < 4 RETURNING code, word",
