@@ -11,6 +11,7 @@ import pytest
 
 import greenshard
 from greenshard.executor.strategies import table_rows
+from tests.fault.scene import eventually
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 from tests.postgres.one_database.side_by_side import side_by_side, told
 from tests.postgres.psql import run
@@ -193,22 +194,34 @@ def test_a_row_that_changes_meanwhile_is_looked_at_anew(both):
     found = []
     with both.filled(ROWS, 2) as sides:
         connects = (
-            lambda: psycopg2.connect(both.one),
-            lambda: greenshard.connect(both.cluster(2)),
+            (lambda: psycopg2.connect(both.one), both.one),
+            (lambda: greenshard.connect(both.cluster(2)), both.dsns["s0"]),
         )
-        for side, connect in zip(sides, connects, strict=True):
+        for side, (connect, first) in zip(sides, connects, strict=True):
             side.cursor().execute("UPDATE t SET v = v + 100, c = 50 WHERE k < 9")
-            with contextlib.closing(connect()) as other:
+            with (
+                contextlib.closing(connect()) as other,
+                contextlib.closing(psycopg2.connect(first)) as beside,
+            ):
+                beside.autocommit = True
                 cur = other.cursor()
                 waiting = gevent.spawn(cur.execute, text)
-                gevent.sleep(0.3)
-                assert not waiting.ready()
+                eventually(lambda beside=beside: is_waiting(beside))
                 side.commit()
                 waiting.get(timeout=20)
                 found.append(sorted(cur.fetchall()))
                 other.commit()
     assert found[0] == found[1]
     assert [k for k, _, _ in found[0]] == [9, 10, 11]
+
+
+def is_waiting(beside):
+    """Whether a write waits for a row on one of the servers' databases."""
+    cur = beside.cursor()
+    cur.execute(
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'UPDATE t SET c'"
+    )
+    return cur.rowcount > 0
 
 
 def test_all_is_read_as_of_one_moment_where_transactions_are_isolated(both):
