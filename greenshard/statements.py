@@ -62,6 +62,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Closed,
+    Created,
     Declared,
     Executed,
     Fetched,
@@ -75,6 +76,7 @@ from greenshard.planner.union import refuse_insert
 from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
 from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
+from greenshard.sql.splitting import Part
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
 from greenshard.transaction.failing import fail_all
@@ -85,7 +87,7 @@ _Text = TypeVar("_Text", str, bytes)
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
-_OTHERS = (Several, Executed, Fetched, Closed)
+_OTHERS = (Several, Created, Executed, Fetched, Closed)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 
 
@@ -546,15 +548,30 @@ class Statements:
         query = RawCursor(parts.quoting()).mogrify(text, given)
         try:
             if isinstance(step, Several):
-                return self._several(asked, database, given, step)
+                return self._several(asked, database, given, step.parts, step.strategy)
+            if isinstance(step, Created):
+                both = (Part(step.made.text), Part(step.filled.text))
+                answer = self._several(
+                    asked, database, step.made.values(given), both, step.strategy, tells=False
+                )
+                return CountedAnswer(answer.rowcount, f"SELECT {answer.rowcount}")
             if isinstance(step, Executed):
                 return self._executed(asked, database, text, given, step)
             return self._of_cursor(asked, database, text, given, plan)
         finally:
             parts.sent = query
 
-    def _several(self, asked: Asked, database: OneDatabase, given: Any, step: Several) -> Answer:
-        """Run the statements of one string."""
+    def _several(
+        self,
+        asked: Asked,
+        database: OneDatabase,
+        given: Any,
+        statements: Sequence[Part],
+        strategy: str,
+        *,
+        tells: bool = True,
+    ) -> Answer:
+        """Run the statements of one string; `tells` whether errors tell which one they are of."""
         parts = asked.parts
         if parts.named:
             raise errors.NotSupportedError(
@@ -563,7 +580,7 @@ class Statements:
                 hint="Give the named cursor one query.",
             )
         execution = Execution(
-            self.session, self.transaction, parts, asked.timeout, False, False, None, step.strategy
+            self.session, self.transaction, parts, asked.timeout, False, False, None, strategy
         )
         asked.follow(execution)
         # A part of the rows is no answer where what follows may write.
@@ -572,8 +589,9 @@ class Statements:
             return SeveralStatements(
                 execution=execution,
                 database=database,
-                parts=step.parts,
+                parts=statements,
                 given=given,
+                tells=tells,
                 run_one=partial(self._planned, whole, database),
                 note=partial(self.note, parts=parts),
             ).run()

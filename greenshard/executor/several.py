@@ -71,6 +71,7 @@ class SeveralStatements:
         given: The parameters of all.
         run_one: Runs one, by its text and its parameters.
         note: Takes note of what a statement may leave.
+        tells: Whether an error tells which statement it is of.
     """
 
     execution: Execution
@@ -79,6 +80,7 @@ class SeveralStatements:
     given: Any
     run_one: Callable[[str, Any], Answer]
     note: Callable[[Trace], None]
+    tells: bool = True
     _at: int = field(default=0, init=False)
     _own: tuple[str, ...] = field(default=(), init=False)
 
@@ -127,12 +129,16 @@ class SeveralStatements:
             # What PostgreSQL would say of it, it would say at its turn.
             if isinstance(step, Refused) and step.pgcode is None:
                 error = refusal_error(step, plan.refusals)
-                errors.note_statement(error, number, len(self.parts))
+                self._note(error, number)
                 raise error
             # What comes after may be planned otherwise when this has run.
             changes = isinstance(step, Broadcast) and step.resets_catalog
             if part.control is None and (changes or plan.trace >= Trace.ANYTHING):
                 return
+
+    def _note(self, error: errors.Error, number: int) -> None:
+        if self.tells:
+            errors.note_statement(error, number, len(self.parts))
 
     def _run_next(self) -> Answer:
         part = self.parts[self._at]
@@ -141,7 +147,7 @@ class SeveralStatements:
                 _check_block(part)
             answer = self.run_one(part.text, part.given(self.given))
         except errors.Error as exc:
-            errors.note_statement(exc, self._at + 1, len(self.parts))
+            self._note(exc, self._at + 1)
             raise
         # BEGIN makes a transaction of what there was before it, which the string does not end.
         if part.control is not None:

@@ -12,6 +12,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Carry,
     Combine,
+    Created,
     Declared,
     Executed,
     Explained,
@@ -90,6 +91,9 @@ def _step(step: Step, shards: tuple[str, ...], given: Any, every: bool) -> list[
 def _other(step: Other) -> list[str]:
     if isinstance(step, Several):
         told = ["one after the other:", *(x for p in step.parts for x in _indented(p.text))]
+    elif isinstance(step, Created):
+        told = ["first, on every shard:", *_text(step.made)]
+        told += ["then, planned when the table is there:", *_text(step.filled)]
     elif isinstance(step, Executed):
         told = ["planned when it is known what is prepared"]
     elif isinstance(step, Declared):

@@ -239,8 +239,8 @@ class OneStatement:
         if select.HasField("into_clause"):
             return Refused(
                 "SELECT INTO over several shards", "GS410",
-                "Each shard would make a table of its own rows. Create the table, then insert "
-                "into it.",
+                "Each shard would make a table of its own rows. Declare the table; or create it, "
+                "then insert into it.",
             )  # fmt: skip
         # SELECT set_config('x', 'y', false) is SET, and like SET it is for all shards.
         if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):

@@ -485,6 +485,21 @@ class Several:
 
 
 @dataclass(frozen=True, slots=True)
+class Created:
+    """A table is made without rows, and then filled (strategy "create").
+
+    Attributes:
+        made: What makes it, on every shard.
+        filled: What inserts the rows; it is planned when the table is there. It has the same
+            parameters.
+    """
+
+    made: Sql
+    filled: Sql
+    strategy: str = "create"
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """Each shard tells its own plan of what it would run (strategy "explain").
 
@@ -548,7 +563,7 @@ class Closed:
 
 #: Steps that are no way of a statement of their own: the connection plans others in their place,
 #: or knows where a cursor is.
-Other = Several | Executed | Declared | Fetched | Closed
+Other = Several | Created | Executed | Declared | Fetched | Closed
 
 Step = (
     Routed

@@ -14,6 +14,7 @@ from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
+from greenshard.planner.code import Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.one_statement import TOO_DEEP, OneStatement
@@ -29,6 +30,7 @@ from greenshard.planner.plan import (
     Several,
     Step,
 )
+from greenshard.planner.strategies.creation import plan_creation
 from greenshard.planner.strategies.ddl_at_home import is_about_relations
 from greenshard.planner.strategies.many_rows import fill
 from greenshard.planner.strategies.utility import plan_utility
@@ -109,22 +111,36 @@ class Planner:
         if ending is not None and ending.is_done:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
 
-        def other(text: str, has_parameters: bool) -> Plan:
-            return self.plan(text, has_parameters, path)
-
-        homes = self._homes
-        one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
         try:
-            node = statements[0].stmt
-            if node.HasField("explain_stmt"):
-                plan = self._plan_explain(text, translation, node, path)
-            elif node.HasField("declare_cursor_stmt"):
-                plan = self._plan_declare(text, translation, node, path)
-            else:
-                plan = one.plan(statements[0], reads, trace)
+            plan = self._plan_one(text, translation, statements[0], reads, trace, path)
             return replace(plan, reads=reads, trace=trace, effect=effect)
         except RecursionError:
             return Plan(Refused(TOO_DEEP, "GS410", _SHALLOWER), reads=reads)
+
+    def _plan_one(
+        self,
+        text: str,
+        translation: Translation,
+        statement: Any,
+        reads: bool,
+        trace: Trace,
+        path: tuple[str, ...],
+    ) -> Plan:
+        """The plan of one statement."""
+
+        def other(text: str, has_parameters: bool) -> Plan:
+            return self.plan(text, has_parameters, path)
+
+        created = plan_creation(statement.stmt, translation, self._cluster, path)
+        if created is not None:
+            return Plan(created)
+        if statement.stmt.HasField("explain_stmt"):
+            return self._plan_explain(text, translation, statement.stmt, path)
+        if statement.stmt.HasField("declare_cursor_stmt"):
+            return self._plan_declare(text, translation, statement.stmt, path)
+        homes = self._homes
+        one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
+        return one.plan(statement, reads, trace)
 
     def _plan_several(
         self, text: str, translation: Translation, statements: Sequence[Any], path: tuple[str, ...]

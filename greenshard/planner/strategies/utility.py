@@ -32,7 +32,10 @@ _REFUSED = {
     "call_stmt": ("CALL", "It may read or write any table: name the shards with conn.on(...)."),
     "create_table_as_stmt": (
         "CREATE TABLE AS",
-        "Each shard would make a table of its own rows. Create the table, then insert into it.",
+        (
+            "Each shard would make a table of its own rows. Declare the table; or create it "
+            "WITH NO DATA."
+        ),
     ),
 }
 #: What is planned by the tables that it names.
@@ -77,6 +80,11 @@ def plan_utility(text: str, node: Any) -> Step | None:
 
 
 def _refused(kind: str, inner: Any) -> Refused | None:
+    # CREATE TABLE ... AS ... WITH NO DATA: there are no rows that would be each shard's own.
+    empty = kind == "create_table_as_stmt" and inner.into.skip_data
+    if empty and enum_name(inner, "objtype") == "OBJECT_TABLE":
+        temporary = inner.into.rel.relpersistence == "t"
+        return _temporary("TABLE") if temporary else None
     if kind in _REFUSED:
         name, hint = _REFUSED[kind]
         return Refused(f"{name} over several shards", "GS410", hint)
@@ -85,10 +93,14 @@ def _refused(kind: str, inner: Any) -> Refused | None:
     named = _MADE.get(kind)
     # pg_class.relpersistence: t is temporary.
     if named is not None and getattr(inner, named[1]).relpersistence == "t":
-        return Refused(
-            f"CREATE TEMPORARY {named[0]} over several shards",
-            "GS410",
-            "What is temporary is not declared, so no statement over several shards could name "
-            "it. Use it on one shard, with conn.on('...').",
-        )
+        return _temporary(named[0])
     return None
+
+
+def _temporary(kind: str) -> Refused:
+    return Refused(
+        f"CREATE TEMPORARY {kind} over several shards",
+        "GS410",
+        "What is temporary is not declared, so no statement over several shards could name "
+        "it. Use it on one shard, with conn.on('...').",
+    )

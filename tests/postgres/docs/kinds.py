@@ -236,6 +236,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "SELECT INTO, CREATE TABLE AS, CREATE MATERIALIZED VIEW": [
         ("SELECT * INTO copied FROM orders", "GS410"),
         ("CREATE TABLE copied AS SELECT * FROM orders", "GS410"),
+        ("CREATE TABLE copied AS SELECT * FROM orders WITH NO DATA", "broadcast"),
         ("CREATE MATERIALIZED VIEW copied AS SELECT * FROM orders", "GS410"),
     ],
     "other DDL: CREATE, ALTER, DROP, GRANT, COMMENT": [
