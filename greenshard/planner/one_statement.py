@@ -39,6 +39,7 @@ from greenshard.planner.code import SYSTEM_SCHEMAS, Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.plan import (
+    Anywhere,
     Broadcast,
     Combine,
     Filtering,
@@ -183,7 +184,7 @@ class OneStatement:
             self._changed = replace_now(raw.stmt, now_number(self._translation))
             kind, inner = unwrap(raw.stmt)
             select = kind == "select_stmt"
-            step = self._select(inner) if select else self._write(kind, inner, raw)
+            step = self._planned(kind, inner, raw)
             if select and self._homes is not None and self._touched is not None:
                 step = with_all_tables(step, self._touched, self._homes)
         return Plan(
@@ -232,6 +233,39 @@ class OneStatement:
                 reason = f"there is no parameter ${message.number}"
                 return Problem(reason, message.location, "GS404", "Write %s.", "42P02")
         return None
+
+    def _planned(self, kind: str, inner: Any, raw: Any) -> Step:
+        """What is done with a statement that is planned by what it names."""
+        if kind == "select_stmt":
+            return self._select(inner)
+        if kind == "call_stmt":
+            return self._call(inner.funccall)
+        return self._write(kind, inner, raw)
+
+    def _call(self, call: Any) -> Step:
+        """What is done with CALL: any shard runs a procedure that is declared to read nothing."""
+        functions, name = self._functions, name_of(call)
+        arguments = parse_select("SELECT")
+        for node in call.args:
+            value = node.named_arg_expr.arg if node.HasField("named_arg_expr") else node
+            arguments.target_list.add().res_target.val.CopyFrom(value)
+        step = self._select(arguments)
+        if not isinstance(step, Anywhere):
+            return step
+        if not functions.of(call):
+            self._unknown = True  # the server says so, unless it was made a moment ago
+        elif functions.is_of_shard(call):
+            reason = f"CALL of {name}(), which is declared to read rows of one shard, names none"
+            hint = "Name it: with conn.on(key=...), or conn.on('...')."
+            return self._refused(Problem(reason, call.location, "GS410", hint))
+        elif not functions.is_immutable(call):
+            reason = f"CALL of {name}(), which may read or write any table"
+            hint = (
+                "If it touches no table, say so under [functions] in the cluster's TOML: "
+                f'{name} = {{ reads = "nothing" }}. Or name its shards with conn.on(...).'
+            )
+            return self._refused(Problem(reason, call.location, "GS410", hint))
+        return Anywhere(Sql(self._text), step.first)
 
     # SELECT ---------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ CTES = """
 declared AS MATERIALIZED (
     SELECT DISTINCT ON (p.oid) p.oid, d.one ->> 4 AS reads, d.one ->> 0 AS text
     FROM json_array_elements(%(declared)s::json) AS d (one)
-    JOIN pg_proc p ON p.proname = d.one ->> 2 AND p.prokind = 'f' AND p.oid >= 16384
+    JOIN pg_proc p ON p.proname = d.one ->> 2 AND p.prokind IN ('f', 'p') AND p.oid >= 16384
     JOIN pg_namespace s ON s.oid = p.pronamespace
         AND s.nspname = coalesce(d.one ->> 1, s.nspname::text)
     WHERE (d.one ->> 3) IS NULL

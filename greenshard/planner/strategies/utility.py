@@ -29,7 +29,6 @@ _TWO_PHASE = frozenset(
 _REFUSED = {
     "copy_stmt": ("COPY", "Load with executemany, or each shard's part with psql's \\copy."),
     "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
-    "call_stmt": ("CALL", "It may read or write any table: name the shards with conn.on(...)."),
     "create_table_as_stmt": (
         "CREATE TABLE AS",
         (
@@ -41,7 +40,7 @@ _REFUSED = {
 #: What is planned by the tables that it names.
 _PLANNED = frozenset(
     {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "explain_stmt",
-     "declare_cursor_stmt"}
+     "declare_cursor_stmt", "call_stmt"}
 )  # fmt: skip
 
 

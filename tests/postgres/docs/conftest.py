@@ -27,6 +27,7 @@ CREATE FUNCTION orders_seen() RETURNS bigint STABLE LANGUAGE plpgsql
     AS 'BEGIN RETURN (SELECT count(*) FROM orders); END';
 CREATE FUNCTION lines(of int) RETURNS bigint LANGUAGE sql
     AS 'SELECT count(*) FROM items WHERE order_id = of';
+CREATE PROCEDURE tidy() LANGUAGE plpgsql AS 'BEGIN DELETE FROM items; END';
 CREATE SEQUENCE tickets
 """
 HERE_ONLY = "CREATE TABLE jobs (id serial PRIMARY KEY, what text)"

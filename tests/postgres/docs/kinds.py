@@ -231,7 +231,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "COPY, DO, CALL": [
         ("COPY orders TO '/nowhere/file'", "GS410"),
         ("DO 'BEGIN END'", "GS410"),
-        ("CALL something()", "GS410"),
+        ("CALL tidy()", "GS410"),
     ],
     "SELECT INTO, CREATE TABLE AS, CREATE MATERIALIZED VIEW": [
         ("SELECT * INTO copied FROM orders", "GS410"),
@@ -302,7 +302,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT 1; SELECT 2", "several"),
         ("UPDATE orders SET amount = 0; SET work_mem = '5MB'", "several"),
         ("UPDATE orders SET amount = 0 WHERE id = 1; DELETE FROM items; TABLE orders", "several"),
-        ("SET LOCAL work_mem = '5MB'; CREATE TABLE more (n int)", "broadcast"),
+        ("SET LOCAL work_mem = '5MB'; CREATE TABLE more (n int)", "several"),
     ],
     "what PostgreSQL cannot parse": [("SELECT FROM WHERE", "GS404")],
 }  # fmt: skip
