@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from greenshard.cluster import Reference, Sharded
+from greenshard.cluster import Reference, Sharded, Single
 from tests.differential import traps
 from tests.differential.draft import Statement
 
@@ -53,7 +53,7 @@ class Kind:
     """
 
     name: str
-    tables: dict[str, Sharded | Reference]
+    tables: dict[str, Sharded | Reference | Single]
     schema: str
     rows: str
     sessions: tuple[str, ...]
@@ -117,7 +117,9 @@ def read(path: Path) -> Kind:
     )
 
 
-def _declared(name: str, key: str, triggers: str | None) -> Sharded | Reference:
+def _declared(name: str, key: str, triggers: str | None) -> Sharded | Reference | Single:
+    if key == "single":
+        return Single("s0")
     fine = tuple(triggers.split(", ")) if triggers else ()
     return Reference(triggers=fine) if key == "reference" else Sharded(key, triggers=fine)
 

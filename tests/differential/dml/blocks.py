@@ -20,7 +20,7 @@ from typing import Any
 import psycopg2
 
 import greenshard
-from greenshard.cluster import Sharded
+from greenshard.cluster import Reference, Sharded, Single
 from greenshard.testing import Shards
 from tests.differential import referee
 from tests.differential.answers import Answer, rows_differ
@@ -42,6 +42,7 @@ from tests.differential.referee import Case, Verdict
 
 _FAILED = psycopg2.extensions.TRANSACTION_STATUS_INERROR
 _LENGTH = 12
+_SAVEPOINTS = ("SAVEPOINT a", "SAVEPOINT a", "ROLLBACK TO a", "ROLLBACK TO a", "RELEASE a")
 #: The most characters of a line that are shown.
 _WIDTH = 1000
 #: How many of 1,000 steps may be refused, by the first words of the reason; see `budget`.
@@ -107,9 +108,9 @@ class Player:
         self.times: set[str] = set()
         self.found_times: set[str] = set()
         self.sharded = {
-            name: declared.shard_key
-            for name, declared in places.tables().tables.items()
-            if isinstance(declared, Sharded)
+            name: declared.shard_key if isinstance(declared, Sharded) else "NULL"
+            for name, declared in self.cluster.tables.items()
+            if not isinstance(declared, Reference)
         }
 
     def block(self, seed: object) -> Iterator[Case]:
@@ -149,7 +150,9 @@ class Player:
         roll, version = pick.random(), self.one.server_version // 10000
         if roll < 0.4:
             return insert(pick, [target.table for target in TARGETS])
-        return in_one_string(pick, version) if roll < 0.43 else from_template(pick, version)
+        if roll < 0.44:
+            return Step("savepoints", pick.choice(_SAVEPOINTS))
+        return in_one_string(pick, version) if roll < 0.47 else from_template(pick, version)
 
     def _begin(self, block: Block) -> None:
         for conn in (self.one, self.conn):
@@ -248,7 +251,7 @@ class Player:
     def _contents(self, conn: Any) -> list[Content]:
         parts = []
         for name, kinds in self.kinds.items():
-            key = f"{self.sharded[name]}::text" if name in self.sharded else "NULL"
+            key = f"{self.sharded.get(name, 'NULL')}::text"
             listed = ", ".join(f"{column}::text" for column in kinds)
             parts.append(f"SELECT '{name}', {key}, ARRAY[{listed}] FROM ONLY public.{name}")
         with conn.cursor() as cur:
@@ -315,18 +318,25 @@ class Player:
 
     def _set_sequences(self) -> None:
         """Let the cluster's sequences count on from where the one server's are."""
+        homes = {name: self._home(name) for name in self.made.sequences}
         reading = " UNION ALL ".join(
-            f"SELECT '{name}', last_value, is_called FROM {name}" for name in self.made.sequences
+            f"SELECT '{name}', last_value, is_called FROM {name}" for name in homes
         )
         with self.one.cursor() as cur:
             cur.execute(reading)
             right = cur.fetchall()
-        with self.conn.on(self.cluster.names[0]), self.conn.cursor() as cur:
-            cur.execute(reading)
-            ours = cur.fetchall()
-        calls = [f"setval('{name}', {last}, {called})" for name, last, called in right]
-        if right != ours:
-            self._both(f"SELECT {', '.join(calls)}")
+        ours = []
+        for shard in dict.fromkeys(homes.values()):
+            with self.conn.on(shard), self.conn.cursor() as cur:
+                cur.execute(reading)
+                ours += [row for row in cur.fetchall() if homes[row[0]] == shard]
+        for name, last, called in sorted(set(right) - set(ours)):
+            self._both(f"SELECT setval('{name}', {last}, {called})")
+
+    def _home(self, sequence: str) -> str:
+        """The shard where a sequence counts."""
+        declared = self.cluster.tables.get(sequence.partition("_")[0])
+        return declared.on if isinstance(declared, Single) else self.cluster.names[0]
 
 
 def _commit(conn: Any) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 
-from greenshard.cluster import Cluster, Hash, Sharded
+from greenshard.cluster import Cluster, Hash, Reference, Sharded, Single
 from greenshard.testing import Shard, Shards
 from tests.differential import databases
 from tests.differential.kinds import Kind, read
@@ -67,6 +67,9 @@ class Places:
 
 def shard_of(cluster: Cluster, table: str, key: str | None) -> str | None:
     """The shard that a row belongs on, by the text of its key."""
+    declared = cluster.table("public", table)
+    if isinstance(declared, Single):
+        return declared.on
     type_name = _KEY_TYPES.get(table, "int4")
     value: Any = key
     if key is not None and type_name != "text":
@@ -94,7 +97,12 @@ def make(shards: Shards, seed: object) -> Places:
             dsns = {}
             for name in names:
                 dsns[name] = _database(server, f"dml_{number}_{count}_{name}")
-            clusters[count] = Cluster(dsns, tables().tables, Hash())
+            single = Single(names[-1])
+            declared = {
+                name: single if isinstance(each, Single) else each
+                for name, each in tables().tables.items()
+            }
+            clusters[count] = Cluster(dsns, declared, Hash())
             for name, dsn in dsns.items():
                 with contextlib.closing(psycopg2.connect(dsn)) as other, other:
                     _fill(cur, other.cursor(), clusters[count], name, columns, pick)
@@ -130,7 +138,7 @@ def _fill(
         rows = [
             row
             for key, row in source.fetchall()
-            if not isinstance(declared, Sharded) or shard_of(cluster, table, key) == shard
+            if isinstance(declared, Reference) or shard_of(cluster, table, key) == shard
         ]
         # In another order everywhere: what a server chooses must not be chosen by each.
         pick.shuffle(rows)

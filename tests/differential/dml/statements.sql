@@ -137,6 +137,7 @@ MERGE INTO account a USING (SELECT {id} AS id, {word} AS name) s ON s.id = a.id 
 MERGE INTO account a USING (VALUES ({id}, 'm'), (45, 'n')) s(id, name) ON s.id = a.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name);
 MERGE INTO account a USING kind k ON k.id = a.kind WHEN MATCHED AND k.rank > {n} THEN UPDATE SET name = k.name;
 MERGE INTO account a USING part p ON p.owner = a.id WHEN MATCHED THEN UPDATE SET balance = 1 WHEN NOT MATCHED THEN INSERT (id) VALUES (p.owner + 100);
+MERGE INTO job j USING (VALUES ({n}, 'm')) v(i, w) ON v.i = j.id WHEN MATCHED THEN UPDATE SET what = v.w WHEN NOT MATCHED THEN INSERT (id, what) VALUES (v.i + 50, v.w);
 MERGE INTO kind k USING (VALUES (2, 'zwei'), (9, 'neun')) v(i, n) ON v.i = k.id WHEN MATCHED THEN UPDATE SET name = v.n WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.i, v.n);
 MERGE INTO kind k USING (SELECT kind, count(*) AS c FROM account GROUP BY kind) q ON q.kind = k.id WHEN MATCHED THEN UPDATE SET rank = q.c
 
@@ -227,3 +228,21 @@ INSERT INTO stamped (k, note) SELECT id + 10, name FROM account ON CONFLICT DO N
 UPDATE stamped SET note = {word} <<|WHERE k = {id}|WHERE touched > {n}>> <<|RETURNING k, touched>>;
 UPDATE stamped SET k = k + 20 WHERE k = {id} RETURNING k, touched;
 DELETE FROM stamped WHERE <<k = {id}|touched > {n}>> <<|RETURNING k, note>>
+
+-- = tables on one shard
+INSERT INTO job (what, account) VALUES ({word}, {id}), ('b', NULL) <<|RETURNING *|RETURNING id>>;
+INSERT INTO job (id, what) VALUES ({n}, {word}) <<|ON CONFLICT (id) DO UPDATE SET what = excluded.what, done = DEFAULT>> RETURNING id;
+UPDATE job SET done = true WHERE id = (SELECT id FROM job WHERE NOT done ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *;
+UPDATE job SET what = a.name FROM account a WHERE a.id = job.account <<|AND a.id = {id}>> RETURNING job.id;
+UPDATE job SET what = k.name, at = DEFAULT FROM kind k WHERE k.id = job.account;
+UPDATE account SET name = j.what FROM job j WHERE j.id = account.id <<|AND account.id = {id}>> RETURNING account.id;
+INSERT INTO account (id, name) SELECT 400 + id, what FROM job;
+INSERT INTO job (what) SELECT name FROM account ORDER BY id <<|LIMIT 3>>;
+INSERT INTO kind (id, name) SELECT 80 + id, 'job ' || id FROM job WHERE id < 5;
+DELETE FROM job WHERE <<id = {n}|done|account IN (SELECT id FROM account WHERE balance > {amount})>> RETURNING id;
+DELETE FROM account WHERE id IN (SELECT account FROM job WHERE id > {n}) RETURNING id;
+INSERT INTO step (job, no) VALUES ({n}, {n}), (2, 17) RETURNING no;
+UPDATE step SET no = no + {n} <<|WHERE job = {n}>>;
+TRUNCATE <<step|job CASCADE|job RESTART IDENTITY CASCADE>>;
+SELECT j.id, a.name FROM job j LEFT JOIN account a ON a.id = j.account;
+SELECT currval('job_id_seq'), nextval('job_id_seq')

@@ -10,6 +10,8 @@
 -- shift: day
 -- log: k
 -- archive: account_id
+-- job: single
+-- step: single
 -- parted: k
 -- parted_low: k
 -- parted_high: k
@@ -52,6 +54,8 @@ CREATE TRIGGER touches BEFORE INSERT OR UPDATE ON stamped FOR EACH ROW EXECUTE F
 CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO log (k, line, seq) VALUES (OLD.k, OLD.note, 0); RETURN OLD; END';
 CREATE TRIGGER logs AFTER DELETE ON stamped FOR EACH ROW EXECUTE FUNCTION logs();
+CREATE TABLE job (id serial PRIMARY KEY, what text DEFAULT 'do', account int, done bool DEFAULT false, at timestamptz DEFAULT now());
+CREATE TABLE step (job int REFERENCES job ON DELETE CASCADE, no int CHECK (no < 50), PRIMARY KEY (job, no));
 CREATE VIEW rich AS SELECT id, name AS label, balance AS money FROM account WHERE balance >= 10;
 CREATE VIEW opened AS SELECT account_id, no, note, qty FROM entry WHERE open WITH CHECK OPTION;
 CREATE VIEW kinds AS SELECT id, name, rank FROM kind WHERE rank < 50 WITH LOCAL CHECK OPTION;
@@ -71,4 +75,6 @@ INSERT INTO log (k, line) SELECT nullif(g % 7, 0), 'line ' || g FROM generate_se
 INSERT INTO archive SELECT g, g, 'old', g FROM generate_series(1, 5) g;
 INSERT INTO parted (k, v) SELECT g % 10 + 1, g % 8 FROM generate_series(1, 30) g;
 INSERT INTO late SELECT g, g, g % 6 + 1 FROM generate_series(1, 8) g;
-INSERT INTO stamped SELECT g, 'n' || g, g FROM generate_series(1, 10) g
+INSERT INTO stamped SELECT g, 'n' || g, g FROM generate_series(1, 10) g;
+INSERT INTO job (what, account, at) SELECT 'j' || g, g * 2, '2020-01-01' FROM generate_series(1, 8) g;
+INSERT INTO step SELECT g % 4 + 1, g FROM generate_series(1, 8) g
