@@ -74,7 +74,7 @@ def test_each_read_of_a_gather_is_a_task_and_those_of_reference_tables_run_anywh
 
 
 def test_refusal_has_no_tasks():
-    step, stages = settled("DECLARE c CURSOR FOR SELECT 1")
+    step, stages = settled("COPY orders FROM STDIN")
     assert (step.strategy, stages) == ("refused", ())
 
 
