@@ -81,6 +81,13 @@ from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
 from greenshard.planner.strategies.utility import plan_utility
+from greenshard.planner.strategies.with_writes import (
+    DML,
+    as_rows,
+    parts_of,
+    plan_with_writes,
+    writes_in_with,
+)
 from greenshard.planner.strategies.write import (
     READ_FIRST,
     as_select,
@@ -107,6 +114,7 @@ from greenshard.sql.tree import enum_name, location_of, unwrap
 TOO_DEEP = "the statement is nested too deeply"
 _TABLE = "RangeVar"
 _ON = "Run it on one shard with conn.on('...')."
+_PARTS = "Execute its parts one after the other, or the whole on one shard with conn.on(...)."
 
 
 class OneStatement:
@@ -157,6 +165,7 @@ class OneStatement:
         self._view: SimpleView | None = None
         self._inside: Sequence[Candidate] = ()
         self._whole: WholeViews = {}
+        self._rows: Callable[[str, Any], Any] | None = None
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
@@ -236,6 +245,8 @@ class OneStatement:
 
     def _planned(self, kind: str, inner: Any, raw: Any) -> Step:
         """What is done with a statement that is planned by what it names."""
+        if kind in DML and writes_in_with(inner):
+            return self._with_writes(kind, inner, raw)
         if kind == "select_stmt":
             return self._select(inner)
         if kind == "call_stmt":
@@ -443,7 +454,7 @@ class OneStatement:
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
     ) -> tuple[Candidate, list[Problem]]:
-        binder = Binder(self._cluster, self._catalog, self._path, self._whole)
+        binder = Binder(self._cluster, self._catalog, self._path, self._whole, self._rows)
         query = binder.bind(select)
         candidate = Candidate(
             self._text,
@@ -459,7 +470,7 @@ class OneStatement:
 
     def _rebind(self, tree: Any, whole: WholeViews | None = None) -> Query:
         whole = {**(whole or {}), **self._whole}
-        return Binder(self._cluster, self._catalog, self._path, whole).bind(tree)
+        return Binder(self._cluster, self._catalog, self._path, whole, self._rows).bind(tree)
 
     def _choose(self, candidate: Candidate) -> Step:
         refusals: list[Refusal] = []
@@ -509,6 +520,29 @@ class OneStatement:
         return Refused(problem.reason, problem.code, problem.hint, position, problem.pgcode)
 
     # The others -----------------------------------------------------------------------------
+
+    def _with_writes(self, kind: str, inner: Any, raw: Message) -> Step:
+        """The step of a statement whose WITH queries write."""
+        self._rows = as_rows
+        try:
+            select = inner if kind == "select_stmt" else as_rows(kind, inner)
+            candidate, problem = self._bind(copy(select), inner)
+            if problem is not None:
+                return self._refused(problem)
+            parts = parts_of(candidate, kind, inner)
+            texts = self._texts(candidate, raw, (), None)
+            step = plan_with_writes(candidate, parts, texts.whole)
+        except Unplannable as error:
+            position = self._translation.old_position_of(error.offset)
+            reason = f"WITH queries write, and {error.reason}"
+            return Refused(reason, error.code, error.hint or _PARTS, position, error.pgcode)
+        except Unwritable as unwritable:
+            return Refused(str(unwritable), "GS412", _PARTS)
+        for part in parts:
+            if not isinstance(step, Refused):
+                own = replace(candidate, query=part.query)
+                step = self._looked_beside(step, [own], part.kind, part.inner)
+        return step
 
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)

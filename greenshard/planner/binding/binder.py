@@ -14,7 +14,7 @@ Source: PostgreSQL's parse_relation.c, parse_clause.c and parse_cte.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -95,6 +95,7 @@ class Binder:
         catalog: What is there.
         path: ``current_schemas(true)``.
         whole: Views that are to be read like tables, by schema and name.
+        rows: Makes a SELECT of the rows of a WITH query that writes; None: such are a problem.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class Binder:
         catalog: Catalog,
         path: Sequence[str],
         whole: WholeViews | None = None,
+        rows: Callable[[str, Any], Any] | None = None,
     ) -> None:
+        self._rows = rows
         self._whole = whole or {}
         self._numbers = count()
         self._relations = Relations(cluster, catalog, path, self._numbers)
@@ -148,8 +151,10 @@ class Binder:
         name = node.ctename
         select = node.ctequery.select_stmt
         if not node.ctequery.HasField("select_stmt"):
-            self._refuse_writing(node)
-            return Cte(name, node, Query(select, _nowhere(parent)))
+            if self._rows is None or parent is not None:
+                self._refuse_writing(node)
+                return Cte(name, node, Query(select, _nowhere(parent)))
+            return Cte(name, node, self._bind_writing(node, self._rows, visible))
         # WITH RECURSIVE allows recursion; each of its queries need not be recursive.
         if not (recursive and name in _relation_names(select)):
             return Cte(name, node, self.bind(select, parent, visible))
@@ -158,6 +163,17 @@ class Binder:
         itself = Cte(name, node, Query(select, _nowhere(parent), outputs=outputs), True)
         query = self.bind(select, parent, {**visible, name: itself})
         return Cte(name, node, query, True)
+
+    def _bind_writing(self, node: Any, rows: Callable[[str, Any], Any], visible: Ctes) -> Query:
+        """A WITH query that writes, as one of its rows: those that RETURNING shows."""
+        kind, inner = unwrap(node.ctequery)
+        made = rows(kind, inner)
+        query = self.bind(made, None, visible)
+        shown = copy(made)
+        del shown.target_list[:]
+        shown.target_list.extend(inner.returning_clause.exprs)
+        query.outputs = self._outputs(shown, query.level)
+        return query
 
     def _start(self, select: Any, parent: Level | None, visible: Ctes) -> Columns:
         """The columns of the first branch of a recursive query.

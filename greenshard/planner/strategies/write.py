@@ -133,7 +133,7 @@ def put_select(inner: Any, select: Any) -> None:
         inner.returning_clause.exprs.extend(values)
 
 
-def _set_targets(inner: Any) -> Any:
+def set_targets_of(inner: Any) -> Any:
     """What SET names, of an UPDATE, of ON CONFLICT or of MERGE."""
     if type_name(inner) == "MergeStmt":
         return set_targets(inner)
@@ -154,7 +154,7 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     if not isinstance(first, Table) or kind not in ("InsertStmt", "MergeStmt", "UpdateStmt"):
         return
     columns = {column.name: column for column in first.relation.columns}
-    for target in _set_targets(inner):
+    for target in set_targets_of(inner):
         column = columns.get(target.res_target.name)
         # SET a[1] = 'now' gives an element, whose type is not the column's.
         if column is not None and not target.res_target.indirection:
@@ -219,7 +219,7 @@ def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Ste
 
 def _plan_rows(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:
     """Plan INSERT, UPDATE or DELETE; arguments as of `plan_write`."""
-    keys = list(_new_keys(candidate, table, kind, inner))
+    keys = list(new_keys(candidate, table, kind, inner))
     if kind == "insert_stmt" or table.sharded:
         _check_counted(table, inner)
     if texts.apart is not None:
@@ -366,7 +366,7 @@ def _check_counted(table: Table, inner: Any) -> None:
     Raises:
         Unplannable: There is one.
     """
-    for column in counted_targets(table.relation, _set_targets(inner)):
+    for column in counted_targets(table.relation, set_targets_of(inner)):
         raise Unplannable(
             f"{column} would be counted by the sequence of its row's shard",
             None,
@@ -384,7 +384,7 @@ def _with_keys(step: Step, keys: Sequence[Pin | None]) -> Step:
     return replace(step, pins=(*step.pins, *known))
 
 
-def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iterator[Pin | None]:
+def new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iterator[Pin | None]:
     """The shard keys that an UPDATE gives to rows, if they are other than the rows have.
 
     Yields:
@@ -395,7 +395,7 @@ def _new_keys(candidate: Candidate, table: Table, kind: str, inner: Any) -> Iter
     """
     if not table.sharded or table.key is None:
         return
-    for each in _set_targets(inner):
+    for each in set_targets_of(inner):
         target = each.res_target
         if target.name != table.key.name or _is_own_key(candidate, table.key, target.val):
             continue

@@ -216,7 +216,9 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     ],
     "WITH queries that write": [
         ("WITH gone AS (DELETE FROM items WHERE order_id = 7 RETURNING *) SELECT * FROM gone",
-         "GS412"),
+         "route"),
+        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT line FROM gone", "concatenate"),
+        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT count(*) FROM gone", "GS412"),
     ],
     "MERGE": [
         ("MERGE INTO orders USING products ON customer = code WHEN MATCHED THEN DELETE",
