@@ -146,6 +146,13 @@ class Functions:
         """What a domain is over, or a range of, whatever its schema; None for any other type."""
         return self._catalog.bases.get(name)
 
+    def given_by(self, names: Sequence[str]) -> str | None:
+        """What a domain gives a column that has no default of its own; None if nothing."""
+        *schema, name = names
+        given = self._catalog.given
+        found = (given.get((where, name)) for where in (schema or self._path if given else ()))
+        return next((each for each in found if each is not None), None)
+
     def holds_times(self, names: Sequence[str]) -> bool:
         """Whether a type may be a time, or have one in its values."""
         *schema, name = names

@@ -38,8 +38,9 @@ class Column:
         deterministic: Whether equal strings are equal bytes.
         is_array: Whether values are arrays (domains over arrays too).
         default: What a row gets that is inserted without a value: an expression whose names have
-            their schemas; of an identity column, what counts it. None if that is NULL, or the
-            column is generated; empty if it could not be read.
+            their schemas; the column's own, or else that of its domain; of an identity column,
+            what counts it. None if that is NULL, or the column is generated; empty if it could not
+            be read.
         identity: "a" GENERATED ALWAYS AS IDENTITY, "d" BY DEFAULT; empty if it is no such column.
         generated: Whether it is computed from other columns of its row.
     """
@@ -147,6 +148,8 @@ class Catalog:
         events: Event triggers that may write to tables.
         indexes: By schema and name the tables of indexes, if a shard has tables that no other has.
         whole_of: Shards of which it has the tables, too, that they alone have (`Cluster.homes`).
+        given: By schema and name what domains give a column that has no default of its own; as
+            `Column.default`.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
@@ -169,6 +172,7 @@ class Catalog:
     events: tuple[EventTrigger, ...] = ()
     indexes: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     whole_of: frozenset[str] = frozenset()
+    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def with_tables_of(self, other: Catalog, cluster: Cluster) -> Catalog:
         """The same, with the tables that another shard alone has, and what belongs to them.
@@ -207,6 +211,7 @@ class Catalog:
             ),
             tainted={**other.tainted, **self.tainted},
             bases={**other.bases, **self.bases},
+            given={**other.given, **self.given},
             indexes={**other.indexes, **self.indexes},
             whole_of=self.whole_of | other.whole_of,
         )

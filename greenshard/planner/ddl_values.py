@@ -5,6 +5,7 @@
     ALTER TABLE orders ADD o_number serial                           each shard's from 1 on
     ALTER TABLE orders ADD o_at timestamptz DEFAULT now()            one time a shard, and not one
     ALTER TABLE orders ADD o_token uuid DEFAULT gen_random_uuid()    goes on: one a row anyway
+    ALTER TABLE nation ADD n_token token                             a domain's default counts, too
 
 ADD COLUMN computes its default for the rows that there are, ALTER ... TYPE its USING. For new rows
 of a reference table INSERT looks at defaults itself (`strategies.write`).
@@ -20,6 +21,7 @@ from greenshard.cluster import Table as Declared
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import COUNTING
+from greenshard.sql.nodes import expression
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import enum_name, names_of
 
@@ -46,8 +48,12 @@ def filled_by(command: Any, declared: Declared, functions: Functions) -> str | N
     column = getattr(command, "def").column_def
     if action == "AT_AddColumn" and _counts(column):
         return "the numbers of a sequence"
-    for expression in _expressions(column):
-        for message in walk(expression):
+    computed = list(_expressions(column))
+    if action == "AT_AddColumn" and not computed and not column.type_name.array_bounds:
+        given = functions.given_by(names_of(column.type_name.names) or ("",))
+        computed += [] if given is None else [expression(given)]
+    for each in computed:
+        for message in walk(each):
             chosen = _chosen(message, functions, reference=reference)
             if chosen is not None:
                 return chosen

@@ -30,7 +30,10 @@ CODE = "GS416"
 
 _ANEW = "Make a table with another name and declare it, insert the rows there, then drop this one."
 _ALL = "Do it on all shards at once, without conn.on(...)."
-_FILL = "Add the column without it, fill it by UPDATE with values that you give, then SET DEFAULT."
+_FILL = (
+    "Add the column without it (of a domain that has it: DEFAULT NULL), fill it by UPDATE with "
+    "values that you give, then SET DEFAULT."
+)
 _UNDECLARED = (
     "Where the rows are as they will be declared, do it over a connection without the "
     "declaration, greenshard.connect({...}), and change the declaration; `greenshard check` "

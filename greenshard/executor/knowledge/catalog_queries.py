@@ -60,10 +60,11 @@ WITH RECURSIVE space AS (
     UNION ALL
     SELECT d.oid, t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.base AND t.typtype = 'd'
 ), base AS (
-    SELECT d.oid, t.typname, t.typcategory FROM domain d JOIN pg_type t ON t.oid = d.base
+    SELECT d.oid, t.typname, t.typcategory, pg_get_expr(o.typdefaultbin, 0) AS given
+    FROM domain d JOIN pg_type t ON t.oid = d.base JOIN pg_type o ON o.oid = d.oid
     WHERE t.typtype <> 'd'
     UNION ALL
-    SELECT oid, typname, typcategory FROM pg_type WHERE typtype <> 'd'
+    SELECT oid, typname, typcategory, NULL FROM pg_type WHERE typtype <> 'd'
 ), busy AS (
     SELECT l.relation AS oid FROM pg_locks l
     WHERE %(skips)s = 'yes' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
@@ -78,6 +79,7 @@ WITH RECURSIVE space AS (
                 WHEN a.attrelid IN (SELECT oid FROM busy) THEN ''
                 ELSE (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
                     WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END
+            WHEN a.attgenerated = '' THEN b.given
             END, a.attidentity, a.attgenerated <> '') ORDER BY a.attnum) AS list
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
     JOIN base b ON b.oid = a.atttypid
@@ -159,6 +161,10 @@ SELECT convert_to(json_build_object(
             UNION ALL SELECT rngtypid, rngsubtype FROM pg_range
             UNION ALL SELECT rngmultitypid, rngsubtype FROM pg_range
         ) m JOIN pg_type t ON t.oid = m.oid JOIN base b ON b.oid = m.of WHERE t.oid >= 16384),
+    'given', (
+        SELECT json_agg(json_build_array(s.nspname, t.typname, b.given))
+        FROM base b JOIN pg_type t ON t.oid = b.oid JOIN space s ON s.oid = t.typnamespace
+        WHERE b.given IS NOT NULL AND t.oid >= 16384),
     'outputs', (
         SELECT json_agg(DISTINCT o.name)
         FROM pg_proc p CROSS JOIN unnest(p.proargnames, p.proargmodes) AS o (name, mode)
@@ -285,6 +291,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         bodies_of(found["bodies"], functions),
         events_of(found),
         {(schema, name): (where, of) for schema, name, where, of in found["indexes"] or ()},
+        given={(schema, name): text for schema, name, text in found["given"] or ()},
     )
 
 
