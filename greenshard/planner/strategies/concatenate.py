@@ -13,7 +13,7 @@ Refuses what crosses shards, and ORDER BY, also below, which `merge` does.
 from __future__ import annotations
 
 from greenshard.planner.analysis.shape import Where
-from greenshard.planner.binding.query import Table, queries
+from greenshard.planner.binding.query import Join, Table, nested, queries
 from greenshard.planner.plan import Refusal, Scatter
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.kept_order import is_kept, with_ordered_aggregates
@@ -84,14 +84,16 @@ def _check_locks(candidate: Candidate) -> None:
         for clause in candidate.select.locking_clause
         for relation in clause.locking_clause.locked_rels
     }
-    for item in candidate.query.items:
-        table = item if isinstance(item, Table) else None
-        if table is None:
-            # FOR UPDATE without OF locks the rows of every table that is joined, reference tables
-            # too.
-            raise Unplannable("row locks in a query with joins")
-        if not table.sharded and (not names or table.sources[0].alias in names):
+    for item in nested(candidate.query.items):
+        if isinstance(item, Join):
+            continue
+        # FOR UPDATE without OF locks the rows of every table that is joined, reference tables too.
+        locked = not names or any(source.alias in names for source in item.sources)
+        if not isinstance(item, Table):
+            if locked:
+                raise Unplannable("row locks in a query with subqueries in FROM")
+        elif locked and not item.sharded:
             raise Unplannable(
-                f"rows of reference table {table.relation.name} are locked beside sharded ones",
-                table.node.location,
+                f"rows of reference table {item.relation.name} are locked beside sharded ones",
+                item.node.location,
             )

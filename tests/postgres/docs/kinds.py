@@ -141,6 +141,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT * FROM orders WHERE id = 7 FOR UPDATE", "route"),
         ("SELECT * FROM orders FOR SHARE", "concatenate"),
         ("SELECT * FROM products FOR UPDATE", "reference"),
+        ("SELECT * FROM orders JOIN items ON id = order_id FOR UPDATE", "concatenate"),
+        (("SELECT id FROM orders JOIN items ON id = order_id JOIN products ON code = product"
+         " FOR UPDATE OF orders, items"), "concatenate"),
+        (("SELECT id FROM items JOIN orders ON id = order_id JOIN products ON code = product"
+         " FOR UPDATE"), "GS410"),
         ("SELECT * FROM orders LIMIT 1 FOR UPDATE", "GS410"),
         ("SELECT * FROM orders JOIN items ON id = line FOR UPDATE", "GS410"),
     ],
