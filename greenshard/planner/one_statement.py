@@ -331,9 +331,9 @@ class OneStatement:
             readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
             try:
                 put_views(select, candidate.query, view_tells_time)
+                unqualify_columns(select)
             except PathBound as bound:
                 return candidate, Problem(bound.reason, bound.offset, "GS410", _ON)
-            unqualify_columns(select)
             replace_now(select, now_number(self._translation))
             # With the view's query in its place, v.* as a value is of no named type.
             row = telling_row(candidate.query, self._functions)

@@ -28,11 +28,11 @@ _COMPARES = "compares by NULLIF, IS DISTINCT FROM, CASE or USING, which cannot s
 
 
 class PathBound(Exception):
-    """A view's query cannot be put in its place.
+    """A view's query cannot be put in its place, or a table's name changed.
 
     Args:
         reason: Why.
-        offset: Where the view stands, in bytes of the parsed text.
+        offset: Where, in bytes of the parsed text.
     """
 
     def __init__(self, reason: str, offset: int) -> None:
@@ -74,10 +74,27 @@ def view_tells_time(view: Derived) -> bool:
 
 
 def unqualify_columns(root: Message) -> None:
-    """Leave out the schemas of columns: what they stood for has an alias now."""
-    for message in walk(root):
-        if type_name(message) == "ColumnRef" and len(message.fields) > 2:
-            del message.fields[: len(message.fields) - 2]
+    """Leave out the schemas of columns: what they stood for has an alias now.
+
+    Raises:
+        PathBound: Another table has that alias, too.
+    """
+    meant: dict[str, set[tuple[str, str]]] = {}
+    columns: list[Any] = []
+    for each in walk(root):
+        message: Any = each
+        kind = type_name(message)
+        if kind == "ColumnRef" and len(message.fields) > 2:
+            columns.append(message)
+        elif kind == "RangeVar":
+            name = message.alias.aliasname or message.relname
+            meant.setdefault(name, set()).add((message.schemaname, message.relname))
+    for column in columns:
+        name = column.fields[-2].string.sval
+        # FROM public.t WHERE EXISTS (SELECT FROM far.t WHERE far.t.c = public.t.c)
+        if len(meant.get(name, ())) > 1:
+            raise PathBound(f"two tables are called {name}", column.location)
+        del column.fields[: len(column.fields) - 2]
 
 
 def _subquery(view: Derived) -> Message:

@@ -64,6 +64,28 @@ def gathered(
     )
 
 
+def check_names(candidate: Candidate) -> None:
+    """Refuse two tables of one name, of which the schemas tell which is meant: these get lost.
+
+    Raises:
+        Unplannable: There are two.
+    """
+    qualified = any(
+        type_name(each) == "ColumnRef" and len(each.fields) > 2 for each in walk(candidate.select)
+    )
+    levels = [list(query.items_of(Table)) for query in queries(candidate.query)]
+    for level in [candidate.tables] if qualified else levels:
+        known: dict[str, Table] = {}
+        for table in level:
+            name = table.sources[0].alias
+            if known.setdefault(name, table).relation is not table.relation:
+                reason, hint = (
+                    f"two tables are called {name}",
+                    "Give each an alias of its own.",
+                )
+                raise Unplannable(reason, table.node.location, hint)
+
+
 def needed_columns(candidate: Candidate, places: Sequence[Table]) -> tuple[GatheredColumn, ...]:
     """The columns that the text can mean; one at least, for the rows are to be counted.
 

@@ -31,12 +31,11 @@ from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.query import Table, queries, tables
 from greenshard.planner.binding.views import unqualify_columns
 from greenshard.planner.plan import Carry, GatheredTable
-from greenshard.planner.strategies.brought import gathered, needed_columns
+from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.gather import LONGEST_NAME, check_calls
 from greenshard.planner.strategies.kept_order import with_ordered_views
 from greenshard.sql.nodes import copy
-from greenshard.sql.parser import type_name, walk
 from greenshard.sql.text import Sql
 
 #: Whether the shards can run a write whose other tables are carried to them; it says why not.
@@ -74,7 +73,7 @@ def plan_carry(
             carried.remove(at)
             made = fewer
     _check_readable(candidate)
-    _check_names(candidate)
+    check_names(candidate)
     found = _tables(candidate, carried)
     pins = None if reference else made.pins
     return Carry(tuple(found.values()), write(_renamed(candidate, carried, found)), pins, reference)
@@ -139,24 +138,6 @@ def _check_readable(candidate: Candidate) -> None:
     row = telling_row(candidate.query, candidate.functions)
     if row is not None:
         raise Unplannable("a whole row would be of another type", row)
-
-
-def _check_names(candidate: Candidate) -> None:
-    """Refuse two tables of one name, of which the schemas tell which is meant: these get lost."""
-    qualified = any(
-        type_name(each) == "ColumnRef" and len(each.fields) > 2 for each in walk(candidate.select)
-    )
-    levels = [list(query.items_of(Table)) for query in queries(candidate.query)]
-    for level in [candidate.tables] if qualified else levels:
-        known: dict[str, Table] = {}
-        for table in level:
-            name = table.sources[0].alias
-            if known.setdefault(name, table).relation is not table.relation:
-                reason, hint = (
-                    f"two tables are called {name}",
-                    "Give each an alias of its own.",
-                )
-                raise Unplannable(reason, table.node.location, hint)
 
 
 def _tables(candidate: Candidate, carried: Collection[int]) -> dict[tuple[str, str], GatheredTable]:

@@ -40,7 +40,7 @@ from greenshard.planner.binding.views import PathBound, put_views, unqualify_col
 from greenshard.planner.calls import calls, name_of
 from greenshard.planner.catalog import Relation
 from greenshard.planner.plan import Gather, GatheredTable, Refusal
-from greenshard.planner.strategies.brought import gathered, needed_columns
+from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.kept_order import with_ordered_aggregates, with_ordered_views
 from greenshard.planner.strategies.shortening import shortened
@@ -57,9 +57,9 @@ LONGEST_NAME = 63
 
 def plan_gather(candidate: Candidate) -> Gather | Refusal:
     """Run the query in one place."""
-    candidate, lost = with_ordered_views(with_ordered_aggregates(candidate))
-    candidate = candidate.with_whole_views(lost)
     try:
+        candidate, lost = with_ordered_views(with_ordered_aggregates(candidate))
+        candidate = candidate.with_whole_views(lost)
         # The text of a function stays whole, and names the columns of all its conditions.
         shorter = None if _read_by_bodies(candidate) else shortened(candidate)
         if shorter is not None:
@@ -198,6 +198,7 @@ class _Gathering:
 
     def _renamed(self, names: dict[tuple[str, str], str], every: bool) -> Any:
         """The query with the temporary tables' names, and views as their queries."""
+        check_names(self._candidate)
         made = copy(self._final.select)
         query = self._candidate.bind(made)
         for table in tables(query):
@@ -215,9 +216,9 @@ class _Gathering:
                 node.ClearField("schemaname")
         try:
             put_views(made, query, lambda _: True)
+            unqualify_columns(made)
         except PathBound as bound:
             raise Unplannable(bound.reason, bound.offset) from None
-        unqualify_columns(made)
         return made
 
 

@@ -43,7 +43,7 @@ from greenshard.planner.binding.query import (
     queries,
 )
 from greenshard.planner.binding.scope import BoundColumn
-from greenshard.planner.binding.views import unqualify_columns
+from greenshard.planner.binding.views import PathBound, unqualify_columns
 from greenshard.planner.calls import Functions
 from greenshard.planner.calls import name_of as function_name
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
@@ -234,7 +234,10 @@ def with_ordered_views(candidate: Candidate) -> tuple[Candidate, frozenset[Name]
             order_by = keys.get(id(item.range_var))
             if order_by is not None:
                 item.CopyFrom(_sorted(item.range_var, order_by))
-    unqualify_columns(made)
+    try:
+        unqualify_columns(made)
+    except PathBound as bound:
+        raise Unplannable(bound.reason, bound.offset) from None
     return replace(candidate, query=candidate.bind(made), changed=True), frozenset(lost)
 
 

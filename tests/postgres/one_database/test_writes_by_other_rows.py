@@ -291,3 +291,23 @@ def test_nothing_is_read_for_a_write_that_is_refused(both):
             with pytest.raises(greenshard.NotSupportedError, match="GS412") as refused:
                 conn.cursor().execute(text)
             assert reason in str(refused.value), text
+
+
+def test_two_tables_of_one_name_are_not_mixed_up_where_rows_are_gathered(both):
+    correlated = "(SELECT count(*) FROM far.t WHERE far.t.c = public.t.c)"
+    with both.filled(ROWS, 3) as (single, conn):
+        for text in [
+            f"SELECT k, {correlated} FROM public.t",
+            f"SELECT k FROM public.t WHERE c < {correlated}",
+            "SELECT count(DISTINCT public.t.v) FROM public.t, far.t WHERE public.t.c = far.t.c",
+        ]:
+            with pytest.raises(greenshard.NotSupportedError, match="two tables are called t"):
+                conn.cursor().execute(text)
+            aliased = text.replace("far.t", "f").replace("FROM f", "FROM far.t AS f")
+            aliased = aliased.replace("public.t, f", "public.t, far.t AS f")
+            found = []
+            for each in (single, conn):
+                cur = each.cursor()
+                cur.execute(aliased)
+                found.append(sorted(cur.fetchall()))
+            assert found[0] == found[1], aliased
