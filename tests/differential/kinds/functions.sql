@@ -2,19 +2,12 @@
 -- fu_plain: k
 -- fu_other: k
 -- fu_list: reference
+-- refused 40: GS412 function fu_last() reads fu_other
 -- refused 106: GS410 function fu_counted() may read tables, of which each shard has a part only
 -- refused 110: GS410 fu_total()
--- refused 74: GS410 fu_table()
 -- refused 62: GS410 function fu_write() may read tables, of which each shard has a part only
--- refused 62: GS410 fu_of_key()
--- refused 56: GS412 the shard key of a row is computed
--- refused 32: GS410 fu_last()
--- refused 28: GS412 LIMIT counts the rows of all shards
 -- refused 18: GS412 an INSERT reads a sharded table
 -- refused 14: GS410 fu_deep()
--- refused 10: GS412 a reference table is written by what fu_other holds on each shard
--- refused 80: GS410 fu_rows()
--- refused 60: GS410 fu_name()
 
 -- = schema
 CREATE TABLE fu_plain (k int PRIMARY KEY, v int, t text);

@@ -6,13 +6,9 @@
 -- ge_default: k
 -- ge_list: reference
 -- ge_unique: k
--- refused 61: GS412 the rows to be inserted have no k, their shard key
--- refused 51: GS412 the shard key of a row is computed
--- refused 48: GS412 OVERRIDING USER VALUE has values ignored, by which the rows are placed
--- refused 40: GS412 a default, as now(), may be another one on each shard
--- refused 20: GS412 the rows to be inserted are not listed in VALUES
--- refused 120: GS412 reference table ge_list would get
--- refused 160: GS412 the shard key k is
+-- refused 94: GS412 the shard key k is computed from other columns
+-- refused 38: GS412 k would be counted by the sequence
+-- refused 40: GS412 the shard key k is computed from a column
 
 -- = schema
 CREATE FUNCTION ge_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
