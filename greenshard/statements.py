@@ -355,6 +355,9 @@ class Statements:
             return run() if reads else atomically(execution, target.shards, run)
         finally:
             self.leave(parts.trace, execution.ran)
+            # Tables of one session alone are no reference tables.
+            if database is not None and parts.trace >= Trace.ANYTHING:
+                database.temporary.leave_out()
 
     def _check_written(
         self,

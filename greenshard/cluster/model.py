@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -191,6 +192,13 @@ class Cluster:
         # A declaration with a schema goes before one for any schema.
         found = self._declared.get((schema, name))
         return self._declared.get((None, name)) if found is None else found
+
+    def with_temporary(self, names: Iterable[str]) -> Cluster:
+        """The same, with the temporary tables of a session, which are reference tables."""
+        made = copy(self)
+        temporary = {("pg_temp", name): Reference() for name in names}
+        object.__setattr__(made, "_declared", {**self._declared, **temporary})
+        return made
 
     def placement_of(self, sharded: Sharded) -> Placement:
         """A sharded table's placement: its own, or the cluster's."""

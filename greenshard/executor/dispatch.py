@@ -80,7 +80,10 @@ def run_plan(e: Planned) -> Answer:
         if _fails_with_transaction(step) and (failed := e.failed) is not None:
             # That server says what one PostgreSQL would say.
             return route(e, Task(own_place(failed), Sql(e.text), e.given))
-        return _run(e, step, checked=not plan.policies)
+        answer = _run(e, step, checked=not plan.policies)
+        if plan.makes:
+            e.database.made_temporary(plan.makes)
+        return answer
     except errors.Error as error:
         if error.pgcode in UNKNOWN_NAMES:
             e.database.mistrust()
@@ -104,11 +107,11 @@ def _fails_with_transaction(step: Step) -> bool:
     return not isinstance(step, Broadcast)
 
 
-def _needs_confirming(step: Step) -> bool:
+def _needs_confirming(step: Step, plan: Plan) -> bool:
     """Whether a step goes by more than its text: what may end a difference is not held up by it."""
     # SET and ROLLBACK mean the same whatever the catalog says, and may be the way out.
     if isinstance(step, Broadcast):
-        return step.resets_catalog
+        return step.resets_catalog or bool(plan.names)
     return not isinstance(step, Refused)
 
 
@@ -175,7 +178,7 @@ def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: boo
         errors.Error: It may not.
     """
     # Not if a part has run: what was planned is done then.
-    if e.database.is_unsure and not e.ran and _needs_confirming(step):
+    if e.database.is_unsure and not e.ran and _needs_confirming(step, e.plan):
         e.confirm(shards_read(e, inner, stages))
     runs = not isinstance(step, Explained) or step.analyzes
     if runs and isinstance(inner, (Scatter, Combine, Gather, Carry, Move)):

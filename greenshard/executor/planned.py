@@ -235,7 +235,7 @@ class Planned(Execution):
         Switches: if one must be asked.
         """
         step = self.plan.step
-        if isinstance(step, Broadcast) and not step.resets_catalog:
+        if isinstance(step, Broadcast) and not (step.resets_catalog or self.plan.names):
             return
         names, timeout = self.plan.names, self._first_timeout
         if self.database.check(shards, names, timeout, tolerant=self.tolerant):

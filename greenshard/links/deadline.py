@@ -35,6 +35,15 @@ class Deadline:
             earlier._end = now + share * max(0.0, self._end - now)
         return earlier
 
+    def at_most(self, seconds: float) -> Deadline:
+        """The deadline, or an earlier one if more than so many seconds are left."""
+        left_s = self.left_s
+        if left_s is not None and left_s <= seconds:
+            return self
+        earlier = Deadline(seconds)
+        earlier.timeout_s = self.timeout_s
+        return earlier
+
     def later(self, seconds: float) -> Deadline:
         """The deadline so much later."""
         later = Deadline(self.timeout_s)

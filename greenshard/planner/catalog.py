@@ -15,6 +15,9 @@ from greenshard.planner.bodies import Body
 from greenshard.planner.code import Code, Function, Operator, code_of
 from greenshard.sql.types import is_time, read
 
+#: The schema of temporary tables, whatever its number is in a session.
+TEMPORARY = "pg_temp"
+
 
 def _alone(type_: str) -> str:
     """The name of a type, or of its elements', as pg_type has it, without its schema."""
@@ -215,6 +218,11 @@ class Catalog:
             indexes={**other.indexes, **self.indexes},
             whole_of=self.whole_of | other.whole_of,
         )
+
+    def with_temporary(self, relations: Sequence[Relation]) -> Catalog:
+        """The same, with the temporary tables of a session."""
+        temporary = {(each.schema, each.name): each for each in relations}
+        return replace(self, relations={**self.relations, **temporary})
 
     @cached_property
     def code(self) -> Code:

@@ -20,7 +20,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster, Function, Hash, List, Range, Sharded, Unknown
 from greenshard.planner.calls import Functions
-from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.catalog import TEMPORARY, Catalog, Relation
 from greenshard.planner.ddl_values import filled_by
 from greenshard.planner.problem import Problem
 from greenshard.sql.tree import enum_name, own_type, unwrap
@@ -212,6 +212,10 @@ class _Changes:
         """A name under which a table is declared otherwise than under the old one, or not."""
         # Of views and sequences no rows are placed.
         if relation.kind not in "rpfm":
+            return
+        if relation.schema == TEMPORARY:
+            reason = f"temporary table {relation.name}, which is known by its name, is renamed"
+            yield Problem(reason, at, CODE, "Make one of the other name, and insert its rows.")
             return
         before = self.cluster.table(relation.schema, relation.name)
         after = self.cluster.table(*new)

@@ -80,7 +80,7 @@ from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
-from greenshard.planner.strategies.utility import plan_utility
+from greenshard.planner.strategies.utility import plan_utility, temporary_table
 from greenshard.planner.strategies.with_writes import (
     DML,
     as_rows,
@@ -113,6 +113,8 @@ from greenshard.sql.tree import enum_name, location_of, unwrap
 
 TOO_DEEP = "the statement is nested too deeply"
 _TABLE = "RangeVar"
+#: What they name first is new.
+_MAKING = frozenset({"create_stmt", "view_stmt", "create_seq_stmt"})
 _ON = "Run it on one shard with conn.on('...')."
 _PARTS = "Execute its parts one after the other, or the whole on one shard with conn.on(...)."
 
@@ -177,6 +179,8 @@ class OneStatement:
             step = self._refused(set_off)
         if isinstance(step, Broadcast) and (changes := self._beside_ddl(raw.stmt)) is not None:
             step = self._refused(changes)
+        elif isinstance(step, Broadcast):
+            self._names = _named_by(raw.stmt)
         if step is None and (unknown := self._unknown_parameter(raw)) is not None:
             step = self._refused(unknown)
         # Before anything asks which type a cast is to.
@@ -208,6 +212,7 @@ class OneStatement:
             clock=self._clock,
             only_sets=raw.stmt.HasField("variable_set_stmt"),
             unknown=self._unknown,
+            makes=_made_by(raw.stmt, step),
         )
 
     def _at_home(self, node: Any, step: Step | None) -> Step | None:
@@ -925,6 +930,19 @@ def _seeing(candidate: Candidate, relation: Relation) -> Problem | None:
                 "Declare it STABLE: then it sees the rows as they were before the statement.",
             )
     return None
+
+
+def _named_by(node: Any) -> frozenset[str]:
+    """The relations that a utility statement names, of which a temporary one may hide another."""
+    if unwrap(node)[0] in _MAKING and temporary_table(node) is None:
+        return frozenset()
+    return frozenset(m.relname for m in walk(node) if type_name(m) == "RangeVar")
+
+
+def _made_by(node: Any, step: Step | None) -> frozenset[str]:
+    """The temporary tables that a statement makes on every shard."""
+    name = temporary_table(node) if isinstance(step, Broadcast) and step.on is None else None
+    return frozenset() if name is None else frozenset([name])
 
 
 def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:

@@ -272,6 +272,7 @@ class GatheredTable:
         primary_key: The columns' names, empty if they are not all there.
         sought: For each subquery that is run for each row around it, the columns by which it finds
             its rows.
+        temporary: Whether it is the session's own: then no other one has its rows.
     """
 
     name: str
@@ -282,6 +283,7 @@ class GatheredTable:
     reference: bool = False
     primary_key: tuple[str, ...] = ()
     sought: tuple[tuple[str, ...], ...] = ()
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -600,6 +602,7 @@ class Plan:
         effect: How it is to be run on several shards.
         declares: The name of the cursor that it declares, and whether that outlives its
             transaction.
+        makes: The names of temporary tables that it makes.
         unknown: Whether it calls a function that the catalog does not have, and that may have been
             made a moment ago: nobody knows what that reads.
     """
@@ -618,3 +621,4 @@ class Plan:
     effect: Effect = NO_EFFECT
     declares: tuple[str, bool] | None = None
     unknown: bool = False
+    makes: frozenset[str] = frozenset()

@@ -9,11 +9,11 @@ from typing import Any
 
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.clock_words import holds_word
-from greenshard.planner.analysis.homes import Homes
+from greenshard.planner.analysis.homes import Homes, Reader
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.calls import Functions
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.catalog import TEMPORARY, Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
@@ -30,10 +30,10 @@ from greenshard.planner.plan import (
     Several,
     Step,
 )
-from greenshard.planner.strategies.creation import plan_creation
-from greenshard.planner.strategies.ddl_at_home import is_about_relations
+from greenshard.planner.strategies.creation import created_temporary, plan_creation
+from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.many_rows import fill
-from greenshard.planner.strategies.utility import plan_utility
+from greenshard.planner.strategies.utility import plan_utility, temporary_table
 from greenshard.sql.declaring import read_declaration
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
@@ -133,7 +133,7 @@ class Planner:
 
         created = plan_creation(statement.stmt, translation, self._cluster, path)
         if created is not None:
-            return Plan(created)
+            return Plan(self._hidden_by(statement.stmt, path) or created)
         if statement.stmt.HasField("explain_stmt"):
             return self._plan_explain(text, translation, statement.stmt, path)
         if statement.stmt.HasField("declare_cursor_stmt"):
@@ -142,14 +142,42 @@ class Planner:
         one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
         return one.plan(statement, reads, trace)
 
+    def _hidden_by(self, node: Any, path: tuple[str, ...]) -> Refused | None:
+        """Why a temporary table cannot be made of a query's rows; None if it can.
+
+        It is made before they are read.
+        """
+        name = created_temporary(node)
+        if name is None:
+            return None
+        found = self._catalog.relation(None, name, path)
+        if found is not None and found.schema != TEMPORARY:
+            reason = f"temporary table {name} is made of rows, and hides another one meanwhile"
+            return Refused(reason, "GS410", "Give it another name; or create it, then insert.")
+        if self._homes is not None:
+            homes = Reader(self._homes, Functions(self._catalog, path), path).read(node).homes
+            for home in sorted(homes):
+                reason = f"temporary table {name} is made of what {home} alone has"
+                return Refused(reason, "GS410", "Create it with its columns, then insert.")
+        return None
+
     def _plan_several(
         self, text: str, translation: Translation, statements: Sequence[Any], path: tuple[str, ...]
     ) -> Step:
         """What is done with several statements in one string, or with none."""
         parts = parts_of(text, translation, statements)
         step = _plan_string(text, parts, statements)
-        # DDL about tables on one shard is that shard's: which it is about, each tells in its turn.
-        if self._homes is not None and any(is_about_relations(each.stmt) for each in statements):
+        # DDL about tables on one shard is that shard's: which it is about, each tells in its turn;
+        # and which temporary tables are there then.
+        apart = [each for each in statements if temporary_table(each.stmt) is not None]
+        if self._homes is not None:
+            functions = Functions(self._catalog, path)
+            apart += [
+                each
+                for each in statements
+                if plan_ddl_at_home(text, each.stmt, self._homes, functions, path) is not None
+            ]
+        if apart:
             return step if isinstance(step, Refused) else Several(parts)
         for each in statements if isinstance(step, Broadcast) else ():
             changed = key_change(

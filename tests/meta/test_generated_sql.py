@@ -35,6 +35,7 @@ PATH_IS_SET = {
     ("executor/knowledge/catalog_queries.py", "_CATALOG"),
     ("executor/knowledge/code_queries.py", "MEMBERS"),
     ("executor/knowledge/code_queries.py", "_CODE"),
+    ("executor/knowledge/temporary.py", "_TABLES"),
     ("links/look.py", "_FACTS"),
     ("links/look.py", "_VERSION"),
     ("links/look.py", "_looked_into"),

@@ -264,7 +264,7 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
             schema,
             name,
             kind,
-            tuple([_column(*column) for column in columns or ()]),
+            tuple([column(*each) for each in columns or ()]),
             tuple(key or ()),
             definition and definition.rstrip(";"),
             _security(*security) if security else Security(),
@@ -295,7 +295,8 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
     )
 
 
-def _column(name: str, type_name: str, type_sql: str, *properties: Any) -> Column:
+def column(name: str, type_name: str, type_sql: str, *properties: Any) -> Column:
+    """A column, of what a server tells of it while nothing is hidden."""
     return Column(name, type_name, qualified(type_sql), *properties)
 
 

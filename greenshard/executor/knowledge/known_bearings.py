@@ -62,6 +62,21 @@ class KnownBearings:
         return _USUAL_PATH if self._plans is None else self._plans.path
 
     @property
+    def temporary(self) -> AbstractSet[str]:
+        """The names of temporary relations, by the plans of statements."""
+        return frozenset() if self._plans is None else self._plans.temporary
+
+    @property
+    def names_meant(self) -> tuple[object, ...]:
+        """What the names in a statement mean by, by its plan."""
+        return self.path, self.temporary
+
+    @property
+    def planned_on(self) -> str:
+        """The shard whose session's bearings these are; empty if they are no session's."""
+        return self._planned_on
+
+    @property
     def float_digits(self) -> int:
         """The sessions' ``extra_float_digits``: the same, or their statements are refused."""
         # Of a failed transaction it is not known; its statement fails, whatever it would give.
@@ -152,12 +167,15 @@ class KnownBearings:
                 return False
         return True
 
-    def check(self, shards: Sequence[str], names: AbstractSet[str]) -> None:
+    def check(
+        self, shards: Sequence[str], names: AbstractSet[str], temporary: AbstractSet[str]
+    ) -> None:
         """Refuse a statement that would mean something else on one shard than on another.
 
         Args:
             shards: Where it is to run; what had to be asked for has been.
             names: See `Plan.names`.
+            temporary: The temporary tables that it was planned with.
 
         Raises:
             errors.NotSupportedError: It would.
@@ -168,7 +186,7 @@ class KnownBearings:
         found = {s: one for s in shards if s in physicals and (one := physicals[s].bearings)}
         # The session whose bearings the plan has need not be one of those that run it.
         found.setdefault(self._planned_on, plans)
-        _compare(found, plans, names)
+        _compare(found, plans, names, temporary)
 
     def _is_old(self, physical: Physical) -> bool:
         return physical.bearings is None or physical.bearings_at < self.oldest
@@ -208,9 +226,22 @@ class KnownBearings:
             physical.bearings, physical.bearings_at = before if as_before else (None, 0.0)
 
 
-def _compare(found: dict[str, Bearings], plans: Bearings, names: AbstractSet[str]) -> None:
+def _compare(
+    found: dict[str, Bearings],
+    plans: Bearings,
+    names: AbstractSet[str],
+    temporary: AbstractSet[str],
+) -> None:
     """Refuse bearings that are not the plan's."""
-    hidden = {name for one in found.values() for name in one.temporary}
+    for shard, one in found.items():
+        if gone := (temporary & names) - one.temporary:
+            raise errors.refused(
+                f"temporary table {min(gone)} is not there on shard {shard}",
+                code="GS410",
+                hint="Its session is another one than that which made the table. DISCARD TEMP, and "
+                "make it again.",
+            )
+    hidden = {name for one in found.values() for name in one.temporary - temporary}
     if named := hidden & names:
         raise errors.refused(
             f"a temporary relation of this session hides {min(named)} on a shard",

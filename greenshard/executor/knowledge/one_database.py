@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.executor.knowledge.changes import ask_news
 from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
+from greenshard.executor.knowledge.temporary import TemporaryTables, read_temporary
 from greenshard.links.asking_bearings import ask_bearings
 from greenshard.links.deadline import Deadline
 from greenshard.links.outside import calls_outside, read_outside
@@ -48,6 +49,8 @@ from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.transaction.state import Transaction
 
 _MOST_TEXTS = 1_000
+#: How long, in seconds, a shard may take to tell of its own tables, if no statement needs them.
+_PATIENCE_S = 5.0
 #: Characters. A longer text is planned in a thread: the hub must not wait for it.
 _SOON_PLANNED = 10_000
 
@@ -75,6 +78,7 @@ class OneDatabase:
 
     Attributes:
         bearings: Those of its sessions.
+        temporary: Its temporary tables.
         may_have_set: Whether the session may have settings that a new one would not have.
         may_have_made_up: Likewise, of settings that PostgreSQL does not know.
         compared_as_text: Statements whose rows Python can order only by the text of their values.
@@ -100,6 +104,7 @@ class OneDatabase:
         self.read_in_batches: set[str] = set()
         self.prepared: dict[str, Prepared] = {}
         self.bearings = KnownBearings(session)
+        self.temporary = TemporaryTables()
         self._session = session
         self._transaction = transaction
         self._knowledge = knowledge_of(cluster, databases)
@@ -121,12 +126,14 @@ class OneDatabase:
         """
         # Planned again, it goes by what was asked for it: else it might never be run.
         as_of, self._as_of = self._as_of, None
-        make: Callable[..., Plan] = self._current(timeout).planner.plan
+        known = self._current(timeout)
         self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
+        self._find_temporary(timeout)
+        make: Callable[..., Plan] = self.temporary.planner_of(known, self.cluster).plan
         # A thousand plans of megabytes would stay in memory.
         if len(text) > MAX_CACHED_CHARACTERS:
             make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
-        path = self.bearings.path
+        path = self.temporary.path(self.bearings.path)
         if len(text) <= _SOON_PLANNED:
             plan = make(text, has_parameters, path)
         else:
@@ -134,8 +141,24 @@ class OneDatabase:
         if isinstance(plan.step, Refused) and plan.step.homes:
             # Only who needs the tables of a shard waits for it.
             known = self._load(timeout, plan.step.homes)
-            return known.planner.plan(text, has_parameters, path)
+            planner = self.temporary.planner_of(known, self.cluster)
+            return planner.plan(text, has_parameters, path)
         return plan
+
+    def _find_temporary(self, timeout: Deadline) -> None:
+        """Know the session's temporary tables, if it may have some."""
+        temporary = self.temporary
+        if not temporary.names and not temporary.planned:
+            return
+        # By a guess, a statement would be planned with tables that were made or changed since.
+        if self.bearings.guessed:
+            self._know_bearings(timeout)
+        if temporary.must_ask(self.bearings.temporary) and (informants := self._informants()):
+            read = partial(read_temporary, names=sorted(temporary.names))
+            informants.sort(key=lambda shard: shard != self.bearings.planned_on)
+            reads = partial(read_outside, read=read)
+            temporary.found(self._session.ask_any(reads, informants[:1], timeout)[1])
+        temporary.forget_gone()
 
     def sure_plan(self, text: str, has_parameters: bool) -> Plan | None:
         """The plan of a statement, if nothing that it goes by must be asked for; else None.
@@ -149,6 +172,7 @@ class OneDatabase:
             or self._changed
             or self._as_of is not None
             or self._doubted
+            or self.temporary.names
             or knowledge.doubted
             or len(text) > _SOON_PLANNED
         ):
@@ -245,10 +269,10 @@ class OneDatabase:
 
         Switches: if one must be asked.
         """
-        began, guess = time.monotonic(), self.bearings.path
+        began, guess = time.monotonic(), self.bearings.names_meant
         with self._asking_others(shards):
             failed, changed = self._resolve(shards, self.bearings.old(shards), timeout, tolerant)
-        if changed or self.bearings.path != guess:
+        if changed or self.bearings.names_meant != guess:
             # Planned again by what was just told, however old that is by then: else it might never
             # be run.
             self._as_of = began if changed else self.bearings.oldest
@@ -323,7 +347,7 @@ class OneDatabase:
         if bearings.are_plans(shards):
             return False
         failed, _ = self._ask(bearings.old(shards), frozenset(), timeout, tolerant)
-        bearings.check(shards, names)
+        bearings.check(shards, names, self.temporary.planned)
         return failed
 
     def _ask(
@@ -405,10 +429,17 @@ class OneDatabase:
         """Read the catalog of one shard, and the own tables of others."""
         session, cluster = self._session, self.cluster
         catalog = load_catalog(session, informants, timeout, cluster.functions, cluster.homes)
-        for home in homes:
-            if home not in catalog.whole_of:
-                session.reach([home], timeout)
-                own = load_catalog(session, [home], timeout, cluster.functions, cluster.homes)
+        there = self._there
+        # What was known is to be known again: else the planner, with its plans, would be another
+        # one each time.
+        again = () if there is None else there.catalog.whole_of
+        for home in dict.fromkeys((*homes, *sorted(again))):
+            if home in catalog.whole_of:
+                continue
+            with nullcontext() if home in homes else suppress(errors.Error):
+                own_timeout = timeout if home in homes else timeout.at_most(_PATIENCE_S)
+                session.reach([home], own_timeout)
+                own = load_catalog(session, [home], own_timeout, cluster.functions, cluster.homes)
                 catalog = catalog.with_tables_of(own, cluster)
         return catalog
 
@@ -523,7 +554,8 @@ class OneDatabase:
             if not (self._knowledge.doubted | self._doubted).isdisjoint(shards):
                 self._session.reach(shards, timeout)
                 self._resolve(shards, frozenset(), timeout, tolerant=False)
-            traces = self._current(timeout).planner.traces
+            known = self._current(timeout)
+            traces = self.temporary.planner_of(known, self.cluster).traces
         except errors.Error:
             return Trace.CODE  # a shard that is not asked for may be out of reach
         if len(text) <= _SOON_PLANNED:
@@ -550,7 +582,9 @@ class OneDatabase:
 
         Switches: when something must be asked for first, and for a long text.
         """
-        make: Callable[..., NamedWrites | Refused] = self._current(timeout).planner.named_writes
+        known = self._current(timeout)
+        planner = self.temporary.planner_of(known, self.cluster)
+        make: Callable[..., NamedWrites | Refused] = planner.named_writes
         self.bearings.hold(self._knowledge.oldest())
         self._session.reach(shards, timeout)
         if old := self.bearings.old(shards):
@@ -558,7 +592,7 @@ class OneDatabase:
         physicals = self._session.physicals
         told = {physicals[shard].bearings for shard in shards if shard in physicals}
         # conn.on("s0", "s1"): `orders` may be another table on each.
-        paths = {one.path for one in told if one is not None}
+        paths = {self.temporary.path(one.path) for one in told if one is not None}
         if len(text) <= _SOON_PLANNED:
             return [make(text, has_parameters, path) for path in paths]
         make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
@@ -577,12 +611,20 @@ class OneDatabase:
             self.may_have_set = self.may_have_made_up = True
             self.prepared.clear()
             self.bearings.move(shards)
+            self.temporary.mistrust()
         if changes:
             self._change(shards)
         elif trace is Trace.UNSEEN:
             self._doubted.update(shards)
         if not self._transaction.is_open:
             self.ended()
+
+    def made_temporary(self, names: AbstractSet[str]) -> None:
+        """Take note of temporary tables that were made on all shards."""
+        there = (p.bearings.temporary for p in self._session.alive if p.bearings is not None)
+        # With IF NOT EXISTS, a shard may have had one that is another.
+        had = frozenset[str]().union(*there)
+        self.temporary.made(names - (had - self.temporary.names))
 
     @property
     def sees_apart(self) -> bool:

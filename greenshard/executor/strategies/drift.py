@@ -55,7 +55,8 @@ def check_alike(e: Planned, tables: Iterable[GatheredTable], shards: Sequence[st
     """
     alike = e.database.alike
     names = tuple(shards)
-    asked = [t for t in tables if (t.relation, names) not in alike]
+    # Of temporary tables the session has told.
+    asked = [t for t in tables if not t.temporary and (t.relation, names) not in alike]
     if not asked:
         return
     relations = [table.relation for table in asked]

@@ -79,7 +79,7 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
         _check_made(e)
     e.check_bearings((e.gathers_on,))  # they tell whether another session sees the same
     every = e.gathers_references
-    wanted = {table for table in step.tables if every or not table.reference}
+    wanted = {t for t in step.tables if every or t.temporary or not t.reference}
     reads = tuple(task for task in tasks if task.table in wanted)
     rows = read_tables(e, reads)
     try:

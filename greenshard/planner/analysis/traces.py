@@ -90,7 +90,8 @@ class Traces:
         if kind == "transaction_stmt" and enum_name(inner, "kind") in _SAVEPOINTS:
             return Trace.NOTHING
         if kind not in _PLAIN:
-            return Trace.ANYTHING if keeps_catalog(node) else Trace.CODE
+            kept = keeps_catalog(node) or _makes_temporary(kind, inner)
+            return Trace.ANYTHING if kept else Trace.CODE
         # An operator, a cast or a domain may be called by a text that names none.
         return max(self._unseen, self._of_query(node))
 
@@ -170,7 +171,6 @@ class Traces:
 
     def _into(self, clause: Any, _: set[str]) -> Trace:
         """SELECT INTO makes a table."""
-        # A temporary one is the session's own; any other table is new to everybody's catalog.
         return Trace.ANYTHING if clause.rel.relpersistence == "t" else Trace.CODE
 
 
@@ -214,6 +214,13 @@ _RULES: dict[str, Callable[[Traces, Any, set[str]], Trace]] = {
     "MergeStmt": Traces._write,
     "IntoClause": Traces._into,
 }
+
+
+def _makes_temporary(kind: str, inner: Any) -> bool:
+    """Whether a statement makes an empty temporary table, which is the session's own."""
+    if kind == "create_table_as_stmt" and inner.into.skip_data:
+        return bool(inner.into.rel.relpersistence == "t")
+    return kind == "create_stmt" and bool(inner.relation.relpersistence == "t")
 
 
 def keeps_catalog(node: Any) -> bool:

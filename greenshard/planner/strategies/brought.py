@@ -10,6 +10,7 @@ from typing import Any
 
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.binding.query import Condition, Query, Table, queries
+from greenshard.planner.catalog import TEMPORARY
 from greenshard.planner.plan import GatheredColumn, GatheredTable, Pin
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.sql.nodes import copy, expression, quoted
@@ -61,6 +62,7 @@ def gathered(
         not table.sharded,
         relation.primary_key if known.issuperset(relation.primary_key) else (),
         tuple(sorted(_sought(candidate.query, [each.table for each in restrictions]))),
+        relation.schema == TEMPORARY,
     )
 
 

@@ -1,4 +1,4 @@
-"""Goal: CREATE TABLE AS, and SELECT INTO, for a table that is declared.
+"""Goal: CREATE TABLE AS, and SELECT INTO, for a table that is declared, or temporary.
 
     CREATE TABLE totals AS SELECT customer, sum(amount) AS total FROM orders GROUP BY customer
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster, Single
 from greenshard.planner.plan import Created, Refused, Step
+from greenshard.planner.strategies.utility import is_temporary
 from greenshard.sql.deparsing import Unwritable, write
 from greenshard.sql.nodes import clear, copy
 from greenshard.sql.parser import parse
@@ -43,11 +44,12 @@ def plan_creation(
     else:
         return None
     table = into.rel
-    if into.skip_data or table.relpersistence == "t" or unwrap(query)[0] != "select_stmt":
+    if into.skip_data or unwrap(query)[0] != "select_stmt":
         return None
     schemas = (each for each in path if not each.startswith("pg_"))
     declared = cluster.table(table.schemaname or next(schemas, None), table.relname)
-    if declared is None or isinstance(declared, Single):
+    # A temporary one is a reference table of the session, whatever it is called.
+    if not is_temporary(table) and (declared is None or isinstance(declared, Single)):
         return None
     if kind == "create_table_as_stmt" and inner.if_not_exists:
         reason = "CREATE TABLE IF NOT EXISTS ... AS over several shards"
@@ -59,6 +61,13 @@ def plan_creation(
         )
     except Unwritable as unwritable:
         return Refused(str(unwritable), "GS410", "Create the table, then insert into it.")
+
+
+def created_temporary(node: Any) -> str | None:
+    """The name of the temporary table that a statement makes of rows; None if it makes none."""
+    kind, inner = unwrap(node)
+    into = inner.into_clause if kind == "select_stmt" else inner.into
+    return str(into.rel.relname) if is_temporary(into.rel) else None
 
 
 def _without_data(into: Any, query: Any) -> Any:

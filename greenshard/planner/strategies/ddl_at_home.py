@@ -22,6 +22,7 @@ from greenshard.cluster import Reference
 from greenshard.planner.analysis.homes import Homes, Reader
 from greenshard.planner.analysis.traces import keeps_catalog
 from greenshard.planner.calls import Functions
+from greenshard.planner.catalog import TEMPORARY
 from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.plan import Broadcast, Refused, Step
 from greenshard.planner.problem import Problem
@@ -63,10 +64,15 @@ def plan_ddl_at_home(
     if find is None:
         return None
     finder = _Finder(homes, functions, path)
-    targets = [each for each in find(inner) if each.schema != "pg_temp"]
+    targets = [each for each in find(inner) if each.schema != TEMPORARY]
     named = {(each.schema, each.name) for each in targets}
     ranges = (_of_range(m) for m in walk(node) if type_name(m) == "RangeVar")
-    mentioned = [each for each in ranges if (each.schema, each.name) not in named]
+    mentioned = [
+        each
+        for each in ranges
+        # What is temporary is not what is declared under that name.
+        if each.schema != TEMPORARY and (each.schema, each.name) not in named
+    ]
     found = [(each, finder.home(each)) for each in (*targets, *mentioned)]
     if (lacking := finder.lacking()) is not None:
         return lacking
@@ -84,11 +90,6 @@ def plan_ddl_at_home(
         resets_catalog=not keeps_catalog(node),
         on=next(iter(at_home)),
     )
-
-
-def is_about_relations(node: Any) -> bool:
-    """Whether a statement is DDL that names tables, or what belongs to them."""
-    return unwrap(node)[0] in _TARGETS
 
 
 def _mixed(
@@ -167,7 +168,7 @@ class _Finder:
 
 
 def _of_range(node: Any) -> _Named:
-    schema = "pg_temp" if node.relpersistence == "t" else node.schemaname or None
+    schema = TEMPORARY if node.relpersistence == "t" else node.schemaname or None
     return _Named(schema, node.relname, node.location)
 
 

@@ -38,7 +38,7 @@ from greenshard.planner.binding.bound_views import views_in
 from greenshard.planner.binding.query import Query, queries, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.calls import calls, name_of
-from greenshard.planner.catalog import Relation
+from greenshard.planner.catalog import TEMPORARY, Relation
 from greenshard.planner.plan import Gather, GatheredTable, Refusal
 from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
@@ -211,7 +211,7 @@ class _Gathering:
             # Reference tables are there already, unless this transaction has changed them on its
             # own connection: then the gathering one does not see it, and their rows are gathered,
             # too.
-            if table.sharded or every:
+            if table.sharded or every or table.relation.schema == TEMPORARY:
                 node.relname = names[_where(table.relation)]
                 node.ClearField("schemaname")
         try:

@@ -26,6 +26,7 @@ _MADE = {
 _TWO_PHASE = frozenset(
     {"TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"}
 )
+_ON_ONE = "Use it on one shard, with conn.on('...')."
 _REFUSED = {
     "copy_stmt": ("COPY", "Load with executemany, or each shard's part with psql's \\copy."),
     "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
@@ -74,7 +75,8 @@ def plan_utility(text: str, node: Any) -> Step | None:
     return Broadcast(
         Sql(text),
         answer_of_one=True,
-        resets_catalog=not keeps_catalog(node),
+        # What is temporary is no other session's.
+        resets_catalog=not keeps_catalog(node) and temporary_table(node) is None,
     )
 
 
@@ -82,24 +84,37 @@ def _refused(kind: str, inner: Any) -> Refused | None:
     # CREATE TABLE ... AS ... WITH NO DATA: there are no rows that would be each shard's own.
     empty = kind == "create_table_as_stmt" and inner.into.skip_data
     if empty and enum_name(inner, "objtype") == "OBJECT_TABLE":
-        temporary = inner.into.rel.relpersistence == "t"
-        return _temporary("TABLE") if temporary else None
+        return None
     if kind in _REFUSED:
         name, hint = _REFUSED[kind]
         return Refused(f"{name} over several shards", "GS410", hint)
     if kind == "transaction_stmt" and enum_name(inner, "kind") in _TWO_PHASE:
         return Refused(TWO_PHASE, "GS410", PREPARE_ON_ONE)
     named = _MADE.get(kind)
+    if named is None or not is_temporary(getattr(inner, named[1])):
+        return None
+    what, hint = f"CREATE TEMPORARY {named[0]}", _ON_ONE
+    if kind == "create_stmt":
+        if not (inner.inh_relations or inner.HasField("partspec")):
+            return None
+        # Rows of a temporary child would be among those of the declared parent.
+        what, hint = f"{what} that inherits or is partitioned,", "Make it with columns of its own."
+    return Refused(f"{what} over several shards", "GS410", hint)
+
+
+def temporary_table(node: Any) -> str | None:
+    """The name of the temporary table that a statement makes; None if it makes none."""
+    kind, inner = unwrap(node)
+    if kind == "create_stmt":
+        made = inner.relation
+    elif kind == "create_table_as_stmt" and enum_name(inner, "objtype") == "OBJECT_TABLE":
+        made = inner.into.rel
+    else:
+        return None
+    return str(made.relname) if is_temporary(made) else None
+
+
+def is_temporary(named: Any) -> bool:
+    """Whether a name is that of a temporary relation."""
     # pg_class.relpersistence: t is temporary.
-    if named is not None and getattr(inner, named[1]).relpersistence == "t":
-        return _temporary(named[0])
-    return None
-
-
-def _temporary(kind: str) -> Refused:
-    return Refused(
-        f"CREATE TEMPORARY {kind} over several shards",
-        "GS410",
-        "What is temporary is not declared, so no statement over several shards could name "
-        "it. Use it on one shard, with conn.on('...').",
-    )
+    return bool(named.relpersistence == "t" or named.schemaname == "pg_temp")

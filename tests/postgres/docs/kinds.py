@@ -46,7 +46,13 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT * FROM big WHERE id = 11", "route"),
         ("SELECT sum(amount) FROM big", "combine"),
     ],
-    "temporary tables": [("CREATE TEMPORARY TABLE mine (n int)", "GS410")],
+    "temporary tables": [
+        ("CREATE TEMPORARY TABLE mine (n int)", "broadcast"),
+        ("CREATE TEMP TABLE mine (n int) ON COMMIT DROP", "broadcast"),
+        ("CREATE TEMP TABLE mine (n int) INHERITS (orders)", "GS410"),
+        ("CREATE TEMP VIEW mine AS SELECT 1 AS n", "GS410"),
+        ("CREATE TEMP SEQUENCE mine", "GS410"),
+    ],
     "PostgreSQL's own catalog": [
         ("SELECT relname FROM pg_class WHERE relname = 'orders'", "reference"),
         ("SELECT table_name FROM information_schema.tables WHERE table_name = 'items'",
