@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
+from greenshard._driver import own_cursor
 from greenshard.cluster import Cluster
 from greenshard.executor.knowledge.catalog_queries import column
 from greenshard.executor.knowledge.shared import Known
@@ -152,7 +153,8 @@ def read_temporary(physical: Physical, names: Sequence[str]) -> tuple[Relation, 
         begin, end = "SAVEPOINT greenshard_temporary;", "ROLLBACK TO SAVEPOINT greenshard_temporary"
     found = value(physical, begin + SETTINGS + _TABLES, {"names": json.dumps(sorted(names))})
     if end:
-        value(physical, f"{end}; RELEASE SAVEPOINT greenshard_temporary; SELECT ''::bytea")
+        # The settings go with it.
+        own_cursor(physical.raw).execute(f"{end}; RELEASE SAVEPOINT greenshard_temporary")
     with understood(physical.shard):
         # A number of the one session says nothing to the others.
         told = json.loads(_NUMBERED.sub(f"{TEMPORARY}.", bytes(found).decode()))

@@ -315,7 +315,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT 1; SELECT 2", "several"),
         ("UPDATE orders SET amount = 0; SET work_mem = '5MB'", "several"),
         ("UPDATE orders SET amount = 0 WHERE id = 1; DELETE FROM items; TABLE orders", "several"),
-        ("SET LOCAL work_mem = '5MB'; CREATE TABLE more (n int)", "several"),
+        ("SET LOCAL work_mem = '5MB'; CREATE TABLE more (n int)", "broadcast"),
     ],
     "what PostgreSQL cannot parse": [("SELECT FROM WHERE", "GS404")],
 }  # fmt: skip
