@@ -246,3 +246,15 @@ UPDATE step SET no = no + {n} <<|WHERE job = {n}>>;
 TRUNCATE <<step|job CASCADE|job RESTART IDENTITY CASCADE>>;
 SELECT j.id, a.name FROM job j LEFT JOIN account a ON a.id = j.account;
 SELECT currval('job_id_seq'), nextval('job_id_seq')
+
+-- = views in WITH
+WITH up AS (UPDATE rich SET label = {word} WHERE id = {id} RETURNING id, label) SELECT * FROM up;
+WITH gone AS (DELETE FROM opened WHERE <<qty > {n}|account_id = {id}>> RETURNING account_id) SELECT count(*) FROM gone;
+WITH made AS (INSERT INTO rich (id, label, money) VALUES (91, {word}, 20) RETURNING id) SELECT id FROM made;
+WITH made AS (INSERT INTO kinds VALUES (16, {word}, 7) RETURNING id) SELECT id FROM made;
+WITH v AS (SELECT {id}::int AS i) UPDATE rich SET label = 'v' FROM v WHERE id = v.i RETURNING id
+
+-- = MERGE into views; since 17
+MERGE INTO rich r USING (VALUES ({id}, 'm'), (93, 'n')) s(i, n) ON s.i = r.id WHEN MATCHED THEN UPDATE SET label = s.n WHEN NOT MATCHED THEN INSERT (id, label, money) VALUES (s.i, s.n, 30);
+MERGE INTO rich r USING entry e ON e.account_id = r.id AND e.no = {n} WHEN MATCHED THEN DELETE;
+MERGE INTO kinds k USING (VALUES (2, 'zwei'), (9, 'neun')) v(i, n) ON v.i = k.id WHEN MATCHED THEN UPDATE SET name = v.n
