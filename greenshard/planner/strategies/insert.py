@@ -29,6 +29,7 @@ from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import (
+    Anywhere,
     Broadcast,
     Insert,
     Keys,
@@ -117,9 +118,21 @@ def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) ->
         if not computing:
             return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
         return Insert(texts.parts(), name, None, computing, in_turn=True)
+    if _is_uneven(candidate, inner):
+        # Whichever server gets it refuses it before a row is written; each gets rows of one length.
+        return Anywhere(Sql(candidate.text))
     keys = _keys(candidate, table, inner)
     step = Insert(texts.parts(), name, keys, computing, in_turn=conflicts)
     return step if computing else Routed(Sql(candidate.text), (keys.pin,), step)
+
+
+def _is_uneven(candidate: Candidate, inner: Any) -> bool:
+    """Whether some rows of VALUES certainly have more values than others."""
+    rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
+    # VALUES %s, %s: how many values a tuple has, the parameters tell.
+    return len(set(map(len, rows))) > 1 and not any(
+        tuple_of(row, candidate.translation) for row in rows
+    )
 
 
 def check_defaults(table: Table, targets: Any) -> None:

@@ -12,6 +12,8 @@ from tests.differential.draft import Draft
 
 #: One statement in so many has hundreds of rows.
 _MANY = 40
+#: How many have a row of another length than the others.
+_UNEVEN = 0.02
 _HOLE = re.compile(r"\{([a-z ]+)\}")
 
 
@@ -217,7 +219,10 @@ def insert(pick: Random, tables: Sequence[str]) -> Step:
         count = pick.choice([1, 1, 1, 2, 2, 3, 4, 6])
         if pick.random() < 1 / _MANY:
             count, made.style = 300, None
-        rows = ", ".join(_row(made, chosen) for _ in range(count))
+        every = [_row(made, chosen) for _ in range(count)]
+        if pick.random() < _UNEVEN:
+            every.append(_row(made, chosen[:-1] or [*chosen, *chosen]))
+        rows = ", ".join(every)
         overriding = ""
         if target.overriding and pick.random() < 0.4:
             overriding = f" OVERRIDING {pick.choice(['SYSTEM', 'USER'])} VALUE"

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import psycopg2
+
 import greenshard
 from greenshard.testing import Shards
 from tests.postgres.psql import run
@@ -45,3 +47,28 @@ def insert(databases: Databases, key_type: str, scripts: Mapping[int, str]) -> N
         found[whole].append(script)
     for dsn, several in found.items():
         run(dsn, *several)
+
+
+def told(conn: Any, statement: str | tuple[str, object]) -> object:
+    """What a connection answers to a statement, which is undone if it fails.
+
+    Returns:
+        How many rows, and those, sorted unless the statement says their order; or the SQLSTATE, or
+        what a refusal says.
+    """
+    text, given = statement if isinstance(statement, tuple) else (statement, None)
+    with conn.cursor() as cur:
+        cur.execute("SAVEPOINT step")
+        try:
+            cur.execute(text, given)
+        except psycopg2.Error as error:
+            cur.execute("ROLLBACK TO step")
+            return code_of(error)
+        rows = cur.fetchall() if cur.description else None
+        return cur.rowcount, rows if rows is None or "ORDER BY" in text else sorted(rows, key=repr)
+
+
+def code_of(error: psycopg2.Error) -> str:
+    """The SQLSTATE, of all shards that have failed; of a refusal what it says."""
+    several = [*getattr(error, "failures", {}).values()] or [error]
+    return "/".join(sorted({str(each.pgcode or each) for each in several}))

@@ -83,6 +83,11 @@ CASES = {
         "INSERT INTO t (k, c) VALUES (5), (6)",
         "INSERT INTO t (k, k) VALUES (5, 6)",
         "INSERT INTO t (k, nosuch) VALUES (5, 6)",
+        "INSERT INTO t VALUES (5, 'a'), (6), (7, 'b', 1)",
+        ("INSERT INTO t VALUES (%s), (6 + 2, 'a'), (7)", (5,)),
+        "INSERT INTO doc VALUES (5, 'a'), (DEFAULT), (7, 'b')",
+        ("INSERT INTO t VALUES %s, %s, (7)", ((5, "a"), (6,))),
+        ("INSERT INTO t VALUES %s, %s", ((5, "a"), (6,))),
     ],
     "conflicts": [
         "INSERT INTO t (k, c) VALUES (1, 'a'), (2, 'b'), (3, 'c')",

@@ -171,28 +171,13 @@ def both(databases):
         each.close()
 
 
-def told(conn, statement):
-    text, given = statement if isinstance(statement, tuple) else (statement, None)
-    with conn.cursor() as cur:
-        cur.execute("SAVEPOINT step")
-        try:
-            cur.execute(text, given)
-            rows = cur.fetchall() if cur.description else None
-            said = cur.rowcount, rows if rows is None or "ORDER" in text else sorted(rows)
-        except psycopg2.Error as error:
-            code = error.pgcode or {e.pgcode for e in getattr(error, "failures", {}).values()}
-            said = code if isinstance(code, str) else "".join(map(str, code)) or str(error)
-            cur.execute("ROLLBACK TO step")
-        return said
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_writes_are_those_of_one_server(both, databases, case):
     one, conn = both
     for statement in CASES[case]:
-        assert told(conn, statement) == told(one, statement), statement
+        assert compared.told(conn, statement) == compared.told(one, statement), statement
     for query in SHOWN:
-        assert told(conn, query) == told(one, query)
+        assert compared.told(conn, query) == compared.told(one, query)
     cluster = databases[0]
     places = {
         shard: key
