@@ -155,9 +155,9 @@ def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
     if isinstance(step, Insert):
         return insert(e, step, stages)
     if isinstance(step, Carry):
-        return carry(e, step, stages)
+        return carry(e, step, stages, run_plan)
     if isinstance(step, Move):
-        return move(e, step, stages)
+        return move(e, step, stages, run_plan)
     if isinstance(step, Mirror):
         return mirror(e, step)
     return transfer(e, step, run_plan)
@@ -247,7 +247,8 @@ def _check_limits(
                 hint="Give them a key of the shard that they are on, or set allow_scatter.",
             )
         step = step.write
-    if isinstance(step, (Gather, Carry)) and not e.limits.allow_gather:
+    brings = isinstance(step, Gather) or (isinstance(step, Carry) and bool(step.tables))
+    if brings and not e.limits.allow_gather:
         raise errors.NotSupportedError(
             "the statement would gather rows of several shards, and allow_gather is off",
             code="GS407",

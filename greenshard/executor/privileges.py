@@ -22,6 +22,7 @@ from greenshard import errors
 from greenshard._driver import RawCursor, ours, own_cursor
 from greenshard.executor.planned import Planned
 from greenshard.planner.plan import (
+    Carry,
     Combine,
     Filtering,
     Gather,
@@ -164,7 +165,8 @@ def check_policies(
 def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
     """The shards whose tables a step's tasks read or write, at least one."""
     waits = isinstance(step, Insert) and (step.computing or not stages)
-    if waits or isinstance(step, (Move, Mirror, Transfer)):
+    apart = isinstance(step, Carry) and bool(step.queries)
+    if waits or apart or isinstance(step, (Move, Mirror, Transfer)):
         return e.session.shards  # any of them may get a row
     tasks = [task for stage in stages for task in stage]
     read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}

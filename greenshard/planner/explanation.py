@@ -37,6 +37,7 @@ from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies.completing import series
 from greenshard.planner.strategies.transfer import ROWS_PLANNED
 from greenshard.planner.tasks import ANYWHERE, Stage, settle
+from greenshard.sql.nodes import quoted
 from greenshard.sql.text import Sql
 
 
@@ -246,7 +247,12 @@ def _reads(
 
 def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:
     reads, *writes = stages
-    lines = _reads(step.tables, reads, shards, known)
+    lines = []
+    for each in step.queries:
+        # Its parameters have other names there, so it is not known which shards they name.
+        lines += [f"first {quoted(each.name)} is read:", *_text(each.read)]
+        lines += _indented("\n".join(_step(each.plan.step, shards, None, every=False)))
+    lines += _reads(step.tables, reads, shards, known)
     order = ", then ".join(_listed(task.place for task in stage) for stage in writes)
     if step.pins is not None and not known:
         order = "those that the parameters name"

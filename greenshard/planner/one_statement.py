@@ -696,8 +696,7 @@ class OneStatement:
         reading, problem = self._bind(read_rows)
 
         def read() -> tuple[Sql, Plan]:
-            sql = write(as_statement(select), self._translation)
-            return sql, self._other(sql.text, bool(sql.binds))
+            return self._apart_from(select)
 
         def complete(skeleton: Any) -> tuple[Sql, ...]:
             clock, longer_word = self._clock, self._longer_word
@@ -837,7 +836,20 @@ class OneStatement:
             (statement,) = parse(text)
             return cut(text, unwrap(statement.stmt)[1], self._translation)
 
-        return Texts(whole, changed, partial(self._other_text, raw), parts, computing, apart)
+        return Texts(
+            whole,
+            changed,
+            self._apart_from,
+            partial(self._other_text, raw),
+            parts,
+            computing,
+            apart,
+        )
+
+    def _apart_from(self, select: Any) -> tuple[Sql, Plan]:
+        """A SELECT as a statement of its own, and its plan."""
+        sql = write(as_statement(select), self._translation)
+        return sql, self._other(sql.text, bool(sql.binds))
 
     def _other_text(self, raw: Any, inner: Any) -> Sql:
         """The text of a statement with another tree."""

@@ -309,6 +309,23 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedQuery:
+    """A query that is run first, and whose rows are brought to each shard.
+
+    Attributes:
+        name: That of its rows, not quoted; their columns are named c0, c1, ...
+        read: A statement of its own, with the parameters that it needs.
+        plan: Its plan.
+        columns: How many there are.
+    """
+
+    name: str
+    read: Sql
+    plan: Plan
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Carry:
     """Rows of all shards are brought to each one, which then writes by them (strategy "carry").
 
@@ -319,12 +336,14 @@ class Carry:
         pins: Where the written rows can be, as in `Scatter`.
         reference: Whether a reference table is written, on every shard: on the first one before
             the others, and counted once.
+        queries: What is run before that is read.
     """
 
     tables: tuple[GatheredTable, ...]
     sql: Sql
     pins: tuple[Pin, ...] | None = None
     reference: bool = False
+    queries: tuple[CarriedQuery, ...] = ()
     strategy: str = "carry"
 
 

@@ -10,27 +10,40 @@ Not in a temporary table: a transaction that has touched one cannot be prepared.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from greenshard._driver import ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.filling import common_table
 from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables
+from greenshard.executor.strategies.transfer import read_apart
 from greenshard.executor.strategies.travelling import parameter
-from greenshard.planner.plan import Carry
+from greenshard.merge.arrays import array_text
+from greenshard.planner.plan import CarriedQuery, Carry
 from greenshard.planner.tasks import Stage
+from greenshard.sql.nodes import quoted
 from greenshard.sql.text import Computed, Sql
 
 #: How a text that libpg_query has written begins, if it has WITH queries.
 _WITH = re.compile(r"WITH (?P<recursive>RECURSIVE )?")
 
 
-def carry(e: Planned, step: Carry, stages: Sequence[Stage]) -> Answer:
+def carry(
+    e: Planned, step: Carry, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
     """Read the rows, and write by them.
+
+    Args:
+        e: The execution.
+        step: The plan.
+        stages: What reads base rows, and what writes.
+        run: Runs a planned statement.
 
     Raises:
         errors.Error: A shard failed, time is up, or the rows are too many.
@@ -40,19 +53,58 @@ def carry(e: Planned, step: Carry, stages: Sequence[Stage]) -> Answer:
     e.check_parameters()
     # What is only read is in the transaction, too: at REPEATABLE READ all is seen as of one moment.
     shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
-    answer = atomically(e, shards, partial(_carry, e, step.sql, stages))
+    shards = e.database.cluster.names if step.queries else shards
+    answer = atomically(e, shards, partial(_carry, e, step, stages, run))
     return answer.of_first() if step.reference else answer
 
 
-def _carry(e: Planned, sql: Sql, stages: Sequence[Stage]) -> Answer:
-    return concatenate(e, carried(e, sql, stages))
+def _carry(
+    e: Planned, step: Carry, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
+    return concatenate(e, carried(e, step, stages, run))
 
 
-def carried(e: Planned, sql: Sql, stages: Sequence[Stage]) -> Sequence[Stage]:
-    """The stages that write, with the rows that the first stage reads. Switches: yes."""
+def carried(
+    e: Planned, step: Carry, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Sequence[Stage]:
+    """The stages that write, with the rows that are read; arguments as of `carry`.
+
+    Switches: yes.
+    """
     reads, *writes = stages
-    sql = _with_rows(e, sql, _read_rows(e, reads))
+    values = list(e.computed)
+    queries = [_computed(e, each, run, values) for each in step.queries]
+    queries += [_table(rows, values) for rows in (_read_rows(e, reads) if reads else ())]
+    e.computed = values
+    sql = _with_queries(step.sql, queries, len(values))
     return [tuple(replace(task, sql=sql) for task in stage) for stage in writes]
+
+
+def _computed(
+    e: Planned, query: CarriedQuery, run: Callable[[Planned], Answer], values: list[Any]
+) -> str:
+    """A WITH query of the rows of a query; their values are added to `values`."""
+    names, rows = read_apart(e, query.read, query.plan, run, "those of a subquery")
+    placeholders = []
+    for at in range(len(names)):
+        placeholders.append(f"pg_catalog.unnest(%(c{len(values)})s::pg_catalog.text[])")
+        values.append(ours(array_text([row[at] for row in rows])))
+    inside = [f"x{at}" for at in range(len(names))]
+    cast = ", ".join(f"{x}::{name}" for x, name in zip(inside, names, strict=True))
+    cast = cast.replace("%", "%%")
+    columns = ", ".join(f"c{at}" for at in range(len(names)))
+    # ROWS FROM steps through all arrays together.
+    rows_from = f"ROWS FROM ({', '.join(placeholders)}) AS u ({', '.join(inside)})"
+    return f"{quoted(query.name)} ({columns}) AS (SELECT {cast} FROM {rows_from})"
+
+
+def _table(rows: Rows, values: list[Any]) -> str:
+    """A WITH query of rows of a table; their values are added to `values`."""
+    names = []
+    for array in (array for piece in rows.pieces for array in piece):
+        names.append(f"%(c{len(values)})s")
+        values.append(parameter(array, rows.encoding))
+    return common_table(rows, names)
 
 
 def _read_rows(e: Planned, reads: Stage) -> Sequence[Rows]:
@@ -66,20 +118,12 @@ def _read_rows(e: Planned, reads: Stage) -> Sequence[Rows]:
         e.effect = effect
 
 
-def _with_rows(e: Planned, sql: Sql, tables: Sequence[Rows]) -> Sql:
-    """A text with the rows before it; their values are told to the execution."""
+def _with_queries(sql: Sql, queries: Sequence[str], count: int) -> Sql:
+    """A text with WITH queries before it, to be sent with so many computed values."""
     # Without parameters psycopg2 would have left the percent signs alone.
     text = sql.text if sql.binds else sql.text.replace("%", "%%")
     begins = _WITH.match(text)
     recursive = "RECURSIVE " if begins and begins["recursive"] else ""
-    values, queries = list(e.computed), []
-    for rows in tables:
-        names = []
-        for array in (array for piece in rows.pieces for array in piece):
-            names.append(f"%(c{len(values)})s")
-            values.append(parameter(array, rows.encoding))
-        queries.append(common_table(rows, names))
     rest = f", {text[begins.end() :]}" if begins else f" {text}"
-    binds = tuple((f"c{number}", Computed(number)) for number in range(len(values)))
-    e.computed = values
+    binds = tuple((f"c{number}", Computed(number)) for number in range(count))
     return Sql(f"WITH {recursive}{', '.join(queries)}{rest}", (*(sql.binds or ()), *binds))

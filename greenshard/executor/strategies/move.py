@@ -11,7 +11,7 @@ deleted, and come as arrays, as gathered rows do; so they are inserted where the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -49,8 +49,10 @@ _Places = tuple[list[str], list[str]]
 """The OIDs of rows' tables, and their ctids."""
 
 
-def move(e: Planned, step: Move, stages: Sequence[Stage]) -> Answer:
-    """Change the rows, and let those that belong elsewhere move.
+def move(
+    e: Planned, step: Move, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
+    """Change the rows, and let those that belong elsewhere move; arguments as of `carry`.
 
     Raises:
         errors.Error: A shard failed, time is up, or a row cannot be moved.
@@ -58,12 +60,14 @@ def move(e: Planned, step: Move, stages: Sequence[Stage]) -> Answer:
     Switches: yes.
     """
     e.check_parameters()
-    return atomically(e, e.database.cluster.names, partial(_move, e, step, stages))
+    return atomically(e, e.database.cluster.names, partial(_move, e, step, stages, run))
 
 
-def _move(e: Planned, step: Move, stages: Sequence[Stage]) -> Answer:
+def _move(
+    e: Planned, step: Move, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
     if isinstance(step.write, Carry):
-        stages = carried(e, step.write.sql, stages)
+        stages = carried(e, step.write, stages, run)
     (tasks,) = stages
     cursors, castings = asked(e, tasks, AsText.ALL)
     check_page(e, cursors.values())

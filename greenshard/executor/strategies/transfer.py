@@ -30,7 +30,7 @@ from greenshard.executor.strategies.insert import (
 )
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.planner.pins import Unplaceable, home
-from greenshard.planner.plan import PARTIAL, Keys, Refused, Transfer
+from greenshard.planner.plan import PARTIAL, Keys, Plan, Refused, Transfer
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.completing import repeated
 from greenshard.planner.strategies.transfer import ROWS_PLANNED
@@ -57,7 +57,9 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
     """
     e.check_parameters()
     e.check_clock()
-    names, rows = _read(e, step, run)
+    names, rows = read_apart(e, step.read, step.plan, run, "those that it inserts")
+    if len(names) != step.columns:
+        raise refusal_error(_wrong_width(len(names), step.columns), ())
     if step.computing:
         more, defaults = _defaults(e, step, len(rows))
         names = [*names, *more]
@@ -85,37 +87,42 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
     return answer
 
 
-def _read(
-    e: Planned, step: Transfer, run: Callable[[Planned], Answer]
+def read_apart(
+    e: Planned, read: Sql, plan: Plan, run: Callable[[Planned], Answer], what: str
 ) -> tuple[Sequence[str], Sequence[Row]]:
-    """The names of the types of the rows to be inserted, and these, their values as text.
+    """The names of the types of a query's rows, and these, their values as text.
+
+    Args:
+        e: The execution of the statement that needs them.
+        read: The query.
+        plan: Its plan.
+        run: Runs a planned statement.
+        what: What the rows are, for a message.
 
     Switches: yes.
     """
     cursor = RawCursor(e.parts.quoting())
     # To the strategies it is as if the program had registered typecasters that give texts.
     Casting(cursor, AsText.ALL, False)
-    given = e.parameters(step.read, e.given)
+    given = e.parameters(read, e.given)
     reading = replace(
         e,
         parts=e.parts.for_another(cursor),
-        plan=step.plan,
-        text=step.read.text,
+        plan=plan,
+        text=read.text,
         given=given,
         bound=given is not None,
-        reads=step.plan.reads,
+        reads=plan.reads,
         tolerant=False,
         streaming=None,
-        effect=NO_EFFECT if step.plan.reads else step.plan.effect,
+        effect=NO_EFFECT if plan.reads else plan.effect,
         stages=None,
         query=None,
         computed=(),
     )
     answer = run(reading)
-    check_rows(e, answer.rowcount, "those that it inserts")
+    check_rows(e, answer.rowcount, what)
     columns, shard = answer.description or (), answer.described_on
-    if len(columns) != step.columns:
-        raise refusal_error(_wrong_width(len(columns), step.columns), ())
     names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
     return names, answer.rows.fetchall()
 

@@ -33,6 +33,11 @@ from greenshard.planner.binding.views import unqualify_columns
 from greenshard.planner.plan import Carry, GatheredTable
 from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.carried_queries import (
+    Read,
+    put_carried_queries,
+    with_carried_queries,
+)
 from greenshard.planner.strategies.gather import LONGEST_NAME, check_calls
 from greenshard.planner.strategies.kept_order import with_ordered_views
 from greenshard.sql.nodes import copy
@@ -43,14 +48,21 @@ Check = Callable[[Candidate], None]
 
 
 def plan_carry(
-    candidate: Candidate, check: Check, write: Callable[[Any], Sql], *, reference: bool
+    candidate: Candidate,
+    checks: Sequence[Check],
+    write: Callable[[Any], Sql],
+    read: Read,
+    *,
+    reference: bool,
 ) -> Carry:
     """Plan a write by rows of other shards.
 
     Args:
         candidate: The SELECT that finds its rows, the written table first.
-        check: Raises `Unplannable` if what is left in such a SELECT cannot be run by each shard.
+        checks: The first raises `Unplannable` if what is left in such a SELECT cannot be run by
+            each shard; the others, if all of it cannot.
         write: The text of the write with the parts of such a SELECT.
+        read: Plans a subquery as a statement of its own.
         reference: Whether it writes to a reference table, so that every shard does.
 
     Raises:
@@ -59,8 +71,13 @@ def plan_carry(
     # Before the views are looked into: the order of their rows would be lost.
     _, lost = with_ordered_views(candidate)
     candidate = candidate.with_whole_views(lost)
+    check, *others = checks
+    for each in others:
+        each(_without(candidate, set(_movable(candidate))))
+    candidate, queries_ = with_carried_queries(candidate, read)
     movable = _movable(candidate)
-    if not movable:
+    if not movable and not queries_:
+        _check_hidden(candidate)
         check(candidate)
         raise Unplannable("rows of other shards would have to be read")
     carried = set(movable)
@@ -69,22 +86,43 @@ def plan_carry(
     for at in movable:
         # Of several, as few as can be.
         fewer = _without(candidate, carried - {at})
-        if len(carried) > 1 and _passes(check, fewer):
+        if (queries_ or len(carried) > 1) and _passes(check, fewer):
             carried.remove(at)
             made = fewer
     _check_readable(candidate)
     check_names(candidate)
     found = _tables(candidate, carried)
     pins = None if reference else made.pins
-    return Carry(tuple(found.values()), write(_renamed(candidate, carried, found)), pins, reference)
+    select = _renamed(candidate, carried, found)
+    put_carried_queries(select)
+    return Carry(tuple(found.values()), write(select), pins, reference, queries_)
 
 
 def _movable(candidate: Candidate) -> Sequence[int]:
-    """The places of sharded tables whose rows can be carried, by number.
+    """The places of sharded tables whose rows can be carried, by number."""
+    hidden, written = _hidden(candidate), candidate.query.items[0]
+    return [
+        at
+        for at, table in enumerate(candidate.tables)
+        if table.sharded and table is not written and id(table) not in hidden
+    ]
+
+
+def _check_hidden(candidate: Candidate) -> None:
+    """Refuse tables whose rows cannot be put in their places: no text names them.
 
     Raises:
-        Unplannable: There are others that would have to be.
+        Unplannable: There are some.
     """
+    hidden = _hidden(candidate)
+    for table in candidate.sharded:
+        if id(table) in hidden:
+            what = f"{hidden[id(table)]} reads {table.relation.name}"
+            raise Unplannable(f"{what}, of which each shard has a part only", table.node.location)
+
+
+def _hidden(candidate: Candidate) -> dict[int, str]:
+    """What names the tables that are in functions and views, by their identities."""
     hidden = {
         id(table): f"function {body.name}()"
         for body, query in candidate.bodies
@@ -95,17 +133,7 @@ def _movable(candidate: Candidate) -> Sequence[int]:
         for view in candidate.views
         for table in tables(view.query)
     }
-    written = candidate.query.items[0]
-    found = [
-        at
-        for at, table in enumerate(candidate.tables)
-        if table.sharded and table is not written and id(table) not in hidden
-    ]
-    for table in candidate.sharded:
-        if id(table) in hidden and not found:
-            what = f"{hidden[id(table)]} reads {table.relation.name}"
-            raise Unplannable(f"{what}, of which each shard has a part only", table.node.location)
-    return found
+    return hidden
 
 
 def _without(candidate: Candidate, carried: Collection[int]) -> Candidate:

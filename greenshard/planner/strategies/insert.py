@@ -81,6 +81,7 @@ class Texts:
     Attributes:
         whole: Gives the statement.
         changed: Gives the statement as its tree is now.
+        read: Gives a SELECT as a statement of its own, and its plan.
         other: Gives another one in its place, for one server at a time.
         parts: Gives it in parts, if it is an INSERT with VALUES.
         computing: What gives the values that are computed first.
@@ -89,6 +90,7 @@ class Texts:
 
     whole: Callable[[], Sql]
     changed: Callable[[], Sql]
+    read: Callable[[Any], tuple[Sql, Plan]]
     other: Callable[[Any], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()

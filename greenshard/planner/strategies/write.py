@@ -260,7 +260,10 @@ def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts
         check_defaults(table, inner.target_list)
         check = _check_copies
     if candidate.sharded:
-        return plan_carry(candidate, check, partial(_changed, inner, texts), reference=True)
+        # Which rows match is told by what the queries in it are.
+        checks = [check_reference, *([_check_matches] if kind == "update_stmt" else [])]
+        changed = partial(_changed, inner, texts)
+        return plan_carry(candidate, checks, changed, texts.read, reference=True)
     check(candidate)
     return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
 
@@ -351,7 +354,7 @@ def plan_several(
         _check_local(candidate)
     except Unplannable:
         changed = partial(_changed, inner, texts, key=key)
-        step = plan_carry(candidate, _check_local, changed, reference=False)
+        step = plan_carry(candidate, [_check_local], changed, texts.read, reference=False)
     else:
         sql = texts.whole() if key is None else _changed(inner, texts, None, key)
         step = Scatter(sql, candidate.pins)

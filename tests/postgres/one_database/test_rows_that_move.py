@@ -154,7 +154,6 @@ REFUSED = {
     "UPDATE child SET k = 5": 'foreign key "of_father" references is on the new shard',
     "UPDATE ids SET id = DEFAULT": "counted by the sequence",
     "INSERT INTO u VALUES (1, 1, 1) ON CONFLICT (k, n) DO UPDATE SET k = 5": "key k is changed",
-    "UPDATE t SET k = (SELECT n FROM r LIMIT 1)": "LIMIT",
 }
 
 
