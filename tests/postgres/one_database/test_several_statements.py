@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import gevent
 import psycopg2
 import psycopg2.extras
 import pytest
@@ -224,3 +225,48 @@ def test_sets_of_parameters_and_named_cursors_and_events(databases):
         with pytest.raises(greenshard.NotSupportedError, match="GS411"):
             conn.cursor("named").execute("SELECT 1; SELECT 2")
         assert conn.explain(text, (1, 2, 3)).count("strategy: route") == 2
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize("how", ["timeout", "outside", "lock_timeout", "killed"])
+def test_a_string_that_is_interrupted_has_done_nothing(databases, conn, how, autocommit):
+    """Another session holds a row that comes late in the string."""
+    cluster, _ = databases
+    homes = {key: cluster.placement.shards_for(key, "int4", cluster.names) for key in range(1, 21)}
+    held = next(key for key in homes if homes[key] == "s1")
+    conn.commit()
+    conn.autocommit = autocommit
+    cur = conn.cursor()
+    text = ";".join(f"UPDATE orders SET total = 500 WHERE id = {key}" for key in range(1, 21))
+    with contextlib.closing(psycopg2.connect(cluster.shards["s1"].primary)) as holder:
+        holder.cursor().execute(f"SELECT FROM orders WHERE id = {held} FOR UPDATE")
+        if how == "timeout":
+            cur.timeout = 0.3
+            with pytest.raises(greenshard.QueryTimeout):
+                cur.execute(text)
+            cur.timeout = None
+        elif how == "outside":
+            with pytest.raises(gevent.Timeout), gevent.Timeout(0.3):
+                cur.execute(text)
+        elif how == "lock_timeout":
+            cur.execute("SET lock_timeout = '300ms'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable) as caught:
+                cur.execute(text)
+            assert caught.value.statement == held
+        else:
+            waiting = gevent.spawn(cur.execute, text)
+            gevent.sleep(0.3)
+            waiting.kill()
+    if not autocommit:
+        with pytest.raises(greenshard.Error):
+            conn.commit()
+        conn.rollback()
+    assert not conn._statements.transaction.is_open
+    cur.execute("SELECT max(total) FROM orders")
+    assert cur.fetchall() == [(20,)]
+    cur.execute("RESET lock_timeout")
+    cur.execute(text)
+    if not autocommit:
+        conn.commit()
+    cur.execute("SELECT min(total) FROM orders")
+    assert cur.fetchall() == [(500,)]
