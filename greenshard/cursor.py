@@ -12,13 +12,14 @@ from greenshard.arguments import derived_class, on_error_attribute, timeout_attr
 from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.answers.fetching import Fetching
 from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
+from greenshard.executor.asked import Asked
 from greenshard.limits import refuse_copy, refuse_replication
 from greenshard.links.deadline import within
 from greenshard.links.physical import string_types
 from greenshard.merge.concatenation import Concatenation, Rows
 from greenshard.planner.target import Target
 from greenshard.sql.parameters import AS_THEY_ARE, as_read
-from greenshard.statements import Asked, Statements, raise_ours
+from greenshard.statements import Statements, raise_ours
 
 
 class Connected(Protocol):

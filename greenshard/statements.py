@@ -17,7 +17,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -27,28 +26,21 @@ from greenshard.events import Listener
 from greenshard.executor.answers.answer import NOTHING, Answer, CountedAnswer
 from greenshard.executor.answers.columns import check_columns
 from greenshard.executor.answers.parts import Parts
-from greenshard.executor.answers.portals import Portals, SqlCursor
+from greenshard.executor.answers.portals import Portals
+from greenshard.executor.asked import Asked
 from greenshard.executor.atomic import atomically
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.endings import Endings
 from greenshard.executor.execution import Calls, Execution, Streaming
 from greenshard.executor.knowledge.one_database import OneDatabase, PlanOutdated
 from greenshard.executor.named_writes import check_named_writes
+from greenshard.executor.others import OTHERS, Others
 from greenshard.executor.planned import Planned
 from greenshard.executor.prepared import statement_of
-from greenshard.executor.record import Record, recording
+from greenshard.executor.record import recording
 from greenshard.executor.repeating import calling, run_many
-from greenshard.executor.several import SeveralStatements
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
-from greenshard.executor.sql_cursors import (
-    check_declaring,
-    fetch,
-    named_for,
-    no_cursor,
-    shards_with,
-)
 from greenshard.executor.sql_values import are_values, plan_for, written_out
-from greenshard.executor.strategies.route import route
 from greenshard.limits import refuse_copy
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
@@ -59,24 +51,18 @@ from greenshard.links.session import Session
 from greenshard.links.streams import Stream, streams
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
-    Anywhere,
     Broadcast,
-    Closed,
-    Created,
-    Declared,
     Executed,
-    Fetched,
     Plan,
     Refused,
     Several,
 )
 from greenshard.planner.target import Target
-from greenshard.planner.tasks import Task, own_place, settle
+from greenshard.planner.tasks import Task, own_place
 from greenshard.planner.union import refuse_insert
 from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
 from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
-from greenshard.sql.splitting import Part
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
 from greenshard.transaction.failing import fail_all
@@ -87,34 +73,7 @@ _Text = TypeVar("_Text", str, bytes)
 
 #: Texts longer than this are taken to write, instead of being parsed at each call.
 _LONGEST_READ = 10_000
-_OTHERS = (Several, Created, Executed, Fetched, Closed)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
-
-
-@dataclass(slots=True, eq=False)
-class Asked:
-    """What a cursor asks for with one statement.
-
-    Attributes:
-        parts: The shards' cursors; they get the answer.
-        timeout: What it may take.
-        partial: Whether the rows of some shards are good enough, if it only reads.
-        target: The shards that the cursor was made for; None if it follows its connection.
-        sets: How many sets of parameters it has, of ``executemany``; None for other calls.
-        record: Where its calls are noted; None while nobody listens.
-    """
-
-    parts: Parts
-    timeout: Deadline
-    partial: bool
-    target: Target | None
-    sets: int | None = None
-    record: Record | None = None
-
-    def follow(self, execution: Execution) -> None:
-        """Let an execution note its calls where the listener looks."""
-        if self.record is not None:
-            self.record.follow(execution)
 
 
 class Statements:
@@ -214,7 +173,7 @@ class Statements:
         """
         database = self.planning(asked.target)
         if database is not None:
-            self._take(asked, text, partial(self._planned, asked, database, text, given))
+            self._take(asked, text, partial(self.planned, asked, database, text, given))
             return
         plain = given is None or self._are_values(asked, text, (given,))
         calls = partial(_executing, self.session, text, given)
@@ -230,7 +189,7 @@ class Statements:
         asked.sets = len(every)
         database = self.planning(asked.target)
         if database is not None:
-            run = partial(self._planned, asked, database, text, every, many=True)
+            run = partial(self.planned, asked, database, text, every, many=True)
             self._take(asked, text, run)
             return
         plain = self._are_values(asked, text, every)
@@ -246,7 +205,7 @@ class Statements:
         database = self.planning(asked.target)
         if database is not None:
             text, given = calling(self.quoting(asked.target), procname, *parameters)
-            self._take(asked, text, partial(self._planned, asked, database, text, given))
+            self._take(asked, text, partial(self.planned, asked, database, text, given))
             return
         name = procname.decode(errors="replace") if isinstance(procname, bytes) else procname
         calls = partial(_calling, procname, parameters)
@@ -407,7 +366,7 @@ class Statements:
             return text, every  # which that server says, too
         return found, (None,)
 
-    def _planned(
+    def planned(
         self,
         asked: Asked,
         database: OneDatabase,
@@ -464,11 +423,11 @@ class Statements:
             plan = database.plan(text, True, timeout)
         elif plan is None or isinstance(plan.step, Refused):
             text, given, plan = plan_for(database, parts, text, given, timeout)
-        if isinstance(plan.step, _OTHERS) or plan.declares is not None:
-            return self._other(asked, database, text, given, plan, many=many)
-        return self._run_planned(asked, database, text, given, plan, many=many)
+        if isinstance(plan.step, OTHERS) or plan.declares is not None:
+            return Others(self).run(asked, database, text, given, plan, many=many)
+        return self.run_planned(asked, database, text, given, plan, many=many)
 
-    def _run_planned(
+    def run_planned(
         self,
         asked: Asked,
         database: OneDatabase,
@@ -476,9 +435,10 @@ class Statements:
         given: Any,
         plan: Plan,
         *,
-        many: bool,
+        many: bool = False,
     ) -> Answer:
-        execution = self._execution(asked, database, text, given, plan, many=many)
+        """Run a statement by its plan, which is none of `OTHERS`; with `many`, see `planned`."""
+        execution = self.execution(asked, database, text, given, plan, many=many)
         ending = None if asked.parts.named else plan.ending
         try:
             if ending is not None:
@@ -487,7 +447,7 @@ class Statements:
         finally:
             asked.parts.sent = execution.query
 
-    def _execution(
+    def execution(
         self,
         asked: Asked,
         database: OneDatabase,
@@ -524,197 +484,6 @@ class Statements:
         )
         asked.follow(execution)
         return execution
-
-    def _other(
-        self,
-        asked: Asked,
-        database: OneDatabase,
-        text: str,
-        given: Any,
-        plan: Plan,
-        *,
-        many: bool,
-    ) -> Answer:
-        """Run what stands for other statements; with `many`, for each of the parameters given."""
-        parts, step = asked.parts, plan.step
-        # In a failed transaction nothing is asked for: the server says so.
-        if not isinstance(step, Several) and self.transaction.failed is not None:
-            return self._run_planned(asked, database, text, given, plan, many=many)
-        if many:
-            answers = [self._planned(asked, database, text, each) for each in given]
-            count = sum(max(0, answer.rowcount) for answer in answers)
-            return CountedAnswer(count, answers[-1].statusmessage if answers else None)
-        if parts.named and not isinstance(step, Several):
-            word = text.split(None, 1)[0]
-            raise errors.refused(f'syntax error at or near "{word}"', pgcode="42601")
-        # First: psycopg2 refuses wrong parameters before anything is sent.
-        query = RawCursor(parts.quoting()).mogrify(text, given)
-        try:
-            if isinstance(step, Several):
-                return self._several(asked, database, given, step.parts, step.strategy)
-            if isinstance(step, Created):
-                both = (Part(step.made.text), Part(step.filled.text))
-                answer = self._several(
-                    asked, database, step.made.values(given), both, step.strategy, tells=False
-                )
-                return CountedAnswer(answer.rowcount, f"SELECT {answer.rowcount}")
-            if isinstance(step, Executed):
-                return self._executed(asked, database, text, given, step)
-            return self._of_cursor(asked, database, text, given, plan)
-        finally:
-            parts.sent = query
-
-    def _several(
-        self,
-        asked: Asked,
-        database: OneDatabase,
-        given: Any,
-        statements: Sequence[Part],
-        strategy: str,
-        *,
-        tells: bool = True,
-    ) -> Answer:
-        """Run the statements of one string; `tells` whether errors tell which one they are of."""
-        parts = asked.parts
-        if parts.named:
-            raise errors.NotSupportedError(
-                "several statements in one string, for a named cursor",
-                code="GS411",
-                hint="Give the named cursor one query.",
-            )
-        execution = Execution(
-            self.session, self.transaction, parts, asked.timeout, False, False, None, strategy
-        )
-        asked.follow(execution)
-        # A part of the rows is no answer where what follows may write.
-        whole = replace(asked, partial=False)
-        try:
-            return SeveralStatements(
-                execution=execution,
-                database=database,
-                parts=statements,
-                given=given,
-                tells=tells,
-                run_one=partial(self._planned, whole, database),
-                note=partial(self.note, parts=parts),
-            ).run()
-        finally:
-            asked.follow(execution)
-
-    def _executed(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Executed
-    ) -> Answer:
-        """Run a prepared statement."""
-        written = written_out(asked.parts, text, given).removeprefix(step.prefix)
-        # One that has the transaction already, so that no other need begin it.
-        there = sorted(self.session.alive, key=lambda physical: not physical.in_transaction)
-        shard = there[0].shard if there else database.home
-        self.session.reach((shard,), asked.timeout)
-        found = statement_of(written, database, self.session, shard, asked.timeout)
-        return self._planned(asked, database, step.prefix + found, None)
-
-    # Cursors that SQL declares --------------------------------------------------------------
-
-    def _of_cursor(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, plan: Plan
-    ) -> Answer:
-        if isinstance(plan.step, Fetched):
-            return self._fetched(asked, database, text, given, plan.step)
-        if isinstance(plan.step, Closed):
-            return self._closed(asked, database, text, given, plan.step)
-        return self._declare(asked, database, text, given, plan)
-
-    def _declare(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, plan: Plan
-    ) -> Answer:
-        """Declare a cursor: on the one shard that runs its query, or as a named one."""
-        assert plan.declares is not None  # noqa: S101
-        (name, holds), step = plan.declares, plan.step
-        session, portals = self.session, self.portals
-        check_declaring(session, self.transaction, portals, name, asked.timeout, holds=holds)
-        with suppress(LookupError, TypeError):  # psycopg2 says which parameter is missing
-            step, _ = settle(database.certain(step, text, given), database.cluster.names, given)
-        if not isinstance(step, Declared):
-            answer = self._run_planned(asked, database, text, given, plan, many=False)
-            found = SqlCursor(holds, next(iter(answer.timings)), trace=plan.trace)
-        else:
-            logical = named_for(asked.parts, name, session, holds=holds)
-            own = Asked(logical._parts, asked.timeout, False, None, record=asked.record)
-            own.parts.begin()
-            own.parts.answer = self._planned(own, database, text[step.at :], given)
-            answer = CountedAnswer(-1, "DECLARE CURSOR")
-            found = SqlCursor(holds, None, logical)
-        if found.logical is None or found.logical._parts.portal is None:
-            portals.declared[name] = holds
-        found.kept = holds and not self.transaction.is_open
-        portals.by_sql[name] = found
-        return answer
-
-    def _fetched(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Fetched
-    ) -> Answer:
-        """Fetch from a cursor that SQL has declared."""
-        cursor = self.portals.by_sql.get(step.fetch.name)
-        if cursor is not None and cursor.logical is not None:
-            return fetch(self.session, asked.parts, cursor, step.fetch, asked.timeout)
-        shard = self._shard_with(step.fetch.name, asked.timeout)
-        trace = Trace.CODE if cursor is None else cursor.trace
-        try:
-            return self._on_shard(asked, database, text, given, shard)
-        finally:
-            if trace > Trace.ANYTHING:  # it was run now, and not when it was declared
-                self.leave(trace, (shard,))
-
-    def _closed(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, step: Closed
-    ) -> Answer:
-        """Close a cursor that SQL has declared, or all cursors."""
-        portals, name = self.portals, step.name
-        if name is None:
-            portals.end_all()
-            portals.by_sql.clear()
-            plan = Plan(Broadcast(Sql(text), answer_of_one=True))
-            return self._run_planned(asked, database, text, given, plan, many=False)
-        cursor = portals.by_sql.get(name)
-        if cursor is not None and cursor.logical is not None:
-            with self.session.lent():
-                cursor.logical.close()
-            portals.forget(name)
-            return CountedAnswer(-1, "CLOSE CURSOR")
-        shard = self._shard_with(name, asked.timeout)
-        answer = self._on_shard(asked, database, text, given, shard)
-        portals.forget(name)
-        return answer
-
-    def _shard_with(self, name: str, timeout: Deadline) -> str:
-        """The shard whose server has a cursor.
-
-        Raises:
-            errors.Error: None has, or several have.
-
-        Switches: if they must be asked.
-        """
-        cursor = self.portals.by_sql.get(name)
-        if cursor is not None and cursor.shard is not None:
-            return cursor.shard
-        there = shards_with(self.session, name, timeout)
-        if len(there) > 1 or any(portal.name == name for portal in self.portals.open):
-            raise errors.NotSupportedError(
-                f'"{name}" is a named cursor over several shards',
-                code="GS410",
-                hint="Use the methods of that cursor.",
-            )
-        if not there:
-            raise no_cursor(name)
-        return there[0]
-
-    def _on_shard(
-        self, asked: Asked, database: OneDatabase, text: str, given: Any, shard: str
-    ) -> Answer:
-        """Run a text on one shard as it is."""
-        sql = Sql(text)
-        execution = self._execution(asked, database, text, given, Plan(Anywhere(sql)))
-        return route(execution, Task(own_place(shard), sql, given))
 
     def _end_planned(self, e: Planned, ending: Ending, every: Sequence[Any]) -> Answer:
         """End the transaction, once for each set of parameters."""

@@ -10,7 +10,7 @@ So nothing is decided here, and nothing can be done here that the general way ca
 takes the general way if
 
 - it has several sets of parameters, a name, a listener, or may do without shards
-  (`Statements._planned`), or the transaction has failed somewhere: that server says what is wrong;
+  (`Statements.planned`), or the transaction has failed somewhere: that server says what is wrong;
 - its text or a parameter could be read in two ways, or what its plan goes by is in doubt
   (`sure_plan`);
 - its plan is not to send this text to one shard and nothing else, or that shard's session is not

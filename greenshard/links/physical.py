@@ -111,6 +111,7 @@ class Physical:
         session_user: Who the session was when it was asked first.
         begun: Whether a transaction was begun that psycopg2 does not know of (`beginning`). Until
             commit() or rollback() the connection is in autocommit mode then.
+        aside: Whether it is in autocommit mode only for what is asked meanwhile; it may be late.
         entered: Whether it is in a ``with`` block of psycopg2's, in which that always begins.
         answered_at: When it has last answered a statement, of the monotonic clock; 0 before.
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
@@ -129,6 +130,7 @@ class Physical:
     bearings_at: float = 0.0
     session_user: str | None = None
     begun: bool = False
+    aside: bool = False
     entered: bool = False
     answered_at: float = 0.0
     late: _green.Worker | None = None
@@ -179,13 +181,13 @@ class Physical:
     @property
     def autocommit(self) -> bool:
         """Whether each statement is its own transaction, as the program wants it."""
-        return not self.begun and bool(autocommit.read(self.raw))
+        return not (self.begun or self.aside) and bool(autocommit.read(self.raw))
 
     @property
     def would_begin(self) -> bool:
         """Whether the next statement would begin a transaction."""
         # In a `with` block psycopg2 begins one in autocommit mode, too.
-        begins = not autocommit.read(self.raw) or self.entered
+        begins = self.aside or not autocommit.read(self.raw) or self.entered
         return begins and not self.in_transaction
 
     @property
@@ -295,9 +297,11 @@ class Physical:
             yield
             return
         autocommit.write(raw, True)
+        self.aside = True
         try:
             yield
         finally:
+            self.aside = False
             if self.alive:
                 autocommit.write(raw, before)
 

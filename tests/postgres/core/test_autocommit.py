@@ -78,3 +78,15 @@ def test_error_of_a_read_says_nothing_of_commits(autocommit):
     with pytest.raises(greenshard.DataError) as caught:
         autocommit.cursor().execute("SELECT 1 / (1 - a), pg_sleep(0.1 * a) FROM autocommitted")
     assert caught.value.committed == ()
+
+
+def test_what_is_asked_aside_does_not_look_like_autocommit_mode(conn):
+    (physical, *_) = conn._session.alive
+    conn.rollback()
+    with physical.beginning_nothing():
+        # So it may look for longer than the statement that has it asked: nobody waits for it.
+        assert not (conn.autocommit)
+        assert not (physical.autocommit)
+        assert not (physical.commits_alone)
+        assert physical.would_begin
+    assert physical.would_begin
