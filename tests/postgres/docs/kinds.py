@@ -49,6 +49,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "temporary tables": [
         ("CREATE TEMPORARY TABLE mine (n int)", "broadcast"),
         ("CREATE TEMP TABLE mine (n int) ON COMMIT DROP", "broadcast"),
+        ("CREATE TEMP TABLE mine AS SELECT customer FROM orders", "create"),
         ("CREATE TEMP TABLE mine (n int) INHERITS (orders)", "GS410"),
         ("CREATE TEMP VIEW mine AS SELECT 1 AS n", "GS410"),
         ("CREATE TEMP SEQUENCE mine", "GS410"),
