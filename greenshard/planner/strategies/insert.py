@@ -23,7 +23,7 @@ from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice
 from greenshard.planner.analysis.consequences import sets_default
 from greenshard.planner.analysis.copies import of_server
-from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.analysis.restriction import Restrictions, home_pin
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
@@ -31,6 +31,7 @@ from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
+    Constant,
     Insert,
     Keys,
     Parameter,
@@ -135,6 +136,12 @@ def _is_uneven(candidate: Candidate, inner: Any) -> bool:
     return len(set(map(len, rows))) > 1 and not any(
         tuple_of(row, candidate.translation) for row in rows
     )
+
+
+def home_keys(table: Table) -> Keys:
+    """Where the rows belong of a table that one shard alone has."""
+    assert table.home is not None  # noqa: S101  # whoever calls has looked
+    return Keys(home_pin(table.home), (Constant(0),), table.relation.columns[0], 0)
 
 
 def check_defaults(table: Table, targets: Any) -> None:

@@ -44,7 +44,13 @@ from greenshard.planner.plan import (
 )
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import varies
-from greenshard.planner.strategies.insert import Apart, Texts, check_reference, keys_of
+from greenshard.planner.strategies.insert import (
+    Apart,
+    Texts,
+    check_reference,
+    home_keys,
+    keys_of,
+)
 from greenshard.sql.nodes import ROWS, copy, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.text import Sql
@@ -117,6 +123,8 @@ class _Merging:
         if self._table.relation.kind == "v":
             # The defaults of the table behind it are not looked at.
             raise Unplannable("MERGE into a view", None, "Write to its table.")
+        if self._table.home is not None:
+            return self._at_home()
         self._check_defaults()
         if not self._table.sharded:
             return self._of_reference()
@@ -147,6 +155,16 @@ class _Merging:
         names = names or [column.name for column in self._table.relation.columns]
         pairs = zip(names, action.values, strict=False)
         return {name: value for name, value in pairs if unwrap(value)[0] != "set_to_default"}
+
+    # A table on one shard -------------------------------------------------------------------
+
+    def _at_home(self) -> Transfer:
+        """Bring the source's rows to the shard that alone has the table."""
+        if self._by_source:
+            # Without any row of the source, it would not run at all.
+            raise Unplannable("NOT MATCHED BY SOURCE asks for rows that do not come")
+        _check_local(self._without_source())
+        return self._transfer(None)
 
     # A reference table ----------------------------------------------------------------------
 
@@ -313,6 +331,8 @@ class _Merging:
 
     def _keys(self, compared: BoundColumn | None) -> Keys | None:
         """By what the source's rows are placed."""
+        if self._table.home is not None:
+            return home_keys(self._table)
         if compared is None or not self._table.sharded:
             return None
         at = self._place(compared)

@@ -23,12 +23,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from greenshard.planner.analysis.restriction import Restrictions, home_pin
+from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
-from greenshard.planner.plan import PARTIAL, Constant, Keys, Refused, Transfer, Value
+from greenshard.planner.plan import PARTIAL, Keys, Refused, Transfer, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.insert import GIVE_KEY, Apart, keys_of
+from greenshard.planner.strategies.insert import GIVE_KEY, Apart, home_keys, keys_of
 from greenshard.sql.deparsing import computed_number
 from greenshard.sql.nodes import ROWS, copy, expression, partial_column, quoted
 from greenshard.sql.nodes import select as parse_select
@@ -128,7 +128,7 @@ def _keys(
 ) -> Keys:
     """Where the rows belong."""
     if table.home is not None:
-        return Keys(home_pin(table.home), (Constant(0),), table.relation.columns[0], 0)
+        return home_keys(table)
 
     def values_at(at: int, key: BoundColumn) -> tuple[Sequence[Value], int]:
         node: Any = values[at]

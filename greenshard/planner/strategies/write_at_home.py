@@ -16,6 +16,7 @@ from greenshard.planner.binding.query import Table
 from greenshard.planner.plan import Refused, Routed, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.insert import Texts
+from greenshard.planner.strategies.merge_into import plan_merge_into
 from greenshard.planner.strategies.transfer import plan_transfer
 from greenshard.planner.strategies.write import CODE, READ_FIRST, plan_several
 from greenshard.sql.text import Sql
@@ -51,6 +52,8 @@ def _brought(candidate: Candidate, table: Table, kind: str, inner: Any, texts: T
     Raises:
         Unplannable: That cannot be.
     """
+    if kind == "merge_stmt":
+        return plan_merge_into(candidate, table, inner, texts)
     if kind != "insert_stmt":
         return plan_several(candidate, inner, texts)
     reads = [each for each in candidate.sharded if each.home != table.home]

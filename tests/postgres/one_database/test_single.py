@@ -254,6 +254,16 @@ MERGE = [
         " = 'x' WHEN NOT MATCHED THEN INSERT VALUES (coalesce(name, 'none'), id)"
     ),
     "SELECT * FROM settings ORDER BY 1",
+    "INSERT INTO jobs (what, nation) VALUES ('a', 1), ('b', 2), ('c', NULL), ('d', 1)",
+    """MERGE INTO settings s USING orders o ON o.id::text = s.name WHEN MATCHED THEN UPDATE SET
+       value = o.n WHEN NOT MATCHED AND o.id < 3 THEN INSERT VALUES (o.id, o.n)""",
+    """MERGE INTO settings s USING (SELECT * FROM orders WHERE id > 1000) o ON o.id::text = s.name
+       WHEN MATCHED THEN DELETE""",
+    """MERGE INTO jobs j USING orders o ON o.id = j.id WHEN MATCHED THEN UPDATE SET what = o.n
+       WHEN NOT MATCHED AND o.id = 6 THEN INSERT (what) VALUES (o.id)""",
+    """MERGE INTO orders o USING jobs j ON j.id = o.id WHEN MATCHED AND j.what = '5' THEN DELETE
+       WHEN MATCHED THEN UPDATE SET n = j.id * 100""",
+    "MERGE INTO nation n USING jobs j ON j.id = n.id WHEN MATCHED THEN UPDATE SET name = j.what",
 ]
 
 
@@ -359,6 +369,8 @@ def test_merge(both):
         ("CREATE TABLE made (id int REFERENCES settings)", "made is on s1 alone, and settings on"),
         ("CREATE RULE r AS ON INSERT TO orders DO DELETE FROM jobs", "and orders is not"),
         ("ALTER TABLE jobs RENAME TO work", "becomes public.work, and jobs is declared"),
+        ("WITH g AS (DELETE FROM jobs RETURNING id) INSERT INTO orders SELECT id FROM g", "WITH"),
+        ("UPDATE open_jobs SET what = o.n FROM orders o WHERE o.id = open_jobs.id", "s1 alone"),
         ("CREATE VIEW both_of AS SELECT 1 FROM jobs, settings", "alone, and"),
     ],
 )
