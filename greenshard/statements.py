@@ -65,7 +65,7 @@ from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
-from greenshard.transaction.failing import fail_all
+from greenshard.transaction.failing import fail_all, fail_rest, savepoints_alike
 from greenshard.transaction.state import Transaction
 
 logger = logging.getLogger("greenshard")
@@ -311,12 +311,19 @@ class Statements:
             if ending is not None and ending.is_done and not parts.named:
                 return self.endings.run(execution, ending, target.shards, calls)
             run = partial(execution.fan_out, target.shards, calls)
-            return run() if reads else atomically(execution, target.shards, run)
+            if reads:
+                return run()
+            if len(target.shards) > 1:
+                fail_rest(self.session, target.shards)
+            with savepoints_alike(self.session, target.shards, said or ""):
+                return atomically(execution, target.shards, run)
         finally:
             self.leave(parts.trace, execution.ran)
             # Tables of one session alone are no reference tables.
             if database is not None and parts.trace >= Trace.ANYTHING:
                 database.temporary.leave_out()
+            if database is not None and said is not None:
+                database.note_undone(said)
 
     def _check_written(
         self,
@@ -614,6 +621,9 @@ class Statements:
         first = any(cursors[shard].description is None for shard in calls)
         with session.taken():
             timeout = parts.fetch_timeout
+            # on_error="partial": the others answer as if the shard that has failed were gone.
+            if not parts.answer.failures:
+                fail_rest(session, cursors)
             try:
                 jobs = session.run(calls, timeout).jobs
             finally:

@@ -45,6 +45,7 @@ from greenshard.planner.plan import (
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import Stage, Task, own_place
 from greenshard.sql.text import Sql
+from greenshard.transaction.failing import fail_rest, savepoints_alike
 
 #: What leaves nothing.
 _NOTHING = Plan(Broadcast(Sql("")))
@@ -120,6 +121,7 @@ def note(e: Planned, plan: Plan) -> None:
     changes = isinstance(plan.step, Broadcast) and plan.step.resets_catalog
     if changes or plan.trace >= Trace.ANYTHING:
         e.database.note(plan.trace, e.ran, changes=changes)
+        e.database.note_undone(e.text)
 
 
 def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
@@ -194,7 +196,9 @@ def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: boo
 def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages: _Stages) -> Answer:
     """Run a step for several shards."""
     if isinstance(step, Broadcast):
-        answer = concatenate(e, stages)
+        fail_rest(e.session, e.session.shards)
+        with savepoints_alike(e.session, e.session.shards, e.text):
+            answer = concatenate(e, stages)
         # UPDATE of a reference table says UPDATE 3, not 3 for each shard.
         return answer.of_first() if step.answer_of_one else answer
     if step.rights:

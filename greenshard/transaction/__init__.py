@@ -5,7 +5,7 @@
     state      PURE  how it stands on each shard, and what is true of it as a whole
     protocol   PURE  how it ends: which steps follow which answers
     commit           carries the steps out on the shards' connections
-    failing          lets it be failed by an error that no shard has raised
+    failing          lets it be failed as a whole: by an error that no shard has raised, or only one
 
 The room lies below the executor, whose strategies ask how the transaction stands (a failed one
 takes no statement but its end; what it wrote, another session does not see), and above `links`,

@@ -6,13 +6,20 @@ What the program sees is compared with psycopg2 on one server that has all rows.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import psycopg2
 import pytest
-from psycopg2.extensions import STATUS_BEGIN, TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
+from psycopg2.extensions import (
+    STATUS_BEGIN,
+    TRANSACTION_STATUS_IDLE,
+    TRANSACTION_STATUS_INTRANS,
+    AsIs,
+)
 
 import greenshard
 from greenshard.executor import endings
+from greenshard.executor.execution import Execution
 from tests.postgres import psql
 
 SCHEMA = """
@@ -280,6 +287,114 @@ def test_fetch_that_fails_where_rows_are_gathered_fails_it_too(dsns):
                 named.fetchall()
             seen[-1].append(each.get_transaction_status())
     assert seen[0] == seen[1]
+
+
+def fetch_that_fails(conn):
+    named = conn.cursor("failing")
+    named.execute("SELECT 1 / (id - 3) FROM kept")
+    named.fetchall()
+
+
+def many_that_fail(conn):
+    conn.cursor().executemany("UPDATE kept SET a = %s / (id - 3)", [(1,), (2,)])
+
+
+def go_back_by_other_words(conn):
+    conn.cursor().execute(b"/* SAVEPOINT */ ROLLBACK\tWORK TO\n%s", (AsIs("s"),))
+
+
+BACK = ["SAVEPOINT s", "ROLLBACK TO s", "SELECT id, a FROM kept", commit]
+#: It fails on one shard, which the others do not know.
+FAILING_ON_ONE = [
+    [UPDATE, "SAVEPOINT s", TO_8, BROKEN, *BACK],
+    [UPDATE, "SAVEPOINT s", TO_8, BROKEN, "RELEASE SAVEPOINT s", *BACK[1:]],
+    ["SAVEPOINT s", TO_8, BROKEN, "SAVEPOINT t", "ROLLBACK TO t", "SAVEPOINT s", *BACK[1:]],
+    [UPDATE, "SAVEPOINT s", TO_8, fetch_that_fails, *BACK],
+    [UPDATE, "SAVEPOINT s", TO_8, many_that_fail, *BACK],
+    [UPDATE, "SAVEPOINT s", TO_8, BROKEN, "RELEASE s; SAVEPOINT s", *BACK],
+    [UPDATE, "SAVEPOINT s", TO_8, BROKEN, "SAVEPOINT s", go_back_by_other_words, *BACK[2:]],
+    [UPDATE, "SAVEPOINT s", TO_8, BROKEN, "CREATE TABLE made (a int)", *BACK],
+    [UPDATE, "SAVEPOINT s", BROKEN, "ROLLBACK TO s", TO_8, BROKEN, "SAVEPOINT s", *BACK[1:]],
+    [autocommit, "BEGIN", UPDATE, "SAVEPOINT s", TO_8, BROKEN, *BACK[:3], "COMMIT"],
+]
+BAD = "UPDATE kept SET a = 1 / 0 WHERE id = 3"
+#: Likewise; what goes to one shard only is planned.
+FAILING_WHERE_ROUTED = [
+    [UPDATE, "SAVEPOINT s", TO_8, BAD, *BACK],
+    ["SAVEPOINT s", BAD, "RELEASE s", *BACK[1:]],
+    [ONE, "SAVEPOINT s", TO_8, "INSERT INTO kept VALUES (3)", *BACK],
+    [UPDATE, "SAVEPOINT s", f"{ONE}; {BAD}; SAVEPOINT s", *BACK],
+    [UPDATE, "SAVEPOINT s", TO_8, BAD, "SAVEPOINT s; UPDATE kept SET a = 7", *BACK],
+    [BAD, "SAVEPOINT s", "ROLLBACK TO s", rollback, UPDATE, commit],  # the others had none
+]
+
+
+@pytest.mark.parametrize("script", FAILING_ON_ONE, ids=name_of)
+def test_shards_go_back_to_one_point_after_an_error_on_one_of_them(world, script):
+    test_statement_that_is_wrong_fails_the_transaction(world, script)
+
+
+@pytest.mark.parametrize("script", FAILING_WHERE_ROUTED, ids=name_of)
+def test_shards_go_back_to_one_point_after_an_error_of_one_shard(dsns, script):
+    world = World(*dsns, declared=True)
+    world.fill()
+    test_statement_that_is_wrong_fails_the_transaction(world, script)
+
+
+def test_failed_transaction_takes_nothing_but_what_may_be_partial(world):
+    """Of shards that are named, those go on that it has not failed on."""
+    with world.connect() as conn:
+        cur, partly = conn.cursor(), conn.cursor()
+        partly.on_error = "partial"
+        for text in (UPDATE, "SAVEPOINT s", TO_8):
+            cur.execute(text)
+        named = conn.cursor("rows")
+        named.execute("SELECT id FROM kept")
+        for _ in range(2):  # one by one: the shards that answer go on answering
+            with pytest.warns(greenshard.PartialResultWarning):
+                partly.execute("SELECT id, 1 / (id - 3) FROM kept")
+            assert list(partly.failures) == [world.shard_of(3)]
+        others = [shard for shard in conn.shards if shard not in partly.failures]
+        with conn.on(others[0]):
+            cur.execute("SELECT 1")
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            named.fetchall()
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            partly.execute("SAVEPOINT s")
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction), conn.on(others[0]):
+            cur.execute("SELECT 1")
+        cur.execute("ROLLBACK TO s")
+        conn.commit()
+    assert world.rows() == [(key, 1) for key in IDS]
+
+
+@pytest.mark.parametrize("text", ["SAVEPOINT s", "RELEASE s"])
+def test_savepoint_that_was_stopped_on_one_shard_ends_the_transaction(world, text, monkeypatch):
+    """An older one has its name: back there, the shards would differ."""
+    stopped = "s1"
+
+    def calls(self, shards, calls, *rest, **options):
+        if stopping:
+            raw = self.parts.of(stopped)
+            stop = partial(raw.execute, "SELECT pg_cancel_backend(pg_backend_pid())")
+            calls = {**calls, stopped: stop}
+        return run_of(self, shards, calls, *rest, **options)
+
+    stopping, run_of = False, Execution.run
+    monkeypatch.setattr(Execution, "run", calls)
+    with world.connect() as conn:
+        cur = conn.cursor()
+        for each in (UPDATE, "SAVEPOINT s", TO_8, "SAVEPOINT s"):
+            cur.execute(each)
+        stopping = True
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            cur.execute(text)
+        stopping = False
+        with pytest.raises(psycopg2.Error):
+            cur.execute("ROLLBACK TO s")
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            conn.commit()
+    assert world.rows() == [(key, 0) for key in IDS]
 
 
 def test_swallowed_error_keeps_what_was_written_from_being_committed(dsns):
