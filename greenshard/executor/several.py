@@ -131,9 +131,11 @@ class SeveralStatements:
                 error = refusal_error(step, plan.refusals)
                 self._note(error, number)
                 raise error
-            # What comes after may be planned otherwise when this has run.
+            # What comes after may be planned otherwise when this has run: ROLLBACK TO, too, in a
+            # transaction that has changed tables.
             changes = isinstance(step, Broadcast) and step.resets_catalog
-            if part.control is None and (changes or plan.trace >= Trace.ANYTHING):
+            keeps = part.control is not None and not database.changed
+            if not keeps and (changes or plan.trace >= Trace.ANYTHING):
                 return
 
     def _note(self, error: errors.Error, number: int) -> None:
