@@ -121,6 +121,7 @@ def note(e: Planned, plan: Plan) -> None:
     changes = isinstance(plan.step, Broadcast) and plan.step.resets_catalog
     if changes or plan.trace >= Trace.ANYTHING:
         e.database.note(plan.trace, e.ran, changes=changes)
+    if isinstance(plan.step, Broadcast):
         e.database.note_undone(e.text)
 
 
