@@ -29,6 +29,7 @@ class Trigger:
         columns: Those of UPDATE OF; empty: any.
         clean: Whether its function is known to touch no table.
         steady: Whether, besides, it does the same on every server, whenever it is fired.
+        placed: Whether it tells of its server, or of what is there.
         sets: The row's columns that it may change; None: any.
     """
 
@@ -40,6 +41,7 @@ class Trigger:
     columns: frozenset[str] = frozenset()
     clean: bool = False
     steady: bool = False
+    placed: bool = False
     sets: frozenset[str] | None = None
 
 

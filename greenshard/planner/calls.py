@@ -19,7 +19,7 @@ from typing import Any
 from greenshard.cluster.mistakes import place
 from greenshard.cluster.names import quoted
 from greenshard.planner.bodies import Body
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.catalog import Catalog, alone
 from greenshard.planner.code import Function
 from greenshard.sql.functions import Fact, facts_of, is_known
 from greenshard.sql.parser import Message, type_name, walk
@@ -162,6 +162,46 @@ class Functions:
     def has_times_within(self, name: str) -> bool:
         """Whether a type of the user's, in whatever schema, has a time in its values."""
         return name.lstrip("_") in self._catalog.timed
+
+    def takes_times(self, call: Any) -> bool:
+        """Whether a function of the user's may be called which may read an argument as a time."""
+        takes = self._is_among(self._catalog.taking_times, names_of(call.funcname))
+        return takes or self.makes_times(call)
+
+    def makes_times(self, call: Any) -> bool:
+        """Whether one may be called that makes a time of a text."""
+        return self._is_among(self._catalog.making_times, names_of(call.funcname))
+
+    def is_of_installation(self, call: Any) -> bool:
+        """Whether one may be called that tells of its server's user, version or the like."""
+        return self._is_among(self._catalog.of_installation, names_of(call.funcname))
+
+    def compares_times(self, names: Sequence[str]) -> bool:
+        """Whether an operator of the user's may be meant that may read a side as a time."""
+        return self._is_among(self._catalog.taking_times, names)
+
+    def _is_among(self, known: frozenset[tuple[str, str]], names: Sequence[str] | None) -> bool:
+        if not known or not names:
+            return False
+        *schema, name = names
+        return any((where, name) in known for where in schema[-1:] or self._path)
+
+    def part_of(self, type_sql: str, path: Iterable[Any]) -> str | None:
+        """The name alone of the type of a part of a value, ``a[1]`` or ``c.a``; None if not known.
+
+        Args:
+            type_sql: The value's type, as `Column.type_sql`.
+            path: The `indirection`; the value itself, if it is empty.
+        """
+        found: str | None = type_sql
+        for each in path:
+            if found is not None and each.HasField("a_indices"):
+                # a[1:2] is an array as a is.
+                whole = found if found.endswith("[]") else None
+                found = whole if each.a_indices.is_slice else whole and whole.removesuffix("[]")
+            elif found is not None:
+                found = self._catalog.composites.get(found, {}).get(each.string.sval)
+        return None if found is None else alone(found)
 
     def tainted_type(self, names: Sequence[str]) -> str | None:
         """The function that making a value of a type may call, and that may read tables."""

@@ -19,7 +19,7 @@ from greenshard.sql.types import is_time, read
 TEMPORARY = "pg_temp"
 
 
-def _alone(type_: str) -> str:
+def alone(type_: str) -> str:
     """The name of a type, or of its elements', as pg_type has it, without its schema."""
     known = read(type_)
     if known is not None:
@@ -151,6 +151,11 @@ class Catalog:
         events: Event triggers that may write to tables.
         indexes: By schema and name the tables of indexes, if a shard has tables that no other has.
         whole_of: Shards of which it has the tables, too, that they alone have (`Cluster.homes`).
+        taking_times: Functions and operators of the user's, by schema and name, that take what may
+            be a time, or be one of which a time is a part.
+        making_times: Functions that may make a time of what they are given. Of those in SQL their
+            queries tell it, too.
+        of_installation: Functions that tell of their server's user, version or the like.
         given: By schema and name what domains give a column that has no default of its own; as
             `Column.default`.
     """
@@ -176,6 +181,9 @@ class Catalog:
     indexes: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     whole_of: frozenset[str] = frozenset()
     given: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    taking_times: frozenset[tuple[str, str]] = frozenset()
+    making_times: frozenset[tuple[str, str]] = frozenset()
+    of_installation: frozenset[tuple[str, str]] = frozenset()
 
     def with_tables_of(self, other: Catalog, cluster: Cluster) -> Catalog:
         """The same, with the tables that another shard alone has, and what belongs to them.
@@ -215,6 +223,9 @@ class Catalog:
             tainted={**other.tainted, **self.tainted},
             bases={**other.bases, **self.bases},
             given={**other.given, **self.given},
+            taking_times=self.taking_times | other.taking_times,
+            making_times=self.making_times | other.making_times,
+            of_installation=self.of_installation | other.of_installation,
             indexes={**other.indexes, **self.indexes},
             whole_of=self.whole_of | other.whole_of,
         )
@@ -239,7 +250,7 @@ class Catalog:
         for name, base in self.bases.items():
             parts.setdefault(name, set()).add(base)
         for name, fields in self.composites.items():
-            parts.setdefault(_alone(name), set()).update(fields.values())
+            parts.setdefault(alone(name), set()).update(fields.values())
         for relation in self.relations.values():
             columns = {column.type_name for column in relation.columns}
             parts.setdefault(relation.name, set()).update(columns)
@@ -248,7 +259,7 @@ class Catalog:
         while more:
             more = False
             for name in parts.keys() - found:
-                if any(is_time(one) or one in found for one in map(_alone, parts[name])):
+                if any(is_time(one) or one in found for one in map(alone, parts[name])):
                     found.add(name)
                     more = True
         return frozenset(found)

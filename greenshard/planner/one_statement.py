@@ -13,7 +13,7 @@ from typing import Any
 
 from greenshard.cluster import Cluster, Sharded, Single
 from greenshard.planner.analysis.asked_settings import settings_asked
-from greenshard.planner.analysis.clock_words import clock_words, holds_word
+from greenshard.planner.analysis.clock_words import clock_words, holds_word, may_hold_word
 from greenshard.planner.analysis.consequences import Consequences, called, sets_default
 from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
@@ -407,7 +407,7 @@ class OneStatement:
     def _put_times(self, candidate: Candidate, select: Any, write: Any) -> bool:
         """Put the time in the place of literals that stand for one; whether there were such."""
         # Most texts hold no such word, and no tree is walked for them.
-        if not (self._translation.parameters or holds_word(self._translation.text)):
+        if not (self._translation.parameters or may_hold_word(self._translation.text)):
             return False
         words = clock_words(
             candidate.query,

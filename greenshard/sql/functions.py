@@ -534,13 +534,18 @@ def facts_of(name: str) -> Fact:
     return _NOTHING
 
 
-def names_with(fact: Fact) -> frozenset[str]:
-    """The names that have a fact; no family may have it.
+def stems_with(fact: Fact) -> list[str]:
+    """What the names of the families begin with that have a fact."""
+    return [stem for stem, facts in _FAMILIES if fact in facts]
+
+
+def names_with(fact: Fact, *, families: bool = False) -> frozenset[str]:
+    """The names that have a fact; no family may have it, unless those are asked for, too.
 
     >>> sorted(names_with(Fact.TELLS_TIME))
     ['now', 'transaction_timestamp']
     """
-    assert not any(fact in facts for _, facts in _FAMILIES)  # noqa: S101  # of the table above
+    assert families or not stems_with(fact)  # noqa: S101  # of the table above
     return frozenset(name for name, facts in _FACTS.items() if fact in facts)
 
 

@@ -293,7 +293,7 @@ def read(written: str) -> Type | None:
     return _WRITTEN.get(_MODIFIER.sub("", written))
 
 
-_TIMES = frozenset(
+TIMES = frozenset(
     names_with(Trait.TELLS_NOW)
     | {"daterange", "tsrange", "tstzrange", "datemultirange", "tsmultirange", "tstzmultirange"}
 )
@@ -301,7 +301,7 @@ _TIMES = frozenset(
 
 def is_time(name: str) -> bool:
     """Whether PostgreSQL's own type of a name is a time, or a range of times."""
-    return name in _TIMES
+    return name in TIMES
 
 
 def has(written: str, trait: Trait) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard.merge.arrays import array_text
+from greenshard.planner.analysis.clock_words import WORDS
 from greenshard.planner.beside import (
     Beside,
     Call,
@@ -25,20 +26,22 @@ from greenshard.planner.beside import (
     Trigger,
 )
 from greenshard.planner.code import Function
-from greenshard.sql.functions import AGE, ASKING, Fact, names_with
+from greenshard.sql.functions import AGE, ASKING, Fact, names_with, stems_with
+from greenshard.sql.types import TIMES
 
 Name = tuple[str, str]
 
 #: Words without which neither SQL nor PL/pgSQL reads or writes a table, or runs another text.
 _TOUCHING = """
-alter copy create delete drop execute fetch from import insert merge refresh table truncate update
+alter copy create delete drop execute fetch from grant import insert lock merge refresh reindex
+revoke table truncate update
 """
 #: Words, beside the names of functions, that mean something else on each server or at each time.
 _MOMENTS = """
 cmax cmin ctid current_catalog current_date current_role current_schema current_time
 current_timestamp current_user listen localtime localtimestamp notify now oid regclass
 regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole
-regtype session_user tableoid today tomorrow user xmax xmin yesterday
+regtype session_user tableoid tg_relid today tomorrow user xmax xmin yesterday
 """
 #: Functions that are not IMMUTABLE, and still give the same on every shard, whatever else there is.
 _ALIKE = (
@@ -49,12 +52,27 @@ _ALIKE = (
     - names_with(Fact.RUNS)
     - {AGE, ASKING}
 )
+#: Functions that tell of one server, or of one shard's part of a table. The time in a trigger is
+#: that of the row's shard in any case.
+_OF_PLACE = "|".join(
+    [
+        *(stem + ".*" for stem in stems_with(Fact.PLACE_BOUND)),
+        *sorted(names_with(Fact.PLACE_BOUND, families=True) - {"statement_timestamp"}),
+    ]
+)
+#: What gives letters that stand in no literal.
+_SPELLING = r"\\|\$\w*\$|\m(chr|convert_from|decode|unistr)\M"
 
 #: What `CTES` and `MEMBERS` take, beside `code_queries.PARAMETERS`.
 PARAMETERS = {
     "touching": array_text(_TOUCHING.split()),
     "alike": array_text(sorted(_ALIKE)),
     "moments": array_text(_MOMENTS.split()),
+    "spelling": _SPELLING,
+    "told": array_text(WORDS),
+    "installed": array_text(sorted(names_with(Fact.OF_INSTALLATION))),
+    "place": f"^({_OF_PLACE})$",
+    "times": array_text(sorted(TIMES)),
 }
 
 #: Common table expressions, after those of `code_queries`:
@@ -66,8 +84,12 @@ PARAMETERS = {
 #:   is no word: then nothing is known. Left out are comments in which no literal can begin or end,
 #:   what `TG_OP` is compared with, and the FROM of IS DISTINCT FROM, EXTRACT, SUBSTRING and TRIM.
 #: - `shape`: the columns of NEW that a trigger's function may set; NULL if that cannot be told.
+#: - `making`: those of them that may make times: by what they declare, cast to, or give. `given`:
+#:   of a text that they are given; `said`: of what their own literals say, or could if mixed.
 #: - `spotless`: of those that neither touch tables nor name what may.
+#: - `timed`: types whose values may have a time in them.
 #: - `tainted`: types that come with a function that is not so, and those made of them.
+#: - `placed`: what tells of one server, or of what is there; `installed`: of its user or version.
 #: - `clean`: what is spotless, and names no domain that is tainted. None is, if an operator or a
 #:   cast, which need not be named, may read tables.
 CTES = r"""
@@ -135,6 +157,10 @@ reading AS MATERIALIZED (
     UNION ALL
     SELECT c.reltype, a.atttypid FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.reltype >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+), timed AS (
+    SELECT oid FROM pg_type WHERE oid < 16384 AND ltrim(typname, '_') = ANY (%(times)s::text[])
+    UNION
+    SELECT m.oid FROM timed t JOIN made_of m ON m.part = t.oid
 ), tainted (oid, kind, function) AS (
     SELECT u.name::oid, u.kind, p.proname
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
@@ -145,6 +171,28 @@ reading AS MATERIALIZED (
 ), naming AS MATERIALIZED (
     SELECT oid FROM word WHERE EXISTS (SELECT FROM tainted) AND word IN (
         SELECT lower(t.typname) FROM tainted d JOIN pg_type t ON t.oid = d.oid)
+), making AS MATERIALIZED (
+    SELECT b.oid, p.prorettype = 'trigger'::regtype AS fired,
+        b.text ~ %(spelling)s OR EXISTS (
+            SELECT FROM unnest(%(told)s::text[]) AS word, LATERAL (
+                SELECT string_agg(piece, '') AS letters
+                FROM string_to_table(b.text, '''') WITH ORDINALITY AS l (piece, number)
+                WHERE number %% 2 = 0) AS l
+            WHERE translate(word, letters, '') = '') AS said,
+        EXISTS (SELECT FROM unnest(p.proargtypes) AS a JOIN pg_type t ON t.oid = a
+            WHERE t.typcategory NOT IN ('B', 'D', 'N', 'T')) AS given
+    FROM body b JOIN pg_proc p ON p.oid = b.oid
+    WHERE b.legible AND (p.prorettype IN (SELECT oid FROM timed)
+        OR p.proallargtypes && ARRAY(SELECT oid FROM timed)
+        OR b.text ~ '%%\s*(row)?type\M'
+        OR EXISTS (
+            SELECT FROM string_to_table(regexp_replace(
+                b.text, '\mtime\s+zone\M|\m(new|old)\s*\.\s*[\w$]+|[^\w$]+', ' ', 'g'), ' ') AS w
+            WHERE w IN (SELECT lower(t.typname) FROM timed d JOIN pg_type t ON t.oid = d.oid)))
+), placed AS MATERIALIZED (
+    SELECT oid FROM word WHERE word ~ %(place)s
+), installed AS MATERIALIZED (
+    SELECT oid FROM word WHERE word = ANY (%(installed)s::text[])
 ), clean AS MATERIALIZED (
     SELECT oid FROM spotless WHERE oid NOT IN (SELECT oid FROM naming)
         AND NOT EXISTS (SELECT FROM tainted WHERE kind <> 'domain')
@@ -154,7 +202,10 @@ reading AS MATERIALIZED (
         AND NOT EXISTS (
             SELECT FROM reached_unseen u JOIN naming n ON n.oid = u.function WHERE u.oid = 0)
 ), steady AS MATERIALIZED (
-    SELECT c.oid FROM clean c WHERE c.oid NOT IN (SELECT oid FROM misled) AND NOT EXISTS (
+    SELECT c.oid FROM clean c WHERE c.oid NOT IN (SELECT oid FROM misled)
+        AND c.oid NOT IN (SELECT oid FROM making WHERE fired OR said OR given AND oid IN (
+            SELECT oid FROM bodied))
+        AND NOT EXISTS (
         SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
             OR w.word IN (SELECT proname::text FROM pg_proc
                 WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[])
@@ -179,8 +230,14 @@ MEMBERS = r"""
             t.tgtype & 1 > 0, t.tgtype & 2 > 0,
             ARRAY(SELECT a.attname FROM pg_attribute a
                 WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr)),
-            t.tgfoid IN (SELECT oid FROM clean), t.tgfoid IN (SELECT oid FROM steady),
-            h.sets))
+            t.tgfoid IN (SELECT oid FROM clean),
+            t.tgfoid IN (SELECT oid FROM steady) AND t.tgfoid NOT IN (SELECT oid FROM installed)
+                -- PL/pgSQL makes a time of a text that it gives to such a column.
+                AND NOT EXISTS (
+                    SELECT FROM pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum > 0
+                        AND a.atttypid IN (SELECT oid FROM timed) AND t.tgtype & 3 = 3
+                        AND (h.sets IS NULL OR a.attname = ANY (h.sets))),
+            t.tgfoid IN (SELECT oid FROM placed), h.sets))
         FROM firing t JOIN shape h ON h.oid = t.tgfoid JOIN relation r ON r.oid = t.tgrelid
         JOIN relation o ON o.oid = coalesce(pg_partition_root(t.tgrelid)::oid, t.tgrelid)),
     'steady', (
@@ -190,6 +247,13 @@ MEMBERS = r"""
             SELECT FROM pg_proc o WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace
             AND o.provolatile <> 'i' AND o.oid NOT IN (SELECT oid FROM steady
                 UNION ALL SELECT oid FROM declared WHERE reads = 'nothing'))),
+    'makers', (
+        SELECT json_agg(DISTINCT ARRAY[s.nspname, p.proname])
+        FROM making m JOIN pg_proc p ON p.oid = m.oid JOIN space s ON s.oid = p.pronamespace
+        WHERE m.given),
+    'installed', (
+        SELECT json_agg(DISTINCT ARRAY[s.nspname, p.proname])
+        FROM installed i JOIN pg_proc p ON p.oid = i.oid JOIN space s ON s.oid = p.pronamespace),
     'events', (
         SELECT json_agg(json_build_array(e.evtname, CASE WHEN NOT EXISTS (
                 SELECT FROM word w JOIN reading o ON o.name = w.word
@@ -312,7 +376,7 @@ def _trigger(
     columns: list[str],
     *facts: Any,
 ) -> Trigger:
-    clean, steady, sets = facts
+    clean, steady, placed, sets = facts
     return Trigger(
         name,
         (schema, table),
@@ -322,6 +386,7 @@ def _trigger(
         frozenset(columns),
         clean,
         steady,
+        placed,
         None if sets is None else frozenset(sets),
     )
 

@@ -165,6 +165,16 @@ SELECT convert_to(json_build_object(
         SELECT json_agg(json_build_array(s.nspname, t.typname, b.given))
         FROM base b JOIN pg_type t ON t.oid = b.oid JOIN space s ON s.oid = t.typnamespace
         WHERE b.given IS NOT NULL AND t.oid >= 16384),
+    'taking_times', (
+        SELECT json_agg(DISTINCT ARRAY[s.nspname, m.name]) FROM (
+            SELECT pronamespace AS schema, proname AS name, unnest(proargtypes) AS type
+            FROM pg_proc WHERE oid >= 16384
+            UNION ALL
+            SELECT oprnamespace, oprname, unnest(ARRAY[oprleft, oprright])
+            FROM pg_operator WHERE oid >= 16384) m
+        JOIN space s ON s.oid = m.schema
+        WHERE m.type IN (SELECT oid FROM timed UNION ALL SELECT oid FROM pg_type
+            WHERE typtype = 'p' AND typname ~ '^any(array|element|compatible|range|multirange)')),
     'outputs', (
         SELECT json_agg(DISTINCT o.name)
         FROM pg_proc p CROSS JOIN unnest(p.proargnames, p.proargmodes) AS o (name, mode)
@@ -291,8 +301,15 @@ def _catalog(found: Mapping[str, Any]) -> Catalog:
         bodies_of(found["bodies"], functions),
         events_of(found),
         {(schema, name): (where, of) for schema, name, where, of in found["indexes"] or ()},
+        taking_times=_names(found["taking_times"]),
+        making_times=_names(found["makers"]),
+        of_installation=_names(found["installed"]),
         given={(schema, name): text for schema, name, text in found["given"] or ()},
     )
+
+
+def _names(found: Any) -> frozenset[tuple[str, str]]:
+    return frozenset((schema, name) for schema, name in found or ())
 
 
 def column(name: str, type_name: str, type_sql: str, *properties: Any) -> Column:

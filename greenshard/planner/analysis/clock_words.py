@@ -8,8 +8,9 @@ or of the one that it is assigned to. On several servers it would be another tim
 becomes what ``'today'::timestamptz`` would, see `now`; in a longer text ('today 10:00', '[now,)'),
 or as a parameter, it is refused over several shards.
 
-A word in a text column stays what it is. What cannot be told apart (the arguments of a user's
-function) is taken for text.
+A word in a text column stays what it is. What cannot be told apart (an argument of a function of
+the user's of which one by that name takes a time) is refused likewise; a reference table has it
+from its first shard then.
 
 Source: PostgreSQL manual, 8.5.1.4 "Special Values", 10.2 "Operators", 10.5 "UNION, CASE, and
 Related Constructs".
@@ -20,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from greenshard.planner.binding.query import (
@@ -34,7 +36,14 @@ from greenshard.planner.binding.scope import ColumnId, Level
 from greenshard.planner.calls import Functions, name_of
 from greenshard.planner.catalog import Column
 from greenshard.planner.plan import Parameter
-from greenshard.sql.functions import GIVING_ARGUMENT, MAKING_TIMES, OF_TIMES, TIME_VALUES
+from greenshard.sql.functions import (
+    GIVING_ARGUMENT,
+    MAKING_TIMES,
+    OF_TIMES,
+    TIME_VALUES,
+    Fact,
+    facts_of,
+)
 from greenshard.sql.now import is_replaced
 from greenshard.sql.parameters import Written
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name
@@ -51,6 +60,24 @@ _ASSIGNED = frozenset({"a_const", "param_ref", "multi_assign_ref"})
 #: What a type counts as that has times in it: a row's, or of rows. A word in such a literal stands
 #: among others.
 _OF_ROWS = "record"
+#: PostgreSQL's own functions that are given a value of the type that another argument has, or
+#: is made of, and give such.
+_OF_ONE_TYPE = frozenset(
+    {
+        "array_agg", "array_append", "array_cat", "array_prepend", "array_remove", "array_replace",
+        "array_reverse", "array_sample", "array_shuffle", "array_sort", "lower", "mode",
+        "multirange", "percentile_disc", "range_agg", "range_intersect_agg", "range_merge",
+        "trim_array", "upper",
+    }
+)  # fmt: skip
+#: Its functions behind operators, casts and types, which are there to be called, too:
+#: timestamptz_larger(), tstzrange_subdiff(), array_in().
+_OF_TYPES = re.compile(
+    r"(?:date|time(?:stamp)?(?:tz)?|(?:date|tstz?)(?:multi)?range)(?:_.*)?|.*_in"
+)
+#: What makes another text of a literal than stands between its quotes: escapes, and a second
+#: literal on the next line, which PostgreSQL adds to the first.
+_DISGUISED = re.compile(r"\\|&'|'[^\S\n]*\n")
 #: What has parts of one type, its own, and the field that they are in.
 _ALIKE = {"coalesce_expr": "args", "min_max_expr": "args", "a_array_expr": "elements"}
 
@@ -63,11 +90,13 @@ class Assigned:
         value: It; or a parameter that holds a row's values (``VALUES %s``).
         column: The column.
         item: Then which of them it is.
+        path: What of the column it is given to: ``a[1]``, ``c.a``; empty: all of it.
     """
 
     value: Message
     column: Column
     item: int | None = None
+    path: Sequence[Message] = ()
 
 
 @dataclass(slots=True)
@@ -89,6 +118,11 @@ class Words:
 def holds_word(text: str) -> bool:
     """Whether a text has one of the words in it. Cost: 0.3 us."""
     return _WORD.search(text) is not None
+
+
+def may_hold_word(text: str) -> bool:
+    """Whether a literal in a statement's text may have such a word in it. Cost: 1 us."""
+    return holds_word(text) or _DISGUISED.search(text) is not None
 
 
 def told_by(parameters: Iterable[Parameter], given: Any) -> bool:
@@ -130,7 +164,7 @@ def clock_words(
     for each in assigned:
         # Only the assignment tells the type: to `read_below` the same literal is a text.
         # Of CASE or COALESCE of literals PostgreSQL makes a text, and assigns none to a time.
-        kind, expected = unwrap(each.value)[0], reader.time_type(each.column)
+        kind, expected = unwrap(each.value)[0], reader.assigned_type(each)
         if kind in _ASSIGNED or expected == _OF_ROWS:
             reader.read(each.value, expected, query.level, each.item)
     # PostgreSQL has read the words in a view when the view was made: DEFAULT 'now' is a known trap.
@@ -254,6 +288,10 @@ class _Reader:
     def _read_operands(self, inner: Any, level: Level) -> None:
         # (a, b) = ('now', 'x') compares column by column, so each pair has a type of its own.
         sides = [inner.lexpr, *_items(inner.rexpr)] if inner.HasField("lexpr") else [inner.rexpr]
+        if self._functions.compares_times(names_of(inner.name) or ("",)):
+            for side in sides:
+                self.read(side, _OF_ROWS, level)
+            return
         rows = [list(side.row_expr.args) for side in sides if side.HasField("row_expr")]
         if len(rows) == len(sides) > 1:
             for column in zip(*rows, strict=False):
@@ -263,8 +301,11 @@ class _Reader:
 
     def _read_alike(self, nodes: Sequence[Message], expected: str | None, level: Level) -> None:
         """Read expressions that have one type."""
-        types = (self._type(each, level) for each in nodes)
-        expected = expected or next((each for each in types if each is not None), None)
+        own = next((each for each in map(self._type, nodes, repeat(level)) if each), None)
+        if own is None and expected and not all(map(_is_literal, nodes)):
+            # (CASE WHEN x THEN 'now' ELSE word END)::date is a text first.
+            own = _OF_ROWS
+        expected = own or expected
         for each in nodes:
             self.read(each, expected, level)
 
@@ -284,10 +325,14 @@ class _Reader:
         types = [self._type(each, level) for each in inner.args]
         known = next((each for each in types if each is not None), None)
         expected = None
-        if self._functions.is_own(inner) and name in OF_TIMES:
+        if not self._functions.is_own(inner):
+            expected = _OF_ROWS if self._functions.takes_times(inner) else None
+        elif name in OF_TIMES:
             expected = known or "timestamptz"
-        elif self._functions.is_own(inner) and name in GIVING_ARGUMENT:
+        elif name in GIVING_ARGUMENT or name in _OF_ONE_TYPE:
             expected = known  # lag(day, 1, 'today')
+        elif _OF_TYPES.fullmatch(name) or (known and not Fact.ANY_ROW & facts_of(name)):
+            expected = _OF_ROWS
         for each in inner.args:
             self.read(each, expected, level)
         for part in (*inner.agg_order, inner.agg_filter, inner.over):
@@ -308,6 +353,13 @@ class _Reader:
     def time_type(self, column: Column) -> str | None:
         """The type of time that a column has, or that its values have in them."""
         return _known(column.type_name) or self._of_made(column.type_name)
+
+    def assigned_type(self, assigned: Assigned) -> str | None:
+        """The same of what a value is given to."""
+        name = self._functions.part_of(assigned.column.type_sql, assigned.path)
+        if name is None:
+            return self.time_type(assigned.column)
+        return _known(name) or self._of_made(name)
 
     def _of_made(self, name: str) -> str | None:
         """What a type that a user has made counts as."""
@@ -372,6 +424,8 @@ class _Reader:
             return None
         if name in MAKING_TIMES:
             return MAKING_TIMES[name]
+        if name in _OF_ONE_TYPE:
+            return self._first(inner.args, level)
         at = 0 if name in GIVING_ARGUMENT else OF_TIMES.get(name)
         if at is None or at >= len(inner.args):
             return None
@@ -422,6 +476,10 @@ def _target(query: Query, at: int) -> Message | None:
     """What computes a column of a query; None if that is not a part of the text."""
     targets = [each.res_target.val for each in query.node.target_list]
     return None if any(map(is_several, targets)) or at >= len(targets) else targets[at]
+
+
+def _is_literal(node: Message) -> bool:
+    return unwrap(node)[0] in ("", "a_const", "param_ref")
 
 
 def _items(node: Message) -> list[Message]:

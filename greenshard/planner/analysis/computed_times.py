@@ -42,8 +42,13 @@ _TEXTS = frozenset({"text", "varchar", "bpchar", "name", "char", "unknown"})
 _NO_TEXTS = frozenset({"+", "-", "*", "/", "->", "#>"})
 #: Functions whose texts have the letters of their arguments, in their order, and no others.
 _JOINING = frozenset(
-    {"btrim", "concat", "concat_ws", "format", "lpad", "ltrim", "rpad", "rtrim", "to_char"}
-)
+    {
+        "btrim", "concat", "concat_ws", "format", "initcap", "lower", "lpad", "ltrim", "rpad",
+        "rtrim", "to_char", "upper",
+    }
+)  # fmt: skip
+#: Functions that give letters which none of their arguments has.
+_SPELLING = frozenset({"chr", "convert_from", "decode", "unistr"})
 #: What makes rows of JSON: of the type of their first argument, or of a list behind it.
 _MAKING_ROWS = frozenset(
     {
@@ -64,19 +69,26 @@ class Computed:
         offset: Where, in bytes; None if it is not known.
         literals: Those that it is made of.
         parameters: The numbers of the placeholders likewise.
-        fixed: Whether it is made of nothing else.
+        fixed: Whether it is made of nothing else, which comes in this order.
+        mixed: Whether their letters may come in another order: of replace(), reverse().
+        spelt: Whether it may have letters that none of them has: of chr().
     """
 
     offset: int | None
     literals: tuple[str, ...]
     parameters: frozenset[int]
     fixed: bool
+    mixed: bool = False
+    spelt: bool = False
 
     @property
     def may_say_now(self) -> bool:
         """Whether its literals may make one of the words, alone or joined to each other."""
-        if any(map(holds_word, self.literals)):
+        if self.spelt or any(map(holds_word, self.literals)):
             return True
+        if self.mixed:
+            letters = set("".join(self.literals).lower())
+            return any(letters.issuperset(word) for word in WORDS)
         return self.fixed and sum(map(_is_fragment, self.literals)) > 1
 
     @property
@@ -115,8 +127,11 @@ class _Reader:
                 yield from self._made_of(message.arg, level, message.location)
         elif kind == "FuncCall":
             name = name_of(message)
+            if self._functions.makes_times(message):
+                for each in message.args:
+                    yield from self._made_of(each, level, message.location)
             # date(x) is x::date.
-            if len(message.args) == 1 and name in _TIMES:
+            elif len(message.args) == 1 and name in _TIMES:
                 yield from self._made_of(message.args[0], level, message.location)
             elif name in _MAKING_ROWS and self._makes_times(message):
                 yield _computed(message.args, message.location)
@@ -202,7 +217,7 @@ class _Reader:
 
 
 def _computed(nodes: Any, at: int | None) -> Computed:
-    literals, parameters, fixed = [], set(), True
+    literals, parameters, fixed, mixed, spelt = [], set(), True, False, False
     for node in nodes:
         for message in walk(node):
             each: Any = message
@@ -214,8 +229,9 @@ def _computed(nodes: Any, at: int | None) -> Computed:
             elif kind in ("ColumnRef", "SubLink"):
                 fixed = False
             elif kind == "FuncCall":
-                fixed &= name_of(each) in _JOINING
-    return Computed(at, tuple(literals), frozenset(parameters), fixed)
+                mixed |= name_of(each) not in _JOINING
+                spelt |= name_of(each) in _SPELLING
+    return Computed(at, tuple(literals), frozenset(parameters), fixed and not mixed, mixed, spelt)
 
 
 def _is_text(name: str) -> bool:

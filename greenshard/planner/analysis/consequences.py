@@ -313,6 +313,8 @@ class Consequences:
         hint = way.format(table=_shown(trigger.table), name=trigger.name)
         if not trigger.clean:
             yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
+        elif trigger.placed:
+            yield self._problem(f"it fires {where}, which tells of one shard alone", at, hint)
         # NEW.updated_at := now() of a sharded table is the time of the row's own shard, whatever
         # other rows have; the copies of a reference table would differ.
         elif of_reference and not trigger.steady:

@@ -56,7 +56,8 @@ def _of(
     elif kind == "FuncCall":
         name = name_of(message)
         numbered = name in _NUMBERED or name.startswith("to_reg") or name == "pg_typeof"
-        if Fact.OF_INSTALLATION in facts_of(name) and functions.is_own(message):
+        own = Fact.OF_INSTALLATION in facts_of(name) and functions.is_own(message)
+        if own or functions.is_of_installation(message):
             yield f"{name}()", message.location
         elif numbered and not any(message is each for each in by_name):
             yield f"{name}(), a number on each server,", message.location

@@ -156,36 +156,49 @@ def assignments(query: Query, inner: Any) -> Iterator[Assigned]:
     columns = {column.name: column for column in first.relation.columns}
     for target in set_targets_of(inner):
         column = columns.get(target.res_target.name)
-        # SET a[1] = 'now' gives an element, whose type is not the column's.
-        if column is not None and not target.res_target.indirection:
-            yield Assigned(target.res_target.val, column)
+        if column is not None:
+            yield Assigned(target.res_target.val, column, path=target.res_target.indirection)
     if kind == "InsertStmt":
         yield from _inserted(inner, columns)
     for action in inserts(inner) if kind == "MergeStmt" else ():
-        names = [each.res_target.name for each in action.target_list] or list(columns)
-        for name, value in zip(names, action.values, strict=False):
-            if name in columns:
-                yield Assigned(value, columns[name])
+        yield from _of_row(action.target_list, action.values, columns)
 
 
 def _inserted(inner: Any, columns: Mapping[str, Column]) -> Iterator[Assigned]:
     """The values that an INSERT gives to a table's columns."""
-    names = [each.res_target.name for each in inner.cols] or list(columns)
     select = inner.select_stmt.select_stmt
     # Of SELECT, what is of no type yet; in UNION it becomes a text.
     targets = [each.res_target.val for each in select.target_list]
     rows = [list(row.list.items) for row in select.values_lists] or [targets]
     for items in rows:
         # VALUES %s, given a tuple: one placeholder for the whole row.
-        several = (
-            bool(select.values_lists)
-            and len(items) == 1 < len(names)
-            and items[0].HasField("param_ref")
-        )
-        for at, name in enumerate(names):
-            value = items[0] if several else items[at] if at < len(items) else None
-            if name in columns and value is not None:
-                yield Assigned(value, columns[name], at if several else None)
+        several = bool(select.values_lists) and len(items) == 1 and items[0].HasField("param_ref")
+        yield from _of_row(inner.cols, items, columns, several=several)
+
+
+def _of_row(
+    named: Sequence[Any],
+    items: Sequence[Any],
+    columns: Mapping[str, Column],
+    *,
+    several: bool = False,
+) -> Iterator[Assigned]:
+    """The values of a row.
+
+    Args:
+        named: The columns that are named; empty: all.
+        items: The values.
+        columns: All of the table's.
+        several: Whether one placeholder may stand for all of them.
+    """
+    targets = [each.res_target for each in named]
+    names = [each.name for each in targets] or list(columns)
+    several = several and len(names) > 1
+    for at, name in enumerate(names):
+        value = items[0] if several else items[at] if at < len(items) else None
+        if name in columns and value is not None:
+            path = targets[at].indirection if targets else ()
+            yield Assigned(value, columns[name], at if several else None, path)
 
 
 def plan_write(candidate: Candidate, kind: str, inner: Any, texts: Texts) -> Step:

@@ -152,7 +152,7 @@ def assigned(sql: str) -> list[tuple[str, str, int | None]]:
           " DO UPDATE SET what = lower('a')"),
          [("what", "func_call", None), ("at", "a_const", None)]),
         ("UPDATE moment SET at = 'today', nothing = 1", [("at", "a_const", None)]),
-        ("UPDATE moment SET what[1] = 'today'", []),
+        ("UPDATE moment SET what[1] = 'today'", [("what", "a_const", None)]),
         ("DELETE FROM moment", []),
     ],
 )  # fmt: skip
