@@ -13,12 +13,16 @@ of a reference table INSERT looks at defaults itself (`strategies.write`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from greenshard.cluster import Reference, Single
 from greenshard.cluster import Table as Declared
 from greenshard.planner.analysis.clock_words import holds_word
+from greenshard.planner.analysis.computed_times import computed_times
+from greenshard.planner.analysis.copies import of_tree
+from greenshard.planner.binding.query import Query
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import COUNTING
 from greenshard.sql.nodes import expression
@@ -29,13 +33,16 @@ _SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "smallserial", "
 _CLOCKS = frozenset({"now", "statement_timestamp", "transaction_timestamp"})
 
 
-def filled_by(command: Any, declared: Declared, functions: Functions) -> str | None:
+def filled_by(
+    command: Any, declared: Declared, functions: Functions, bind: Callable[[Message], Query]
+) -> str | None:
     """What an action of ALTER TABLE fills rows with that is another one on each shard.
 
     Args:
         command: The action, an `AlterTableCmd`.
         declared: What the table is.
         functions: To know what calls choose.
+        bind: Gives the query that shows an expression for each row.
     """
     if isinstance(declared, Single):
         return None  # one server fills it
@@ -52,12 +59,23 @@ def filled_by(command: Any, declared: Declared, functions: Functions) -> str | N
     if action == "AT_AddColumn" and not computed and not column.type_name.array_bounds:
         given = functions.given_by(names_of(column.type_name.names) or ("",))
         computed += [] if given is None else [expression(given)]
-    for each in computed:
-        for message in walk(each):
-            chosen = _chosen(message, functions, reference=reference)
-            if chosen is not None:
-                return chosen
-    return None
+    found = (_differing(each, functions, bind, reference=reference) for each in computed)
+    return next(chain.from_iterable(found), None)
+
+
+def _differing(
+    value: Message, functions: Functions, bind: Callable[[Message], Query], *, reference: bool
+) -> Iterator[str]:
+    """What is another one on each shard in an expression."""
+    for message in walk(value):
+        chosen = _chosen(message, functions, reference=reference)
+        if chosen is not None:
+            yield chosen
+    for text in computed_times(bind(value), functions):
+        if text.may_say_now or (reference and not text.is_proved):
+            yield "the time that a text becomes"
+    for what, _ in of_tree(value, functions) if reference else ():
+        yield what.rstrip(",")
 
 
 def _counts(column: Any) -> bool:
@@ -81,7 +99,9 @@ def _chosen(message: Any, functions: Functions, *, reference: bool) -> str | Non
         return VALUE_FUNCTIONS[message.op].upper()
     if kind == "FuncCall":
         name = name_of(message)
-        choosing = reference and not functions.is_immutable(message)
+        # random() is another one for each row anyway. A function of the user's may tell the time.
+        choosing = reference or not functions.is_own(message) or functions.is_place_bound(message)
+        choosing = choosing and not functions.is_immutable(message)
         if name in _CLOCKS or name == COUNTING or choosing:
             return f"{name}()"
     # DEFAULT 'now' of a timestamp; of a text it is a word, and then refused as well.

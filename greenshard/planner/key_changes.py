@@ -19,10 +19,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from greenshard.cluster import Cluster, Function, Hash, List, Range, Sharded, Unknown
+from greenshard.planner.binding.binder import Binder
+from greenshard.planner.binding.query import Query
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import TEMPORARY, Catalog, Relation
 from greenshard.planner.ddl_values import filled_by
 from greenshard.planner.problem import Problem
+from greenshard.sql.nodes import add_target
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import Message
 from greenshard.sql.tree import enum_name, own_type, unwrap
 from greenshard.sql.types import FAMILIES
 
@@ -105,7 +110,15 @@ class _Changes:
         if declared is None:
             return
         functions = Functions(self.catalog, tuple(self.path))
-        chosen = filled_by(command, declared, functions)
+
+        def bind(value: Message) -> Query:
+            select = parse_select("SELECT")
+            named = select.from_clause.add().range_var
+            named.schemaname, named.relname, named.inh = relation.schema, relation.name, True
+            add_target(select, value, "value")
+            return Binder(self.cluster, self.catalog, self.path).bind(select)
+
+        chosen = filled_by(command, declared, functions, bind)
         if chosen is not None:
             reason = f"the rows of {relation.name} would be filled with {chosen}, which is another "
             yield Problem(f"{reason}one on each shard", at, "GS412", _FILL)

@@ -42,9 +42,21 @@ def of_server(
         elif table.refreshed:
             yield f"what materialized view {table.relation.name} holds", table.node.location
     for root in roots:
-        by_name = list(_by_name(root))
-        for message in walk(root):
-            yield from _of(message, functions, by_name)
+        yield from of_tree(root, functions)
+
+
+def of_tree(root: Message, functions: Functions) -> Iterator[tuple[str, int | None]]:
+    """The same of what a tree calls and casts to."""
+    by_name = list(_by_name(root))
+    for message in walk(root):
+        yield from _of(message, functions, by_name)
+
+
+def is_numbered(root: Message) -> bool:
+    """Whether a tree has the number that a server knows something by."""
+    by_name = list(_by_name(root))
+    casts = (message for message in walk(root) if type_name(message) == "TypeCast")
+    return any(_is_numbered(each, by_name) for each in casts)
 
 
 def _of(
@@ -61,14 +73,17 @@ def _of(
             yield f"{name}()", message.location
         elif numbered and not any(message is each for each in by_name):
             yield f"{name}(), a number on each server,", message.location
-    elif kind == "TypeCast":
-        name = own_type(message.type_name)
-        is_value = message.arg.HasField("a_const") or message.arg.HasField("param_ref")
-        if name in _NUMBERED and not any(message is each for each in by_name):
-            yield f"a {name}, a number on each server,", message.location
-        # n_table::oid, of a column of type regclass.
-        elif name == "oid" and not is_value:
-            yield "an oid, a number on each server,", message.location
+    elif kind == "TypeCast" and _is_numbered(message, by_name):
+        what = f"a value of type {own_type(message.type_name)}"
+        yield f"{what}, a number on each server,", message.location
+
+
+def _is_numbered(cast: Any, by_name: Iterable[Any]) -> bool:
+    name = own_type(cast.type_name)
+    if name in _NUMBERED:
+        return not any(cast is each for each in by_name)
+    # n_table::oid, of a column of type regclass.
+    return name == "oid" and not (cast.arg.HasField("a_const") or cast.arg.HasField("param_ref"))
 
 
 def _by_name(root: Message) -> Iterator[Any]:

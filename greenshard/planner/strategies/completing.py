@@ -29,6 +29,7 @@ from typing import Any
 
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.analysis.consequences import sets_default
+from greenshard.planner.analysis.copies import is_numbered
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.qualifying import path_bound, qualify
 from greenshard.planner.binding.scope import BoundColumn
@@ -141,7 +142,8 @@ def varies(column: Column) -> bool:
     """Whether a column's default may be another one on each server."""
     if not column.default:
         return column.default is not None  # empty: it could not be read
-    return holds_word(column.default) or not _is_constant(expression(column.default))
+    default = expression(column.default)
+    return holds_word(column.default) or not _is_constant(default) or is_numbered(default)
 
 
 def put_default_times(update: Any, relation: Relation, functions: Functions) -> bool:
@@ -343,6 +345,8 @@ class _Completing:
 
     def _tells_only_time(self, default: Message) -> bool:
         """Whether a default is known as soon as the time of the transaction is."""
+        if is_numbered(default):
+            return False
         for message in walk(default):
             each: Any = message
             kind = type_name(message)
@@ -352,6 +356,11 @@ class _Completing:
                 return False
             if kind == "Node" and each.HasField("sqlvalue_function") and not is_replaced(each):
                 return False
+            # A text that is put together, or is more than the word, may say 'now'.
+            if kind == "Node" and each.HasField("type_cast") and not is_replaced(each):
+                inner = each.type_cast.arg
+                if holds_word(str(inner)) or not (_is_constant(inner) or tells_time(inner)):
+                    return False
         return True
 
     def _put_column(self, column: Column, values: Sequence[Message]) -> None:

@@ -42,6 +42,22 @@ CREATE FUNCTION sample() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.n := random() * 1000000; RETURN NEW; END $$;
 CREATE FUNCTION doubles() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.n := NEW.n * 2; RETURN NEW; END $$;
+CREATE FUNCTION sizes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.v := pg_relation_size('t'); RETURN NEW; END $$;
+CREATE FUNCTION places() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.note := current_database(); RETURN NEW; END $$;
+CREATE FUNCTION locks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    LOCK t; RETURN NEW; END $$;
+CREATE FUNCTION numbered() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.n := TG_RELID::int8 % 1000000; RETURN NEW; END $$;
+CREATE FUNCTION versioned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.note := version(); RETURN NEW; END $$;
+CREATE FUNCTION timed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.note := ('n' || 'ow')::timestamptz; RETURN NEW; END $$;
+CREATE FUNCTION timed_unseen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.at := NEW.note; RETURN NEW; END $$;
+CREATE FUNCTION named() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.note := TG_TABLE_NAME || NEW.note; NEW.n := extract(year FROM NEW.at); RETURN NEW; END $$;
 CREATE FUNCTION is_small(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 < 1000';
 CREATE FUNCTION is_known(int) RETURNS bool LANGUAGE sql
     AS 'SELECT EXISTS (SELECT 1 FROM public.u WHERE k = $1) OR $1 >= 0';
@@ -125,12 +141,29 @@ TRIGGERS = {
     "cast_inside": ("BEFORE UPDATE", "casts", "u"),
     "declared": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
     "disabled": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
+    "sized": ("BEFORE INSERT", "sizes", "i"),
+    "placed": ("BEFORE UPDATE", "places", "u"),
+    "locked": ("AFTER DELETE", "locks", "d"),
+    "of_version": ("BEFORE INSERT", "versioned", ""),
 }
-MORE = """
+#: Of reference tables, and whether it is harmless.
+OF_COPIES = {
+    "numbered": False, "versioned": False, "timed": False, "timed_unseen": False, "places": False,
+    "named": True,
+}  # fmt: skip
+MORE = (
+    """
 CREATE TABLE sampled (code text PRIMARY KEY, n int);
 CREATE TRIGGER it BEFORE INSERT ON sampled FOR EACH ROW EXECUTE FUNCTION sample();
 CREATE TABLE doubled (code text PRIMARY KEY, n int);
 CREATE TRIGGER it BEFORE INSERT ON doubled FOR EACH ROW EXECUTE FUNCTION doubles();
+"""
+    + "".join(
+        f"CREATE TABLE r_{name} (id int PRIMARY KEY, n int, note text, at timestamptz);"
+        f"CREATE TRIGGER it BEFORE INSERT ON r_{name} FOR EACH ROW EXECUTE FUNCTION {name}();"
+        for name in OF_COPIES
+    )
+    + """
 ALTER TABLE disabled DISABLE TRIGGER it;
 CREATE TRIGGER it AFTER DELETE ON below FOR EACH ROW EXECUTE FUNCTION counts();
 CREATE TABLE guarded (k int PRIMARY KEY, n int);
@@ -138,6 +171,7 @@ CREATE TRIGGER it AFTER UPDATE ON guarded FOR EACH ROW EXECUTE FUNCTION counts()
 CREATE TRIGGER emptied AFTER TRUNCATE ON below EXECUTE FUNCTION counts();
 CREATE TRIGGER it AFTER INSERT ON part_1 FOR EACH ROW EXECUTE FUNCTION counts();
 """
+)
 TABLES = {
     **dict.fromkeys(
         [
@@ -148,7 +182,8 @@ TABLES = {
         greenshard.Sharded("k"),
     ),
     **dict.fromkeys(
-        ["totals", "r", "given", "boss", "copies", "sampled", "doubled", "lower"],
+        ["totals", "r", "given", "boss", "copies", "sampled", "doubled", "lower",
+         *map("r_{}".format, OF_COPIES)],
         greenshard.Reference(),
     ),
     "declared": greenshard.Sharded("k", triggers=("it",)),
@@ -282,6 +317,18 @@ def test_what_would_go_wrong_is_refused(pair):
         with pytest.raises(greenshard.NotSupportedError) as caught:
             answer(conn, text)
         assert (text, caught.value.code, bool(caught.value.hint)) == (text, code, True)
+
+
+def test_triggers_of_reference_tables(pair):
+    conn, one = pair
+    for name, harmless in OF_COPIES.items():
+        text = f"INSERT INTO r_{name} VALUES (1, 1, '2020-01-01', '2020-01-01') RETURNING *"
+        if harmless:
+            assert (text, answer(conn, text)) == (text, answer(one, text))
+            continue
+        with pytest.raises(greenshard.NotSupportedError, match='trigger "it"') as caught:
+            answer(conn, text)
+        assert (caught.value.code, name in caught.value.hint) == ("GS415", True)
 
 
 def test_triggers(pair):
