@@ -36,6 +36,11 @@ ALTER VIEW given ALTER name SET DEFAULT 'given', ALTER balance SET DEFAULT 7;
 CREATE VIEW twice AS SELECT id, id AS again, name FROM account;
 CREATE VIEW grouped AS SELECT name, count(*) AS n FROM account GROUP BY name;
 CREATE VIEW joined AS SELECT a.id, g.account_id FROM account a JOIN gone g ON g.account_id = a.id;
+CREATE VIEW crossed AS SELECT a.id, a.name FROM account a, gone g WHERE g.account_id = a.id;
+CREATE VIEW distinct_ones AS SELECT DISTINCT id, name FROM account;
+CREATE VIEW few AS SELECT id, name FROM account LIMIT 3;
+CREATE VIEW both_of AS SELECT id, name FROM account UNION ALL SELECT id, name FROM account;
+CREATE VIEW with_ones AS WITH a AS (SELECT id, name FROM account) SELECT id, name FROM a;
 CREATE VIEW today AS SELECT id, name FROM account WHERE at < CURRENT_DATE + 5;
 CREATE VIEW open_ones AS SELECT id, name FROM account a
     WHERE NOT EXISTS (SELECT FROM gone g WHERE g.account_id = a.id);
@@ -144,6 +149,11 @@ REFUSED = {
     "UPDATE twice SET again = 3 WHERE id = 1": "shows id, the shard key, twice",
     "UPDATE grouped SET n = 1": "view grouped is written to, and is not of one declared table",
     "DELETE FROM joined WHERE id = 1": "view joined is written to, and is not of one",
+    "DELETE FROM crossed WHERE id = 1": "view crossed is written to, and is not of one",
+    "UPDATE distinct_ones SET name = 'x'": "view distinct_ones is written to, and is not of one",
+    "UPDATE few SET name = 'x'": "view few is written to, and is not of one",
+    "UPDATE both_of SET name = 'x'": "view both_of is written to, and is not of one",
+    "UPDATE with_ones SET name = 'x'": "view with_ones is written to, and is not of one",
     "UPDATE today SET name = 'x' WHERE id = 1": "tells the time",
     "UPDATE odd_ones SET name = 'x'": "need several shards at once",
     "UPDATE mine SET name = 'x'": "CURRENT_USER",
