@@ -162,7 +162,7 @@ def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
     if isinstance(step, Move):
         return move(e, step, stages, run_plan)
     if isinstance(step, Mirror):
-        return mirror(e, step)
+        return mirror(e, step, stages, run_plan)
     return transfer(e, step, run_plan)
 
 
@@ -184,6 +184,8 @@ def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: boo
     if e.database.is_unsure and not e.ran and _needs_confirming(step, e.plan):
         e.confirm(shards_read(e, inner, stages))
     runs = not isinstance(step, Explained) or step.analyzes
+    if isinstance(inner, Mirror) and inner.carry is not None:
+        inner = inner.carry
     if runs and isinstance(inner, (Scatter, Combine, Gather, Carry, Move)):
         _check_limits(e, inner, stages)
     if sum(map(len, stages)) > 1:

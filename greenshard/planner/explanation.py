@@ -141,7 +141,11 @@ def _writing(
     if isinstance(step, Mirror):
         others = step.others.text.replace(f'"{PARTIAL}"', "(the rows)")
         where = "then the others run, with the rows that it has changed:"
-        return [f"first {shards[0]} runs:", *_text(step.first), where, *_indented(others)]
+        lines = [f"first {shards[0]} runs:", *_text(step.first), where, *_indented(others)]
+        if step.carry is None:
+            return lines
+        lines[0] = f"with all of these rows {shards[0]} then runs:"
+        return [*_brought(step.carry, stages[0], shards, known), *lines]
     return _transfer(step, shards, every)
 
 
@@ -247,16 +251,21 @@ def _reads(
 
 def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:
     reads, *writes = stages
+    lines = _brought(step, reads, shards, known)
+    order = ", then ".join(_listed(task.place for task in stage) for stage in writes)
+    if step.pins is not None and not known:
+        order = "those that the parameters name"
+    return [*lines, f"with all of these rows then run, on {order}:", *_text(step.sql)]
+
+
+def _brought(step: Carry, reads: Stage, shards: tuple[str, ...], known: bool) -> list[str]:
+    """What is read for a write."""
     lines = []
     for each in step.queries:
         # Its parameters have other names there, so it is not known which shards they name.
         lines += [f"first {quoted(each.name)} is read:", *_text(each.read)]
         lines += _indented("\n".join(_step(each.plan.step, shards, None, every=False)))
-    lines += _reads(step.tables, reads, shards, known)
-    order = ", then ".join(_listed(task.place for task in stage) for stage in writes)
-    if step.pins is not None and not known:
-        order = "those that the parameters name"
-    return [*lines, f"with all of these rows then run, on {order}:", *_text(step.sql)]
+    return [*lines, *_reads(step.tables, reads, shards, known)]
 
 
 def _move(step: Move, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:

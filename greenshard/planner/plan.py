@@ -471,12 +471,15 @@ class Mirror:
             whose columns are named c0, c1, ...
         table: The table's name, for messages.
         columns: Its primary key, and what is changed.
+        carry: What brings the first shard the rows of sharded tables that it reads: its text is
+            `first`.
     """
 
     first: Sql
     others: Sql
     table: str
     columns: tuple[GatheredColumn, ...]
+    carry: Carry | None = None
     strategy: str = "mirror"
 
 

@@ -33,6 +33,7 @@ from greenshard.planner.plan import (
     GatheredTable,
     Insert,
     Keys,
+    Mirror,
     Move,
     Pin,
     Refused,
@@ -110,7 +111,9 @@ def settle(
     if isinstance(step, Explained):
         inner, stages = settle(step.step, shards, given, known=known)
         return inner if isinstance(inner, Refused) else replace(step, step=inner), stages
-    write = step.write if isinstance(step, Move) else step
+    write: Step = step.write if isinstance(step, Move) else step
+    if isinstance(step, Mirror) and step.carry is not None:
+        write = step.carry
     return step, tuple(_stages(write, shards, given, known))
 
 
@@ -197,6 +200,8 @@ def has_texts(step: Step) -> bool:
         return are_texts(step.pins) or has_texts(step.otherwise)
     if isinstance(step, (Explained, Move)):
         return has_texts(step.step if isinstance(step, Explained) else step.write)
+    if isinstance(step, Mirror):
+        step = step.carry or step
     if isinstance(step, Gather):
         return any(are_texts(table.pins) for table in step.tables)
     if isinstance(step, Carry):
@@ -214,9 +219,8 @@ def without_texts(step: Step) -> Step:
         return otherwise if are_texts(step.pins) else replace(step, otherwise=otherwise)
     if isinstance(step, Explained):
         return replace(step, step=without_texts(step.step))
-    if isinstance(step, Move):
-        write = without_texts(step.write)
-        return replace(step, write=write) if isinstance(write, (Scatter, Carry)) else write
+    if isinstance(step, (Move, Mirror)):
+        return _without_texts_within(step)
     if isinstance(step, (Carry, Gather)):
         tables = tuple(replace(t, pins=None) if are_texts(t.pins) else t for t in step.tables)
         step = replace(step, tables=tables)
@@ -225,6 +229,14 @@ def without_texts(step: Step) -> Step:
     if isinstance(step, (Scatter, Combine, Carry)) and are_texts(step.pins):
         return replace(step, pins=None)
     return step
+
+
+def _without_texts_within(step: Move | Mirror) -> Step:
+    if isinstance(step, Move):
+        write = without_texts(step.write)
+        return replace(step, write=write) if isinstance(write, (Scatter, Carry)) else write
+    carry = step.carry and without_texts(step.carry)
+    return replace(step, carry=carry) if isinstance(carry, Carry) else step
 
 
 def are_texts(pins: Sequence[Pin] | None) -> bool:

@@ -5,6 +5,8 @@ They travel as text, one array for each column, as partial rows do in `combine`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.answers.buffered import BufferedRows, WrittenAnswer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.carry import carried
 from greenshard.executor.strategies.combine import combining, partial_arrays, partial_rows
 from greenshard.executor.strategies.exactness import is_spoilt, spoilt
 from greenshard.executor.types.casting import AsText, Casting
@@ -22,8 +25,16 @@ from greenshard.planner.tasks import Stage, Task, own_place
 from greenshard.sql.text import Sql
 
 
-def mirror(e: Planned, step: Mirror) -> Answer:
+def mirror(
+    e: Planned, step: Mirror, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
     """Write on the first shard, then on the others.
+
+    Args:
+        e: The execution.
+        step: The plan.
+        stages: What reads first, if there is `Mirror.carry`.
+        run: Runs a planned statement.
 
     Raises:
         errors.Error: A shard failed, the copies differ, or time is up.
@@ -37,17 +48,23 @@ def mirror(e: Planned, step: Mirror) -> Answer:
         reason = "a setting (DateStyle, extra_float_digits) spoils values of "
         hint = "Leave that setting as it is by default."
         raise refusal_error(Refused(reason + step.table, "GS412", hint), ())
-    return atomically(e, e.database.cluster.names, partial(_mirror, e, step))
+    return atomically(e, e.database.cluster.names, partial(_mirror, e, step, stages, run))
 
 
-def _mirror(e: Planned, step: Mirror) -> Answer:
+def _mirror(
+    e: Planned, step: Mirror, stages: Sequence[Stage], run: Callable[[Planned], Answer]
+) -> Answer:
     first, *others = e.database.cluster.names
+    tasks: Stage = (Task(own_place(first), step.first, e.given),)
+    if step.carry is not None:
+        made = replace(step.carry, sql=step.first)
+        (tasks,) = carried(e, made, (stages[0], tasks), run)
     cursors = e.parts.plain((first, *others), e.timeout)
     for shard in others:  # none shall be found out of reach when another one has written
         e.session.physical(shard)
     cursor = cursors[first]
     casting = Casting(cursor, AsText.ALL, e.parts.own_time_zones)
-    _run(e, (Task(own_place(first), step.first, e.given),), cursors)
+    _run(e, tasks, cursors)
     rows, columns = cursor.fetchall(), cursor.description or ()
     width = len(columns) - len(step.columns)
     if rows:

@@ -12,6 +12,8 @@ What one server has computed, chosen or counted, the others get: values that are
 a server, defaults, one of several rows that match. Of INSERT ... ON CONFLICT they get the rows that
 it has inserted or updated.
 
+Rows of sharded tables that it reads are brought to the first shard, see `carry`.
+
 Refused are tables without a primary key, by which the rows are found on the other shards, and
 changes of that.
 """

@@ -252,13 +252,28 @@ def _plan_reference(
     try:
         return _everywhere(candidate, table, kind, inner, texts)
     except Unplannable as differing:
-        if candidate.sharded:
-            raise
         try:
-            return plan_mirror(table, kind, inner, texts)
+            carry = _carried_to_first(candidate, inner, texts) if candidate.sharded else None
+            return replace(plan_mirror(table, kind, inner, texts), carry=carry)
         except Unplannable as refused:
             reason = f"{differing.reason}, and {refused.reason}"
             raise Unplannable(reason, differing.offset, differing.hint) from None
+
+
+def _carried_to_first(candidate: Candidate, inner: Any, texts: Texts) -> Carry:
+    """What brings the rows that a write reads to the first shard, which chooses for all."""
+
+    def check(made: Candidate) -> None:
+        if made.sharded:
+            table = made.sharded[0]
+            reason = f"what {table.relation.name} holds on each shard is read"
+            raise Unplannable(reason, table.node.location)
+
+    def write(select: Any) -> Sql:
+        put_select(inner, select)
+        return texts.changed()
+
+    return plan_carry(candidate, [check], write, texts.read, reference=True)
 
 
 def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:

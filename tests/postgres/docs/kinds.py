@@ -216,7 +216,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("DELETE FROM products WHERE code NOT IN (SELECT product FROM items)", "carry"),
         ("UPDATE products SET price = (SELECT sum(quantity) FROM items WHERE product = code)",
          "carry"),
-        ("UPDATE products SET price = quantity FROM items WHERE product = code", "GS412"),
+        ("UPDATE products SET price = quantity FROM items WHERE product = code", "mirror*"),
+        ("DELETE FROM products WHERE code IN (SELECT product FROM items FOR UPDATE)", "GS412"),
     ],
     "RETURNING": [
         ("DELETE FROM orders WHERE id = 7 RETURNING *", "route"),

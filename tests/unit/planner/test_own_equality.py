@@ -90,7 +90,7 @@ def test_a_type_of_another_schema_is_not_postgresqls() -> None:
 
 def test_a_refusal_tells_whose_equality_it_is() -> None:
     catalog = replace(scene.catalog(), operators={"=": frozenset([PLANTED])})
-    sql = "UPDATE nation SET n_name = o_comment FROM orders WHERE o_custkey = n_nationkey"
+    sql = "DELETE FROM orders WHERE o_custkey IN (SELECT l_partkey FROM lineitem FOR UPDATE)"
     step = Planner(scene.cluster(), catalog).plan(sql, False, AFTER).step
     assert isinstance(step, Refused)
     assert "the = of schema public is not PostgreSQL's own" in step.message
