@@ -84,7 +84,8 @@ def named_for(parts: Parts, name: str, session: Session, *, holds: bool) -> Any:
     Raises:
         errors.NotSupportedError: There is none such.
     """
-    if not holds and any(physical.autocommit for physical in session.alive):
+    # Not of one that is late: what it was asked in passing has switched autocommit on meanwhile.
+    if not holds and any(p.autocommit for p in session.alive if p.late is None):
         raise errors.NotSupportedError(
             "DECLARE over several shards, in a transaction that SQL has begun",
             code="GS410",
