@@ -390,7 +390,7 @@ class Statements:
             plan = sure_plan(database, text, given)
             if plan is not None and self.transaction.failed is None:
                 way = short_way(plan, database, self.session, given, timeout)
-                if way is not None:
+                if way is not None and database.tells_right(plan, given, way[1]):
                     return self._run_short(asked, database, plan, way, given, timeout)
         while True:
             try:

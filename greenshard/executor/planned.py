@@ -20,7 +20,7 @@ from greenshard.links.quoting import check_usual, is_plain, merged_once
 from greenshard.links.session import Outcome
 from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.place import Place, Role
-from greenshard.planner.plan import Broadcast, Plan, Step
+from greenshard.planner.plan import Anywhere, Broadcast, Plan, Routed, Step
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, chosen, own_place, settle
 from greenshard.sql.text import Sql
 
@@ -107,8 +107,37 @@ class Planned(Execution):
         for stage in stages:
             for task in stage:
                 if task.place is ANYWHERE:
-                    return chosen(stages, own_place(self.any_shard()))
+                    shard = self.any_shard()
+                    if self.plan.timed is not None or self.plan.clock:
+                        shard = self.database.clock(shard)
+                    return chosen(stages, own_place(shard))
         return stages
+
+    def in_time(self, step: Step, stages: tuple[Stage, ...]) -> tuple[Step, tuple[Stage, ...]]:
+        """The step that is taken, and its tasks, so that the time is that of the transaction.
+
+        Args:
+            step: One that `settled` gave.
+            stages: Its tasks, which have places.
+
+        Raises:
+            errors.NotSupportedError: A parameter tells the time, and it would be another one.
+
+        Switches: if a connection must be opened.
+        """
+        plan = self.plan
+        # What several shards run tells one time anyhow.
+        if not isinstance(step, (Routed, Anywhere)) or (plan.timed is None and not plan.clock):
+            return step, stages
+        shard = stages[0][0].place.shard
+        self.session.reach((shard,), self.timeout)
+        physical = self.session.physicals.get(shard)
+        if physical is None or self.database.tells_right(plan, self.given, physical):
+            return step, stages
+        self.check_clock()
+        assert plan.timed is not None  # noqa: S101  # else it was a parameter
+        step, stages = self.settled(plan.timed)
+        return step, self.placed(stages)
 
     def calls(self, stage: Stage, cursors: Mapping[str, RawCursor]) -> Calls:
         """What sends the tasks of a stage, to those shards that there are.
@@ -173,7 +202,7 @@ class Planned(Execution):
         """The time at which the transaction began. Switches: the first time in a transaction."""
         if (now := self.database.now) is not None:
             return now
-        shard = shard or self.any_shard()
+        shard = self.database.clock(shard or self.any_shard())
         self.check_bearings((shard,))
         self.ran.add(shard)
         return self.database.ask_now(shard, self.timeout)

@@ -18,9 +18,11 @@ from greenshard.executor.planned import Planned
 from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.insert import numbered_rows
+from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.place import Place
 from greenshard.planner.plan import Routed
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, own_place
+from greenshard.sql.text import Sql
 
 #: Rows that are new are locked by nobody else: they are loaded on all shards at once.
 _ONLY_INSERTS = re.compile(r"\s*insert\b(?!.*\bconflict\b)", re.IGNORECASE | re.DOTALL)
@@ -101,7 +103,33 @@ def _split(e: Planned) -> Stage | None:
             return None
         split.setdefault(task.place, []).append(literals)
     places = [place for place in map(own_place, e.session.shards) if place in split]
-    return tuple(Task(place, step.sql, split[place], repeats=True) for place in places) or None
+    tasks = [_in_time(e, Task(place, step.sql, split[place], repeats=True)) for place in places]
+    return None if None in tasks else tuple(filter(None, tasks)) or None
+
+
+def _in_time(e: Planned, task: Task) -> Task | None:
+    """A task of one shard's sets of parameters that tells the time of the transaction.
+
+    Returns:
+        None if each set must be looked at by itself.
+
+    Switches: if the time must be asked for, or a connection opened.
+    """
+    plan, shard, sets = e.plan, task.place.shard, task.given
+    # 'now' in a parameter: that is found out set by set.
+    if plan.clock and any(told_by(plan.clock, given) for given in sets):
+        return None
+    if plan.timed is None:
+        return task
+    e.session.reach((shard,), e.timeout)
+    physical = e.session.physicals.get(shard)
+    if physical is None or e.database.tells_right(plan, None, physical):
+        return task
+    if not isinstance(plan.timed, Routed):
+        return None
+    sql = plan.timed.sql
+    values = [e.parameters(sql, given, shard) for given in in_turns(sets)]
+    return replace(task, sql=Sql(sql.text), given=values)
 
 
 def calling(

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import DriverError, RawCursor, python_encoding
+from greenshard._driver import DriverError, RawCursor, ours, python_encoding
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
 from greenshard.executor.knowledge.one_database import OneDatabase
@@ -40,8 +40,9 @@ from greenshard.executor.sql_values import plan_for
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import within
 from greenshard.links.physical import Physical
+from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.code import Trace
-from greenshard.planner.plan import Broadcast, Plan, Refused
+from greenshard.planner.plan import Broadcast, Plan, Refused, Routed
 from greenshard.planner.refusals import refusal_error
 from greenshard.sql.ending import EndKind
 from greenshard.sql.lifting import lifted
@@ -214,8 +215,11 @@ class SeveralStatements:
             text, given = found
         return sure_plan(self.database, text, given), given
 
-    def _way(self, part: Part) -> tuple[Physical, Any] | None:
-        """The connection of the one shard that a write is for; None if it is not so.
+    def _way(self, part: Part) -> tuple[Physical, Plan, Any] | None:
+        """The connection of the one shard that a write is for, and its plan; None if it is not so.
+
+        Returns:
+            With them, the parameters that the plan is for.
 
         Cost: 25 us for a text like one before.
         """
@@ -224,7 +228,7 @@ class SeveralStatements:
         e = self.execution
         plan, given = self._sure(part)
         way = plan and short_way(plan, self.database, e.session, given, e.timeout)
-        return None if not way else (way[1], plan)
+        return (way[1], plan, given) if way and plan else None
 
     def _batch(self) -> list[_One]:
         """The next statements that can be sent together, but for the last one of the string."""
@@ -243,10 +247,14 @@ class SeveralStatements:
         way = self._way(part)
         if way is None or way[0].commits_alone:
             return None
-        physical, plan = way
+        physical, plan, lifted = way
         given = part.given(self.given)
         try:
-            if given is None:
+            if not self.database.tells_right(plan, lifted, physical):
+                sent = self._in_time(plan, physical, lifted)
+                if sent is None:
+                    return None
+            elif given is None:
                 sent = part.text.encode(python_encoding(physical.raw))
             else:
                 sent = RawCursor(physical.raw).mogrify(part.text, given)
@@ -254,6 +262,23 @@ class SeveralStatements:
             return None  # which is told at its turn
         self.note(plan.trace)
         return physical, sent
+
+    def _in_time(self, plan: Plan, physical: Physical, given: Any) -> bytes | None:
+        """What is sent of a write so that it tells the time of the transaction.
+
+        Returns:
+            None if it must be run by itself.
+
+        Switches: the first time in a transaction.
+        """
+        database, timed = self.database, plan.timed
+        if not isinstance(timed, Routed) or told_by(plan.clock, given):
+            return None
+        now = database.now
+        if now is None:
+            now = database.ask_now(database.clock(physical.shard), self.execution.timeout)
+        values = timed.sql.values(given, ours(now))
+        return bytes(RawCursor(physical.raw).mogrify(timed.sql.text, values))
 
     def _run_batch(self, batch: Sequence[_One]) -> None:
         """Run writes, each shard its own in one message; one by one if that fails."""

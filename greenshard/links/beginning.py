@@ -18,6 +18,7 @@ been told of it (`hand_over`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -125,7 +126,7 @@ def _begin_with(physical: Physical, cursor: RawCursor, *sent: Any) -> None:
         return
     begins = physical.idle
     autocommit.write(physical.raw, True)
-    physical.begun = True
+    physical.begun, physical.begun_at = True, time.monotonic()
     # SQL has begun one in autocommit mode, which was switched off then. A second BEGIN would be
     # warned of, and not even ROLLBACK would get through behind it if the transaction has failed.
     if not begins:

@@ -112,6 +112,7 @@ class Physical:
         begun: Whether a transaction was begun that psycopg2 does not know of (`beginning`). Until
             commit() or rollback() the connection is in autocommit mode then.
         aside: Whether it is in autocommit mode only for what is asked meanwhile; it may be late.
+        begun_at: When such a transaction was begun last, of the monotonic clock.
         entered: Whether it is in a ``with`` block of psycopg2's, in which that always begins.
         answered_at: When it has last answered a statement, of the monotonic clock; 0 before.
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
@@ -131,6 +132,7 @@ class Physical:
     session_user: str | None = None
     begun: bool = False
     aside: bool = False
+    begun_at: float = 0.0
     entered: bool = False
     answered_at: float = 0.0
     late: _green.Worker | None = None

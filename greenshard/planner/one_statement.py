@@ -14,7 +14,12 @@ from typing import Any
 from greenshard.cluster import Cluster, Sharded, Single
 from greenshard.planner.analysis.asked_settings import settings_asked
 from greenshard.planner.analysis.clock_words import clock_words, holds_word, may_hold_word
-from greenshard.planner.analysis.consequences import Consequences, called, sets_default
+from greenshard.planner.analysis.consequences import (
+    Consequences,
+    called,
+    defaulted,
+    sets_default,
+)
 from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.of_shard import misplaced_call
@@ -72,6 +77,7 @@ from greenshard.planner.strategies.completing import (
     NeedsValues,
     complete,
     put_default_times,
+    tells,
 )
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
 from greenshard.planner.strategies.gather import plan_gather
@@ -86,6 +92,7 @@ from greenshard.planner.strategies.with_writes import (
     as_rows,
     parts_of,
     plan_with_writes,
+    untold,
     writes_in_with,
 )
 from greenshard.planner.strategies.write import (
@@ -116,6 +123,7 @@ _TABLE = "RangeVar"
 #: What they name first is new.
 _MAKING = frozenset({"create_stmt", "view_stmt", "create_seq_stmt"})
 _ON = "Run it on one shard with conn.on('...')."
+_GIVE_TIME = "Take the time first, SELECT now(), and give it as a parameter."
 _PARTS = "Execute its parts one after the other, or the whole on one shard with conn.on(...)."
 
 
@@ -167,14 +175,20 @@ class OneStatement:
         self._view: SimpleView | None = None
         self._inside: Sequence[Candidate] = ()
         self._whole: WholeViews = {}
+        #: The text for one shard with the time in it, or why there is none; None: it tells no time.
+        self._timed: Sql | Refused | None = None
+        self._untold: str | None = None
         self._rows: Callable[[str, Any], Any] | None = None
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:
         self._reads = reads
         # Before names are looked up: DDL may name what is not there yet.
         step = plan_utility(self._text, raw.stmt)
+        written = raw if self._homes is None else copy(raw)
         if self._homes is not None and (own := self._at_home(raw.stmt, step)) is not None:
             step = own
+            if isinstance(own, Routed):
+                self._timed = self._timed_at_home(written, reads, trace)
         if (set_off := self._truncating(raw.stmt)) is not None:
             step = self._refused(set_off)
         if isinstance(step, Broadcast) and (changes := self._beside_ddl(raw.stmt)) is not None:
@@ -213,7 +227,57 @@ class OneStatement:
             only_sets=raw.stmt.HasField("variable_set_stmt"),
             unknown=self._unknown,
             makes=_made_by(raw.stmt, step),
+            timed=self._timed_step(step),
         )
+
+    # The time of the transaction, on one shard -------------------------------------------------
+
+    def _timed_step(self, step: Step) -> Step | None:
+        """See `Plan.timed`."""
+        if self._timed is None or not isinstance(step, (Anywhere, Routed)):
+            return None
+        if isinstance(self._timed, Sql):
+            return replace(step, sql=self._timed)
+        # Any shard may run it: then the one whose time counts does.
+        if isinstance(step, Anywhere):
+            return self._timed if step.first else step
+        # With the queries of views in the place of their names.
+        return step.otherwise if self._view_tells_time and self._reads else self._timed
+
+    def _note_times(self, statement: Any, candidates: Sequence[Candidate]) -> None:
+        """Note what is sent of a statement to one shard whose own time is not the transaction's.
+
+        Args:
+            statement: Its tree, with the time in it, before a strategy changes that.
+            candidates: Its parts.
+        """
+        told = next(filter(None, map(self._time_objection, candidates)), None)
+        number = now_number(self._translation)
+        if self._untold is not None:
+            self._timed = Refused(self._untold, "GS412", _GIVE_TIME, unreadable=True)
+        elif told is not None:
+            self._timed = self._refused(told)
+        elif self._view_tells_time:
+            reason = "a view tells the time, which is another one on each shard"
+            self._timed = Refused(reason, "GS410", _GIVE_TIME)
+        elif any(type_name(m) == "ParamRef" and m.number == number for m in walk(statement)):
+            try:
+                self._timed = write(statement, self._translation)
+            except Unwritable as unwritable:
+                self._timed = Refused(str(unwritable), "GS410", _GIVE_TIME)
+
+    def _timed_at_home(self, raw: Any, reads: bool, trace: Trace) -> Sql | Refused | None:
+        """The same of what one shard alone has; see `_note_times`."""
+        other = OneStatement(
+            self._cluster, self._catalog, self._text, self._translation, self._path, self._other
+        )
+        tells_it = tells_time(raw)
+        step = other.plan(raw, reads, trace).step
+        self._clock = other._clock
+        if other._timed is None and tells_it and isinstance(step, Refused):
+            reason = "it tells the time of its shard, whose transaction began at another moment"
+            return Refused(reason, "GS410", _GIVE_TIME)
+        return other._timed
 
     def _at_home(self, node: Any, step: Step | None) -> Step | None:
         """The step of what one shard alone can run; None of anything else."""
@@ -435,6 +499,12 @@ class OneStatement:
 
     def _scattered_objection(self, candidate: Candidate) -> Problem | None:
         """What would have another value on each shard."""
+        return self._time_objection(candidate) or scattered_objection(
+            candidate.roots, self._functions
+        )
+
+    def _time_objection(self, candidate: Candidate) -> Problem | None:
+        """What tells the time, and cannot be given it."""
         told = (each.offset for each in candidate.computed_times if each.may_say_now)
         words = [*([] if self._longer_word is None else [self._longer_word]), *told]
         if words:
@@ -454,7 +524,7 @@ class OneStatement:
                     "GS410",
                     "Give it the time as an argument: now() is one time for all shards.",
                 )
-        return scattered_objection(candidate.roots, self._functions)
+        return None
 
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()
@@ -479,6 +549,7 @@ class OneStatement:
 
     def _choose(self, candidate: Candidate) -> Step:
         refusals: list[Refusal] = []
+        self._note_times(as_statement(candidate.select), [candidate])
         step = self._several(candidate, refusals)
         routed = plan_route(candidate, step)
         if isinstance(routed, Refusal):
@@ -535,6 +606,8 @@ class OneStatement:
             if problem is not None:
                 return self._refused(problem)
             parts = parts_of(candidate, kind, inner)
+            self._untold = next(filter(None, (untold(candidate, part) for part in parts)), None)
+            self._note_times(raw, [candidate])
             texts = self._texts(candidate, raw, (), None)
             step = plan_with_writes(candidate, parts, texts.whole)
         except Unplannable as error:
@@ -569,6 +642,7 @@ class OneStatement:
         """
         inner.CopyFrom(written)
         self._translation = replace(self._translation, computed=0)
+        self._timed = self._untold = None
         step: Step = refused
         if _row_reads(inner):
             # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
@@ -604,6 +678,8 @@ class OneStatement:
             if problem is not None:
                 return self._refused(problem)
             texts = self._texts(candidate, raw, computing, apart)
+            every = [candidate, *([] if apart is None else [apart.reading]), *self._inside]
+            self._note_times(raw, every)
             if isinstance(first, Table) and first.home is not None:
                 step = plan_write_at_home(candidate, first, kind, inner, texts)
             else:
@@ -656,14 +732,16 @@ class OneStatement:
 
     def _put_default_times(self, kind: str, inner: Any) -> None:
         """SET at = DEFAULT is one time for all shards, if it is now()."""
-        if kind != "update_stmt" or not sets_default(inner.target_list):
+        changed = inner.on_conflict_clause if kind == "insert_stmt" else inner
+        if kind not in {"update_stmt", "insert_stmt"} or not sets_default(changed.target_list):
             return
         named = inner.relation
         # Of a view it is the view's own default, or NULL, whatever the table has.
         found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
         declared = found and self._cluster.table(found.schema, found.name)
-        sharded = isinstance(declared, Sharded) if self._view is None else self._view.table.sharded
-        if found is not None and sharded and put_default_times(inner, found, self._functions):
+        placed = (Sharded, Single)
+        sharded = isinstance(declared, placed) if self._view is None else self._view.table.sharded
+        if found is not None and sharded and put_default_times(changed, found, self._functions):
             replace_now(inner, now_number(self._translation))
             self._changed = True
 
@@ -765,9 +843,7 @@ class OneStatement:
         named = insert.relation
         found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
         declared = found and self._cluster.table(found.schema, found.name)
-        # What is on one shard alone is computed there.
-        if isinstance(declared, Single):
-            return (), None
+        alone = isinstance(declared, Single)
         key = declared.column if isinstance(declared, Sharded) else None
         if self._view is not None:
             self._view.check_insert(insert, self._functions)
@@ -776,9 +852,12 @@ class OneStatement:
             return (), None
         if found is None:
             return (), None
-        completion = complete(insert, found, key, self._functions, self._translation)
+        if alone and _reads_rows("insert_stmt", insert):
+            self._untold = _untold(_told_default(insert, found))
+        completion = complete(insert, found, key, self._functions, self._translation, alone=alone)
         if completion is None:
             return (), None
+        self._untold = _untold(completion.untold)
         self._translation = replace(self._translation, computed=completion.count)
         self._changed = True
         number = now_number(self._translation)
@@ -894,6 +973,19 @@ class OneStatement:
                 if problem is not None:
                     return problem
         return None
+
+
+def _told_default(insert: Any, relation: Relation) -> str | None:
+    """A column that is left out of INSERT ... SELECT, and whose default tells the time."""
+    names = defaulted(insert, [column.name for column in relation.columns])
+    told = (each.name for each in relation.columns if each.name in names and tells(each))
+    return next(told, None)
+
+
+def _untold(column: str | None) -> str | None:
+    if column is None:
+        return None
+    return f"the default of {column} tells the time, which is another one on each shard"
 
 
 def _row_reads(insert: Any) -> bool:

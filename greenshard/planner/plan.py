@@ -627,6 +627,9 @@ class Plan:
         makes: The names of temporary tables that it makes.
         unknown: Whether it calls a function that the catalog does not have, and that may have been
             made a moment ago: nobody knows what that reads.
+        timed: What is taken in the place of a step for one shard where that shard's own time is
+            not the transaction's; None if the statement tells no time, but for `clock`. What runs
+            on several shards tells one time anyhow.
     """
 
     step: Step
@@ -644,3 +647,4 @@ class Plan:
     declares: tuple[str, bool] | None = None
     unknown: bool = False
     makes: frozenset[str] = frozenset()
+    timed: Step | None = None

@@ -214,7 +214,8 @@ class Planner:
             step = replace(step, sql=Sql(text), otherwise=over_shards(step.otherwise))
         else:
             step = over_shards(step)
-        return replace(plan, step=step, declares=(read.name, read.holds))
+        timed = _behind(text[:at], text, plan.timed)
+        return replace(plan, step=step, declares=(read.name, read.holds), timed=timed)
 
     def _plan_explain(
         self, text: str, translation: Translation, node: Any, path: tuple[str, ...]
@@ -224,7 +225,9 @@ class Planner:
         at = translation.old_position(read.at)
         # Blanks in the place of EXPLAIN: what is said of a character is said of the user's text.
         plan = self._plan(" " * at + text[at:], bool(translation.edits), path)
-        plan, step = replace(plan, declares=None), plan.step
+        # Without ANALYZE nobody is told the time.
+        timed = _behind(text[:at], text, plan.timed) if read.analyzes else None
+        plan, step = replace(plan, declares=None, timed=timed), plan.step
 
         def over_shards(inner: Step) -> Step:
             if isinstance(inner, Refused):
@@ -259,7 +262,11 @@ class Planner:
             return None
         few = self.plan(found.skeleton, False, path)
         step = fill(few.step, found, text, Functions(self._catalog, path))
-        return None if step is None else replace(few, step=step)
+        if step is None:
+            return None
+        # Of several rows, defaults are written out for several shards anyhow.
+        timed = step.otherwise if few.timed is not None and isinstance(step, Routed) else None
+        return replace(few, step=step, timed=timed)
 
     def _named_writes(
         self, text: str, has_parameters: bool, path: tuple[str, ...]
@@ -313,6 +320,25 @@ def _plan_string(text: str, parts: tuple[Part, ...], statements: Sequence[Any]) 
     if all(isinstance(step, Broadcast) for step in steps) and not controls:
         return Broadcast(Sql(text), answer_of_one=True, resets_catalog=True)
     return Several(parts)
+
+
+def _behind(prefix: str, text: str, timed: Step | None) -> Step | None:
+    """What `Plan.timed` is of a statement that stands behind DECLARE or EXPLAIN.
+
+    Args:
+        prefix: What stands before it.
+        text: The whole.
+        timed: That of the statement alone.
+    """
+    if timed is None or isinstance(timed, Refused):
+        return timed
+    if isinstance(timed, (Anywhere, Routed)) and "%" not in prefix:
+        own = timed.sql.binds is None
+        sql = Sql(text) if own else Sql(prefix + timed.sql.text, timed.sql.binds)
+        return replace(timed, sql=sql)
+    word = prefix.split(None, 1)[0].upper()
+    hint = "Execute the statement itself."
+    return Refused(f"{word} of a statement with a view that tells the time", "GS410", hint)
 
 
 def _hides_parameters(translation: Translation, statements: Sequence[Any]) -> bool:

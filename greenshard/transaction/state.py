@@ -31,6 +31,10 @@ class Link(Protocol):
     def failed(self) -> bool:
         """Whether the server takes nothing but the transaction's end."""
 
+    @property
+    def begun_at(self) -> float:
+        """When it was begun, of the monotonic clock, as far as that is known."""
+
 
 class Links(Protocol):
     """The connections of one logical connection."""
@@ -90,7 +94,7 @@ class Transaction:
             its statements.
     """
 
-    __slots__ = ("_links", "_mourned", "began_at", "savepoints", "wrote")
+    __slots__ = ("_clock", "_links", "_mourned", "began_at", "savepoints", "wrote")
 
     def __init__(self, links: Links) -> None:
         self._links = links
@@ -99,6 +103,29 @@ class Transaction:
         self.wrote = False
         self.savepoints = False
         self.began_at: str | None = None
+        self._clock: str | None = None
+
+    def clock(self, shard: str) -> str:
+        """The shard whose time is that of the transaction, once it is told: it stays the same one.
+
+        Args:
+            shard: Where it is about to begin, if it is open nowhere.
+
+        Returns:
+            The shard where it began first, as far as that is known.
+
+        Cost: 0.3 us, the first time for each shard.
+        """
+        links, kept = self._links.physicals, self._clock
+        alive = {name: link for name, link in links.items() if link.alive}
+        if kept in alive and not alive[kept].idle:
+            return kept
+        # One that was told of may not have been sent anything yet, if none was. Else it was not, or
+        # SQL has ended the transaction there: it has told nothing that counts.
+        begun = [name for name, link in alive.items() if not link.idle]
+        default = kept if kept in alive else shard
+        self._clock = min(begun, key=lambda name: alive[name].begun_at, default=default)
+        return self._clock
 
     @property
     def is_open(self) -> bool:
@@ -143,7 +170,8 @@ class Transaction:
     @property
     def is_noted(self) -> bool:
         """Whether anything is known of it that does not hold for the next one."""
-        return self.wrote or self.savepoints or self.began_at is not None
+        told = self.began_at is not None or self._clock is not None
+        return self.wrote or self.savepoints or told
 
     def begun(self) -> dict[str, State]:
         """The shards on which commit() and rollback() end it: none if the driver has begun none.
@@ -206,4 +234,4 @@ class Transaction:
                 return
         self._mourned.update(gone)
         self.wrote = self.savepoints = False
-        self.began_at = None
+        self.began_at = self._clock = None

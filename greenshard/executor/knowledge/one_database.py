@@ -33,10 +33,12 @@ from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
 from greenshard.executor.knowledge.temporary import TemporaryTables, read_temporary
 from greenshard.links.asking_bearings import ask_bearings
+from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
 from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
+from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.belonging import NamedWrites
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
@@ -692,11 +694,39 @@ class OneDatabase:
         transaction = self._transaction
         return transaction.began_at if transaction.is_open else None
 
+    def clock(self, shard: str) -> str:
+        """The shard whose time is that of the transaction; of the statement in autocommit mode.
+
+        Args:
+            shard: One that is about to run something.
+        """
+        physical = self._session.physicals.get(shard)
+        if physical is not None and physical.commits_alone and not self._transaction.is_open:
+            return shard
+        return self._transaction.clock(shard)
+
+    def tells_right(self, plan: Plan, given: Any, physical: Physical) -> bool:
+        """Whether a statement tells the time of the transaction if one shard runs it as it is.
+
+        Args:
+            plan: Its plan.
+            given: Its parameters.
+            physical: The connection to that shard.
+
+        Cost: 0.1 us if it tells none; 0.5 us for each parameter that may be a time.
+        """
+        if plan.timed is None and not (plan.clock and told_by(plan.clock, given)):
+            return True
+        # In autocommit mode each statement has its own time.
+        if physical.commits_alone:
+            return True
+        return self._transaction.clock(physical.shard) == physical.shard
+
     def ask_now(self, shard: str, timeout: Deadline) -> str:
         """Ask for the time at which the transaction began; of the statement in autocommit mode.
 
         Args:
-            shard: Whom to ask: then that one's counts, for all statements of the transaction.
+            shard: Whom to ask, see `clock`.
             timeout: What it may take.
 
         Switches: yes.
@@ -705,7 +735,7 @@ class OneDatabase:
         if physical.failed:
             return "now"  # nobody tells it, and the statement fails anyhow
         cursor = own_cursor(physical.raw)
-        self._session.run({shard: partial(cursor.execute, _NOW)}, timeout)
+        self._session.run({shard: executing(physical, cursor, _NOW)}, timeout)
         row: Any = cursor.fetchone()
         self._transaction.began_at = now = str(row[0])
         return now

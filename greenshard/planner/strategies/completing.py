@@ -10,7 +10,9 @@
    shard has a sequence of that name, and they count on the first one; and of a row that goes to
    several shards whatever need not be the same on each: defaults, calls, subqueries.
 2. A column that is left out and has such a default is put into the list of columns.
-3. What is computed travels as a literal of its own type, and gets into the column as the expression
+3. Defaults that tell the time are written out, also for a row that goes to one shard: the time of
+   the transaction may be another shard's.
+4. What is computed travels as a literal of its own type, and gets into the column as the expression
    itself would: by assignment.
 
 Rows of one statement get their defaults one after the other, as on one PostgreSQL. VALUES, not
@@ -63,10 +65,13 @@ class Completion:
     Attributes:
         selects: Queries, whose values have the numbers 0, 1, ... row by row, one after the other.
         count: How many values they give.
+        untold: A column whose default tells the time and cannot be written out, for the one shard
+            that runs the text as it is; None if there is none.
     """
 
     selects: tuple[Any, ...]
     count: int
+    untold: str | None = None
 
 
 def complete(
@@ -75,6 +80,8 @@ def complete(
     key: str | None,
     functions: Functions,
     translation: Translation,
+    *,
+    alone: bool = False,
 ) -> Completion | None:
     """Put placeholders into an INSERT for what is to be computed first; None if it stays as it is.
 
@@ -84,6 +91,7 @@ def complete(
         key: The shard key's column; None of a reference table.
         functions: What it may call.
         translation: Where its parameters come from.
+        alone: Whether the table is on one shard alone, which computes all but the time.
 
     Raises:
         Unplannable: A default is not known, or may be another one by the search path.
@@ -98,7 +106,7 @@ def complete(
             "Insert the row on the shard of its key over a connection without the declaration: "
             "greenshard.connect({...}), conn.on('...').",
         )
-    completing = _Completing(insert, relation, key, functions, translation)
+    completing = _Completing(insert, relation, key, functions, translation, alone)
     return completing.run() if completing.is_regular() else None
 
 
@@ -144,6 +152,11 @@ def varies(column: Column) -> bool:
         return column.default is not None  # empty: it could not be read
     default = expression(column.default)
     return holds_word(column.default) or not _is_constant(default) or is_numbered(default)
+
+
+def tells(column: Column) -> bool:
+    """Whether a column's default tells the time."""
+    return bool(column.default) and tells_time(expression(column.default or ""))
 
 
 def put_default_times(update: Any, relation: Relation, functions: Functions) -> bool:
@@ -207,11 +220,13 @@ class _Completing:
     key: str | None
     functions: Functions
     translation: Translation
+    alone: bool = False
     cells: list[Message] = field(default_factory=list)
     """What is computed in the place of single values."""
     columns: list[Message] = field(default_factory=list)
     """Defaults that every row gets, one for each column."""
     changed: bool = False
+    untold: str | None = None
 
     def __post_init__(self) -> None:
         self.values = self.insert.select_stmt.select_stmt
@@ -238,7 +253,7 @@ class _Completing:
         )
 
     def _is_tuple(self) -> bool:
-        return len(self.rows) == 1 and tuple_of(self.rows[0], self.translation) is not None
+        return all(tuple_of(row, self.translation) is not None for row in self.rows)
 
     def run(self) -> Completion | None:
         wanted = [each for each in self.relation.columns if self._wants_default(each)]
@@ -246,7 +261,7 @@ class _Completing:
         if self._is_tuple():
             if every or (self.key is not None and self.key not in self.names):
                 raise NeedsValues
-            return None
+            return Completion((), 0, self.untold) if self.untold else None
         read = [
             (at, column, column in wanted)
             for at, name in enumerate(self.names)
@@ -256,12 +271,14 @@ class _Completing:
         ]
         for row in self.rows:  # as PostgreSQL computes them
             for at, column, computes in read:
-                self._read_cell(row[at], column, computes=computes)
+                if computes or not self.alone:
+                    self._read_cell(row[at], column, computes=computes)
         defaults = [(column, self._default(column)) for column in every]
         computed = {
             column.name
             for column, default in defaults
-            if column.name == self.key or not self._tells_only_time(default)
+            if column.name == self.key
+            or not (self._tells_only_time(default) or self._is_only_told(default))
         }
         first, width = len(self.cells), len(computed)
         for column, default in defaults:
@@ -276,7 +293,7 @@ class _Completing:
             self._add_column(self.key, [expression("NULL")] * len(self.rows))
         if self.rows[0] and not self.insert.HasField("select_stmt"):
             self.insert.select_stmt.select_stmt.CopyFrom(self.values)
-        return self._completion() if self.changed else None
+        return self._completion() if self.changed or self.untold else None
 
     def _completion(self) -> Completion:
         selects = []
@@ -292,7 +309,7 @@ class _Completing:
             for default in self.columns:
                 made.target_list.add().res_target.val.CopyFrom(default)
             selects.append(made)
-        return Completion(tuple(selects), len(self.cells) + count * len(self.columns))
+        return Completion(tuple(selects), len(self.cells) + count * len(self.columns), self.untold)
 
     def _copy_ctes(self, select: Any) -> None:
         """Let values read the WITH queries of the statement."""
@@ -318,9 +335,32 @@ class _Completing:
             return True  # it could not be read
         if column.name == self.key:
             return True
-        if self.key is not None and len(self.rows) < 2:
-            return self._counts(default)
+        if self._is_placed() and (self.alone or not self._counts(default)):
+            return self._is_told(column, default)
         return varies(column)
+
+    def _is_placed(self) -> bool:
+        """Whether all rows are for one shard, which computes what is left to it."""
+        return self.alone or (self.key is not None and len(self.rows) < 2)
+
+    def _is_only_told(self, default: Message) -> bool:
+        """Whether a default is written out for the time in it, and computed by the row's shard."""
+        return self._is_placed() and (self.alone or not self._counts(default))
+
+    def _is_told(self, column: Column, default: Message) -> bool:
+        """Whether a default tells the time, and can be written out."""
+        if not tells_time(default):
+            return False
+        # As it is, the text is right where the shard's own time is: it is not refused for this.
+        if self._is_tuple():
+            self.untold = column.name
+            return False
+        try:
+            self._default(column)
+        except Unplannable:
+            self.untold = column.name
+            return False
+        return True
 
     def _ignores(self, column: Column) -> bool:
         """Whether OVERRIDING USER VALUE has the values of a column ignored."""
@@ -404,7 +444,8 @@ class _Completing:
                     "It is GENERATED ALWAYS: use OVERRIDING SYSTEM VALUE to override.",
                     pgcode="428C9",
                 )
-            self._compute(cell, self._default(column))
+            default = self._default(column)
+            (self._put if self._is_only_told(default) else self._compute)(cell, default)
 
     def _put(self, cell: Any, value: Message) -> None:
         cell.CopyFrom(value)

@@ -30,7 +30,7 @@ from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.completing import counted_targets, is_counted, varies
+from greenshard.planner.strategies.completing import counted_targets, is_counted, tells, varies
 from greenshard.planner.strategies.insert import key_of_row
 from greenshard.planner.strategies.write import (
     CODE,
@@ -223,6 +223,23 @@ def _check_alike(candidate: Candidate, part: Part) -> None:
         if varies(column):
             reason = f"{column.name} would get a default that is another one on each shard"
             raise Unplannable(reason)
+
+
+def untold(candidate: Candidate, part: Part) -> str | None:
+    """What a part writes that tells the time, and has no place for it in its text."""
+    words = clock_words(
+        part.query,
+        assignments(part.query, part.inner),
+        candidate.functions,
+        candidate.translation,
+    )
+    if words.literals or words.longer is not None:
+        return f"{part.name} writes a text that may tell the time"
+    every = {column.name: column for column in part.table.relation.columns}
+    changed = (each.res_target.name for each in set_targets_of(part.inner) if sets_default([each]))
+    columns = [*_defaulted(part), *(every[name] for name in changed if name in every)]
+    told = next(filter(tells, columns), None)
+    return None if told is None else f"the default of {told.name} tells the time"
 
 
 def _defaulted(part: Part) -> Iterator[Any]:
