@@ -22,11 +22,14 @@ from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.place import Place, Role
 from greenshard.planner.plan import Anywhere, Broadcast, Plan, Routed, Step
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, chosen, own_place, settle
+from greenshard.sql.parameters import Written
 from greenshard.sql.text import Sql
 
 #: In a statement of several stages whose first may lack shards: the share of the time that it gets,
 #: so that there is time left to make an answer of what there is.
 _FIRST_SHARE = 0.75
+
+_OWN_NOW = Written(b"pg_catalog.now()", None, "timestamptz")
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -41,6 +44,7 @@ class Planned(Execution):
         limits: What the connection allows.
         stages: What the stages before the last one took.
         now: The time at which the transaction began, once it is known.
+        own_now: Whether the one shard that is told the time may tell it itself.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
         computed: What stands for `Computed` values, once a server has computed them.
     """
@@ -52,6 +56,7 @@ class Planned(Execution):
     limits: Limits
     stages: Stages | None = None
     now: str | None = None
+    own_now: bool = False
     query: bytes | None = None
     computed: Sequence[Any] = ()
 
@@ -193,10 +198,26 @@ class Planned(Execution):
         """
         if sql.binds is None:
             return given
+        if sql.needs_now and self.own_now:
+            return sql.values(given, _OWN_NOW, self.computed)
         if sql.needs_now and self.now is None:
             self.now = self._asked_now(shard)
         now = None if self.now is None else ours(self.now)
         return sql.values(given, now, self.computed)
+
+    def spare_asking(self, stages: Sequence[Stage]) -> None:
+        """Let one shard tell the time itself, if it is the only one to which the rest goes.
+
+        Args:
+            stages: What is still to be run.
+        """
+        tasks = [task for stage in stages for task in stage]
+        # The time may have been told already, to what ran before.
+        if len(tasks) != 1 or self.now is not None or not tasks[0].sql.needs_now:
+            return
+        self.session.reach((shard := tasks[0].place.shard,), self.timeout)
+        physical = self.session.physicals.get(shard)
+        self.own_now = physical is not None and self.database.is_clock(physical)
 
     def _asked_now(self, shard: str | None) -> str:
         """The time at which the transaction began. Switches: the first time in a transaction."""

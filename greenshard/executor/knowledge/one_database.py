@@ -717,6 +717,10 @@ class OneDatabase:
         """
         if plan.timed is None and not (plan.clock and told_by(plan.clock, given)):
             return True
+        return self.is_clock(physical)
+
+    def is_clock(self, physical: Physical) -> bool:
+        """Whether a shard's own time is that of the transaction. Cost: 1 us."""
         # In autocommit mode each statement has its own time.
         if physical.commits_alone:
             return True

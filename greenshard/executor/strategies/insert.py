@@ -64,6 +64,7 @@ def insert(e: Planned, step: Insert, stages: Sequence[Stage]) -> Answer:
         stages = _placed(e, step)
         if sum(map(len, stages)) > 1:
             e.check_clock()
+    e.spare_asking(stages)
     if not step.in_turn:
         # Rows that are new are locked by nobody else: they go to all shards at once.
         e.effect = replace(e.effect, in_turn=False)

@@ -32,11 +32,9 @@ WRITES = [
     "INSERT INTO visits (k) VALUES (%s) ON CONFLICT (k) DO UPDATE SET ts = excluded.ts",
     "INSERT INTO visits (k) VALUES (%s) ON CONFLICT (k) DO UPDATE SET ts = DEFAULT",
     "WITH x AS (SELECT %s::bigint AS k) INSERT INTO visits (k, ts) SELECT k, now() FROM x",
-    "UPDATE visits SET ts = now(), at = now(), day = to_char(now(), 'YYYY-MM-DD HH24:MI:SS.US') "
-    "WHERE k = %s",
+    "UPDATE visits SET ts = now(), at = now(), day = to_char(now(), 'HH24:MI:SS.US') WHERE k = %s",
     "UPDATE visits SET ts = DEFAULT, at = now(), day = DEFAULT WHERE k = %s",
-    "MERGE INTO visits USING (VALUES (%s::bigint)) AS v (k) ON visits.k = v.k "
-    "WHEN MATCHED THEN UPDATE SET ts = now()",
+    "MERGE INTO visits v USING (VALUES (%s::int)) w (k) ON v.k = w.k WHEN MATCHED THEN UPDATE SET ts = now()",  # noqa: E501
 ]
 READS = [
     "SELECT now() FROM visits WHERE k = %s",
