@@ -8,9 +8,9 @@ from greenshard.transaction.state import State, Transaction, state_of
 class FakeLink:
     """A peer of `links.physical.Physical`."""
 
-    def __init__(self, *, begun=True, idle=False, failed=False, alive=True):
+    def __init__(self, *, begun=True, idle=False, failed=False, alive=True, begun_at=0.0):
         self.alive, self.in_transaction = alive, begun
-        self.idle, self.failed = idle, failed
+        self.idle, self.failed, self.begun_at = idle, failed, begun_at
 
 
 class FakeLinks:
@@ -153,3 +153,23 @@ def test_nothing_holds_beyond_the_end():
         assert transaction.is_noted
         transaction.end()
     assert (transaction.wrote, transaction.savepoints, transaction.began_at) == (False, False, None)
+
+
+def test_the_clock_is_the_shard_that_began_first_and_stays_so():
+    links = FakeLinks(s0=untouched(), s1=untouched(), s2=untouched())
+    transaction = Transaction(links)
+    assert not transaction.is_noted
+    assert transaction.clock("s1") == "s1"
+    assert transaction.is_noted
+    # Nothing was sent there yet: what is about to be has been told that its time counts.
+    assert transaction.clock("s2") == "s1"
+    links.physicals["s0"] = FakeLink(begun_at=2.0)
+    assert transaction.clock("s2") == "s0"  # it was sent nothing after all
+    links.physicals["s1"] = FakeLink(begun_at=1.0)
+    assert transaction.clock("s1") == "s0"
+    links.physicals["s0"] = FakeLink(alive=False)
+    assert transaction.clock("s2") == "s1"
+    links.physicals.update(s0=untouched(), s1=untouched())
+    transaction.end()
+    links.physicals.update(s1=FakeLink(begun_at=4.0), s2=FakeLink(begun_at=3.0))
+    assert transaction.clock("s0") == "s2"
