@@ -345,6 +345,9 @@ class OneStatement:
                 f'{name} = {{ reads = "nothing" }}. Or name its shards with conn.on(...).'
             )
             return self._refused(Problem(reason, call.location, "GS410", hint))
+        if isinstance(self._timed, Sql):  # of the SELECT of its arguments
+            reason = f"CALL of {name}() tells the time, which is another one on the first shard"
+            self._timed = Refused(reason, "GS410", _GIVE_TIME)
         return Anywhere(Sql(self._text), step.first)
 
     # SELECT ---------------------------------------------------------------------------------
