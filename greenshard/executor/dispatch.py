@@ -21,6 +21,7 @@ from greenshard.executor.strategies.merge import merge
 from greenshard.executor.strategies.mirror import mirror
 from greenshard.executor.strategies.move import move
 from greenshard.executor.strategies.route import route
+from greenshard.executor.strategies.setting import set_sequence
 from greenshard.executor.strategies.streamed_combine import stream_combined
 from greenshard.executor.strategies.transfer import transfer
 from greenshard.planner.code import Trace
@@ -39,6 +40,7 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
+    SetSequence,
     Slice,
     Step,
     Writing,
@@ -171,6 +173,8 @@ def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
         return move(e, step, stages, run_plan)
     if isinstance(step, Mirror):
         return mirror(e, step, stages, run_plan)
+    if isinstance(step, SetSequence):
+        return set_sequence(e, step, run_plan)
     return transfer(e, step, run_plan)
 
 

@@ -27,6 +27,7 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
+    SetSequence,
     Several,
     SortKey,
     Step,
@@ -146,6 +147,11 @@ def _writing(
             return lines
         lines[0] = f"with all of these rows {shards[0]} then runs:"
         return [*_brought(step.carry, stages[0], shards, known), *lines]
+    if isinstance(step, SetSequence):
+        lines = ["first this is read:", *_text(step.read)]
+        lines += _indented("\n".join(_step(step.plan.step, shards, None, every)))
+        setting = step.sql.text.replace(f'"{PARTIAL}"', "(the row)")
+        return [*lines, f"then {shards[0]} runs:", *_indented(setting)]
     return _transfer(step, shards, every)
 
 

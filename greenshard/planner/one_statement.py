@@ -85,6 +85,7 @@ from greenshard.planner.strategies.insert import Apart, Texts, check_reference
 from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.strategies.setting import plan_setting, sets_sequence
 from greenshard.planner.strategies.simple_views import TABLES, SimpleView, simple_view
 from greenshard.planner.strategies.utility import plan_utility, temporary_table
 from greenshard.planner.strategies.with_writes import (
@@ -362,10 +363,18 @@ class OneStatement:
         # SELECT set_config('x', 'y', false) is SET, and like SET it is for all shards.
         if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
             return self._set_config(select)
+        written = copy(select)
         candidate, problem = self._bind(select)
-        if problem is not None:
-            return self._refused(problem)
-        return self._choose(candidate)
+        if problem is None:
+            return self._choose(candidate)
+        counted = set() if self._touched is None else self._touched.counted
+        alone = counted <= {self._cluster.names[0]}
+        if candidate.sharded and alone and sets_sequence(written, self._functions):
+            return plan_setting(written, self._apart_from, self._written)
+        return self._refused(problem)
+
+    def _written(self, select: Any) -> Sql:
+        return write(as_statement(select), self._translation)
 
     def _own(self, call: Any) -> bool:
         """Whether no function of the user's own is meant."""

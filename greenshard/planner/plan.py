@@ -462,6 +462,23 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSequence:
+    """A sequence is set, on the first shard, to what is read (strategy "setting").
+
+    Attributes:
+        read: What gives the row, a statement of its own, with the parameters that it needs.
+        plan: Its plan.
+        sql: What sets it. In it `PARTIAL`, quoted, stands for the row as a table, whose columns are
+            named c0, c1, ...
+    """
+
+    read: Sql
+    plan: Plan
+    sql: Sql
+    strategy: str = "setting"
+
+
+@dataclass(frozen=True, slots=True)
 class Mirror:
     """The first shard writes a reference table, and the others get its rows (strategy "mirror").
 
@@ -553,8 +570,8 @@ class Executed:
     strategy: str = "execute"
 
 
-#: Steps that write rows which come from elsewhere than where they are written.
-Writing = Insert | Carry | Move | Mirror | Transfer
+#: Steps that write what comes from elsewhere than where it is written.
+Writing = Insert | Carry | Move | Mirror | SetSequence | Transfer
 
 
 @dataclass(frozen=True, slots=True)
