@@ -140,19 +140,29 @@ def _writing(
     if isinstance(step, Move):
         return _move(step, stages, shards, known)
     if isinstance(step, Mirror):
-        others = step.others.text.replace(f'"{PARTIAL}"', "(the rows)")
-        where = "then the others run, with the rows that it has changed:"
-        lines = [f"first {shards[0]} runs:", *_text(step.first), where, *_indented(others)]
-        if step.carry is None:
-            return lines
-        lines[0] = f"with all of these rows {shards[0]} then runs:"
-        return [*_brought(step.carry, stages[0], shards, known), *lines]
+        return _mirror(step, stages, shards, known)
     if isinstance(step, SetSequence):
-        lines = ["first this is read:", *_text(step.read)]
-        lines += _indented("\n".join(_step(step.plan.step, shards, None, every)))
-        setting = step.sql.text.replace(f'"{PARTIAL}"', "(the row)")
-        return [*lines, f"then {shards[0]} runs:", *_indented(setting)]
+        return _setting(step, shards, every)
     return _transfer(step, shards, every)
+
+
+def _mirror(
+    step: Mirror, stages: Sequence[Stage], shards: tuple[str, ...], known: bool
+) -> list[str]:
+    others = step.others.text.replace(f'"{PARTIAL}"', "(the rows)")
+    where = "then the others run, with the rows that it has changed:"
+    lines = [f"first {shards[0]} runs:", *_text(step.first), where, *_indented(others)]
+    if step.carry is None:
+        return lines
+    lines[0] = f"with all of these rows {shards[0]} then runs:"
+    return [*_brought(step.carry, stages[0], shards, known), *lines]
+
+
+def _setting(step: SetSequence, shards: tuple[str, ...], every: bool) -> list[str]:
+    lines = ["first this is read:", *_text(step.read)]
+    lines += _indented("\n".join(_step(step.plan.step, shards, None, every)))
+    setting = step.sql.text.replace(f'"{PARTIAL}"', "(the row)")
+    return [*lines, f"then {shards[0]} runs:", *_indented(setting)]
 
 
 def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:
