@@ -93,6 +93,7 @@ class ForeignKey:
         on_update, on_delete: As in ``pg_constraint``: "c" CASCADE, "n" SET NULL, "d" SET DEFAULT;
             anything else changes no row.
         set: The columns that ON DELETE sets.
+        references: For each of its columns the one that it references.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ForeignKey:
     on_update: str = "a"
     on_delete: str = "a"
     set: frozenset[str] = frozenset()
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

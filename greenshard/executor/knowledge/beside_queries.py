@@ -101,7 +101,8 @@ reading AS MATERIALIZED (
     WHERE a.volatility <> 'i'
 ), firing AS MATERIALIZED (
     SELECT t.* FROM pg_trigger t JOIN plain n ON n.oid = t.tgfoid
-    WHERE t.tgfoid >= 16384 AND t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgparentid <> 0)
+    WHERE t.tgfoid >= 16384 AND t.tgenabled IN ('O', 'A')
+        AND (NOT t.tgisinternal OR t.tgparentid <> 0)
 ), reached_unseen AS MATERIALIZED (
     SELECT c.oid, c.kind, c.name, r.oid AS function
     FROM called c JOIN reading r ON c.function = r.oid::text WHERE c.kind <> 'fired'
@@ -292,9 +293,9 @@ MEMBERS = r"""
         FROM pg_constraint c JOIN relation r ON r.oid = c.conrelid
         JOIN relation p ON p.oid = c.confrelid
         CROSS JOIN LATERAL (
-            SELECT array_agg(a.attname) FILTER (
+            SELECT array_agg(a.attname ORDER BY array_position(c.conkey, a.attnum)) FILTER (
                     WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) AS own,
-                array_agg(a.attname) FILTER (
+                array_agg(a.attname ORDER BY array_position(c.confkey, a.attnum)) FILTER (
                     WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) AS others,
                 array_agg(a.attname) FILTER (
                     WHERE a.attrelid = c.conrelid AND a.attnum::text IN (
@@ -411,4 +412,5 @@ def _key(
         on_update,
         on_delete,
         frozenset(own if set_ is None else set_),
+        dict(zip(own, others, strict=True)),
     )

@@ -247,7 +247,7 @@ class Consequences:
                     following = self._cascade(key, whole, truncates=named)
                     if following is None:
                         continue
-                    yield from self._of_key(key, following, at)
+                    yield from self._of_key(key, whole, following, at)
                     if following not in seen:
                         seen.add(following)
                         pending.append(following)
@@ -352,7 +352,9 @@ class Consequences:
             return _Event(key.child, "u", key.columns, defaults)
         return None
 
-    def _of_key(self, key: ForeignKey, following: _Event, at: int) -> Iterator[Problem]:
+    def _of_key(
+        self, key: ForeignKey, event: _Event, following: _Event, at: int
+    ) -> Iterator[Problem]:
         # A default may be nextval(), and each shard has its own sequence.
         if following.defaults and isinstance(self._declared(key.child), Reference):
             yield self._problem(
@@ -365,7 +367,12 @@ class Consequences:
         # A row that is deleted has no key to change.
         if own is None or following.letter != "u":
             return
-        if not self._moves(key.child, own, following.columns):
+        columns = following.columns
+        if event.letter == "u" and key.on_update == "c" and event.columns is not None:
+            # CASCADE writes all columns of the key, but to what they are where nothing has changed.
+            references = key.references.items()
+            columns = frozenset(mine for mine, theirs in references if theirs in event.columns)
+        if not self._moves(key.child, own, columns):
             return
         yield self._problem(
             f'foreign key "{key.name}" would change {own}, the shard key of {_shown(key.child)}',

@@ -109,6 +109,8 @@ CREATE TABLE staff (
 CREATE TABLE moved (k int REFERENCES boss ON DELETE SET NULL ON UPDATE CASCADE, v int);
 CREATE TABLE follows (
     k int PRIMARY KEY, old int REFERENCES boss (old) ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE of_two (k int, id int, PRIMARY KEY (k, id));
+CREATE TABLE by_two (k int, id int, FOREIGN KEY (k, id) REFERENCES of_two ON UPDATE CASCADE);
 CREATE TABLE head (k int PRIMARY KEY, v int);
 CREATE TABLE lines (k int REFERENCES head ON DELETE CASCADE ON UPDATE CASCADE, n int);
 CREATE TABLE copies (code int PRIMARY KEY, k int REFERENCES head ON DELETE CASCADE);
@@ -141,6 +143,7 @@ TRIGGERS = {
     "cast_inside": ("BEFORE UPDATE", "casts", "u"),
     "declared": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
     "disabled": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
+    "replicated": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
     "sized": ("BEFORE INSERT", "sizes", "i"),
     "placed": ("BEFORE UPDATE", "places", "u"),
     "locked": ("AFTER DELETE", "locks", "d"),
@@ -165,6 +168,7 @@ CREATE TRIGGER it BEFORE INSERT ON doubled FOR EACH ROW EXECUTE FUNCTION doubles
     )
     + """
 ALTER TABLE disabled DISABLE TRIGGER it;
+ALTER TABLE replicated ENABLE REPLICA TRIGGER it;
 CREATE TRIGGER it AFTER DELETE ON below FOR EACH ROW EXECUTE FUNCTION counts();
 CREATE TABLE guarded (k int PRIMARY KEY, n int);
 CREATE TRIGGER it AFTER UPDATE ON guarded FOR EACH ROW EXECUTE FUNCTION counts();
@@ -177,7 +181,7 @@ TABLES = {
         [
             "t", "u", "plain", "defaulted", "unkeyed", "checked", "of_domain", "indexed", "ruled",
             "made", "identified", "guarded", "staff", "moved", "follows", "head", "lines", "top",
-            "below", "parts", "upper", "upper_2", *TRIGGERS,
+            "below", "of_two", "by_two", "parts", "upper", "upper_2", *TRIGGERS,
         ],
         greenshard.Sharded("k"),
     ),
@@ -220,6 +224,10 @@ WORKING = [
     "UPDATE r SET n = 1",
     "SELECT k FROM ONLY upper",
     "SELECT k FROM parts",
+    "INSERT INTO of_two VALUES (2, 1), (3, 1)",
+    "INSERT INTO by_two VALUES (2, 1), (3, 1)",
+    "UPDATE of_two SET id = 9 WHERE k = 2 AND id = 1",
+    "SELECT k, id FROM by_two",
     "TRUNCATE lines",
     "SELECT k, sorted_out(k, note) FROM t WHERE is_small(c)",
     "SELECT sorted_out(3, 'x'), is_small(3)",
