@@ -463,6 +463,8 @@ def test_a_shard_that_fails_leaves_the_others_as_they_were(both, servers):
     ("text", "given"),
     [
         ("INSERT INTO t (k, at) SELECT k, %s FROM t", ("now",)),
+        ("INSERT INTO t (k, at) SELECT k + 10, %s FROM t", ("now",)),
+        ("INSERT INTO r (id, at, u) SELECT k, %s, NULL FROM t", ("today",)),
         ("INSERT INTO r (id, at, u) SELECT id, %s, NULL FROM r", ("today",)),
         ("INSERT INTO r (id, at, u) SELECT id, NULL, NULL FROM r WHERE at < %s", ("now",)),
         ("INSERT INTO t (k, at) SELECT k, NULL FROM t WHERE at < %s", ("today",)),
