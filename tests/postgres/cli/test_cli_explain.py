@@ -66,7 +66,7 @@ def test_sql_comes_from_standard_input(cluster_file: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "what"),
     [
-        ("DECLARE c CURSOR FOR SELECT 1", "DECLARE over several shards"),
+        ("DO 'BEGIN END'", "DO over several shards"),
         ("SELECT * FROM nothing", 'relation "nothing" does not exist'),
         ("SELECT FROM WHERE", 'syntax error at or near "WHERE"'),
     ],

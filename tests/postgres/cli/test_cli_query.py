@@ -337,9 +337,9 @@ def test_a_write_to_a_reference_table_is_counted_once(cluster_file: str) -> None
 
 
 def test_a_refusal_prints_what_is_in_the_way_and_a_way_out(cluster_file: str) -> None:
-    result = run_cluster(cluster_file, "UPDATE orders SET id = id + 1")
+    result = run_cluster(cluster_file, "SELECT pg_relation_size('orders')")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "the shard key id is changed" in result.stderr
+    assert "tells of one shard's part only" in result.stderr
     assert "hint: " in result.stderr
 
 

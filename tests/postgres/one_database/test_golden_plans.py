@@ -214,7 +214,7 @@ def with_keys(case, names):
         No statement if it is not sorted.
     """
     translation = translate(case.sql, case.has_parameters)
-    (raw,) = parse(translation.text)
+    raw = parse(translation.text)[-1]  # the answer is the last one's
     select = raw.stmt.select_stmt
     places, width = [], len(names)
     for number, item in enumerate(select.sort_clause):
