@@ -17,7 +17,8 @@ from greenshard.planner.catalog import TEMPORARY, Catalog
 from greenshard.planner.code import Trace
 from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
-from greenshard.planner.one_statement import TOO_DEEP, OneStatement
+from greenshard.planner.one_query import TOO_DEEP
+from greenshard.planner.one_statement import OneStatement
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,

@@ -1,0 +1,140 @@
+"""How one query is planned: the strategies are tried in turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from greenshard.planner.analysis.of_shard import misplaced_call
+from greenshard.planner.bound_statement import ON_ONE, BoundStatement
+from greenshard.planner.calls import calls, name_of
+from greenshard.planner.plan import (
+    Broadcast,
+    Combine,
+    Gather,
+    Refusal,
+    Refused,
+    Scatter,
+    Step,
+)
+from greenshard.planner.problem import Problem
+from greenshard.planner.refusals import reasons
+from greenshard.planner.strategies import STRATEGIES, Strategy
+from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.strategies.setting import plan_setting, sets_sequence
+from greenshard.sql.deparsing import Unwritable, write
+from greenshard.sql.functions import SETTING
+from greenshard.sql.nodes import as_statement, copy
+from greenshard.sql.parser import (
+    type_name,
+    walk,
+)
+from greenshard.sql.text import Sql
+
+TOO_DEEP = "the statement is nested too deeply"
+
+
+class OneQuery(BoundStatement):
+    """Plans a SELECT."""
+
+    def _select(self, select: Any) -> Step:
+        if select.HasField("into_clause"):
+            return Refused(
+                "SELECT INTO over several shards", "GS410",
+                "Each shard would make a table of its own rows. Declare the table; or create it, "
+                "then insert into it.",
+            )  # fmt: skip
+        # SELECT set_config('x', 'y', false) is SET, and like SET it is for all shards.
+        if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
+            return self._set_config(select)
+        written = copy(select)
+        candidate, problem = self._bind(select)
+        if problem is None:
+            return self._choose(candidate)
+        counted = set() if self._touched is None else self._touched.counted
+        alone = counted <= {self._cluster.names[0]}
+        if candidate.sharded and alone and sets_sequence(written, self._functions):
+            return plan_setting(written, self._apart_from, self._written)
+        return self._refused(problem)
+
+    def _written(self, select: Any) -> Sql:
+        return write(as_statement(select), self._translation)
+
+    def _own(self, call: Any) -> bool:
+        """Whether no function of the user's own is meant."""
+        return self._functions.is_own(call) or not self._functions.of(call)
+
+    def _set_config(self, select: Any) -> Step:
+        # SELECT set_config('x', name, false) FROM t: what is set would be another value on each
+        # shard.
+        if any(type_name(message) == "RangeVar" for message in walk(select)):
+            return Refused("set_config() in a query that reads tables", "GS410", ON_ONE)
+        # SELECT set_config('x', f(), false): so may f.
+        for call in calls(select):
+            if not self._functions.is_own(call) and not self._functions.is_immutable(call):
+                reason = f"set_config() beside {name_of(call)}(), which may read tables"
+                return self._refused(Problem(reason, call.location, "GS410", ON_ONE))
+        return Broadcast(Sql(self._text), answer_of_one=True)
+
+    def _choose(self, candidate: Candidate) -> Step:
+        refusals: list[Refusal] = []
+        self._note_times(as_statement(candidate.select), [candidate])
+        step = self._several(candidate, refusals)
+        routed = plan_route(candidate, step)
+        if isinstance(routed, Refusal):
+            # First in the list, for it is the cheapest; but it is tried last, as it needs `step` to
+            # fall back to.
+            refusals.insert(0, replace(routed, reason=routed.reason + self._equality_note))
+        self._refusals = tuple(refusals)
+        return step if isinstance(routed, Refusal) else routed
+
+    def _several(self, candidate: Candidate, refusals: list[Refusal]) -> Step:
+        """The first strategy that can do it over several shards."""
+        if candidate.sharded:
+            objection = self._scattered_objection(candidate)
+            if objection is not None:
+                return self._refused(objection)
+        misplaced = misplaced_call(candidate.query, self._functions)
+        if misplaced is not None:
+            return self._refused(misplaced)
+        for strategy in STRATEGIES:
+            found = _attempt(strategy, candidate)
+            # `Gather` has its own, which are more: every view of it is read so.
+            if isinstance(found, (Scatter, Combine)):
+                found = replace(found, rights=candidate.readings)
+            if not isinstance(found, Refusal):
+                return _with_fallback(found, candidate)
+            refusals.append(found)
+        # That it names sharded tables is why `reference` refused, and no reason to the user.
+        return Refused(
+            "the statement cannot be run over several shards:\n"
+            + reasons(refusals[1:])
+            + self._equality_note,
+            "GS410",
+            "Restrict it to one shard key, or run it on one shard with conn.on('...').",
+        )
+
+
+def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
+    name = strategy.__name__.removeprefix("plan_")
+    try:
+        return strategy(candidate)
+    except Unwritable as unwritable:
+        return candidate.refusal(name, str(unwritable))
+    except RecursionError:
+        return candidate.refusal(name, TOO_DEEP)
+
+
+def _with_fallback(step: Step, candidate: Candidate) -> Step:
+    """The step, with another one if its partial columns' types do not allow it."""
+    if not isinstance(step, Combine):
+        return step
+    # Which types partial columns have is known when the shards have answered; the plan must be
+    # there.
+    other = _attempt(plan_gather, candidate)
+    if isinstance(other, Refusal):
+        other = Refused(other.reason, "GS410", ON_ONE, other.position)
+    assert isinstance(other, (Gather, Refused))  # noqa: S101  # `plan_gather` gives no other
+    return replace(step, otherwise=other)

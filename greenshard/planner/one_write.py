@@ -1,0 +1,511 @@
+"""How one write is planned: it is looked at as the SELECT that finds its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from greenshard.cluster import Sharded, Single
+from greenshard.planner.analysis.consequences import (
+    Consequences,
+    defaulted,
+    sets_default,
+)
+from greenshard.planner.analysis.of_shard import misplaced_call
+from greenshard.planner.binding.bound_views import name_of as view_name
+from greenshard.planner.binding.query import Derived, Item, Table, tables
+from greenshard.planner.bound_statement import BoundStatement
+from greenshard.planner.catalog import Relation
+from greenshard.planner.code import SYSTEM_SCHEMAS
+from greenshard.planner.plan import (
+    Mirror,
+    Move,
+    Plan,
+    Refused,
+    Routed,
+    Step,
+    Transfer,
+)
+from greenshard.planner.problem import Problem
+from greenshard.planner.strategies.at_home import (
+    counted_elsewhere,
+)
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.completing import (
+    WRITES,
+    NeedsValues,
+    complete,
+    put_default_times,
+    tells,
+)
+from greenshard.planner.strategies.insert import Apart, Texts, check_reference
+from greenshard.planner.strategies.merge_into import source_of
+from greenshard.planner.strategies.mirror import plan_mirror
+from greenshard.planner.strategies.simple_views import TABLES, simple_view
+from greenshard.planner.strategies.with_writes import (
+    as_rows,
+    parts_of,
+    plan_with_writes,
+    untold,
+)
+from greenshard.planner.strategies.write import (
+    READ_FIRST,
+    as_select,
+    plan_write,
+)
+from greenshard.planner.strategies.write_at_home import plan_write_at_home
+from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
+from greenshard.sql.insert_rows import InsertRows, cut
+from greenshard.sql.nodes import copy
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.now import replace_now
+from greenshard.sql.parser import (
+    Message,
+    parse,
+    type_name,
+    walk,
+)
+from greenshard.sql.text import Sql
+from greenshard.sql.tree import enum_name, location_of, unwrap
+
+_TABLE = "RangeVar"
+_PARTS = "Execute its parts one after the other, or the whole on one shard with conn.on(...)."
+
+
+class OneWrite(BoundStatement):
+    """Plans INSERT, UPDATE, DELETE and MERGE."""
+
+    def _with_writes(self, kind: str, inner: Any, raw: Message) -> Step:
+        """The step of a statement whose WITH queries write."""
+        self._rows = as_rows
+        try:
+            select = inner if kind == "select_stmt" else as_rows(kind, inner)
+            candidate, problem = self._bind(copy(select), inner)
+            if problem is not None:
+                return self._refused(problem)
+            parts = parts_of(candidate, kind, inner)
+            self._untold = next(filter(None, (untold(candidate, part) for part in parts)), None)
+            self._note_times(raw, [candidate])
+            texts = self._texts(candidate, raw, (), None)
+            step = plan_with_writes(candidate, parts, texts.whole)
+        except Unplannable as error:
+            position = self._translation.old_position_of(error.offset)
+            reason = f"WITH queries write, and {error.reason}"
+            return Refused(reason, error.code, error.hint or _PARTS, position, error.pgcode)
+        except Unwritable as unwritable:
+            return Refused(str(unwritable), "GS412", _PARTS)
+        for part in parts:
+            if not isinstance(step, Refused):
+                own = replace(candidate, query=part.query)
+                step = self._looked_beside(step, [own], part.kind, part.inner)
+        return step
+
+    def _write(self, kind: str, inner: Any, raw: Message) -> Step:
+        written = copy(inner)
+        step = self._changing(kind, inner, raw)
+        if isinstance(step, Refused) and kind == "insert_stmt" and step.pgcode is None:
+            return self._inserting_otherwise(step, written, inner, raw)
+        return step
+
+    def _inserting_otherwise(
+        self, refused: Refused, written: Any, inner: Any, raw: Message
+    ) -> Step:
+        """The step of an INSERT that cannot be run as it is.
+
+        Args:
+            refused: Why.
+            written: It.
+            inner: Its tree, which is changed.
+            raw: The statement with it.
+        """
+        inner.CopyFrom(written)
+        self._translation = replace(self._translation, computed=0)
+        self._timed = self._untold = None
+        step: Step = refused
+        if _row_reads(inner):
+            # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
+            _as_rows_read(inner)
+            self._changed = True
+            step = self._changing("insert_stmt", inner, raw)
+        if not isinstance(step, Refused) or _reads_rows("insert_stmt", written):
+            return step
+        inner.CopyFrom(written)
+        try:
+            candidate, problem = self._bind(as_select("insert_stmt", inner), inner)
+            first = candidate.query.items[0]
+            if problem is not None or not isinstance(first, Table) or candidate.sharded:
+                return refused
+            step = plan_mirror(first, "insert_stmt", inner, self._texts(candidate, raw, (), None))
+        except (Unplannable, Unwritable):
+            return refused
+        return self._looked_beside(step, [candidate], "insert_stmt", written)
+
+    def _changing(self, kind: str, inner: Any, raw: Message) -> Step:
+        """The step of a write; `inner` and `raw` are its tree, which is changed."""
+        written = copy(inner)  # by which is judged what it sets off
+        try:
+            if (problem := self._look_into_view(inner)) is not None:
+                return self._refused(problem)
+            self._put_with_in(kind, inner)
+            self._put_default_times(kind, inner)
+            computing, problem = self._complete(inner) if kind == "insert_stmt" else ((), None)
+            candidate, other = self._bind(as_select(kind, inner), inner)
+            apart, third = self._apart(kind, inner, raw, candidate)
+            first = candidate.query.items[0]
+            problem = problem or other or third or self._counted_elsewhere(inner, first)
+            if problem is not None:
+                return self._refused(problem)
+            texts = self._texts(candidate, raw, computing, apart)
+            every = [candidate, *([] if apart is None else [apart.reading]), *self._inside]
+            self._note_times(raw, every)
+            if isinstance(first, Table) and first.home is not None:
+                step = plan_write_at_home(candidate, first, kind, inner, texts)
+            else:
+                if self._view is not None and not self._view.table.sharded:
+                    check_reference(self._inside[0])
+                step = plan_write(candidate, kind, inner, texts)
+        except NeedsValues:
+            reason = "VALUES %s leaves columns to their defaults"
+            return Refused(reason, "GS412", READ_FIRST, unreadable=True)
+        except Unplannable as error:
+            position = self._translation.old_position_of(error.offset)
+            hint = error.hint or READ_FIRST
+            return Refused(error.reason, error.code, hint, position, error.pgcode)
+        except Unwritable as unwritable:
+            return Refused(str(unwritable), "GS412", READ_FIRST)
+        # What travels has been read by a plan of its own.
+        alone = apart is None or isinstance(step, Transfer)
+        read = [candidate] if alone or apart is None else [candidate, apart.reading]
+        return self._looked_beside(step, read, kind, written)
+
+    def _counted_elsewhere(self, inner: Any, first: Item) -> Problem | None:
+        """What is wrong with a column of a table on one shard which is counted elsewhere, too."""
+        if self._homes is None or not isinstance(first, Table) or first.home is None:
+            return None
+        return counted_elsewhere(inner, [first.relation], self._homes, first.home)
+
+    def _look_into_view(self, inner: Any) -> Problem | None:
+        """Note what is behind a view that is written to; what is amiss in its query.
+
+        Raises:
+            Unplannable: It is not a simple one.
+        """
+        if self._view is not None:
+            return None
+        named = inner.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        if found is None or found.kind != "v" or found.schema in SYSTEM_SCHEMAS:
+            return None
+        select = parse_select("SELECT")
+        select.from_clause.add().range_var.CopyFrom(named)
+        candidate, problem = self._bind(select)
+        view = candidate.query.items[0]
+        if problem is not None or not isinstance(view, Derived) or view.view is None:
+            return problem or Problem("the view tells the time", named.location, "GS412", TABLES)
+        self._view = simple_view(view, self._functions, self._translation, self._catalog.besides)
+        # From here on it is a table with the shard key of the one behind it.
+        self._whole = {view_name(view): self._view.whole}
+        self._inside = [candidate]
+        return None
+
+    def _put_default_times(self, kind: str, inner: Any) -> None:
+        """SET at = DEFAULT is one time for all shards, if it is now()."""
+        changed = inner.on_conflict_clause if kind == "insert_stmt" else inner
+        if kind not in {"update_stmt", "insert_stmt"} or not sets_default(changed.target_list):
+            return
+        named = inner.relation
+        # Of a view it is the view's own default, or NULL, whatever the table has.
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        declared = found and self._cluster.table(found.schema, found.name)
+        placed = (Sharded, Single)
+        sharded = isinstance(declared, placed) if self._view is None else self._view.table.sharded
+        if found is not None and sharded and put_default_times(changed, found, self._functions):
+            replace_now(inner, now_number(self._translation))
+            self._changed = True
+
+    def _put_with_in(self, kind: str, inner: Any) -> None:
+        """WITH x AS (...) INSERT INTO t SELECT ...: the SELECT is the one that may read it."""
+        if not inner.HasField("with_clause") or not _reads_rows(kind, inner):
+            return
+        writes = any(type_name(each) in WRITES for each in walk(inner.with_clause))
+        behind = (inner.on_conflict_clause, inner.returning_clause)
+        named = {each.common_table_expr.ctename for each in inner.with_clause.ctes}
+        read = {each.relname for part in behind for each in walk(part) if type_name(each) == _TABLE}
+        select = inner.select_stmt.select_stmt
+        if writes or named & read or select.HasField("with_clause"):
+            raise Unplannable("WITH stands before INSERT ... SELECT", None, "Write it after INTO.")
+        select.with_clause.CopyFrom(inner.with_clause)
+        inner.ClearField("with_clause")
+        self._changed = True
+
+    def _apart(
+        self, kind: str, inner: Any, raw: Any, candidate: Candidate
+    ) -> tuple[Apart | None, Problem | None]:
+        """The parts of INSERT ... SELECT, or MERGE."""
+        if kind == "merge_stmt":
+            read_rows = source_of(inner)
+        elif _reads_rows(kind, inner):
+            read_rows = inner.select_stmt.select_stmt
+        else:
+            return None, None
+        select = copy(read_rows)
+        reading, problem = self._bind(read_rows)
+
+        def read() -> tuple[Sql, Plan]:
+            return self._apart_from(select)
+
+        def complete(skeleton: Any) -> tuple[Sql, ...]:
+            clock, longer_word = self._clock, self._longer_word
+            computing, problem = self._complete(skeleton)
+            self._clock, self._longer_word = clock, longer_word
+            if problem is not None:
+                raise Unplannable(problem.reason, problem.offset, problem.hint)
+            return computing
+
+        def send(insert: Any) -> Sql:
+            self._check_scattered(candidate)
+            return self._other_text(raw, insert)
+
+        return Apart(reading, read, complete, send), problem
+
+    def _looked_beside(self, step: Step, read: Sequence[Candidate], kind: str, inner: Any) -> Step:
+        """A write's step, or why it cannot be taken for what runs beside it."""
+        if isinstance(step, Refused):
+            return replace(step, message=step.message + self._equality_note)
+        every = [*read, *self._inside]
+        # What one server has computed from its rows, the others get.
+        for each in () if isinstance(step, Mirror) else every:
+            if (seeing := self._seeing_itself(each, read[0])) is not None:
+                return self._refused(seeing)
+        found = (misplaced_call(each.query, self._functions) for each in every)
+        misplaced = next(filter(None, found), None)
+        if misplaced is not None:
+            refused = self._refused(misplaced)
+            # On the shard of one key the rows are there, whatever it is given.
+            if not isinstance(step, Routed):
+                return refused
+            step = replace(step, otherwise=refused)
+        # Last: what the statement itself does wrong is the better message.
+        set_off = self._set_off(kind, inner, read[0])
+        return self._looked_on_the_way(step, read[0]) if set_off is None else self._refused(set_off)
+
+    def _looked_on_the_way(self, step: Step, candidate: Candidate) -> Step:
+        """A write's step, without rows that move where that would set something off."""
+        moves = step.otherwise if isinstance(step, Routed) else step
+        if not isinstance(moves, Move):
+            return step
+        table = candidate.query.items[0]
+        assert isinstance(table, Table)  # noqa: S101  # a write to a view is refused
+        relation = table.relation
+        consequences = Consequences(self._cluster, self._catalog)
+        name, at = (relation.schema, relation.name), table.node.location
+        found = consequences.of_move(name, at, partitioned=relation.kind == "p")
+        if found is None:
+            return step
+        refused = self._refused(found)
+        return replace(step, otherwise=refused) if isinstance(step, Routed) else refused
+
+    def _seeing_itself(self, candidate: Candidate, write: Candidate) -> Problem | None:
+        """A function by which a reference table would be written otherwise on each shard."""
+        first = write.query.items[0] if self._view is None else self._view.table
+        if not isinstance(first, Table) or first.sharded:
+            return None
+        return _seeing(candidate, first.relation)
+
+    def _complete(self, insert: Any) -> tuple[tuple[Sql, ...], Problem | None]:
+        """Have computed first what an INSERT needs: the queries that do it, and what is amiss.
+
+        Raises:
+            NeedsValues, Unplannable, Unwritable: It cannot be done.
+        """
+        named = insert.relation
+        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        declared = found and self._cluster.table(found.schema, found.name)
+        alone = isinstance(declared, Single)
+        key = declared.column if isinstance(declared, Sharded) else None
+        if self._view is not None:
+            self._view.check_insert(insert, self._functions)
+            found, key = self._view.whole.relation, self._view.key
+        elif declared is None:
+            return (), None
+        if found is None:
+            return (), None
+        if alone and _reads_rows("insert_stmt", insert):
+            self._untold = _untold(_told_default(insert, found))
+        completion = complete(insert, found, key, self._functions, self._translation, alone=alone)
+        if completion is None:
+            return (), None
+        self._untold = _untold(completion.untold)
+        self._translation = replace(self._translation, computed=completion.count)
+        self._changed = True
+        number = now_number(self._translation)
+        replace_now(insert, number)
+        selects, before = [], len(self._policies)
+        for select in completion.selects:
+            replace_now(select, number)
+            candidate, problem = self._bind(select)
+            problem = problem or misplaced_call(candidate.query, self._functions)
+            if problem is None and len(insert.select_stmt.select_stmt.values_lists) > 1:
+                # It would see the rows that come before its own.
+                problem = _seeing(candidate, found)
+            if problem is not None:
+                return (), problem
+            at = candidate.sharded[0].node.location if candidate.sharded else None
+            if candidate.sharded or len(self._policies) > before:
+                reason = "a value that must be computed before the rows are placed reads "
+                reason += "a sharded table" if candidate.sharded else "what a policy filters"
+                raise Unplannable(reason, at)
+            selects.append(candidate.write(candidate.select))
+        # One server reads what tells the time in them, and once.
+        self._clock, self._longer_word = frozenset(), None
+        return tuple(selects), None
+
+    def _texts(
+        self,
+        candidate: Candidate,
+        raw: Any,
+        computing: tuple[Sql, ...],
+        apart: Apart | None,
+    ) -> Texts:
+        """What several servers are sent of a write."""
+
+        def check() -> None:
+            # Only if several servers run it: on the one shard of a key, the text means what it
+            # says.
+            for each in (candidate, *([] if apart is None else [apart.reading]), *self._inside):
+                self._check_scattered(each)
+            if self._view_tells_time:
+                raise Unplannable("a view tells the time, which is another one on each shard")
+
+        def whole() -> Sql:
+            check()
+            return write(raw, self._translation) if self._changed else Sql(self._text)
+
+        def changed() -> Sql:
+            check()
+            return write(raw, self._translation)
+
+        def parts() -> InsertRows:
+            check()
+            if not self._changed:
+                return cut(self._translation.text, unwrap(raw.stmt)[1], self._translation)
+            text = faithful(raw)
+            (statement,) = parse(text)
+            return cut(text, unwrap(statement.stmt)[1], self._translation)
+
+        return Texts(
+            whole,
+            changed,
+            self._apart_from,
+            partial(self._other_text, raw),
+            parts,
+            computing,
+            apart,
+        )
+
+    def _other_text(self, raw: Any, inner: Any) -> Sql:
+        """The text of a statement with another tree."""
+        made = copy(raw)
+        unwrap(made.stmt)[1].CopyFrom(inner)
+        return write(made, self._translation)
+
+    def _check_scattered(self, candidate: Candidate) -> None:
+        """Refuse what would have another value on each shard.
+
+        Raises:
+            Unplannable: There is such a thing.
+        """
+        objection = self._scattered_objection(candidate)
+        if objection is not None:
+            raise Unplannable(objection.reason, objection.offset)
+
+    def _set_off(self, kind: str, inner: Any, candidate: Candidate) -> Problem | None:
+        """What a write sets off that is not harmless."""
+        table = candidate.query.items[0]
+        assert isinstance(table, Table)  # noqa: S101  # a simple view is one, too
+        relation = table.relation
+        columns = [column.name for column in relation.columns]
+        if self._view is not None:
+            relation, columns = self._view.table.relation, self._view.columns
+            inner = self._view.as_of_table(inner)
+        name = (relation.schema, relation.name)
+        return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
+
+    def _truncating(self, node: Any) -> Problem | None:
+        """What TRUNCATE sets off that is not harmless."""
+        if not node.HasField("truncate_stmt") or not self._catalog.besides:
+            return None
+        consequences = Consequences(self._cluster, self._catalog)
+        cascades = enum_name(node.truncate_stmt, "behavior") == "DROP_CASCADE"
+        for each in node.truncate_stmt.relations:
+            named = each.range_var
+            found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+            if found is not None:
+                name = (found.schema, found.name)
+                problem = consequences.of_truncate(name, cascades=cascades, at=named.location)
+                if problem is not None:
+                    return problem
+        return None
+
+
+def _told_default(insert: Any, relation: Relation) -> str | None:
+    """A column that is left out of INSERT ... SELECT, and whose default tells the time."""
+    names = defaulted(insert, [column.name for column in relation.columns])
+    told = (each.name for each in relation.columns if each.name in names and tells(each))
+    return next(told, None)
+
+
+def _untold(column: str | None) -> str | None:
+    if column is None:
+        return None
+    return f"the default of {column} tells the time, which is another one on each shard"
+
+
+def _row_reads(insert: Any) -> bool:
+    """Whether an INSERT has one row of VALUES, and a subquery in it."""
+    rows = [row.list.items for row in insert.select_stmt.select_stmt.values_lists]
+    if len(rows) != 1:
+        return False
+    kinds = {type_name(message) for value in rows[0] for message in walk(value)}
+    # DEFAULT must be left out, and only the column's name tells which one.
+    return "SubLink" in kinds and ("SetToDefault" not in kinds or bool(insert.cols))
+
+
+def _as_rows_read(insert: Any) -> None:
+    """Write the only row of VALUES as a SELECT; it is changed."""
+    values = insert.select_stmt.select_stmt
+    made = parse_select("SELECT")
+    names = list(insert.cols)
+    for at, value in enumerate(values.values_lists[0].list.items):
+        if unwrap(value)[0] == "set_to_default":
+            del insert.cols[at - len(names)]
+        else:
+            made.target_list.add().res_target.val.CopyFrom(value)
+    if values.HasField("with_clause"):
+        made.with_clause.CopyFrom(values.with_clause)
+    values.CopyFrom(made)
+
+
+def _reads_rows(kind: str, inner: Any) -> bool:
+    """Whether a statement is INSERT ... SELECT."""
+    if kind != "insert_stmt" or not inner.HasField("select_stmt"):
+        return False
+    return not inner.select_stmt.select_stmt.values_lists
+
+
+def _seeing(candidate: Candidate, relation: Relation) -> Problem | None:
+    """A function that reads a table while that is written, and sees each row that is."""
+    for body, query in candidate.bodies:
+        # The rows come in the order in which each copy has them (PostgreSQL manual, 38.7 "Function
+        # Volatility Categories").
+        if body.volatile and any(each.relation is relation for each in tables(query)):
+            return Problem(
+                f"function {body.name}() is VOLATILE, and reads {relation.name} while that is "
+                "written",
+                location_of(query.node),
+                "GS410",
+                "Declare it STABLE: then it sees the rows as they were before the statement.",
+            )
+    return None
