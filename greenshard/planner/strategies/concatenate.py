@@ -88,7 +88,7 @@ def _check_locks(candidate: Candidate) -> None:
         if isinstance(item, Join):
             continue
         # FOR UPDATE without OF locks the rows of every table that is joined, reference tables too.
-        locked = not names or any(source.alias in names for source in item.sources)
+        locked = not names or item.sources[0].alias in names
         if not isinstance(item, Table):
             if locked:
                 raise Unplannable("row locks in a query with subqueries in FROM")

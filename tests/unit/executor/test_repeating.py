@@ -9,15 +9,17 @@ import pytest
 from psycopg2.extensions import AsIs
 
 from greenshard import _green, errors
+from greenshard._driver import ours
 from greenshard.executor import repeating
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.repeating import calling, run_many
 from greenshard.links.deadline import within
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
+from greenshard.planner.plan import Parameter, Refused, Routed
 from greenshard.planner.tasks import Task, own_place, settle
 from greenshard.sql.effects import Effect
-from greenshard.sql.text import Sql
+from greenshard.sql.text import Now, Sql
 from tests.unit.executor.test_concatenate import Carrying, FakeCursor, FakeParts, FakePhysical
 from tests.unit.links.reporting import reporting_session
 from tests.unit.planner import scene
@@ -296,3 +298,87 @@ def test_others_have_their_turn_while_many_sets_are_looked_at(monkeypatch, sets,
 )
 def test_procedure_is_called_as_psycopg2_does(raw, name, parameters, text, values):
     assert calling(raw.cursor(), name, parameters) == (text, values)
+
+
+class Timed:
+    """A session and a database that say whether a shard's own time is right."""
+
+    def __init__(self, e, *, right, there=True):
+        self.reached, self.asked, self.right = [], [], right
+        physicals = {"s1": "s1's"} if there else {}
+        e.session = SimpleNamespace(reach=lambda *given: self.reached.append(given))
+        e.session.physicals = physicals
+        e.database = SimpleNamespace(tells_right=self.tells_right)
+
+    def tells_right(self, plan, step, physical):
+        self.asked.append((plan, step, physical))
+        return self.right
+
+
+TIMED = Routed(
+    Sql("UPDATE t SET at = %(now)s WHERE k = %(p1)s", (("now", Now.NOW), ("p1", 0))),
+    (),
+    Refused("", ""),
+)
+
+
+def of_a_shard(*sets, **changes):
+    e = execution(list(sets), **changes)
+    e.now = "2024-01-01"
+    return e, Task(own_place("s1"), Sql("UPDATE t"), list(sets), repeats=True)
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [([("now", 7)], False), ([("x", 7), ("now", 8)], False), ([("x", 7), ("y", 8)], True)],
+)
+def test_now_in_a_parameter_is_found_out_set_by_set(sets, expected):
+    e, task = of_a_shard(*sets, clock=frozenset({Parameter(0)}))
+    assert repeating._in_time(e, task) is (task if expected else None)
+    # What is no time may say so.
+    e, task = of_a_shard(*sets)
+    assert repeating._in_time(e, task) is task
+
+
+def test_a_shard_whose_time_is_right_tells_it_itself():
+    e, task = of_a_shard((7,), (8,), timed=TIMED)
+    known = Timed(e, right=True)
+    assert repeating._in_time(e, task) is task
+    assert known.reached == [(("s1",), e.timeout)]
+    assert known.asked == [(e.plan, None, "s1's")]
+
+
+def test_to_another_shard_it_is_told():
+    e, task = of_a_shard((7,), (8,), timed=TIMED)
+    Timed(e, right=False)
+    found = repeating._in_time(e, task)
+    assert (found.place, found.sql, found.repeats) == (task.place, Sql(TIMED.sql.text), True)
+    assert [(str(each["now"]), each["p1"]) for each in found.given] == [
+        (str(ours("2024-01-01")), 7),
+        (str(ours("2024-01-01")), 8),
+    ]
+
+
+def test_what_cannot_be_told_the_time_is_run_set_by_set():
+    e, task = of_a_shard((7,), timed=Refused("", ""))
+    Timed(e, right=False)
+    assert repeating._in_time(e, task) is None
+
+
+def test_a_shard_that_is_not_there_is_found_out_later():
+    e, task = of_a_shard((7,), timed=TIMED)
+    known = Timed(e, right=False, there=False)
+    assert repeating._in_time(e, task) is task
+    assert known.asked == []
+
+
+def test_one_shard_whose_sets_are_looked_at_by_themselves_has_all_looked_at(monkeypatch):
+    e = execution([(1, 1), (2, 2), (3, 3)])
+    places = {shard_of(key) for key in (1, 2, 3)}
+    assert len(places) > 1
+    first = min(places)
+    assert {task.place.shard for task in repeating._split(e)} == places
+    monkeypatch.setattr(
+        repeating, "_in_time", lambda e, task: None if task.place.shard == first else task
+    )
+    assert repeating._split(e) is None

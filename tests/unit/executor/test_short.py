@@ -13,6 +13,7 @@ from greenshard import errors
 from greenshard.executor.short import run_short, short_way, sure_plan
 from greenshard.links.quoting import check_usual
 from greenshard.planner.code import Trace
+from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.sql.text import Sql
 from tests.unit.links.reporting import CONFORMING, reporting_session
 from tests.unit.planner import scene
@@ -200,3 +201,11 @@ def test_name_that_the_server_does_not_know_lets_the_catalog_be_read_anew(
     with pytest.raises(errors.Error, match="failed"):
         run_short((Sql(BY_KEY), physical), PLAN, database, session, FakeParts(), None, None)
     assert database.mistrusted == times
+
+
+def test_of_a_long_text_no_plan_is_sure():
+    database = SimpleNamespace(sure_plan=lambda text, has_parameters: (text, has_parameters))
+    text = f"SELECT '{'a' * (MAX_CACHED_CHARACTERS - 9)}'"
+    assert len(text) == MAX_CACHED_CHARACTERS
+    assert sure_plan(database, text, None) == (text, False)
+    assert sure_plan(database, text + " ", None) is None
