@@ -224,7 +224,7 @@ class Names:
         for shard, conn in (("", self.one), *zip(cluster.names, self._sides, strict=True)):
             cur = conn.cursor()
             cur.execute(_SCHEMA.format_map(written))
-            insert = "INSERT INTO {schema}.{{}} ({k}, {x}, {y}, {w}) VALUES ".format_map(written)
+            insert = "INSERT INTO {schema}.{table} ({k}, {x}, {y}, {w}) VALUES "
             for table in ("a", "b", "r"):
                 here = [
                     row
@@ -234,7 +234,7 @@ class Names:
                     or cluster.placement.shards_for(row[0], "int4", cluster.names) == shard
                 ]
                 values = ", ".join(cur.mogrify("(%s, %s, %s, %s)", row).decode() for row in here)
-                cur.execute(insert.replace("{}", written[table]) + values)
+                cur.execute(insert.format_map({**written, "table": written[table]}) + values)
             conn.commit()
 
     def _cluster(self, names: dict[str, str], path: Path | None = None) -> greenshard.Cluster:
