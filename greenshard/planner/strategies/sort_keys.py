@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,12 +157,22 @@ def _named(name: str, query: Query) -> int | None:
         Unplannable: It is not known where that is.
     """
     if query.outputs is not None:
-        shown = [column.name for column in query.outputs]
-        return shown.index(name) if name in shown else None
+        found = [at for at, column in enumerate(query.outputs) if column.name == name]
+        if len(found) > 1 and not _are_one(found, query):
+            raise Unplannable(f"several columns of the answer are called {name}")
+        return found[0] if found else None
     targets = [target.res_target for target in query.node.target_list]
     if any(not is_several(target.val) and column_name(target) == name for target in targets):
         raise Unplannable(f"it is not known which column of the answer {name} is")
     return None
+
+
+def _are_one(places: Sequence[int], query: Query) -> bool:
+    """Whether columns of the answer are one: else PostgreSQL does not sort by their name."""
+    if len({column.id for at, column in enumerate(query.outputs or ()) if at in places}) == 1:
+        return True
+    texts = {same_text(node) for at, node in _targets(query) if at in places}
+    return len(texts) == 1 and all(at in dict(_targets(query)) for at in places)
 
 
 def _targets(query: Query) -> list[tuple[int, Message]]:
