@@ -242,7 +242,7 @@ INSERT INTO kind (id, name) SELECT 80 + id, 'job ' || id FROM job WHERE id < 5;
 DELETE FROM job WHERE <<id = {n}|done|account IN (SELECT id FROM account WHERE balance > {amount})>> RETURNING id;
 DELETE FROM account WHERE id IN (SELECT account FROM job WHERE id > {n}) RETURNING id;
 INSERT INTO step (job, no) VALUES ({n}, {n}), (2, 17) RETURNING no;
-UPDATE step SET no = no + {n} <<|WHERE job = {n}>>;
+UPDATE step SET no = no + {n} WHERE job = {n} AND no = {n};
 TRUNCATE <<step|job CASCADE|job RESTART IDENTITY CASCADE>>;
 SELECT j.id, a.name FROM job j LEFT JOIN account a ON a.id = j.account;
 SELECT currval('job_id_seq'), nextval('job_id_seq')
