@@ -41,8 +41,9 @@ from greenshard.planner.plan import (
     Scatter,
     Step,
     Transfer,
+    Value,
 )
-from greenshard.sql.text import Sql
+from greenshard.sql.text import Computed, Sql
 from greenshard.sql.types import Trait, names_with
 
 _TEXTS = names_with(Trait.COLLATED)
@@ -176,13 +177,31 @@ def homes_of(
 
     Cost: 2 us for each row.
     """
-    found: list[str | None] = []
-    for value in keys.values:
-        try:
-            found.append(home(value, keys.pin, shards, given, computed))
-        except Unplaceable:
-            found.append(None)
-    return found
+    return [_home_of(value, keys, shards, given, computed) for value in keys.values]
+
+
+def home_of_value(keys: Keys, shards: tuple[str, ...], value: Any) -> str | None:
+    """The shard of a row whose key is known by now; None where that does not tell it.
+
+    Args:
+        keys: Of the rows.
+        shards: All shards, in order.
+        value: The key.
+    """
+    return _home_of(Computed(0), keys, shards, None, (value,))
+
+
+def _home_of(
+    value: Value | Computed,
+    keys: Keys,
+    shards: tuple[str, ...],
+    given: Any,
+    computed: Sequence[Any],
+) -> str | None:
+    try:
+        return home(value, keys.pin, shards, given, computed)
+    except Unplaceable:
+        return None
 
 
 def uncertain_key(table: str, keys: Keys) -> Refused:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from greenshard import errors
-from greenshard.executor.answers.answer import NOTHING, Answer, Stages
+from greenshard.executor.answers.answer import Answer, Stages
 
 Row = tuple[Any, ...]
 
@@ -111,42 +111,6 @@ class BufferedAnswer(Answer):
     def statusmessage(self) -> str | None:
         """The command tag."""
         return self._status
-
-
-class WrittenAnswer(BufferedAnswer):
-    """An answer to what has written rows.
-
-    Args:
-        rows: Those of RETURNING; without it, as many that are empty.
-        description: Its columns; None without it.
-        shard: The one whose types they have.
-        stages: What went before.
-        status: The command tag.
-    """
-
-    def __init__(
-        self,
-        rows: BufferedRows,
-        description: Any,
-        shard: str,
-        stages: Stages | None,
-        status: str | None,
-    ) -> None:
-        super().__init__(rows, description, shard, stages or Stages())
-        self._tag = status
-        self._count = rows.rowcount
-        if description is None:
-            self.rows = NOTHING.rows
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows were written."""
-        return self._count
-
-    @property
-    def statusmessage(self) -> str | None:
-        """The command tag."""
-        return self._tag
 
 
 def all_of(cursors: Mapping[str, Any]) -> list[Row]:

@@ -15,16 +15,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from greenshard._driver import ours
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.apart import read_apart
+from greenshard.executor.strategies.combine import partial_arrays, partial_rows
 from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.filling import common_table
 from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables
-from greenshard.executor.strategies.transfer import read_apart
 from greenshard.executor.strategies.travelling import parameter
-from greenshard.merge.arrays import array_text
 from greenshard.planner.plan import CarriedQuery, Carry
 from greenshard.planner.tasks import Stage
 from greenshard.sql.nodes import quoted
@@ -85,17 +84,9 @@ def _computed(
 ) -> str:
     """A WITH query of the rows of a query; their values are added to `values`."""
     names, rows = read_apart(e, query.read, query.plan, run, "those of a subquery")
-    placeholders = []
-    for at in range(len(names)):
-        placeholders.append(f"pg_catalog.unnest(%(c{len(values)})s::pg_catalog.text[])")
-        values.append(ours(array_text([row[at] for row in rows])))
-    inside = [f"x{at}" for at in range(len(names))]
-    cast = ", ".join(f"{x}::{name}" for x, name in zip(inside, names, strict=True))
-    cast = cast.replace("%", "%%")
-    columns = ", ".join(f"c{at}" for at in range(len(names)))
-    # ROWS FROM steps through all arrays together.
-    rows_from = f"ROWS FROM ({', '.join(placeholders)}) AS u ({', '.join(inside)})"
-    return f"{quoted(query.name)} ({columns}) AS (SELECT {cast} FROM {rows_from})"
+    parameters = [f"c{len(values) + at}" for at in range(len(names))]
+    values += partial_arrays([rows], len(names)).values()
+    return f"{quoted(query.name)} AS {partial_rows(names, None, parameters)}"
 
 
 def _table(rows: Rows, values: list[Any]) -> str:

@@ -178,10 +178,20 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
 
 
 def _combined(e: Planned, sql: Sql, names: Sequence[str], partial: PartialRows) -> Answer:
-    rows = partial_rows(names, partial.encoding)
-    text = combining(sql, names).replace(f'"{PARTIAL}"', rows)
+    text = with_rows(sql, names, partial.encoding)
     arrays = partial_arrays(partial.parts, len(names))
     return e.last_stage(partial.shard, text, {**(e.parameters(sql, e.given) or {}), **arrays})
+
+
+def with_rows(sql: Sql, names: Sequence[str], encoding: str | None = None) -> str:
+    """A text with rows in the place of `PARTIAL`, to be sent with `partial_arrays` of them.
+
+    Args:
+        sql: The text.
+        names: The names of the columns' types.
+        encoding: As `unwritable` says.
+    """
+    return combining(sql, names).replace(f'"{PARTIAL}"', partial_rows(names, encoding))
 
 
 def combining(sql: Sql, names: Sequence[str]) -> str:
@@ -203,14 +213,25 @@ def partial_arrays(parts: Iterable[Sequence[Row]], width: int) -> dict[str, Any]
     return {f"gs${at}": ours(array_text(column)) for at, column in enumerate(columns)}
 
 
-def partial_rows(names: Sequence[str], encoding: str | None = None) -> str:
-    """The partial rows as a table; `encoding` as `unwritable` says."""
+def partial_rows(
+    names: Sequence[str],
+    encoding: str | None = None,
+    parameters: Sequence[str] | None = None,
+) -> str:
+    """The partial rows as a table.
+
+    Args:
+        names: The names of the columns' types.
+        encoding: As `unwritable` says.
+        parameters: The arrays' names; None: those of `partial_arrays`.
+    """
     numbers = range(len(names))
+    parameters = parameters or [f"gs${n}" for n in numbers]
     cast = ", ".join(
         f"{receiving_cell(f'x{n}', encoding)}::{name} AS c{n}" for n, name in enumerate(names)
     ).replace("%", "%%")
     # ROWS FROM steps through all arrays together; unnest(a), unnest(b) in FROM would multiply them.
-    arrays = ", ".join(f"pg_catalog.unnest(%(gs${n})s::pg_catalog.text[])" for n in numbers)
+    arrays = ", ".join(f"pg_catalog.unnest(%({each})s::pg_catalog.text[])" for each in parameters)
     columns = ", ".join(f"x{n}" for n in numbers)
     return f"(SELECT {cast} FROM ROWS FROM ({arrays}) AS u ({columns}))"
 

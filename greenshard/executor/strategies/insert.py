@@ -34,8 +34,8 @@ from greenshard.sql.parameters import Written
 from greenshard.sql.text import Computed, Sql
 from greenshard.sql.types import FAMILIES, read
 
-OWN_SCHEMA = "pg_catalog."
-BOOL = "pg_catalog.bool"
+_OWN_SCHEMA = "pg_catalog."
+_BOOL = "pg_catalog.bool"
 _CANNOT_COERCE, _MISMATCH = "42846", "42804"
 _TEXTS = frozenset({"text", "bpchar"})
 #: What text is assigned to (pg_cast).
@@ -246,5 +246,10 @@ def literal(e: Planned, text: str | None, type_sql: str) -> Written | None:
     if text is None:
         return None
     quoted = RawCursor(e.parts.quoting()).mogrify("%s", (ours(text),))
-    value = text == "t" if type_sql == BOOL else text
-    return Written(quoted + b"::" + type_sql.encode(), value, type_sql.removeprefix(OWN_SCHEMA))
+    return as_key(text, type_sql, quoted + b"::" + type_sql.encode())
+
+
+def as_key(text: str, type_sql: str, quoted: bytes = b"") -> Written:
+    """A value that was read as text, as a shard key is read; `quoted` if it is sent, too."""
+    value = text == "t" if type_sql == _BOOL else text
+    return Written(quoted, value, type_sql.removeprefix(_OWN_SCHEMA))

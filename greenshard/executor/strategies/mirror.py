@@ -11,15 +11,15 @@ from functools import partial
 from typing import Any
 
 from greenshard._driver import RawCursor
-from greenshard.executor.answers.answer import Answer
-from greenshard.executor.answers.buffered import BufferedRows, WrittenAnswer
+from greenshard.executor.answers.answer import Answer, CountedAnswer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.carry import carried
-from greenshard.executor.strategies.combine import combining, partial_arrays, partial_rows
+from greenshard.executor.strategies.combine import partial_arrays, with_rows
 from greenshard.executor.strategies.exactness import is_spoilt, spoilt
+from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.types.casting import AsText, Casting
-from greenshard.planner.plan import PARTIAL, Mirror, Refused
+from greenshard.planner.plan import Mirror, Refused
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import Stage, Task, own_place
 from greenshard.sql.text import Sql
@@ -72,10 +72,11 @@ def _mirror(
         _run(e, tuple(Task(own_place(shard), Sql(text), given) for shard in others), cursors)
         for shard in others:
             _check_copy(step, len(rows), shard, cursors[shard].rowcount)
-    visible = columns[:width]
-    shaping = partial(e.parts.shaping, casting.casting(each.type_code for each in visible))
-    buffered = BufferedRows([row[:width] for row in rows], shaping)
-    return WrittenAnswer(buffered, visible or None, first, e.stages, cursor.statusmessage)
+    tag, visible = cursor.statusmessage, columns[:width]
+    if not visible:
+        return CountedAnswer(len(rows), tag, e.stages)
+    cast = casting.casting(each.type_code for each in visible)
+    return buffered(e, [row[:width] for row in rows], visible, first, cast, tag)
 
 
 def _run(e: Planned, stage: Stage, cursors: dict[str, RawCursor]) -> None:
@@ -87,7 +88,7 @@ def _run(e: Planned, stage: Stage, cursors: dict[str, RawCursor]) -> None:
 def _for_others(step: Mirror, rows: Any) -> tuple[str, dict[str, Any]]:
     """The text for the other shards, and its parameters."""
     names = [column.type_sql for column in step.columns]
-    text = combining(step.others, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    text = with_rows(step.others, names)
     return text, partial_arrays([rows], len(names))
 
 

@@ -12,7 +12,6 @@ deleted, and come as arrays, as gathered rows do; so they are inserted where the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,13 +32,11 @@ from greenshard.executor.strategies.table_rows import Rows, fetched_rows, readin
 from greenshard.executor.strategies.travelling import parameter, travelling
 from greenshard.executor.types.casting import AsText
 from greenshard.merge.arrays import array_text
-from greenshard.planner.pins import Unplaceable, home
 from greenshard.planner.plan import Carry, Move, Refused
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.move import GONE, HIDDEN
-from greenshard.planner.tasks import Stage, uncertain_key
+from greenshard.planner.tasks import Stage, home_of_value, uncertain_key
 from greenshard.sql.nodes import quoted
-from greenshard.sql.text import Computed
 
 #: "feature_not_supported": with an SQLSTATE, an error fails the transaction: a part of the
 #: statement is done.
@@ -101,9 +98,7 @@ def _home(e: Planned, step: Move, key: str | None) -> str:
     """
     keys = step.keys
     value: Any = key == "true" if keys.pin.type_name == "bool" and key is not None else key
-    found = None
-    with suppress(Unplaceable):
-        found = home(Computed(0), keys.pin, e.database.cluster.names, None, (value,))
+    found = home_of_value(keys, e.database.cluster.names, value)
     if found is None:
         refused = uncertain_key(step.table.relation, keys)
         raise refusal_error(replace(refused, pgcode=_NOT_SUPPORTED), ())

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.combine import combining, partial_arrays, partial_rows
+from greenshard.executor.strategies.apart import read_apart
+from greenshard.executor.strategies.combine import partial_arrays, with_rows
 from greenshard.executor.strategies.concatenate import concatenate
-from greenshard.executor.strategies.transfer import read_apart
-from greenshard.planner.plan import PARTIAL, SetSequence
+from greenshard.planner.plan import SetSequence
 from greenshard.planner.tasks import Task, own_place
 from greenshard.sql.text import Sql
 
@@ -30,7 +30,7 @@ def set_sequence(e: Planned, step: SetSequence, run: Callable[[Planned], Answer]
     e.check_parameters()
     e.check_clock()
     names, rows = read_apart(e, step.read, step.plan, run, "that it reads")
-    text = combining(step.sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    text = with_rows(step.sql, names)
     given = {**(e.parameters(step.sql, e.given) or {}), **partial_arrays([rows], len(names))}
     place = own_place(e.database.cluster.names[0])
     return concatenate(e, ((Task(place, Sql(text), given),),)).of_first()

@@ -12,34 +12,25 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from greenshard._driver import RawCursor
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.execution import in_turns
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.combine import combining, partial_arrays, partial_rows
+from greenshard.executor.strategies.apart import Row, read_apart
+from greenshard.executor.strategies.combine import partial_arrays, with_rows
 from greenshard.executor.strategies.concatenate import concatenate
-from greenshard.executor.strategies.held import check_rows
 from greenshard.executor.strategies.insert import (
-    BOOL,
-    OWN_SCHEMA,
+    as_key,
     as_stored,
     computed_rows,
     literal,
-    passed_on,
 )
-from greenshard.executor.types.casting import AsText, Casting
-from greenshard.planner.pins import Unplaceable, home
-from greenshard.planner.plan import PARTIAL, Keys, Plan, Refused, Transfer
+from greenshard.planner.plan import Keys, Refused, Transfer
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.completing import repeated
 from greenshard.planner.strategies.transfer import ROWS_PLANNED
-from greenshard.planner.tasks import Task, homes_of, own_place, uncertain_key
-from greenshard.sql.effects import NO_EFFECT
-from greenshard.sql.parameters import Written
+from greenshard.planner.tasks import Task, home_of_value, homes_of, own_place, uncertain_key
 from greenshard.sql.text import Computed, Sql
-
-Row = tuple[str | None, ...]
 
 
 def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> Answer:
@@ -70,7 +61,7 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
         placed = _placed(e, step.table, step.keys, names, rows)
         if step.everywhere:
             placed = {shard: placed.get(shard, []) for shard in shards}
-    text = combining(step.sql, names).replace(f'"{PARTIAL}"', partial_rows(names))
+    text = with_rows(step.sql, names)
     given = e.parameters(step.sql, e.given) or {}
     tasks = tuple(
         Task(own_place(shard), Sql(text), {**given, **_arrays(rows, numbers, len(names))})
@@ -85,46 +76,6 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
         return answer if step.of_each else answer.of_first()
     answer.weave(placed)
     return answer
-
-
-def read_apart(
-    e: Planned, read: Sql, plan: Plan, run: Callable[[Planned], Answer], what: str
-) -> tuple[Sequence[str], Sequence[Row]]:
-    """The names of the types of a query's rows, and these, their values as text.
-
-    Args:
-        e: The execution of the statement that needs them.
-        read: The query.
-        plan: Its plan.
-        run: Runs a planned statement.
-        what: What the rows are, for a message.
-
-    Switches: yes.
-    """
-    cursor = RawCursor(e.parts.quoting())
-    # To the strategies it is as if the program had registered typecasters that give texts.
-    Casting(cursor, AsText.ALL, False)
-    given = e.parameters(read, e.given)
-    reading = replace(
-        e,
-        parts=e.parts.for_another(cursor),
-        plan=plan,
-        text=read.text,
-        given=given,
-        bound=given is not None,
-        reads=plan.reads,
-        tolerant=False,
-        streaming=None,
-        effect=NO_EFFECT if plan.reads else plan.effect,
-        stages=None,
-        query=None,
-        computed=(),
-    )
-    answer = run(reading)
-    check_rows(e, answer.rowcount, what)
-    columns, shard = answer.description or (), answer.described_on
-    names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
-    return names, answer.rows.fetchall()
 
 
 def _wrong_width(given: int, wanted: int) -> Refused:
@@ -160,8 +111,8 @@ def _placed(
         of_rows = list(map(itemgetter(keys.at), rows))
         cast = names[keys.at]
         for text in in_turns(dict.fromkeys(of_rows)):
-            value = None if text is None else _as_written(text, cast)
-            homes[text] = _home(value, keys, shards)
+            value = None if text is None else as_key(text, cast)
+            homes[text] = home_of_value(keys, shards, value)
     unknown = [text for text, shard in homes.items() if shard is None]
     if unknown:
         if not keys.values:
@@ -169,7 +120,7 @@ def _placed(
             keys = replace(keys, values=tuple(map(Computed, range(len(unknown)))))
         stored = as_stored(e, keys, range(len(unknown)))
         for text, value in zip(unknown, stored, strict=True):
-            homes[text] = _home(value, keys, shards)
+            homes[text] = home_of_value(keys, shards, value)
     if None in homes.values():
         raise refusal_error(uncertain_key(table, keys), ())
     found: dict[str, list[int]] = {}
@@ -177,18 +128,6 @@ def _placed(
         found.setdefault(str(homes[text]), []).append(number)
     # Without rows, a server still tells what RETURNING gives, and what is wrong.
     return {shard: found[shard] for shard in shards if shard in found} or {shards[0]: []}
-
-
-def _as_written(text: str, type_sql: str) -> Written:
-    value = text == "t" if type_sql == BOOL else text
-    return Written(b"", value, type_sql.removeprefix(OWN_SCHEMA))
-
-
-def _home(value: Any, keys: Keys, shards: tuple[str, ...]) -> str | None:
-    try:
-        return home(Computed(0), keys.pin, shards, None, (value,))
-    except Unplaceable:
-        return None
 
 
 def _arrays(rows: Sequence[Row], numbers: Sequence[int], width: int) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""A query within a statement is run as a statement of its own, before the rest of it.
+
+By whichever strategy its plan has; its values come as text, to be passed on to other servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from greenshard._driver import RawCursor
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.held import check_rows
+from greenshard.executor.strategies.insert import passed_on
+from greenshard.executor.types.casting import AsText, Casting
+from greenshard.planner.plan import Plan
+from greenshard.sql.effects import NO_EFFECT
+from greenshard.sql.text import Sql
+
+Row = tuple[str | None, ...]
+
+
+def read_apart(
+    e: Planned, read: Sql, plan: Plan, run: Callable[[Planned], Answer], what: str
+) -> tuple[Sequence[str], Sequence[Row]]:
+    """The names of the types of a query's rows, and these, their values as text.
+
+    Args:
+        e: The execution of the statement that needs them.
+        read: The query.
+        plan: Its plan.
+        run: Runs a planned statement.
+        what: What the rows are, for a message.
+
+    Switches: yes.
+    """
+    cursor = RawCursor(e.parts.quoting())
+    # To the strategies it is as if the program had registered typecasters that give texts.
+    Casting(cursor, AsText.ALL, False)
+    given = e.parameters(read, e.given)
+    reading = replace(
+        e,
+        parts=e.parts.for_another(cursor),
+        plan=plan,
+        text=read.text,
+        given=given,
+        bound=given is not None,
+        reads=plan.reads,
+        tolerant=False,
+        streaming=None,
+        effect=NO_EFFECT if plan.reads else plan.effect,
+        stages=None,
+        query=None,
+        computed=(),
+    )
+    answer = run(reading)
+    check_rows(e, answer.rowcount, what)
+    columns, shard = answer.description or (), answer.described_on
+    names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
+    return names, answer.rows.fetchall()
