@@ -6,6 +6,7 @@ A statement may be looked at in several parts; what is found in each adds up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from greenshard.cluster import Cluster
@@ -14,7 +15,7 @@ from greenshard.planner.analysis.clock_words import clock_words, holds_word, may
 from greenshard.planner.analysis.consequences import (
     called,
 )
-from greenshard.planner.analysis.homes import Homes, Touched
+from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
 from greenshard.planner.analysis.objections import objections, scattered_objection
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.statistics import statistics
@@ -29,8 +30,8 @@ from greenshard.planner.binding.views import (
     unqualify_columns,
     view_tells_time,
 )
-from greenshard.planner.calls import Functions, calls
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.calls import Functions
+from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.plan import (
     Filtering,
     Parameter,
@@ -152,21 +153,39 @@ class BoundStatement:
         self._policies += tuple(filtering)
         if any(map(view_tells_time, candidate.views)):
             self._view_tells_time = True
-            # Before the views are gone from the tree: then nothing would tell whose rights are to
-            # be asked for.
-            readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
-            try:
-                put_views(select, candidate.query, view_tells_time)
-                unqualify_columns(select)
-            except PathBound as bound:
-                return candidate, Problem(bound.reason, bound.offset, "GS410", ON_ONE)
-            replace_now(select, now_number(self._translation))
-            # With the view's query in its place, v.* as a value is of no named type.
-            row = telling_row(candidate.query, self._functions)
-            candidate, problems = self._candidate(select, True, readings_)
-            if row is not None:
-                reason = "a whole row stands beside a view that tells the time"
-                problems.append(Problem(reason, row, "GS410", ON_ONE))
+            candidate, problems = self._without_views_of_time(candidate, select)
+        self._note(candidate)
+        found = next(chain(problems, self._problems(candidate)), None)
+        return candidate, found
+
+    def _without_views_of_time(
+        self, candidate: Candidate, select: Any
+    ) -> tuple[Candidate, list[Problem]]:
+        """The statement with the queries of views that tell the time in the place of their names.
+
+        Args:
+            candidate: It.
+            select: Its tree, which is changed.
+        """
+        # Before the views are gone from the tree: then nothing would tell whose rights are to be
+        # asked for.
+        readings_ = tuple(readings(candidate.query, candidate.mentions, view_tells_time))
+        try:
+            put_views(select, candidate.query, view_tells_time)
+            unqualify_columns(select)
+        except PathBound as bound:
+            return candidate, [Problem(bound.reason, bound.offset, "GS410", ON_ONE)]
+        replace_now(select, now_number(self._translation))
+        # With the view's query in its place, v.* as a value is of no named type.
+        row = telling_row(candidate.query, self._functions)
+        candidate, problems = self._candidate(select, True, readings_)
+        if row is not None:
+            reason = "a whole row stands beside a view that tells the time"
+            problems.append(Problem(reason, row, "GS410", ON_ONE))
+        return candidate, problems
+
+    def _note(self, candidate: Candidate) -> None:
+        """Note what a part of the statement names, asks for and calls."""
         relations = [table.relation for table in candidate.tables if not table.system]
         named = {f"{each.schema}.{each.name}" for each in relations}
         self._tables = tuple(sorted(named.union(self._tables)))
@@ -174,42 +193,30 @@ class BoundStatement:
         asked = settings_asked(candidate.roots, self._translation)
         none_computed = self._settings is not None and asked is not None
         self._settings = (*(self._settings or ()), *(asked or ())) if none_computed else None
-        every = (call for root in candidate.roots for call in calls(root))
-        self._unknown = self._unknown or not all(map(self._functions.of, every))
-        found = [
-            *problems,
-            *objections(
-                candidate.roots,
-                self._functions,
-                sharded=bool(candidate.sharded),
-                views=len(candidate.views),
-            ),
-            *Attributes(self._functions, self._catalog).problems(
-                candidate.query, sharded=bool(candidate.sharded)
-            ),
-        ]
-        found.extend(self._called_unseen(candidate))
-        found += statistics(candidate.tables, candidate.roots)
+        self._unknown = self._unknown or unknown_calls(candidate.roots, self._functions)
+
+    def _problems(self, candidate: Candidate) -> Iterator[Problem]:
+        """What is amiss with a part of the statement, whoever runs it."""
+        sharded = bool(candidate.sharded)
+        yield from objections(
+            candidate.roots, self._functions, sharded=sharded, views=len(candidate.views)
+        )
+        attributes = Attributes(self._functions, self._catalog)
+        yield from attributes.problems(candidate.query, sharded=sharded)
+        yield from self._called_unseen(candidate)
+        yield from statistics(candidate.tables, candidate.roots)
         # orders JOIN pg_class: each shard would join its own catalog, with OIDs of its own.
-        if candidate.sharded and any(table.system for table in candidate.tables):
-            found.append(
-                Problem(
-                    "a sharded table is read beside PostgreSQL's own catalog, which differs "
-                    "from shard to shard",
-                    None,
-                    "GS410",
-                    ON_ONE,
-                )
-            )
+        if sharded and any(table.system for table in candidate.tables):
+            reason = "a sharded table is read beside PostgreSQL's own catalog, which differs from "
+            yield Problem(reason + "shard to shard", None, "GS410", ON_ONE)
         refreshed = next((table for table in candidate.tables if table.refreshed), None)
-        if candidate.sharded and refreshed is not None:
+        if sharded and refreshed is not None:
             name = f"{refreshed.relation.schema}.{refreshed.relation.name}"
             reason = f"materialized view {name} is read beside a sharded table, and not declared"
             hint = (
                 f"Declare it as a reference table, if it is always refreshed for all. Or: {ON_ONE}"
             )
-            found.append(Problem(reason, refreshed.node.location, "GS409", hint))
-        return candidate, found[0] if found else None
+            yield Problem(reason, refreshed.node.location, "GS409", hint)
 
     def _called_unseen(self, candidate: Candidate) -> Iterator[Problem]:
         """What comparing and casting the values of some columns may call."""
@@ -284,6 +291,10 @@ class BoundStatement:
                     "Give it the time as an argument: now() is one time for all shards.",
                 )
         return None
+
+    def _relation(self, named: Any) -> Relation | None:
+        """What a name in FROM, or of what is written to, means; None if it is not there."""
+        return self._catalog.relation(named.schemaname or None, named.relname, self._path)
 
     def _candidate(
         self, select: Any, changed: bool, readings_: tuple[Reading, ...] = ()

@@ -34,7 +34,6 @@ from greenshard.planner.strategies.at_home import (
 )
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import (
-    WRITES,
     NeedsValues,
     complete,
     put_default_times,
@@ -68,7 +67,7 @@ from greenshard.sql.parser import (
     walk,
 )
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import enum_name, location_of, unwrap
+from greenshard.sql.tree import WRITES, enum_name, location_of, unwrap
 
 _TABLE = "RangeVar"
 _PARTS = "Execute its parts one after the other, or the whole on one shard with conn.on(...)."
@@ -195,7 +194,7 @@ class OneWrite(BoundStatement):
         if self._view is not None:
             return None
         named = inner.relation
-        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        found = self._relation(named)
         if found is None or found.kind != "v" or found.schema in SYSTEM_SCHEMAS:
             return None
         select = parse_select("SELECT")
@@ -215,9 +214,8 @@ class OneWrite(BoundStatement):
         changed = inner.on_conflict_clause if kind == "insert_stmt" else inner
         if kind not in {"update_stmt", "insert_stmt"} or not sets_default(changed.target_list):
             return
-        named = inner.relation
         # Of a view it is the view's own default, or NULL, whatever the table has.
-        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        found = self._relation(inner.relation)
         declared = found and self._cluster.table(found.schema, found.name)
         placed = (Sharded, Single)
         sharded = isinstance(declared, placed) if self._view is None else self._view.table.sharded
@@ -320,8 +318,7 @@ class OneWrite(BoundStatement):
         Raises:
             NeedsValues, Unplannable, Unwritable: It cannot be done.
         """
-        named = insert.relation
-        found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+        found = self._relation(insert.relation)
         declared = found and self._cluster.table(found.schema, found.name)
         alone = isinstance(declared, Single)
         key = declared.column if isinstance(declared, Sharded) else None
@@ -441,7 +438,7 @@ class OneWrite(BoundStatement):
         cascades = enum_name(node.truncate_stmt, "behavior") == "DROP_CASCADE"
         for each in node.truncate_stmt.relations:
             named = each.range_var
-            found = self._catalog.relation(named.schemaname or None, named.relname, self._path)
+            found = self._relation(named)
             if found is not None:
                 name = (found.schema, found.name)
                 problem = consequences.of_truncate(name, cascades=cascades, at=named.location)

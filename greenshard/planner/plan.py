@@ -256,6 +256,11 @@ class GatheredColumn:
     collation: str | None = None
     is_array: bool = False
 
+    @classmethod
+    def of(cls, column: Column) -> GatheredColumn:
+        """A column of a relation."""
+        return cls(column.name, column.type_sql, column.collation, column.is_array)
+
 
 @dataclass(frozen=True, slots=True)
 class GatheredTable:

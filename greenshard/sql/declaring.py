@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from greenshard.sql.parser import TokenKind, char_offset, scan
+from greenshard.sql.parser import COMMENTS, char_offset, scan
 from greenshard.sql.tree import enum_name
 
 ALL = 2**63 - 1
 """The count of FETCH ALL."""
 
-_COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
 #: Of `options`, as PostgreSQL's parsenodes.h has them.
 _BINARY, _SCROLL, _HOLD = 0x1, 0x2, 0x20
 
@@ -70,7 +69,7 @@ def read_declaration(text: str, declare: Any) -> Declaration:
     Declaration(name='for', at=42, holds=True, scrolls=True, is_binary=False)
     """
     source = text.encode()
-    tokens = (token for token in scan(text) if token.kind not in _COMMENTS)
+    tokens = (token for token in scan(text) if token.kind not in COMMENTS)
     # FOR is a reserved word: unquoted, no cursor is called so.
     for token in tokens:
         if source[token.start : token.end].lower() == b"for":

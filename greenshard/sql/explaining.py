@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenshard.sql.insertion import analyzes
-from greenshard.sql.parser import Token, TokenKind, char_offset, scan
+from greenshard.sql.parser import COMMENTS, Token, TokenKind, char_offset, scan
 
-_COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
 _WORDS = frozenset({b"analyze", b"analyse", b"verbose"})
 
 
@@ -53,7 +52,7 @@ def read_explanation(text: str, explain: Any) -> Explanation:
         if option.def_elem.defname == "format":
             form = option.def_elem.arg.string.sval.lower()
     source = text.encode()
-    tokens = (token for token in scan(text) if token.kind not in _COMMENTS)
+    tokens = (token for token in scan(text) if token.kind not in COMMENTS)
     next(tokens)
     token = next(tokens)
     start = token.start

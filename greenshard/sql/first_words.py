@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 
-from greenshard.sql.parser import ParserError, TokenKind, scan
+from greenshard.sql.parser import COMMENTS, ParserError, TokenKind, scan
 
 _Found = TypeVar("_Found")
 
 #: Texts longer than this are read anew each time.
 _LONGEST_CACHED = 10_000
-_COMMENTS = {TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT}
 _COPY = re.compile(r"\bcopy\b.*\b(?:stdin|stdout)\b", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
@@ -59,7 +58,7 @@ def statements_of(text: str) -> Iterator[list[str]]:
         if token.kind == TokenKind.SEMICOLON:
             yield words
             words = []
-        elif token.kind not in _COMMENTS:
+        elif token.kind not in COMMENTS:
             words.append(source[token.start : token.end].decode().lower())
     yield words
 

@@ -321,7 +321,7 @@ def _parse_tree(text: str) -> Any:
     raise TooDeep
 
 
-_COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
+COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
 _OPENING = frozenset({TokenKind.OPENING_PARENTHESIS, TokenKind.OPENING_BRACKET, TokenKind.CASE})
 _CLOSING = frozenset({TokenKind.CLOSING_PARENTHESIS, TokenKind.CLOSING_BRACKET})
 _CHAINING = frozenset({TokenKind.UNION, TokenKind.INTERSECT, TokenKind.EXCEPT, TokenKind.JOIN})
@@ -343,7 +343,7 @@ def _depth_bound(kinds: Iterable[int]) -> int:
     depths = _Depths()
     previous = 0
     for kind in kinds:
-        if kind not in _COMMENTS:
+        if kind not in COMMENTS:
             depths.add(0 if previous == TokenKind.DOT else kind)
             previous = kind
     return depths.bound()

@@ -19,9 +19,9 @@ from typing import Any
 
 from greenshard.sql.column_names import column_name
 from greenshard.sql.deparsing import Unwritable, faithful
-from greenshard.sql.nodes import as_statement, copy, select, with_names
+from greenshard.sql.nodes import as_statement, copy, expression, select, with_names
 from greenshard.sql.parser import Message, ParserError, parse, type_name, walk
-from greenshard.sql.tree import own_type
+from greenshard.sql.tree import WRITES, own_type
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 #: What an integer is assigned to, with the value that its digits have as text.
@@ -89,12 +89,12 @@ def plain_argument(node: Any, target: str) -> Message | None:
 
 def literal(value: str | None, target: str) -> Message:
     """The node of a value of a type, from its text."""
-    written = "NULL" if value is None else "'" + value.replace("'", "''") + "'"
-    if value is not None and "\\" in value:
-        written = "E" + written.replace("\\", "\\\\")
-    (statement,) = parse(f"SELECT CAST({written} AS {target})")
-    node: Message = statement.stmt.select_stmt.target_list[0].res_target.val
-    return node
+    if value is None:
+        return expression(f"CAST(NULL AS {target})")
+    node: Any = expression(f"CAST('' AS {target})")
+    node.type_cast.arg.a_const.sval.sval = value
+    made: Message = node
+    return made
 
 
 def cast_to(node: Message, target: str) -> Message:
@@ -152,7 +152,7 @@ def _targets(statement: Message) -> Iterator[Any]:
         kind = type_name(message)
         if kind == "SelectStmt":
             targets = each.target_list
-        elif kind in {"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}:
+        elif kind in WRITES:
             targets = each.returning_clause.exprs
         else:
             continue

@@ -20,11 +20,10 @@ from collections.abc import Iterable
 from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.insertion import analyzes
 from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.tree import WRITES
 
 #: Of a SELECT that does more than to read.
-WRITING_PARTS = frozenset(
-    {"IntoClause", "LockingClause", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
-)
+WRITING_PARTS = WRITES | {"IntoClause", "LockingClause"}
 
 # None of these words and no escaped identifier: no need to look below the statement.
 _SUSPECT = re.compile(

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from greenshard.sql.parser import ParserError, Token, TokenKind, scan
+from greenshard.sql.parser import COMMENTS, ParserError, Token, TokenKind, scan
 
 MAX_CHARACTERS = 500
 """The most characters of a redacted statement; a longer one ends in `...`."""
@@ -35,7 +35,6 @@ _LITERALS = frozenset(
         TokenKind.NUMBER,
     }
 )
-_COMMENTS = frozenset({TokenKind.LINE_COMMENT, TokenKind.BLOCK_COMMENT})
 _FIRST_WORD = re.compile(r"\s*([a-z]+)(?![\w$])", re.IGNORECASE | re.ASCII)
 _ELLIPSIS = "..."
 
@@ -67,7 +66,7 @@ def redact(sql: str) -> str:
 def _shapes(source: bytes, tokens: Iterable[Token]) -> Iterator[str]:
     end, values = 0, _Values()
     for token in tokens:
-        if token.kind in _COMMENTS:
+        if token.kind in COMMENTS:
             continue
         text = source[token.start : token.end]
         is_value = values.follow(text)

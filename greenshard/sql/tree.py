@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from greenshard.sql.parser import (
@@ -12,6 +12,9 @@ from greenshard.sql.parser import (
     type_name,
     walk,
 )
+
+#: The messages of statements that write.
+WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
 def unwrap(node: Message) -> tuple[str, Any]:
@@ -40,14 +43,30 @@ def walk_level(root: Message) -> Iterator[Message]:
 
     A sublink itself is yielded, and what stands to the left of its IN or ANY.
     """
+    return walk_some(root, _left_of_sublinks)
+
+
+def _left_of_sublinks(message: Message) -> Sequence[tuple[Any, Any]]:
+    fields: Sequence[tuple[Any, Any]] = message.ListFields()
+    if type_name(message) == "SubLink":
+        return [each for each in fields if each[0].name == "testexpr"]
+    return fields
+
+
+def walk_some(
+    root: Message, fields: Callable[[Message], Sequence[tuple[Any, Any]]]
+) -> Iterator[Message]:
+    """Yield a message and, of those below it, what some fields hold.
+
+    Args:
+        root: The message.
+        fields: Which, of ``ListFields`` of a message.
+    """
     pending = [root]
     while pending:
         message = pending.pop()
         yield message
-        fields = message.ListFields()
-        if type_name(message) == "SubLink":
-            fields = [each for each in fields if each[0].name == "testexpr"]
-        for field, value in fields:
+        for field, value in fields(message):
             if field.message_type is None:
                 continue
             if hasattr(value, "DESCRIPTOR"):

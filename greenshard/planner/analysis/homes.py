@@ -31,7 +31,7 @@ from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.sql.functions import Fact, facts_of
 from greenshard.sql.nodes import expression
 from greenshard.sql.parser import Message, ParserError, parse, type_name
-from greenshard.sql.tree import names_of, own_type, unwrap
+from greenshard.sql.tree import WRITES, names_of, own_type, unwrap, walk_some
 
 Name = tuple[str, str]
 
@@ -40,7 +40,6 @@ _OF_SEQUENCE = frozenset({"nextval", "currval", "setval"})
 _NAMED = _OF_SEQUENCE | {"pg_get_serial_sequence", "to_regclass", "pg_sequence_last_value"}
 #: It tells of the sequence that was counted last, wherever that is.
 _LAST = "lastval"
-_WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')+)'::regclass\)")
 
 
@@ -161,7 +160,7 @@ class Reader:
 
     def read(self, root: Message) -> Touched:
         """Note what a tree touches."""
-        messages = list(_walk(root))
+        messages = list(walk_some(root, _but_locks))
         # Neither names what is there: a WITH query, and a table that is made.
         self._others.update(m.ctename for m in messages if type_name(m) == "CommonTableExpr")
         self._others.update(m.rel.relname for m in messages if type_name(m) == "IntoClause")
@@ -175,7 +174,7 @@ class Reader:
             self._of_name(message)
         elif kind == "FuncCall":
             self._of_call(message)
-        elif kind in _WRITES:
+        elif kind in WRITES:
             self.found.written.append((message, self._written(message.relation)))
         elif kind == "IntoClause":
             self.found.made.add(self._home_of(message.rel))
@@ -366,18 +365,6 @@ def _read_name(text: str) -> TableName | None:
         return None
 
 
-def _walk(root: Message) -> Iterator[Message]:
-    """All messages but the names in FOR UPDATE OF, which are aliases."""
-    pending = [root]
-    while pending:
-        message = pending.pop()
-        if type_name(message) == "LockingClause":
-            continue
-        yield message
-        for descriptor, value in message.ListFields():
-            if descriptor.message_type is None:
-                continue
-            if hasattr(value, "DESCRIPTOR"):
-                pending.append(value)
-            else:
-                pending.extend(value)
+def _but_locks(message: Message) -> Sequence[tuple[Any, Any]]:
+    """All fields, but for the names in FOR UPDATE OF, which are aliases."""
+    return () if type_name(message) == "LockingClause" else message.ListFields()

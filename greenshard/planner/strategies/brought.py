@@ -101,10 +101,7 @@ def needed_columns(candidate: Candidate, places: Sequence[Table]) -> tuple[Gathe
         raise Unplannable(f"table {relation.name} has no columns, and * would show one")
     if not relation.columns or (not needed and relation.security.column_grants):
         return (_NO_COLUMN,)
-    return tuple(
-        GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
-        for column in needed or relation.columns[:1]
-    )
+    return tuple(map(GatheredColumn.of, needed or relation.columns[:1]))
 
 
 def _shows_star(candidate: Candidate) -> bool:

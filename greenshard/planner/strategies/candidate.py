@@ -213,3 +213,19 @@ class Candidate:
         if kind == "param_ref" and 0 < inner.number <= len(self.translation.parameters):
             return Parameter(self.translation.parameters[inner.number - 1])
         raise Unplannable("LIMIT or OFFSET is computed")
+
+
+def check_no_crossing(candidate: Candidate) -> None:
+    """Refuse a write that needs rows of several shards at once.
+
+    Args:
+        candidate: The SELECT that finds its rows.
+
+    Raises:
+        Unplannable: It does.
+    """
+    for crosses in candidate.analysis.crossing.values():
+        # `as_select` puts SET's values into the target list, where an aggregate is an error of the
+        # server's, which it reports itself.
+        if crosses is not candidate.analysis.crossing.get("group"):
+            raise Unplannable(crosses.reason, crosses.offset)

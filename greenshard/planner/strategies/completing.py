@@ -46,12 +46,10 @@ from greenshard.sql.now import is_replaced, is_telling, tells_time
 from greenshard.sql.parser import Message, parse, type_name, walk
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
-from greenshard.sql.tree import enum_name, unwrap
+from greenshard.sql.tree import WRITES, enum_name, unwrap
 
 #: Of one VALUES: PostgreSQL has 1,664 columns at most.
 _WIDTH = 1_000
-#: Statements that change rows.
-WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
 class NeedsValues(Exception):

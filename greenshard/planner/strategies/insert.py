@@ -37,6 +37,7 @@ from greenshard.planner.plan import (
     Parameter,
     Pin,
     Plan,
+    Refused,
     Routed,
     Step,
     Value,
@@ -73,6 +74,22 @@ class Apart:
     read: Callable[[], tuple[Sql, Plan]]
     complete: Callable[[Any], tuple[Sql, ...]]
     write: Callable[[Any], Sql]
+
+    def rows(self, locked: str) -> tuple[Sql, Plan]:
+        """What gives the rows, to be read before they travel, and its plan.
+
+        Args:
+            locked: What to say if it locks them: they would not be when others are written.
+
+        Raises:
+            Unplannable: They cannot be read so.
+        """
+        if clauses := self.reading.select.locking_clause:
+            raise Unplannable(locked, location_of(clauses[0]))
+        read, plan = self.read()
+        if isinstance(plan.step, Refused):
+            raise Unplannable(plan.step.message, None, plan.step.hint)
+        return read, plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,7 @@ def plan_insert_select(
     if not table.sharded:
         check_defaults(table, inner.on_conflict_clause.target_list)
         check_reference(candidate)
-    reading = apart.reading
-    columns = [each.res_target.name for each in inner.cols]
-    if not columns and reading.query.outputs is None:
-        reason = "the columns of the rows to be inserted are not known"
-        raise Unplannable(reason, None, "Name the columns: INSERT INTO t (a, b) SELECT ...")
-    columns = columns or [
-        each.name for each in table.relation.columns[: len(reading.query.outputs or ())]
-    ]
+    reading, columns = apart.reading, given_columns(table, inner, apart)
     try:
         return _where_they_are(candidate, reading, table, columns, texts)
     except Unplannable as travelling:
@@ -64,6 +57,19 @@ def plan_insert_select(
         except Unplannable as refused:
             reason = f"{travelling.reason}, and they cannot travel: {refused.reason}"
             raise Unplannable(reason, travelling.offset, refused.hint) from None
+
+
+def given_columns(table: Table, inner: Any, apart: Apart) -> Sequence[str]:
+    """The columns that INSERT ... SELECT gives values; arguments as of `plan_insert_select`.
+
+    Raises:
+        Unplannable: They are not known.
+    """
+    names, outputs = [each.res_target.name for each in inner.cols], apart.reading.query.outputs
+    if not names and outputs is None:
+        reason = "the columns of the rows to be inserted are not known"
+        raise Unplannable(reason, None, "Name the columns: INSERT INTO t (a, b) SELECT ...")
+    return names or [each.name for each in table.relation.columns[: len(outputs or ())]]
 
 
 def _where_they_are(

@@ -36,13 +36,16 @@ from greenshard.planner.plan import (
     PARTIAL,
     Broadcast,
     Keys,
-    Refused,
     Routed,
     Scatter,
     Step,
     Transfer,
 )
-from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.candidate import (
+    Candidate,
+    Unplannable,
+    check_no_crossing,
+)
 from greenshard.planner.strategies.completing import varies
 from greenshard.planner.strategies.insert import (
     Apart,
@@ -163,7 +166,7 @@ class _Merging:
         if self._by_source:
             # Without any row of the source, it would not run at all.
             raise Unplannable("NOT MATCHED BY SOURCE asks for rows that do not come")
-        _check_local(self._without_source())
+        check_no_crossing(self._without_source())
         return self._transfer(None)
 
     # A reference table ----------------------------------------------------------------------
@@ -223,7 +226,7 @@ class _Merging:
     def _where_it_is(self, compared: BoundColumn | None) -> Step:
         """Run it as it is, on each shard with what is there."""
         candidate = self._candidate
-        _check_local(candidate)
+        check_no_crossing(candidate)
         if self._inserts and not self._is_split(compared):
             raise Unplannable("each shard would insert the rows that it does not match")
         # Without a match, nothing says which of the source's rows are meant.
@@ -259,7 +262,7 @@ class _Merging:
     ) -> Transfer:
         """Let the source's rows go to the shards of their keys; without keys, to all."""
         try:
-            _check_local(self._without_source())
+            check_no_crossing(self._without_source())
         except Unplannable:
             raise unplannable from None
         return self._transfer(compared)
@@ -303,11 +306,7 @@ class _Merging:
 
     def _transfer(self, compared: BoundColumn | None) -> Transfer:
         apart = self._apart
-        read, plan = apart.read()
-        if isinstance(plan.step, Refused):
-            raise Unplannable(plan.step.message, None, plan.step.hint)
-        if apart.reading.select.locking_clause:
-            raise Unplannable("rows of the source are locked")
+        read, plan = apart.rows("rows of the source are locked")
         width = len(self._columns)
         shown = ", ".join(f"{ROWS}.c{at}" for at in range(width))
         rows = parse_select(f"SELECT {shown} FROM {quoted(PARTIAL)} AS {ROWS}")
@@ -340,10 +339,3 @@ class _Merging:
             raise Unplannable("the columns of the source are not known")
         name = compared.name if self._table.key is None else self._table.key.name
         return keys_of(self._table, [name], lambda *_: ((), at))
-
-
-def _check_local(candidate: Candidate) -> None:
-    """Refuse what needs rows of several shards at once."""
-    for crosses in candidate.analysis.crossing.values():
-        if crosses is not candidate.analysis.crossing.get("group"):
-            raise Unplannable(crosses.reason, crosses.offset)

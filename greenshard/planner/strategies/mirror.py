@@ -70,11 +70,7 @@ def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
     else:
         others = _changing(inner, columns, len(key))
     first = texts.other(_on_first(inner, columns))
-    return Mirror(first, texts.other(others), relation.name, tuple(map(_gathered, columns)))
-
-
-def _gathered(column: Column) -> GatheredColumn:
-    return GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
+    return Mirror(first, texts.other(others), relation.name, tuple(map(GatheredColumn.of, columns)))
 
 
 def _on_first(inner: Any, columns: Sequence[Column]) -> Any:

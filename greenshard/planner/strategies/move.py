@@ -54,11 +54,7 @@ def plan_move(step: Scatter | Carry, table: Table, returns: bool) -> Move:
         raise Unplannable("the placement is not known")
     if isinstance(table.placement, Unknown):
         raise Unplannable(f"the placement of {relation.name} does not tell the rows' shard")
-    columns = tuple(
-        GatheredColumn(column.name, column.type_sql, column.collation, column.is_array)
-        for column in relation.columns
-        if not column.generated
-    )
+    columns = tuple(GatheredColumn.of(each) for each in relation.columns if not each.generated)
     shown = ", ".join(quoted(column.name) for column in columns)
     name = f"{quoted(relation.schema)}.{quoted(relation.name)}"
     return Move(

@@ -26,7 +26,7 @@ from typing import Any
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
-from greenshard.planner.plan import PARTIAL, Keys, Refused, Transfer, Value
+from greenshard.planner.plan import PARTIAL, Keys, Transfer, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.insert import GIVE_KEY, Apart, home_keys, keys_of
 from greenshard.sql.deparsing import computed_number
@@ -52,12 +52,7 @@ def plan_transfer(apart: Apart, table: Table, inner: Any, columns: Sequence[str]
         Unplannable: It cannot be planned.
     """
     reading = apart.reading
-    if reading.select.locking_clause:
-        at = location_of(reading.select.locking_clause[0])
-        raise Unplannable("rows are locked that are inserted on other shards", at)
-    read, plan = apart.read()
-    if isinstance(plan.step, Refused):
-        raise Unplannable(plan.step.message, None, plan.step.hint)
+    read, plan = apart.rows("rows are locked that are inserted on other shards")
     skeleton = _skeleton(inner, len(columns))
     computing = apart.complete(skeleton)
     cells = skeleton.select_stmt.select_stmt.values_lists[0].list.items

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from greenshard.cluster import Unknown
-from greenshard.planner.analysis.clock_words import clock_words
+from greenshard.planner.analysis.clock_words import Words, clock_words
 from greenshard.planner.analysis.consequences import defaulted, sets_default
 from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.restriction import Restrictions
@@ -209,12 +209,7 @@ def _check_read(part: Part, locality: Locality) -> None:
 
 def _check_alike(candidate: Candidate, part: Part) -> None:
     """Refuse what would be another value on each shard."""
-    words = clock_words(
-        part.query,
-        assignments(part.query, part.inner),
-        candidate.functions,
-        candidate.translation,
-    )
+    words = _clock_words(candidate, part)
     if words.literals or words.parameters or words.longer is not None:
         raise Unplannable(f"{part.name} writes a text that may tell the time")
     if sets_default(set_targets_of(part.inner)):
@@ -225,14 +220,15 @@ def _check_alike(candidate: Candidate, part: Part) -> None:
             raise Unplannable(reason)
 
 
+def _clock_words(candidate: Candidate, part: Part) -> Words:
+    """The texts in a part that may tell the time."""
+    assigned = assignments(part.query, part.inner)
+    return clock_words(part.query, assigned, candidate.functions, candidate.translation)
+
+
 def untold(candidate: Candidate, part: Part) -> str | None:
     """What a part writes that tells the time, and has no place for it in its text."""
-    words = clock_words(
-        part.query,
-        assignments(part.query, part.inner),
-        candidate.functions,
-        candidate.translation,
-    )
+    words = _clock_words(candidate, part)
     if words.literals or words.longer is not None:
         return f"{part.name} writes a text that may tell the time"
     every = {column.name: column for column in part.table.relation.columns}

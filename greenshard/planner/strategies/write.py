@@ -7,10 +7,12 @@
     UPDATE nation SET n_name = 'x' WHERE n_nationkey = 1          every shard, counted once
 
 An UPDATE or DELETE is looked at as the SELECT that finds its rows. On a reference table it must do
-the same everywhere, so there may be nothing in it that a server chooses (`chance`).
+the same everywhere: where there is something in it that a server chooses (`chance`), one does.
 
-INSERT has a file of its own, `insert`. Refused are changes of a shard key after which a row would
-belong on another shard.
+INSERT has files of its own, `insert` and `insert_select`, and so has MERGE, `merge_into`. What is
+written by rows of other shards is in `carry`; a row whose shard key is changed goes where it
+belongs, see `move`; and what each copy of a reference table could get otherwise, one shard decides,
+see `mirror`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.catalog import Column
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Broadcast, Carry, Pin, Refused, Routed, Scatter, Step
-from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.candidate import (
+    Candidate,
+    Unplannable,
+    check_no_crossing,
+)
 from greenshard.planner.strategies.carry import plan_carry
 from greenshard.planner.strategies.completing import counted_targets
 from greenshard.planner.strategies.insert import (
@@ -269,11 +275,8 @@ def _carried_to_first(candidate: Candidate, inner: Any, texts: Texts) -> Carry:
             reason = f"what {table.relation.name} holds on each shard is read"
             raise Unplannable(reason, table.node.location)
 
-    def write(select: Any) -> Sql:
-        put_select(inner, select)
-        return texts.changed()
-
-    return plan_carry(candidate, [check], write, texts.read, reference=True)
+    changed = partial(_changed, inner, texts)
+    return plan_carry(candidate, [check], changed, texts.read, reference=True)
 
 
 def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:
@@ -325,15 +328,6 @@ def _check_matches(candidate: Candidate) -> None:
         raise Unplannable("a row may match several, and each shard take another one of them")
 
 
-def _check_local(candidate: Candidate) -> None:
-    """Refuse a write that needs rows of several shards at once."""
-    for crosses in candidate.analysis.crossing.values():
-        # `as_select` puts SET's values into the target list, where an aggregate is an error of the
-        # server's, which it reports itself.
-        if crosses is not candidate.analysis.crossing.get("group"):
-            raise Unplannable(crosses.reason, crosses.offset)
-
-
 def _plan_sharded(candidate: Candidate, inner: Any, texts: Texts, *, moves: bool) -> Step:
     """Change rows of a sharded table, on one shard or where they are.
 
@@ -379,10 +373,10 @@ def plan_several(
     key = moved.key.name if moved is not None and moved.key is not None else None
     step: Scatter | Carry
     try:
-        _check_local(candidate)
+        check_no_crossing(candidate)
     except Unplannable:
         changed = partial(_changed, inner, texts, key=key)
-        step = plan_carry(candidate, [_check_local], changed, texts.read, reference=False)
+        step = plan_carry(candidate, [check_no_crossing], changed, texts.read, reference=False)
     else:
         sql = texts.whole() if key is None else _changed(inner, texts, None, key)
         step = Scatter(sql, candidate.pins)

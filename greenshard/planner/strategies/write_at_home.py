@@ -16,6 +16,7 @@ from greenshard.planner.binding.query import Table
 from greenshard.planner.plan import Refused, Routed, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.insert import Texts
+from greenshard.planner.strategies.insert_select import given_columns
 from greenshard.planner.strategies.merge_into import plan_merge_into
 from greenshard.planner.strategies.transfer import plan_transfer
 from greenshard.planner.strategies.write import CODE, READ_FIRST, plan_several
@@ -60,10 +61,4 @@ def _brought(candidate: Candidate, table: Table, kind: str, inner: Any, texts: T
     if texts.apart is None or reads:
         at = reads[0].node.location if reads else None
         raise Unplannable("an INSERT reads them in VALUES, RETURNING or ON CONFLICT", at)
-    names = [each.res_target.name for each in inner.cols]
-    outputs = texts.apart.reading.query.outputs
-    if not names and outputs is None:
-        reason = "the columns of the rows to be inserted are not known"
-        raise Unplannable(reason, None, "Name the columns: INSERT INTO t (a, b) SELECT ...")
-    names = names or [each.name for each in table.relation.columns[: len(outputs or ())]]
-    return plan_transfer(texts.apart, table, inner, names)
+    return plan_transfer(texts.apart, table, inner, given_columns(table, inner, texts.apart))
