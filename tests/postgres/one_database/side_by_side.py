@@ -130,12 +130,18 @@ def side_by_side(
     servers: Shards, schema: str, tables: Mapping[str, Any], **declared: Any
 ) -> Iterator[SideBySide]:
     """One database and three shards with a schema."""
-    with servers.databases() as first, servers.databases() as second:
-        one, *dsns = first["s0"], first["s1"], second["s0"], second["s1"]
-        for dsn in (one, *dsns):
+    with one_and_three(servers) as (one, dsns):
+        for dsn in (one, *dsns.values()):
             run(dsn, schema)
-        named = {f"s{number}": dsn for number, dsn in enumerate(dsns)}
-        yield SideBySide(one, named, tables, **declared)
+        yield SideBySide(one, dsns, tables, **declared)
+
+
+@contextlib.contextmanager
+def one_and_three(servers: Shards) -> Iterator[tuple[str, dict[str, str]]]:
+    """Four empty databases: the DSN of one, and those of three shards."""
+    with servers.databases() as first, servers.databases() as second:
+        dsns = (first["s1"], second["s0"], second["s1"])
+        yield first["s0"], {f"s{number}": dsn for number, dsn in enumerate(dsns)}
 
 
 def told(cur: Any, statement: Any) -> Any:

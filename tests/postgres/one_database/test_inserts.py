@@ -17,6 +17,7 @@ from psycopg2.extras import execute_batch, execute_values
 import greenshard
 from greenshard.planner import planner
 from greenshard.sql import parser
+from tests.postgres.one_database.side_by_side import one_and_three
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -292,14 +293,13 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
-    with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
-        one, *dsns = first["s0"], first["s1"], second["s0"], second["s1"]
-        for dsn in (one, *dsns):
+    with one_and_three(greenshard_shards) as (one, dsns):
+        for dsn in (one, *dsns.values()):
             run(dsn, SCHEMA)
         # What each shard's own sequences would count must not be seen.
-        for number, dsn in enumerate(dsns[1:], 1):
+        for number, dsn in enumerate([*dsns.values()][1:], 1):
             run(dsn, f"SELECT setval('{'doc_id_seq'}', {7000 * number})")
-        yield one, {f"s{number}": dsn for number, dsn in enumerate(dsns)}
+        yield one, dsns
 
 
 @pytest.fixture

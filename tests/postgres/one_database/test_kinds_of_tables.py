@@ -106,12 +106,8 @@ def databases(greenshard_shards):
 
 @pytest.fixture
 def both(databases):
-    cluster, whole = databases
-    one, conn = psycopg2.connect(whole), greenshard.connect(cluster, timeout=30)
-    yield one, conn
-    for each in (one, conn):
-        each.rollback()
-        each.close()
+    with compared.connected(databases) as found:
+        yield found
 
 
 @pytest.mark.parametrize("case", CASES)

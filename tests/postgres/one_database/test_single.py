@@ -14,6 +14,7 @@ import pytest
 from psycopg2.extras import execute_values
 
 import greenshard
+from tests.postgres.one_database.side_by_side import one_and_three
 
 SCHEMA = [
     "CREATE TABLE nation (id int PRIMARY KEY, name text)",
@@ -269,15 +270,14 @@ MERGE = [
 
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
-    with greenshard_shards.databases() as shards, greenshard_shards.databases() as others:
-        dsns = {"s0": shards["s0"], "s1": shards["s1"], "s2": others["s1"]}
+    with one_and_three(greenshard_shards) as (one, dsns):
         cluster = greenshard.Cluster(dsns, TABLES)
-        for dsn in (others["s0"], cluster):
+        for dsn in (one, cluster):
             connect = greenshard.connect if dsn is cluster else psycopg2.connect
             with contextlib.closing(connect(dsn)) as conn, conn, conn.cursor() as cur:
                 for statement in SCHEMA:
                     cur.execute(statement)
-        yield others["s0"], cluster
+        yield one, cluster
 
 
 @pytest.fixture

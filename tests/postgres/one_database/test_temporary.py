@@ -13,6 +13,7 @@ import pytest
 from psycopg2.extras import execute_values
 
 import greenshard
+from tests.postgres.one_database.side_by_side import one_and_three
 
 SCHEMA = """
 CREATE TABLE nation (id int PRIMARY KEY, name text);
@@ -164,13 +165,12 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
-    with greenshard_shards.databases() as shards, greenshard_shards.databases() as others:
-        dsns = {"s0": shards["s0"], "s1": shards["s1"], "s2": others["s1"]}
+    with one_and_three(greenshard_shards) as (one, dsns):
         cluster = greenshard.Cluster(dsns, TABLES)
-        for dsn in (others["s0"], *dsns.values()):
+        for dsn in (one, *dsns.values()):
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
                 cur.execute(SCHEMA)
-        yield others["s0"], cluster
+        yield one, cluster
 
 
 @pytest.fixture

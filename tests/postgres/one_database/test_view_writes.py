@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg2
 import pytest
 
 import greenshard
@@ -173,12 +172,8 @@ def databases(greenshard_shards):
 
 @pytest.fixture
 def both(databases):
-    cluster, whole = databases
-    one, conn = psycopg2.connect(whole), greenshard.connect(cluster, timeout=30)
-    yield one, conn
-    for each in (one, conn):
-        each.rollback()
-        each.close()
+    with compared.connected(databases) as found:
+        yield found
 
 
 @pytest.mark.parametrize("case", CASES)
