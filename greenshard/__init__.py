@@ -39,6 +39,7 @@ from greenshard.errors import (
     ProgrammingError,
     QueryTimeout,
     ShardUnavailable,
+    TransactionInDoubt,
     Warning,
 )
 from greenshard.executor.answers.answer import ShardTiming
@@ -90,6 +91,7 @@ __all__ = [
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    "TransactionInDoubt",
     "Warning",
     "apilevel",
     "connect",

@@ -55,6 +55,12 @@ CODES: Mapping[str, str] = {
     "GS416": "DDL touches a shard key",
     "GS501": "a failed transaction cannot be committed",
     "GS502": "a transaction was committed on some shards only",
+    "GS503": "a write over several shards cannot be made atomic",
+    "GS504": "a transaction is in doubt",
+    "GS505": "the transaction holds what cannot be prepared",
+    "GS506": "no snapshot over all shards",
+    "GS507": "a write in a snapshot",
+    "GS508": "a deadlock over shards",
     "GS601": "no connection of the pool became free in time",
     "GS602": "too many wait for a connection of the pool",
     "GS603": "the pool is closed",
@@ -177,6 +183,19 @@ class QueryTimeout(OperationalError, psycopg2.errors.QueryCanceled):
 
 class PartialCommitError(OperationalError):
     """A transaction was committed on some shards and not, or not known to be, on others."""
+
+
+class TransactionInDoubt(PartialCommitError):
+    """Nobody could be asked whether the transaction is committed, or it is not on all shards yet.
+
+    It will be committed on all shards or on none (``greenshard recover``). `committed` names those
+    that have committed, `failures` has the errors of the others.
+
+    Attributes:
+        gid: What `greenshard.outcome` tells more about.
+    """
+
+    gid: str | None = None
 
 
 class PoolTimeout(OperationalError, psycopg2.pool.PoolError):
