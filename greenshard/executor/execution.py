@@ -82,7 +82,7 @@ class Execution:
         """
         cursors = self.parts.ready(shards, self.timeout)
         calls = self.reading(cursors, calls_on(cursors))
-        return self.answer_of(cursors, self.run(shards, calls, self.timeout))
+        return self.answer_of(cursors, self.run(shards, calls))
 
     def reading(self, cursors: Mapping[str, RawCursor], calls: Calls) -> Calls:
         """Calls whose rows are the answer: those of several shards are decoded meanwhile."""
@@ -116,14 +116,19 @@ class Execution:
         return Answer(cursors, (), outcome, ahead=ahead)
 
     def run(
-        self, shards: Sequence[str], calls: Calls, timeout: Deadline, *, before: Sequence[Job] = ()
+        self,
+        shards: Sequence[str],
+        calls: Calls,
+        *,
+        share: float | None = None,
+        before: Sequence[Job] = (),
     ) -> Outcome:
         """Run calls, and take note of the shards that there is no call for: they are gone.
 
         Args:
             shards: Where.
             calls: What.
-            timeout: What they may take.
+            share: The part (0 to 1) of the time left that they may take; None for all of it.
             before: The calls that the statement has made already.
 
         Raises:
@@ -132,6 +137,8 @@ class Execution:
         Switches: yes.
         """
         self.check_sessions(shards)
+        # Only now: a shard that had to be asked, and did not answer, has used up time.
+        timeout = self.timeout if share is None else self.timeout.part(share)
         # Before they run: a call that fails may have left something in its session, too.
         self.ran.update(calls)
         if len(calls) < len(shards):

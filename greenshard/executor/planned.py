@@ -305,9 +305,14 @@ class Planned(Execution):
             self._allow_for_grace()
 
     @property
-    def _first_timeout(self) -> Deadline:
-        """What a stage may take that may lack shards and after which others come."""
+    def _first_share(self) -> float | None:
+        """The part of its time that a stage may take that may lack shards, and is not the last."""
         # Who needs every shard has nothing to save time for.
+        return _FIRST_SHARE if self.tolerant else None
+
+    @property
+    def _first_timeout(self) -> Deadline:
+        """The same, as a deadline."""
         return self.timeout.part(_FIRST_SHARE) if self.tolerant else self.timeout
 
     def _allow_for_grace(self) -> None:
@@ -345,7 +350,7 @@ class Planned(Execution):
 
         Switches: yes.
         """
-        outcome = self.run(shards, calls, self._first_timeout)
+        outcome = self.run(shards, calls, share=self._first_share)
         if outcome.failures:
             self._allow_for_grace()
         self.stages = self.stages or Stages()

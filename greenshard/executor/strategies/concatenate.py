@@ -33,7 +33,7 @@ def concatenate(e: Planned, stages: Sequence[Stage]) -> Answer:
         calls = e.reading(cursors, e.calls(stage, cursors))
         # The first stage of a write to a reference table is its first shard alone, see
         # `Broadcast.first_alone`.
-        outcome = e.run(names, calls, e.timeout, before=tuple(jobs.values()))
+        outcome = e.run(names, calls, before=tuple(jobs.values()))
         jobs |= outcome.jobs
         failures |= outcome.failures
     return e.answer_of(cursors, Outcome(jobs, failures))

@@ -21,4 +21,4 @@ def route(e: Planned, task: Task) -> Answer:
         e.check_parameters()
     shards = (task.place.shard,)
     cursors = e.parts.ready(shards, e.timeout)
-    return e.answer_of(cursors, e.run(shards, e.calls((task,), cursors), e.timeout))
+    return e.answer_of(cursors, e.run(shards, e.calls((task,), cursors)))

@@ -138,7 +138,7 @@ def stream(e: Planned, step: Scatter, tasks: Stage) -> Answer:
     cursors = e.parts.unshaped(shards, e.timeout)
     zones = e.parts.own_time_zones
     castings = {shard: Casting(cursor, AsText.DATES, zones) for shard, cursor in cursors.items()}
-    outcome = e.run(shards, e.calls(tasks, cursors), e.timeout)
+    outcome = e.run(shards, e.calls(tasks, cursors))
     cursors = {shard: cursors[shard] for shard in outcome.jobs}
     streams = e.streaming(cursors) if e.streaming is not None else ()
     # Not with the cursor's own method, which would keep the cursor alive from within.
