@@ -43,6 +43,7 @@ from greenshard.errors import (
     Warning,
 )
 from greenshard.executor.answers.answer import ShardTiming
+from greenshard.initializing import init
 from greenshard.parallel import ParallelConnection
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats
@@ -95,6 +96,7 @@ __all__ = [
     "Warning",
     "apilevel",
     "connect",
+    "init",
     "paramstyle",
     "threadsafety",
 ]

@@ -16,11 +16,11 @@ from greenshard._driver import ours
 from greenshard.checking.carrying import IN_PLACE, Address, Carrier, by_table
 from greenshard.checking.findings import Repair
 from greenshard.checking.probe import escaped, transaction
-from greenshard.checking.stamps import SCHEMA
 from greenshard.checking.structure import Table
 from greenshard.checking.tables import label
 from greenshard.cluster import TableName
 from greenshard.connection import Connection
+from greenshard.initializing.schema import SCHEMA
 from greenshard.merge.arrays import array_text
 
 _JOURNAL = f"{SCHEMA}.moving"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, differing, listed
 from greenshard.checking.probe import SHARD, reached, transaction
-from greenshard.checking.stamps import SCHEMA
 from greenshard.cluster import Cluster, Hash, Sharded, TableName
 from greenshard.cluster.encodings import codec_of
 from greenshard.connection import Connection
+from greenshard.initializing.schema import SCHEMA
 from greenshard.sql.nodes import quoted
 from greenshard.sql.types import Trait, names_with
 

@@ -20,7 +20,7 @@ import json
 import weakref
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -76,8 +76,9 @@ SELECT convert_to(json_build_array(
      WHERE n.nspname = 'greenshard' AND c.relname = 'shard' AND c.relkind = 'r')
 )::text, 'UTF8')
 """
-#: What `greenshard init` has written there.
-_STAMP = """(SELECT pg_catalog.json_build_array(s.cluster, s.name, s.position, s.shards, s.slots)
+#: What `greenshard init` has written there. Stamps of before have no column `id`.
+_STAMP = """(SELECT pg_catalog.json_build_array(s.cluster, s.name, s.position, s.shards, s.slots,
+        pg_catalog.to_jsonb(s) OPERATOR(pg_catalog.->>) 'id')
     FROM greenshard.shard AS s LIMIT 1)"""
 _VERSION = "pg_database_collation_actual_version(oid)"
 _FIRST_WITH_VERSION = 150000
@@ -97,6 +98,8 @@ class Stamp:
         position: Among the shards, from 0.
         shards: How many there are.
         slots: Of the cluster's placement; None if it has none.
+        id: The shard's own, whatever it is declared as; None before it was given one, by an `init`
+            that also makes what transactions over several shards need.
     """
 
     cluster: str
@@ -104,6 +107,7 @@ class Stamp:
     position: int
     shards: int
     slots: int | None
+    id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +208,14 @@ def look_of(cluster: Cluster, databases: Hashable) -> Look:
 def _wrong_stamps(found: Mapping[str, Facts], cluster: Cluster) -> Iterator[tuple[str, str]]:
     """Which shards are stamped as others."""
     first: Stamp | None = None
+    owners: dict[str, str] = {}
     for shard, facts in found.items():
         stamp = facts.stamp
         if stamp is None:
             continue
         first = first or stamp
+        if stamp.id is not None and (owner := owners.setdefault(stamp.id, shard)) != shard:
+            yield shard, f"shard {shard} has the same id as {owner}: is one a copy of the other?"
         ours = stamp_of(cluster, shard, first.cluster)
         if stamp.name != shard:
             yield shard, f"the database of shard {shard} is stamped as shard {stamp.name}"

@@ -11,7 +11,7 @@ Settings in pytest's configuration file::
     [pytest]
     greenshard_shards = 4
     greenshard_settings =
-        max_prepared_transactions = 10
+        work_mem = 64MB
 
 For other arguments of `Shards`, write a session fixture ``greenshard_shards`` of your own in
 ``conftest.py``; the other fixtures then use it.

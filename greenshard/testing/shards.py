@@ -33,6 +33,8 @@ _FAST = {
     "full_page_writes": "off",
     # In the data directory: containers have a small /dev/shm, and killed servers leave files there.
     "dynamic_shared_memory_type": "mmap",
+    # Transactions over several shards are prepared.
+    "max_prepared_transactions": "64",
 }
 _OURS = ("data_directory", "listen_addresses", "port", "unix_socket_directories")
 
@@ -42,7 +44,7 @@ class Shards:
 
     ::
 
-        with greenshard.testing.Shards(4, settings={"max_prepared_transactions": "10"}) as shards:
+        with greenshard.testing.Shards(4, settings={"work_mem": "64MB"}) as shards:
             conn = greenshard.connect(shards.dsns)
             shards["s1"].kill()
             ...
@@ -62,7 +64,7 @@ class Shards:
     Args:
         count: How many servers, at least 1; they are called ``s0``, ``s1``, ...
         settings: PostgreSQL settings of every server, over fast and unsafe defaults
-            (``fsync=off`` and the like).
+            (``fsync=off`` and the like; ``max_prepared_transactions`` is 64).
         bin_dir: The directory of ``initdb``, ``postgres`` and ``psql``.
         initdb_args: More arguments for ``initdb``, over ``--locale=C --encoding=UTF8``; for
             example ``["--locale-provider=icu", "--icu-locale=en-US"]``.

@@ -36,6 +36,7 @@ PATH_IS_SET = {
     ("executor/knowledge/code_queries.py", "MEMBERS"),
     ("executor/knowledge/code_queries.py", "_CODE"),
     ("executor/knowledge/temporary.py", "_TABLES"),
+    ("initializing/condition.py", "FACTS"),
     ("links/look.py", "_FACTS"),
     ("links/look.py", "_VERSION"),
     ("links/look.py", "_looked_into"),
@@ -233,6 +234,9 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("planner/strategies/merge.py", "_SUM"),
         ("links/physical.py", "_CHECK"),
         ("testing/databases.py", "_DROP"),
+        ("initializing/initialization.py", "_BEGIN"),
+        ("initializing/initialization.py", "_STAMPED"),
+        ("initializing/schema.py", "_MADE"),
     ):
         assert where in seen, where
 

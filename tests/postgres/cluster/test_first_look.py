@@ -177,7 +177,7 @@ def test_stamped_shards_that_are_declared_otherwise_are_refused(dsns, tmp_path):
         return done.exit_code, done.output
 
     exchanged = {**dsns, "s1": dsns["s2"], "s2": dsns["s1"]}
-    assert init(dsns) == (0, "stamped: s0, s1, s2, s3\n")
+    assert init(dsns) == (0, "initialised: s0, s1, s2, s3\n")
     assert init(dsns)[0] == 0
     code, said = init(exchanged)
     assert (code, "shard s1 is stamped already, as shard s2" in said) == (1, True)

@@ -1,0 +1,231 @@
+"""``greenshard init``: all shards or none, as often as one likes, and for nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from click.testing import CliRunner
+
+import greenshard
+from greenshard.cli import main
+from greenshard.testing import Shards
+from tests.postgres.psql import run
+
+OLD = """
+CREATE SCHEMA greenshard;
+CREATE TABLE greenshard.shard (cluster text NOT NULL, name text NOT NULL, position int NOT NULL,
+    shards int NOT NULL, slots int);
+"""
+
+
+CHANGES = {
+    "the trigger x": "CREATE TRIGGER x BEFORE UPDATE ON greenshard.decision"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "the rule x": "CREATE RULE x AS ON INSERT TO greenshard.decision DO ALSO NOTHING",
+    "policies": "ALTER TABLE greenshard.decision ENABLE ROW LEVEL SECURITY",
+    "column more is integer": "ALTER TABLE greenshard.decision ADD more int",
+    "column participants is not there": "ALTER TABLE greenshard.decision DROP participants",
+    "column committed is text": "ALTER TABLE greenshard.decision ALTER committed TYPE text",
+    "the default of gid": "ALTER TABLE greenshard.decision ALTER gid SET DEFAULT random()::text",
+    "the constraint x": "ALTER TABLE greenshard.decision ADD CONSTRAINT x CHECK (gid <> '')",
+    "the table public.heir": "CREATE TABLE heir () INHERITS (greenshard.decision)",
+    "it is no plain table": "ALTER TABLE greenshard.decision SET UNLOGGED",
+}
+
+
+@pytest.fixture
+def dsns(greenshard_shards):
+    with greenshard_shards.databases() as dsns:
+        for dsn in dsns.values():
+            run(dsn, "CREATE TABLE t (k int)")
+        yield dsns
+
+
+@pytest.fixture
+def roles(greenshard_shards):
+    """Some who can do little, on each server."""
+    names = ("writer", "mallory", "migrator", "outsider")
+    for shard in greenshard_shards:
+        run(shard.dsn, *(f"CREATE ROLE {name} LOGIN" for name in names))
+    yield names
+    for shard in greenshard_shards:
+        run(shard.dsn, *(f"DROP ROLE IF EXISTS {name}" for name in names))
+
+
+def cluster_of(dsns, **options):
+    given = {name: psycopg2.extensions.make_dsn(dsn, **options) for name, dsn in dsns.items()}
+    return greenshard.Cluster(given, {"t": greenshard.Sharded("k")})
+
+
+def rows(dsn, query):
+    with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
+        cur.execute(query)
+        return cur.fetchall()
+
+
+def stamps(dsns):
+    return [rows(dsn, "SELECT name, cluster, id FROM greenshard.shard") for dsn in dsns.values()]
+
+
+def refused(cluster, *args, code="GS112", **options):
+    with pytest.raises(greenshard.ProgrammingError) as refusal:
+        greenshard.init(cluster, *args, **options)
+    assert refusal.value.code == code
+    return f"{refusal.value} {refusal.value.hint}"
+
+
+def test_it_can_be_done_again_and_adds_to_what_was_there(dsns):
+    run(dsns["s0"], OLD, "INSERT INTO greenshard.shard VALUES (repeat('ab', 16), 's0', 0, 2, 256)")
+    # It must not wait for a migration that holds a publication's tables, nor for applications.
+    for dsn in dsns.values():
+        run(dsn, "CREATE PUBLICATION everything FOR ALL TABLES")
+    assert greenshard.init(cluster_of(dsns)) == []
+    ((s0,), (s1,)) = first = stamps(dsns)
+    assert (s0[:2], s1[:2]) == (("s0", "ab" * 16), ("s1", "ab" * 16))
+    assert s0[2] != s1[2]
+    assert {len(s0[2]), len(s1[2])} == {32}
+    with contextlib.closing(psycopg2.connect(dsns["s1"])) as busy:
+        # Those that commit hold the barrier, and those that connect read the stamp.
+        busy.cursor().execute(
+            "LOCK greenshard.barrier IN ROW EXCLUSIVE MODE; TABLE greenshard.shard;"
+            "TABLE greenshard.decision; TABLE greenshard.forgotten"
+        )
+        assert greenshard.init(cluster_of(dsns)) == []
+        assert stamps(dsns) == first
+    # With publications: rows of ours can be changed.
+    assert greenshard.init(cluster_of(dsns), again=True) == []
+    for dsn in dsns.values():
+        run(dsn, "INSERT INTO greenshard.forgotten VALUES (now())")
+        run(dsn, "UPDATE greenshard.forgotten SET until = now()")
+        run(dsn, "UPDATE greenshard.shard SET slots = 1")
+    assert refused(cluster_of(dsns), code="GS110").count("s0 is stamped already")
+    greenshard.init(cluster_of(dsns), again=True)
+    assert stamps(dsns) == first
+
+
+def test_those_that_commit_may_do_that_and_no_more(dsns, roles):
+    greenshard.init(cluster_of(dsns), ["writer"])
+    mine = cluster_of(dsns, user="writer").shards["s0"].primary
+    gid = "'g', true, '{}'"
+    run(
+        mine,
+        f"INSERT INTO greenshard.decision VALUES ({gid}) ON CONFLICT (gid) DO NOTHING",
+        "TABLE greenshard.shard; TABLE greenshard.decision; DELETE FROM greenshard.decision",
+        "LOCK greenshard.barrier IN ROW EXCLUSIVE MODE; LOCK greenshard.barrier IN SHARE MODE",
+        "INSERT INTO greenshard.forgotten VALUES (now()); TABLE greenshard.forgotten",
+        "UPDATE greenshard.forgotten SET until = now()",
+    )
+    for forbidden in (
+        "UPDATE greenshard.shard SET id = NULL",
+        "DELETE FROM greenshard.shard",
+        "UPDATE greenshard.decision SET committed = false",
+        "CREATE TABLE greenshard.x ()",
+        CHANGES["the trigger x"],
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(mine, forbidden)
+    theirs = cluster_of(dsns, user="outsider").shards["s0"].primary
+    run(theirs, "TABLE greenshard.shard")
+    for table in ("decision", "barrier", "forgotten"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(theirs, f"SELECT FROM greenshard.{table}")
+    # A role more; the first one keeps its rights.
+    greenshard.init(cluster_of(dsns), ["outsider", "outsider"])
+    run(theirs, "TABLE greenshard.decision")
+    run(mine, "TABLE greenshard.decision")
+    assert "no role nobody_such" in refused(cluster_of(dsns), ["writer", "nobody_such"])
+    assert "may not change it" in refused(cluster_of(dsns, user="writer"))
+    for dsn in dsns.values():
+        run(dsn, "DROP SCHEMA greenshard CASCADE")
+    assert "writer may not create a schema" in refused(cluster_of(dsns, user="writer"))
+
+
+def test_what_fails_on_one_shard_is_undone_on_all(dsns):
+    run(
+        dsns["s1"],
+        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'no tables here'; END $$",
+        "CREATE EVENT TRIGGER no ON ddl_command_end WHEN TAG IN ('CREATE TABLE')"
+        " EXECUTE FUNCTION no()",
+    )
+    with pytest.raises(greenshard.DatabaseError, match="no tables here") as failed:
+        greenshard.init(cluster_of(dsns))
+    assert failed.value.shard == "s1"
+    for dsn in dsns.values():
+        assert rows(dsn, "SELECT 1 FROM pg_namespace WHERE nspname = 'greenshard'") == []
+
+
+def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
+    for dsn in dsns.values():
+        run(dsn, "GRANT CREATE ON DATABASE " + psycopg2.extensions.parse_dsn(dsn)["dbname"]
+            + " TO mallory, migrator")  # fmt: skip
+    try:
+        run(cluster_of(dsns, user="mallory").shards["s1"].primary, "CREATE SCHEMA greenshard")
+        assert "the schema greenshard belongs to mallory" in refused(cluster_of(dsns))
+        run(dsns["s1"], "DROP SCHEMA greenshard")
+        # Who owns the tables can do anything to those that write there already.
+        mine = cluster_of(dsns, user="migrator")
+        greenshard.init(mine, ["writer"])
+        assert "belongs to migrator" in refused(cluster_of(dsns))
+        run(dsns["s0"], "ALTER TABLE t OWNER TO migrator", "CREATE SCHEMA other")
+        run(dsns["s1"], "ALTER TABLE t OWNER TO migrator")
+        assert greenshard.init(cluster_of(dsns)) == []
+        run(dsns["s0"], "CREATE TABLE other.t (k int)")  # two of that name: who knows?
+        assert "belongs to migrator" in refused(cluster_of(dsns))
+    finally:
+        for dsn in dsns.values():
+            run(dsn, "DROP SCHEMA greenshard CASCADE", "DROP OWNED BY mallory, migrator")
+
+
+def test_what_was_changed_since_is_refused_by_name(dsns):
+    greenshard.init(cluster_of(dsns))
+    for what, change in CHANGES.items():
+        run(dsns["s1"], change)
+        told = refused(cluster_of(dsns))
+        assert "shard s1" in told
+        assert "greenshard.decision is not as it was made" in told
+        assert what in told
+        run(dsns["s1"], "DROP TABLE greenshard.decision CASCADE")
+        run(dsns["s1"], "DROP TABLE IF EXISTS heir")
+        greenshard.init(cluster_of(dsns))
+
+
+def test_copies_of_a_shard_are_given_ids_of_their_own(dsns):
+    cluster = cluster_of(dsns)
+    greenshard.init(cluster)
+    ((_, name, s0),) = stamps(dsns)[0]
+    run(dsns["s1"], f"UPDATE greenshard.shard SET id = '{s0}'")
+    assert "s1 has the same id as s0" in refused(cluster, code="GS110")
+    with pytest.raises(greenshard.ProgrammingError, match="same id"):
+        greenshard.connect(cluster)
+    run(dsns["s0"], "UPDATE greenshard.shard SET name = 's1', position = 1")
+    greenshard.init(cluster, again=True)
+    ((first,), (second,)) = stamps(dsns)
+    assert second == ("s1", name, s0)  # it was s1, so that s0 is the copy
+    assert first[:2] == ("s0", name)
+    assert first[2] not in (s0, None)
+
+
+def test_two_at_a_time_write_one_stamp(dsns):
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(greenshard.init, [cluster_of(dsns)] * 4)) == [[]] * 4
+    for found in stamps(dsns):
+        assert len(found) == 1
+
+
+def test_a_server_that_prepares_nothing_is_told(tmp_path):
+    with Shards(2, settings={"max_prepared_transactions": 0, "max_connections": 30}) as shards:
+        path = tmp_path / "cluster.toml"
+        lines = [f"{name} = {json.dumps(dsn)}" for name, dsn in shards.dsns.items()]
+        path.write_text("\n".join(["[shards]", *lines]))
+        done = CliRunner().invoke(main, ["init", "--role", "postgres", str(path)])
+        assert done.exit_code == 0, done.output
+        assert done.stdout == "initialised: s0, s1\n"
+        assert done.stderr.count("max_prepared_transactions = 30") == 2
+        path.write_text("\n".join(["[shards]", lines[0]]))
+        alone = CliRunner().invoke(main, ["init", "--again", str(path)])
+        assert (alone.exit_code, alone.stderr) == (0, "")
