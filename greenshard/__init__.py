@@ -47,6 +47,7 @@ from greenshard.initializing import init
 from greenshard.parallel import ParallelConnection
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats
+from greenshard.retrying import retry
 
 __version__ = "0.1.0.dev0"
 
@@ -98,5 +99,6 @@ __all__ = [
     "connect",
     "init",
     "paramstyle",
+    "retry",
     "threadsafety",
 ]

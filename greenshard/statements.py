@@ -591,7 +591,7 @@ class Statements:
         """
         portals, parts = self.portals, asked.parts
         if not portals.end_with_transaction:
-            self.endings.look(committed=True)  # or not: nothing depends on it
+            self.endings.look(committed=True)  # as far as is known
         elif not self.transaction.is_open:
             # Without an answer, it was COMMIT that failed.
             done = parts.answer.statusmessage

@@ -41,6 +41,9 @@ class Endings:
         transaction: Theirs.
         database: What is known of the declared cluster; None for a union.
         portals: The named cursors.
+
+    Attributes:
+        has_committed: Whether something that was written may be committed.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Endings:
     ) -> None:
         self._session, self._transaction = session, transaction
         self._database, self._portals = database, portals
+        self.has_committed = False
 
     def run(
         self,
@@ -145,6 +149,7 @@ class Endings:
 
         Switches: if such a cursor has rows on a server.
         """
+        self.has_committed |= committed and self._transaction.wrote
         self._transaction.end()
         if self._database is not None:
             self._database.ended()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
@@ -17,10 +18,13 @@ from greenshard.pool.pooled import PooledConnection
 from greenshard.pool.process import Process
 from greenshard.pool.stats import PoolStats
 from greenshard.pool.supply import Supply, open_chore
+from greenshard.retrying import may_repeat, repeated
 from greenshard.secret import hidden_parameters, hidden_shards
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_Result = TypeVar("_Result")
 
 #: Seconds that a request may spend on connecting, if it has waited all its time for a place.
 _LEAST_CONNECT_S = 1.0
@@ -223,6 +227,52 @@ class Pool:
             conn.discard()
         else:
             conn.close()
+
+    def run(
+        self,
+        fn: Callable[[PooledConnection], _Result],
+        *,
+        timeout: float | None = None,
+        attempts: int = 10,
+        pause: float = 0.01,
+        longest_pause: float = 1.0,
+    ) -> _Result:
+        """Call a function with a connection, and commit; see `connection` and `greenshard.retry`.
+
+        ::
+
+            pool.run(lambda conn: transfer(conn, "a", "b", 10))
+
+        It is called again, with another connection, if a serialization failure or a deadlock
+        (40001, 40P01) ends it or its commit. Not if it has committed something itself.
+
+        Args:
+            fn: One transaction, which it leaves to be committed.
+            timeout: Seconds to wait for a connection, each time; by default the pool's.
+            attempts, pause, longest_pause: See `greenshard.retry`.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            BaseException: What it, or its commit, raises the last time.
+            greenshard.PoolTimeout: As `connection` does, and the others.
+
+        Switches: yes.
+        """
+        last: PooledConnection | None = None
+
+        def attempt() -> _Result:
+            nonlocal last
+            with self.connection(timeout) as connection:
+                last = connection
+                return fn(connection)
+
+        def may(error: DriverError) -> bool:
+            done = last is not None and last._statements.endings.has_committed
+            return may_repeat(error) and not done
+
+        return repeated(attempt, may, attempts, pause, longest_pause)
 
     # Life -----------------------------------------------------------------------------------
 
