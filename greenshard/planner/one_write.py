@@ -20,6 +20,7 @@ from greenshard.planner.bound_statement import BoundStatement
 from greenshard.planner.catalog import Relation
 from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.plan import (
+    Anywhere,
     Mirror,
     Move,
     Plan,
@@ -40,9 +41,10 @@ from greenshard.planner.strategies.completing import (
     tells,
 )
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
+from greenshard.planner.strategies.merge_defaults import put_merge_times
 from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
-from greenshard.planner.strategies.simple_views import TABLES, simple_view
+from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
 from greenshard.planner.strategies.with_writes import (
     as_rows,
     parts_of,
@@ -169,15 +171,21 @@ class OneWrite(BoundStatement):
             reason = "VALUES %s leaves columns to their defaults"
             return Refused(reason, "GS412", READ_FIRST, unreadable=True)
         except Unplannable as error:
-            position = self._translation.old_position_of(error.offset)
-            hint = error.hint or READ_FIRST
-            return Refused(error.reason, error.code, hint, position, error.pgcode)
+            return self._not_planned(error)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", READ_FIRST)
         # What travels has been read by a plan of its own.
         alone = apart is None or isinstance(step, Transfer)
         read = [candidate] if alone or apart is None else [candidate, apart.reading]
         return self._looked_beside(step, read, kind, written)
+
+    def _not_planned(self, error: Unplannable) -> Step:
+        if isinstance(error, NotUpdatable):
+            # Whichever server gets it refuses it before a row is written.
+            return Anywhere(Sql(self._text))
+        position = self._translation.old_position_of(error.offset)
+        hint = error.hint or READ_FIRST
+        return Refused(error.reason, error.code, hint, position, error.pgcode)
 
     def _counted_elsewhere(self, inner: Any, first: Item) -> Problem | None:
         """What is wrong with a column of a table on one shard which is counted elsewhere, too."""
@@ -210,16 +218,30 @@ class OneWrite(BoundStatement):
         return None
 
     def _put_default_times(self, kind: str, inner: Any) -> None:
-        """SET at = DEFAULT is one time for all shards, if it is now()."""
+        """A default that is now() is one time for all shards, in SET and in INSERT of MERGE."""
         changed = inner.on_conflict_clause if kind == "insert_stmt" else inner
-        if kind not in {"update_stmt", "insert_stmt"} or not sets_default(changed.target_list):
+        merges = kind == "merge_stmt"
+        if not merges and (
+            kind not in {"update_stmt", "insert_stmt"} or not sets_default(changed.target_list)
+        ):
             return
         # Of a view it is the view's own default, or NULL, whatever the table has.
         found = self._relation(inner.relation)
         declared = found and self._cluster.table(found.schema, found.name)
         placed = (Sharded, Single)
         sharded = isinstance(declared, placed) if self._view is None else self._view.table.sharded
-        if found is not None and sharded and put_default_times(changed, found, self._functions):
+        if found is None:
+            return
+        if merges:
+            if self._view is not None:
+                self._view.check_merge(inner, self._functions)
+                found = self._view.whole.relation or found
+            elif declared is None:
+                return
+            put = put_merge_times(inner, found, self._functions, copies=not sharded)
+        else:
+            put = sharded and put_default_times(changed.target_list, found, self._functions)
+        if put:
             replace_now(inner, now_number(self._translation))
             self._changed = True
 

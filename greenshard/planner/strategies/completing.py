@@ -157,13 +157,13 @@ def tells(column: Column) -> bool:
     return bool(column.default) and tells_time(expression(column.default or ""))
 
 
-def put_default_times(update: Any, relation: Relation, functions: Functions) -> bool:
+def put_default_times(targets: Any, relation: Relation, functions: Functions) -> bool:
     """Write out the defaults in SET that tell the time, so that it is one time for all shards.
 
     Other defaults are each row's own, and its shard computes them.
 
     Args:
-        update: The `UpdateStmt`; it is changed.
+        targets: What SET names; it is changed.
         relation: What it changes.
         functions: What defaults may call.
 
@@ -174,13 +174,13 @@ def put_default_times(update: Any, relation: Relation, functions: Functions) -> 
         Unplannable: A default is not known, or stands where it cannot be written out.
     """
     changed = False
-    for each in update.target_list:
+    for each in targets:
         column = relation.column(each.res_target.name)
         if column is None or column.default is None or not sets_default([each]):
             continue
         if column.default and not tells_time(expression(column.default)):
             continue
-        default = _default_of(relation, column, functions)
+        default = default_of(relation, column, functions)
         if unwrap(each.res_target.val)[0] != "set_to_default":
             raise Unplannable("a default, as now(), may be another one on each shard")
         each.res_target.val.CopyFrom(default)
@@ -188,7 +188,7 @@ def put_default_times(update: Any, relation: Relation, functions: Functions) -> 
     return changed
 
 
-def _default_of(relation: Relation, column: Column, functions: Functions) -> Message:
+def default_of(relation: Relation, column: Column, functions: Functions) -> Message:
     """What a column gets by default; its names have their schemas.
 
     Raises:
@@ -276,7 +276,7 @@ class _Completing:
             column.name
             for column, default in defaults
             if column.name == self.key
-            or not (self._tells_only_time(default) or self._is_only_told(default))
+            or not (tells_only_time(default, self.functions) or self._is_only_told(default))
         }
         first, width = len(self.cells), len(computed)
         for column, default in defaults:
@@ -333,7 +333,7 @@ class _Completing:
             return True  # it could not be read
         if column.name == self.key:
             return True
-        if self._is_placed() and (self.alone or not self._counts(default)):
+        if self._is_placed() and (self.alone or not counts(default, self.functions)):
             return self._is_told(column, default)
         return varies(column)
 
@@ -343,7 +343,7 @@ class _Completing:
 
     def _is_only_told(self, default: Message) -> bool:
         """Whether a default is written out for the time in it, and computed by the row's shard."""
-        return self._is_placed() and (self.alone or not self._counts(default))
+        return self._is_placed() and (self.alone or not counts(default, self.functions))
 
     def _is_told(self, column: Column, default: Message) -> bool:
         """Whether a default tells the time, and can be written out."""
@@ -379,27 +379,7 @@ class _Completing:
                 yield row[at]
 
     def _default(self, column: Column) -> Message:
-        return _default_of(self.relation, column, self.functions)
-
-    def _tells_only_time(self, default: Message) -> bool:
-        """Whether a default is known as soon as the time of the transaction is."""
-        if is_numbered(default):
-            return False
-        for message in walk(default):
-            each: Any = message
-            kind = type_name(message)
-            if kind == "SubLink" or (
-                kind == "FuncCall" and not (is_telling(each) or self.functions.is_immutable(each))
-            ):
-                return False
-            if kind == "Node" and each.HasField("sqlvalue_function") and not is_replaced(each):
-                return False
-            # A text that is put together, or is more than the word, may say 'now'.
-            if kind == "Node" and each.HasField("type_cast") and not is_replaced(each):
-                inner = each.type_cast.arg
-                if holds_word(str(inner)) or not (_is_constant(inner) or tells_time(inner)):
-                    return False
-        return True
+        return default_of(self.relation, column, self.functions)
 
     def _put_column(self, column: Column, values: Sequence[Message]) -> None:
         """Have every row get a value in the place of a default."""
@@ -471,7 +451,7 @@ class _Completing:
             return False
         if self.key is None:
             return not self._is_steady(cell, found)
-        return self._counts(cell)
+        return counts(cell, self.functions)
 
     def _is_steady(self, cell: Message, found: Sequence[Any]) -> bool:
         """Whether an expression is certainly the same on every server."""
@@ -487,14 +467,36 @@ class _Completing:
                 return False
         return True
 
-    def _counts(self, value: Message) -> bool:
-        """Whether a value must come from the one place where it is counted for everybody."""
-        return any(
-            Fact.COUNTED in facts_of(name_of(call))
-            or (self.functions.is_volatile(call) and not is_harmless(call))
-            for call in calls(value)
-            if self.functions.is_own(call)
-        )
+
+def counts(value: Message, functions: Functions) -> bool:
+    """Whether a value must come from the one place where it is counted for everybody."""
+    return any(
+        Fact.COUNTED in facts_of(name_of(call))
+        or (functions.is_volatile(call) and not is_harmless(call))
+        for call in calls(value)
+        if functions.is_own(call)
+    )
+
+
+def tells_only_time(default: Message, functions: Functions) -> bool:
+    """Whether a default is known as soon as the time of the transaction is."""
+    if is_numbered(default):
+        return False
+    for message in walk(default):
+        each: Any = message
+        kind = type_name(message)
+        if kind == "SubLink" or (
+            kind == "FuncCall" and not (is_telling(each) or functions.is_immutable(each))
+        ):
+            return False
+        if kind == "Node" and each.HasField("sqlvalue_function") and not is_replaced(each):
+            return False
+        # A text that is put together, or is more than the word, may say 'now'.
+        if kind == "Node" and each.HasField("type_cast") and not is_replaced(each):
+            inner = each.type_cast.arg
+            if holds_word(str(inner)) or not (_is_constant(inner) or tells_time(inner)):
+                return False
+    return True
 
 
 def _is_constant(node: Message) -> bool:

@@ -15,13 +15,16 @@
 2. Else the source's rows travel, as those of INSERT ... SELECT do (`transfer`): by the column that
    ON compares with the shard key, to one shard; without one to all, if no row is inserted.
 
+What rows get that are inserted without it, is told in `merge_defaults`. A simple view is written to
+as the table behind it, see `simple_views`.
+
 Refuses rows that are inserted with another key than ON has compared; keys that are changed;
-defaults that are not constants; subqueries that read other shards.
+subqueries that read other shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +35,7 @@ from greenshard.planner.analysis.locality import Locality
 from greenshard.planner.analysis.shape import Crosses, Where
 from greenshard.planner.binding.query import Item, Table
 from greenshard.planner.binding.scope import BoundColumn
+from greenshard.planner.catalog import Column
 from greenshard.planner.plan import (
     PARTIAL,
     Broadcast,
@@ -46,7 +50,6 @@ from greenshard.planner.strategies.candidate import (
     Unplannable,
     check_no_crossing,
 )
-from greenshard.planner.strategies.completing import varies
 from greenshard.planner.strategies.insert import (
     Apart,
     Texts,
@@ -54,6 +57,17 @@ from greenshard.planner.strategies.insert import (
     home_keys,
     keys_of,
 )
+from greenshard.planner.strategies.merge_defaults import (
+    actions,
+    computed_defaults,
+    computed_name,
+    given_values,
+    inserts,
+    put_computed,
+    set_targets,
+    skeleton,
+)
+from greenshard.planner.strategies.transfer import ROWS_PLANNED
 from greenshard.sql.nodes import ROWS, copy, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.text import Sql
@@ -62,27 +76,6 @@ from greenshard.sql.tree import enum_name, location_of, unwrap
 _KEYED = (
     "Compare the shard key in ON with a column of the source, and insert that column as the key."
 )
-_VALUES = "Give it a value that is a constant, or a column of the source."
-
-
-def actions(merge: Any) -> Iterator[Any]:
-    """The WHEN clauses of a MERGE."""
-    return (each.merge_when_clause for each in merge.merge_when_clauses)
-
-
-def set_targets(merge: Any) -> list[Any]:
-    """What its UPDATE actions set."""
-    return [
-        target
-        for each in actions(merge)
-        if enum_name(each, "command_type") == "CMD_UPDATE"
-        for target in each.target_list
-    ]
-
-
-def inserts(merge: Any) -> list[Any]:
-    """Its INSERT actions."""
-    return [each for each in actions(merge) if enum_name(each, "command_type") == "CMD_INSERT"]
 
 
 def source_of(merge: Any) -> Any:
@@ -119,20 +112,22 @@ class _Merging:
         self._texts = texts
         self._source: Item = candidate.query.items[1]
         self._inserts = inserts(merge)
+        self._computed: Sequence[Column] = ()
         kinds = {enum_name(each, "match_kind") for each in actions(merge)}
         self._by_source = "MERGE_WHEN_NOT_MATCHED_BY_SOURCE" in kinds
 
     def plan(self) -> Step:
-        if self._table.relation.kind == "v":
-            # The defaults of the table behind it are not looked at.
-            raise Unplannable("MERGE into a view", None, "Write to its table.")
         if self._table.home is not None:
             return self._at_home()
-        self._check_defaults()
-        if not self._table.sharded:
+        sharded, relation = self._table.sharded, self._table.relation
+        if not sharded and sets_default(set_targets(self._merge)):
+            raise Unplannable("a default, as now(), may be another one on each shard")
+        functions = self._candidate.functions
+        self._computed = computed_defaults(self._merge, relation, functions, copies=not sharded)
+        if not sharded:
             return self._of_reference()
         if isinstance(self._table.placement, Unknown):
-            reason = f"the placement of {self._table.relation.name} does not tell the rows' shard"
+            reason = f"the placement of {relation.name} does not tell the rows' shard"
             raise Unplannable(reason, None, "Name the shard with conn.on(...).")
         compared = self._compared()
         self._check_keys(compared)
@@ -140,24 +135,6 @@ class _Merging:
             return self._where_it_is(compared)
         except Unplannable as unplannable:
             return self._with_travelling_rows(compared, unplannable)
-
-    def _check_defaults(self) -> None:
-        """Refuse defaults that may be others on each shard."""
-        if sets_default(set_targets(self._merge)):
-            raise Unplannable("a default, as now(), may be another one on each shard")
-        for each in self._inserts:
-            given = self._given(each)
-            for column in self._table.relation.columns:
-                if column.name not in given and varies(column):
-                    reason = f"{column.name} would get a default that is another one on each shard"
-                    raise Unplannable(reason, None, _VALUES)
-
-    def _given(self, action: Any) -> dict[str, Any]:
-        """The values that an INSERT action gives, by the columns' names."""
-        names = [each.res_target.name for each in action.target_list]
-        names = names or [column.name for column in self._table.relation.columns]
-        pairs = zip(names, action.values, strict=False)
-        return {name: value for name, value in pairs if unwrap(value)[0] != "set_to_default"}
 
     # A table on one shard -------------------------------------------------------------------
 
@@ -172,7 +149,7 @@ class _Merging:
     # A reference table ----------------------------------------------------------------------
 
     def _of_reference(self) -> Step:
-        if not self._candidate.sharded:
+        if not self._candidate.sharded and not self._computed:
             try:
                 check_reference(self._candidate)
             except Unplannable:
@@ -206,7 +183,7 @@ class _Merging:
         key = self._table.key
         name = key.name if key is not None else ""
         for each in self._inserts:
-            value = self._given(each).get(name)
+            value = given_values(each, self._table.relation).get(name)
             found = None if value is None else self._candidate.query.level.resolve(value)
             if compared is None or self._place(found) != self._place(compared):
                 reason = f"the shard key {name} of the rows that MERGE inserts is not the column "
@@ -227,6 +204,8 @@ class _Merging:
         """Run it as it is, on each shard with what is there."""
         candidate = self._candidate
         check_no_crossing(candidate)
+        if self._computed:
+            raise Unplannable(f"{self._computed[0].name} is counted on the first shard")
         if self._inserts and not self._is_split(compared):
             raise Unplannable("each shard would insert the rows that it does not match")
         # Without a match, nothing says which of the source's rows are meant.
@@ -282,7 +261,15 @@ class _Merging:
             )
         return columns
 
-    def _with_source(self, statement: Any, rows: Any) -> Any:
+    def _computing(self) -> tuple[tuple[Sql, ...], Sequence[str]]:
+        """What computes defaults for each row of the source, and what that then calls them."""
+        if not self._computed:
+            return (), ()
+        insert = skeleton(self._merge, self._table.relation, self._computed, ROWS_PLANNED)
+        computing = self._apart.complete(insert)
+        return computing, [computed_name(number) for number in range(len(self._computed))]
+
+    def _with_source(self, statement: Any, rows: Any, more: Sequence[str] = ()) -> Any:
         """A copy of the MERGE, or of its SELECT, with another source of the same names."""
         made = copy(statement)
         columns = self._columns
@@ -291,8 +278,8 @@ class _Merging:
         node.range_subselect.subquery.select_stmt.CopyFrom(rows)
         alias = node.range_subselect.alias
         alias.aliasname = self._source.sources[0].alias
-        for column in columns:
-            alias.colnames.add().string.sval = column.name
+        for name in (*(column.name for column in columns), *more):
+            alias.colnames.add().string.sval = name
         if made.HasField("with_clause"):
             made.ClearField("with_clause")
         return made
@@ -308,9 +295,12 @@ class _Merging:
         apart = self._apart
         read, plan = apart.rows("rows of the source are locked")
         width = len(self._columns)
-        shown = ", ".join(f"{ROWS}.c{at}" for at in range(width))
+        computing, more = self._computing()
+        shown = ", ".join(f"{ROWS}.c{at}" for at in range(width + len(more)))
         rows = parse_select(f"SELECT {shown} FROM {quoted(PARTIAL)} AS {ROWS}")
-        made = self._with_source(self._merge, rows)
+        made = self._with_source(self._merge, rows, more)
+        source = self._source.sources[0].alias
+        put_computed(made, self._table.relation, self._computed, source)
         return Transfer(
             read,
             plan,
@@ -318,6 +308,7 @@ class _Merging:
             self._table.relation.name,
             width,
             self._keys(compared),
+            computing,
             in_turn=True,
             of_each=self._table.sharded,
             everywhere=self._by_source,

@@ -9,9 +9,10 @@
 3. The text goes to the shards as it is: rights, conditions and CHECK OPTION are theirs to look
    after.
 
-Refused are views of anything but one declared table, triggers and rules of views, and an INSERT
-that does not give the shard key, or leaves a column that the view does not show to a default that
-may be another one on each shard.
+A view that PostgreSQL cannot write to, such as one with GROUP BY, any server refuses in its words.
+Refused here are views of anything but one declared table, triggers and rules of views, and an
+INSERT that does not give the shard key, or leaves a column that the view does not show to a default
+that may be another one on each shard.
 
 Source: PostgreSQL manual, CREATE VIEW, "Updatable Views"; view_query_is_auto_updatable() in its
 rewriteHandler.c.
@@ -31,14 +32,20 @@ from greenshard.planner.binding.views import view_tells_time
 from greenshard.planner.calls import Functions, calls
 from greenshard.planner.catalog import Column
 from greenshard.planner.strategies.candidate import Unplannable
-from greenshard.planner.strategies.completing import is_counted, varies
+from greenshard.planner.strategies.completing import is_counted, tells, varies
+from greenshard.planner.strategies.merge_defaults import actions, inserts
 from greenshard.sql.nodes import copy, expression
 from greenshard.sql.placeholders import Translation
+from greenshard.sql.tree import unwrap
 
 TABLES = "Write to its tables."
 #: What no simple view has: fields of a `SelectStmt`, that are lists, and that are not.
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "values_lists", "locking_clause")
 _SINGLE = ("having_clause", "with_clause", "limit_count", "limit_offset", "larg")
+
+
+class NotUpdatable(Unplannable):
+    """A view is written to that no PostgreSQL would write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,22 @@ class SimpleView:
                 reason += "default that is another one on each shard"
                 raise Unplannable(reason, None, TABLES)
 
+    def check_merge(self, merge: Any, functions: Functions) -> None:
+        """Refuse a MERGE whose INSERT would give its rows other columns than it should.
+
+        Raises:
+            Unplannable: It is one.
+        """
+        for column in self._hidden if inserts(merge) else ():
+            # Each row is inserted once, by its shard; but there is one time for all.
+            own = self.table.sharded and _is_of_row(column, functions) and not tells(column)
+            if varies(column) and not own:
+                reason = f"{column.name} of {self.table.relation.name}, which the view does not "
+                reason += "show, would get a default that is another one on each shard"
+                raise Unplannable(reason, None, TABLES)
+
     def as_of_table(self, write: Any) -> Any:
-        """An INSERT, UPDATE or DELETE as one of the table, by which is judged what it sets off."""
+        """A write as one of the table, by which is judged what it sets off."""
         made = copy(write)
         relation = self.whole.relation
         names = {
@@ -101,6 +122,8 @@ class SimpleView:
             if shown is not None
         }
         lists = [getattr(made, each, ()) for each in ("cols", "target_list")]
+        if hasattr(made, "merge_when_clauses"):
+            lists += [action.target_list for action in actions(made)]
         if hasattr(made, "on_conflict_clause"):
             lists.append(made.on_conflict_clause.target_list)
         for target in (each.res_target for some in lists for each in some):
@@ -123,10 +146,11 @@ def simple_view(
         besides: What happens beside writes.
 
     Raises:
+        NotUpdatable: PostgreSQL refuses it.
         Unplannable: It is not simple.
     """
     assert view.relation is not None  # noqa: S101  # a view's
-    table, shown = _behind(view, besides)
+    table, shown = _behind(view, functions, besides)
     relation = view.relation
     if view_tells_time(view):
         raise Unplannable(f"view {relation.name} is written to, and tells the time", None, TABLES)
@@ -153,7 +177,9 @@ def _with(column: Column, base: Column) -> Column:
     return replace(column, default=default, identity=base.identity, generated=base.generated)
 
 
-def _behind(view: Derived, besides: Mapping[Name, Beside]) -> tuple[Table, tuple[str | None, ...]]:
+def _behind(
+    view: Derived, functions: Functions, besides: Mapping[Name, Beside]
+) -> tuple[Table, tuple[str | None, ...]]:
     """The table behind a view, and which of its columns are the view's."""
     name = view.relation.name if view.relation else ""
     beside = besides.get(name_of(view))
@@ -164,9 +190,15 @@ def _behind(view: Derived, besides: Mapping[Name, Beside]) -> tuple[Table, tuple
         reason = f'view {name} is written to, and has the rule "{rule.name}"'
         raise Unplannable(reason, None, TABLES)
     items, outputs = view.query.items, view.query.outputs
-    if len(items) == 1 and outputs is not None and _is_plain(view.definition):
+    if not _is_plain(view.definition) or any(
+        functions.is_own(call) and functions.is_aggregate(call)
+        for each in view.definition.target_list
+        for call in calls(each)
+    ):
+        raise NotUpdatable(f"view {name} is written to, and PostgreSQL cannot")
+    if len(items) == 1 and outputs is not None:
         item = items[0]
-        names = _names(item, besides)
+        names = _names(item, functions, besides)
         if names is not None:
             table, columns = names
             by_id = {
@@ -177,11 +209,11 @@ def _behind(view: Derived, besides: Mapping[Name, Beside]) -> tuple[Table, tuple
 
 
 def _names(
-    item: Item, besides: Mapping[Name, Beside]
+    item: Item, functions: Functions, besides: Mapping[Name, Beside]
 ) -> tuple[Table, tuple[str | None, ...]] | None:
     """A table, or that behind a view, and the columns of it that FROM shows."""
     if isinstance(item, Derived) and item.view is not None:
-        return _behind(item, besides)
+        return _behind(item, functions, besides)
     if not isinstance(item, Table) or item.system or not item.declared:
         return None
     if item.only or item.sampled or item.relation.kind not in "rp":
@@ -193,7 +225,10 @@ def _names(
 
 
 def _is_plain(definition: Any) -> bool:
-    """Whether a view's query only takes rows and columns."""
+    """Whether a view's query only takes rows and columns, of one relation."""
+    sources = definition.from_clause
+    if len(sources) != 1 or unwrap(sources[0])[0] != "range_var":
+        return False
     return not any(getattr(definition, each) for each in _LISTS) and not any(
         definition.HasField(each) for each in _SINGLE
     )

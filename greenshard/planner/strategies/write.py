@@ -45,12 +45,8 @@ from greenshard.planner.strategies.insert import (
     plan_insert,
 )
 from greenshard.planner.strategies.insert_select import plan_insert_select
-from greenshard.planner.strategies.merge_into import (
-    actions,
-    inserts,
-    plan_merge_into,
-    set_targets,
-)
+from greenshard.planner.strategies.merge_defaults import actions, inserts, set_targets
+from greenshard.planner.strategies.merge_into import plan_merge_into
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.move import HIDDEN, add_places, plan_move
 from greenshard.sql.nodes import add_target

@@ -16,6 +16,13 @@ CREATE TABLE words (w text PRIMARY KEY, n int);
 CREATE TABLE ids (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, c int);
 CREATE TABLE r (id int PRIMARY KEY, n int, w text DEFAULT 'w');
 CREATE TABLE q (id int PRIMARY KEY, n int, w text, f numeric, big bigint);
+CREATE TABLE made (k int PRIMARY KEY, c int, no serial, at timestamptz DEFAULT now(), u uuid
+    DEFAULT gen_random_uuid(), i int GENERATED ALWAYS AS IDENTITY);
+CREATE TABLE copied (id int PRIMARY KEY, c int, no serial, at timestamptz DEFAULT now(), u uuid
+    DEFAULT gen_random_uuid(), i int GENERATED ALWAYS AS IDENTITY);
+CREATE VIEW few AS SELECT c AS count, k FROM t WHERE c < 100 WITH CHECK OPTION;
+CREATE VIEW rs AS SELECT n, id FROM r WHERE id < 90;
+CREATE VIEW sums AS SELECT sum(c) AS c FROM t;
 CREATE TABLE logged (k int PRIMARY KEY, c int);
 CREATE FUNCTION count_them() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO r VALUES (NEW.k, 0); RETURN NEW; END $$;
@@ -28,6 +35,8 @@ TABLES = {
     "ids": greenshard.Sharded("id"),
     "r": greenshard.Reference(),
     "q": greenshard.Reference(),
+    "made": greenshard.Sharded("k"),
+    "copied": greenshard.Reference(),
     "logged": greenshard.Sharded("k"),
 }
 ROWS = [
@@ -145,18 +154,22 @@ REFUSED = {
         "is not the column that ON compares it with",
     "MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED THEN INSERT (k, at) VALUES (r.n, NULL)":
         "is not the column that ON compares it with",
-    "MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED THEN INSERT (k) VALUES (r.id)":
-        "at would get a default",
     "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET k = r.n": "key k is changed",
     "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET c = (SELECT max(c) FROM s)":
         "an aggregate takes the rows of all shards",
-    "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET at = DEFAULT": "a default",
+    "MERGE INTO made t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET no = DEFAULT":
+        "no would be counted",
+    "MERGE INTO copied t USING r ON t.id = r.id WHEN MATCHED THEN UPDATE SET u = DEFAULT":
+        "a default, as now()",
+    ("MERGE INTO made USING r ON k = r.id WHEN MATCHED THEN DO NOTHING"
+     " WHEN NOT MATCHED THEN INSERT (k, c) VALUES (r.id, (r).n)"):
+        "all columns of the source are named",
     "MERGE INTO r USING s ON r.id = s.k WHEN MATCHED THEN UPDATE SET n = random()":
         "random() may choose otherwise",
     "MERGE INTO logged USING r ON k = id WHEN NOT MATCHED THEN INSERT VALUES (id, n)":
         'trigger "counts"',
     "MERGE INTO ids USING r ON ids.c = r.id WHEN NOT MATCHED THEN INSERT (c) VALUES (r.id)":
-        "id would get a default",
+        "id of the rows that MERGE inserts is not the column",
 }  # fmt: skip
 
 
@@ -189,3 +202,82 @@ def test_what_merge_cannot_place_is_refused(both):
             with pytest.raises(greenshard.NotSupportedError) as refused:
                 conn.cursor().execute(text)
             assert reason in str(refused.value), text
+
+
+#: What inserts, by VALUES and by a table, with and without a list of columns.
+DEFAULTS = [
+    "MERGE INTO made USING r ON k = r.id WHEN NOT MATCHED THEN INSERT (c, k) VALUES (r.n, r.id)",
+    "MERGE INTO made USING q ON k = q.id WHEN NOT MATCHED THEN INSERT VALUES (q.id, q.n)",
+    (
+        "MERGE INTO made USING (VALUES (101, 1), (102, 2)) v (k, c) ON made.k = v.k"
+        " WHEN NOT MATCHED THEN INSERT (k, no, at, c) OVERRIDING USER VALUE"
+        " VALUES (v.k, DEFAULT, DEFAULT, v.c)"
+    ),
+    (
+        "MERGE INTO copied USING (VALUES (1, 1), (2, 2)) v (k, c) ON id = k WHEN NOT MATCHED"
+        " THEN INSERT (id, u) VALUES (v.k, DEFAULT)"
+    ),
+    "MERGE INTO copied USING t ON id = k WHEN NOT MATCHED THEN INSERT VALUES (t.k)",
+    "MERGE INTO copied USING t ON id = k WHEN MATCHED THEN UPDATE SET c = 5, at = DEFAULT",
+]
+
+
+def test_rows_that_merge_inserts_get_their_defaults(both):
+    """Numbers of one sequence, one time, and the same in all copies."""
+    with both.filled(ROWS, 3) as (single, conn):
+        mine, theirs = conn.cursor(), single.cursor()
+        for text in DEFAULTS:
+            for cur in (mine, theirs):
+                cur.execute(text)
+            assert mine.rowcount == theirs.rowcount, text
+        for cur in (mine, theirs):
+            cur.execute(
+                "SELECT k, c, at = now(), u IS NULL FROM made UNION ALL"
+                " SELECT id, c, at = now(), u IS NULL FROM copied"
+            )
+        assert sorted(mine.fetchall(), key=repr) == sorted(theirs.fetchall(), key=repr)
+        mine.execute("SELECT count(*), count(DISTINCT no), count(DISTINCT i) FROM made")
+        ((rows, numbers, identities),) = mine.fetchall()
+        assert rows == numbers == identities > 20
+        mine.execute("SELECT max(no), max(i) FROM made")
+        assert mine.fetchone() <= tuple(_next(mine, name) for name in ("made_no_seq", "made_i_seq"))
+        conn.commit()
+    both.check_places(3)
+
+
+def _next(cur, name):
+    cur.execute("SELECT nextval(%s)", (name,))
+    return cur.fetchone()[0]
+
+
+#: From PostgreSQL 17 on.
+VIEWS = [
+    (
+        "MERGE INTO rs USING (VALUES (2, 5), (7, 8)) v (i, n) ON v.i = rs.id WHEN MATCHED THEN"
+        " UPDATE SET n = v.n WHEN NOT MATCHED THEN INSERT (id, n) VALUES (v.i, v.n)"
+    ),
+    "MERGE INTO rs USING t ON t.k = rs.id WHEN MATCHED THEN DELETE",
+    (
+        "MERGE INTO few USING (VALUES (2, 5), (7, 800)) v (i, n) ON v.i = few.k WHEN MATCHED THEN"
+        " UPDATE SET count = v.n"
+    ),
+    (
+        "MERGE INTO few USING s ON s.k = few.k AND n = 0 WHEN MATCHED THEN UPDATE SET count = s.c"
+        " WHEN NOT MATCHED THEN DO NOTHING RETURNING merge_action(), few.*"
+    ),
+    "MERGE INTO few USING q ON q.id = few.count WHEN MATCHED THEN DELETE",
+    "MERGE INTO sums USING q ON q.id = sums.c WHEN MATCHED THEN DELETE",
+]
+
+
+def test_views_are_merged_into_as_the_tables_behind_them(both):
+    if both.version < 170000:
+        pytest.skip("from PostgreSQL 17 on")
+    both.check(ROWS, VIEWS, 3, autocommit=False)
+    with (
+        both.filled(ROWS, 3) as (_, conn),
+        pytest.raises(greenshard.NotSupportedError, match="at of t, which the view does not show"),
+    ):
+        conn.cursor().execute(
+            "MERGE INTO few USING q ON q.id = k WHEN NOT MATCHED THEN INSERT (k) VALUES (q.id)"
+        )
