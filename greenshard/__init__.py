@@ -47,9 +47,7 @@ from greenshard.initializing import init
 from greenshard.parallel import ParallelConnection
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats
-from greenshard.recovering import Outcome, outcome, recover
 from greenshard.retrying import retry
-from greenshard.transaction.verdict import FinishedPart, InDoubtPart, RecoveryReport
 
 __version__ = "0.1.0.dev0"
 
@@ -70,14 +68,11 @@ __all__ = [
     "DateFromTicks",
     "Error",
     "FanoutError",
-    "FinishedPart",
-    "InDoubtPart",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
     "NotSupportedError",
     "OperationalError",
-    "Outcome",
     "ParallelConnection",
     "PartialCommitError",
     "PartialResultWarning",
@@ -88,7 +83,6 @@ __all__ = [
     "PoolTimeout",
     "ProgrammingError",
     "QueryTimeout",
-    "RecoveryReport",
     "Reference",
     "ShardStats",
     "ShardTiming",
@@ -104,9 +98,7 @@ __all__ = [
     "apilevel",
     "connect",
     "init",
-    "outcome",
     "paramstyle",
-    "recover",
     "retry",
     "threadsafety",
 ]

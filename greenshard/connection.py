@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -24,6 +24,7 @@ from greenshard.arguments import (
     flag,
     number_of,
     on_error_attribute,
+    seconds,
     timeout_attribute,
 )
 from greenshard.cursor import Cursor, cursor_class
@@ -408,6 +409,40 @@ class Connection(Settings, Own, RawConnection):
                 roll_back_all(session, self._statements.transaction, within(self.timeout))
             finally:
                 self._statements.endings.ended(committed=False)
+
+    @contextmanager
+    def snapshot(self, timeout: float | None = None) -> Iterator[Connection]:
+        """A block in which all reads, on whatever shards, are of one moment.
+
+        They see all or nothing of each transaction over several shards, and what was committed
+        before what they see. Only reads are allowed. When the block ends, its transaction ends.
+
+        Args:
+            timeout: Seconds that taking the snapshot may take; by default the connection's, or 5.
+
+        Raises:
+            greenshard.ProgrammingError: A transaction is open.
+            greenshard.OperationalError: The shards give none: see GS506.
+
+        Switches: yes. Cost: two round trips, to all shards at once, and one for its end.
+        """
+        limit_s = seconds("timeout", timeout)
+        session, snapshots = self._session, self._statements.snapshots
+        session.check()
+        with session.taken(), self._ours():
+            snapshots.enter(within(self.timeout if limit_s is None else limit_s))
+        try:
+            yield self
+        except BaseException:
+            if snapshots.stands and not session.closed:
+                with suppress(DriverError):  # what the block raised is told
+                    self.rollback()
+            raise
+        else:
+            if snapshots.stands and not session.closed:
+                self.commit()
+        finally:
+            snapshots.leave()
 
     def __enter__(self) -> Connection:
         """Begin a transaction block, as psycopg2 means it: it ends with commit or rollback."""

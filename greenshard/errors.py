@@ -385,6 +385,12 @@ def note_statement(error: Error, number: int, count: int) -> None:
         error.args = (f"{text}\nSTATEMENT:  {number} of the {count} in the string", *error.args[1:])
 
 
+def note_code(error: Error, code: str, hint: str) -> None:
+    """Tell with an error of a server what it means here."""
+    error.code = code
+    _give_hint(error, f"{hint} [{code}]")
+
+
 def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str]) -> None:
     """Tell with an error in autocommit mode that a write is, or may be, committed somewhere."""
     error.committed = tuple(shards)

@@ -66,6 +66,7 @@ from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
 from greenshard.transaction.failing import fail_all, fail_rest, savepoints_alike
+from greenshard.transaction.snapshot import Snapshots
 from greenshard.transaction.state import Transaction
 
 logger = logging.getLogger("greenshard")
@@ -92,6 +93,7 @@ class Statements:
         target: The shards that statements go to, of cursors that have no target of their own.
         portals: The named cursors.
         endings: How the transaction ends.
+        snapshots: Those over all shards.
     """
 
     def __init__(
@@ -111,7 +113,9 @@ class Statements:
         self.listener = listener
         self.whole = self.target = Target(session.shards)
         self.portals = Portals(session)
-        self.endings = Endings(session, transaction, database, self.portals)
+        gathers = database is not None and len(session.shards) > 1
+        self.snapshots = Snapshots(session, transaction, gathers=gathers)
+        self.endings = Endings(session, transaction, database, self.portals, self.snapshots)
 
     # Who answers ----------------------------------------------------------------------------
 
@@ -231,7 +235,8 @@ class Statements:
                 try:
                     if parts.named:
                         self.portals.check_name(parts.name)
-                    parts.answer = run()
+                    snapshots = self.snapshots
+                    parts.answer = self._of_one_moment(asked, text, run) if snapshots.on else run()
                     if parts.named and parts.portal is None:
                         self.portals.declared[parts.name] = parts.holds
                 except DriverError as exc:
@@ -251,6 +256,17 @@ class Statements:
             record.tell(parts.answer)
         if parts.answer.failures:
             _warn(parts.answer.failures)
+
+    def _of_one_moment(self, asked: Asked, text: str | bytes, run: Callable[[], Answer]) -> Answer:
+        """Run a statement in a snapshot over all shards."""
+        self.snapshots.admit(self.decoded(text, "replace"), asked.timeout)
+        try:
+            return run()
+        except DriverError as error:
+            told = self.snapshots.told(error)
+            raise told from told.__cause__
+        finally:
+            self.transaction.wrote = False  # whatever it may have called: the servers forbid it
 
     # The two ways ---------------------------------------------------------------------------
 

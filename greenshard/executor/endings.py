@@ -30,6 +30,7 @@ from greenshard.planner.target import Target
 from greenshard.planner.union import refuse_ending
 from greenshard.sql.ending import Ending, EndKind
 from greenshard.transaction.commit import end_by_sql
+from greenshard.transaction.snapshot import Snapshots
 from greenshard.transaction.state import State, Transaction
 
 
@@ -41,6 +42,7 @@ class Endings:
         transaction: Theirs.
         database: What is known of the declared cluster; None for a union.
         portals: The named cursors.
+        snapshots: Those over all shards.
 
     Attributes:
         has_committed: Whether something that was written may be committed.
@@ -52,8 +54,10 @@ class Endings:
         transaction: Transaction,
         database: OneDatabase | None,
         portals: Portals,
+        snapshots: Snapshots,
     ) -> None:
         self._session, self._transaction = session, transaction
+        self._snapshots = snapshots
         self._database, self._portals = database, portals
         self.has_committed = False
 
@@ -154,6 +158,8 @@ class Endings:
         if self._database is not None:
             self._database.ended()
         self._portals.end(committed=committed)
+        if self._snapshots.stands:
+            self._snapshots.ended()
 
     def look(self, *, committed: bool) -> None:
         """Take note of the end of the transaction, if no server has one any more.

@@ -29,6 +29,7 @@ from greenshard.links.physical import Physical, autocommit, client_encoding
 from greenshard.links.quoting import check_usual
 from greenshard.links.renewal import make_new
 from greenshard.links.session import Loan, Session
+from greenshard.links.session_settings import Settings, joining
 from greenshard.planner.place import Place, Role
 
 #: The rows that are gathered are held in memory up to this, instead of being written to a file.
@@ -47,12 +48,15 @@ class Gatherer:
         loan: How a pool gets it back; None if it is the session's own.
         used_up: Whether the statement may leave something in its session: not all of that goes
             with the transaction.
+        joining: What its transaction must begin with to see what the session's own sees, if that
+            is a snapshot over all shards.
     """
 
     place: Place
     physical: Physical
     loan: Loan | None = None
     used_up: bool = False
+    joining: Settings = ()
 
 
 @contextmanager
@@ -79,6 +83,8 @@ def gatherer(
             call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
             session.run({}, timeout, beside={held.place: call})
         check_usual((held.physical,))
+        if session.exported is not None:
+            held.joining = joining(session.exported[shard])
         yield held
         at_once = False
     except errors.Error:

@@ -64,6 +64,25 @@ def has_characteristics(raw: RawConnection) -> bool:
     )
 
 
+def commit_alone(raw: RawConnection) -> None:
+    """Let each statement commit by itself, with what was chosen for transactions.
+
+    Switches: if something was. Cost: then up to six round trips.
+    """
+    autocommit.write(raw, True)
+    if not has_characteristics(raw):
+        return
+    # psycopg2 tells the server only what changes, and takes this for told.
+    attributes = {
+        "isolation_level": isolation_level,
+        "readonly": _readonly,
+        "deferrable": _deferrable,
+    }
+    chosen = {name: each.read(raw) for name, each in attributes.items()}
+    RawConnection.set_session(raw, **dict.fromkeys(chosen, "DEFAULT"))  # type: ignore[arg-type]
+    RawConnection.set_session(raw, **chosen)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a server says of itself, to a session.

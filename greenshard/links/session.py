@@ -96,6 +96,8 @@ class Session:
     Attributes:
         source: Where connections come from when they are first needed; None if they are all there.
         apart: Whether no two shards can be one database.
+        exported: While all connections see one moment (`transaction.snapshot`): what a further
+            connection joins that by, by shard; else None. No others are opened then.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Session:
         self.closed = False
         self.source: Source | None = None
         self.apart = True
+        self.exported: Mapping[str, str] | None = None
         # OIDs are each database's own; a pool keeps both of these from one lease to the next.
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}
@@ -174,7 +177,7 @@ class Session:
 
         Switches: if one must be opened.
         """
-        if self.source is not None:
+        if self.source is not None and self.exported is None:
             self.source.reach(self, shards, timeout)
 
     def check_process(self) -> None:

@@ -23,6 +23,8 @@ _NOT_COPIED = (
 OF_TRANSACTION = frozenset(
     {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
 )
+#: No setting: by what the transaction joins another one's snapshot.
+_JOINED = "transaction_snapshot"
 #: When the temporary tables are made.
 READ_ONLY = "SET TRANSACTION READ ONLY"
 
@@ -64,6 +66,19 @@ def read_settings(cursor: RawCursor, asked: Iterable[str]) -> Settings:
     return tuple((name, value) for name, value in json.loads(row[0]))
 
 
+def joining(snapshot: str) -> Settings:
+    """The settings of a transaction that sees what another one sees, and only reads.
+
+    >>> beginning(joining("03-02-1"))
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET TRANSACTION SNAPSHOT '03-02-1'"
+    """
+    return (
+        ("transaction_isolation", "repeatable read"),
+        ("transaction_read_only", "on"),
+        (_JOINED, snapshot),
+    )
+
+
 def beginning(settings: Settings) -> str:
     """What begins a transaction with those of its settings that must be told at once.
 
@@ -75,7 +90,10 @@ def beginning(settings: Settings) -> str:
     level = found.get("transaction_isolation", "read committed").upper()
     deferrable = " DEFERRABLE" if found.get("transaction_deferrable") == "on" else ""
     # READ WRITE: temporary tables are made first (`READ_ONLY`).
-    return f"BEGIN ISOLATION LEVEL {level} READ WRITE{deferrable}"
+    begins = f"BEGIN ISOLATION LEVEL {level} READ WRITE{deferrable}"
+    if (snapshot := found.get(_JOINED)) is not None:
+        begins += f"; SET TRANSACTION SNAPSHOT '{snapshot}'"
+    return begins
 
 
 def reads_only(settings: Settings) -> bool:
@@ -85,7 +103,8 @@ def reads_only(settings: Settings) -> bool:
 
 def others_than_transactions(settings: Settings) -> Settings:
     """The settings that are no transaction's."""
-    return tuple(each for each in settings if each[0].lower() not in OF_TRANSACTION)
+    apart = OF_TRANSACTION | {_JOINED}
+    return tuple(each for each in settings if each[0].lower() not in apart)
 
 
 def sets_nothing(settings: Settings, user: str) -> bool:

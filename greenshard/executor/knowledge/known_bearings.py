@@ -85,7 +85,7 @@ class KnownBearings:
     @property
     def isolated(self) -> bool:
         """Whether the transaction may see other rows than one that begins now."""
-        return any(
+        return self._session.exported is not None or any(
             (p.bearings is not None and p.bearings.isolated)
             or isolation_level.read(p.raw) in _ISOLATED
             for p in self._session.alive

@@ -649,6 +649,8 @@ class OneDatabase:
 
         Also if a session was not asked since it may have been set so, or its default has been.
         """
+        if self._session.exported is not None:  # then it joins, and nothing has been written
+            return False
         wrote = self._transaction.wrote and self._transaction.is_open
         return wrote or self.bearings.may_be_isolated
 

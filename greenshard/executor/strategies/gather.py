@@ -146,13 +146,15 @@ def settings_of(e: Planned, home: str) -> Settings:
 
 
 def defaults_of(e: Planned, home: str, held: Gatherer) -> Settings:
-    """What the gathering session must set to have the home's bearings.
+    """What the gathering session must set to have the home's bearings, and to see what it sees.
 
     It is another session: the defaults of the role or the database may have changed between the
     opening of the two.
     """
     own, its = e.session.physical(home).bearings, held.physical.bearings
-    return () if own is its or own is None or its is None else tuple(own.bringing(its))
+    if own is its or own is None or its is None:
+        return held.joining
+    return (*held.joining, *own.bringing(its))
 
 
 class _Gathering:
