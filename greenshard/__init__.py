@@ -47,7 +47,9 @@ from greenshard.initializing import init
 from greenshard.parallel import ParallelConnection
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats
+from greenshard.recovering import Outcome, outcome, recover
 from greenshard.retrying import retry
+from greenshard.transaction.verdict import FinishedPart, InDoubtPart, RecoveryReport
 
 __version__ = "0.1.0.dev0"
 
@@ -68,11 +70,14 @@ __all__ = [
     "DateFromTicks",
     "Error",
     "FanoutError",
+    "FinishedPart",
+    "InDoubtPart",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
     "NotSupportedError",
     "OperationalError",
+    "Outcome",
     "ParallelConnection",
     "PartialCommitError",
     "PartialResultWarning",
@@ -83,6 +88,7 @@ __all__ = [
     "PoolTimeout",
     "ProgrammingError",
     "QueryTimeout",
+    "RecoveryReport",
     "Reference",
     "ShardStats",
     "ShardTiming",
@@ -98,7 +104,9 @@ __all__ = [
     "apilevel",
     "connect",
     "init",
+    "outcome",
     "paramstyle",
+    "recover",
     "retry",
     "threadsafety",
 ]

@@ -6,6 +6,9 @@
     protocol   PURE  how it ends: which steps follow which answers
     commit           carries the steps out on the shards' connections
     failing          lets it be failed as a whole: by an error that no shard has raised, or only one
+    gids       PURE  the names of those that are prepared
+    verdict    PURE  what is done about one that nobody has ended
+    recovery         does that on the shards, on connections of its own
 
 The room lies below the executor, whose strategies ask how the transaction stands (a failed one
 takes no statement but its end; what it wrote, another session does not see), and above `links`,

@@ -58,7 +58,16 @@ class Gid:
 
 def new_transaction() -> str:
     """The part of a name that is the transaction's own."""
-    return f"{time.time_ns() // 1_000_000:0{_TIME_DIGITS}x}{secrets.token_hex(_RANDOM_BYTES)}"
+    return time_digits(time.time_ns() // 1_000_000) + secrets.token_hex(_RANDOM_BYTES)
+
+
+def time_digits(ms: int) -> str:
+    """What the names of transactions begin with that were made then, and sort by.
+
+    Args:
+        ms: Milliseconds since 1970.
+    """
+    return f"{max(0, ms):0{_TIME_DIGITS}x}"
 
 
 def read(text: str) -> tuple[Gid, str | None] | None:
