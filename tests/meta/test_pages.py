@@ -13,6 +13,7 @@ from readme_renderer import rst
 
 import greenshard
 from greenshard.cluster import Cluster, Reference, Sharded
+from tests.initialised import initialised
 from tests.meta.pages import PAGES, README, ROOT, python_blocks
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
     with conn.cursor() as cur:
         for database in databases:
             cur.execute(f"CREATE DATABASE {database}")
-        fill(Cluster({name: f"{server.dsn} dbname={name}" for name in databases}, TABLES))
+        shards = {name: f"{server.dsn} dbname={name}" for name in databases}
+        fill(initialised(Cluster(shards, TABLES)))
         yield {"PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"]}
         for database in databases:
             cur.execute(f"DROP DATABASE {database} WITH (FORCE)")

@@ -33,6 +33,7 @@ def cluster_file(greenshard_dsns: dict[str, str], tmp_path: Path) -> str:
     for dsn in greenshard_dsns.values():
         with closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cursor:
             cursor.execute(SCHEMA)
+    greenshard.init(path)
     with closing(greenshard.connect(path)) as conn:
         cursor = conn.cursor()
         cursor.executemany("INSERT INTO orders VALUES (%s, %s, %s)", ORDERS)

@@ -14,6 +14,7 @@ from psycopg2.extensions import encodings
 import greenshard
 from greenshard import checking
 from greenshard.cluster.encodings import CODECS, INEXACT
+from tests.initialised import initialised
 
 LETTERS = [chr(code) for code in range(0x80, 0x10000) if not 0xD800 <= code < 0xE000]
 #: Of each encoding, some keys that it can write.
@@ -70,7 +71,7 @@ def test_keys_are_hashed_in_the_encoding_of_the_database(greenshard_shards, enco
     if client is None and encoding == "EUC_CN":
         pytest.skip("the same as UTF8, and slow")
     with databases(greenshard_shards, encoding) as dsns:
-        cluster = greenshard.Cluster(dsns, DECLARED)
+        cluster = initialised(greenshard.Cluster(dsns, DECLARED))
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             if client is not None:
                 conn.set_client_encoding(client)
@@ -117,7 +118,8 @@ def test_keys_that_python_cannot_write_are_looked_for_on_all_shards(greenshard_s
 def test_a_client_encoding_that_alters_letters_names_no_shard(greenshard_shards):
     ddl = TABLES + "CREATE TABLE numbered (id serial, k text)"
     with databases(greenshard_shards, "UTF8", ddl) as dsns:
-        cluster = greenshard.Cluster(dsns, {**DECLARED, "numbered": greenshard.Sharded("k")})
+        declared = {**DECLARED, "numbered": greenshard.Sharded("k")}
+        cluster = initialised(greenshard.Cluster(dsns, declared))
         keys = ["¥", "〜", "plain", "漢"]
         with contextlib.closing(greenshard.connect(cluster)) as conn:
             cur = conn.cursor()

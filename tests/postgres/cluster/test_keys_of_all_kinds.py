@@ -15,6 +15,7 @@ from psycopg2.extras import register_uuid
 
 import greenshard
 from greenshard import checking
+from tests.initialised import initialised
 
 register_uuid()
 
@@ -78,7 +79,7 @@ def cluster(greenshard_shards):
                 for kind, name in names.items():
                     cur.execute(f"CREATE TABLE {name} (n int, k {kind.removesuffix(' written')})")
         tables = dict.fromkeys(names.values(), greenshard.Sharded("k"))
-        yield greenshard.Cluster(dsns, tables), names
+        yield initialised(greenshard.Cluster(dsns, tables)), names
 
 
 def test_each_key_is_where_it_belongs_or_refused(cluster):

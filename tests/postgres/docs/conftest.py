@@ -72,6 +72,7 @@ def shop(greenshard_shards: Shards, tmp_path_factory: pytest.TempPathFactory) ->
         more = 'parts = { shard_key = "id" }\njobs = { on = "s0" }\n'
         everything.write_text(declaration + more)
         cluster = Cluster.from_toml(everything)
+        greenshard.init(cluster)
         for place in (cluster, single):
             fill(place)
         yield Shop(path, cluster, single)

@@ -20,6 +20,7 @@ import pytest
 import greenshard
 from greenshard.cluster import Cluster
 from greenshard.pool.policy import Policy
+from tests.initialised import initialised
 from tests.meta.pages import ROOT, python_blocks
 
 PAGE = ROOT / "docs" / "deployment.rst"
@@ -109,7 +110,7 @@ def running(dsns):
 @pytest.fixture(scope="module")
 def dsns(greenshard_shards):
     with greenshard_shards.databases() as found:
-        cluster = Cluster(found, {"orders": greenshard.Sharded("id")})
+        cluster = initialised(Cluster(found, {"orders": greenshard.Sharded("id")}))
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             cur.execute("CREATE TABLE orders (id int, customer text, amount int)")
             rows = [(number, "ada", 5) for number in range(1, 9)]

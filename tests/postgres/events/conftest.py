@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from tests.initialised import initialised
 
 TABLES = {
     "orders": greenshard.Sharded("id"),
@@ -27,7 +28,7 @@ def cluster(greenshard_shards):
                     "CREATE TABLE items (order_id bigint, n int, word text);"
                     "CREATE TABLE nation (id int PRIMARY KEY, name text)"
                 )
-        cluster = greenshard.Cluster(dsns, TABLES)
+        cluster = initialised(greenshard.Cluster(dsns, TABLES))
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn, conn.cursor() as cur:
             numbers = [(n,) for n in range(30)]
             cur.executemany("INSERT INTO orders VALUES (%s, 1.5)", numbers)

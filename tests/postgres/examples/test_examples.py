@@ -56,6 +56,7 @@ def cluster_file(greenshard_dsns: dict[str, str], tmp_path: Path) -> Path:
         conn.close()
     path = tmp_path / "cluster.toml"
     path.write_text(declaration(greenshard_dsns))
+    greenshard.init(path)
     with greenshard.connect(path) as conn:
         cursor = conn.cursor()
         cursor.executemany("INSERT INTO flights VALUES (%s, %s, %s, %s, %s)", FLIGHTS)

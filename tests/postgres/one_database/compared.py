@@ -10,6 +10,7 @@ import psycopg2
 
 import greenshard
 from greenshard.testing import Shards
+from tests.initialised import initialised
 from tests.postgres.psql import run
 
 Databases = tuple[greenshard.Cluster, str]
@@ -34,7 +35,7 @@ def compared(
         shards = {"s0": dsns["s0"], "s1": dsns["s1"]}
         for dsn in (*shards.values(), others["s0"]):
             run(dsn, schema)
-        yield greenshard.Cluster(shards, tables, **declared), others["s0"]
+        yield initialised(greenshard.Cluster(shards, tables, **declared)), others["s0"]
 
 
 @contextlib.contextmanager

@@ -87,6 +87,7 @@ def shop(greenshard_shards):
                 insert(cur, "orders", [r for r in ORDERS if name in (None, shop.shard_of(r[0]))])
                 insert(cur, "items", [r for r in ITEMS if name in (None, shop.shard_of(r[0]))])
                 cur.execute("ANALYZE")
+        greenshard.init(shop.cluster)
         yield shop
 
 

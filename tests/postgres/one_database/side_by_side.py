@@ -36,6 +36,7 @@ class SideBySide:
         self, one: str, dsns: Mapping[str, str], tables: Mapping[str, Any], **declared: Any
     ) -> None:
         self.one, self.dsns, self.tables, self.declared = one, dict(dsns), dict(tables), declared
+        self._initialised = 1  # of one shard nothing is needed
 
     def cluster(self, shards: int) -> greenshard.Cluster:
         """A cluster of the first of the shards."""
@@ -52,6 +53,9 @@ class SideBySide:
         """
         for dsn in (self.one, *self.dsns.values()):
             run(dsn, f"TRUNCATE {', '.join(self.tables)} CASCADE")
+        if shards > 1 and shards != self._initialised:
+            greenshard.init(self.cluster(shards), again=True)
+            self._initialised = shards
         with (
             contextlib.closing(psycopg2.connect(self.one)) as single,
             contextlib.closing(greenshard.connect(self.cluster(shards))) as conn,

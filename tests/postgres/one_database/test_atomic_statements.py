@@ -25,6 +25,7 @@ def databases(greenshard_shards):
         dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}
         for dsn in dsns.values():
             ask(dsn, SCHEMA)
+        greenshard.init(greenshard.Cluster(dsns, {"kept": greenshard.Sharded("id")}))
         yield dsns
 
 

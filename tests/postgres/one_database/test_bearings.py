@@ -43,6 +43,7 @@ class Scene:
     """The cluster, and an administrator of each of its databases."""
 
     def __init__(self, dsns):
+        greenshard.init(greenshard.Cluster(dsns, {"t": greenshard.Sharded("id")}), [ROLE])
         self.dsns = {name: make_dsn(dsn, user=ROLE) for name, dsn in dsns.items()}
         self.cluster = greenshard.Cluster(self.dsns, {"t": greenshard.Sharded("id")})
         self._admins = {name: psycopg2.connect(dsn) for name, dsn in dsns.items()}

@@ -20,6 +20,7 @@ from psycopg2.extensions import (
 import greenshard
 from greenshard.executor import endings
 from greenshard.executor.execution import Execution
+from tests.initialised import initialised
 from tests.postgres import psql
 
 SCHEMA = """
@@ -44,7 +45,7 @@ class World:
         self.shard_of = lambda key: cluster.placement.shards_for(key, "int4", cluster.names)
         self.single = single
         self.dsns = dsns
-        self.source = cluster if declared else dsns
+        self.source = initialised(cluster) if declared else dsns
 
     def fill(self):
         for name, dsn in {**self.dsns, None: self.single}.items():

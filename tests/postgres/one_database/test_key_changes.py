@@ -8,6 +8,7 @@ import pytest
 
 import greenshard
 from greenshard import checking
+from tests.initialised import initialised
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -90,7 +91,7 @@ def cluster(greenshard_shards):
         dsns = {"s0": one["s0"], "s1": one["s1"], "s2": other["s0"], "s3": other["s1"]}
         for dsn in dsns.values():
             run(dsn, SCHEMA)
-        cluster = greenshard.Cluster(dsns, DECLARED)
+        cluster = initialised(greenshard.Cluster(dsns, DECLARED))
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             for key in range(40):
                 cur.execute("INSERT INTO t VALUES (%s, 1)", (key,))

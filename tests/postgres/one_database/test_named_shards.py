@@ -16,6 +16,7 @@ from psycopg2.extensions import AsIs
 import greenshard
 from greenshard import checking
 from greenshard.cluster import Hash, Unknown
+from tests.initialised import initialised
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -61,7 +62,7 @@ def cluster(greenshard_shards):
         dsns = {"s0": one["s0"], "s1": one["s1"], "s2": other["s0"], "s3": other["s1"]}
         for dsn in dsns.values():
             run(dsn, SCHEMA, "INSERT INTO r SELECT n, n FROM generate_series(1, 5) AS n")
-        yield greenshard.Cluster(dsns, DECLARED)
+        yield initialised(greenshard.Cluster(dsns, DECLARED))
 
 
 @pytest.fixture

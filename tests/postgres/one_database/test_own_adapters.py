@@ -13,6 +13,7 @@ from psycopg2.extras import Json
 import greenshard
 from greenshard.checking.check import check
 from greenshard.executor.strategies import table_rows as reading
+from tests.initialised import initialised
 from tests.postgres.one_database.conftest import SMALL_BATCHES
 
 TABLES = {"words": greenshard.Sharded("k"), "numbers": greenshard.Sharded("k")}
@@ -83,7 +84,7 @@ def cluster(greenshard_shards):
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn:
                 conn.cursor().execute(SCHEMA)
-        yield greenshard.Cluster(dsns, TABLES)
+        yield initialised(greenshard.Cluster(dsns, TABLES))
 
 
 @pytest.fixture

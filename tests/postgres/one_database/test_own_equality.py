@@ -92,6 +92,7 @@ def databases(greenshard_shards):
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
                 cur.execute(scene.SCHEMA + PLANTING)
                 fill(cur, cluster, name)
+        greenshard.init(cluster)
         yield dsns
         for each in names.values():
             admin.cursor().execute(f"DROP DATABASE {each} WITH (FORCE)")

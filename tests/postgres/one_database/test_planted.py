@@ -167,6 +167,7 @@ def databases(greenshard_shards):
                 if name != "one":
                     here = [n for n in range(1, 61) if shard_of(cluster, n) == name]
                     cur.execute("DELETE FROM numbers WHERE id <> ALL (%s)", (here,))
+        greenshard.init(cluster)
         yield dsns, names
         for each in names.values():
             admin.cursor().execute(f"DROP DATABASE {each} WITH (FORCE)")

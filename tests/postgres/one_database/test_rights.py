@@ -15,6 +15,7 @@ from psycopg2.extensions import make_dsn
 
 import greenshard
 from greenshard.executor.strategies import filling
+from tests.initialised import initialised
 from tests.postgres.one_database import rights
 from tests.postgres.one_database.rights import COLUMNS, PLACES, REFERENCE, ROWS, SHARDED
 
@@ -52,7 +53,7 @@ class World:
     def __init__(self, dsns, roles):
         self.single = dsns.pop(None)
         self.dsns, self.roles = dsns, roles
-        self.cluster = greenshard.Cluster(dsns, TABLES)
+        self.cluster = initialised(greenshard.Cluster(dsns, TABLES), roles.values())
         with contextlib.closing(psycopg2.connect(self.single)) as conn:
             self.version = conn.server_version
         tables = {**SHARDED, **REFERENCE}

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from tests.initialised import initialised
 from tests.postgres.one_database.conftest import Shop, insert
 
 #: For a server that is built with ICU, and for one that is not.
@@ -58,7 +59,7 @@ def random_rows(seed=7):
 def shop(greenshard_shards):
     with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
         dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}
-        shop = Shop(greenshard.Cluster(dsns, TABLES), second["s1"])
+        shop = Shop(initialised(greenshard.Cluster(dsns, TABLES)), second["s1"])
         rows = random_rows()
         for name, dsn in {**dsns, None: shop.single}.items():
             own = [row for row in rows if name is None or shop.cluster.placement.shards_for(

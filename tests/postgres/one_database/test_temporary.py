@@ -13,6 +13,7 @@ import pytest
 from psycopg2.extras import execute_values
 
 import greenshard
+from tests.initialised import initialised
 from tests.postgres.one_database.side_by_side import one_and_three
 
 SCHEMA = """
@@ -166,7 +167,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
     with one_and_three(greenshard_shards) as (one, dsns):
-        cluster = greenshard.Cluster(dsns, TABLES)
+        cluster = initialised(greenshard.Cluster(dsns, TABLES))
         for dsn in (one, *dsns.values()):
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
                 cur.execute(SCHEMA)

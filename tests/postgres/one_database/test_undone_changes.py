@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from tests.initialised import initialised
 from tests.postgres import psql
 
 SCHEMA = """
@@ -47,7 +48,7 @@ def both(greenshard_shards):
     with greenshard_shards.databases() as first, greenshard_shards.databases() as second:
         dsns = {"s0": first["s0"], "s1": first["s1"], "s2": second["s0"]}
         tables = dict.fromkeys(("t", "w", "moved"), greenshard.Sharded("k"))
-        cluster = greenshard.Cluster(dsns, tables)
+        cluster = initialised(greenshard.Cluster(dsns, tables))
         for name, dsn in {**dsns, None: second["s1"]}.items():
             place = cluster.placement
             here = [k for k in KEYS if name in (None, place.shards_for(k, "int4", cluster.names))]

@@ -13,6 +13,7 @@ from greenshard.executor.knowledge import one_database
 from greenshard.executor.knowledge.changes import ask_news
 from greenshard.links.deadline import UNLIMITED
 from greenshard.planner.code import Trace
+from tests.initialised import initialised
 from tests.postgres import psql
 from tests.postgres.hiding import CLEAN, PLACES, SCHEMA
 
@@ -38,7 +39,7 @@ def cluster(greenshard_shards):
         shards = {"s0": dsns["s0"], "s1": dsns["s1"]}
         for dsn in shards.values():
             psql.run(dsn, SCHEMA)
-        cluster = greenshard.Cluster(shards, TABLES)
+        cluster = initialised(greenshard.Cluster(shards, TABLES))
         with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
             for n in range(20):
                 cur.execute("INSERT INTO t VALUES (%s, %s)", (n, f"a{n}"))

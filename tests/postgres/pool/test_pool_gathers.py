@@ -8,6 +8,7 @@ from psycopg2.extras import RealDictCursor
 
 import greenshard
 from greenshard import Cluster, Sharded
+from tests.initialised import initialised
 from tests.postgres.pool.conftest import eventually
 
 GATHERS = "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY n) FROM orders"
@@ -16,7 +17,7 @@ SLOW = f"SELECT pg_sleep(%s), ({GATHERS})"
 
 @pytest.fixture
 def cluster(dsns, watch):
-    cluster = Cluster(dsns, tables={"orders": Sharded("n")})
+    cluster = initialised(Cluster(dsns, tables={"orders": Sharded("n")}))
     for shard in dsns:
         watch.ask(shard, "CREATE TABLE orders (n int PRIMARY KEY); COMMIT; SELECT 1")
     with greenshard.connect(cluster) as conn, conn.cursor() as cur:

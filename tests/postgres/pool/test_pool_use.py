@@ -11,6 +11,7 @@ from psycopg2 import extensions, extras
 
 import greenshard
 from greenshard import Pool
+from tests.initialised import initialised
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def cluster(dsns, watch):
         watch.ask(shard, "CREATE TABLE names (n int, name text); SELECT 1")
         watch.ask(shard, "INSERT INTO names VALUES (1, 'one') RETURNING 1")
     tables = {"orders": greenshard.Sharded("id"), "names": greenshard.Reference()}
-    cluster = greenshard.Cluster(shards=dsns, tables=tables)
+    cluster = initialised(greenshard.Cluster(shards=dsns, tables=tables))
     with greenshard.connect(cluster) as conn:
         rows = [(number, number) for number in range(20)]
         conn.cursor().executemany("INSERT INTO orders VALUES (%s, %s)", rows)
