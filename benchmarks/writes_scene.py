@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
+import greenshard
 from greenshard import Cluster, Sharded
 from greenshard.cluster import Hash
 from greenshard.testing import Shards
@@ -65,6 +66,7 @@ def databases(contestants: Sequence[str]) -> Iterator[dict[str, list[str]]]:
         for dsns in made:
             for number, dsn in enumerate(dsns):
                 _fill(dsn, number)
+            greenshard.init(cluster(dsns))
         yield dict(zip(contestants, made, strict=True))
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import greenshard
 from greenshard import Cluster
 from greenshard.cli.demo import flights
 from greenshard.cli.demo.loading import copy_rows, run_scripts
@@ -37,6 +38,7 @@ def load(dsns: Mapping[str, str], declaration: Path, every: int = 1) -> int:
     sent = copy_rows(psql, dsns, COPY, rows, on_progress=lambda _rows: None)
     schema = (HERE / "schema.sql").read_text(encoding="utf-8")
     run_scripts(psql, dsns, [f"{flights.FINISH}\n{schema}"] * len(dsns))
+    greenshard.init(declaration)
     return sum(sent)
 
 

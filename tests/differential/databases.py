@@ -20,6 +20,7 @@ from greenshard.testing import Shards
 from tests.differential import rows, schema
 from tests.differential.rows import Row
 from tests.differential.schema import Table
+from tests.initialised import initialised
 
 SHARD_COUNTS = (1, 2, 4)
 COLLATIONS = ("C", "words")
@@ -103,6 +104,8 @@ def make(shards: Shards, collation: str, seed: object) -> Databases:
     for number, (database, part) in enumerate(parts.items()):
         create(shards[0].dsn, database, partial(_locale, collation))
         types |= _fill(shards[0].dsn_of(database), part, gaps=number % 2 == 0)
+    for cluster in clusters.values():
+        initialised(cluster)
     dsns = [shards[0].dsn_of(database) for database in (one, other)]
     with contextlib.closing(psycopg2.connect(dsns[1])) as conn, conn, conn.cursor() as cur:
         for setting in _OTHER_PLANS:

@@ -15,6 +15,7 @@ from greenshard.cluster import Cluster, Hash, Sharded
 from greenshard.testing import Shards
 from tests.differential import databases
 from tests.differential.kinds import Kind, kinds
+from tests.initialised import initialised
 
 SHARD_COUNT = 3
 _SHARDS = tuple(f"s{number}" for number in range(SHARD_COUNT))
@@ -89,6 +90,7 @@ def make(shards: Shards, encoding: str, seed: object) -> Stage:
             databases.create(shards[0].dsn, database, lambda _: locale)
             with contextlib.closing(psycopg2.connect(dsns[apart][name])) as conn, conn:
                 _fill(stage, some, name, conn.cursor(), Random(f"{seed}/{name}"))
+        initialised(stage.cluster(some[0]))
     return stage
 
 

@@ -107,6 +107,8 @@ class Scene:
         self.shards = shards
         self.relay = relay
         self.connections = []
+        #: The order of the shards of the declared cluster that they were initialised for.
+        self.stamped = None
         self._askers = {}
         # psycopg2 must not be asked by two greenlets at once.
         self._asking = RLock()

@@ -12,6 +12,7 @@ from greenshard import Cluster, Reference, Sharded
 from greenshard.cluster.slots import Hash
 from greenshard.testing import Shards
 from tests.fault.relay import Relay
+from tests.initialised import initialised
 from tests.soak import items
 
 SETTINGS = {
@@ -56,6 +57,7 @@ class Scene:
             opened.callback(self._relay.close)
             for shard in self.shards:
                 self._furnish(shard)
+            initialised(Cluster(self.superuser_dsns(), TABLES), ["app"])
             self._opened = opened.pop_all()
         return self
 

@@ -121,6 +121,7 @@ def _load(scene: Scene, servers: Servers, directory: Path) -> None:
             rows = _placed(Cluster.from_toml(servers.cluster), lines)
             *sent, total = copy_rows(servers.psql, dsns, COPY, rows, on_progress)
         run_scripts(servers.psql, dsns, [flights.FINISH] * len(dsns))
+        greenshard.init(servers.cluster)
         scene.stage("split", f"flights, by tailnum: {sum(sent):,} rows", seconds())
     scene.rows({**dict(zip(servers.shards, sent, strict=True)), SINGLE: total})
     scene.declared(declaration)

@@ -21,6 +21,7 @@ from greenshard.cluster import Cluster, Hash, Reference, Sharded, Single
 from greenshard.testing import Shard, Shards
 from tests.differential import databases
 from tests.differential.kinds import Kind, read
+from tests.initialised import initialised
 
 COUNTS = (1, 2, 4)
 #: Of the databases' names: a server may have several sets.
@@ -107,6 +108,7 @@ def make(shards: Shards, seed: object) -> Places:
                 with contextlib.closing(psycopg2.connect(dsn)) as other, other:
                     _fill(cur, other.cursor(), clusters[count], name, columns, pick)
                     types |= databases.types_of(other.cursor())
+            initialised(clusters[count])
     for dsn in (
         one,
         *(s.primary for cluster in clusters.values() for s in cluster.shards.values()),

@@ -14,6 +14,7 @@ from tests.postgres.pool.conftest import NAME, Watch
 
 #: That a row is there twice is told when it is committed.
 SCHEMA = "CREATE TABLE items (id int, name text UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+TABLES = {"items": greenshard.Sharded("id")}
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def dsns(greenshard_shards):
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cursor:
                 cursor.execute(SCHEMA)
+        greenshard.init(greenshard.Cluster(dsns, TABLES))
         yield dsns
 
 
@@ -74,7 +76,7 @@ def make_site(dsns, watch):
     with contextlib.ExitStack() as sites:
 
         def make(shards=None, pools=None, **arguments):
-            shards = shards or greenshard.Cluster(dsns, {"items": greenshard.Sharded("id")})
+            shards = shards or greenshard.Cluster(dsns, TABLES)
             common = {"application_name": NAME, "max_size": 3, "timeout": 10.0, **arguments}
             pools = {name: {"cluster": each, **common} for name, each in (pools or {}).items()}
             site = Site(watch, GREENSHARD={"cluster": shards, **common}, GREENSHARD_POOLS=pools)

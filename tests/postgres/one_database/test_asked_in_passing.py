@@ -21,6 +21,7 @@ CREATE VIEW seen AS SELECT * FROM r;
 CREATE FUNCTION unseen(command text) RETURNS int LANGUAGE plpgsql VOLATILE AS
     'BEGIN EXECUTE command; RETURN 1; END';
 """
+TABLES = {"t": greenshard.Sharded("k"), "r": greenshard.Reference()}
 KEYS = range(20)
 
 
@@ -30,13 +31,13 @@ def dsns(greenshard_shards):
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
                 cur.execute(SCHEMA)
+        greenshard.init(greenshard.Cluster(dsns, TABLES))
         yield dict(dsns)
 
 
 @pytest.fixture
 def cluster(dsns):
-    tables = {"t": greenshard.Sharded("k"), "r": greenshard.Reference()}
-    cluster = greenshard.Cluster(dsns, tables)
+    cluster = greenshard.Cluster(dsns, TABLES)
     with contextlib.closing(greenshard.connect(cluster)) as conn:
         cur = conn.cursor()
         cur.execute("TRUNCATE t")

@@ -46,6 +46,7 @@ DDL = [
 def dsns(greenshard_dsns):
     for dsn in greenshard_dsns.values():
         run(dsn, SCHEMA)
+    greenshard.init(greenshard.Cluster(greenshard_dsns, TABLES))
     return greenshard_dsns
 
 

@@ -299,6 +299,7 @@ def servers(greenshard_shards):
         # What each shard's own sequences would count must not be seen.
         for number, dsn in enumerate([*dsns.values()][1:], 1):
             run(dsn, f"SELECT setval('{'doc_id_seq'}', {7000 * number})")
+        greenshard.init(greenshard.Cluster(dsns, TABLES))
         yield one, dsns
 
 

@@ -26,6 +26,7 @@ def dsns(greenshard_shards):
         for dsn in found.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
                 cur.execute(SCHEMA)
+        greenshard.init(greenshard.Cluster(found, TABLES))
         yield found
 
 
