@@ -17,6 +17,7 @@ from greenshard.checking.event_triggers import (
     read_event_triggers,
 )
 from greenshard.checking.findings import Finding, Report, TableReport, counted, listed
+from greenshard.checking.initialised import check_initialised
 from greenshard.checking.probe import reached, tolerating, unreached
 from greenshard.checking.references import compare_contents, read_contents
 from greenshard.checking.rows import Key, misplaced, read_shares, rows_by_shard
@@ -97,13 +98,16 @@ def check(
     report.findings += compare_rights(conn, cluster)
     events = read_event_triggers(conn)
     report.findings += compare_event_triggers(events, shards)
+    wrong, notes = check_initialised(conn, cluster)
+    report.findings += wrong
+    report.notes += notes
     report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)
     report.notes += noted_event_triggers(events, cluster, catalogs)
     if rows:
         report.findings += sequences_behind(conn, cluster, catalogs)
-    notes = (minor_versions(servers), undeclared(relations, cluster))
-    report.notes += [note for note in notes if note is not None]
+    others = (minor_versions(servers), undeclared(relations, cluster))
+    report.notes += [note for note in others if note is not None]
     return report
 
 

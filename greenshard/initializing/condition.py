@@ -74,6 +74,7 @@ class Obstacle:
         hint: What to do.
         of_setting: Whether it is a setting of the server only: the rest can be done.
         of_rights: Whether it is in the way of this user only.
+        planted: Whether somebody else has made what is there, or made it otherwise.
     """
 
     shard: str
@@ -81,6 +82,7 @@ class Obstacle:
     hint: str
     of_setting: bool = False
     of_rights: bool = False
+    planted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Condition:
                     "owner of the database",
                     "What is in it may run with the rights of whoever commits. Look at it, then "
                     "DROP SCHEMA greenshard CASCADE; or ALTER ... OWNER TO, if it is right.",
+                    planted=True,
                 )
         for name, table in tables.items():
             for what in _differences(name, table):
@@ -146,6 +149,7 @@ class Condition:
                     self.shard,
                     f"the table greenshard.{name} is not as it was made: {what}",
                     f"Undo that, or DROP TABLE greenshard.{name} CASCADE, if nothing is in doubt.",
+                    planted=True,
                 )
 
     def _forbidden(self) -> Iterator[Obstacle]:

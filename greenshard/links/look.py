@@ -180,7 +180,8 @@ class Look:
         if cluster is None:
             return
         facts = {name: found[name] for name in cluster.names if name in found}
-        wrong = (*_wrong_stamps(facts, cluster), *_differences(facts), *_wrong_keys(facts))
+        stamps = {name: facts[name].stamp for name in facts}
+        wrong = (*wrong_stamps(stamps, cluster), *_differences(facts), *_wrong_keys(facts))
         for shard, what in wrong:
             self._found.clear()
             raise errors.ProgrammingError(
@@ -205,12 +206,19 @@ def look_of(cluster: Cluster, databases: Hashable) -> Look:
     return looks[databases]
 
 
-def _wrong_stamps(found: Mapping[str, Facts], cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """Which shards are stamped as others."""
+def wrong_stamps(found: Mapping[str, Stamp | None], cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Which shards are stamped as others.
+
+    Args:
+        found: The stamps, in shard order.
+        cluster: The declaration.
+
+    Yields:
+        A shard, and what is wrong about it.
+    """
     first: Stamp | None = None
     owners: dict[str, str] = {}
-    for shard, facts in found.items():
-        stamp = facts.stamp
+    for shard, stamp in found.items():
         if stamp is None:
             continue
         first = first or stamp

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import greenshard
+from greenshard import checking
 from greenshard.cli import main
 from greenshard.testing import Shards
 from tests.postgres.psql import run
@@ -208,6 +209,40 @@ def test_copies_of_a_shard_are_given_ids_of_their_own(dsns):
     assert second == ("s1", name, s0)  # it was s1, so that s0 is the copy
     assert first[:2] == ("s0", name)
     assert first[2] not in (s0, None)
+
+
+def checked(dsns):
+    """What `greenshard check` finds and notes."""
+    with contextlib.closing(greenshard.connect(dsns)) as conn:
+        report = checking.check(conn, cluster_of(dsns), rows=False)
+    assert all(finding.check == "init" for finding in report.findings)
+    return [(each.shards, each.message) for each in report.findings], report.notes
+
+
+def test_a_check_tells_what_is_not_as_it_was_made(dsns, roles):
+    found, notes = checked(dsns)
+    assert found == []
+    assert any("not initialised for transactions that write on several" in note for note in notes)
+    greenshard.init(cluster_of(dsns))
+    assert checked(dsns) == ([], [])
+    run(dsns["s1"], "DROP TABLE greenshard.barrier, greenshard.forgotten")
+    ((where, what),), _ = checked(dsns)
+    assert (where, "barrier, forgotten is gone" in what) == (("s1",), True)
+    run(dsns["s1"], "ALTER TABLE greenshard.shard DROP id")
+    (told, *_), _ = checked(dsns)
+    assert told == (("s1",), "is not initialised, as others are: greenshard init")
+    greenshard.init(cluster_of(dsns))
+    assert checked(dsns) == ([], [])
+    run(dsns["s1"], f"UPDATE greenshard.shard SET id = '{stamps(dsns)[0][0][2]}'")
+    same = "shard s1 has the same id as s0: is one a copy of the other?"
+    assert checked(dsns)[0] == [(("s1",), same)]
+    run(dsns["s0"], CHANGES["the trigger x"])
+    run(dsns["s1"], "ALTER SCHEMA greenshard OWNER TO mallory")
+    (one, other), _ = checked(dsns)
+    assert one[0] == ("s0",)
+    assert "has the trigger x" in one[1]
+    assert "the schema greenshard belongs to mallory" in other[1]
+    run(dsns["s1"], "DROP SCHEMA greenshard CASCADE")
 
 
 def test_two_at_a_time_write_one_stamp(dsns):
