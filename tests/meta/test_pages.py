@@ -44,7 +44,7 @@ def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
     with conn.cursor() as cur:
         for database in databases:
             cur.execute(f"CREATE DATABASE {database}")
-        shards = {name: f"{server.dsn} dbname={name}" for name in databases}
+        shards = {f"s{n}": f"{server.dsn} dbname={name}" for n, name in enumerate(databases)}
         fill(initialised(Cluster(shards, TABLES)))
         yield {"PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"]}
         for database in databases:

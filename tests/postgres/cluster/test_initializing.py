@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import greenshard
 from greenshard import checking
 from greenshard.cli import main
+from greenshard.links import look
 from greenshard.testing import Shards
 from tests.postgres.psql import run
 
@@ -160,6 +161,14 @@ def test_what_fails_on_one_shard_is_undone_on_all(dsns):
         assert rows(dsn, "SELECT 1 FROM pg_namespace WHERE nspname = 'greenshard'") == []
 
 
+def looked_at(dsns):
+    """The ids that a process knows when it has connected."""
+    cluster = cluster_of(dsns)
+    greenshard.connect(cluster).close()
+    (found,) = look._looks[cluster].values()
+    return [found._found[shard].stamp.id for shard in cluster.names]
+
+
 def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
     for dsn in dsns.values():
         run(dsn, "GRANT CREATE ON DATABASE " + psycopg2.extensions.parse_dsn(dsn)["dbname"]
@@ -175,8 +184,10 @@ def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
         run(dsns["s0"], "ALTER TABLE t OWNER TO migrator", "CREATE SCHEMA other")
         run(dsns["s1"], "ALTER TABLE t OWNER TO migrator")
         assert greenshard.init(cluster_of(dsns)) == []
+        assert None not in looked_at(dsns)
         run(dsns["s0"], "CREATE TABLE other.t (k int)")  # two of that name: who knows?
         assert "belongs to migrator" in refused(cluster_of(dsns))
+        assert [each is None for each in looked_at(dsns)] == [True, False]
     finally:
         for dsn in dsns.values():
             run(dsn, "DROP SCHEMA greenshard CASCADE", "DROP OWNED BY mallory, migrator")

@@ -71,6 +71,7 @@ def dsns(greenshard_shards):
                 cur.execute("INSERT INTO shop.orders VALUES " + ", ".join(rows))
                 database = conn.info.dbname
                 cur.execute(granted().replace("DATABASE app", f"DATABASE {database}"))
+        greenshard.init(cluster, ["shop_app"])
         yield dsns
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
