@@ -27,6 +27,7 @@ from greenshard._driver import (
     obscured,
     without_secrets,
 )
+from greenshard.arguments import flag
 from greenshard.limits import refuse_large_objects
 from greenshard.links.beginning import hand_over
 from greenshard.links.deadline import Deadline, within
@@ -165,15 +166,34 @@ class Settings:
 
     # Session --------------------------------------------------------------------------------
 
-    def set_session(self, *args: Any, **kwargs: Any) -> None:
+    def set_session(self, *args: Any, consistent: bool | None = None, **kwargs: Any) -> None:
         """Set isolation level, readonly, deferrable, autocommit, on all shards.
+
+        Args:
+            args, kwargs: psycopg2's.
+            consistent: Whether each transaction reads from one moment over all shards, as a block
+                of `Connection.snapshot` does; None leaves that as it is.
 
         Raises:
             greenshard.ProgrammingError: A transaction is open.
 
         Switches: yes.
         """
-        self._set(lambda raw: RawConnection.set_session(raw, *args, **kwargs))
+        if args or kwargs or consistent is None:
+            self._set(lambda raw: RawConnection.set_session(raw, *args, **kwargs))
+        if consistent is not None:
+            self.consistent = consistent
+
+    @property
+    def consistent(self) -> bool:
+        """Whether each transaction reads from one moment over all shards, and writes nothing."""
+        return self._statements.snapshots.each
+
+    @consistent.setter
+    def consistent(self, consistent: bool) -> None:
+        each = flag("consistent", consistent)
+        self._refuse_in_transaction()
+        self._statements.snapshots.each = each
 
     def set_isolation_level(self, level: int | None) -> None:
         """Roll back and set the isolation level, on all shards.
@@ -212,10 +232,13 @@ class Settings:
 
         psycopg2 refuses that itself, but only on the shards which have one.
         """
+        self._refuse_in_transaction()
+        self._each(call, sends=sends)
+
+    def _refuse_in_transaction(self) -> None:
         if any(physical.in_transaction for physical in self._session.alive):
             self._session.check()
             raise errors.ProgrammingError("set_session cannot be used inside a transaction")
-        self._each(call, sends=sends)
 
     def _each(
         self,

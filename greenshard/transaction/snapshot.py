@@ -27,7 +27,9 @@ from greenshard.sql.ending import ending_of
 from greenshard.sql.writing import written_by
 from greenshard.transaction import barrier, snapshot_protocol
 from greenshard.transaction.commit import roll_back_all
+from greenshard.transaction.recovery import recover_shards
 from greenshard.transaction.snapshot_protocol import (
+    DOUBT_S,
     LIMIT_S,
     Action,
     Answers,
@@ -42,6 +44,8 @@ from greenshard.transaction.state import Transaction
 
 #: Seconds that the servers may take beyond what they may wait for the barrier.
 _PATIENCE_S = 1.0
+#: Seconds that recovery of what is in doubt may take; a shard may be out of reach.
+_RECOVERY_S = 2.0
 _INIT = "Run greenshard init over the cluster: it makes the table that commits and snapshots lock."
 #: Why the barrier cannot be locked, by SQLSTATE: what is wrong, and what to do.
 _REASONS: Mapping[str, tuple[str, str]] = {
@@ -57,8 +61,6 @@ _REASONS: Mapping[str, tuple[str, str]] = {
     ),
 }
 
-Recovering = Callable[[tuple[str, ...]], str]
-
 
 class Snapshots:
     """The snapshots of one logical connection, of which one stands at most.
@@ -71,14 +73,11 @@ class Snapshots:
     Attributes:
         on: Whether statements must ask `admit`: one stands or has ended within its block, or each
             transaction is to have its own.
-        recover: Finishes transactions that are in doubt, given their names, and tells what came of
-            that; None if there is nothing that could.
     """
 
     def __init__(self, session: Session, transaction: Transaction, *, gathers: bool) -> None:
         self._session, self._transaction, self._gathers = session, transaction, gathers
         self.on = False
-        self.recover: Recovering | None = None
         self._each = False
         self._in_block = False
         self._held: tuple[Physical, ...] = ()
@@ -153,7 +152,7 @@ class Snapshots:
         if len(self._held) == 1:
             self._run(barrier.begin_alone, limit)
             return {}
-        steps = snapshot_protocol.take(limit.left_s or 0.0, lambda: random.uniform(0.5, 1.5))  # noqa: S311
+        steps = snapshot_protocol.take(limit.timeout_s or LIMIT_S, _uneven)
         exported: dict[str, str] = {}
         try:
             action = next(steps)
@@ -177,7 +176,7 @@ class Snapshots:
         elif isinstance(action, LetGo):
             found = self._let_go(action, limit)
         elif isinstance(action, Recover):
-            told = self.recover(action.names) if self.recover is not None else ""
+            told = self._recover(limit)
         elif isinstance(action, Pause):
             _green.sleep(action.seconds)
         return Answers(limit.left_s or 0.0, missed, found, told)
@@ -199,6 +198,20 @@ class Snapshots:
         jobs = session.run(calls, within(limit.left_s or session.grace_s)).jobs
         found: list[Any] = [job.result for job in jobs.values()]
         return tuple(holder for each in found for holder in each)
+
+    def _recover(self, limit: Deadline) -> str:
+        """Finish what is in doubt on the shards; tells what came of it."""
+        report = recover_shards(
+            {physical.shard: physical.dsn for physical in self._held},
+            timeout_s=limit.at_most(_RECOVERY_S).left_s or 0.0,
+            connect_timeout_s=_PATIENCE_S,
+            young_s=DOUBT_S,
+        )
+        left = [f"{part.gid}: {part.why}" for part in report.in_doubt]
+        left += [f"shard {shard}: {why}" for shard, why in report.unreached.items()]
+        if left:
+            return "recovery was started, and could not finish all:\n  " + "\n  ".join(left)
+        return "recovery was started, and has finished all that was in doubt"
 
     def _run(self, call: Callable[[Physical], Any], timeout: Deadline) -> dict[str, Any]:
         calls = {p.shard: partial(call, p) for p in self._held}
@@ -237,6 +250,12 @@ class Snapshots:
         if not self.stands:
             if self._in_block or not self._each:
                 raise _over()
+            if any(physical.autocommit for physical in self._session.alive):
+                raise errors.ProgrammingError(
+                    "in autocommit mode no transaction can be consistent",
+                    code="GS506",
+                    hint="Switch autocommit off, or read in a block: with conn.snapshot(): ...",
+                )
             self.take(timeout)
         # By whatever it was ended: what is read now would be of another moment.
         elif any(physical.alive and physical.idle for physical in self._held):
@@ -304,6 +323,10 @@ class Snapshots:
                     if physical.alive and not autocommit.read(physical.raw):
                         physical.discard()
                 raise
+
+
+def _uneven() -> float:
+    return random.uniform(0.5, 1.5)  # noqa: S311  # nobody is to be kept from guessing it
 
 
 def _over() -> errors.Error:

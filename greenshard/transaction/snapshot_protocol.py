@@ -35,6 +35,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 0.8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.8
 #: What all attempts may take if nobody has said so.
 LIMIT_S = 5.0
+#: For how long, in seconds, a transaction has been prepared that nobody may be about to end.
+DOUBT_S = 0.5
 
 Shards = tuple[str, ...]
 
@@ -58,8 +60,8 @@ class Holder:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether nobody but recovery may ever end it."""
-        return self.pid is None
+        """Whether it is prepared, and for so long that nobody but recovery may ever end it."""
+        return self.pid is None and self.seconds is not None and self.seconds >= DOUBT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,7 @@ class LetGo:
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """Let be finished what is in doubt."""
-
-    names: tuple[str, ...]
+    """Finish what is in doubt, if that can be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
         uneven: Random numbers about 1: readers that have met must not go on in step.
     """
     left_s, wait_s, pause_s = limit_s, FIRST_WAIT_S, FIRST_PAUSE_S
-    doubted, told, waited = frozenset[str](), "", False
+    tried, told, waited = frozenset[str](), "", False
     while True:
         answers = yield Lock(min(wait_s, left_s))
         if not answers.missed:
@@ -136,11 +136,11 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
         answers = yield LetGo(answers.missed)
         holders = answers.holders
         in_doubt = frozenset(holder.name for holder in holders if holder.is_in_doubt)
-        # Each is prepared for a moment: what is met twice may stay so.
-        if stuck := in_doubt & doubted:
-            answers = yield Recover(tuple(sorted(stuck)))
-            told = answers.told or told
-        doubted = in_doubt
+        # Once for each: a shard that cannot be asked now will not be asked sooner by trying again.
+        if in_doubt - tried:
+            answers = yield Recover()
+            told = answers.told
+            tried |= in_doubt
         if answers.left_s <= pause_s:
             return _not_in_time(limit_s, holders, told)
         answers = yield Pause(pause_s * uneven())
@@ -154,9 +154,11 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
 
 def _not_in_time(limit_s: float, holders: Sequence[Holder], told: str) -> errors.Error:
     there = "".join(f"\n  {holder.shard}: {_described(holder)}" for holder in holders)
-    what = f"; in the way, as the servers last told:{there}\n" if there else ""
+    what = f"; in the way, as the servers last told:{there}" if there else ""
     if told:
-        what += f"{'' if there else '; '}{told}"
+        what += f"\n{told}"
+    if what:
+        what += "\n"
     hint = "Raise the timeout, or look at what commits there (pg_stat_activity)."
     if any(holder.is_in_doubt for holder in holders):
         hint = "What is in doubt is finished by greenshard recover, as soon as its shards answer."
@@ -167,8 +169,8 @@ def _not_in_time(limit_s: float, holders: Sequence[Holder], told: str) -> errors
 
 def _described(holder: Holder) -> str:
     since = "" if holder.seconds is None else f" {holder.seconds:.1f} s ago"
-    if holder.is_in_doubt:
-        return f"transaction {holder.name}, prepared{since}, is in doubt"
+    if holder.pid is None:
+        return f"transaction {holder.name} has the barrier, prepared{since}"
     name = f" ({holder.name})" if holder.name else ""
     return (
         f"process {holder.pid}{name} has the barrier, in a transaction{since and f' begun{since}'}"

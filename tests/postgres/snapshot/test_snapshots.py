@@ -280,6 +280,39 @@ def test_a_pools_connections_have_snapshots_on_all_shards(cluster, plain):
             assert is_usual(conn)
 
 
+def test_each_transaction_may_have_its_own(conn, cur, plain):
+    assert conn.consistent is False
+    conn.set_session(consistent=True)
+    for _ in range(2):
+        before = one(cur, SUM)
+        for connection in plain.values():
+            connection.cursor().execute("UPDATE account SET amount = amount + 1")
+        assert one(cur, SUM) == before
+        assert one(cur, GATHERED) == 24
+        with pytest.raises(greenshard.ProgrammingError, match="inside a transaction"):
+            conn.consistent = False
+        conn.commit()
+        assert one(cur, SUM) > before
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction, match="GS507"):
+            cur.execute("UPDATE account SET amount = amount - 1")
+        conn.rollback()
+        for connection in plain.values():
+            connection.cursor().execute("UPDATE account SET amount = amount - 1")
+        with conn.snapshot():
+            assert one(cur, SUM) == before
+        with conn:
+            assert one(cur, SUM) == before
+    conn.autocommit = True
+    with pytest.raises(greenshard.ProgrammingError, match="autocommit"):
+        cur.execute(SUM)
+    with conn.snapshot():
+        assert one(cur, SUM) == before
+    conn.set_session(autocommit=False, consistent=False)
+    assert is_usual(conn)
+    with pytest.raises(greenshard.ProgrammingError, match="consistent"):
+        conn.consistent = "yes"
+
+
 def test_a_single_shard_needs_no_barrier(greenshard_dsns):
     dsn = greenshard_dsns["s0"]
     with contextlib.closing(greenshard.connect(dsn)) as conn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from greenshard.transaction.snapshot_protocol import (
     FIRST_PAUSE_S,
     FIRST_WAIT_S,
@@ -110,16 +112,19 @@ def test_a_server_that_tells_nothing_of_it():
     assert "process 7 has the barrier, in a transaction\n" in str(attempt.error)
 
 
-def test_what_is_met_prepared_twice_is_let_be_finished():
+def test_what_has_been_prepared_for_long_is_recovered():
     attempt = Attempt()
     attempt.answer(missed=("s1",))
-    # Once it may be a commit under way.
-    assert isinstance(attempt.answer(holders=(IN_DOUBT,)), Pause)
+    # A commit may be under way.
+    assert isinstance(attempt.answer(holders=(replace(IN_DOUBT, seconds=0.1),)), Pause)
     attempt.answer()
     attempt.answer(missed=("s1",))
-    assert attempt.answer(holders=(IN_DOUBT,)) == Recover(("greenshard_x",))
+    assert attempt.answer(holders=(IN_DOUBT,)) == Recover()
     assert isinstance(attempt.answer(told="it was finished"), Pause)
-    # Commits are not held up longer because of what nobody ends.
+    # Commits are not held up longer because of what nobody ends; nor is it tried again.
+    assert attempt.answer() == Lock(FIRST_WAIT_S)
+    attempt.answer(missed=("s1",))
+    assert isinstance(attempt.answer(holders=(IN_DOUBT,)), Pause)
     assert attempt.answer() == Lock(FIRST_WAIT_S)
     assert attempt.answer() == Freeze()
 
@@ -142,7 +147,7 @@ def test_what_stays_in_doubt_is_told_with_what_recovery_said():
     attempt = Attempt(limit_s=1.0)
     attempt.run_against(IN_DOUBT)
     text = str(attempt.error)
-    assert "transaction greenshard_x, prepared 12.0 s ago, is in doubt" in text
+    assert "s1: transaction greenshard_x has the barrier, prepared 12.0 s ago\n" in text
     assert "recovery has run" in text
     assert "greenshard recover" in attempt.error.hint
 
