@@ -33,6 +33,7 @@ from greenshard.executor.sql_values import plan_for, with_literals_in
 from greenshard.executor.types.typecasters import is_registration
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.links.deadline import within
+from greenshard.links.members import members_of
 from greenshard.links.opening import (
     HomeUnreachable,
     Opening,
@@ -140,6 +141,8 @@ class Connection(Settings, Own, RawConnection):
         self._open(opening)
         self._session.apart = not opening.allow_same_database
         self.cluster = opening.cluster
+        if opening.two_phase:
+            self._session.members = members_of(opening.cluster, opening.databases)
         transaction = Transaction(self._session)
         # Whoever gave connections may have begun anything on them.
         transaction.wrote = transaction.savepoints = transaction.is_open
@@ -374,13 +377,17 @@ class Connection(Settings, Own, RawConnection):
     def commit(self) -> None:
         """Commit on every shard that has a transaction.
 
-        Over several shards that wrote there is a moment in which a crash of a shard leaves the
-        transaction committed on some only; that is a `PartialCommitError`.
+        A transaction that wrote on several shards is committed on all of them or on none: in two
+        phases, unless ``two_phase`` is off. Then there is a moment in which a crash of a shard
+        leaves it committed on some only; that is a `PartialCommitError`.
 
         Raises:
             greenshard.InternalError: The transaction has failed on a shard; it is rolled back on
                 all of them.
-            greenshard.PartialCommitError: Some shards have committed, others not.
+            greenshard.TransactionInDoubt: It could not be finished: it will be committed on all
+                shards or on none when ``greenshard recover`` has been run.
+            greenshard.PartialCommitError: Some shards have committed, others not (without
+                two-phase commit).
 
         Switches: yes.
         """

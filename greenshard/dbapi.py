@@ -70,6 +70,7 @@ def connect(
     allow_same_database: bool = False,
     max_held_bytes: int = MAX_HELD_BYTES,
     check: bool = True,
+    two_phase: bool | None = None,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -107,6 +108,11 @@ def connect(
         check: Over a cluster: whether to look, when this process first connects to a shard, at what
             would make answers wrong: encodings, collations or types of shard keys that differ, and
             shards that were exchanged.
+        two_phase: Whether a transaction that writes on several shards is committed on all of them
+            or on none, whatever fails (two-phase commit), for which ``greenshard init`` prepares
+            the shards. False: the shards commit one after the other, and a crash in between is a
+            `PartialCommitError`. None: what the cluster says, and it says yes unless it was told
+            otherwise; over a union, no.
         on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
@@ -142,6 +148,7 @@ def connect(
         allow_same_database=allow_same_database,
         max_held_bytes=max_held_bytes,
         check=check,
+        two_phase=two_phase,
         on_event=on_event,
         **kwargs,
     )
@@ -202,6 +209,7 @@ def read_opening(
     allow_same_database: bool = False,
     max_held_bytes: int = MAX_HELD_BYTES,
     check: bool = True,
+    two_phase: bool | None = None,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
@@ -232,8 +240,15 @@ def read_opening(
         on_event=arguments.listener(on_event),
         databases=databases,
         allow_same_database=arguments.flag("allow_same_database", allow_same_database),
+        two_phase=len(sources) > 1 and _in_two_phases(two_phase, cluster),
         look=look_of(cluster, databases) if looks and cluster is not None else None,
     )
+
+
+def _in_two_phases(asked: Any, cluster: Cluster | None) -> bool:
+    if asked is not None:
+        return arguments.flag("two_phase", asked)
+    return cluster is not None and cluster.two_phase
 
 
 def _read_sources(

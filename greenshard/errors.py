@@ -400,12 +400,17 @@ def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str])
             f"In autocommit mode it is done and committed on {', '.join(shards)}: "
             "it was run on each shard by itself."
         )
-    _give_hint(error, " ".join(hints))
+    give_hint(error, " ".join(hints))
 
 
 def note_doubt(error: Error, shards: Sequence[str]) -> None:
     """Tell with an error that COMMIT was sent to some shards, and its answer is lost."""
-    _give_hint(error, _doubt(shards))
+    give_hint(error, _doubt(shards))
+
+
+def note_undone(error: Error) -> None:
+    """Tell with the error of a lost connection that the transaction is rolled back all the same."""
+    give_hint(error, "It is rolled back on all shards: the one that decides was asked again.")
 
 
 def _doubt(shards: Sequence[str]) -> str:
@@ -415,7 +420,8 @@ def _doubt(shards: Sequence[str]) -> str:
     )
 
 
-def _give_hint(error: Error, hint: str) -> None:
+def give_hint(error: Error, hint: str) -> None:
+    """Tell with an error what to do next, instead of what it has said so far."""
     text = str(error.args[0]).rstrip("\n") if error.args else ""
     if error.hint is not None:
         text = text.removesuffix(f"\nHINT:  {error.hint}")

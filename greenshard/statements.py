@@ -65,6 +65,7 @@ from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
 from greenshard.sql.statement import Statement, read_statement
 from greenshard.sql.text import Sql
+from greenshard.transaction.admission import admit_writes
 from greenshard.transaction.failing import fail_all, fail_rest, savepoints_alike
 from greenshard.transaction.snapshot import Snapshots
 from greenshard.transaction.state import Transaction
@@ -309,6 +310,8 @@ class Statements:
         if database is not None and said is not None and not reads:
             self._check_written(database, asked, said, every, target)
         self.note(parts.trace, parts)
+        # Of one shard it matters only if others may be written in the same transaction.
+        whole = len(target.shards) < 2 and self.session.members is None
         execution = Execution(
             self.session,
             self.transaction,
@@ -320,7 +323,7 @@ class Statements:
             "union",
             plain=same,
             bound=bound or query is None,
-            effect=NO_EFFECT if reads or len(target.shards) < 2 else _effect_of(query, said),
+            effect=NO_EFFECT if reads or whole else _effect_of(query, said),
         )
         asked.follow(execution)
         try:
@@ -430,6 +433,8 @@ class Statements:
         self.note(plan.trace, parts)
         if not plan.reads:
             self.transaction.wrote = True
+            if plan.effect.atomic:
+                admit_writes(self.session, self.transaction, (way[1].shard,), timeout)
         return run_short(way, plan, database, self.session, parts, given, timeout)
 
     def _once_planned(

@@ -103,12 +103,15 @@ class Cluster:
         functions: What functions of yours read, by name, or by name and types of arguments, as in
             ``DROP FUNCTION``: ``{"reads": "nothing"}`` for one whose value depends on its arguments
             only, ``{"reads": "shard"}`` for one that reads rows of its row's shard only.
+        two_phase: Whether a transaction that writes on several shards is committed on all of them
+            or on none, whatever fails; see `greenshard.connect`. None: yes, if there are tables.
 
     Attributes:
         shards: Each `Shard` by its name.
         tables: `Sharded`, `Reference` or `Single` by the table's name.
         placement: The placement of sharded tables that have none of their own.
         functions: What is declared of functions.
+        two_phase: Whether transactions are committed in two phases, if a connection does not say.
         homes: The shards that have a table alone, in shard order.
 
     Raises:
@@ -123,6 +126,7 @@ class Cluster:
     tables: Mapping[str, Table]
     placement: Placement
     functions: tuple[DeclaredFunction, ...]
+    two_phase: bool
     homes: tuple[str, ...]
     _declared: Mapping[tuple[str | None, str], Table] = field(repr=False)
 
@@ -132,10 +136,11 @@ class Cluster:
         tables: Mapping[str, Table] | None = None,
         placement: Placement | None = None,
         functions: Mapping[str, Mapping[str, str]] | None = None,
+        two_phase: bool | None = None,
     ) -> None:
         mistakes, shards = Mistakes(), hidden_shards(shards)
         tables, functions = {} if tables is None else tables, {} if functions is None else functions
-        self._declare(shards, tables, placement, functions, mistakes)
+        self._declare(shards, tables, placement, functions, two_phase, mistakes)
         mistakes.raise_any()
 
     @classmethod
@@ -149,7 +154,14 @@ class Cluster:
         document = read_document(read_file(path), mistakes)
         tables = {name: _of_document(table) for name, table in document.tables.items()}
         cluster = cls.__new__(cls)
-        cluster._declare(document.shards, tables, document.placement, document.functions, mistakes)
+        cluster._declare(
+            document.shards,
+            tables,
+            document.placement,
+            document.functions,
+            document.two_phase,
+            mistakes,
+        )
         mistakes.raise_any()
         return cluster
 
@@ -159,8 +171,11 @@ class Cluster:
         tables: Any,
         placement: Placement | None,
         functions: Any,
+        two_phase: Any,
         mistakes: Mistakes,
     ) -> None:
+        if two_phase is not None and not isinstance(two_phase, bool):
+            mistakes.add("two_phase", f"must be true or false, not {kind(two_phase)}")
         placement = Hash() if placement is None else placement
         read = read_shards(shards, mistakes)
         named = read_tables(tables, mistakes)
@@ -172,6 +187,7 @@ class Cluster:
             "tables": {str(name): table for name, table in named.items()},
             "placement": placement,
             "functions": read_functions(functions, mistakes),
+            "two_phase": bool(named) if two_phase is None else two_phase,
             "homes": alone,
             "_declared": declared,
         }.items():

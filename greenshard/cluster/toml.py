@@ -2,6 +2,7 @@
 
 ::
 
+    two_phase = true
     [shards]
     s0 = "postgresql://app@db0/app"
     s1 = { primary = "postgresql://app@db1/app", replicas = ["postgresql://app@db1r/app"] }
@@ -52,6 +53,7 @@ MAX_VALUES = 2**20
 # tomllib takes the square of the number of a dotted key's parts: 9 s for 20,000 of them.
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*[\w"'-]+[ \t]*){100}""")
 _SLOTS = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
+_SETTINGS = {"shards", "tables", "placement", "functions", "two_phase"}
 _TOO_DEEP = "is nested too deeply"
 
 
@@ -80,12 +82,14 @@ class Document:
         tables: What is declared of each.
         placement: The cluster's; None if there is none.
         functions: As written, by name.
+        two_phase: As written; None if it is not there.
     """
 
     shards: Any
     tables: Mapping[str, DeclaredTable]
     placement: Placement | None
     functions: Any
+    two_phase: Any
 
 
 def read_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def _open_nowait(path: str, flags: int) -> int:
 
 def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
     """Read a parsed file; what cannot be read is noted and left out."""
-    _check_keys((), document, {"shards", "tables", "placement", "functions"}, mistakes)
+    _check_keys((), document, _SETTINGS, mistakes)
     tables = {}
     for name, at, entry in _entries(document.get("tables", {}), mistakes):
         try:
@@ -153,7 +157,8 @@ def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
     if "placement" in document:
         placement = _placement(("placement",), document["placement"], mistakes)
     functions = _flat(document.get("functions", {}))
-    return Document(document.get("shards"), tables, placement, functions)
+    two_phase = document.get("two_phase")
+    return Document(document.get("shards"), tables, placement, functions, two_phase)
 
 
 def _flat(functions: Any) -> Any:

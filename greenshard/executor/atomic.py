@@ -16,6 +16,7 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
 from greenshard.links.deadline import within
 from greenshard.sql.ending import EndKind
+from greenshard.transaction.admission import admit_together
 from greenshard.transaction.commit import begin_alone, end_alone
 
 
@@ -35,6 +36,7 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
     if not _needs_transaction(e, shards):
         return run()
     session, transaction = e.session, e.transaction
+    admit_together(session, shards, e.timeout)
     try:
         begin_alone(session, shards, e.timeout)
         answer = run()

@@ -19,6 +19,7 @@ from greenshard.links.quoting import check_alike
 from greenshard.links.session import Outcome, Session
 from greenshard.links.streams import Stream
 from greenshard.sql.effects import NO_EFFECT, Effect
+from greenshard.transaction.admission import admit_writes
 from greenshard.transaction.state import Transaction
 
 #: After so many, other greenlets have their turn: 10 us each.
@@ -63,6 +64,11 @@ class Execution:
     bound: bool = False
     effect: Effect = NO_EFFECT
     ran: set[str] = field(default_factory=set)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may write what is committed with its transaction."""
+        return self.effect.atomic and not self.reads
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -164,6 +170,8 @@ class Execution:
         return Outcome(jobs, {})
 
     def _run(self, calls: Calls, timeout: Deadline, before: Sequence[Job]) -> Outcome:
+        if self.writes:
+            admit_writes(self.session, self.transaction, calls, timeout)
         return self.session.run(
             calls,
             timeout,

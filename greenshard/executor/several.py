@@ -47,6 +47,7 @@ from greenshard.planner.refusals import refusal_error
 from greenshard.sql.ending import EndKind
 from greenshard.sql.lifting import lifted
 from greenshard.sql.splitting import Control, Part
+from greenshard.transaction.admission import admit_writes
 from greenshard.transaction.commit import begin_alone, end_alone
 from greenshard.transaction.failing import fail_open
 from greenshard.transaction.state import State, state_at_server
@@ -292,6 +293,7 @@ class SeveralStatements:
             for shard, its in texts.items():
                 if its:
                     physical = session.physical(shard)
+                    admit_writes(session, e.transaction, (shard,), e.timeout)
                     reached.append(physical)
                     call = executing(physical, RawCursor(physical.raw), _message(its))
                     session.run({shard: call}, e.timeout, writes=True, noted=e.noted)

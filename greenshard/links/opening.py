@@ -63,6 +63,7 @@ class Opening:
         on_event: Who is told of statements.
         databases: Equal where the same databases are opened as the same roles.
         allow_same_database: Whether two shards may be one database.
+        two_phase: Whether a transaction that wrote on several shards is committed in two phases.
         look: What a first look at the declared cluster finds; None if it is left out.
         left_s: What is left of `connect_timeout_s`, if this is not the first attempt.
     """
@@ -78,6 +79,7 @@ class Opening:
     on_event: Listener | None = None
     databases: Hashable = ()
     allow_same_database: bool = False
+    two_phase: bool = False
     look: Look | None = None
     left_s: float | None = None
 

@@ -40,6 +40,9 @@ _CHECK = (
     "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 )
 
+#: SQLSTATE: there is no such prepared transaction.
+_NO_SUCH_OBJECT = "42704"
+
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
 autocommit = Attribute(RawConnection, "autocommit")
@@ -137,6 +140,7 @@ class Physical:
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
             must not be called on the connection: that would freeze the thread.
         status_before: libpq's state of the transaction when it began, which it leaves as it was.
+        prepared: What its transaction is prepared as, which it has still to end.
     """
 
     shard: str
@@ -156,6 +160,7 @@ class Physical:
     answered_at: float = 0.0
     late: _green.Worker | None = None
     status_before: int = TRANSACTION_IDLE
+    prepared: str | None = None
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -339,21 +344,48 @@ class Physical:
         row: Any = cursor.fetchone()
         return bool(row[0])
 
-    def commit(self) -> None:
-        """Commit, whoever has begun the transaction. Switches: yes."""
+    def commit(self, before: str = "", *, decides: bool = False) -> None:
+        """Commit, whoever has begun the transaction; what is prepared, too.
+
+        Args:
+            before: SQL to run before, in the same message where psycopg2 has not begun the
+                transaction. If it fails, the transaction is open, and has failed.
+            decides: Whether it is an error that the server rolls back instead, as it does with a
+                transaction that has failed.
+
+        Raises:
+            errors.InternalError: It has; there is no transaction any more.
+
+        Switches: yes.
+        """
+        if self.prepared is not None:
+            self._end_prepared("COMMIT PREPARED %s")
+            return
         if self.begun:
+            cursor = RawCursor(self.raw)
             try:
                 # psycopg2's commit() would send nothing: it knows of no transaction.
-                RawCursor(self.raw).execute("COMMIT")
+                cursor.execute(f"{before}COMMIT")
             finally:
-                self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
+                if self.idle or not self.alive:
+                    self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
+            if decides and cursor.statusmessage == "ROLLBACK":
+                raise _rolled_back(self.shard)
             return
+        if before and not self.idle:
+            self._execute_alone(before)
+        if decides and self.failed:
+            self.roll_back()
+            raise _rolled_back(self.shard)
         if not (self.in_transaction or self.idle):
             self._end_by_sql("COMMIT")
         RawConnection.commit(self.raw)
 
     def roll_back(self) -> None:
-        """Roll back, whoever has begun the transaction. Switches: yes."""
+        """Roll back, whoever has begun the transaction; what is prepared, too. Switches: yes."""
+        if self.prepared is not None:
+            self._end_prepared("ROLLBACK PREPARED %s")
+            return
         if self.begun:
             # No finally, unlike COMMIT: if this does not arrive, the transaction is still there.
             RawCursor(self.raw).execute("ROLLBACK")
@@ -362,6 +394,69 @@ class Physical:
         if not (self.in_transaction or self.idle):
             self._end_by_sql("ROLLBACK")
         RawConnection.rollback(self.raw)
+
+    def prepare(self, gid: str) -> None:
+        """Prepare the transaction for two-phase commit, whoever has begun it.
+
+        commit() and roll_back() then end what is prepared.
+
+        Args:
+            gid: As what.
+
+        Raises:
+            errors.InternalError: The server has rolled back instead: the transaction had failed.
+
+        Switches: yes. Cost: one round trip.
+        """
+        prepared = False
+        try:
+            cursor = self._execute_alone("PREPARE TRANSACTION %s", (gid,))
+            # To PostgreSQL, PREPARE of a failed transaction is a ROLLBACK without an error.
+            prepared = cursor.statusmessage == "PREPARE TRANSACTION"
+        finally:
+            if prepared:
+                self.prepared = gid
+            elif self.alive and self.idle:
+                self._forget_transaction()
+        if not prepared:
+            raise _rolled_back(self.shard)
+
+    def leave_prepared(self) -> None:
+        """Leave to others what is prepared. Switches: if psycopg2 has begun the transaction."""
+        self.prepared = None
+        self._forget_transaction()
+
+    def _end_prepared(self, text: str) -> None:
+        try:
+            self._execute_alone(text, (self.prepared,))
+        except DriverError as error:
+            if error.pgcode != _NO_SUCH_OBJECT:
+                raise
+            # Somebody who recovers was faster, and has done the same: there is one verdict.
+        self.leave_prepared()
+
+    def _execute_alone(self, text: str, given: Any = None) -> RawCursor:
+        """Execute a statement, before which psycopg2 must send no BEGIN of its own."""
+        cursor = own_cursor(self.raw)
+        if self.in_transaction:  # as far as psycopg2 knows; or it is in autocommit mode
+            cursor.execute(text, given)
+        else:
+            with self.beginning_nothing():
+                cursor.execute(text, given)
+        return cursor
+
+    def _forget_transaction(self) -> None:
+        """Let psycopg2 know that no transaction is open any more."""
+        if self.begun:
+            self.leave_to_psycopg2()
+        elif self.alive and status.read(self.raw) != STATUS_READY:
+            # It sends a COMMIT, of which PostgreSQL warns. The warning is ours, not the program's.
+            told = notices.read(self.raw)
+            notices.write(self.raw, [])
+            try:
+                RawConnection.commit(self.raw)
+            finally:
+                notices.write(self.raw, told)
 
     def _end_by_sql(self, text: str) -> None:
         """End a transaction that SQL has begun in autocommit mode, and psycopg2 does not know.
@@ -460,6 +555,16 @@ class Physical:
             request_cancel(self.raw)
             _green.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _rolled_back(shard: str) -> errors.Error:
+    error = errors.refused(
+        f"shard {shard} rolled the transaction back instead of committing it: it had failed there",
+        code="GS501",
+        pgcode="25P02",
+    )
+    error.shard = shard
+    return error
 
 
 class HomeSilent(Exception):

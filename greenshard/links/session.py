@@ -16,6 +16,7 @@ from greenshard._driver import DriverError, DriverOperationalError
 from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.hedge import APART_S, Hedge
+from greenshard.links.members import Members
 from greenshard.links.physical import Physical
 from greenshard.planner.place import Place
 
@@ -98,6 +99,7 @@ class Session:
         apart: Whether no two shards can be one database.
         exported: While all connections see one moment (`transaction.snapshot`): what a further
             connection joins that by, by shard; else None. No others are opened then.
+        members: What is known of the shards as parts of one commit; None if they commit one by one.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Session:
         self.source: Source | None = None
         self.apart = True
         self.exported: Mapping[str, str] | None = None
+        self.members: Members | None = None
         # OIDs are each database's own; a pool keeps both of these from one lease to the next.
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from greenshard import _green
 from greenshard._driver import RawCursor
 from greenshard.links.beginning import executing
-from greenshard.links.deadline import Deadline
-from greenshard.links.fanout import Job
+from greenshard.links.deadline import Deadline, within
+from greenshard.links.fanout import End, Job
 from greenshard.links.physical import Physical
-from greenshard.links.session import Session
+from greenshard.links.session import Outcome, Session
 from greenshard.sql.ending import EndKind
-from greenshard.transaction import protocol
-from greenshard.transaction.protocol import Action, Answers, Check, Close, Commit, RollBack, Warn
-from greenshard.transaction.state import State, Transaction
+from greenshard.transaction import apart, messages, protocol
+from greenshard.transaction.actions import (
+    Action,
+    Answers,
+    Check,
+    Close,
+    Commit,
+    Finish,
+    Leave,
+    Note,
+    Prepare,
+    RollBack,
+    Settle,
+    Steps,
+    TwoPhase,
+    Warn,
+)
+from greenshard.transaction.admission import STRICT, why_not_together
+from greenshard.transaction.gids import new_transaction
+from greenshard.transaction.rolling_back import roll_back
+from greenshard.transaction.state import TO_BE_ENDED, State, Transaction
 
 logger = logging.getLogger("greenshard")
 
 _Call = Callable[[Physical], object]
-_Calls = Mapping[type[Action], _Call]
-
-_METHODS: dict[type[Action], _Call] = {
-    Check: lambda physical: physical.check_commit(),
-    Commit: lambda physical: physical.commit(),
-    RollBack: lambda physical: physical.roll_back(),
-}
+_Calls = Mapping[str, Callable[[], object]]
+#: What commits, or rolls back, the transaction of a connection.
+_Commit = Callable[..., object]
 
 
 def commit_all(session: Session, transaction: Transaction, timeout: Deadline) -> None:
@@ -46,13 +61,36 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     """
     session.check_alive()
     states = transaction.begun()
+    two_phase = _two_phase(session, transaction, states, timeout)
     steps = protocol.commit(
         states,
         wrote=transaction.wrote,
         several=len(session.shards) > 1,
         timeout_s=timeout.timeout_s,
+        two_phase=two_phase,
     )
-    _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
+    now = partial(transaction.states, states)
+    _Shards(session, now, timeout, two_phase).carry_out(steps)
+
+
+def _two_phase(
+    session: Session, transaction: Transaction, states: Mapping[str, State], timeout: Deadline
+) -> TwoPhase | None:
+    """What a commit needs to be one over several shards; None if shards commit one by one.
+
+    Switches: where a shard must be asked.
+    """
+    members = session.members
+    if members is None or not transaction.wrote or protocol.is_broken(states):
+        return None
+    shards = [shard for shard, state in states.items() if state in TO_BE_ENDED]
+    lacks = why_not_together(session, shards, timeout, anew=False)
+    if lacks is not None and not STRICT:
+        return None
+    known = {shard: members.known[shard] for shard in shards}
+    cluster = next((m.cluster for m in known.values() if m.cluster is not None), "")
+    ids = {shard: member.id for shard, member in known.items() if member.id is not None}
+    return TwoPhase(cluster, ids, new_transaction(time.time()), transaction.writers, lacks)
 
 
 def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline) -> None:
@@ -67,7 +105,7 @@ def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline)
     """
     session.check_alive()
     states = transaction.begun()
-    steps = protocol.roll_back(states)
+    steps = roll_back(states)
     _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
 
 
@@ -106,22 +144,29 @@ def end_by_sql(
     session.check_alive()
     states = transaction.at_servers()
     there = {shard: state for shard, state in states.items() if shard in shards}
-    calls = {**_BY_SQL, Commit: execute}
+    commit: _Commit = partial(_execute_commit, execute)
+    undo: _Call = _ROLL_BACK
+    two_phase = None
     if end is EndKind.ROLLBACK:
-        states, calls[RollBack] = there, execute
-        steps = protocol.roll_back(states)
+        states, undo = there, execute
+        steps = roll_back(states)
     else:
         # COMMIT on some shards only, with conn.on: the others are none of its business, unless the
         # whole has failed.
         if not (transaction.wrote and protocol.is_broken(states)):
             states = there
         elif chains:
-            calls[RollBack] = partial(_by_sql, "ROLLBACK AND CHAIN")
+            undo = partial(_by_sql, "ROLLBACK AND CHAIN")
+        two_phase = _two_phase(session, transaction, states, timeout)
         steps = protocol.commit(
-            states, wrote=transaction.wrote, several=True, timeout_s=timeout.timeout_s
+            states,
+            wrote=transaction.wrote,
+            several=True,
+            timeout_s=timeout.timeout_s,
+            two_phase=two_phase,
         )
     now = partial(transaction.states_at_servers, states)
-    _Shards(session, now, timeout, calls, noted).carry_out(steps)
+    _Shards(session, now, timeout, two_phase, commit, undo, noted).carry_out(steps)
 
 
 def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) -> None:
@@ -157,23 +202,38 @@ def end_alone(
     Switches: yes. Cost: two round trips to commit.
     """
     states = transaction.states_at_servers(shards)
+    two_phase = None
     if end is EndKind.COMMIT:
-        steps = protocol.commit(states, wrote=True, several=True, timeout_s=timeout.timeout_s)
+        two_phase = _two_phase(session, transaction, states, timeout)
+        steps = protocol.commit(
+            states, wrote=True, several=True, timeout_s=timeout.timeout_s, two_phase=two_phase
+        )
     else:
-        steps = protocol.roll_back(states)
+        steps = roll_back(states)
     now = partial(transaction.states_at_servers, shards)
-    _Shards(session, now, timeout, _BY_SQL).carry_out(steps)
+    commit: _Commit = partial(_execute_commit, partial(_by_sql, "COMMIT"))
+    _Shards(session, now, timeout, two_phase, commit, _ROLL_BACK).carry_out(steps)
 
 
 def _by_sql(text: str, physical: Physical) -> None:
     executing(physical, RawCursor(physical.raw), text)()
 
 
-_BY_SQL: _Calls = {
-    Check: _METHODS[Check],
-    Commit: partial(_by_sql, "COMMIT"),
-    RollBack: partial(_by_sql, "ROLLBACK"),
-}
+_ROLL_BACK: _Call = partial(_by_sql, "ROLLBACK")
+
+
+def _execute_commit(execute: _Call, physical: Physical, before: str, **_: bool) -> None:
+    if before:
+        messages.lock(physical)
+    execute(physical)
+
+
+def _call_commit(physical: Physical, before: str, *, decides: bool) -> None:
+    physical.commit(before, decides=decides)
+
+
+def _call_roll_back(physical: Physical) -> None:
+    physical.roll_back()
 
 
 class _Shards:
@@ -183,7 +243,8 @@ class _Shards:
         session: The connections.
         now: Tells how it stands on them.
         timeout: What all actions may take.
-        calls: What the actions are, on a connection.
+        two_phase: What the protocol was given.
+        commit, roll_back: What these actions are, where nothing is prepared.
         noted: See `Session.run`.
     """
 
@@ -192,14 +253,17 @@ class _Shards:
         session: Session,
         now: Callable[[], dict[str, State]],
         timeout: Deadline,
-        calls: _Calls = _METHODS,
+        two_phase: TwoPhase | None = None,
+        commit: _Commit = _call_commit,
+        roll_back: _Call = _call_roll_back,
         noted: list[Job] | None = None,
     ) -> None:
         self._session, self._now, self._timeout = session, now, timeout
-        self._calls, self._noted = calls, noted
+        self._two_phase, self._commit, self._roll_back = two_phase, commit, roll_back
+        self._noted = noted
         self._arrived: BaseException | None = None  # from outside
 
-    def carry_out(self, steps: protocol.Steps) -> None:
+    def carry_out(self, steps: Steps) -> None:
         """Do what the steps say.
 
         Raises:
@@ -223,36 +287,146 @@ class _Shards:
             del error  # its traceback has this frame: a cycle
 
     def _answers(self, action: Action) -> Answers:
+        physicals = self._session.physicals
         if isinstance(action, Close):
             # Their servers roll back when the connection is gone.
             for shard in action.shards:
-                self._session.physicals[shard].discard()
+                physicals[shard].discard()
         elif isinstance(action, Warn):
             shards = list(action.shards)
             logger.critical("a transaction was not, or not known to be, committed on %s", shards)
+        elif isinstance(action, Leave):
+            self._run({s: physicals[s].leave_prepared for s in action.shards if physicals[s].alive})
+        elif isinstance(action, (Settle, Finish)):
+            return self._ask_apart(action)
         else:
-            return self._run(action)
+            return self._do(action)
         return Answers(self._now())
 
-    def _run(self, action: Check | Commit | RollBack) -> Answers:
-        session, call = self._session, self._calls[type(action)]
-        checks = isinstance(action, Check)
-        calls = {shard: partial(call, session.physicals[shard]) for shard in action.shards}
+    def _do(self, action: Check | Note | Prepare | Commit | RollBack) -> Answers:
+        if isinstance(action, Note):
+            return self._run({action.anchor: self._noting(action.anchor)}, cancellable=True)
+        if isinstance(action, Check):
+            return self._run(self._checking(action), cancellable=True)
+        if isinstance(action, Prepare):
+            return self._run(self._preparing(action), cancellable=True)
         # Of a COMMIT each shard counts that has done it, and what it does is not cancelled: nobody
         # would know what became of it. Over one shard, a ROLLBACK that fails is an error.
-        tolerant = len(session.physicals) > 1 if isinstance(action, RollBack) else not checks
+        tolerant = isinstance(action, Commit) or len(self._session.physicals) > 1
+        return self._run(self._ending(action), self._to_the_end(action), tolerant=tolerant)
+
+    def _to_the_end(self, action: Commit | RollBack) -> Deadline:
+        """The deadline; later for what is prepared, which is ended though time be up."""
+        left_s, grace_s = self._timeout.left_s, self._session.grace_s
+        physicals = self._session.physicals
+        if left_s is None or left_s > grace_s:
+            return self._timeout
+        if any(physicals[shard].prepared is not None for shard in action.shards):
+            return within(grace_s)
+        return self._timeout
+
+    def _checking(self, action: Check) -> _Calls:
+        physicals, two_phase = self._session.physicals, self._two_phase
+        if two_phase is None or (anchor := action.anchor) is None:
+            return {shard: partial(messages.check, physicals[shard]) for shard in action.shards}
+        decision, others = two_phase.gid(anchor).decision, self._others(anchor)
+        noted = {anchor: decision}
+        return {
+            shard: partial(messages.ready, physicals[shard], noted.get(shard), others)
+            for shard in action.shards
+        }
+
+    def _noting(self, anchor: str) -> Callable[[], object]:
+        assert self._two_phase is not None  # noqa: S101  # the protocol was given it
+        decision = self._two_phase.gid(anchor).decision
+        return partial(
+            messages.note, self._session.physicals[anchor], decision, self._others(anchor)
+        )
+
+    def _others(self, anchor: str) -> list[str]:
+        assert self._two_phase is not None  # noqa: S101  # likewise
+        return [each for shard, each in self._two_phase.ids.items() if shard != anchor]
+
+    def _preparing(self, action: Prepare) -> _Calls:
+        physicals, two_phase = self._session.physicals, self._two_phase
+        assert two_phase is not None  # noqa: S101  # likewise
+        gid = two_phase.gid(action.anchor)
+        calls: dict[str, Callable[[], object]] = {
+            shard: partial(physicals[shard].prepare, gid.prepared(two_phase.ids[shard]))
+            for shard in action.shards
+        }
+        for shard in action.readers:
+            calls[shard] = partial(self._commit, physicals[shard], "", decides=False)
+        return calls
+
+    def _ending(self, action: Commit | RollBack) -> _Calls:
+        calls: dict[str, Callable[[], object]] = {}
+        ready = self._two_phase is not None and self._two_phase.lacks is None
+        before = messages.BEFORE_COMMIT if ready else ""
+        for shard in action.shards:
+            physical = self._session.physicals[shard]
+            if isinstance(action, RollBack):
+                undo = _call_roll_back if physical.prepared is not None else self._roll_back
+                calls[shard] = partial(undo, physical)
+            elif physical.prepared is not None:
+                calls[shard] = physical.commit
+            else:
+                wanted = before if action.unchecked else ""
+                calls[shard] = partial(self._commit, physical, wanted, decides=action.decides)
+        return calls
+
+    def _run(
+        self,
+        calls: _Calls,
+        timeout: Deadline | None = None,
+        *,
+        tolerant: bool = False,
+        cancellable: bool = False,
+    ) -> Answers:
+        jobs: list[Job] = []
+        error: BaseException | None = None
+        outcome = Outcome({}, {})
         try:
-            outcome = session.run(
+            outcome = self._session.run(
                 calls,
-                self._timeout,
+                timeout or self._timeout,
                 tolerant=tolerant,
-                cancellable=checks,
-                noted=self._noted,
+                cancellable=cancellable,
+                noted=jobs,
             )
         except BaseException as exc:
             if not isinstance(exc, Exception):
                 self._arrived = _green.graver(self._arrived, exc)
-            return Answers(self._now(), error=exc)
-        done = {shard: job.result for shard, job in outcome.jobs.items()}
+            error = exc
+        if self._noted is not None:
+            self._noted += jobs
+        done = {job.shard: job.result for job in jobs if job.end is End.DONE}
         late = self._timeout.left_s == 0
-        return Answers(self._now(), done, outcome.failures, late=late)
+        return Answers(self._now(), done, outcome.failures, error, late=late)
+
+    def _ask_apart(self, action: Settle | Finish) -> Answers:
+        """Ask shards over new connections, for the grace time at most."""
+        assert self._two_phase is not None  # noqa: S101  # likewise
+        gid, grace_s = self._two_phase.gid(action.anchor), self._session.grace_s
+        ask: Callable[[str, Physical], object]
+        if isinstance(action, Settle):
+            shards: tuple[str, ...] = (action.anchor,)
+            ask = partial(_settle, gid.decision, grace_s / 2)
+        else:
+            shards = action.shards
+            ids = {shard: gid.prepared(self._two_phase.ids[shard]) for shard in shards}
+            ask = partial(_finish, ids, action.committed)
+        dsns = {shard: self._session.physicals[shard].dsn for shard in shards}
+        done, failures, arrived = apart.ask(dsns, ask, within(grace_s))
+        for shard, why in failures.items():
+            logger.warning("%s: shard %s could not be asked: %s", gid.decision, shard, why)
+        self._arrived = _green.graver(self._arrived, arrived)
+        return Answers(self._now(), done)
+
+
+def _settle(decision: str, wait_s: float, _shard: str, physical: Physical) -> bool:
+    return messages.verdict(physical, decision, wait_s)
+
+
+def _finish(prepared: Mapping[str, str], committed: bool, shard: str, physical: Physical) -> None:
+    messages.finish(physical, prepared[shard], committed=committed)

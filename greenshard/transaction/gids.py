@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from dataclasses import dataclass
 
 _PREFIX = "greenshard"
@@ -56,9 +55,13 @@ class Gid:
         return int(self.transaction[:_TIME_DIGITS], 16) / 1000
 
 
-def new_transaction() -> str:
-    """The part of a name that is the transaction's own."""
-    return time_digits(time.time_ns() // 1_000_000) + secrets.token_hex(_RANDOM_BYTES)
+def new_transaction(now_s: float) -> str:
+    """The part of a name that is the transaction's own.
+
+    Args:
+        now_s: The time, in seconds since 1970.
+    """
+    return time_digits(int(now_s * 1000)) + secrets.token_hex(_RANDOM_BYTES)
 
 
 def time_digits(ms: int) -> str:

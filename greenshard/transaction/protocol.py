@@ -3,96 +3,62 @@
 A commit over several shards that may have written goes in steps, so that what can fail does so
 before anything is committed::
 
-    each shard      SET CONSTRAINTS ALL IMMEDIATE       deferred constraints fail here
-                    SELECT pg_current_xact_id_if_assigned() IS NOT NULL      did it write?
-    the one writer  COMMIT                              fails alone: the others are rolled back
-    the others      COMMIT
+    each shard        SET CONSTRAINTS ALL IMMEDIATE     deferred constraints fail here
+                      SELECT pg_current_xact_id_if_assigned() IS NOT NULL     did it write?
+    the one writer    COMMIT                            fails alone: the others are rolled back
+    the others        COMMIT
 
-If several shards wrote, their commits go out at once and are not cancelled any more. Between them
-is the moment in which a crash leaves the transaction committed on some shards only: without a
-two-phase commit that can be told (`errors.PartialCommitError`) but not prevented.
+If several shards wrote, one of them, the *anchor*, decides for all of them (two-phase commit)::
+
+    the anchor        INSERT of the decision            with the check, in its open transaction
+    who only read     COMMIT                            beside PREPARE: they have nothing to lose
+    the other writers PREPARE TRANSACTION               fails: all are rolled back
+    the anchor        COMMIT                            from here on it is committed
+    the other writers COMMIT PREPARED                   now, or by whoever recovers
+
+All have answered the check before anything is prepared: who recovers a part that is prepared looks
+for the decision on the anchor, and must find it or whoever is about to make it. Where the answer to
+the anchor's COMMIT is lost, the anchor is asked as recovery asks it (`Settle`).
+
+Without the second phase (`two_phase` is None) the commits of several writers go out at once and are
+not cancelled any more. Between them is the moment in which a crash leaves the transaction committed
+on some shards only, which can be told (`errors.PartialCommitError`) but not prevented.
 
 The steps are generators that know no connection: each yields an action, is sent the `Answers` to
 it, and returns what is to be raised in the end. `commit` carries them out.
 
-Source: PostgreSQL manual, SET CONSTRAINTS; 9.27.9 "Transaction ID and Snapshot Information
-Functions".
+Source: PostgreSQL manual, SET CONSTRAINTS, PREPARE TRANSACTION; 9.27.9 "Transaction ID and Snapshot
+Information Functions".
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from greenshard import errors
+from greenshard.transaction.actions import (
+    Check,
+    Commit,
+    Shards,
+    States,
+    Steps,
+    TwoPhase,
+    Warn,
+)
+from greenshard.transaction.rolling_back import out_of_time, those, undo
 from greenshard.transaction.state import TO_BE_ENDED, State
-
-Shards = tuple[str, ...]
-States = Mapping[str, State]
+from greenshard.transaction.two_phase import commit_together
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Let fail now what COMMIT would let fail, and ask who wrote. All shards must answer."""
-
-    shards: Shards
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """COMMIT, on all shards at once. What was sent is not cancelled: it would be in doubt."""
-
-    shards: Shards
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """ROLLBACK, on all shards at once."""
-
-    shards: Shards
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the connections: their servers then roll back, if they have not."""
-
-    shards: Shards
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Tell the log that the transaction is committed elsewhere, and not known to be on these."""
-
-    shards: Shards
-
-
-Action = Check | Commit | RollBack | Close | Warn
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What came of an action.
-
-    Attributes:
-        states: How the transaction stands now, on each shard that it was open on.
-        done: What each shard answered that did what it should; to `Check`, whether it has written.
-        failures: Why the others did not, where that is no error of the whole action.
-        error: Why the action failed as a whole; also what arrived from outside meanwhile.
-        late: Whether the time for all actions together is up.
-    """
-
-    states: States
-    done: Mapping[str, object] = field(default_factory=dict)
-    failures: Mapping[str, BaseException] = field(default_factory=dict)
-    error: BaseException | None = None
-    late: bool = False
-
-
-#: What carries the steps out: yields actions, is sent their answers; returns what is to be raised.
-Steps = Generator[Action, Answers, BaseException | None]
-
-
-def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | None) -> Steps:
+def commit(
+    states: States,
+    *,
+    wrote: bool,
+    several: bool,
+    timeout_s: float | None,
+    two_phase: TwoPhase | None = None,
+) -> Steps:
     """Commit everywhere, or tell where not.
 
     Args:
@@ -101,23 +67,36 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
         several: Whether the connection has several shards. Over one, the server decides alone, as
             for psycopg2.
         timeout_s: What all actions may take, for messages.
+        two_phase: What a second phase needs; None if shards commit one by one.
     """
     # To PostgreSQL, COMMIT of a failed transaction is a ROLLBACK without an error: the other shards
     # would commit their part.
     if several and wrote and (broken := _broken(states)):
-        return (yield from _undo(states, _cannot_commit(broken)))
-    opened = _those(states, *TO_BE_ENDED)
+        return (yield from undo(states, _cannot_commit(broken)))
+    opened = those(states, *TO_BE_ENDED)
     # One shard decides alone; where nothing was written, nothing can be half done.
     if not wrote or len(opened) < 2:
-        return (yield from _commit(opened, wrote=wrote))
-    answers = yield Check(opened)
+        return (yield from _commit(opened, wrote=wrote, unchecked=wrote))
+    anchor = None if two_phase is None else two_phase.anchor(opened)
+    answers = yield Check(opened, anchor)
     error = answers.error
     # The last moment at which all can still be rolled back.
     if error is None and answers.late:
-        error = _out_of_time(timeout_s)
+        error = out_of_time(timeout_s)
     if error is not None:
-        return (yield from _undo(answers.states, error))
-    writers = tuple(shard for shard in opened if answers.done[shard])
+        return (yield from undo(answers.states, error))
+    checked: Mapping[str, Any] = answers.done
+    writers = tuple(shard for shard in opened if checked[shard].wrote)
+    if len(writers) > 1 and two_phase is not None and two_phase.lacks is not None:
+        return (yield from undo(answers.states, two_phase.lacks))
+    if len(writers) > 1 and two_phase is not None and anchor is not None:
+        steps = commit_together(two_phase, anchor, answers.states, checked, timeout_s)
+        return (yield from steps)
+    return (yield from _commit_checked(opened, writers))
+
+
+def _commit_checked(opened: Shards, writers: Shards) -> Steps:
+    """Commit one by one, or where one has written or none."""
     # The writer first: if it fails, the others have nothing that would have to be undone.
     if len(writers) == 1:
         error = yield from _commit(writers, wrote=True)
@@ -129,19 +108,7 @@ def commit(states: States, *, wrote: bool, several: bool, timeout_s: float | Non
     return (yield from _commit(opened, wrote=bool(writers)))
 
 
-def roll_back(states: States) -> Steps:
-    """Roll back everywhere. A shard that cannot be asked loses its connection.
-
-    Args:
-        states: The shards that it was open on, with how it stands there.
-    """
-    answers = yield RollBack(_those(states, *TO_BE_ENDED))
-    if answers.failures:
-        yield Close(tuple(answers.failures))
-    return answers.error
-
-
-def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
+def _commit(shards: Shards, *, wrote: bool, before: Shards = (), unchecked: bool = False) -> Steps:
     """Commit on some shards.
 
     Args:
@@ -149,8 +116,9 @@ def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
         wrote: Whether something was written there.
         before: Where it is committed already. Whatever fails now, the caller must not take the
             transaction for undone, and repeat it.
+        unchecked: See `Commit`.
     """
-    answers = yield Commit(shards)
+    answers = yield Commit(shards, unchecked=unchecked)
     if answers.error is not None:
         # By now every COMMIT has ended, or lost its connection.
         # The answer to COMMIT went with the connection: the server may have done it or not.
@@ -164,24 +132,14 @@ def _commit(shards: Shards, *, wrote: bool, before: Shards = ()) -> Steps:
             yield Warn(left)
         if before and isinstance(answers.error, Exception):
             told = getattr(answers.error, "failures", None) or dict.fromkeys(shards, answers.error)
-            return (yield from _undo(answers.states, _partly_committed(before, told)))
-        return (yield from _undo(answers.states, answers.error))
+            return (yield from undo(answers.states, _partly_committed(before, told)))
+        return (yield from undo(answers.states, answers.error))
     # On others it is committed: an error of these shards alone would be taken for "nothing was
     # done".
     if answers.failures:
         error = _partly_committed((*before, *answers.done), answers.failures)
-        return (yield from _undo(answers.states, error))
+        return (yield from undo(answers.states, error))
     return None
-
-
-def _undo(states: States, error: BaseException) -> Steps:
-    """Roll back because of an error, which is told even if that cannot be done either.
-
-    It says why the transaction ended, and maybe that it is in doubt. But what arrives from outside
-    meanwhile (a kill) must not be lost.
-    """
-    arrived = yield from roll_back(states)
-    return error if arrived is None or isinstance(arrived, Exception) else arrived
 
 
 def is_broken(states: States) -> bool:
@@ -191,20 +149,7 @@ def is_broken(states: States) -> bool:
 
 def _broken(states: States) -> Shards:
     # Lost ones too: their servers roll back.
-    return _those(states, State.LOST) + _those(states, State.FAILED)
-
-
-def _those(states: States, *wanted: State) -> Shards:
-    return tuple([shard for shard, state in states.items() if state in wanted])
-
-
-def _out_of_time(timeout_s: float | None) -> errors.QueryTimeout:
-    return errors.QueryTimeout(
-        f"the checks before COMMIT took all of {timeout_s:g} s; "
-        "the transaction is rolled back on all shards",
-        code="GS301",
-        hint="Raise the timeout, or look at what deferred constraints and triggers do.",
-    )
+    return those(states, State.LOST) + those(states, State.FAILED)
 
 
 def _cannot_commit(shards: Sequence[str]) -> errors.Error:

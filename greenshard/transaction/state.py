@@ -32,6 +32,10 @@ class Link(Protocol):
         """Whether the server takes nothing but the transaction's end."""
 
     @property
+    def prepared(self) -> str | None:
+        """What its transaction is prepared as, which it is to end; None if it is not."""
+
+    @property
     def begun_at(self) -> float:
         """When it was begun, of the monotonic clock, as far as that is known."""
 
@@ -53,11 +57,12 @@ class State(Enum):
     #: SQL has ended it, and the driver does not know: until commit() or rollback(), it begins no
     #: other, and each statement commits by itself, as with psycopg2.
     OVER = "over"
-    LOST = "lost"  # with the connection; its server rolls back
+    LOST = "lost"  # with the connection; its server rolls back, unless it was prepared
+    PREPARED = "prepared"  # by PREPARE TRANSACTION; the connection is to end it
 
 
 #: The states in which commit() and rollback() have something to do.
-TO_BE_ENDED = frozenset({State.OPEN, State.FAILED, State.OVER})
+TO_BE_ENDED = frozenset({State.OPEN, State.FAILED, State.OVER, State.PREPARED})
 
 
 def state_of(link: Link) -> State:
@@ -65,6 +70,8 @@ def state_of(link: Link) -> State:
 
     Cost: 0.5 us.
     """
+    if link.prepared is not None:
+        return State.PREPARED if link.alive else State.LOST
     # First: a server without a transaction has nothing to lose. (A closed connection is not idle to
     # libpq.)
     if link.idle:
@@ -90,11 +97,21 @@ class Transaction:
         wrote: Whether a statement may have written. Which shards did, their servers tell (see
             `protocol`): a function that reads by its name may write.
         savepoints: Whether there may be a savepoint.
+        writers: Shards to which something was sent that may write; what goes to several shards in
+            autocommit mode is not noted.
         began_at: When it began, as text, once a statement has needed that; the same for all of
             its statements.
     """
 
-    __slots__ = ("_clock", "_links", "_mourned", "began_at", "savepoints", "wrote")
+    __slots__ = (
+        "_clock",
+        "_links",
+        "_mourned",
+        "began_at",
+        "savepoints",
+        "writers",
+        "wrote",
+    )
 
     def __init__(self, links: Links) -> None:
         self._links = links
@@ -102,6 +119,7 @@ class Transaction:
         self._mourned: set[Link] = set()
         self.wrote = False
         self.savepoints = False
+        self.writers: frozenset[str] = frozenset()
         self.began_at: str | None = None
         self._clock: str | None = None
 
@@ -234,4 +252,5 @@ class Transaction:
                 return
         self._mourned.update(gone)
         self.wrote = self.savepoints = False
+        self.writers = frozenset()
         self.began_at = self._clock = None

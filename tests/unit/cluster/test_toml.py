@@ -192,7 +192,7 @@ def test_placements_are_read(read, text, placement):
         ('functions = { tax = { reads = "shard" }, TAX = { reads = "shard" } }',
          "functions.TAX: is declared twice"),
         ('table.orders = { shard_key = "id" }',
-         "table: no such setting; there are functions, placement, shards, tables"),
+         "table: no such setting; there are functions, placement, shards, tables, two_phase"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(read, text, told):

@@ -7,11 +7,20 @@ import pytest
 
 from greenshard import errors
 from greenshard.transaction import protocol
-from greenshard.transaction.protocol import Answers, Check, Close, Commit, RollBack, Warn
+from greenshard.transaction.actions import (
+    Answers,
+    Check,
+    Checked,
+    Close,
+    Commit,
+    RollBack,
+    Warn,
+)
+from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import State
 
 THREE = ("s0", "s1", "s2")
-UNTOUCHED, OPEN, FAILED, OVER, LOST = State
+UNTOUCHED, OPEN, FAILED, OVER, LOST, PREPARED = State
 
 
 class Killed(BaseException):
@@ -48,7 +57,7 @@ def commit(at_first=ALL_OPEN, *, wrote=True, several=True):
 
 def wrote(*shards):
     """What a check answers where these shards wrote."""
-    return {"now": ALL_OPEN, "done": {shard: shard in shards for shard in THREE}}
+    return {"now": ALL_OPEN, "done": {shard: Checked(shard in shards) for shard in THREE}}
 
 
 def done(*shards):
@@ -58,7 +67,7 @@ def done(*shards):
 @pytest.mark.parametrize("wrote", [True, False])
 def test_nothing_open_is_nothing_to_commit(wrote):
     steps = commit({}, wrote=wrote)
-    assert steps.action == Commit(())  # which lets the others have their turn
+    assert steps.action == Commit((), unchecked=wrote)  # which lets the others have their turn
     assert steps.answer({}) is None
     assert steps.error is None
 
@@ -73,7 +82,7 @@ def test_reading_needs_no_check():
 @pytest.mark.parametrize("state", [OPEN, OVER])
 def test_one_shard_needs_no_check(state):
     steps = commit(states(UNTOUCHED, state, UNTOUCHED))
-    assert steps.action == Commit(("s1",))
+    assert steps.action == Commit(("s1",), unchecked=True)
     assert steps.answer(**done("s1")) is None
     assert steps.error is None
 
@@ -161,7 +170,7 @@ def test_all_that_broke_is_told_first_what_was_lost():
 @pytest.mark.parametrize("options", [{"wrote": False}, {"several": False}])
 def test_failed_transaction_that_wrote_nothing_or_is_one_servers_goes_to_the_server(options):
     steps = commit(states(FAILED), **options)
-    assert steps.action == Commit(("s0",))
+    assert steps.action == Commit(("s0",), unchecked="wrote" not in options)
     assert steps.answer(states(UNTOUCHED), **done("s0")) is None
     assert steps.error is None
 
@@ -283,14 +292,14 @@ def test_kill_after_all_or_none_is_not_told_to_the_log(now):
 
 
 def test_rollback_is_sent_where_there_is_something_to_end():
-    steps = Steps(protocol.roll_back({**states(OPEN, FAILED, OVER, LOST), "s9": UNTOUCHED}))
+    steps = Steps(roll_back({**states(OPEN, FAILED, OVER, LOST), "s9": UNTOUCHED}))
     assert steps.action == RollBack(THREE)
     assert steps.answer(**done(*THREE)) is None
     assert steps.error is None
 
 
 def test_rollback_that_fails_costs_that_connection_and_is_no_error():
-    steps = Steps(protocol.roll_back(ALL_OPEN))
+    steps = Steps(roll_back(ALL_OPEN))
     failures = {"s1": errors.OperationalError("gone")}
     assert steps.answer(**done("s0", "s2"), failures=failures) == Close(("s1",))
     assert steps.answer() is None
@@ -298,14 +307,14 @@ def test_rollback_that_fails_costs_that_connection_and_is_no_error():
 
 
 def test_rollback_that_no_shard_answers_is_an_error():
-    steps = Steps(protocol.roll_back(ALL_OPEN))
+    steps = Steps(roll_back(ALL_OPEN))
     error = errors.OperationalError("gone")
     assert steps.answer(states(LOST, LOST, LOST), error=error) is None
     assert steps.error is error
 
 
 def test_rollback_that_the_driver_refuses_leaves_the_transaction_as_it_is():
-    steps = Steps(protocol.roll_back(states(OPEN)))
+    steps = Steps(roll_back(states(OPEN)))
     error = errors.ProgrammingError("rollback cannot be used during a two-phase transaction")
     assert steps.answer(states(OPEN), error=error) is None
     assert steps.error is error

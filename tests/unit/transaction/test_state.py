@@ -8,8 +8,10 @@ from greenshard.transaction.state import State, Transaction, state_of
 class FakeLink:
     """A peer of `links.physical.Physical`."""
 
-    def __init__(self, *, begun=True, idle=False, failed=False, alive=True, begun_at=0.0):
-        self.alive, self.in_transaction = alive, begun
+    def __init__(
+        self, *, begun=True, idle=False, failed=False, alive=True, begun_at=0.0, prepared=None
+    ):
+        self.alive, self.in_transaction, self.prepared = alive, begun, prepared
         self.idle, self.failed, self.begun_at = idle, failed, begun_at
 
 
@@ -34,6 +36,7 @@ LINKS = {
     State.FAILED: FakeLink(failed=True),
     State.OVER: FakeLink(idle=True),
     State.LOST: FakeLink(alive=False),
+    State.PREPARED: FakeLink(idle=True, prepared="its gid"),
 }
 
 
@@ -49,7 +52,7 @@ def test_each_state_is_read_from_the_connection(state):
     assert transaction.at_servers() == there
     assert transaction.states_at_servers({"s0": State.OPEN}) == {"s0": at_server}
     assert transaction.is_open is (state in {State.OPEN, State.FAILED})
-    told = {State.FAILED: State.OPEN, State.OVER: State.UNTOUCHED}
+    told = dict.fromkeys((State.OVER, State.PREPARED), State.UNTOUCHED) | {State.FAILED: State.OPEN}
     assert transaction.overall is told.get(state, state)
     links = FakeLinks(s0=LINKS[State.LOST], s1=LINKS[state], s2=untouched())
     assert Transaction(links).is_open is transaction.is_open

@@ -1,0 +1,150 @@
+"""Whether the shards of a cluster can commit together, and what they are called when they do.
+
+Each is asked once, when a transaction is about to write on a second shard, or commits. What is
+found holds for all connections of this process to the same databases.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import own_cursor
+from greenshard.cluster import Cluster
+from greenshard.links.physical import Physical
+
+#: For so long, in seconds, a shard that cannot take part is not asked again before a commit.
+_BELIEVED_S = 30.0
+
+_ASKED = """SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,
+    pg_catalog.pg_is_in_recovery(),
+    (SELECT pg_catalog.array_agg(c.relname::pg_catalog.text)
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE n.nspname OPERATOR(pg_catalog.=) 'greenshard'
+        AND pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
+        AND CASE c.relname
+            WHEN 'shard' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+                AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                    WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
+                    AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped)
+            WHEN 'decision' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
+                AND pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+            WHEN 'barrier' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
+            ELSE false END)"""
+_STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
+_TABLES = frozenset({"shard", "decision", "barrier"})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A shard.
+
+    Attributes:
+        cluster: The id of the cluster that it belongs to; None if it was not initialised.
+        id: Its own.
+        lacks: Why it cannot take part in a commit of several; None if it can.
+        asked_at: When it was asked, of the monotonic clock.
+    """
+
+    cluster: str | None = None
+    id: str | None = None
+    lacks: str | None = None
+    asked_at: float = 0.0
+
+
+class Members:
+    """What is known of a cluster's shards; threads may share one."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Member] = {}
+
+    def to_be_asked(self, shards: Iterable[str], *, anew: bool) -> list[str]:
+        """Those of some shards that are to be asked.
+
+        Args:
+            shards: Their names.
+            anew: Whether those that could not take part are asked again at once.
+        """
+        now = time.monotonic()
+        return [shard for shard in shards if self._is_to_be_asked(shard, now, anew)]
+
+    def _is_to_be_asked(self, shard: str, now: float, anew: bool) -> bool:
+        member = self.known.get(shard)
+        if member is None:
+            return True
+        return member.lacks is not None and (anew or now - member.asked_at > _BELIEVED_S)
+
+    def why_not(self, shards: Iterable[str]) -> errors.Error | None:
+        """Why some shards, which have been asked, cannot commit together; None if they can."""
+        known = {shard: self.known[shard] for shard in shards}
+        for shard, member in known.items():
+            if member.lacks is not None:
+                return _cannot(shard, member.lacks)
+        return _not_one_cluster(known)
+
+
+_members: weakref.WeakKeyDictionary[Cluster, dict[Hashable, Members]] = weakref.WeakKeyDictionary()
+
+
+def members_of(cluster: Cluster | None, databases: Hashable) -> Members:
+    """What is known of a cluster's shards, the same for all connections to the same databases."""
+    return (
+        Members()
+        if cluster is None
+        else _members.setdefault(cluster, {}).setdefault(databases, Members())
+    )
+
+
+def ask_member(physical: Physical) -> Member:
+    """Ask a shard, in its transaction or outside of any; nothing is begun by it.
+
+    Switches: yes. Cost: two round trips.
+    """
+    with physical.beginning_nothing():
+        cursor = own_cursor(physical.raw)
+        cursor.execute(_ASKED)
+        row: Any = cursor.fetchone()
+        most, standby, tables = row
+        cluster = shard_id = None
+        if set(tables or ()) >= _TABLES:
+            cursor.execute(_STAMP)
+            stamp: Any = cursor.fetchone()
+            cluster, shard_id = stamp or (None, None)
+    lacks = None
+    if standby:
+        lacks = "is a standby"
+    elif shard_id is None:
+        lacks = "is not initialised, or the role may not use what `greenshard init` has made there"
+    elif most == 0:
+        lacks = "has max_prepared_transactions = 0"
+    return Member(cluster, shard_id, lacks, time.monotonic())
+
+
+def _cannot(shard: str, lacks: str) -> errors.Error:
+    error = errors.refused(
+        f"the transaction would write on several shards, which cannot commit it together: shard "
+        f"{shard} {lacks}",
+        code="GS503",
+        hint="`greenshard init` makes what is needed, and tells what the servers lack; "
+        "two_phase=False lets the shards commit one after the other.",
+    )
+    error.shard = shard
+    return error
+
+
+def _not_one_cluster(known: Mapping[str, Member]) -> errors.Error | None:
+    first = None
+    seen: dict[str | None, str] = {}
+    for shard, member in known.items():
+        first = first or member.cluster
+        if member.cluster != first:
+            return _cannot(shard, "was initialised as one of another cluster")
+        if member.id in seen:
+            return _cannot(shard, f"has the id of shard {seen[member.id]}: was it copied?")
+        seen[member.id] = shard
+    return None

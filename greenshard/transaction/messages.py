@@ -1,0 +1,154 @@
+"""What the steps of a commit send to a shard, and what its answer says.
+
+Each step is one message, so that it costs one round trip. All names are qualified: the program
+chooses the search path, and may have tables and operators of these names.
+
+Source: PostgreSQL manual, PREPARE TRANSACTION; 13.3.1 "Table-Level Locks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard._driver import DriverError, own_cursor
+from greenshard.links.physical import Physical
+from greenshard.transaction.actions import Checked
+
+#: Deferred constraints first, and as the role that the program has set. What comes then is done as
+#: the one who has connected: a role that is set for the transaction alone would own what is
+#: prepared, and the session could not end it any more.
+_FIRST = "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL ROLE NONE; SET LOCAL lock_timeout = '10s'; "
+#: Each commit holds it until it is done on all shards: who has locked all of them against commits
+#: sees each transaction on all shards or on none.
+_BARRIER = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE; "
+#: A decision, and what was prepared, must not be lost with the server's memory.
+_DURABLE = (
+    "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)"
+    " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>)"
+    " ALL (ARRAY['on', 'remote_apply']::pg_catalog.text[]); "
+)
+#: So long, at most, those who recover must wait for a coordinator that is frozen.
+_BOUNDED = "SET LOCAL idle_in_transaction_session_timeout = '30s'; "
+_DECISION = (
+    "INSERT INTO greenshard.decision (gid, committed, participants)"
+    " SELECT %s, true, %s::pg_catalog.text[]"
+)
+#: A shard that has only read does not come to write by it.
+_IF_IT_WROTE = " WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL; "
+#: Locks on temporary tables are held until the end. What was dropped is not seen here; that it
+#: cannot be prepared, PREPARE says.
+_TOLD = """SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
+    CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND EXISTS (
+        SELECT FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.relation
+        WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+        AND c.relpersistence OPERATOR(pg_catalog.=) 't')
+    THEN 'temporary tables'
+    WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
+        AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
+    THEN 'a cursor WITH HOLD' END"""
+#: What goes before the COMMIT of a shard that commits alone.
+BEFORE_COMMIT = _FIRST + _BARRIER
+
+
+def check(physical: Physical) -> Checked:
+    """Check a shard whose commit is not part of a second phase. Switches, Cost: see `ready`."""
+    return Checked(physical.check_commit())
+
+
+def ready(physical: Physical, decision: str | None, participants: Sequence[str]) -> Checked:
+    """Check a shard, and let it hold the barrier.
+
+    Args:
+        physical: Its connection.
+        decision: The decision to be taken down if it has written; None on all shards but one.
+        participants: The ids of the others.
+
+    Switches: yes. Cost: one round trip.
+    """
+    text = _FIRST + _BARRIER + _DURABLE
+    given: tuple[Any, ...] | None = None
+    if decision is not None:
+        text += _BOUNDED + _DECISION + _IF_IT_WROTE
+        given = (decision, list(participants))
+    cursor = own_cursor(physical.raw)
+    cursor.execute(text + _TOLD, given)
+    row: Any = cursor.fetchone()
+    return Checked(bool(row[0]), row[1])
+
+
+def note(physical: Physical, decision: str, participants: Sequence[str]) -> None:
+    """Let a shard that is ready, and has written, take down the decision.
+
+    Switches: yes. Cost: one round trip.
+    """
+    cursor = own_cursor(physical.raw)
+    cursor.execute(_BOUNDED + _DECISION, (decision, list(participants)))
+
+
+def lock(physical: Physical) -> None:
+    """Let a shard hold the barrier whose COMMIT comes alone. Switches: yes."""
+    own_cursor(physical.raw).execute(BEFORE_COMMIT)
+
+
+#: Recovery's own transaction, whatever the role's defaults are.
+_VERDICT_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL ROLE NONE; "
+    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = %s; "
+    "SET LOCAL statement_timeout = 0; "
+)
+_VERDICT = (
+    "INSERT INTO greenshard.decision (gid, committed, participants) VALUES (%s, false, '{}')"
+    " ON CONFLICT (gid) DO NOTHING; "
+    "SELECT d.committed FROM greenshard.decision AS d WHERE d.gid OPERATOR(pg_catalog.=) %s"
+)
+#: SQLSTATE: there is no such prepared transaction.
+_NO_SUCH_OBJECT = "42704"
+
+
+def verdict(physical: Physical, decision: str, wait_s: float) -> bool:
+    """Whether a transaction is committed, asked of its anchor; if it is not, it never will be.
+
+    The verdict that it is not is *inserted*: that waits for whoever is about to decide, loses
+    against a decision, and wins over a coordinator that is gone.
+
+    Args:
+        physical: A connection to the anchor in autocommit mode, of its own.
+        decision: The transaction's name.
+        wait_s: How long to wait for a coordinator that is about to decide.
+
+    Raises:
+        DriverError: It could not be asked; 55P03 if there is such a coordinator.
+
+    Switches: yes. Cost: two round trips.
+    """
+    cursor = own_cursor(physical.raw)
+    lock_timeout = f"{max(1, round(wait_s * 1000))}ms"
+    try:
+        cursor.execute(_VERDICT_BEGIN + _VERDICT, (lock_timeout, decision, decision))
+        row: Any = cursor.fetchone()
+        cursor.execute("COMMIT")
+    except DriverError:
+        if physical.alive:
+            cursor.execute("ROLLBACK")
+        raise
+    return bool(row[0])
+
+
+def finish(physical: Physical, prepared: str, *, committed: bool) -> None:
+    """End what is prepared on a shard, if it still is.
+
+    Args:
+        physical: A connection to the shard in autocommit mode, of its own.
+        prepared: What it is prepared as.
+        committed: The verdict.
+
+    Switches: yes. Cost: one round trip.
+    """
+    text = "COMMIT PREPARED %s" if committed else "ROLLBACK PREPARED %s"
+    try:
+        own_cursor(physical.raw).execute(text, (prepared,))
+    except DriverError as error:
+        if error.pgcode != _NO_SUCH_OBJECT:  # else somebody has done it
+            raise

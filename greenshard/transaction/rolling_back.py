@@ -1,0 +1,44 @@
+"""The steps that undo a transaction."""
+
+from __future__ import annotations
+
+from greenshard import errors
+from greenshard.transaction.actions import Close, RollBack, Shards, States, Steps
+from greenshard.transaction.state import TO_BE_ENDED, State
+
+
+def roll_back(states: States) -> Steps:
+    """Roll back everywhere. A shard that cannot be asked loses its connection.
+
+    Args:
+        states: The shards that it was open on, with how it stands there.
+    """
+    answers = yield RollBack(those(states, *TO_BE_ENDED))
+    if answers.failures:
+        yield Close(tuple(answers.failures))
+    return answers.error
+
+
+def undo(states: States, error: BaseException) -> Steps:
+    """Roll back because of an error, which is told even if that cannot be done either.
+
+    It says why the transaction ended, and maybe that it is in doubt. But what arrives from outside
+    meanwhile (a kill) must not be lost.
+    """
+    arrived = yield from roll_back(states)
+    return error if arrived is None or isinstance(arrived, Exception) else arrived
+
+
+def those(states: States, *wanted: State) -> Shards:
+    """The shards on which it stands so."""
+    return tuple([shard for shard, state in states.items() if state in wanted])
+
+
+def out_of_time(timeout_s: float | None) -> errors.QueryTimeout:
+    """The error if all that may be undone must be, because time is up."""
+    return errors.QueryTimeout(
+        f"the checks before COMMIT took all of {timeout_s:g} s; "
+        "the transaction is rolled back on all shards",
+        code="GS301",
+        hint="Raise the timeout, or look at what deferred constraints and triggers do.",
+    )
