@@ -25,7 +25,13 @@ from typing import Any
 
 from greenshard import errors
 from greenshard._driver import DriverError, QueryCanceled, RawCursor
-from greenshard.links.physical import Physical, autocommit, begins_by_itself, notices
+from greenshard.links.physical import (
+    Physical,
+    autocommit,
+    begins_by_itself,
+    has_characteristics,
+    notices,
+)
 from greenshard.sql.first_words import says_something
 
 #: Nobody writes it like this: `without_begin` tells what was sent by it.
@@ -62,7 +68,13 @@ def begin_no_more(physical: Physical) -> bool:
         Whether they do; else psycopg2 must execute COMMIT.
     """
     raw = physical.raw
-    if physical.late is not None or physical.in_transaction:
+    if physical.late is not None:
+        if physical.entered or physical.given or has_characteristics(raw):
+            return False
+        # psycopg2 cannot be told now. Nor is the shard waited for: it may be silent.
+        physical.after_late = partial(begin_no_more, physical)
+        return True
+    if physical.in_transaction:
         return True
     if physical.entered or physical.given or not begins_by_itself(raw):
         return bool(autocommit.read(raw)) and not physical.entered

@@ -133,7 +133,7 @@ class Hedge:
         # `_end` has it until its cancel has been delivered, which else could hit the next
         # statement.
         if job.physical is not None and job not in self._ending:
-            job.physical.late = None
+            job.physical.end_late()
         self._wake.set()
 
     def _end_after(self, job: Job, error: BaseException) -> End:
@@ -178,7 +178,7 @@ class Hedge:
                 job.greenlet.stop()
                 self._wait_end(job)
             if physical is not None:
-                physical.late = None
+                physical.end_late()
                 if ended and not cancelled:
                     # A cancel is under way that could hit the next statement.
                     physical.discard()

@@ -139,6 +139,7 @@ class Physical:
         answered_at: When it has last answered a statement, of the monotonic clock; 0 before.
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
             must not be called on the connection: that would freeze the thread.
+        after_late: What is to be done as soon as that call has ended; it sends nothing.
         status_before: libpq's state of the transaction when it began, which it leaves as it was.
         prepared: What its transaction is prepared as, which it has still to end.
     """
@@ -159,6 +160,7 @@ class Physical:
     entered: bool = False
     answered_at: float = 0.0
     late: _green.Worker | None = None
+    after_late: Callable[[], object] | None = None
     status_before: int = TRANSACTION_IDLE
     prepared: str | None = None
 
@@ -515,6 +517,12 @@ class Physical:
         """
         self.status_before = RawConnection.get_transaction_status(self.raw)
         self.late = greenlet
+
+    def end_late(self) -> None:
+        """Take note that such a call has ended: psycopg2 can be called again."""
+        self.late, after, self.after_late = None, self.after_late, None
+        if after is not None and self.alive:
+            after()
 
     def wait_late(self, grace_s: float) -> None:
         """Wait until a call that nobody waited for has ended, so that psycopg2 can be called.

@@ -34,6 +34,9 @@ class FakeShard:
         self.open = True
         self.raw = object()
 
+    def end_late(self):
+        self.late = None
+
     def become_late(self, greenlet):
         self.late = greenlet
 
