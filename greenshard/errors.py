@@ -388,7 +388,7 @@ def note_statement(error: Error, number: int, count: int) -> None:
 def note_code(error: Error, code: str, hint: str) -> None:
     """Tell with an error of a server what it means here."""
     error.code = code
-    _give_hint(error, f"{hint} [{code}]")
+    give_hint(error, f"{hint} [{code}]")
 
 
 def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str]) -> None:

@@ -138,13 +138,15 @@ def _finish(parts: _Parts) -> Steps:
     """Let the others commit what they have prepared. It is committed, whatever comes now."""
     answers = yield Commit(parts.others)
     left = tuple(shard for shard in parts.others if shard not in answers.done)
-    if left:
-        finished = yield Finish(left, parts.decides, committed=True)
-        left = tuple(shard for shard in left if shard not in finished.done)
+    if not left:
+        return None
+    finished = yield Finish(left, parts.decides, committed=True)
+    # Else their connections would end it once more, in the place of what they begin next.
+    yield Leave(left)
+    left = tuple(shard for shard in left if shard not in finished.done)
     if not left:
         return None
     yield Warn(left)
-    yield Leave(left)
     committed = (parts.decides, *(shard for shard in parts.others if shard not in left))
     why = answers.error or errors.OperationalError("no answer to COMMIT PREPARED")
     failures = {shard: answers.failures.get(shard, why) for shard in left}
@@ -160,11 +162,15 @@ def _failed(answers: Answers, timeout_s: float | None) -> BaseException | None:
 
 def _undo_prepared(states: States, parts: _Parts, error: BaseException) -> Steps:
     """Roll back where nothing is decided: what is prepared, too, and what may be."""
-    answers = yield RollBack(those(states, *TO_BE_ENDED))
+    asked = those(states, *TO_BE_ENDED)
+    answers = yield RollBack(asked)
+    # Not only `failures`: where nothing succeeds, there is an error instead. A connection that kept
+    # what is prepared would take it for the transaction that the program commits next.
+    failed = tuple(shard for shard in asked if shard not in answers.done)
+    if failed:
+        yield Close(failed)
     # A connection that was lost, now or before: its server may have prepared the transaction.
-    left = tuple(s for s in parts.others if s in answers.failures or states[s] is State.LOST)
-    if answers.failures:
-        yield Close(tuple(answers.failures))
+    left = tuple(s for s in parts.others if s in failed or states[s] is State.LOST)
     if left:
         # What cannot be asked now, recovery ends: there is no decision.
         yield Finish(left, parts.decides, committed=False)
