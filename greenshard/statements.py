@@ -324,6 +324,7 @@ class Statements:
             plain=same,
             bound=bound or query is None,
             effect=NO_EFFECT if reads or whole else _effect_of(query, said),
+            queries=said is not None and only_queries(said),
         )
         asked.follow(execution)
         try:
@@ -412,7 +413,7 @@ class Statements:
                 # Most statements tell no time: they are not asked about it.
                 tells = plan.timed is not None or plan.clock
                 if way is not None and (not tells or database.tells_right(plan, given, way[1])):
-                    return self._run_short(asked, database, plan, way, given, timeout)
+                    return self._run_short(asked, database, text, plan, way, given, timeout)
         while True:
             try:
                 return self._once_planned(asked, database, text, given, timeout, plan, many=many)
@@ -423,6 +424,7 @@ class Statements:
         self,
         asked: Asked,
         database: OneDatabase,
+        text: str,
         plan: Plan,
         way: Way,
         given: Any,
@@ -433,7 +435,7 @@ class Statements:
         self.note(plan.trace, parts)
         if not plan.reads:
             self.transaction.wrote = True
-            if plan.effect.atomic:
+            if plan.effect.atomic and not only_queries(text):
                 admit_writes(self.session, self.transaction, (way[1].shard,), timeout)
         return run_short(way, plan, database, self.session, parts, given, timeout)
 
@@ -511,6 +513,7 @@ class Statements:
             given=given,
             limits=self.limits,
             effect=plan.effect,
+            queries=plan.effect.atomic and not reads and only_queries(text),
         )
         asked.follow(execution)
         return execution

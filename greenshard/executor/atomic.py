@@ -16,7 +16,7 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
 from greenshard.links.deadline import within
 from greenshard.sql.ending import EndKind
-from greenshard.transaction.admission import admit_together
+from greenshard.transaction.admission import admit_together, admit_writes
 from greenshard.transaction.commit import begin_alone, end_alone
 
 
@@ -33,9 +33,13 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
 
     Switches: yes. Cost: where it needs one, three round trips.
     """
-    if not _needs_transaction(e, shards):
-        return run()
     session, transaction = e.session, e.transaction
+    if not _needs_transaction(e, shards):
+        if e.writes:
+            # For all of them: what is refused must not be done on some.
+            session.reach(shards, e.timeout)
+            admit_writes(session, transaction, shards, e.timeout)
+        return run()
     admit_together(session, shards, e.timeout)
     try:
         begin_alone(session, shards, e.timeout)

@@ -48,6 +48,7 @@ class Execution:
         plain: Whether the text means the same in every session, its parameters aside.
         bound: Whether it may have parameters.
         effect: How it is to be run on several shards.
+        queries: Whether it is a query, which writes by functions only, if at all.
         ran: The shards in whose sessions some of it ran.
     """
 
@@ -63,12 +64,13 @@ class Execution:
     plain: bool = True
     bound: bool = False
     effect: Effect = NO_EFFECT
+    queries: bool = False
     ran: set[str] = field(default_factory=set)
 
     @property
     def writes(self) -> bool:
-        """Whether it may write what is committed with its transaction."""
-        return self.effect.atomic and not self.reads
+        """Whether it writes, as its text says. What functions do, COMMIT asks the servers."""
+        return self.effect.atomic and not (self.reads or self.queries)
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -27,14 +27,17 @@ _ASKED = """SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_c
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
         WHERE n.nspname OPERATOR(pg_catalog.=) 'greenshard'
         AND pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
-        AND CASE c.relname
-            WHEN 'shard' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+        AND CASE
+            WHEN c.relname OPERATOR(pg_catalog.=) 'shard'
+            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
                 AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                     WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
                     AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped)
-            WHEN 'decision' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
+            WHEN c.relname OPERATOR(pg_catalog.=) 'decision'
+            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
                 AND pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
-            WHEN 'barrier' THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
+            WHEN c.relname OPERATOR(pg_catalog.=) 'barrier'
+            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
             ELSE false END)"""
 _STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
 _TABLES = frozenset({"shard", "decision", "barrier"})

@@ -52,7 +52,7 @@ def admit_together(session: Session, shards: Collection[str], timeout: Deadline)
     if session.members is not None and not any(p.failed for p in session.alive):
         there = [shard for shard in shards if (p := session.physicals.get(shard)) and p.alive]
         lacks = why_not_together(session, there, timeout)
-        if lacks is not None and STRICT:
+        if lacks is not None:
             raise lacks
 
 
@@ -84,7 +84,3 @@ def why_not_together(
             found: Any = job.result
             members.known[shard] = found
     return members.why_not(shards)
-
-
-#: Whether a cluster that is not initialised refuses writes over several shards.
-STRICT = False

@@ -32,7 +32,7 @@ from greenshard.transaction.actions import (
     TwoPhase,
     Warn,
 )
-from greenshard.transaction.admission import STRICT, why_not_together
+from greenshard.transaction.admission import why_not_together
 from greenshard.transaction.gids import new_transaction
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import TO_BE_ENDED, State, Transaction
@@ -85,8 +85,6 @@ def _two_phase(
         return None
     shards = [shard for shard, state in states.items() if state in TO_BE_ENDED]
     lacks = why_not_together(session, shards, timeout, anew=False)
-    if lacks is not None and not STRICT:
-        return None
     known = {shard: members.known[shard] for shard in shards}
     cluster = next((m.cluster for m in known.values() if m.cluster is not None), "")
     ids = {shard: member.id for shard, member in known.items() if member.id is not None}
@@ -166,7 +164,33 @@ def end_by_sql(
             two_phase=two_phase,
         )
     now = partial(transaction.states_at_servers, states)
-    _Shards(session, now, timeout, two_phase, commit, undo, noted).carry_out(steps)
+    shards_ending = _Shards(session, now, timeout, two_phase, commit, undo, noted)
+    if not (chains and two_phase is not None and two_phase.lacks is None):
+        shards_ending.carry_out(steps)
+        return
+    # COMMIT PREPARED begins no other transaction.
+    modes = _modes(session, states, timeout)
+    shards_ending.carry_out(steps)
+    _begin_anew(session, modes, timeout)
+
+
+def _modes(session: Session, states: Mapping[str, State], timeout: Deadline) -> Mapping[str, str]:
+    """How the transaction was begun on each shard; of one that has failed it is not asked."""
+    physicals = session.physicals
+    opened = [shard for shard, state in states.items() if state is State.OPEN]
+    calls = {shard: partial(messages.modes, physicals[shard]) for shard in opened}
+    return {s: str(job.result) for s, job in session.run(calls, timeout).jobs.items()}
+
+
+def _begin_anew(session: Session, modes: Mapping[str, str], timeout: Deadline) -> None:
+    """Begin a transaction on those shards where ``AND CHAIN`` has begun none."""
+    calls = {
+        shard: partial(_by_sql, f"BEGIN {how}", session.physicals[shard])
+        for shard, how in modes.items()
+        if session.physicals[shard].alive and session.physicals[shard].idle
+    }
+    if calls:
+        session.run(calls, timeout)
 
 
 def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) -> None:
@@ -328,7 +352,8 @@ class _Shards:
     def _checking(self, action: Check) -> _Calls:
         physicals, two_phase = self._session.physicals, self._two_phase
         if two_phase is None or (anchor := action.anchor) is None:
-            return {shard: partial(messages.check, physicals[shard]) for shard in action.shards}
+            check = messages.check if two_phase is None else messages.check_rows
+            return {shard: partial(check, physicals[shard]) for shard in action.shards}
         decision, others = two_phase.gid(anchor).decision, self._others(anchor)
         noted = {anchor: decision}
         return {

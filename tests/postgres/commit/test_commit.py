@@ -1,0 +1,356 @@
+"""A transaction over several shards is committed on all of them or on none."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+import greenshard
+from greenshard import errors
+from tests.postgres.commit.conftest import run
+
+ALL = "UPDATE t SET c = c + 1"
+ONE = {"s0": [1], "s1": [1], "s2": [1]}
+NONE = {"s0": [0], "s1": [0], "s2": [0]}
+
+
+def by_method(conn):
+    conn.commit()
+
+
+def by_sql(conn):
+    with conn.cursor() as cursor:
+        cursor.execute("COMMIT")
+        assert cursor.statusmessage == "COMMIT"
+    conn.rollback()
+
+
+@pytest.mark.parametrize("commit", [by_method, by_sql])
+@pytest.mark.parametrize("isolation", [None, "SERIALIZABLE"])
+@pytest.mark.parametrize("named", [False, True])
+def test_all_shards_commit_by_one_decision(world, conn, commit, isolation, named):
+    conn.set_session(isolation_level=isolation)
+    cursor = conn.cursor()
+    if named:  # which psycopg2 begins the transaction for
+        conn.cursor("rows").execute("SELECT c FROM t")
+    cursor.execute(ALL)
+    commit(conn)
+    assert world.values() == ONE
+    assert len(world.decisions()) == 1
+    if commit is by_method:  # else of rollback(), as with psycopg2
+        assert conn.notices == []
+    # The session is as it was: the next transaction is its own.
+    cursor.execute(ALL)
+    conn.rollback()
+    assert world.values() == ONE
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_block_commits_together(world, conn, autocommit):
+    conn.autocommit = autocommit
+    with conn, conn.cursor() as cursor:
+        cursor.execute(ALL)
+    assert (world.values(), len(world.decisions())) == (ONE, 1)
+    assert (conn.notices, conn.info.transaction_status) == ([], 0)
+
+
+def test_statement_in_autocommit_mode_is_committed_together(world, conn):
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        cursor.execute(ALL)
+        assert cursor.rowcount == 3
+    assert (world.values(), len(world.decisions())) == (ONE, 1)
+
+
+def test_transaction_that_sql_began_is_committed_together(world, conn):
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        for text in ("BEGIN", ALL, "END"):
+            cursor.execute(text)
+    assert (world.values(), len(world.decisions())) == (ONE, 1)
+    assert conn.info.transaction_status == 0
+
+
+def test_one_writer_needs_no_decision(world, conn):
+    with conn.cursor() as cursor:
+        cursor.execute(f"UPDATE t SET c = 5 WHERE k = {world.keys['s1']}")
+        conn.commit()
+        cursor.execute("SELECT count(*) FROM t")
+        cursor.execute(f"UPDATE t SET c = 6 WHERE k = {world.keys['s1']}")
+        conn.commit()
+    assert world.values() == {**NONE, "s1": [6]}
+    # None where it commits alone; with others, which it has read, one that nobody needs.
+    assert len(world.decisions()) == 1
+
+
+def test_who_has_written_decides(world, conn):
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM t")
+        for shard in ("s2", "s1"):
+            cursor.execute(f"UPDATE t SET c = 5 WHERE k = {world.keys[shard]}")
+    conn.commit()
+    assert world.values() == {"s0": [0], "s1": [5], "s2": [5]}
+    found = world.everywhere("SELECT committed, cardinality(participants) FROM greenshard.decision")
+    assert found == {"s0": [], "s1": [(True, 2)], "s2": []}
+
+
+@pytest.mark.parametrize("modes", ["READ COMMITTED", "SERIALIZABLE, READ WRITE, DEFERRABLE"])
+def test_chain_goes_on_in_such_a_transaction_on_all_shards(world, conn, modes):
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        cursor.execute(f"BEGIN ISOLATION LEVEL {modes}")
+        cursor.execute(ALL)
+        cursor.execute("COMMIT AND CHAIN")
+        assert world.values() == ONE
+        for shard in world.dsns:
+            with conn.on(shard).cursor() as there:
+                there.execute(
+                    "SELECT upper(current_setting('transaction_isolation')),"
+                    " current_setting('transaction_deferrable')"
+                )
+                isolation, deferrable = there.fetchone()
+            assert modes.startswith(isolation)
+            assert (deferrable == "on") is ("DEFERRABLE" in modes)
+        cursor.execute(ALL)
+        cursor.execute("ROLLBACK")
+    assert world.values() == ONE
+
+
+def test_deferred_constraint_that_fails_undoes_all(world, conn):
+    for dsn in world.dsns.values():
+        run(dsn, "ALTER TABLE t ADD UNIQUE (k, c) DEFERRABLE INITIALLY DEFERRED")
+    key = world.keys["s1"]
+    run(
+        world.dsns["s1"], "ALTER TABLE t DROP CONSTRAINT t_pkey", f"INSERT INTO t VALUES ({key}, 7)"
+    )
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE t SET c = 7")
+        with pytest.raises(psycopg2.errors.UniqueViolation) as caught:
+            conn.commit()
+    assert caught.value.shard == "s1"
+    assert world.values() == {"s0": [0], "s1": [0, 7], "s2": [0]}
+
+
+def test_role_that_is_set_for_the_transaction_is_no_obstacle(world, conn):
+    """What is prepared is its own who connected: who else could end it, is not said anywhere."""
+    for dsn in world.dsns.values():
+        exists = run(dsn, "SELECT 1 FROM pg_roles WHERE rolname = 'other_writer'")
+        run(
+            dsn, *([] if exists else ["CREATE ROLE other_writer"]), "GRANT ALL ON t TO other_writer"
+        )
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE other_writer")
+            cursor.execute(ALL)
+            conn.commit()
+            cursor.execute("SET ROLE other_writer")
+            cursor.execute(ALL)
+            conn.commit()
+            cursor.execute("SELECT current_user")
+            assert cursor.fetchone() == ("other_writer",)
+            conn.commit()
+        assert world.values() == {"s0": [2], "s1": [2], "s2": [2]}
+    finally:
+        conn.close()
+        for dsn in world.dsns.values():
+            run(dsn, "DROP OWNED BY other_writer")
+        for dsn in world.dsns.values():
+            run(dsn, "DROP ROLE IF EXISTS other_writer")
+
+
+def test_search_path_of_somebody_changes_nothing(world, conn):
+    for dsn in world.dsns.values():
+        run(
+            dsn,
+            "CREATE SCHEMA evil",
+            "CREATE TABLE evil.decision (gid text)",
+            "CREATE FUNCTION evil.differs(text, text) RETURNS bool LANGUAGE sql"
+            " AS 'SELECT NULL::bool'",
+            "CREATE OPERATOR evil.<> (FUNCTION = evil.differs, LEFTARG = text, RIGHTARG = text)",
+            "CREATE FUNCTION evil.pg_current_xact_id_if_assigned() RETURNS int LANGUAGE sql"
+            " AS 'SELECT NULL::int'",
+        )
+    with conn.cursor() as cursor:
+        cursor.execute("SET search_path = evil, public, pg_catalog")
+        cursor.execute("UPDATE public.t SET c = 1")
+        conn.commit()
+    assert (world.values(), len(world.decisions())) == (ONE, 1)
+
+
+def test_lock_timeout_of_the_program_does_not_hold_for_the_commit(world, conn):
+    with conn.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1ms'")
+        cursor.execute("SET statement_timeout = '5s'")
+        conn.commit()
+        cursor.execute(ALL)
+        conn.commit()
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("1ms",)
+    assert world.values() == ONE
+
+
+# What cannot be prepared ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("CREATE TEMP TABLE own (a int)", "temporary tables on s0"), ("LISTEN news", "LISTEN")],
+)
+def test_what_cannot_be_prepared_is_named(world, conn, text, named):
+    with conn.cursor() as cursor:
+        cursor.execute(text)
+        cursor.execute(ALL)
+        with pytest.raises(greenshard.NotSupportedError, match=named) as caught:
+            conn.commit()
+        assert caught.value.code == "GS505"
+        assert world.values() == NONE
+        cursor.execute(ALL)  # the connection goes on
+        conn.commit()
+    assert world.values() == ONE
+
+
+def test_shard_that_cannot_prepare_decides(world, conn):
+    with conn.cursor() as cursor, conn.on("s1").cursor() as there:
+        there.execute("CREATE TEMP TABLE own AS SELECT 1")
+        cursor.execute(ALL)
+    conn.commit()
+    assert world.values() == ONE
+    assert [bool(rows) for rows in world.everywhere("TABLE greenshard.decision").values()] == [
+        False,
+        True,
+        False,
+    ] or len(world.decisions()) == 2  # s0 had noted one too, which nobody needs
+
+
+# Shards that cannot commit together -------------------------------------------------------------
+
+
+def refused(cursor, text=ALL):
+    with pytest.raises(greenshard.NotSupportedError) as caught:
+        cursor.execute(text)
+    assert caught.value.code == "GS503"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_write_on_several_shards_is_refused_without_init(bare, autocommit):
+    with bare.connect() as conn, conn.cursor() as cursor:
+        conn.autocommit = autocommit
+        told = refused(cursor)
+        assert "shard s0 is not initialised" in told
+        assert "greenshard init" in told
+        assert "two_phase=False" in told
+        assert bare.values() == NONE
+        # A write of one shard is none of this.
+        cursor.execute("UPDATE t SET c = 1 WHERE k = %s", (bare.keys["s1"],))
+        if not autocommit:
+            refused(cursor, f"UPDATE t SET c = 1 WHERE k = {bare.keys['s0']}")
+            conn.commit()
+    assert bare.values() == {**NONE, "s1": [1]}
+
+
+def test_init_is_seen_by_connections_that_are_open(bare):
+    with bare.connect() as conn, conn.cursor() as cursor:
+        refused(cursor)
+        conn.rollback()
+        greenshard.init(bare.cluster)
+        cursor.execute(ALL)
+        conn.commit()
+    assert bare.values() == ONE
+
+
+def test_shards_may_commit_one_by_one_who_says_so(bare):
+    with bare.connect(two_phase=False) as conn, conn.cursor() as cursor:
+        cursor.execute(ALL)
+        conn.commit()
+    cluster = greenshard.Cluster(bare.dsns, {"t": greenshard.Sharded("k")}, two_phase=False)
+    with greenshard.Pool(cluster, max_size=1) as pool, pool.connection() as conn:
+        conn.cursor().execute(ALL)
+    assert bare.values() == {"s0": [2], "s1": [2], "s2": [2]}
+
+
+def test_union_commits_one_by_one_if_it_is_not_told_otherwise(bare):
+    with greenshard.connect(bare.dsns) as conn, conn.cursor() as cursor:
+        cursor.execute(ALL)
+    conn.close()
+    assert bare.values() == ONE
+    with greenshard.connect(bare.dsns, two_phase=True) as conn, conn.cursor() as cursor:
+        refused(cursor)
+    conn.close()
+
+
+def test_union_commits_together_if_it_is_told_so(world):
+    with greenshard.connect(world.dsns, two_phase=True) as conn, conn.cursor() as cursor:
+        cursor.execute(ALL)
+    conn.close()
+    assert (world.values(), len(world.decisions())) == (ONE, 1)
+
+
+def test_shard_that_was_made_by_copying_another_is_refused(world, conn):
+    ((stamp,),) = run(world.dsns["s0"], "SELECT id FROM greenshard.shard")
+    run(world.dsns["s2"], f"UPDATE greenshard.shard SET id = '{stamp}'")
+    with conn.cursor() as cursor:
+        assert "shard s2 has the id of shard s0" in refused(cursor)
+
+
+def test_rights_that_are_missing_are_told(world):
+    role = "no_committer"
+    for dsn in {world.dsns["s0"], world.dsns["s1"]}:
+        run(dsn, f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role} LOGIN")
+    for dsn in world.dsns.values():
+        run(dsn, f"GRANT ALL ON t TO {role}")
+    try:
+        with world.connect(user=role) as conn, conn.cursor() as cursor:
+            assert "the role may not use what" in refused(cursor)
+            conn.rollback()
+            greenshard.init(world.cluster, roles=[role])
+            cursor.execute(ALL)
+            conn.commit()
+        assert world.values() == ONE
+    finally:
+        for dsn in world.dsns.values():
+            run(dsn, f"DROP OWNED BY {role}")
+        for dsn in {world.dsns["s0"], world.dsns["s1"]}:
+            run(dsn, f"DROP ROLE {role}")
+
+
+def test_sequence_and_locks_are_no_writes(bare):
+    for dsn in bare.dsns.values():
+        run(
+            dsn,
+            "CREATE SEQUENCE numbers",
+            "CREATE FUNCTION locked(k int) RETURNS int LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM FROM t WHERE t.k = $1 FOR UPDATE; RETURN 1; END'",
+        )
+    tables = {"t": greenshard.Sharded("k")}
+    cluster = greenshard.Cluster(bare.dsns, tables, functions={"locked(int)": {"reads": "shard"}})
+    conn = greenshard.connect(cluster)
+    with conn.cursor() as cursor, conn.on("s0").cursor() as there:
+        there.execute("SELECT nextval('numbers')")
+        cursor.execute("SELECT locked(k) FROM t")
+        there.execute("SELECT pg_current_xact_id_if_assigned()")
+        assert there.fetchone() != (None,)
+        cursor.execute("UPDATE t SET c = 1 WHERE k = %s", (bare.keys["s1"],))
+    conn.commit()
+    conn.close()
+    assert bare.values() == {**NONE, "s1": [1]}
+
+
+def test_what_a_shard_lacks_at_commit_undoes_all(bare):
+    """A function that writes is taken for one that reads, if it is declared so."""
+    for dsn in bare.dsns.values():
+        run(
+            dsn,
+            "CREATE FUNCTION touched(k int) RETURNS int LANGUAGE plpgsql AS"
+            " 'BEGIN UPDATE t SET c = c + 1 WHERE t.k = $1; RETURN 1; END'",
+        )
+    tables = {"t": greenshard.Sharded("k")}
+    cluster = greenshard.Cluster(bare.dsns, tables, functions={"touched(int)": {"reads": "shard"}})
+    conn = greenshard.connect(cluster)
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE t SET c = 1 WHERE k = %s", (bare.keys["s0"],))
+        cursor.execute("SELECT touched(k) FROM t")
+    with pytest.raises(errors.NotSupportedError, match="not initialised"):
+        conn.commit()
+    conn.close()
+    assert bare.values() == NONE
