@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import gevent
 import gevent.exceptions
@@ -38,14 +38,21 @@ LOOK_S = 0.005
 #: The thread's id, also where gevent has patched ``threading``.
 thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
-__all__ = ["Event", "GreenletExit", "NativeLock", "ThreadPool", "wait_read", "wait_write"]
+__all__ = [
+    "Event", "GreenletExit", "NativeLocal", "NativeLock", "ThreadPool", "wait_read", "wait_write",
+]  # fmt: skip
 
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only
 #: waited for where whoever holds it lets no other greenlet run; else it is only tried.
 NativeLock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
+#: What each of the operating system's threads has of its own, also where gevent has patched that.
+if TYPE_CHECKING:
+    NativeLocal = threading.local
+else:
+    NativeLocal = monkey.get_original("_thread", "_local")
 
-_of_thread: Any = monkey.get_original("_thread", "_local")()
+_of_thread: Any = NativeLocal()
 # gevent's patch gives the main thread another ident, by which its hub would be ended: the process
 # would then hang in its exit.
 _MAIN_THREAD = (
@@ -111,6 +118,16 @@ def after(seconds: float, function: Callable[[], object]) -> Any:
     """Let the hub call a function in some time, unless what is returned is closed before."""
     timer = gevent.get_hub().loop.timer(seconds)
     # The loop's clock stood still since this greenlet began to run: it would end too soon.
+    timer.start(function, update=True)
+    return timer
+
+
+def every(seconds: float, function: Callable[[], object]) -> Any:
+    """Let the hub call a function again and again, until what is returned is closed.
+
+    It must not raise. No program goes on only for it.
+    """
+    timer = gevent.get_hub().loop.timer(seconds, seconds, ref=False)
     timer.start(function, update=True)
     return timer
 

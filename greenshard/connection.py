@@ -140,6 +140,7 @@ class Connection(Settings, Own, RawConnection):
         make_cooperative()
         self._open(opening)
         self._session.apart = not opening.allow_same_database
+        self._session.waits = opening.waits
         self.cluster = opening.cluster
         if opening.two_phase:
             self._session.members = members_of(opening.cluster, opening.databases)

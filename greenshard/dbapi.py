@@ -14,6 +14,7 @@ from greenshard._driver import Attribute, Dsn, RawConnection, by_environment, co
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
+from greenshard.deadlocks.waits import Waits
 from greenshard.events import Listener
 from greenshard.limits import refuse_async
 from greenshard.links.look import look_of
@@ -71,6 +72,7 @@ def connect(
     max_held_bytes: int = MAX_HELD_BYTES,
     check: bool = True,
     two_phase: bool | None = None,
+    deadlock_timeout_s: float | None = 1.0,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -113,6 +115,9 @@ def connect(
             the shards. False: the shards commit one after the other, and a crash in between is a
             `PartialCommitError`. None: what the cluster says, and it says yes unless it was told
             otherwise; over a union, no.
+        deadlock_timeout_s: Seconds that a statement may take before it is looked whether it waits
+            in a deadlock over several shards; None for never. The process that looks has a
+            connection more to each shard meanwhile.
         on_event: Called with a `greenshard.events.StatementEnded` after each statement.
         kwargs: libpq's parameters, for all shards. ``async_=True`` works over one shard only, and
             gives psycopg2's own asynchronous connection.
@@ -149,6 +154,7 @@ def connect(
         max_held_bytes=max_held_bytes,
         check=check,
         two_phase=two_phase,
+        deadlock_timeout_s=deadlock_timeout_s,
         on_event=on_event,
         **kwargs,
     )
@@ -210,6 +216,7 @@ def read_opening(
     max_held_bytes: int = MAX_HELD_BYTES,
     check: bool = True,
     two_phase: bool | None = None,
+    deadlock_timeout_s: float | None = 1.0,
     on_event: Listener | None = None,
     **kwargs: Any,
 ) -> Opening:
@@ -223,6 +230,7 @@ def read_opening(
         refuse_async()
     sources, cluster = _read_sources(shards, kwargs)
     databases = (by_environment(), *[s.place for s in sources.values() if isinstance(s, Dsn)])
+    wait_s = arguments.seconds("deadlock_timeout_s", deadlock_timeout_s)
     looks = arguments.flag("check", check) and cluster is not None and len(sources) > 1
     return Opening(
         sources,
@@ -242,6 +250,7 @@ def read_opening(
         allow_same_database=arguments.flag("allow_same_database", allow_same_database),
         two_phase=len(sources) > 1 and _in_two_phases(two_phase, cluster),
         look=look_of(cluster, databases) if looks and cluster is not None else None,
+        waits=Waits(sources, wait_s) if wait_s is not None and len(sources) > 1 else None,
     )
 
 

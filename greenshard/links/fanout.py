@@ -106,6 +106,10 @@ class FanOut:
             is waited for, and for connecting.
         here: Whether a single call may run in the caller's greenlet: it waits for nothing but its
             connection's server.
+
+    Attributes:
+        deadlock: Why `cancel` was called, if it was because of a deadlock.
+        over: Whether `run` has ended.
     """
 
     jobs: Sequence[Job]
@@ -113,11 +117,12 @@ class FanOut:
     tolerant: bool = False
     cancellable: bool = True
     here: bool = False
+    deadlock: BaseException | None = field(default=None, init=False)
+    over: bool = field(default=False, init=False)
     _unfinished: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
     _closing: bool = field(default=False, init=False)
     _asked_to_cancel: bool = field(default=False, init=False)
-    _over: bool = field(default=False, init=False)
     _cancels: set[Job] = field(default_factory=set, init=False)
     _wake: _green.Event = field(default_factory=_green.Event, init=False)
     # Of a call that runs in the caller's greenlet: how another thread has its hub do something,
@@ -151,7 +156,7 @@ class FanOut:
         # running.
         if self._unfinished:
             arrived = _green.graver(arrived, self._stop())
-        self._over = True
+        self.over = True
         if arrived is not None:
             _green.raise_arrived(arrived)
 
@@ -176,7 +181,7 @@ class FanOut:
                 late = _green.wait_through(self._stopped, self.grace_s + LAST_WAIT_S)
                 self._arrived = _green.graver(self._arrived, late)
             job.greenlet = None
-            self._over = True
+            self.over = True
         if self._arrived is not None:
             _green.raise_arrived(self._arrived)
 
@@ -221,8 +226,15 @@ class FanOut:
             self._wake.set()
             if self._in_hub is not None:
                 self._in_hub(self._begin_to_stop)
-            while not self._over:
+            while not self.over:
                 _green.sleep(_green.LOOK_S)
+
+    @property
+    def broken(self) -> BaseException | None:
+        """The deadlock, if a call was cancelled for it; it may have come too late for that."""
+        if self.deadlock is None:
+            return None
+        return self.deadlock if any(isinstance(j.error, _OF_CANCEL) for j in self.jobs) else None
 
     def holds(self, greenlet: object) -> bool:
         """Whether a call runs in `greenlet`."""

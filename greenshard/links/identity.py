@@ -37,6 +37,7 @@ SELECT pg_catalog.to_char(
     pg_catalog.pg_is_in_recovery(),
     (SELECT pg_catalog.array_agg(name ORDER BY name)
         FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS name)::pg_catalog.text,
+    pg_catalog.pg_backend_pid(),
     {BEARINGS}
 """
 #: 1 ms in a new session, which is why it is asked of standbys and their like only.

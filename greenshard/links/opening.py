@@ -14,6 +14,7 @@ from greenshard.links.fanout import End, FanOut, Job
 from greenshard.links.identity import identify, refuse_one_database
 from greenshard.links.look import Look
 from greenshard.links.physical import Physical
+from greenshard.links.session import Waits
 from greenshard.secret import hidden
 
 #: How long, in seconds, greenlets may take to start; then they are ended.
@@ -65,6 +66,7 @@ class Opening:
         allow_same_database: Whether two shards may be one database.
         two_phase: Whether a transaction that wrote on several shards is committed in two phases.
         look: What a first look at the declared cluster finds; None if it is left out.
+        waits: Who looks for deadlocks; None if nobody does.
         left_s: What is left of `connect_timeout_s`, if this is not the first attempt.
     """
 
@@ -81,6 +83,7 @@ class Opening:
     allow_same_database: bool = False
     two_phase: bool = False
     look: Look | None = None
+    waits: Waits | None = None
     left_s: float | None = None
 
     @property

@@ -96,12 +96,14 @@ class Identity:
         standby: Whether the server is one.
         path: The schemas that the session looks into, whatever their order: a table that one of
             them has is found in any.
+        pid: The session's process there.
     """
 
     started: str
     database: int
     standby: bool
     path: str | None
+    pid: int
 
 
 def begins_by_itself(raw: RawConnection) -> bool:
@@ -195,6 +197,17 @@ class Physical:
     def user(self) -> str:
         """Who has connected."""
         return str(_info.read(self.raw).user)
+
+    @property
+    def backend_pid(self) -> int:
+        """Who serves the session, as it was told when it began: a server's process, or a pooler."""
+        return int(_info.read(self.raw).backend_pid)
+
+    @property
+    def server_pid(self) -> int | None:
+        """The server's process; None if it is not known, as behind a pooler."""
+        pid = self.backend_pid
+        return pid if self.identity is not None and self.identity.pid == pid else None
 
     @property
     def in_transaction(self) -> bool:

@@ -52,6 +52,16 @@ class Loan(Protocol):
         """End the loan. Switches: if the connection is closed."""
 
 
+class Waits(Protocol):
+    """Who is told of statements that run, to see whether one waits for ever."""
+
+    def began(self, session: Session, fanout: FanOut) -> None:
+        """Calls are about to be sent, which can be cancelled."""
+
+    def ended(self, session: Session) -> None:
+        """They have ended."""
+
+
 class Source(Protocol):
     """Where a session gets its connections from, if it does not have them from the beginning."""
 
@@ -96,6 +106,7 @@ class Session:
 
     Attributes:
         source: Where connections come from when they are first needed; None if they are all there.
+        waits: Who is told of statements; None if nobody is.
         apart: Whether no two shards can be one database.
         exported: While all connections see one moment (`transaction.snapshot`): what a further
             connection joins that by, by shard; else None. No others are opened then.
@@ -119,6 +130,7 @@ class Session:
         self.grace_s = grace_s
         self.closed = False
         self.source: Source | None = None
+        self.waits: Waits | None = None
         self.apart = True
         self.exported: Mapping[str, str] | None = None
         self.members: Members | None = None
@@ -154,6 +166,11 @@ class Session:
     def running(self) -> bool:
         """Whether something runs on the servers."""
         return self._current is not None
+
+    @property
+    def thread(self) -> int | None:
+        """The thread that holds the session; None if it is free."""
+        return self._thread
 
     def inside(self) -> bool:
         """Whether the caller is a greenlet of the session's own: psycopg2, calling back."""
@@ -322,8 +339,8 @@ class Session:
         else:
             self._watch(fanout, timeout)
         done = self._ends(jobs, failures, timeout.timeout_s, tolerant, cancellable)
-        if failures and not (tolerant and done):
-            error = self._raised(failures, beside or ())
+        if (failures and not (tolerant and done)) or fanout.broken is not None:
+            error = fanout.broken or self._raised(failures, beside or ())
             if writes and isinstance(error, errors.Error):
                 self._tell_fate(error, (*before, *jobs))
             raise error
@@ -352,13 +369,14 @@ class Session:
         """
         job = Job(physical.shard, call, physical)
         jobs = (job,)
-        self._watch(FanOut(jobs, self.grace_s, here=True), timeout)
+        fanout = FanOut(jobs, self.grace_s, here=True)
+        self._watch(fanout, timeout)
         if job.end is End.DONE:
             physical.answered_at = time.monotonic()
             return job
         failures: dict[str, BaseException] = {}
         self._ends(jobs, failures, timeout.timeout_s, tolerant=False)
-        error = self._raised(failures, ())
+        error = fanout.broken or self._raised(failures, ())
         if writes and isinstance(error, errors.Error):
             self._tell_fate(error, jobs)
         raise error
@@ -503,12 +521,18 @@ class Session:
     def _watch(self, fanout: FanOut, timeout: Deadline) -> None:
         # Where `cancel` finds it, from another greenlet or thread.
         self._current = fanout
+        # What cannot be cancelled, such as COMMIT, cannot give way.
+        waits = self.waits if fanout.cancellable else None
+        if waits is not None:
+            waits.began(self, fanout)
         if self.source is not None:
             self.source.began(fanout.jobs)
         try:
             fanout.run(timeout.left_s)
         finally:
             self._current = None
+            if waits is not None:
+                waits.ended(self)
             if self.source is not None:
                 self.source.ended(fanout.jobs)
 

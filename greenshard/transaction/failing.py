@@ -59,9 +59,34 @@ def fail_all(session: Session, transaction: Transaction, error: DriverError) -> 
     Switches: if it must be failed. Cost: then one round trip.
     """
     # GS501: the transaction was rolled back with that error, and there is nothing to fail.
-    if error.pgcode is None or getattr(error, "code", None) == "GS501":
-        return
-    fail_open(session, transaction)
+    code = getattr(error, "code", None)
+    if code == "GS508":
+        _undo_open(session)
+    elif error.pgcode is not None and code != "GS501":
+        fail_open(session, transaction)
+
+
+def _undo_open(session: Session) -> None:
+    """Roll a transaction back where it is open, and let it be failed there.
+
+    After a deadlock all its locks must go at once, on all shards: others wait for them. Where there
+    are savepoints, an error alone would keep those from before. But the program must learn that it
+    is over: the next statement must not begin another one, which lacks what was done in this.
+    """
+    states = {p.shard: state_at_server(p) for p in session.alive}
+    calls = {
+        shard: partial(_undo, session.physicals[shard])
+        for shard, state in states.items()
+        if state in {State.OPEN, State.FAILED}
+    }
+    if calls:
+        with suppress(errors.Error):  # a shard that cannot be told loses its connection
+            session.run(calls, within(session.grace_s))
+
+
+def _undo(physical: Physical) -> None:
+    with suppress(DriverError), physical.beginning_nothing():
+        RawCursor(physical.raw).execute(f"ROLLBACK; BEGIN; {_FAILING}")
 
 
 def fail_open(session: Session, transaction: Transaction) -> None:
