@@ -364,6 +364,22 @@ def refused(
     return error
 
 
+def deadlock(message: str, detail: Sequence[str], shard: str) -> Error:
+    """The error for a transaction that gives way in a deadlock over shards.
+
+    Args:
+        message: What happened.
+        detail: Who waits for whom, a line each.
+        shard: Where its statement waits.
+    """
+    error = refused(message, code="GS508", pgcode="40P01")
+    lines = "\n  ".join(("DETAIL:", *detail))
+    error.args = (f"{error.args[0]}\n{lines}",)
+    error.shard = shard
+    _give_hint(error, "Run the transaction again, as greenshard.retry and Pool.run do.")
+    return error
+
+
 def rejected(message: str, shard: str, pgcode: str | None) -> ConnectionRejected:
     """The error for a connection that will fail until somebody changes something."""
     error = ConnectionRejected(

@@ -253,20 +253,15 @@ def _error(victim: Waiter, cycle: Cycle) -> errors.Error:
     names: dict[Node, str] = {victim: "this transaction"}
     for node in (edge.source for edge in cycle.edges):
         names.setdefault(node, f"transaction {len(names) + 1}")
-    lines = "".join(
-        f"\n  {edge.waiting.shard}: {names[edge.source]} (process {edge.waiting.pid}) waits for"
+    lines = [
+        f"{edge.waiting.shard}: {names[edge.source]} (process {edge.waiting.pid}) waits for"
         f" {names[edge.target]} (process {edge.blocking.pid})"
         for edge in cycle.edges
+    ]
+    message = f"deadlock over {', '.join(shards)}; this transaction is rolled back on all shards"
+    return errors.deadlock(
+        message, lines, next(e.waiting.shard for e in cycle.edges if e.source == victim)
     )
-    error = errors.refused(
-        f"deadlock over {', '.join(shards)}; this transaction gives way, and is rolled back on"
-        f" all shards:{lines}\n",
-        code="GS508",
-        pgcode="40P01",
-        hint="Run it again, as greenshard.retry and pool.run do.",
-    )
-    error.shard = next(e.waiting.shard for e in cycle.edges if e.source == victim)
-    return error
 
 
 _numbers = count(1)
