@@ -2,8 +2,8 @@
 
 Each server knows who waits there; none knows which sessions on different servers are one
 transaction. That the processes tell each other: each *marks* the sessions of its transactions whose
-statements wait (see `views`). A transaction that is marked is one node, and each other session is
-one::
+statements wait (see `observer`). A transaction that is marked is one node, and each other session
+is one::
 
     s0:  session 11 waits for 12        T1: session 11 on s0, 21 on s1
     s1:  session 22 waits for 21        T2: session 12 on s0, 22 on s1

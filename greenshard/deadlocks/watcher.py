@@ -21,7 +21,7 @@ from greenshard import _green, errors
 from greenshard._driver import Dsn, RawConnection
 from greenshard._libpq import server_tried
 from greenshard.deadlocks.graph import Backend, Cycle, Edge, Node, Waiter, choose, find_cycles
-from greenshard.deadlocks.views import Member, Observer
+from greenshard.deadlocks.observer import Member, Observer
 from greenshard.links.fanout import FanOut
 from greenshard.links.physical import Identity, Physical
 from greenshard.links.session import Session
@@ -249,19 +249,19 @@ def _give_way(fanout: FanOut, victim: Waiter, cycle: Cycle) -> None:
 
 
 def _error(victim: Waiter, cycle: Cycle) -> errors.Error:
-    shards = dict.fromkeys(edge.waiting.shard for edge in cycle.edges)
+    start = next(at for at, edge in enumerate(cycle.edges) if edge.source == victim)
+    edges = cycle.edges[start:] + cycle.edges[:start]
+    shards = dict.fromkeys(edge.waiting.shard for edge in edges)
     names: dict[Node, str] = {victim: "this transaction"}
-    for node in (edge.source for edge in cycle.edges):
-        names.setdefault(node, f"transaction {len(names) + 1}")
+    for edge in edges:
+        names.setdefault(edge.source, f"transaction {len(names) + 1}")
     lines = [
         f"{edge.waiting.shard}: {names[edge.source]} (process {edge.waiting.pid}) waits for"
         f" {names[edge.target]} (process {edge.blocking.pid})"
-        for edge in cycle.edges
+        for edge in edges
     ]
     message = f"deadlock over {', '.join(shards)}; this transaction is rolled back on all shards"
-    return errors.deadlock(
-        message, lines, next(e.waiting.shard for e in cycle.edges if e.source == victim)
-    )
+    return errors.deadlock(message, lines, edges[0].waiting.shard)
 
 
 _numbers = count(1)

@@ -30,10 +30,10 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
-    ("deadlocks/views.py", "_LOOK"),
-    ("deadlocks/views.py", "_marking"),
-    ("deadlocks/views.py", "_UNMARK"),
-    ("deadlocks/views.py", "_WAITING"),
+    ("deadlocks/observer.py", "_LOOK"),
+    ("deadlocks/observer.py", "_marking"),
+    ("deadlocks/observer.py", "_UNMARK"),
+    ("deadlocks/observer.py", "_WAITING"),
     ("executor/knowledge/beside_queries.py", "MEMBERS"),
     ("executor/knowledge/body_queries.py", "MEMBER"),
     ("executor/knowledge/catalog_queries.py", "_CATALOG"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from greenshard.deadlocks.views import NAME
+from greenshard.deadlocks.observer import NAME
 
 #: What the programs wait before they look, in seconds.
 TIMEOUT_S = 1.5
