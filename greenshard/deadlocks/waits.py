@@ -54,7 +54,7 @@ class Waits:
 
     def _tick(self) -> None:
         here, thread = self._here, _green.thread_id()
-        seen, here.seen = here.seen, {}
+        seen, here.seen = here.seen, weakref.WeakKeyDictionary()
         for session, fanout in tuple(self._running.items()):
             if session.thread == thread:
                 count = here.seen[fanout] = seen.get(fanout, 0) + 1
@@ -71,7 +71,8 @@ class _Here(_green.NativeLocal):
 
     def __init__(self) -> None:
         self.timer: Any = None
-        self.seen: dict[FanOut, int] = {}
+        # Weak: the calls hold connections, which are to be closed as soon as nobody has them.
+        self.seen: weakref.WeakKeyDictionary[FanOut, int] = weakref.WeakKeyDictionary()
 
 
 _every: weakref.WeakSet[Waits] = weakref.WeakSet()

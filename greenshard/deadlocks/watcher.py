@@ -12,8 +12,8 @@ import logging
 import os
 import secrets
 import time
+import weakref
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -41,23 +41,29 @@ _MOST = 50
 _END_S = 4.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
     """A statement that has taken long, and may wait for locks.
 
-    Attributes:
+    Args:
         number: Its transaction's number in this process.
-        fanout: Its calls.
+        fanout: Its calls, which are not kept: they hold connections.
         members: The sessions of its transaction, whose processes are known.
     """
 
-    number: int
-    fanout: FanOut
-    members: tuple[Member, ...]
+    def __init__(self, number: int, fanout: FanOut, members: tuple[Member, ...]) -> None:
+        self.number, self.members = number, members
+        self._fanout = weakref.ref(fanout)
+
+    @property
+    def fanout(self) -> FanOut | None:
+        """Its calls, if they have not ended."""
+        fanout = self._fanout()
+        return None if fanout is None or fanout.over else fanout
 
     def running(self) -> list[Member]:
         """The sessions that have not answered it yet."""
-        calls = [job for job in self.fanout.jobs if job.running]
+        fanout = self.fanout
+        calls = [job for job in fanout.jobs if job.running] if fanout is not None else []
         pids = {job.physical.backend_pid for job in calls if job.physical is not None}
         return [member for member in self.members if member.backend.pid in pids]
 
@@ -131,7 +137,10 @@ class Watcher:
             self.runs = self.runs or starts
             wake = self._wake
         if starts:
-            _green.start_thread(self._run)
+            try:
+                _green.start_thread(self._run)
+            except RuntimeError:  # there are too many; the next statement tries again
+                self.runs = False
         elif wake is not None:
             wake.set()
 
@@ -143,14 +152,17 @@ class Watcher:
 
     def _run(self) -> None:
         _green.enter_thread()
-        looking = _Looking(self._dsns, self._timeout_s)
+        looking = None
         try:
+            looking = _Looking(self._dsns, self._timeout_s)
             self._watch(looking)
         except BaseException:
             logger.exception("looking for deadlocks has failed")
-            self._end()
+            with self._lock:
+                self._wake, self.runs = None, False
         finally:
-            looking.close()
+            if looking is not None:
+                looking.close()
 
     def _watch(self, looking: _Looking) -> None:
         wake = self._wake = _green.Event()
@@ -182,7 +194,9 @@ class Watcher:
     def _current(self) -> list[Waiting]:
         """The statements that have not ended, the first ones first."""
         with self._lock:
-            self._waiting = {n: each for n, each in self._waiting.items() if not each.fanout.over}
+            self._waiting = {
+                n: each for n, each in self._waiting.items() if each.fanout is not None
+            }
             return list(self._waiting.values())[:_MOST]
 
 
@@ -229,7 +243,7 @@ class _Looking:
             if victim.process == self._process:
                 for each in stuck:
                     if each.goes_by(victim.number):
-                        _green.spawn(_give_way, each.fanout, victim, cycle)
+                        _green.spawn(_give_way, each, victim, cycle)
         return (_CONFIRM if cycles else _PAUSE) * self._timeout_s
 
     def _choose(self, cycles: Sequence[Cycle]) -> dict[Waiter, Cycle]:
@@ -241,9 +255,10 @@ class _Looking:
         return chosen
 
 
-def _give_way(fanout: FanOut, victim: Waiter, cycle: Cycle) -> None:
+def _give_way(waiting: Waiting, victim: Waiter, cycle: Cycle) -> None:
     """End a statement with the error of a deadlock. Switches: yes, until it has ended."""
-    if fanout.deadlock is None and not fanout.over:
+    fanout = waiting.fanout
+    if fanout is not None and fanout.deadlock is None:
         fanout.deadlock = _error(victim, cycle)
         fanout.cancel()
 

@@ -254,17 +254,13 @@ def test_connection_without_a_pool_in_a_thread(filled, cluster):
 
 
 def test_nobody_looks_for_deadlocks_in_sessions_that_are_the_poolers(pgbouncer, servers):
+    left = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'greenshard deadlocks%'"
+        " UNION ALL SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"
+    )
     with Pool(pgbouncer.dsns, 2, deadlock_timeout_s=0.1) as pool, pool.connection() as conn:
         slow = gevent.spawn(conn.cursor().execute, "SELECT pg_sleep(1)")
         while not slow.ready():
-            for shard in pgbouncer.dsns:
-                assert (
-                    servers.ask(
-                        shard,
-                        "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'greenshard dead%'"
-                        " UNION ALL SELECT 1 FROM pg_locks WHERE locktype = 'advisory'",
-                    )
-                    == []
-                )
+            assert [servers.ask(shard, left) for shard in pgbouncer.dsns] == [[], []]
             gevent.sleep(0.02)
         slow.get()
