@@ -376,7 +376,7 @@ def deadlock(message: str, detail: Sequence[str], shard: str) -> Error:
     lines = "\n  ".join(("DETAIL:", *detail))
     error.args = (f"{error.args[0]}\n{lines}",)
     error.shard = shard
-    _give_hint(error, "Run the transaction again, as greenshard.retry and Pool.run do.")
+    give_hint(error, "Run the transaction again, as greenshard.retry and Pool.run do.")
     return error
 
 
