@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 
@@ -79,6 +80,25 @@ class Member:
         with greenshard.Pool(self.dsns, 2, **self.arguments) as pool:
             pool.run(unit)
         return len(calls)
+
+    def transfers(self, greenlets, times):
+        """Move one from a row to another, over and over, in whatever order; how often it was."""
+
+        def move(conn):
+            attempts.append(1)
+            for shard, by in zip(random.sample(list(self.dsns)[:3], 2), (-1, 1), strict=True):
+                with conn.on(shard):
+                    conn.cursor().execute("UPDATE t SET n = n + %s WHERE k = 0", (by,))
+                gevent.sleep(0.02)
+
+        def client():
+            for _ in range(times):
+                pool.run(move, attempts=1000)
+
+        attempts = []
+        with greenshard.Pool(self.dsns, greenlets, timeout=60.0, deadlock_timeout_s=0.2) as pool:
+            gevent.joinall([gevent.spawn(client) for _ in range(greenlets)], raise_error=True)
+        return len(attempts)
 
     def in_child(self, shards, sql):
         """Run a statement in a forked process, which connects for itself; its error's code."""

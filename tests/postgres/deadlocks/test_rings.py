@@ -189,6 +189,34 @@ def test_units_of_work_in_pools_are_run_again(members, dsns):
     assert counts(dsns) == [2, 2, 0, 0, 0]
 
 
+def test_crowd_of_programs_gets_all_its_work_done(members, dsns):
+    for member in members[:3]:
+        member.begin("transfers", 4, 4)
+    told = [member.end() for member in members[:3]]
+    assert not [each["text"] for each in told if "text" in each]
+    assert sum(each["value"] for each in told) > 3 * 4 * 4  # some had to give way
+    assert sum(counts(dsns)) == 0
+
+
+def test_who_waits_for_a_prepared_transaction_waits(members, dsns):
+    stranger, first, second = members[:3]
+    stranger.do("connect_plainly", "s0")
+    stranger.do("run", None, ADD)
+    stranger.do("run", None, "PREPARE TRANSACTION 'deadlocks'")
+    first.do("connect", timeout=3 * TIMEOUT_S)
+    second.do("connect")
+    first.do("run", "s1", ADD)
+    first.begin("run", "s0", ADD)
+    second.begin("run", "s1", ADD)
+    assert first.end()["code"] == "GS301"
+    first.do("rollback")
+    assert "text" not in second.end()
+    second.do("rollback")
+    stranger.do("rollback")
+    stranger.do("set", autocommit=True)
+    stranger.do("run", None, "ROLLBACK PREPARED 'deadlocks'")
+
+
 def test_victim_of_a_pool_is_given_back_as_good_as_new(members, dsns):
     first, second = members[:2]
     first.do("connect")
