@@ -13,8 +13,9 @@ nothing is sent or seen where nobody waits; and a transaction is known by all th
 moment, also by connections that a pool has lent it, and by those that the program opened.
 
 A session that is in no transaction block commits by itself, whatever becomes of the statement on
-other shards: it is marked as a transaction of its own. Which ones are, their servers tell: a
-statement that is not in its transaction's first message began later than that.
+other shards: it is marked as a transaction of its own, and so is one of which that is not known.
+Which ones are in a block, their servers tell: a statement that is not in its transaction's first
+message began later than that.
 
 Source: PostgreSQL manual, 9.26 pg_blocking_pids, 9.27.10 advisory locks, 52.12 pg_locks
 (``waitstart`` since version 14).
@@ -213,8 +214,8 @@ def _marking(marks: Sequence[tuple[int, int, int]]) -> str:
 SELECT pg_try_advisory_lock_shared(number, pid), pg_try_advisory_lock_shared(
     (number::int8 << 32) | mod((date_part('epoch', xact_start) * 1000)::int8, 4294967296))
 FROM (
-    SELECT m.pid, a.xact_start, CASE WHEN a.state = 'active' AND a.xact_start >= a.query_start
-        AND NOT starts_with(a.query, '{_BEGINS}') THEN m.alone ELSE m.number END AS number
+    SELECT m.pid, a.xact_start, CASE WHEN a.state LIKE 'idle%' OR a.xact_start < a.query_start
+        OR starts_with(a.query, '{_BEGINS}') THEN m.number ELSE m.alone END AS number
     FROM unnest('{{{numbers}}}'::int4[], '{{{alone}}}'::int4[], '{{{pids}}}'::int4[])
         AS m(number, alone, pid)
     JOIN pg_stat_activity AS a ON a.pid = m.pid) AS told
