@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes compat test-servers differential fuzz soak mutants clean
+.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -22,6 +22,7 @@ help:
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
 	@echo "make bench-writes writes over a declared cluster, against the same by hand"
+	@echo "make bench-commit commits over several shards, against the same by hand"
 	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
@@ -30,6 +31,7 @@ help:
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements and 5,000 writes, over shards and on one server (ARGS=--help)"
 	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
+	@echo "make crash    commits over several shards, with whoever takes part killed at any message (ARGS=--help)"
 	@echo "make mutants  small faults in the code that decides, which tests must notice (ARGS=--help)"
 	@echo "make clean    remove .venv and everything built"
 
@@ -86,6 +88,10 @@ bench-writes: $(VENV)/.has-test
 	@echo "==> bench-writes: writes, greenshard and hand-written code, side by side"
 	@$(BIN)/python benchmarks/writes.py $(ARGS)
 
+bench-commit: $(VENV)/.has-test
+	@echo "==> bench-commit: commits over several shards, greenshard and hand-written code, side by side"
+	@$(BIN)/python benchmarks/commit.py $(ARGS)
+
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
 	@$(BIN)/python benchmarks/tpch.py $(ARGS)
@@ -113,6 +119,10 @@ differential: $(VENV)/.has-test
 fuzz: $(VENV)/.has-test
 	@echo "==> fuzz: the wire breaks at each byte, keys in every form; what must hold is looked at each time"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+crash: $(VENV)/.has-test
+	@echo "==> crash: whoever takes part in a commit is killed at any message; nothing may be half done"
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 soak: $(VENV)/.has-test
 	@echo "==> soak: 200 clients, shards that fail, workers that are killed; what must hold is watched"
