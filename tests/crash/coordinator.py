@@ -15,8 +15,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from contextlib import closing
+
+import gevent
 
 import greenshard
 from tests.crash import tellers
@@ -31,8 +34,19 @@ def say(**what: object) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
-def transaction(dsns, writers, readers, x, by, timeout, **options):
-    """Write a row on some shards, read on others, and commit."""
+def transaction(dsns, **what):
+    """Write a row on some shards, read on others, and commit; a greenlet that SIGUSR1 kills."""
+    committing = gevent.spawn(_transaction, dsns, **what)
+
+    def kill():
+        say(signalled=True)
+        committing.kill(block=False)
+
+    gevent.signal_handler(signal.SIGUSR1, kill)
+    committing.get()
+
+
+def _transaction(dsns, writers, readers, x, by, timeout, **options):
     with closing(
         greenshard.connect(dsns, application_name=NAME, timeout=timeout, **options)
     ) as conn:
@@ -48,11 +62,10 @@ def transaction(dsns, writers, readers, x, by, timeout, **options):
                 say(begun=True)
                 conn.commit() if by == "method" else conn.cursor().execute("COMMIT")
             say(committed=True)
-        except greenshard.Error as error:
+        except (greenshard.Error, gevent.GreenletExit) as error:
             say(
                 error=str(error),
                 kind=type(error).__name__,
-                code=getattr(error, "code", None),
                 gid=getattr(error, "gid", None),
                 committed_on=getattr(error, "committed", None),
             )

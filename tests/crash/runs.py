@@ -15,6 +15,10 @@ from tests.crash.wire import ANSWERED, CUT, LATE, PASS, SENT, TOLD, Rule
 #: What happens when the messages stand where they shall, and to whom; how they go on, see `wire`.
 #: The process that commits is killed;
 KILL = "kill"
+#: or frozen, and goes on when recovery was there;
+PAUSE = "pause"
+#: or only its greenlet is killed, which must leave nothing to recovery;
+KILL_GREENLET = "kill-greenlet"
 #: the connections on which a message is held are cut;
 CUT_OFF = "cut-off"
 #: they are frozen, as is every new one to their shards, until that process has given up;
@@ -26,6 +30,8 @@ FREEZE_SERVER = "freeze-server"
 
 _GO_ON = {
     KILL: (CUT, LATE),
+    PAUSE: (PASS, CUT),
+    KILL_GREENLET: (PASS,),
     CUT_OFF: (CUT, LATE),
     FREEZE: (CUT, LATE),
     KILL_SERVER: (CUT, PASS),
@@ -187,8 +193,10 @@ class Runs:
                 said.update(happened[1])
         if rule is not None and not rule.reached:
             self.tally["did not come about"] += 1
+        left = scene.prepared() if case.event == KILL_GREENLET else []
         self._heal(case, rule)
-        return self._judge(case, x, said, rule is not None and rule.reached)
+        wrong = self._judge(case, x, said, rule is not None and rule.reached)
+        return f"left to recovery: {left}; {wrong}" if left else wrong
 
     def _strike(self, case: Case, rule: Rule, said: dict[str, object]) -> None:
         scene = self._scene
@@ -197,6 +205,17 @@ class Runs:
             os.kill(said["pid"], signal.SIGKILL)
         elif case.event == FREEZE:
             scene.proxy.silence(*victims)
+        elif case.event == KILL_GREENLET:
+            os.kill(said["pid"], signal.SIGUSR1)
+            while "signalled" not in said:
+                said.update(scene.next()[1])
+            scene.proxy.let_go(rule, case.goes_on)
+        elif case.event == PAUSE:
+            os.kill(said["pid"], signal.SIGSTOP)
+            scene.recover("once")  # while messages are still on the way
+            scene.proxy.let_go(rule, case.goes_on)
+            scene.recover(case.recovery)
+            os.kill(said["pid"], signal.SIGCONT)
         elif case.event == CUT_OFF:
             scene.proxy.let_go(rule, case.goes_on)
         else:
@@ -235,9 +254,8 @@ class Runs:
         kind = said.get("kind", "")
         # Of one shard's own writes it may say that one which was only read has not committed.
         alone = kind == "PartialCommitError" and len(case.writers) == 1
-        doubt = (
-            alone or kind == "TransactionInDoubt" or "may be committed" in str(said.get("error"))
-        )
+        doubt = alone or "may be committed" in str(said.get("error"))
+        doubt |= kind in {"GreenletExit", "TransactionInDoubt"}
         if kind and not doubt and there:
             wrong.append(f"{kind} was raised, and it is on {sorted(there)}: {said['error']}")
         if kind and not set(said["committed_on"] or ()) & set(case.writers) <= there:

@@ -144,11 +144,15 @@ class Scene:
         """Whether the servers have no session of a process that has ended."""
         return not any(self.ask(shard, _SESSIONS) for shard in self.names)
 
+    def prepared(self) -> list[tuple[str, str]]:
+        """What is prepared: the shard, and the name."""
+        question = "SELECT gid FROM pg_prepared_xacts"
+        return [(shard, gid) for shard in self.names for (gid,) in self.ask(shard, question)]
+
     def clean(self) -> None:
         """Roll back what is prepared, for the next run's sake."""
-        for shard in self.names:
-            for (gid,) in self.ask(shard, "SELECT gid FROM pg_prepared_xacts"):
-                self.ask(shard, f"ROLLBACK PREPARED '{gid}'")
+        for shard, gid in self.prepared():
+            self.ask(shard, f"ROLLBACK PREPARED '{gid}'")
 
     def left_behind(self) -> list[str]:
         """What a transaction may leave: all of it must be gone."""

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from greenshard import errors
+from greenshard.transaction import actions, protocol
 from greenshard.transaction.actions import (
     Answers,
     Check,
@@ -38,9 +40,6 @@ from greenshard.transaction.actions import (
     Steps,
     TwoPhase,
 )
-
-from greenshard import errors
-from greenshard.transaction import actions, protocol
 from greenshard.transaction.gids import Gid
 from greenshard.transaction.state import State
 from greenshard.transaction.verdict import (

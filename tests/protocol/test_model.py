@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from greenshard.transaction.actions import Answers, Check, Commit, Prepare, RollBack, Settle
 
 from greenshard.transaction import protocol
+from greenshard.transaction.actions import Answers, Check, Commit, Prepare, RollBack, Settle
 from tests.protocol.model import COMMITTED, NOTHING, Faults, Left, Model
 
 ONE, TWO = Left(all=1), Left(all=2)
