@@ -10,7 +10,7 @@ import time
 from collections import Counter
 
 from tests.crash import tellers
-from tests.crash.scene import Nursery, Scene, eventually
+from tests.crash.scene import PATIENCE_S, Nursery, Scene, eventually
 
 #: Greenlets of each process.
 _TELLERS = 5
@@ -37,8 +37,8 @@ class Bank:
             scene.ask(name, tellers.TABLE)
         tellers.open_accounts(scene.shards.dsns)
 
-    def run(self, seconds: float, chance: random.Random) -> list[str]:
-        """Let it work, with tellers killed and recovery in the background.
+    def run(self, kills: int, chance: random.Random) -> list[str]:
+        """Let it work, with recovery in the background, until so many tellers were killed.
 
         Returns:
             What is wrong afterwards.
@@ -48,8 +48,9 @@ class Bank:
         auditor = scene.auditor
         for nursery in (*offices, recoverer, auditor):
             self._start(nursery, recoverer)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        end = time.monotonic() + PATIENCE_S + kills
+        while self.tally["killed"] < kills or not self.tally["snapshots"]:
+            assert time.monotonic() < end, f"they do nothing: {self.tally}"
             for nursery in self._ended(0.02):
                 self._start(nursery, recoverer)
         left = {*offices, recoverer, auditor}
