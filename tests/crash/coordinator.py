@@ -7,6 +7,7 @@ it has done, a line of JSON each, as does its parent when it is gone::
     {"begun": true}                         all is written, and commit() is about to be called
     {"committed": true}                     commit() has returned
     {"error": "...", "kind": ..., ...}      or raised
+    {"committed_next": true}                the next transaction of the connection has committed
     {"ended": ...}                          the fork's status
 """
 
@@ -17,7 +18,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 import gevent
 
@@ -69,6 +70,16 @@ def _transaction(dsns, writers, readers, x, by, timeout, **options):
                 gid=getattr(error, "gid", None),
                 committed_on=getattr(error, "committed", None),
             )
+        _once_more(conn, writers, -x)
+
+
+def _once_more(conn, writers, x):
+    """What became of one transaction must not matter to the next one of its connection."""
+    with suppress(greenshard.Error):
+        conn.rollback()
+        _write(conn, writers, x)
+        conn.commit()
+        say(committed_next=True)
 
 
 def _write(conn, writers, x):

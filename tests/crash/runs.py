@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.crash.coordinator import NAME
 from tests.crash.scene import Scene, eventually
 from tests.crash.wire import ANSWERED, CUT, LATE, PASS, SENT, TOLD, Rule
 
@@ -19,6 +20,8 @@ KILL = "kill"
 PAUSE = "pause"
 #: or only its greenlet is killed, which must leave nothing to recovery;
 KILL_GREENLET = "kill-greenlet"
+#: the sessions of its connections are ended, which their servers tell;
+TERMINATE = "terminate"
 #: the connections on which a message is held are cut;
 CUT_OFF = "cut-off"
 #: they are frozen, as is every new one to their shards, until that process has given up;
@@ -32,6 +35,7 @@ _GO_ON = {
     KILL: (CUT, LATE),
     PAUSE: (PASS, CUT),
     KILL_GREENLET: (PASS,),
+    TERMINATE: (PASS,),
     CUT_OFF: (CUT, LATE),
     FREEZE: (CUT, LATE),
     KILL_SERVER: (CUT, PASS),
@@ -42,6 +46,10 @@ _GO_ON = {
 _TIMEOUT_S, _GRACE_S = 0.4, 0.2
 RECOVERIES = ("once", "twice", "together")
 BY = ("method", "text", "autocommit")
+
+_TERMINATE = f"""
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{NAME}'
+"""
 
 Points = tuple[tuple[str, str, str], ...]
 
@@ -201,30 +209,41 @@ class Runs:
     def _strike(self, case: Case, rule: Rule, said: dict[str, object]) -> None:
         scene = self._scene
         victims = [shard for _, shard, _ in case.points]
-        if case.event == KILL:
-            os.kill(said["pid"], signal.SIGKILL)
+        if case.event in {KILL, PAUSE, KILL_GREENLET}:
+            self._strike_process(case, rule, said)
         elif case.event == FREEZE:
             scene.proxy.silence(*victims)
-        elif case.event == KILL_GREENLET:
-            os.kill(said["pid"], signal.SIGUSR1)
-            while "signalled" not in said:
-                said.update(scene.next()[1])
+        else:
+            for shard in victims:
+                self._strike_server(case, shard)
             scene.proxy.let_go(rule, case.goes_on)
+
+    def _strike_process(self, case: Case, rule: Rule, said: dict[str, object]) -> None:
+        scene, pid = self._scene, said["pid"]
+        if case.event == KILL:
+            os.kill(pid, signal.SIGKILL)
         elif case.event == PAUSE:
-            os.kill(said["pid"], signal.SIGSTOP)
+            os.kill(pid, signal.SIGSTOP)
             scene.recover("once")  # while messages are still on the way
             scene.proxy.let_go(rule, case.goes_on)
             scene.recover(case.recovery)
-            os.kill(said["pid"], signal.SIGCONT)
-        elif case.event == CUT_OFF:
-            scene.proxy.let_go(rule, case.goes_on)
+            os.kill(pid, signal.SIGCONT)
         else:
-            for shard in victims:
-                server = scene.shards[shard]
-                server.pause() if case.event == FREEZE_SERVER else server.kill()
-                if case.event == KILL_SERVER:
-                    server.start()
+            os.kill(pid, signal.SIGUSR1)
+            while "signalled" not in said:
+                said.update(scene.next()[1])
             scene.proxy.let_go(rule, case.goes_on)
+
+    def _strike_server(self, case: Case, shard: str) -> None:
+        server = self._scene.shards[shard]
+        if case.event == TERMINATE:
+            self._scene.ask(shard, _TERMINATE)
+        elif case.event == FREEZE_SERVER:
+            server.pause()
+        elif case.event != CUT_OFF:
+            server.kill()
+        if case.event == KILL_SERVER:
+            server.start()
 
     def _heal(self, case: Case, rule: Rule | None) -> None:
         """Let everything answer again, and what is in doubt be finished."""
@@ -251,6 +270,11 @@ class Runs:
         killed = case.event == KILL and rule_reached
         if not killed and said["ended"] != 0:
             wrong.append("the process has crashed")
+        next_there = {shard for shard in scene.names if scene.has(shard, -x)}
+        if next_there not in (set(), set(case.writers)):
+            wrong.append(f"half applied: the next transaction is on {sorted(next_there)}")
+        if "committed_next" in said and next_there != set(case.writers):
+            wrong.append(f"lost: the next transaction is on {sorted(next_there)}")
         kind = said.get("kind", "")
         # Of one shard's own writes it may say that one which was only read has not committed.
         alone = kind == "PartialCommitError" and len(case.writers) == 1
