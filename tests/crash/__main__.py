@@ -1,7 +1,8 @@
 """Transactions over several shards, with whoever takes part killed at any message: ``make crash``.
 
 First each moment of the commits over two and three shards at which the process that commits can be
-killed, and each message that can be lost or whose server can die; then random ones. Prints each
+killed, and each message that can be lost or whose server can die; then random ones; then a bank
+whose tellers are killed. Prints each
 case that went wrong; ``--only CASE`` repeats one. The exit code is 1 if there was one.
 """
 
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from tests.crash.bank import Bank
 from tests.crash.runs import Case, Runs
 from tests.crash.scene import Scene
 
@@ -39,7 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             if wrong >= options.stop_after:
                 break
-    print(f"{tried:6} cases, {time.monotonic() - start:5.0f} s, {wrong} wrong; {dict(runs.tally)}")
+        print(
+            f"{tried:6} cases, {time.monotonic() - start:5.0f} s, {wrong} wrong; {dict(runs.tally)}"
+        )
+        if not options.only:
+            bank = Bank(scene)
+            for what in bank.run(options.kills, random.Random(options.seed)):
+                wrong += 1
+                print(f"WRONG bank: {what}")
+            print(f"bank: {dict(bank.tally)}")
     return 1 if wrong else 0
 
 
@@ -47,6 +57,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make crash", description=__doc__)
     parser.add_argument("--seed", default=str(secrets.randbits(32)))
     parser.add_argument("--count", type=int, default=1000, help="random cases")
+    parser.add_argument("--kills", type=int, default=100, help="of the bank's tellers")
     parser.add_argument("--random", action="store_true", help="only those")
     parser.add_argument("--only", metavar="CASE", help="try one case")
     parser.add_argument("--stop-after", type=int, default=20, help="cases that went wrong")
