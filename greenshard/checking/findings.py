@@ -12,8 +12,8 @@ class Finding:
 
     Attributes:
         check: What was looked at: "servers", "tables", "columns", "shard key", "rights",
-            "definitions", "types", "functions", "rows", "sequences", "reference" or "init";
-            "unchecked" if it could not be.
+            "definitions", "types", "functions", "rows", "sequences", "reference", "init" or
+            "transactions"; "unchecked" if it could not be.
         message: What was found.
         table: The table, or None.
         shards: The shards it was found on; empty if it is of the cluster as a whole.
@@ -142,6 +142,18 @@ def compare_by_name(
 def listed(names: Iterable[str]) -> str:
     """Names after each other, with commas."""
     return ", ".join(names)
+
+
+def lasting(seconds: float) -> str:
+    """How long something lasts, to about two digits.
+
+    >>> lasting(4.26), lasting(700), lasting(86400.0 * 9)
+    ('4 s', '12 min', '9 days')
+    """
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from greenshard.cli.explain import explain
 from greenshard.cli.init import init
 from greenshard.cli.program import Program
 from greenshard.cli.query import query
+from greenshard.cli.recover import recover
 
 __all__ = ["main"]
 
@@ -26,3 +27,4 @@ main.add_command(demo)
 main.add_command(explain)
 main.add_command(init)
 main.add_command(query)
+main.add_command(recover)

@@ -57,6 +57,15 @@ _OF_POOL: tuple[tuple[str, _Family, str, Callable[[PoolStats], Any]], ...] = (
      "Connections held for too long", lambda s: s.leaks),
     ("wait_seconds", HistogramMetricFamily,
      "How long those waited that got a connection", lambda s: s.waits),
+    ("in_doubt", GaugeMetricFamily,
+     "Parts of transactions that recovery left in doubt, in its last round",
+     lambda s: s.recovery and s.recovery.in_doubt),
+    ("in_doubt_oldest_seconds", GaugeMetricFamily,
+     "For how long the oldest of them had been prepared",
+     lambda s: s.recovery and s.recovery.oldest_s),
+    ("recovered", CounterMetricFamily,
+     "Parts of transactions in doubt that recovery has finished",
+     lambda s: s.recovery and s.recovery.finished),
 )  # fmt: skip
 
 #: Of each shard, likewise, after ``greenshard_pool_shard_``.
@@ -135,6 +144,8 @@ def _metrics(pools: Mapping[str, PoolStats]) -> Iterator[Metric]:
 
 
 def _add(metric: Any, labels: tuple[str, ...], value: Any) -> None:
+    if value is None:
+        return  # it has none
     if isinstance(value, Durations):
         ends = (*map(floatToGoString, BOUNDS_S), "+Inf")
         buckets = list(zip(ends, value.cumulative, strict=True))

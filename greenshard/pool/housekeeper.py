@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from greenshard import _green
+from greenshard.pool.background import Background
 from greenshard.pool.slot import Chore, Lease
 
 logger = logging.getLogger("greenshard")
@@ -39,11 +40,16 @@ class Housekeeper:
 
     A thread of its own, with its own hub: the program's may be busy, or have no hub that runs. It
     lives from the first connection until nothing is left to look after, and keeps no pool alive.
+
+    Args:
+        process: The pool.
+        recovery: What it does besides, as long as there is the pool; None for nothing.
     """
 
-    def __init__(self, process: Kept) -> None:
+    def __init__(self, process: Kept, recovery: Background | None = None) -> None:
         # Else the thread would keep a pool alive that the program has forgotten.
         self._process = weakref.ref(process)
+        self._recovery = recovery
         self._pid = os.getpid()
         self._starting = _green.NativeLock()
         self._running = self._stopped = False
@@ -96,6 +102,8 @@ class Housekeeper:
         except BaseException:
             logger.exception("the pool's housekeeping has failed")
         finally:
+            if self._recovery is not None:
+                self._recovery.stop()
             self._wake, self._running = None, False
 
     def _look_after(self) -> None:
@@ -107,6 +115,9 @@ class Housekeeper:
             self._wake.clear()
             pause_s = process.tick()
             self._begin(process)
+            if self._recovery is not None:
+                look_s = self._recovery.begin()
+                pause_s = look_s if pause_s is None else min(pause_s, look_s)
             # Nothing is open and nothing is due: the next request starts another thread.
             if pause_s is None and not self._chores:
                 return

@@ -26,6 +26,7 @@ class Policy:
         leak_after_s: After how long a taken one is reported; None for never.
         first_pause_s, longest_pause_s: Before a shard that is down is tried again.
         patience_s: How long connecting may take before the shard counts as down.
+        recover_every_s: How often transactions in doubt are finished; None for never.
         of_gatherers: The pool is of the connections with which statements gather.
 
     Raises:
@@ -45,6 +46,7 @@ class Policy:
     first_pause_s: float = 0.1
     longest_pause_s: float = 10.0
     patience_s: float = 2.0
+    recover_every_s: float | None = None
     of_gatherers: bool = False
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class Policy:
             _whole("max_gathers", self.max_gathers, least=1)
         if self.max_waiting is not None:
             _whole("max_waiting", self.max_waiting)
-        for name in ("max_idle", "max_lifetime", "leak_after"):
+        for name in ("max_idle", "max_lifetime", "leak_after", "recover_every"):
             seconds(name, getattr(self, f"{name}_s"))
         for name in ("timeout", "check_after"):
             seconds(name, _given(name, getattr(self, f"{name}_s")), zero=True)
@@ -77,6 +79,7 @@ class Policy:
             # Who gathers holds a connection already, and has been let in.
             max_waiting=None,
             leak_after_s=None,
+            recover_every_s=None,
             of_gatherers=True,
         )
 

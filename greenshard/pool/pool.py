@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,6 +67,9 @@ class Pool:
         check_after: Seconds without use after which a connection must show that it works.
         leak_after: Seconds after which a warning tells where a connection was taken that is still
             held; None for never.
+        recover_every: Seconds after which transactions over several shards that a process has left
+            in doubt are looked for and finished, again and again, by one process at a time; None
+            for never. It has no effect where ``two_phase`` is off, as over a union of shards.
         call_timeout: Seconds that each call on a connection may take (`greenshard.connect`'s
             ``timeout``); None for no limit.
         cursor_factory: The class of the connections' cursors.
@@ -90,6 +94,7 @@ class Pool:
         max_lifetime: float | None = 3600.0,
         check_after: float = 30.0,
         leak_after: float | None = 300.0,
+        recover_every: float | None = 60.0,
         call_timeout: float | None = None,
         cursor_factory: Any = None,
         on_event: Listener | None = None,
@@ -106,6 +111,7 @@ class Pool:
             max_lifetime_s=max_lifetime,
             check_after_s=check_after,
             leak_after_s=leak_after,
+            recover_every_s=recover_every,
         )
         check_names(connect_arguments, Pool, read_opening)
         opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **connect_arguments)
@@ -114,6 +120,8 @@ class Pool:
             raise arguments.unusable(
                 f"shard {given[0]} is an open connection; a pool opens its own"
             )
+        if not opening.two_phase:
+            self._policy = replace(self._policy, recover_every_s=None)
         self._cursor_factory = cursor_factory
         gatherers = Process(self._policy.for_gatherers(), opening, open_chore)
         self._process = Process(self._policy, opening, open_chore, gatherers=gatherers)

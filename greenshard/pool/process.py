@@ -20,6 +20,7 @@ from greenshard.links.gatherer import prepare
 from greenshard.links.opening import Opening
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
+from greenshard.pool.background import Background
 from greenshard.pool.codes import Codes
 from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
@@ -83,7 +84,9 @@ class Process:
         self._holdings: dict[Slot, Holding] = {}
         self._successors: dict[int, Process] = {}
         self._connect = connect
-        self._housekeeper = Housekeeper(self)
+        every_s = policy.recover_every_s
+        self._recovery = None if every_s is None else Background(self.dsns, every_s)
+        self._housekeeper = Housekeeper(self, self._recovery)
 
     def here(self) -> Process:
         """The pool in the process that asks: this, or one that begins anew after a fork."""
@@ -220,7 +223,8 @@ class Process:
             stats = stats_of(self.state, self.now())
         if self.gatherers is None:
             return stats
-        return replace(stats, gatherers=self.gatherers.stats())
+        recovery = None if self._recovery is None else self._recovery.stats
+        return replace(stats, gatherers=self.gatherers.stats(), recovery=recovery)
 
     def close(self, timeout_s: float) -> None:
         """Give out nothing any more; close all connections, when they are given back.

@@ -43,6 +43,23 @@ class ShardStats:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryStats:
+    """What a pool's recovery in the background has found.
+
+    Attributes:
+        at: When its last round ended, by ``time.monotonic``.
+        in_doubt: Parts of transactions that it left in doubt, on all shards together.
+        oldest_s: For how long the oldest of them had been prepared.
+        finished: How many it has finished since the process first used the pool.
+    """
+
+    at: float
+    in_doubt: int
+    oldest_s: float
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStats:
     """A pool at one moment. What is counted is counted since the process first used it.
 
@@ -58,6 +75,8 @@ class PoolStats:
         leaks: How many were held for too long.
         shards: Each shard, by name.
         gatherers: The connections that gather rows, which are a pool of their own.
+        recovery: What recovery in the background has found; None before its first round, and
+            where there is none.
     """
 
     max_size: int
@@ -76,6 +95,7 @@ class PoolStats:
     leaks: int
     shards: Mapping[str, ShardStats]
     gatherers: PoolStats | None = None
+    recovery: RecoveryStats | None = None
 
 
 def stats_of(state: PoolState, now: float) -> PoolStats:

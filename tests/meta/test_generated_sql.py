@@ -47,6 +47,7 @@ PATH_IS_SET = {
     ("links/look.py", "_reading"),
     ("checking/definitions.py", "_DEFINITIONS"),
     ("checking/event_triggers.py", "_EVENT_TRIGGERS"),
+    ("checking/in_doubt.py", "_PREPARED"),
     ("checking/sequences.py", "_behind"),
     ("checking/visibility.py", "_ASPECTS"),
     ("checking/user_functions.py", "_FUNCTIONS"),

@@ -12,7 +12,7 @@ import pytest
 import greenshard
 from greenshard.initializing.schema import granted, made
 from greenshard.testing import Shards
-from greenshard.transaction.gids import Gid, new_transaction, time_digits
+from greenshard.transaction.gids import Gid, new_transaction
 from tests.postgres.psql import run
 
 #: What `greenshard init` makes.
@@ -50,7 +50,7 @@ class Scene:
         self.ids = {name: secrets.token_hex(16) for name in dsns}
         for number, name in enumerate(dsns):
             self._clear(name)
-            values = (self.cluster, name, number, len(dsns), None, self.ids[name])
+            values = (self.cluster, name, number, len(dsns), 256, self.ids[name])
             self.ask(name, SCHEMA)
             self.ask(name, "INSERT INTO greenshard.shard VALUES (%s, %s, %s, %s, %s, %s)", *values)
             self.ask(name, "DROP TABLE IF EXISTS t; CREATE TABLE t (x int)")
@@ -72,7 +72,7 @@ class Scene:
             return cursor.fetchall() if cursor.description else None
 
     def gid(self, anchor="s0", *, days_ago=0.0, cluster=None, anchor_id=None):
-        made = time_digits(int((time.time() - days_ago * 86400) * 1000)) + new_transaction()[12:]
+        made = new_transaction(time.time() - days_ago * 86400)
         return Gid(cluster or self.cluster, anchor_id or self.ids[anchor], made)
 
     def prepare(self, shard, gid, x, *, dsn=None, name=None):

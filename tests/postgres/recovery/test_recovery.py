@@ -99,7 +99,10 @@ def test_a_coordinator_that_commits_while_it_is_waited_for_is_obeyed(scene, monk
     scene.prepare("s1", gid, 1)
     monkeypatch.setattr(recovery, "_BEGIN", recovery._BEGIN.replace("200ms", "5s"))
     with holding(scene, gid) as coordinator:
-        recovering = gevent.spawn(scene.recover)
+        # In a transaction that is serializable it would be an error of serialization.
+        settings = "options='-c default_transaction_isolation=serializable'"
+        dsns = {name: f"{dsn} {settings}" for name, dsn in scene.dsns.items()}
+        recovering = gevent.spawn(greenshard.recover, dsns)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
         end = time.monotonic() + 5
         while scene.ask("s0", waits) == [(0,)]:
@@ -279,6 +282,9 @@ def test_several_recoverers_at_once_finish_each_part_once(scene):
     running = [gevent.spawn(scene.recover) for _ in range(4)]
     reports = [each.get() for each in running]
     assert sorted(part for report in reports for part in done(report)) == sorted(expected)
+    whys = {part.why for report in reports for part in report.in_doubt}
+    assert whys <= {"another session is finishing it"}
+    assert sum(report.gone for report in reports)
     assert scene.recover().ok
     assert scene.rows("s1") == scene.rows("s2") == [0, 2, 4, 6]
 
@@ -342,6 +348,7 @@ def test_defaults_of_the_role_change_nothing(scene, role):
         [(committed.decision, "s1", True), (undecided.decision, "s1", False)]
     )
     assert left(report) == [(held.decision, "s1", None, False)]
+    assert "open on shard s0" in report.in_doubt[0].why
     assert scene.rows("s1") == [0]
     assert scene.decisions() == {committed.decision: True, undecided.decision: False}
     assert greenshard.outcome(committed.decision, dsns) is Outcome.COMMITTED

@@ -13,7 +13,7 @@ import greenshard
 from greenshard.ext import prometheus
 from greenshard.ext.prometheus import PoolCollector
 from greenshard.pool.histogram import BOUNDS_S, Histogram
-from greenshard.pool.stats import PoolStats, ShardStats
+from greenshard.pool.stats import PoolStats, RecoveryStats, ShardStats
 
 
 def durations(*seconds):
@@ -35,6 +35,7 @@ STATS = PoolStats(
     max_size=20, size=10, taken=1, idle=2, connecting=3, closing=4, waiting=13, longest_wait_s=1.5,
     requests=100, waited=14, timeouts=15, refused=16, waits=durations(0.001, 0.001), leaks=17,
     shards={"s0": shard(), "s1": shard(down_s=2.5)},
+    recovery=RecoveryStats(at=1e6, in_doubt=18, oldest_s=3.5, finished=19),
 )  # fmt: skip
 
 
@@ -73,6 +74,9 @@ def value():
         ("timeouts_total", 15),
         ("refused_total", 16),
         ("leaks_total", 17),
+        ("in_doubt", 18),
+        ("in_doubt_oldest_seconds", 3.5),
+        ("recovered_total", 19),
         ("wait_seconds_count", 2),
         ("wait_seconds_sum", 0.002),
     ],
