@@ -109,7 +109,7 @@ class Session:
         waits: Who is told of statements; None if nobody is.
         apart: Whether no two shards can be one database.
         exported: While all connections see one moment (`transaction.snapshot`): what a further
-            connection joins that by, by shard; else None. No others are opened then.
+            connection joins that by, by shard; else None.
         members: What is known of the shards as parts of one commit; None if they commit one by one.
     """
 
@@ -197,7 +197,7 @@ class Session:
 
         Switches: if one must be opened.
         """
-        if self.source is not None and self.exported is None:
+        if self.source is not None:
             self.source.reach(self, shards, timeout)
 
     def check_process(self) -> None:

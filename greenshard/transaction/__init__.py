@@ -9,6 +9,9 @@
     gids       PURE  the names of those that are prepared
     verdict    PURE  what is done about one that nobody has ended
     recovery         does that on the shards, on connections of its own
+    snapshot_protocol  PURE  how one moment over all shards is found
+    snapshot         finds it on the shards' connections; what may be run there, and its end
+    barrier          what commits and snapshots lock, on one shard
 
 The room lies below the executor, whose strategies ask how the transaction stands (a failed one
 takes no statement but its end; what it wrote, another session does not see), and above `links`,

@@ -1,9 +1,9 @@
 """One snapshot over all shards: carries out on the shards' connections what finds its moment.
 
 While it stands, a transaction that only reads is open on each shard, at REPEATABLE READ, and all of
-them see the same moment. It ends as any transaction does. The connections that it has are all that
-its statements may use: the session opens no other meanwhile, and a further one, which gathers,
-joins it (`Session.exported`).
+them see the same moment. It ends as any transaction does. The connections to all shards are there
+from its beginning: one that was opened later would see another moment. A further one, which
+gathers, joins it (`Session.exported`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """A bank on three shards, whose money is the same at each moment; and who moves it.
 
+A `Client` moves it as a program does; a `Teller` by hand, and slowly, so that a reader meets it in
+the midst of a commit.
+
 Run as a program, it moves money until its standard input ends: ``python bank.py JSON SEED``.
 """
 
@@ -9,9 +12,8 @@ import json
 import random
 import select
 import sys
-import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import gevent
 import psycopg2
@@ -42,6 +44,10 @@ def cluster_of(dsns):
     return greenshard.Cluster(dsns, TABLES)
 
 
+def shard_of(number, cluster):
+    return cluster.placement.shards_for(number, "int8", cluster.names)
+
+
 @dataclass
 class Teller:
     """Moves money between shards, by psycopg2's own connections.
@@ -56,17 +62,13 @@ class Teller:
     random: random.Random
     locks: bool = True
     moves: int = 0
-    waits: list[float] = field(default_factory=list)
 
     def __post_init__(self):
         self.cluster = cluster_of(self.dsns)
         self.own = {name: psycopg2.connect(dsn) for name, dsn in self.dsns.items()}
         self.accounts = {}
         for number in range(ACCOUNTS):
-            self.accounts.setdefault(self.shard_of(number), []).append(number)
-
-    def shard_of(self, number):
-        return self.cluster.placement.shards_for(number, "int8", self.cluster.names)
+            self.accounts.setdefault(shard_of(number, self.cluster), []).append(number)
 
     def execute(self, shard, sql, *args):
         with self.own[shard].cursor() as cur:
@@ -92,11 +94,9 @@ class Teller:
         self.commit(one, other)
 
     def commit(self, anchor, *others):
-        began = time.perf_counter()
         if self.locks:
             for shard in (anchor, *others):
                 self.execute(shard, BARRIER)
-        self.waits.append(time.perf_counter() - began)
         gids = {shard: f"bank_{uuid.uuid4().hex}" for shard in others}
         for shard, gid in gids.items():
             self.execute(shard, f"PREPARE TRANSACTION '{gid}'")
@@ -113,7 +113,7 @@ class Teller:
     def step(self, keys):
         """Commit one after the other on two shards: whoever sees the second has the first."""
         for key in keys:
-            shard = self.shard_of(key)
+            shard = shard_of(key, self.cluster)
             self.execute(shard, "UPDATE step SET at = at + 1 WHERE id = %s", key)
             if self.locks:
                 self.execute(shard, BARRIER)
@@ -123,6 +123,49 @@ class Teller:
     def close(self):
         for each in self.own.values():
             each.close()
+
+
+class Client:
+    """Moves money between shards, by greenshard.
+
+    Args:
+        dsns: The shards.
+        random: What decides who gives what to whom.
+    """
+
+    def __init__(self, dsns, random):
+        self.conn = greenshard.connect(cluster_of(dsns))
+        self.random = random
+        self.moves = 0
+
+    def move(self):
+        """Move some money from an account to another one, or to the fund."""
+        amount, (one, other) = self.random.randint(1, 9), self.random.sample(range(ACCOUNTS), 2)
+        add = "UPDATE account SET amount = amount + %s WHERE id = %s"
+        with self.conn.cursor() as cur:
+            if self.random.random() < 0.3:
+                cur.execute("UPDATE fund SET amount = amount + %s", (amount,))
+                cur.execute(add, (-amount, one))
+            else:
+                # All lock the shards in the same order, and the accounts on each.
+                changes = [(one, -amount), (other, amount)]
+                for account, change in sorted(changes, key=self._order):
+                    cur.execute(add, (change, account))
+        self.conn.commit()
+        self.moves += 1
+
+    def _order(self, change):
+        return shard_of(change[0], self.conn.cluster), change
+
+    def step(self, keys):
+        """Commit one after the other on two shards: whoever sees the second has the first."""
+        for key in keys:
+            self.conn.cursor().execute("UPDATE step SET at = at + 1 WHERE id = %s", (key,))
+            self.conn.commit()
+        self.moves += 1
+
+    def close(self):
+        self.conn.close()
 
 
 def fill(dsns):

@@ -15,7 +15,7 @@ import pytest
 
 import greenshard
 from tests.postgres.snapshot import bank
-from tests.postgres.snapshot.bank import ACCOUNTS, TOTAL, Teller
+from tests.postgres.snapshot.bank import ACCOUNTS, TOTAL, Client, Teller, shard_of
 
 #: Seconds in which a reader without a snapshot meets a wrong total: 50 times what it takes.
 PATIENCE_S = 20
@@ -88,8 +88,8 @@ WAYS = {
 
 @pytest.fixture
 def busy(dsns):
-    """Money moves: in two greenlets of this process, and in another process."""
-    tellers = [Teller(dsns, random.Random(seed)) for seed in (1, 2)]
+    """Money moves: in three greenlets of this process, and in another process."""
+    tellers = [Teller(dsns, random.Random(1)), *(Client(dsns, random.Random(s)) for s in (2, 3))]
     over = False
 
     def work(teller):
@@ -149,41 +149,41 @@ def test_without_a_snapshot_money_is_missing(busy, conn):
             conn.rollback()
 
 
-def _stepping(dsns, conn, *, locks, snapshot):
-    """Count how often the second of two transactions of one client is seen without the first."""
-    teller = Teller(dsns, random.Random(4), locks=locks)
-    first = next(iter(teller.accounts.values()))[0]
-    second = next(n for n in range(ACCOUNTS) if teller.shard_of(n) != teller.shard_of(first))
+def _wrong_steps(conn, writer, seconds, *, until=None):
+    """Count how often the second of two transactions of a client is seen, and not the first."""
+    first = 0
+    second = next(
+        n for n in range(ACCOUNTS) if shard_of(n, conn.cluster) != shard_of(0, conn.cluster)
+    )
     over, wrong, reads = False, 0, 0
 
     def step():
         while not over:
-            teller.step((first, second))
+            writer.step((first, second))
 
-    writer = gevent.spawn(step)
+    working = gevent.spawn(step)
     cur = conn.cursor()
+    deadline = time.monotonic() + seconds
     try:
-        deadline = time.monotonic() + (2 if snapshot else PATIENCE_S)
-        while time.monotonic() < deadline and not (wrong and not snapshot):
-            with conn.snapshot() if snapshot else contextlib.nullcontext():
+        while wrong != until and time.monotonic() < deadline:
+            with conn.snapshot():
                 cur.execute("SELECT id, at FROM step WHERE id IN (%s, %s)", (first, second))
                 found = dict(cur.fetchall())
             reads += 1
             wrong += found[second] > found[first]
     finally:
         over = True
-        writer.get()
-        teller.execute(teller.shard_of(first), "UPDATE step SET at = 0")
-        teller.own[teller.shard_of(first)].commit()
-        teller.execute(teller.shard_of(second), "UPDATE step SET at = 0")
-        teller.own[teller.shard_of(second)].commit()
-        teller.close()
+        working.get()
+        writer.close()
+        cur.execute("UPDATE step SET at = 0")
+        conn.commit()
     assert reads > 1
-    assert teller.moves > 1
+    assert writer.moves > 1
     return wrong
 
 
 def test_who_sees_a_clients_second_transaction_sees_its_first(dsns, conn):
-    assert _stepping(dsns, conn, locks=True, snapshot=True) == 0
-    conn.autocommit = True
-    assert _stepping(dsns, conn, locks=False, snapshot=False) > 0
+    assert _wrong_steps(conn, Client(dsns, random.Random(4)), 2) == 0
+    # It is the barrier that makes it so, though each transaction is on one shard.
+    unlocked = Teller(dsns, random.Random(4), locks=False)
+    assert _wrong_steps(conn, unlocked, PATIENCE_S, until=1) == 1

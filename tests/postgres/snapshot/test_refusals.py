@@ -162,7 +162,7 @@ def test_what_is_in_doubt_is_recovered_first(conn, dsns, plain, locks, committed
             return cur.fetchall() if cur.description else None
 
     stamps = {s: ask(s, "SELECT cluster, id FROM greenshard.shard")[0] for s in dsns}
-    gid = Gid(*stamps["s0"], new_transaction())
+    gid = Gid(*stamps["s0"], new_transaction(time.time()))
     if committed:
         ask("s0", "INSERT INTO greenshard.decision VALUES (%s, true, %s)", gid.decision,
             [stamps["s1"][1]])  # fmt: skip
@@ -224,7 +224,7 @@ def test_a_reader_that_hangs_with_the_lock_holds_up_commits_for_two_seconds(conn
     assert locks() == [("s0", "ShareLock")]
     began = time.monotonic()
     with contextlib.closing(psycopg2.connect(dsns["s0"])) as other:
-        other.cursor().execute(BARRIER)
+        other.cursor().execute(f"SET lock_timeout = '10s'; {BARRIER}")
     assert 1.5 < time.monotonic() - began < 4.0
 
 
