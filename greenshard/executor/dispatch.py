@@ -22,6 +22,7 @@ from greenshard.executor.strategies.mirror import mirror
 from greenshard.executor.strategies.move import move
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.setting import set_sequence
+from greenshard.executor.strategies.staged import staged
 from greenshard.executor.strategies.streamed_combine import stream_combined
 from greenshard.executor.strategies.transfer import transfer
 from greenshard.planner.code import Trace
@@ -42,7 +43,9 @@ from greenshard.planner.plan import (
     Scatter,
     SetSequence,
     Slice,
+    Staged,
     Step,
+    Transfer,
     Writing,
 )
 from greenshard.planner.refusals import refusal_error
@@ -173,8 +176,15 @@ def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
         return move(e, step, stages, run_plan)
     if isinstance(step, Mirror):
         return mirror(e, step, stages, run_plan)
+    return _write_after_others(e, step)
+
+
+def _write_after_others(e: Planned, step: SetSequence | Staged | Transfer) -> Answer:
+    """Run one that has no tasks before other statements have run."""
     if isinstance(step, SetSequence):
         return set_sequence(e, step, run_plan)
+    if isinstance(step, Staged):
+        return staged(e, step, run_plan)
     return transfer(e, step, run_plan)
 
 

@@ -32,6 +32,7 @@ from greenshard.planner.plan import (
     Reading,
     Scatter,
     SetSequence,
+    Staged,
     Step,
     Transfer,
 )
@@ -167,7 +168,7 @@ def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, .
     """The shards whose tables a step's tasks read or write, at least one."""
     waits = isinstance(step, Insert) and (step.computing or not stages)
     apart = isinstance(step, Carry) and bool(step.queries)
-    if waits or apart or isinstance(step, (Move, Mirror, SetSequence, Transfer)):
+    if waits or apart or isinstance(step, (Move, Mirror, SetSequence, Staged, Transfer)):
         return e.session.shards  # any of them may get a row
     tasks = [task for stage in stages for task in stage]
     read = {task.place.shard for task in tasks if task.table is None or not task.table.reference}

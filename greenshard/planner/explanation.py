@@ -30,6 +30,7 @@ from greenshard.planner.plan import (
     SetSequence,
     Several,
     SortKey,
+    Staged,
     Step,
     Transfer,
     Writing,
@@ -141,8 +142,16 @@ def _writing(
         return _move(step, stages, shards, known)
     if isinstance(step, Mirror):
         return _mirror(step, stages, shards, known)
+    return _after_others(step, shards, every)
+
+
+def _after_others(
+    step: SetSequence | Staged | Transfer, shards: tuple[str, ...], every: bool
+) -> list[str]:
     if isinstance(step, SetSequence):
         return _setting(step, shards, every)
+    if isinstance(step, Staged):
+        return _staged(step)
     return _transfer(step, shards, every)
 
 
@@ -163,6 +172,15 @@ def _setting(step: SetSequence, shards: tuple[str, ...], every: bool) -> list[st
     lines += _indented("\n".join(_step(step.plan.step, shards, None, every)))
     setting = step.sql.text.replace(f'"{PARTIAL}"', "(the row)")
     return [*lines, f"then {shards[0]} runs:", *_indented(setting)]
+
+
+def _staged(step: Staged) -> list[str]:
+    lines = ["one after the other, each planned when it is its turn:"]
+    for part in step.parts:
+        lines += _text(part.sql)
+        if part.name is not None:
+            lines.append(f"whose rows are {part.name} ({', '.join(part.columns)}) in:")
+    return lines
 
 
 def _unknown_route(step: Routed, shards: tuple[str, ...], given: Any, every: bool) -> list[str]:

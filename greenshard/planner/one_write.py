@@ -45,6 +45,7 @@ from greenshard.planner.strategies.merge_defaults import put_merge_times
 from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
+from greenshard.planner.strategies.staged import plan_staged
 from greenshard.planner.strategies.with_writes import (
     as_rows,
     parts_of,
@@ -81,20 +82,35 @@ class OneWrite(BoundStatement):
     def _with_writes(self, kind: str, inner: Any, raw: Message) -> Step:
         """The step of a statement whose WITH queries write."""
         self._rows = as_rows
+        select = inner if kind == "select_stmt" else as_rows(kind, inner)
         try:
-            select = inner if kind == "select_stmt" else as_rows(kind, inner)
             candidate, problem = self._bind(copy(select), inner)
-            if problem is not None:
-                return self._refused(problem)
+        except Unplannable as error:
+            return self._with_writes_refused(error)
+        if problem is not None:
+            return self._refused(problem)
+        step = self._in_one_piece(candidate, kind, inner, raw)
+        alone = step.otherwise if isinstance(step, Routed) else step
+        if not isinstance(alone, Refused) or alone.pgcode is not None:
+            return step
+        try:
+            staged = plan_staged(
+                candidate, kind, inner, self._relation, partial(self._text_of, raw)
+            )
+        except (Unplannable, Unwritable):
+            return step  # it tells what to change
+        return replace(step, otherwise=staged) if isinstance(step, Routed) else staged
+
+    def _in_one_piece(self, candidate: Candidate, kind: str, inner: Any, raw: Message) -> Step:
+        """The step if all of it runs as it is."""
+        try:
             parts = parts_of(candidate, kind, inner)
             self._untold = next(filter(None, (untold(candidate, part) for part in parts)), None)
             self._note_times(raw, [candidate])
             texts = self._texts(candidate, raw, (), None)
             step = plan_with_writes(candidate, parts, texts.whole)
         except Unplannable as error:
-            position = self._translation.old_position_of(error.offset)
-            reason = f"WITH queries write, and {error.reason}"
-            return Refused(reason, error.code, error.hint or _PARTS, position, error.pgcode)
+            return self._with_writes_refused(error)
         except Unwritable as unwritable:
             return Refused(str(unwritable), "GS412", _PARTS)
         for part in parts:
@@ -102,6 +118,17 @@ class OneWrite(BoundStatement):
                 own = replace(candidate, query=part.query)
                 step = self._looked_beside(step, [own], part.kind, part.inner)
         return step
+
+    def _with_writes_refused(self, error: Unplannable) -> Refused:
+        position = self._translation.old_position_of(error.offset)
+        reason = f"WITH queries write, and {error.reason}"
+        return Refused(reason, error.code, error.hint or _PARTS, position, error.pgcode)
+
+    def _text_of(self, raw: Any, kind: str, inner: Any) -> Sql:
+        """The text of another statement."""
+        made = copy(raw)
+        getattr(made.stmt, kind).CopyFrom(inner)
+        return write(made, self._translation)
 
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)

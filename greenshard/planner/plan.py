@@ -520,6 +520,35 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A part of a statement that is run by itself, planned as a statement of its own.
+
+    Attributes:
+        name: The WITH query that its rows then are; None if nobody reads them.
+        columns: The names of that one's columns.
+        sql: It.
+        rows: The WITH queries that it reads of those that have run.
+    """
+
+    name: str | None
+    columns: tuple[str, ...]
+    sql: Sql
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A statement is run part by part, each with rows of those before it (strategy "staged").
+
+    Attributes:
+        parts: Its parts; what the last one gives is the answer.
+    """
+
+    parts: tuple[StagedPart, ...]
+    strategy: str = "staged"
+
+
+@dataclass(frozen=True, slots=True)
 class Several:
     """Several statements in one string, each with a plan of its own when it is its turn.
 
@@ -576,7 +605,7 @@ class Executed:
 
 
 #: Steps that write what comes from elsewhere than where it is written.
-Writing = Insert | Carry | Move | Mirror | SetSequence | Transfer
+Writing = Insert | Carry | Move | Mirror | SetSequence | Staged | Transfer
 
 
 @dataclass(frozen=True, slots=True)

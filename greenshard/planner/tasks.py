@@ -276,8 +276,8 @@ def chosen(stages: Iterable[Stage], place: Place) -> tuple[Stage, ...]:
 def _stages(step: Step, shards: tuple[str, ...], given: Any, known: bool) -> Iterable[Stage]:
     """The stages of a step for several shards.
 
-    `Transfer`, `Mirror` and `SetSequence` have none: what is sent is known when their rows are
-    there.
+    `Transfer`, `Mirror`, `SetSequence` and `Staged` have none: what is sent is known when their
+    rows are there.
     """
     if isinstance(step, Broadcast):
         where = shards if step.on is None else (step.on,)

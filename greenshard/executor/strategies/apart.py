@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from greenshard._driver import RawCursor
 from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.parts import Parts
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.held import check_rows
 from greenshard.executor.strategies.insert import passed_on
@@ -35,15 +37,53 @@ def read_apart(
 
     Switches: yes.
     """
+    cursor = cursor_of_texts(e)
+    parts = e.parts.for_another(cursor)
+    answer = run_apart(e, read.text, e.parameters(read, e.given), plan, run, parts)
+    return rows_as_text(e, answer, what)
+
+
+def cursor_of_texts(e: Planned) -> RawCursor:
+    """A cursor whose values come as text; whoever makes `Parts` of it keeps it."""
     cursor = RawCursor(e.parts.quoting())
     # To the strategies it is as if the program had registered typecasters that give texts.
     Casting(cursor, AsText.ALL, False)
-    given = e.parameters(read, e.given)
-    reading = replace(
+    return cursor
+
+
+def rows_as_text(e: Planned, answer: Answer, what: str) -> tuple[Sequence[str], Sequence[Row]]:
+    """What `read_apart` gives, of an answer of `run_apart`."""
+    check_rows(e, answer.rowcount, what)
+    columns, shard = answer.description or (), answer.described_on
+    names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
+    return names, answer.rows.fetchall()
+
+
+def run_apart(
+    e: Planned,
+    text: str,
+    given: Any,
+    plan: Plan,
+    run: Callable[[Planned], Answer],
+    parts: Parts,
+) -> Answer:
+    """Run a part of a statement.
+
+    Args:
+        e: The execution of the statement.
+        text: The part.
+        given: Its parameters.
+        plan: Its plan.
+        run: Runs a planned statement.
+        parts: What gets its answer.
+
+    Switches: yes.
+    """
+    part = replace(
         e,
-        parts=e.parts.for_another(cursor),
+        parts=parts,
         plan=plan,
-        text=read.text,
+        text=text,
         given=given,
         bound=given is not None,
         reads=plan.reads,
@@ -54,8 +94,4 @@ def read_apart(
         query=None,
         computed=(),
     )
-    answer = run(reading)
-    check_rows(e, answer.rowcount, what)
-    columns, shard = answer.description or (), answer.described_on
-    names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
-    return names, answer.rows.fetchall()
+    return run(part)

@@ -75,7 +75,7 @@ def carried(
     queries = [_computed(e, each, run, values) for each in step.queries]
     queries += [_table(rows, values) for rows in (_read_rows(e, reads) if reads else ())]
     e.computed = values
-    sql = _with_queries(step.sql, queries, len(values))
+    sql = with_queries(step.sql, queries, len(values))
     return [tuple(replace(task, sql=sql) for task in stage) for stage in writes]
 
 
@@ -109,7 +109,7 @@ def _read_rows(e: Planned, reads: Stage) -> Sequence[Rows]:
         e.effect = effect
 
 
-def _with_queries(sql: Sql, queries: Sequence[str], count: int) -> Sql:
+def with_queries(sql: Sql, queries: Sequence[str], count: int) -> Sql:
     """A text with WITH queries before it, to be sent with so many computed values."""
     # Without parameters psycopg2 would have left the percent signs alone.
     text = sql.text if sql.binds else sql.text.replace("%", "%%")

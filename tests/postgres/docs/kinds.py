@@ -233,7 +233,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("WITH gone AS (DELETE FROM items WHERE order_id = 7 RETURNING *) SELECT * FROM gone",
          "route"),
         ("WITH gone AS (DELETE FROM items RETURNING *) SELECT line FROM gone", "concatenate"),
-        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT count(*) FROM gone", "GS412"),
+        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT count(*) FROM gone", "staged"),
+        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT count(*) FROM gone, items", "GS412"),
     ],
     "MERGE": [
         ("MERGE INTO orders USING products ON customer = code WHEN MATCHED THEN DELETE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg2
 import pytest
 
 import greenshard
@@ -14,6 +15,13 @@ CREATE TABLE kept (k int, c int, why text DEFAULT 'moved');
 CREATE TABLE dated (k int, at timestamptz DEFAULT now());
 CREATE TABLE ids (id serial PRIMARY KEY, c int);
 CREATE TABLE r (id int PRIMARY KEY, n int);
+CREATE TABLE child (k int PRIMARY KEY, r int REFERENCES r);
+CREATE TABLE cascaded (k int PRIMARY KEY, r int REFERENCES r ON DELETE CASCADE);
+CREATE TABLE fired (k int PRIMARY KEY);
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN DELETE FROM kept WHERE kept.k = NEW.k; RETURN NEW; END';
+CREATE TRIGGER fires AFTER INSERT ON fired FOR EACH ROW EXECUTE FUNCTION fires();
+CREATE VIEW few AS SELECT k, c FROM t WHERE c < 5;
 """
 TABLES = {
     "t": greenshard.Sharded("k"),
@@ -22,6 +30,9 @@ TABLES = {
     "dated": greenshard.Sharded("k"),
     "ids": greenshard.Sharded("id"),
     "r": greenshard.Reference(),
+    "child": greenshard.Sharded("k"),
+    "cascaded": greenshard.Reference(),
+    "fired": greenshard.Sharded("k", triggers=("fires",)),
 }
 ROWS = [
     "INSERT INTO t (k, c) VALUES " + ", ".join(f"({n}, {n % 5})" for n in range(1, 31)),
@@ -65,28 +76,56 @@ CASES = {
          " DELETE FROM t USING b WHERE t.k = b.k RETURNING t.k, b.n"),
         "WITH a AS (UPDATE t SET w = now()::date FROM r WHERE id = c RETURNING k) SELECT k FROM a",
     ],
+    "part by part": [
+        "WITH gone AS (DELETE FROM t WHERE c = 3 RETURNING *) SELECT count(*) FROM gone",
+        ("WITH gone AS (DELETE FROM t WHERE c = 2 RETURNING k AS a, c AS b, at, ARRAY[c, 1] AS d)"
+         " SELECT *, d[1] FROM gone ORDER BY a LIMIT 4"),
+        "WITH gone AS (DELETE FROM u WHERE n = 0 RETURNING *) SELECT 1",
+        "WITH gone (x, y) AS (DELETE FROM r WHERE id = 3 RETURNING *) SELECT y, x FROM gone",
+        "WITH gone AS (DELETE FROM u WHERE n = 7 RETURNING *) SELECT sum(c) FROM gone",
+        ("WITH gone AS (DELETE FROM t WHERE k = 11 RETURNING *)"
+         " INSERT INTO r SELECT k, c FROM gone RETURNING *"),
+        ("WITH gone AS (DELETE FROM u WHERE n = 1 RETURNING *)"
+         " INSERT INTO kept SELECT c, k FROM gone RETURNING k"),
+        "WITH ins AS (INSERT INTO t (k) VALUES (101), (102), (103)) DELETE FROM u",
+        "WITH ins AS (INSERT INTO t (k) VALUES (60 + 1) RETURNING k) SELECT k + 1 FROM ins",
+        ("WITH ins AS (INSERT INTO ids (c) VALUES (5), (6) RETURNING id, c), more AS"
+         " (INSERT INTO kept SELECT id, c FROM ins RETURNING k)"
+         " SELECT count(*), min(c) FROM ins, more WHERE k = id"),
+        "WITH up AS (UPDATE t SET k = k + 1000 WHERE k < 4 RETURNING *) SELECT k, c FROM up",
+        ("WITH up AS (UPDATE kept SET c = 0 WHERE k > 101 RETURNING k) SELECT t.k, up.k FROM t"
+         " JOIN up ON t.c = up.k % 5"),
+        ("WITH x AS (SELECT max(c) AS m FROM u), a AS (UPDATE t SET c = m FROM x RETURNING t.k),"
+         " b AS (DELETE FROM kept USING x WHERE kept.c < m RETURNING kept.k)"
+         " SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), m FROM x"),
+        (("WITH up AS (UPDATE r SET n = n + %s RETURNING id, n),"
+          " x AS (SELECT id FROM up WHERE n > %s) UPDATE t SET w = 'of r' FROM x"
+          " WHERE t.c = x.id"), (5, 2)),
+        "WITH up AS (UPDATE t SET at = 'today') DELETE FROM kept",
+        ("WITH gone AS (DELETE FROM t WHERE k = 105 RETURNING *)"
+         " INSERT INTO kept SELECT n FROM r, gone"),
+        "WITH a AS (DELETE FROM u WHERE n = 1 RETURNING k) INSERT INTO kept VALUES (1), (2), (3)",
+        # The second part fails: nothing of the first one is left.
+        "WITH a AS (DELETE FROM r RETURNING id) INSERT INTO t (k) SELECT k / 0 FROM kept",
+        ("WITH a AS (INSERT INTO few VALUES (70, 3), (71, 4) RETURNING c) SELECT sum(c), count(*)"
+         " FROM a"),
+        "WITH a AS (DELETE FROM few WHERE c = 4 RETURNING *) SELECT count(*) FROM a",
+    ],
 }  # fmt: skip
 REFUSED = {
-    "WITH gone AS (DELETE FROM t RETURNING *) SELECT count(*) FROM gone": "an aggregate takes",
-    "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone ORDER BY k": "put in order",
-    "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone LIMIT 1": "LIMIT",
-    "WITH gone AS (DELETE FROM t RETURNING *) SELECT 1": "the same rows on every shard",
-    "WITH gone AS (DELETE FROM r RETURNING *) SELECT * FROM gone": "writes to reference table r",
-    "WITH gone AS (DELETE FROM t RETURNING *) INSERT INTO r SELECT k, c FROM gone":
-        "writes to reference table r",
-    "WITH gone AS (DELETE FROM t RETURNING *) INSERT INTO kept SELECT c, k FROM gone":
-        "the k of the rows that the statement inserts is not the shard key",
-    "WITH gone AS (DELETE FROM t RETURNING *) INSERT INTO dated SELECT k FROM gone":
-        "at would get a default",
-    "WITH gone AS (DELETE FROM t WHERE k = 1 RETURNING *) INSERT INTO ids (c) SELECT k FROM gone":
-        "counted",
-    "WITH ins AS (INSERT INTO t (k) VALUES (1001), (1002), (1003)) DELETE FROM u": "inserts VALUES",
-    "WITH up AS (UPDATE t SET k = k + 1 RETURNING *) SELECT * FROM up": "changes the shard key k",
-    "WITH gone AS (DELETE FROM t RETURNING *) DELETE FROM u USING gone WHERE u.n = gone.c":
-        "are not joined by their shard keys",
-    "WITH up AS (UPDATE t SET at = 'now') DELETE FROM u": "may tell the time",
-    "WITH gone AS (DELETE FROM t WHERE k = 1 RETURNING *) INSERT INTO kept SELECT n FROM r, gone":
-        "is not the shard key",
+    "WITH a AS (DELETE FROM t RETURNING k) SELECT count(*) FROM t": "an aggregate takes",
+    "WITH a AS (DELETE FROM t RETURNING c) SELECT sum(c) FROM t JOIN a USING (c)": "WITH queries",
+    "WITH a AS (DELETE FROM t RETURNING c) DELETE FROM t USING a WHERE t.k = a.c": "WITH queries",
+    "WITH a AS (DELETE FROM t RETURNING c) INSERT INTO t (k) SELECT sum(c) FROM a": "WITH queries",
+    "WITH a AS (UPDATE t SET c = 1 RETURNING c) SELECT sum(c) FROM a, few": "WITH queries",
+    ("WITH a AS (INSERT INTO child VALUES (1, 99), (2, 98)), b AS (INSERT INTO r VALUES (99), (98))"
+     " SELECT 1"): "WITH queries",
+    ("WITH a AS (DELETE FROM r RETURNING id), b AS (DELETE FROM child) SELECT count(*) FROM a"):
+        "WITH queries",
+    "WITH a AS (DELETE FROM r RETURNING id) SELECT count(*) FROM a, cascaded": "WITH queries",
+    "WITH RECURSIVE a AS (DELETE FROM t RETURNING c) SELECT sum(c) FROM a": "WITH queries",
+    ("WITH a AS (INSERT INTO fired VALUES (1), (2) RETURNING k) SELECT sum(k) FROM a"):
+        "WITH queries",
 }  # fmt: skip
 
 
@@ -109,3 +148,25 @@ def test_parts_that_need_other_shards_are_refused(both):
                 conn.cursor().execute(text)
             assert reason in str(refused.value), text
         both.compare(conn, single)
+
+
+def test_a_transaction_fails_with_a_part_that_is_refused(both):
+    """Else what ran before it would be committed."""
+    text = (
+        "WITH a AS (DELETE FROM kept RETURNING k) SELECT k FROM t WHERE k IN (SELECT k FROM a)"
+        " ORDER BY c LIMIT 3 FOR UPDATE SKIP LOCKED"
+    )
+    for autocommit in (False, True):
+        with both.filled(ROWS, 3) as (_, conn):
+            conn.cursor().execute("INSERT INTO kept VALUES (1), (2), (3)")
+            conn.commit()
+            conn.autocommit = autocommit
+            with pytest.raises(greenshard.NotSupportedError, match="locked"):
+                conn.cursor().execute(text)
+            if not autocommit:
+                with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+                    conn.cursor().execute("SELECT 1")
+                conn.rollback()
+            cur = conn.cursor()
+            cur.execute("SELECT count(*) FROM kept")
+            assert cur.fetchone() == (3,)
