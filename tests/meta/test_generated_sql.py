@@ -16,7 +16,7 @@ import pytest
 import greenshard
 from greenshard.checking import probe
 from greenshard.links import outside
-from greenshard.planner.plan import PARTIAL, TYPE_OF, CarriedQuery, GatheredTable
+from greenshard.planner.plan import PARTIAL, TYPE_OF, CarriedQuery, GatheredTable, StagedPart
 from greenshard.sql.insert_rows import InsertRows
 from greenshard.sql.parser import Message, ParserError, parse
 from greenshard.sql.placeholders import translate
@@ -173,7 +173,7 @@ def faults_of(plan: Any, case: PlanCase) -> set[tuple[str, str]]:
     """What the search path decides in a plan's texts, but not in the user's."""
     found = list(parts(plan.step))
     ours = [each for each in found if isinstance(each, Sql) and each.binds is not None]
-    brought = (GatheredTable, CarriedQuery)
+    brought = (GatheredTable, CarriedQuery, StagedPart)
     gathered = {("relation", each.name) for each in found if isinstance(each, brought)}
     named = set().union(*(left_to_the_path(parsed(sql)) for sql in ours))
     return named - of_the_user(case) - gathered if named else set()
