@@ -36,6 +36,8 @@ from greenshard.sql.types import FAMILIES, read
 
 _OWN_SCHEMA = "pg_catalog."
 _BOOL = "pg_catalog.bool"
+#: The type of that name, which is not what SQL calls char.
+_ONE_BYTE = '"char"'
 _CANNOT_COERCE, _MISMATCH = "42846", "42804"
 _TEXTS = frozenset({"text", "bpchar"})
 #: What text is assigned to (pg_cast).
@@ -252,4 +254,6 @@ def literal(e: Planned, text: str | None, type_sql: str) -> Written | None:
 def as_key(text: str, type_sql: str, quoted: bytes = b"") -> Written:
     """A value that was read as text, as a shard key is read; `quoted` if it is sent, too."""
     value = text == "t" if type_sql == _BOOL else text
-    return Written(quoted, value, type_sql.removeprefix(_OWN_SCHEMA))
+    name = type_sql.removeprefix(_OWN_SCHEMA)
+    # The words of SQL among the names of types come in quotes: "varchar", "timestamp".
+    return Written(quoted, value, name if name == _ONE_BYTE else name.strip('"'))
