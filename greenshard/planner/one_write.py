@@ -37,13 +37,16 @@ from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import (
     NeedsValues,
     complete,
+    counted_targets,
     put_default_times,
     tells,
 )
+from greenshard.planner.strategies.hoisted import plan_hoisted
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
 from greenshard.planner.strategies.merge_defaults import put_merge_times
 from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.mirror import plan_mirror
+from greenshard.planner.strategies.numbered import plan_numbered
 from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
 from greenshard.planner.strategies.staged import plan_staged
 from greenshard.planner.strategies.with_writes import (
@@ -133,9 +136,25 @@ class OneWrite(BoundStatement):
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)
         step = self._changing(kind, inner, raw)
-        if isinstance(step, Refused) and kind == "insert_stmt" and step.pgcode is None:
+        if not isinstance(step, Refused) or step.pgcode is not None:
+            return step
+        if kind == "insert_stmt":
             return self._inserting_otherwise(step, written, inner, raw)
-        return step
+        return self._numbering(step, written, raw) if kind == "update_stmt" else step
+
+    def _numbering(self, refused: Refused, update: Any, raw: Message) -> Step:
+        """The step of an UPDATE that cannot be run as it is, if it sets what is counted."""
+        found = self._relation(update.relation)
+        if found is None or not any(counted_targets(found, update.target_list)):
+            return refused
+        try:
+            candidate, problem = self._bind(as_select("update_stmt", copy(update)))
+            first = candidate.query.items[0]
+            if problem is not None or not isinstance(first, Table) or first.home is not None:
+                return refused
+            return plan_numbered(first, update, self._functions, partial(self._text_of, raw))
+        except (Unplannable, Unwritable):
+            return refused
 
     def _inserting_otherwise(
         self, refused: Refused, written: Any, inner: Any, raw: Message
@@ -163,8 +182,10 @@ class OneWrite(BoundStatement):
         try:
             candidate, problem = self._bind(as_select("insert_stmt", inner), inner)
             first = candidate.query.items[0]
-            if problem is not None or not isinstance(first, Table) or candidate.sharded:
+            if problem is not None or not isinstance(first, Table):
                 return refused
+            if first.sharded or candidate.sharded:
+                return plan_hoisted(candidate, inner, partial(self._text_of, raw))
             step = plan_mirror(first, "insert_stmt", inner, self._texts(candidate, raw, (), None))
         except (Unplannable, Unwritable):
             return refused

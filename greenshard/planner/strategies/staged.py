@@ -224,7 +224,9 @@ class _Effects:
             return
         target = self._written(later)
         frees = earlier.kind in ("delete_stmt", "merge_stmt") or self._changes_key(earlier)
-        if later.kind == "insert_stmt" and frees and not target.isdisjoint(reached):
+        # DELETE ... RETURNING, and INSERT of its rows: these are gone before they are inserted.
+        moves = earlier.kind == "delete_stmt" and earlier.name in later.rows
+        if later.kind == "insert_stmt" and frees and not (moves or target.isdisjoint(reached)):
             raise Unplannable("rows are inserted where a part of the statement has removed some")
         for key in self._keys(written, target):
             here = f'foreign key "{key.name}" is looked at before all parts are done'

@@ -173,7 +173,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("INSERT INTO orders VALUES ((SELECT 9 + max(id) FROM orders), 'x', 1, '2024-01-01')",
          "transfer"),
         ("INSERT INTO items VALUES (1, (SELECT max(id) FROM orders), 'a', 1), (2, 9, 'b', 2)",
-         "GS412"),
+         "staged"),
     ],
     "INSERT ... VALUES into a reference table": [
         ("INSERT INTO products VALUES ('d', 'date', 1)", "broadcast"),

@@ -116,7 +116,7 @@ REFUSED = {
     "WITH a AS (DELETE FROM t RETURNING k) SELECT count(*) FROM t": "an aggregate takes",
     "WITH a AS (DELETE FROM t RETURNING c) SELECT sum(c) FROM t JOIN a USING (c)": "WITH queries",
     "WITH a AS (DELETE FROM t RETURNING c) DELETE FROM t USING a WHERE t.k = a.c": "WITH queries",
-    "WITH a AS (DELETE FROM t RETURNING c) INSERT INTO t (k) SELECT sum(c) FROM a": "WITH queries",
+    "WITH a AS (DELETE FROM t RETURNING c) INSERT INTO t (k) SELECT sum(c) FROM u": "WITH queries",
     "WITH a AS (UPDATE t SET c = 1 RETURNING c) SELECT sum(c) FROM a, few": "WITH queries",
     ("WITH a AS (INSERT INTO child VALUES (1, 99), (2, 98)), b AS (INSERT INTO r VALUES (99), (98))"
      " SELECT 1"): "WITH queries",
