@@ -36,6 +36,7 @@ from greenshard.links.quoting import letters_of
 from greenshard.links.session import Session
 from greenshard.planner.code import Trace
 from greenshard.statements import Statements
+from greenshard.transaction import tpc
 
 _server_version = Attribute(RawConnection, "server_version")
 _dsn = Attribute(RawConnection, "dsn")
@@ -348,7 +349,7 @@ class Settings:
                     RawConnection.poll(physical.raw)
         return POLL_OK
 
-    # Over one shard -------------------------------------------------------------------------
+    # Over one shard, and two-phase commit ---------------------------------------------------
 
     def fileno(self) -> int:
         """The socket, to wait for notifications on it; over one shard."""
@@ -378,25 +379,60 @@ class Settings:
         return made
 
     def tpc_begin(self, xid: Any) -> None:
-        """Begin a two-phase transaction; over one shard. Switches: yes."""
-        self._over_one("tpc_begin", xid, switches=True)
+        """Begin a two-phase transaction: of all shards, or of the one chosen by `on`.
+
+        Raises:
+            greenshard.NotSupportedError: The shards cannot commit together (GS503).
+
+        Switches: yes.
+        """
+        if self._over_all(partial(tpc.begin, xid=xid)) is None:
+            self._over_one("tpc_begin", xid, switches=True)
 
     def tpc_prepare(self) -> None:
-        """Prepare it; over one shard. Switches: yes."""
-        self._over_one("tpc_prepare", switches=True)
+        """Prepare it; if a shard cannot, it is rolled back on all. Switches: yes."""
+        if self._over_all(tpc.prepare) is None:
+            self._over_one("tpc_prepare", switches=True)
 
     def tpc_commit(self, *xid: Any) -> None:
-        """Commit it; over one shard. Switches: yes."""
-        self._over_one("tpc_commit", *xid, switches=True)
+        """Commit it; or what ``tpc_recover`` has told of, wherever it is. Switches: yes."""
+        self._tpc_end("tpc_commit", *xid)
 
     def tpc_rollback(self, *xid: Any) -> None:
-        """Roll it back; over one shard. Switches: yes."""
-        self._over_one("tpc_rollback", *xid, switches=True)
+        """Roll it back; or what ``tpc_recover`` has told of, wherever it is. Switches: yes."""
+        self._tpc_end("tpc_rollback", *xid)
+
+    def _tpc_end(self, name: str, *xid: Any) -> None:
+        committed = name == "tpc_commit"
+        end: Any = partial(tpc.end, committed=committed)
+        if len(xid) == 1:
+            end = partial(tpc.end_recovered, xid=xid[0], committed=committed)
+        if len(xid) > 1 or self._over_all(end, ends=committed) is None:
+            self._over_one(name, *xid, switches=True)
 
     def tpc_recover(self) -> list[Xid]:
-        """The pending transactions; over one shard. Switches: yes."""
-        pending: list[Xid] = self._over_one("tpc_recover", switches=True)
+        """The pending transactions: of all shards, or of the one chosen by `on`. Switches: yes."""
+        found = self._over_all(tpc.recover)
+        pending: list[Xid] = found[0] if found else self._over_one("tpc_recover", switches=True)
         return pending
+
+    def _over_all(self, call: Callable[..., Any], *, ends: bool | None = None) -> tuple[Any] | None:
+        """What a call returns for all shards; None if some were chosen, or they commit one by one.
+
+        Args:
+            call: The call, with the session and a deadline.
+            ends: Whether it commits the transaction, or rolls it back; None if it does not end it.
+        """
+        self._session.check()
+        statements, session = self._statements, self._session
+        if session.members is None or statements.target is not statements.whole:
+            return None
+        with self._ours(), self._session.taken():
+            try:
+                return (call(self._session, timeout=within(self.timeout)),)
+            finally:
+                if ends is not None:
+                    self._statements.endings.look(committed=ends)
 
     def _over_one(self, name: str, *args: Any, switches: bool = False) -> Any:
         self._session.check()

@@ -134,6 +134,8 @@ class Session:
         self.apart = True
         self.exported: Mapping[str, str] | None = None
         self.members: Members | None = None
+        #: Whether the transaction ends by ``tpc_commit()`` or ``tpc_rollback()`` only.
+        self.in_tpc = False
         # OIDs are each database's own; a pool keeps both of these from one lease to the next.
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}

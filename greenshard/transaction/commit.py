@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from greenshard import _green
+from greenshard import _green, errors
 from greenshard._driver import RawCursor
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline, within
@@ -60,6 +60,7 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     Switches: yes.
     """
     session.check_alive()
+    _refuse_in_tpc(session, "commit")
     states = transaction.begun()
     two_phase = _two_phase(session, transaction, states, timeout)
     steps = protocol.commit(
@@ -71,6 +72,11 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     )
     now = partial(transaction.states, states)
     _Shards(session, now, timeout, two_phase).carry_out(steps)
+
+
+def _refuse_in_tpc(session: Session, what: str) -> None:
+    if session.in_tpc:
+        raise errors.ProgrammingError(f"{what} cannot be used during a two-phase transaction")
 
 
 def _two_phase(
@@ -102,6 +108,7 @@ def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline)
     Switches: yes.
     """
     session.check_alive()
+    _refuse_in_tpc(session, "rollback")
     states = transaction.begun()
     steps = roll_back(states)
     _Shards(session, partial(transaction.states, states), timeout).carry_out(steps)
@@ -140,6 +147,7 @@ def end_by_sql(
     Switches: yes.
     """
     session.check_alive()
+    _refuse_in_tpc(session, "COMMIT or ROLLBACK as a statement")
     states = transaction.at_servers()
     there = {shard: state for shard, state in states.items() if shard in shards}
     commit: _Commit = partial(_execute_commit, execute)

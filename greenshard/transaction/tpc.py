@@ -1,0 +1,191 @@
+"""PEP 249's two-phase commit over several shards, which are one resource of a foreign coordinator.
+
+Each shard takes part by psycopg2's own methods, under a name of its own, which a server has one
+space of for all its databases::
+
+    tpc_begin(xid)      on all shards
+    tpc_prepare()       PREPARE TRANSACTION '<xid>.<the shard's id>'
+    tpc_commit()        COMMIT PREPARED
+
+The coordinator decides, not a shard. Who finds a transaction with ``tpc_recover()`` that is
+prepared, or committed, on some shards only ends it by ``tpc_commit(xid)`` or ``tpc_rollback(xid)``:
+that is done on all shards that have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import DriverError, RawConnection, Xid
+from greenshard.links.deadline import Deadline, within
+from greenshard.links.physical import Physical
+from greenshard.links.session import Session
+from greenshard.transaction import messages
+from greenshard.transaction.admission import why_not_together
+
+#: PostgreSQL's limit of the name of what is prepared, in bytes; and what ours adds.
+_LONGEST, _ADDED = 199, 33
+_NO_SUCH_OBJECT = "42704"
+
+
+def begin(session: Session, xid: Any, timeout: Deadline) -> None:
+    """Begin the transaction on all shards.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        xid: An `Xid`, or its text.
+        timeout: What it may take.
+
+    Raises:
+        errors.ProgrammingError: A transaction is open already, or `xid` is too long.
+        errors.NotSupportedError: The shards cannot commit together (GS503).
+
+    Switches: yes. Cost: one round trip.
+    """
+    names = _names(session, str(xid), timeout)
+    if any(physical.in_transaction or not physical.idle for physical in session.alive):
+        raise errors.ProgrammingError("tpc_begin cannot be used inside a transaction")
+    calls = {
+        shard: partial(RawConnection.tpc_begin, session.physicals[shard].raw, name)
+        for shard, name in names.items()
+    }
+    session.in_tpc = True
+    try:
+        session.run(calls, timeout)
+    except BaseException:
+        _undo(session)
+        raise
+
+
+def prepare(session: Session, timeout: Deadline) -> None:
+    """Prepare it on all shards; if one cannot, it is rolled back on all.
+
+    Args, Raises, Switches: see `end`. Cost: two round trips.
+    """
+    physicals = session.physicals
+    shards = session.shards
+    try:
+        # Else psycopg2 says that there is none.
+        if session.in_tpc:
+            ready = {shard: partial(messages.ready, physicals[shard], None, ()) for shard in shards}
+            session.run(ready, timeout)
+        calls = {
+            shard: partial(RawConnection.tpc_prepare, physicals[shard].raw) for shard in shards
+        }
+        session.run(calls, timeout)
+    except BaseException:
+        _undo(session)
+        raise
+
+
+def end(session: Session, timeout: Deadline, *, committed: bool) -> None:
+    """Commit it, or roll it back, on all shards, prepared or not.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        timeout: What it may take.
+        committed: Whether it is to be committed.
+
+    Raises:
+        errors.Error: A shard could not; what is prepared there stays until ``tpc_commit(xid)``.
+
+    Switches: yes. Cost: one round trip.
+    """
+    method = RawConnection.tpc_commit if committed else RawConnection.tpc_rollback
+    calls = {shard: partial(method, session.physicals[shard].raw) for shard in session.shards}
+    try:
+        session.run(calls, timeout, cancellable=False)
+    finally:
+        session.in_tpc = False
+
+
+def end_recovered(session: Session, xid: Any, timeout: Deadline, *, committed: bool) -> None:
+    """Commit, or roll back, what somebody has prepared, on those shards that still have it.
+
+    Args:
+        xid: An `Xid`, or its text.
+        session, timeout, committed: See `end`.
+
+    Raises:
+        errors.ProgrammingError: No shard has it (psycopg2's ``UndefinedObject``).
+
+    Switches: yes. Cost: one round trip.
+    """
+    method = RawConnection.tpc_commit if committed else RawConnection.tpc_rollback
+    names = _names(session, str(xid), timeout)
+    calls = {
+        shard: partial(_end_there, method, session.physicals[shard], name)
+        for shard, name in names.items()
+    }
+    found = session.run(calls, timeout, cancellable=False).jobs
+    missing = [job.result for job in found.values() if job.result is not None]
+    if len(missing) == len(names):
+        error: Any = missing[0]
+        raise errors.from_driver(error)
+
+
+def _end_there(method: Any, physical: Physical, name: str) -> DriverError | None:
+    """Returns the error if the shard does not have it."""
+    try:
+        method(physical.raw, name)
+    except DriverError as error:
+        if error.pgcode != _NO_SUCH_OBJECT:
+            raise
+        return error
+    return None
+
+
+def recover(session: Session, timeout: Deadline) -> list[Xid]:
+    """What is prepared on any shard, each transaction once.
+
+    Args, Raises, Switches: see `end`. Cost: one round trip.
+    """
+    _names(session, "", timeout)
+    assert session.members is not None  # noqa: S101  # else there were no names
+    known = session.members.known
+    calls = {
+        shard: partial(RawConnection.tpc_recover, session.physicals[shard].raw)
+        for shard in session.shards
+    }
+    found: dict[str, None] = {}
+    for shard, job in session.run(calls, timeout).jobs.items():
+        pending: Any = job.result
+        for xid in pending:
+            text = str(xid)
+            suffix = f".{known[shard].id}"
+            if text.endswith(suffix):
+                found[text.removesuffix(suffix)] = None
+    read: Any = Xid.from_string  # without types
+    return [read(text) for text in found]
+
+
+def _names(session: Session, text: str, timeout: Deadline) -> Mapping[str, str]:
+    """What the transaction is called on each shard."""
+    if len(text.encode()) + _ADDED > _LONGEST:
+        raise errors.ProgrammingError(
+            f"the transaction's id may have {_LONGEST - _ADDED} bytes over several shards",
+            code="GS104",
+        )
+    session.reach(session.shards, timeout)
+    lacks = why_not_together(session, session.shards, timeout)
+    if lacks is not None:
+        raise lacks
+    assert session.members is not None  # noqa: S101  # else they commit one by one
+    known = session.members.known
+    return {shard: f"{text}.{known[shard].id}" for shard in session.shards}
+
+
+def _undo(session: Session) -> None:
+    """Roll back wherever the transaction has begun, as far as that can be done."""
+    session.in_tpc = False
+    calls = {
+        shard: partial(RawConnection.tpc_rollback, physical.raw)
+        for shard, physical in session.physicals.items()
+        if physical.alive and physical.in_transaction
+    }
+    with suppress(errors.Error):
+        session.run(calls, within(session.grace_s), tolerant=True, cancellable=False)
