@@ -107,8 +107,7 @@ class Scene:
         self.shards = shards
         self.relay = relay
         self.connections = []
-        #: The order of the shards of the declared cluster that they were initialised for.
-        self.stamped = None
+        self._initialised = None
         self._askers = {}
         # psycopg2 must not be asked by two greenlets at once.
         self._asking = RLock()
@@ -128,6 +127,14 @@ class Scene:
         conn = greenshard.connect(self.dsns(fault, order), **given)
         self.connections.append(conn)
         return conn
+
+    def initialise(self, cluster):
+        """Past the relay. In another order, the shards are another cluster's."""
+        if cluster.names != self._initialised:
+            dsns = {name: self.shards[name].dsn for name in cluster.names}
+            here = greenshard.Cluster(dsns, cluster.tables, cluster.placement)
+            greenshard.init(here, again=True)
+            self._initialised = cluster.names
 
     def inflict(self, fault):
         victim = self.shards[VICTIM]

@@ -57,12 +57,8 @@ def connect(scene, grains):
         placement = greenshard.cluster.Hash(
             slots=256, assignment={slot: f"s{slot % 3}" for slot in range(256)}
         )
-        tables = {"grains": greenshard.Sharded("id")}
-        if order != scene.stamped:
-            healthy = {name: scene.shards[name].dsn for name in order}
-            greenshard.init(greenshard.Cluster(healthy, tables, placement), again=True)
-            scene.stamped = order
-        cluster = greenshard.Cluster(dsns, tables, placement)
+        cluster = greenshard.Cluster(dsns, {"grains": greenshard.Sharded("id")}, placement)
+        scene.initialise(cluster)
         given = {"cancel_grace": GRACE_S, "application_name": "tested", **options}
         conn = greenshard.connect(cluster, **given)
         scene.connections.append(conn)

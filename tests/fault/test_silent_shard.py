@@ -53,10 +53,8 @@ class Garden:
 
     def __init__(self, scene, fault, seeds, monkeypatch):
         self._scene, self._fault, self._monkeypatch = scene, fault, monkeypatch
-        if scene.stamped != ORDER:
-            greenshard.init(seeds({name: scene.shards[name].dsn for name in ORDER})[0], again=True)
-            scene.stamped = ORDER
         self.cluster, self.keys = seeds(scene.dsns(fault, ORDER))
+        scene.initialise(self.cluster)
         self.options = {"cancel_grace": 5.0, "application_name": "tested", "timeout": 5.0}
 
     def connect(self, **options):

@@ -90,8 +90,9 @@ class Stage:
     def connect(self, **options: Any) -> Any:
         cluster = self.fuzzer.clusters[self.conversation.order]
         given = {"timeout": TIMEOUT_S, "connect_timeout": TIMEOUT_S, "cancel_grace": GRACE_S}
-        names = {"application_name": "tested"}
-        self.conn = greenshard.connect(cluster, **{**given, **names, **options})
+        # In another order than that for which they are initialised, the shards would be refused.
+        more = {"application_name": "tested", "check": cluster.names == NAMES}
+        self.conn = greenshard.connect(cluster, **{**given, **more, **options})
         return self.conn
 
     def ask(self, text: str, *args: Any) -> Rows:
@@ -216,6 +217,7 @@ class Wire:
         for key in range(ROWS):
             row = (key, f"word {key * 7 % ROWS} of {ROWS}", key // 2)
             scene.ask(shard_of(key), "INSERT INTO wire VALUES (%s, %s, %s)", row)
+        scene.initialise(self.clusters[NAMES])
 
     def _dsns(self, order: tuple[str, ...]) -> dict[str, str]:
         dsns: dict[str, str] = self.scene.dsns(order=order)

@@ -14,6 +14,7 @@ import pytest
 from gevent.lock import RLock
 from psycopg2.extensions import parse_dsn
 
+import greenshard
 from greenshard.testing import Shards
 
 #: Server connections for each database: fewer than the clients of most tests.
@@ -157,6 +158,8 @@ def servers(shards):
     for shard in shards:
         servers.ask(shard.name, "CREATE TABLE item (id int PRIMARY KEY, kind int, word text)")
         servers.ask(shard.name, "CREATE TABLE kind (kind int PRIMARY KEY, name text)")
+    tables = {"item": greenshard.Sharded("id"), "kind": greenshard.Reference()}
+    greenshard.init(greenshard.Cluster(shards.dsns, tables))
     yield servers
     servers.close()
 
