@@ -26,8 +26,8 @@ triggers and rules; that types of your own are the same on all shards, enums in 
 table's shard key can be placed; that each row is on the shard that its key belongs on; that a
 reference table has the same rows on all shards; who may see what of tables and views; that
 functions and event triggers are the same on all shards, and declared functions are there; that the
-first shard's sequences are beyond the numbers that are there; that no transaction over several
-shards is in doubt for longer than it takes to commit.
+first shard's sequences are beyond the numbers that are there; that all shards are initialised, if
+some are; that no transaction over several shards is in doubt for longer than it takes to commit.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Without --repair nothing is changed on any shard.

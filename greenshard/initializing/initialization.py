@@ -17,6 +17,7 @@ from greenshard.connection import Connection
 from greenshard.dbapi import connect
 from greenshard.initializing.condition import FACTS, Condition, Obstacle, sharded_tables
 from greenshard.initializing.schema import TABLES, granted, made
+from greenshard.links.identity import refuse_one_database
 from greenshard.links.look import Stamp, stamp_of
 from greenshard.merge.arrays import array_text
 
@@ -44,6 +45,7 @@ FROM pg_catalog.json_to_recordset(%s) AS s (cluster pg_catalog.text, name pg_cat
 WHERE name OPERATOR(pg_catalog.=) pg_catalog.current_setting('greenshard.shard')
 """
 _READ_COMMITTED = 1
+_ASK_S = 5.0
 _MADE_UP = re.compile("[0-9a-f]{32}")
 
 
@@ -88,6 +90,8 @@ def initialize(
     conn: Connection, cluster: Cluster, roles: Iterable[str] = (), *, again: bool = False
 ) -> list[str]:
     """As `init`, over a connection to all primaries as a union, by their names."""
+    # As a union, two schemas of one database are two shards.
+    refuse_one_database(conn._session.physicals, by_path=False, timeout_s=_ASK_S)
     # A snapshot from before another one had the lock would not show what that has written.
     conn.isolation_level = _READ_COMMITTED
     try:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 from click.testing import CliRunner
+from psycopg2.extensions import make_dsn
 
 import greenshard
 from greenshard import checking
@@ -59,7 +60,7 @@ def roles(greenshard_shards):
 
 
 def cluster_of(dsns, **options):
-    given = {name: psycopg2.extensions.make_dsn(dsn, **options) for name, dsn in dsns.items()}
+    given = {name: make_dsn(dsn, **options) for name, dsn in dsns.items()}
     return greenshard.Cluster(given, {"t": greenshard.Sharded("k")})
 
 
@@ -220,6 +221,11 @@ def test_copies_of_a_shard_are_given_ids_of_their_own(dsns):
     assert second == ("s1", name, s0)  # it was s1, so that s0 is the copy
     assert first[:2] == ("s0", name)
     assert first[2] not in (s0, None)
+
+
+def test_two_schemas_of_one_database_are_no_two_shards(dsns):
+    paths = {name: make_dsn(dsns["s0"], options=f"-c search_path={name}") for name in dsns}
+    refused(cluster_of(paths), code="GS108")
 
 
 def checked(dsns):
