@@ -13,6 +13,11 @@ from greenshard.initializing.initialization import read_conditions, read_stamps
 from greenshard.initializing.schema import TABLES
 from greenshard.links.look import Stamp, wrong_stamps
 
+NOT_INITIALISED = (
+    "the shards are not initialised for transactions that write on several: greenshard init"
+)
+"""The note on a cluster of which no shard is."""
+
 
 def check_initialised(conn: Connection, cluster: Cluster) -> tuple[list[Finding], list[str]]:
     """What is wrong with what ``greenshard init`` has made, and notes if it has made nothing.
@@ -41,8 +46,7 @@ def check_initialised(conn: Connection, cluster: Cluster) -> tuple[list[Finding]
         return findings, []
     if not several:
         return findings, []
-    note = "the shards are not initialised for transactions that write on several: greenshard init"
-    return findings, [note, *(f"shard {each.shard}: {each.message}" for each in lacking)]
+    return findings, [NOT_INITIALISED, *(f"shard {each.shard}: {each.message}" for each in lacking)]
 
 
 def _unlike(conditions: list[Condition], initialised: set[str]) -> Iterator[Finding]:
