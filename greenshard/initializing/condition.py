@@ -1,8 +1,7 @@
 """What a database has of the schema greenshard, and what keeps it from being a shard. Pure.
 
-The schema and its tables must belong to somebody who could do anything here already: triggers and
-rules of theirs run with the rights of whoever commits. So somebody else who may create schemas, and
-was first, is refused by name.
+Whoever may create schemas may have made it first; who must own it, `links.owners` tells. Others are
+refused by name.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenshard.cluster import Cluster, Sharded, TableName
 from greenshard.initializing.schema import TABLES
+from greenshard.links.owners import TRUSTED
 
-#: Runs with pg_catalog for a search path. Parameters: the sharded tables, as JSON, and the roles.
-#: An owner is trusted who is a superuser or the database's owner, or is asking; or who owns all
-#: declared tables, for those triggers run with the rights of whoever writes there, too.
-FACTS = """
+#: Runs with pg_catalog for a search path. Parameters: the sharded tables, as JSON; names; roles.
+FACTS = f"""
 SELECT current_setting('greenshard.shard'), json_build_object(
     'user', current_user,
     'standby', pg_is_in_recovery(),
@@ -27,15 +24,14 @@ SELECT current_setting('greenshard.shard'), json_build_object(
     'may_create', has_database_privilege(current_database(), 'CREATE'),
     'unknown', (SELECT json_agg(r) FROM unnest(%(roles)s::text[]) AS r
         WHERE r NOT IN (SELECT rolname FROM pg_roles)),
-    'schema', (SELECT json_build_object('owner', o.rolname, 'ours', pg_has_role(o.oid, 'USAGE'),
-            'trusted', o.rolsuper OR o.rolname = current_user OR o.oid = datdba
-                OR o.oid = owner)
-        FROM pg_namespace AS n JOIN pg_roles AS o ON o.oid = n.nspowner
-        WHERE nspname = 'greenshard'),
-    'tables', (SELECT json_object_agg(relname, json_build_object('owner', o.rolname,
-            'ours', pg_has_role(o.oid, 'USAGE'),
-            'trusted', o.rolsuper OR o.rolname = current_user OR o.oid = datdba
-                OR o.oid = owner,
+    'schema', (SELECT json_build_object('owner', pg_get_userbyid(nspowner),
+            'ours', pg_has_role(nspowner, 'USAGE'),
+            'trusted', {TRUSTED.format(owner="nspowner")})
+        FROM pg_namespace WHERE nspname = 'greenshard'),
+    'tables', (SELECT json_object_agg(relname, json_build_object(
+            'owner', pg_get_userbyid(relowner),
+            'ours', pg_has_role(relowner, 'USAGE'),
+            'trusted', {TRUSTED.format(owner="relowner")},
             'plain', relkind = 'r' AND relpersistence = 'p' AND NOT relrowsecurity,
             'columns', (SELECT json_object_agg(attname, format_type(atttypid, atttypmod))
                 FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
@@ -52,15 +48,7 @@ SELECT current_setting('greenshard.shard'), json_build_object(
                 UNION ALL SELECT 'the table ' || inhrelid::regclass || ' that inherits from it'
                 FROM pg_inherits WHERE inhparent = c.oid) AS added(what))))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-        JOIN pg_roles AS o ON o.oid = relowner
         WHERE nspname = 'greenshard' AND relname = ANY (%(names)s::text[])))::text
-FROM pg_database LEFT JOIN LATERAL (
-    SELECT min(relowner) FROM json_array_elements(%(sharded)s::json) AS j
-    JOIN pg_class AS c ON relname = j->>1 AND relkind IN ('r', 'p')
-    JOIN pg_namespace AS n ON n.oid = relnamespace AND nspname = coalesce(j->>0, nspname)
-    WHERE nspname !~ '^pg_'
-    HAVING min(relowner) = max(relowner)) AS owners(owner) ON true
-WHERE datname = current_database()
 """
 
 
@@ -175,12 +163,6 @@ class Condition:
                     of_rights=True,
                 )
                 return
-
-
-def sharded_tables(cluster: Cluster) -> list[tuple[str | None, str]]:
-    """The sharded tables, for `FACTS`."""
-    names = [name for name, table in cluster.tables.items() if isinstance(table, Sharded)]
-    return [(name.schema, name.name) for name in map(TableName.read, names)]
 
 
 def _differences(name: str, table: Mapping[str, Any]) -> Iterator[str]:

@@ -15,10 +15,11 @@ from greenshard._driver import ours
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection
 from greenshard.dbapi import connect
-from greenshard.initializing.condition import FACTS, Condition, Obstacle, sharded_tables
+from greenshard.initializing.condition import FACTS, Condition, Obstacle
 from greenshard.initializing.schema import TABLES, granted, made
 from greenshard.links.identity import refuse_one_database
 from greenshard.links.look import Stamp, stamp_of
+from greenshard.links.owners import sharded_tables
 from greenshard.merge.arrays import array_text
 
 #: Any number that no one else takes.
@@ -143,8 +144,11 @@ def read_conditions(
 
     Switches: yes.
     """
-    sharded = json.dumps(sharded_tables(cluster))
-    given = {"sharded": sharded, "names": array_text([*TABLES]), "roles": array_text(roles)}
+    given = {
+        "sharded": sharded_tables(cluster),
+        "names": array_text([*TABLES]),
+        "roles": array_text(roles),
+    }
     with conn.on(shards).cursor() as cursor:
         cursor.execute(FACTS, {name: ours(text) for name, text in given.items()})
         return [Condition(shard, json.loads(facts)) for shard, facts in cursor.fetchall()]

@@ -20,7 +20,7 @@ import json
 import weakref
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -71,22 +71,7 @@ SELECT convert_to(json_build_array(
      JOIN pg_type AS b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
      LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
      WHERE n.nspname !~ '^pg_'),
-    (SELECT json_build_array(
-        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
-        NOT EXISTS (
-            SELECT FROM (SELECT n.nspowner UNION SELECT t.relowner FROM pg_class AS t
-                WHERE t.relnamespace = n.oid
-                    AND t.relname IN ('shard', 'decision', 'barrier', 'forgotten')) AS owners(owner)
-            JOIN pg_roles AS o ON o.oid = owner
-            WHERE NOT (o.rolsuper OR o.rolname = current_user OR o.oid = (
-                    SELECT datdba FROM pg_database WHERE datname = current_database()))
-                AND o.oid IS DISTINCT FROM (SELECT min(k.relowner)
-                    FROM json_array_elements(%(tables)s::json) AS j
-                    JOIN pg_class AS k ON k.relname = j->>1 AND k.relkind IN ('r', 'p')
-                    JOIN pg_namespace AS m
-                        ON m.oid = k.relnamespace AND m.nspname = coalesce(j->>0, m.nspname)
-                    WHERE m.nspname !~ '^pg_'
-                    HAVING min(k.relowner) = max(k.relowner))))
+    (SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = 'greenshard' AND c.relname = 'shard' AND c.relkind = 'r')
 )::text, 'UTF8')
@@ -114,8 +99,7 @@ class Stamp:
         shards: How many there are.
         slots: Of the cluster's placement; None if it has none.
         id: The shard's own, whatever it is declared as; None before it was given one, by an `init`
-            that also makes what transactions over several shards need. None, too, if these belong
-            to somebody whom `init` would refuse: their triggers could do what our user may.
+            that also makes what transactions over several shards need.
     """
 
     cluster: str
@@ -289,13 +273,10 @@ def _facts(cluster: Cluster, physical: Physical) -> Facts:
     found = value(physical, SETTINGS + _LIMITS + query, {"tables": tables})
     with understood(physical.shard):
         database, keys, stamped = json.loads(bytes(found))
-        readable, trusted = stamped or (False, False)
         database = tuple(each and each.replace(".utf8", ".UTF-8") for each in database)
         keys = [key for key in keys or () if _is_meant(cluster, *key[:3])]
         types = {(s, n): " ".join(filter(None, (t, c))) for s, n, _, t, _, c, *_ in keys}
-    stamp, samples = _looked_into(cluster, physical, database[0], keys, stamped=readable)
-    if stamp is not None and not trusted:
-        stamp = replace(stamp, id=None)
+    stamp, samples = _looked_into(cluster, physical, database[0], keys, stamped=bool(stamped))
     return Facts(database, types, samples, stamp)
 
 

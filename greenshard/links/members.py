@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import own_cursor
+from greenshard._driver import ours, own_cursor
 from greenshard.cluster import Cluster
+from greenshard.links.owners import TRUSTED, sharded_tables
 from greenshard.links.physical import Physical
 
 #: For so long, in seconds, a shard that cannot take part is not asked again before a commit.
 _BELIEVED_S = 30.0
 
-_ASKED = """SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,
+_ASKED = f"""SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,
     pg_catalog.pg_is_in_recovery(),
     (SELECT pg_catalog.array_agg(c.relname::pg_catalog.text)
         FROM pg_catalog.pg_class AS c
@@ -29,16 +30,18 @@ _ASKED = """SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_c
         AND pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
         AND CASE
             WHEN c.relname OPERATOR(pg_catalog.=) 'shard'
-            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+                THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
                 AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                     WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
                     AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped)
             WHEN c.relname OPERATOR(pg_catalog.=) 'decision'
-            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
+                THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
                 AND pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
             WHEN c.relname OPERATOR(pg_catalog.=) 'barrier'
-            THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
-            ELSE false END)"""
+                THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
+            ELSE false END
+        AND {TRUSTED.format(owner="n.nspowner")}
+        AND {TRUSTED.format(owner="c.relowner")})"""
 _STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
 _TABLES = frozenset({"shard", "decision", "barrier"})
 
@@ -61,9 +64,14 @@ class Member:
 
 
 class Members:
-    """What is known of a cluster's shards; threads may share one."""
+    """What is known of a cluster's shards; threads may share one.
 
-    def __init__(self) -> None:
+    Args:
+        cluster: The declaration; None for a union.
+    """
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        self.sharded = sharded_tables(cluster)
         self.known: dict[str, Member] = {}
 
     def to_be_asked(self, shards: Iterable[str], *, anew: bool) -> list[str]:
@@ -99,18 +107,22 @@ def members_of(cluster: Cluster | None, databases: Hashable) -> Members:
     return (
         Members()
         if cluster is None
-        else _members.setdefault(cluster, {}).setdefault(databases, Members())
+        else _members.setdefault(cluster, {}).setdefault(databases, Members(cluster))
     )
 
 
-def ask_member(physical: Physical) -> Member:
+def ask_member(physical: Physical, sharded: str) -> Member:
     """Ask a shard, in its transaction or outside of any; nothing is begun by it.
+
+    Args:
+        physical: The connection to it.
+        sharded: The sharded tables, see `owners.sharded_tables`.
 
     Switches: yes. Cost: two round trips.
     """
     with physical.beginning_nothing():
         cursor = own_cursor(physical.raw)
-        cursor.execute(_ASKED)
+        cursor.execute(_ASKED, {"sharded": ours(sharded)})
         row: Any = cursor.fetchone()
         most, standby, tables = row
         cluster = shard_id = None
@@ -122,7 +134,7 @@ def ask_member(physical: Physical) -> Member:
     if standby:
         lacks = "is a standby"
     elif shard_id is None:
-        lacks = "is not initialised, or the role may not use what `greenshard init` has made there"
+        lacks = "is not initialised, or what is there is somebody else's, or not for our user"
     elif most == 0:
         lacks = "has max_prepared_transactions = 0"
     return Member(cluster, shard_id, lacks, time.monotonic())

@@ -76,7 +76,7 @@ def why_not_together(
     if members is None:
         return None
     calls = {
-        shard: partial(ask_member, session.physical(shard))
+        shard: partial(ask_member, session.physical(shard), members.sharded)
         for shard in members.to_be_asked(shards, anew=anew)
     }
     if calls:

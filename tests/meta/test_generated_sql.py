@@ -242,6 +242,8 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("initializing/initialization.py", "_BEGIN"),
         ("initializing/initialization.py", "_STAMPED"),
         ("initializing/schema.py", "_MADE"),
+        ("links/members.py", "_ASKED"),
+        ("links/owners.py", "TRUSTED"),
     ):
         assert where in seen, where
 

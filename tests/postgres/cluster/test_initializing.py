@@ -14,10 +14,12 @@ from psycopg2.extensions import make_dsn
 import greenshard
 from greenshard import checking
 from greenshard.cli import main
-from greenshard.links import look
+from greenshard.cluster import Hash
 from greenshard.testing import Shards
 from tests.postgres.psql import run
 
+#: One of each shard.
+KEYS = {Hash().shards_for(n, "int4", ("s0", "s1")): n for n in range(9)}
 OLD = """
 CREATE SCHEMA greenshard;
 CREATE TABLE greenshard.shard (cluster text NOT NULL, name text NOT NULL, position int NOT NULL,
@@ -162,12 +164,14 @@ def test_what_fails_on_one_shard_is_undone_on_all(dsns):
         assert rows(dsn, "SELECT 1 FROM pg_namespace WHERE nspname = 'greenshard'") == []
 
 
-def looked_at(dsns):
-    """The ids that a process knows when it has connected."""
+def lacking(dsns):
+    """What a transaction that writes on both shards is told that they lack."""
     cluster = cluster_of(dsns)
-    greenshard.connect(cluster).close()
-    (found,) = look._looks[cluster].values()
-    return [found._found[shard].stamp.id for shard in cluster.names]
+    with contextlib.closing(greenshard.connect(cluster)) as conn:
+        for shard in cluster.names:
+            conn.on(shard).cursor().execute(f"INSERT INTO t VALUES ({KEYS[shard]})")
+        conn.commit()
+        return [conn._session.members.known[shard].lacks for shard in cluster.names]
 
 
 def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
@@ -185,10 +189,10 @@ def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
         run(dsns["s0"], "ALTER TABLE t OWNER TO migrator", "CREATE SCHEMA other")
         run(dsns["s1"], "ALTER TABLE t OWNER TO migrator")
         assert greenshard.init(cluster_of(dsns)) == []
-        assert None not in looked_at(dsns)
+        assert lacking(dsns) == [None, None]
         run(dsns["s0"], "CREATE TABLE other.t (k int)")  # two of that name: who knows?
         assert "belongs to migrator" in refused(cluster_of(dsns))
-        assert [each is None for each in looked_at(dsns)] == [True, False]
+        assert ["somebody else" in (each or "") for each in lacking(dsns)] == [True, False]
     finally:
         for dsn in dsns.values():
             run(dsn, "DROP SCHEMA greenshard CASCADE", "DROP OWNED BY mallory, migrator")
