@@ -100,7 +100,8 @@ def test_keys_that_python_cannot_write_are_looked_for_on_all_shards(greenshard_s
         with contextlib.closing(psycopg2.connect(dsns["s2"])) as one, one, one.cursor() as cur:
             one.set_client_encoding("UTF8")
             cur.execute("INSERT INTO t VALUES ('漢', 1)")
-        with contextlib.closing(greenshard.connect(greenshard.Cluster(dsns, DECLARED))) as conn:
+        cluster = initialised(greenshard.Cluster(dsns, DECLARED))
+        with contextlib.closing(greenshard.connect(cluster)) as conn:
             conn.set_client_encoding("UTF8")
             cur = conn.cursor()
             cur.execute("SELECT n FROM t WHERE k = %s", ("漢",))
