@@ -251,8 +251,8 @@ class _Round:
 
 
 def own_dsn(dsn: Dsn) -> Dsn:
-    """How recovery connects: where the program does not say what it is called, as what it is."""
-    return Dsn(dsn.text, fallback_application_name="greenshard recovery")
+    """How recovery connects: under its own name, for its sessions are none of the program's."""
+    return Dsn(dsn.text, application_name="greenshard recovery")
 
 
 @contextmanager

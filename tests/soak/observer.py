@@ -27,7 +27,8 @@ _SETTLE_S = 20.0
 _SESSIONS = """
 SELECT pid, backend_start::text, application_name, state, query_start::text, left(query, 500)
 FROM pg_stat_activity
-WHERE datname = 'soak' AND usename = 'app' AND application_name <> 'hog'
+WHERE datname = 'soak' AND usename = 'app'
+    AND application_name NOT IN ('hog', 'greenshard recovery')
 """
 _TAG = re.compile(r"soak:(\d+):")
 
