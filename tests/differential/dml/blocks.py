@@ -46,7 +46,7 @@ _SAVEPOINTS = ("SAVEPOINT a", "SAVEPOINT a", "ROLLBACK TO a", "ROLLBACK TO a", "
 #: The most characters of a line that are shown.
 _WIDTH = 1000
 #: How many of 1,000 steps may be refused, by the first words of the reason; see `budget`.
-REFUSED = {"GS41": 120.0}
+REFUSED = {"GS41": 50.0}
 #: Columns whose numbers sequences give.
 _NUMBERED = frozenset(
     {
