@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
+.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -43,8 +43,8 @@ app: $(VENV)/.has-app
 	@echo "==> app: the application of examples/flask_app, over four PostgreSQL shards of its own"
 	@$(BIN)/python examples/flask_app/start.py $(ARGS)
 
-# A process for each core, up to four: each starts servers of its own. A file's tests share what they
-# set up, so a file is one process's.
+# A process for each core and one more (tests/conftest.py), up to four: each starts servers of its
+# own. A file's tests share what they set up, so a file is one process's.
 test: $(VENV)/.has-test
 	@echo "==> test: pytest, in random order, warnings as errors (ARGS=-n0: in one process)"
 	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
@@ -146,6 +146,12 @@ $(VENV)/.made:
 	@echo "==> $(VENV): a virtual environment with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
+
+# In one go, which takes pip half the time of one after the other.
+setup: $(VENV)/.made
+	@echo "==> $(VENV): all that .ci/run needs"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,lint,docs,mutants]'
+	@touch $(VENV)/.has-test $(VENV)/.has-lint $(VENV)/.has-docs $(VENV)/.has-mutants
 
 # One stamp for each extra of setup.py.
 $(VENV)/.has-%: setup.py $(VENV)/.made

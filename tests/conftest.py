@@ -44,6 +44,27 @@ hypothesis.settings.load_profile("greenshard")
 os.environ.setdefault("GREENSHARD_SEED", str(secrets.randbits(32)))
 
 
+#: Files that one process is busy with for half a minute or more. They come first: one that came
+#: last would keep one process busy while the others have nothing left to do.
+_LONG = (
+    "tests/differential/test_order_of_bytes.py",
+    "tests/differential/test_order_of_words.py",
+)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of long files first."""
+    rank = {Path(__file__).parents[1] / name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests of timeouts and of silent servers mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_report_header() -> str:
     """Tell the seed."""
     return f"GREENSHARD_SEED={os.environ['GREENSHARD_SEED']}"
