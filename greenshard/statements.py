@@ -412,7 +412,9 @@ class Statements:
                 way = short_way(plan, database, self.session, given, timeout)
                 # Most statements tell no time: they are not asked about it.
                 tells = plan.timed is not None or plan.clock
-                if way is not None and (not tells or database.tells_right(plan, given, way[1])):
+                if way is not None and (
+                    not tells or database.clock.tells_right(plan, given, way[1])
+                ):
                     return self._run_short(asked, database, text, plan, way, given, timeout)
         while True:
             try:

@@ -114,7 +114,7 @@ class Planned(Execution):
                 if task.place is ANYWHERE:
                     shard = self.any_shard()
                     if self.plan.timed is not None or self.plan.clock:
-                        shard = self.database.clock(shard)
+                        shard = self.database.clock.shard(shard)
                     return chosen(stages, own_place(shard))
         return stages
 
@@ -137,7 +137,7 @@ class Planned(Execution):
         shard = stages[0][0].place.shard
         self.session.reach((shard,), self.timeout)
         physical = self.session.physicals.get(shard)
-        if physical is None or self.database.tells_right(plan, self.given, physical):
+        if physical is None or self.database.clock.tells_right(plan, self.given, physical):
             return step, stages
         self.check_clock()
         assert plan.timed is not None  # noqa: S101  # else it was a parameter
@@ -217,16 +217,16 @@ class Planned(Execution):
             return
         self.session.reach((shard := tasks[0].place.shard,), self.timeout)
         physical = self.session.physicals.get(shard)
-        self.own_now = physical is not None and self.database.is_clock(physical)
+        self.own_now = physical is not None and self.database.clock.is_of(physical)
 
     def _asked_now(self, shard: str | None) -> str:
         """The time at which the transaction began. Switches: the first time in a transaction."""
-        if (now := self.database.now) is not None:
+        if (now := self.database.clock.now) is not None:
             return now
-        shard = self.database.clock(shard or self.any_shard())
+        shard = self.database.clock.shard(shard or self.any_shard())
         self.check_bearings((shard,))
         self.ran.add(shard)
-        return self.database.ask_now(shard, self.timeout)
+        return self.database.clock.ask(shard, self.timeout)
 
     # Where ----------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ def _in_time(e: Planned, task: Task) -> Task | None:
         return task
     e.session.reach((shard,), e.timeout)
     physical = e.session.physicals.get(shard)
-    if physical is None or e.database.tells_right(plan, None, physical):
+    if physical is None or e.database.clock.tells_right(plan, None, physical):
         return task
     if not isinstance(plan.timed, Routed):
         return None

@@ -251,7 +251,7 @@ class SeveralStatements:
         physical, plan, lifted = way
         given = part.given(self.given)
         try:
-            if not self.database.tells_right(plan, lifted, physical):
+            if not self.database.clock.tells_right(plan, lifted, physical):
                 sent = self._in_time(plan, physical, lifted)
                 if sent is None:
                     return None
@@ -272,12 +272,12 @@ class SeveralStatements:
 
         Switches: the first time in a transaction.
         """
-        database, timed = self.database, plan.timed
+        clock, timed = self.database.clock, plan.timed
         if not isinstance(timed, Routed) or told_by(plan.clock, given):
             return None
-        now = database.now
+        now = clock.now
         if now is None:
-            now = database.ask_now(database.clock(physical.shard), self.execution.timeout)
+            now = clock.ask(clock.shard(physical.shard), self.execution.timeout)
         values = timed.sql.values(given, ours(now))
         return bytes(RawCursor(physical.raw).mogrify(timed.sql.text, values))
 

@@ -13,7 +13,7 @@ takes the general way if
   (`Statements.planned`), or the transaction has failed somewhere: that server says what is wrong;
 - its text or a parameter could be read in two ways, or what its plan goes by is in doubt
   (`sure_plan`);
-- it tells the time, and that of its shard is not the transaction's (`OneDatabase.tells_right`);
+- it tells the time, and that of its shard is not the transaction's (`Clock.tells_right`);
 - its plan is not to send this text to one shard and nothing else, or that shard's session is not
   there, or is not as the plan takes it to be (`short_way`).
 

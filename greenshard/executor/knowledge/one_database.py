@@ -24,21 +24,20 @@ from functools import partial
 from typing import Any
 
 from greenshard import _green, errors
-from greenshard._driver import own_cursor, python_encoding
+from greenshard._driver import python_encoding
 from greenshard.cluster import Cluster
 from greenshard.cluster.encodings import INEXACT
 from greenshard.executor.knowledge.catalog_queries import load_catalog
 from greenshard.executor.knowledge.changes import ask_news
+from greenshard.executor.knowledge.clock import Clock
 from greenshard.executor.knowledge.known_bearings import KnownBearings
 from greenshard.executor.knowledge.shared import Known, knowledge_of
 from greenshard.executor.knowledge.temporary import TemporaryTables, read_temporary
 from greenshard.links.asking_bearings import ask_bearings
-from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
 from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
-from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.belonging import NamedWrites
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.code import Trace
@@ -55,12 +54,6 @@ _MOST_TEXTS = 1_000
 _PATIENCE_S = 5.0
 #: Characters. A longer text is planned in a thread: the hub must not wait for it.
 _SOON_PLANNED = 10_000
-
-#: In ISO form, whatever the session has set.
-_NOW = (
-    "SELECT pg_catalog.to_char("
-    "pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')"
-)
 
 
 class PlanOutdated(Exception):
@@ -80,6 +73,7 @@ class OneDatabase:
 
     Attributes:
         bearings: Those of its sessions.
+        clock: The time that its statements tell.
         temporary: Its temporary tables.
         may_have_set: Whether the session may have settings that a new one would not have.
         may_have_made_up: Likewise, of settings that PostgreSQL does not know.
@@ -106,6 +100,7 @@ class OneDatabase:
         self.read_in_batches: set[str] = set()
         self.prepared: dict[str, Prepared] = {}
         self.bearings = KnownBearings(session)
+        self.clock = Clock(session, transaction)
         self.temporary = TemporaryTables()
         self._session = session
         self._transaction = transaction
@@ -687,64 +682,6 @@ class OneDatabase:
         if old:
             self._knowledge.expire()
         return old
-
-    # Asked for when needed ------------------------------------------------------------------
-
-    @property
-    def now(self) -> str | None:
-        """The time at which the transaction began; None if a shard must be asked for it."""
-        transaction = self._transaction
-        return transaction.began_at if transaction.is_open else None
-
-    def clock(self, shard: str) -> str:
-        """The shard whose time is that of the transaction; of the statement in autocommit mode.
-
-        Args:
-            shard: One that is about to run something.
-        """
-        physical = self._session.physicals.get(shard)
-        if physical is not None and physical.commits_alone and not self._transaction.is_open:
-            return shard
-        return self._transaction.clock(shard)
-
-    def tells_right(self, plan: Plan, given: Any, physical: Physical) -> bool:
-        """Whether a statement tells the time of the transaction if one shard runs it as it is.
-
-        Args:
-            plan: Its plan.
-            given: Its parameters.
-            physical: The connection to that shard.
-
-        Cost: 0.1 us if it tells none; 0.5 us for each parameter that may be a time.
-        """
-        if plan.timed is None and not (plan.clock and told_by(plan.clock, given)):
-            return True
-        return self.is_clock(physical)
-
-    def is_clock(self, physical: Physical) -> bool:
-        """Whether a shard's own time is that of the transaction. Cost: 1 us."""
-        # In autocommit mode each statement has its own time.
-        if physical.commits_alone:
-            return True
-        return self._transaction.clock(physical.shard) == physical.shard
-
-    def ask_now(self, shard: str, timeout: Deadline) -> str:
-        """Ask for the time at which the transaction began; of the statement in autocommit mode.
-
-        Args:
-            shard: Whom to ask, see `clock`.
-            timeout: What it may take.
-
-        Switches: yes.
-        """
-        physical = self._session.physical(shard)
-        if physical.failed:
-            return "now"  # nobody tells it, and the statement fails anyhow
-        cursor = own_cursor(physical.raw)
-        self._session.run({shard: executing(physical, cursor, _NOW)}, timeout)
-        row: Any = cursor.fetchone()
-        self._transaction.began_at = now = str(row[0])
-        return now
 
 
 def _remember(texts: set[str], text: str) -> None:

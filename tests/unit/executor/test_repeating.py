@@ -308,7 +308,7 @@ class Timed:
         physicals = {"s1": "s1's"} if there else {}
         e.session = SimpleNamespace(reach=lambda *given: self.reached.append(given))
         e.session.physicals = physicals
-        e.database = SimpleNamespace(tells_right=self.tells_right)
+        e.database = SimpleNamespace(clock=SimpleNamespace(tells_right=self.tells_right))
 
     def tells_right(self, plan, step, physical):
         self.asked.append((plan, step, physical))
