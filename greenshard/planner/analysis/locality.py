@@ -92,8 +92,6 @@ class Locality:
         for crosses in analysis.crossing.values():
             raise crosses
         rows = analysis.rows
-        if rows.where is not Where.SPLIT or query.branches:
-            return rows
         classes = Classes(rows.equal)
         shown = frozenset(
             # SELECT order_id FROM orders JOIN items ON id = order_id shows the key under its other

@@ -54,7 +54,27 @@ SELECT 1 FROM note, remark WHERE id = note_id;
 SELECT 1 FROM orders JOIN archive.orders b USING (o_orderkey);
 SELECT 1 FROM (SELECT l_orderkey FROM lineitem GROUP BY l_orderkey) x, orders WHERE
     x.l_orderkey = o_orderkey;
-SELECT 1 FROM (SELECT DISTINCT l_orderkey AS k FROM lineitem) x, orders WHERE k = o_orderkey
+SELECT 1 FROM (SELECT DISTINCT l_orderkey AS k FROM lineitem) x, orders WHERE k = o_orderkey;
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT l_partkey FROM lineitem WHERE l_partkey =
+    l_orderkey);
+SELECT 1 FROM orders JOIN nation ON o_orderkey = n_nationkey, LATERAL (SELECT FROM lineitem
+    WHERE l_orderkey = n_nationkey) x;
+SELECT 1 FROM orders o, LATERAL (SELECT l_orderkey AS k FROM lineitem WHERE l_orderkey =
+    o.o_orderkey) x, invoice WHERE i_orderkey = x.k;
+SELECT 1 FROM orders o, LATERAL (SELECT n_nationkey AS k FROM nation WHERE n_nationkey =
+    o.o_orderkey) x, invoice WHERE i_orderkey = x.k;
+SELECT 1 FROM orders o LEFT JOIN (nation LEFT JOIN LATERAL (SELECT FROM lineitem WHERE
+    l_orderkey = o.o_orderkey) x ON true) ON true;
+SELECT 1 FROM orders o WHERE o_custkey = (SELECT n_nationkey FROM nation WHERE n_regionkey =
+    o.o_custkey LIMIT 1);
+SELECT 1 FROM orders WHERE o_totalprice = (SELECT max(c_acctbal::numeric) FROM customer);
+SELECT 1 FROM orders LEFT JOIN nation ON EXISTS (SELECT FROM region LIMIT 1);
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT i_orderkey FROM invoice INTERSECT SELECT
+    n_nationkey FROM nation WHERE EXISTS (SELECT FROM region));
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT i_orderkey FROM invoice INTERSECT (SELECT
+    n_nationkey FROM nation UNION ALL SELECT r_regionkey FROM region));
+SELECT (SELECT sum(o_custkey + n_nationkey) FROM nation) FROM orders;
+WITH w AS (SELECT (o).* FROM orders o) SELECT 1 FROM w
 """
 )
 
@@ -104,7 +124,25 @@ SELECT 1 FROM orders, generate_series(1, (random() * 9)::int);
 SELECT 1 FROM orders, (SELECT n_nationkey FROM nation LIMIT 1) x;
 SELECT 1 FROM orders, nation TABLESAMPLE SYSTEM (9);
 SELECT 1 FROM orders WHERE o_custkey = (SELECT n_nationkey FROM nation LIMIT 1);
-WITH w AS (SELECT string_agg(n_name, ',') FROM nation) SELECT 1 FROM orders, w
+WITH w AS (SELECT string_agg(n_name, ',') FROM nation) SELECT 1 FROM orders, w;
+SELECT 1 FROM orders JOIN nation ON EXISTS (SELECT FROM lineitem) JOIN region ON EXISTS (SELECT
+    FROM nation);
+SELECT (SELECT max(c_acctbal::numeric) FROM customer) FROM orders;
+SELECT 1 FROM orders o WHERE o_orderkey IN (SELECT i_orderkey FROM invoice INTERSECT SELECT y.k
+    FROM nation, LATERAL (SELECT l_orderkey AS k FROM lineitem WHERE l_orderkey = o.o_orderkey) y);
+SELECT 1 FROM orders o WHERE o_orderkey IN (SELECT i_orderkey FROM invoice INTERSECT SELECT
+    n_nationkey FROM nation WHERE EXISTS (SELECT FROM lineitem WHERE l_orderkey = o.o_orderkey));
+SELECT 1 FROM orders o WHERE o_orderkey IN (SELECT i_orderkey FROM invoice INTERSECT (SELECT
+    n_nationkey FROM nation UNION ALL SELECT l_partkey FROM lineitem WHERE l_orderkey =
+    o.o_orderkey));
+SELECT 1 FROM person a, person b WHERE a.name = b.name;
+SELECT 1 FROM orders WHERE o_orderkey + 1 IN (SELECT l_orderkey FROM lineitem);
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT l_partkey FROM lineitem);
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT id FROM note);
+SELECT 1 FROM visit WHERE day IN (SELECT at FROM moment);
+SELECT 1 FROM orders WHERE o_orderkey IN (SELECT (x).* FROM (SELECT l_orderkey FROM lineitem) x);
+SELECT (SELECT sum((SELECT o_custkey + n_nationkey)) FROM nation) FROM orders;
+SELECT (SELECT count(n) FROM nation n) FROM orders
 """
 )
 
@@ -137,6 +175,7 @@ def test_rows_are_not_split(sql: str) -> None:
     [
         ("SELECT count(*) FROM orders", {"group"}),
         ("SELECT 1 FROM orders HAVING true", {"group"}),
+        ("SELECT FROM orders HAVING true", {"group"}),
         ("SELECT JSON_ARRAYAGG(o_custkey) FROM orders", {"group"}),
         ("SELECT 1 FROM orders GROUP BY o_custkey", {"group"}),
         ("SELECT 1 FROM orders GROUP BY o_orderkey", set()),
@@ -167,6 +206,11 @@ def test_rows_are_not_split(sql: str) -> None:
 )  # fmt: skip
 def test_steps_cross_shards(sql: str, crossing: set[str]) -> None:
     assert set(analysed(sql).crossing) == crossing
+
+
+def test_what_counts_the_rows_of_all_shards_is_pointed_at() -> None:
+    for sql in "SELECT 1 FROM orders LIMIT 9", "SELECT 1 FROM orders OFFSET 9":
+        assert analysed(sql).crossing["limit"].offset == sql.index("9")
 
 
 def test_a_long_chain_of_with_queries_is_analysed_once() -> None:
