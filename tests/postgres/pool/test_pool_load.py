@@ -63,17 +63,20 @@ def test_killed_requests_give_everything_back(make_pool, highest, watch, dsns):
             return request(pool, 0.02)
         return None
 
-    ended = 0
+    ended, sizes = 0, set()
     for _ in range(15):
         requests = [gevent.spawn(impatient) for _ in range(8)]
         requests += [gevent.spawn(request, pool, 0.02) for _ in range(4)]
         gevent.sleep(rand.random() * 0.05)
+        sizes.add(pool.stats().size)
         for each in rand.sample(requests, 4):
             each.kill(block=False)
         gevent.joinall(requests, timeout=20, raise_error=True)
         ended += sum(each.ready() for each in requests)
     assert ended == 15 * 12
-    assert max(highest.values()) <= 3
+    assert max(sizes) <= 3
+    # A server ends a session some time after its connection was closed.
+    assert max(highest.values()) <= 2 * 3
     assert (pool.stats().taken, pool.stats().waiting, pool.stats().closing) == (0, 0, 0)
     assert {state for shard in dsns for _, state in watch.sessions(shard)} <= {"idle"}
     assert request(pool) == 3
