@@ -231,7 +231,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         assert ("executor/types/type_names.py", name) in seen
     for where in (
         ("executor/strategies/ranking.py", "_RANK"),
-        ("executor/knowledge/one_database.py", "_NOW"),
+        ("executor/knowledge/clock.py", "_NOW"),
         ("links/session_settings.py", "_READ"),
         ("links/bearings.py", "BEARINGS"),
         ("checking/servers.py", "_FACTS"),
