@@ -62,6 +62,10 @@ def test_nulls_are_the_greatest_unless_it_is_said_where_they_go(
         ("SELECT (v).*, at - at FROM moment v ORDER BY at - at", [SortKey(-1)]),
         ("SELECT (v).*, what FROM moment v ORDER BY v", [SortKey(-1)]),
         ("SELECT o_orderkey FROM orders ORDER BY 'a'", [SortKey(-1)]),  # the server's error
+        ("SELECT 5, o_custkey AS a, o_custkey AS a FROM orders ORDER BY a", [SortKey(1)]),
+        ("SELECT 5, o_custkey + 1 AS a, o_custkey + 1 AS a FROM orders ORDER BY a", [SortKey(1)]),
+        (("SELECT 5, o_orderkey AS k FROM orders UNION ALL SELECT 6, l_orderkey FROM lineitem"
+          " ORDER BY k"), [SortKey(1)]),
     ],
 )  # fmt: skip
 def test_a_key_is_compared_by_the_collation_of_its_column_or_its_own(
@@ -78,6 +82,10 @@ def test_a_key_is_compared_by_the_collation_of_its_column_or_its_own(
         ("SELECT nick FROM account UNION ALL SELECT name FROM account ORDER BY nick",
          "the collation of a sort key"),
         ("SELECT nick FROM account ORDER BY 2", "the collation of a sort key"),
+        ("SELECT o_custkey + 1 AS a, o_custkey + 2 AS a FROM orders ORDER BY a",
+         "several columns of the answer are called a"),
+        ("SELECT score + 1 AS name, account.* FROM account ORDER BY name",
+         "several columns of the answer are called name"),
         ("SELECT nick, j.* FROM account, json_to_record('{}') j ORDER BY 1",
          "the collation of a sort key"),
         (("SELECT o_orderkey FROM orders UNION ALL SELECT l_orderkey FROM lineitem"

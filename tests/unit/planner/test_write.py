@@ -17,6 +17,7 @@ from greenshard.planner.plan import (
     Refused,
     Routed,
     Scatter,
+    Transfer,
 )
 from greenshard.planner.planner import Planner
 from greenshard.planner.strategies.write import as_select, assignments
@@ -111,6 +112,22 @@ def test_rows_are_inserted_by_their_keys(sql: str, has_parameters: bool, values:
     (pin,) = step.pins
     assert pin.values == values
     assert pin.inserts
+
+
+@pytest.mark.parametrize(
+    ("sql", "in_turn"),
+    [
+        ("INSERT INTO visit (day) SELECT o_orderdate FROM orders", False),
+        ("INSERT INTO visit (day) SELECT o_orderdate FROM orders ON CONFLICT DO NOTHING", True),
+        ("INSERT INTO nation (n_nationkey) SELECT o_custkey FROM orders", True),
+    ],
+)
+def test_rows_that_travel_and_may_lock_others_are_written_on_one_shard_first(
+    sql: str, in_turn: bool
+) -> None:
+    step = step_of(sql)
+    assert isinstance(step, Transfer)
+    assert step.in_turn is in_turn
 
 
 def assigned(sql: str) -> list[tuple[str, str, int | None]]:
