@@ -104,7 +104,8 @@ def test_all_have_ended_when_time_is_up(three, deaf):
         shard.deaf = deaf
     run = hedged(three, grace_s=0.05 if deaf else LONG_S)
     assert run.run(within(0.05)) is None
-    assert [job.end for job in run.jobs] == [End.LOST if deaf else End.CANCELLED] * 3
+    # On a busy machine time may be up before it is the third one's turn.
+    assert {job.end for job in run.jobs} == {End.LOST if deaf else End.CANCELLED}
     assert not any(shard.late for shard in three)
 
 
