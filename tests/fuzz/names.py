@@ -205,7 +205,7 @@ class Names:
         return "\n  ".join([f"names {names!r}", *wrong[:5]]) if wrong else ""
 
     def _names(self, pick: Random) -> dict[str, str]:
-        taken = {"public", "pg_catalog", "information_schema"}
+        taken = {"public", "pg_catalog", "information_schema", "greenshard"}
         names = {}
         while (schema := name(pick, taken)).startswith("pg_"):
             pass
@@ -236,6 +236,7 @@ class Names:
                 values = ", ".join(cur.mogrify("(%s, %s, %s, %s)", row).decode() for row in here)
                 cur.execute(insert.format_map({**written, "table": written[table]}) + values)
             conn.commit()
+        greenshard.init(cluster, again=True)
 
     def _cluster(self, names: dict[str, str], path: Path | None = None) -> greenshard.Cluster:
         dsns = dict(zip((names["p"], names["q"]), self._dsns[1:], strict=True))
