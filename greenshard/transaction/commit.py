@@ -15,7 +15,7 @@ from greenshard.links.fanout import End, Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Outcome, Session
 from greenshard.sql.ending import EndKind
-from greenshard.transaction import apart, messages, protocol
+from greenshard.transaction import asking_apart, messages, protocol
 from greenshard.transaction.actions import (
     Action,
     Answers,
@@ -450,7 +450,7 @@ class _Shards:
             ids = {shard: gid.prepared(self._two_phase.ids[shard]) for shard in shards}
             ask = partial(_finish, ids, action.committed)
         dsns = {shard: self._session.physicals[shard].dsn for shard in shards}
-        done, failures, arrived = apart.ask(dsns, ask, within(grace_s))
+        done, failures, arrived = asking_apart.ask(dsns, ask, within(grace_s))
         for shard, why in failures.items():
             logger.warning("%s: shard %s could not be asked: %s", gid.decision, shard, why)
         self._arrived = _green.graver(self._arrived, arrived)

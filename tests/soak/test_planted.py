@@ -12,12 +12,11 @@ import pytest
 from gevent import monkey
 
 from greenshard.links.fanout import FanOut
+from greenshard.links.physical import Physical
 from greenshard.merge.concatenation import Concatenation
 from greenshard.planner.code import Trace
 from greenshard.pool.process import Process
 from greenshard.pool.supply import Supply
-from greenshard.transaction import commit
-from greenshard.transaction.protocol import Commit, RollBack
 from tests.soak import soak
 from tests.soak.bounds import Bounds
 from tests.soak.crowd import Crowd
@@ -98,8 +97,11 @@ def sometimes(original, instead, every=5):
 
 def lost_write(scene, patch, ending):
     """A commit that does not commit."""
-    usual, instead = commit._METHODS[Commit], commit._METHODS[RollBack]
-    patch.setitem(commit._METHODS, Commit, sometimes(usual, instead))
+
+    def undone(self, *_, **__):
+        self.roll_back()
+
+    patch.setattr(Physical, "commit", sometimes(Physical.commit, undone))
 
 
 def doubled_write(scene, patch, ending):
