@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 import greenshard
+from greenshard.transaction import barrier
 from tests.postgres.snapshot import bank
 from tests.postgres.snapshot.bank import ACCOUNTS, TOTAL, Client, Teller, shard_of
 
@@ -177,12 +178,19 @@ def _wrong_steps(conn, writer, seconds, *, until=None):
         writer.close()
         cur.execute("UPDATE step SET at = 0")
         conn.commit()
-    assert reads > 1
-    assert writer.moves > 1
+    assert reads > 0
+    assert writer.moves > 0
     return wrong
 
 
-def test_who_sees_a_clients_second_transaction_sees_its_first(dsns, conn):
+def test_who_sees_a_clients_second_transaction_sees_its_first(dsns, conn, monkeypatch):
+    def freeze(physical, *, exports):
+        if physical.shard != shard_of(0, conn.cluster):
+            gevent.sleep(0.02)  # there is time for both transactions, if nothing keeps them out
+        return frozen(physical, exports=exports)
+
+    frozen = barrier.freeze
+    monkeypatch.setattr(barrier, "freeze", freeze)
     assert _wrong_steps(conn, Client(dsns, random.Random(4)), 2) == 0
     # It is the barrier that makes it so, though each transaction is on one shard.
     unlocked = Teller(dsns, random.Random(4), locks=False)
