@@ -14,11 +14,12 @@ from greenshard.executor.sql_values import written_out
 from greenshard.executor.strategies.carry import carry
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.copies import write_copies
 from greenshard.executor.strategies.explained import explain
 from greenshard.executor.strategies.gather import gather
 from greenshard.executor.strategies.insert import insert
 from greenshard.executor.strategies.merge import merge
-from greenshard.executor.strategies.mirror import mirror
+from greenshard.executor.strategies.mirror import is_spoilt_here, mirror
 from greenshard.executor.strategies.move import move
 from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.setting import set_sequence
@@ -175,7 +176,8 @@ def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:
     if isinstance(step, Move):
         return move(e, step, stages, run_plan)
     if isinstance(step, Mirror):
-        return mirror(e, step, stages, run_plan)
+        other = step.otherwise if is_spoilt_here(e, step) else None
+        return mirror(e, step, stages, run_plan) if other is None else _run(e, other)
     return _write_after_others(e, step)
 
 
@@ -223,7 +225,7 @@ def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages:
     if isinstance(step, Broadcast):
         fail_rest(e.session, e.session.shards)
         with savepoints_alike(e.session, e.session.shards, e.text):
-            answer = concatenate(e, stages)
+            answer = write_copies(e, step.copies, stages)
         # UPDATE of a reference table says UPDATE 3, not 3 for each shard.
         return answer.of_first() if step.answer_of_one else answer
     if step.rights:

@@ -16,7 +16,7 @@ from greenshard.links.quoting import check_usual, is_plain
 from greenshard.links.session import Session
 from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.belonging import EVERYWHERE, NamedWrites, objection
-from greenshard.planner.plan import Broadcast, Insert, Refused, Several
+from greenshard.planner.plan import Broadcast, Insert, Refused, Several, by_itself
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.write import CODE
 from greenshard.planner.target import Target
@@ -111,9 +111,10 @@ def _objection(
         if isinstance(plan.step, Several):
             reason = "a reference table is written beside other statements in one string"
             return Refused(reason, "GS411", "Execute one statement at a time.")
-        as_it_is = isinstance(plan.step, Broadcast) and plan.step.sql.binds is None
+        step = by_itself(plan.step)
+        as_it_is = isinstance(step, Broadcast) and step.sql.binds is None
         if not as_it_is or told_by(plan.clock, given):
-            what = "other values" if isinstance(plan.step, Insert) else "another time"
+            what = "other values" if isinstance(step, Insert) else "another time"
             reason = f"reference table {writes.everywhere[0]} would get {what} on each shard"
             return Refused(reason, CODE, EVERYWHERE)
     return refused

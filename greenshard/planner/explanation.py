@@ -10,8 +10,10 @@ from greenshard.planner.place import Place
 from greenshard.planner.plan import (
     PARTIAL,
     Anywhere,
+    Broadcast,
     Carry,
     Combine,
+    Copies,
     Created,
     Declared,
     Executed,
@@ -116,6 +118,8 @@ def _settled(
         return [*lines, *_gather(step, stages[0], shards, known, every)]
     if isinstance(step, Writing):
         return [*lines, *_writing(step, stages, shards, known, every)]
+    if isinstance(step, Broadcast):
+        lines += _locking(step.copies, "first")
     lines.append(_where(step, stages, shards, known))
     if isinstance(step, (Scatter, Combine)):
         lines += _rights(step.rights)
@@ -125,6 +129,13 @@ def _settled(
     elif isinstance(step, Combine):
         lines += _combining(step)
     return lines
+
+
+def _locking(copies: Copies | None, when: str) -> list[str]:
+    """What keeps other writers away."""
+    if copies is None or copies.lock is None:
+        return []
+    return [f"{when} every shard runs:", *_text(copies.lock)]
 
 
 def _writing(
@@ -289,6 +300,7 @@ def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known:
     order = ", then ".join(_listed(task.place for task in stage) for stage in writes)
     if step.pins is not None and not known:
         order = "those that the parameters name"
+    lines += _locking(step.copies, "then")
     return [*lines, f"with all of these rows then run, on {order}:", *_text(step.sql)]
 
 
@@ -338,7 +350,7 @@ def _transfer(step: Transfer, shards: tuple[str, ...], every: bool) -> list[str]
         if isinstance(step.keys.pin.placement, OneShard):
             where = f"then {step.keys.pin.placement.shard} runs, with all of them:"
     shown = step.sql.text.replace(f'"{PARTIAL}"', "(the rows)")
-    return [*lines, where, *_indented(shown)]
+    return [*lines, *_locking(step.copies, "then"), where, *_indented(shown)]
 
 
 def _rights(rights: Sequence[Reading]) -> list[str]:

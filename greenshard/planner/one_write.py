@@ -186,7 +186,8 @@ class OneWrite(BoundStatement):
                 return refused
             if first.sharded or candidate.sharded:
                 return plan_hoisted(candidate, inner, partial(self._text_of, raw))
-            step = plan_mirror(first, "insert_stmt", inner, self._texts(candidate, raw, (), None))
+            texts = self._texts(candidate, raw, (), None)
+            step = plan_mirror(candidate, first, "insert_stmt", inner, texts)
         except (Unplannable, Unwritable):
             return refused
         return self._looked_beside(step, [candidate], "insert_stmt", written)

@@ -152,6 +152,19 @@ class Anywhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """The copies of a reference table, which shards write each by itself.
+
+    Attributes:
+        table: The table's name, for messages.
+        lock: What keeps other writers away meanwhile, on every shard; None: nothing need.
+    """
+
+    table: str
+    lock: Sql | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Broadcast:
     """Every shard runs it: settings, DDL, savepoints (strategy "broadcast").
 
@@ -162,6 +175,7 @@ class Broadcast:
             rows, one then waits there. Sent to all at once, each would soon hold a shard that the
             other one waits for, which no server sees.
         on: The only shard that runs it, for what it is about is there alone; None: every shard.
+        copies: How its rows are written, if it writes those of a reference table.
     """
 
     sql: Sql
@@ -169,6 +183,7 @@ class Broadcast:
     resets_catalog: bool = False
     first_alone: bool = False
     on: str | None = None
+    copies: Copies | None = None
     strategy: str = "broadcast"
 
 
@@ -342,6 +357,7 @@ class Carry:
         reference: Whether a reference table is written, on every shard: on the first one before
             the others, and counted once.
         queries: What is run before that is read.
+        copies: As of `Broadcast`.
     """
 
     tables: tuple[GatheredTable, ...]
@@ -349,6 +365,7 @@ class Carry:
     pins: tuple[Pin, ...] | None = None
     reference: bool = False
     queries: tuple[CarriedQuery, ...] = ()
+    copies: Copies | None = None
     strategy: str = "carry"
 
 
@@ -451,6 +468,8 @@ class Transfer:
         of_each: Whether each shard writes rows of its own by the rows, also where all get them all:
             a MERGE into a sharded table.
         everywhere: Whether it also runs on shards that get no rows.
+        copies: As of `Broadcast`.
+        otherwise: What each shard may do by itself; None: nothing.
     """
 
     read: Sql
@@ -463,6 +482,8 @@ class Transfer:
     in_turn: bool = False
     of_each: bool = False
     everywhere: bool = False
+    copies: Copies | None = None
+    otherwise: Broadcast | None = None
     strategy: str = "transfer"
 
 
@@ -495,6 +516,8 @@ class Mirror:
         columns: Its primary key, and what is changed.
         carry: What brings the first shard the rows of sharded tables that it reads: its text is
             `first`.
+        otherwise: What each shard may do by itself, where a setting spoils values that would
+            travel; None: nothing.
     """
 
     first: Sql
@@ -502,7 +525,14 @@ class Mirror:
     table: str
     columns: tuple[GatheredColumn, ...]
     carry: Carry | None = None
+    otherwise: Broadcast | None = None
     strategy: str = "mirror"
+
+
+def by_itself(step: Step) -> Step:
+    """What each shard does by itself instead of a step that has rows travel, if it may."""
+    other = step.otherwise if isinstance(step, (Mirror, Transfer)) else None
+    return step if other is None else other
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from greenshard.planner.plan import (
     Routed,
     Several,
     Step,
+    by_itself,
 )
 from greenshard.planner.strategies.creation import created_temporary, plan_creation
 from greenshard.planner.strategies.ddl_at_home import plan_ddl_at_home
@@ -239,7 +240,7 @@ class Planner:
             if read.form not in {"text", "json"}:
                 reason = f"EXPLAIN (FORMAT {read.form}) over several shards"
                 return Refused(reason, "GS410", "Ask for FORMAT text, or json.")
-            return Explained(inner, text[:at], read.analyzes, read.form == "json")
+            return Explained(by_itself(inner), text[:at], read.analyzes, read.form == "json")
 
         if isinstance(step, Executed):
             return replace(plan, step=Executed(text[:at]))

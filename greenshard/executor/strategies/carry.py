@@ -20,7 +20,7 @@ from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.apart import read_apart
 from greenshard.executor.strategies.combine import partial_arrays, partial_rows
-from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.copies import write_copies
 from greenshard.executor.strategies.filling import common_table
 from greenshard.executor.strategies.table_rows import Batches, Rows, read_tables
 from greenshard.executor.strategies.travelling import parameter
@@ -60,7 +60,7 @@ def carry(
 def _carry(
     e: Planned, step: Carry, stages: Sequence[Stage], run: Callable[[Planned], Answer]
 ) -> Answer:
-    return concatenate(e, carried(e, step, stages, run))
+    return write_copies(e, step.copies, carried(e, step, stages, run))
 
 
 def carried(

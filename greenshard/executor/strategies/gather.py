@@ -36,17 +36,22 @@ from greenshard.links.gatherer import (
     execute,
     gatherer,
 )
-from greenshard.links.outside import calls_outside, value
+from greenshard.links.outside import calls_outside, row, value
 from greenshard.links.session_settings import (
-    OF_TRANSACTION,
     Settings,
     read_settings,
     sets_nothing,
 )
+from greenshard.merge.arrays import array_text
 from greenshard.planner.plan import Constant, Gather
 from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 
+#: How many of some settings there are.
+_HAS = """
+SELECT pg_catalog.convert_to(pg_catalog.count(pg_catalog.current_setting(name, true))
+    ::pg_catalog.text, 'UTF8') FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS name
+"""
 _GROUPING_ERROR = "42803"
 #: Whether the transaction has written functions, operators or casts: rows of later transactions
 #: than itself are its own, or a savepoint's.
@@ -116,6 +121,7 @@ def _gather(e: Planned, step: Gather, sql: Sql, rows: Sequence[Rows] | Batches) 
     with gatherer(e.session, home, e.database.connect_timeout_s, e.timeout) as held:
         # A function that has run here has its tables' names looked up: the next ones are others.
         held.used_up = bool(e.plan.trace) or step.in_tables
+        _check_absent(e, held, settings)
         settings = (*defaults_of(e, home, held), *settings)
         gathering = _Gathering(e, sql, rows, home, held, settings)
         return gathering.beside_tables() if step.in_tables else gathering.answer()
@@ -128,8 +134,8 @@ def settings_of(e: Planned, home: str) -> Settings:
     names = [
         each.value if isinstance(each, Constant) else e.given[each.source] for each in asked or ()
     ]
-    needed = database.may_have_set or not OF_TRANSACTION.isdisjoint(names)
-    if not (needed or (database.may_have_made_up and asked != ())):
+    # What is asked for may have another default since the home's session was opened.
+    if not (database.may_have_set or names or (database.may_have_made_up and asked != ())):
         return ()
     if asked is None:
         raise errors.NotSupportedError(
@@ -141,8 +147,41 @@ def settings_of(e: Planned, home: str) -> Settings:
     physical = e.session.physical(home)
     call = partial(read_settings, own_cursor(physical.raw), [n for n in names if type(n) is str])
     found: Any = e.session.run({home: call}, e.timeout).jobs[home].result
-    database.may_have_set = not sets_nothing(found, physical.user)
+    if not names:
+        database.may_have_set = not sets_nothing(found, physical.user)
     return tuple(found)
+
+
+def _check_absent(e: Planned, held: Gatherer, settings: Settings) -> None:
+    """Refuse settings that the statement asks for, and that only the gathering session has.
+
+    ALTER DATABASE ... SET app.tenant = '7', when the home's session was there already: nothing
+    takes such a setting away.
+
+    Raises:
+        errors.NotSupportedError: There is one.
+
+    Switches: if there may be one.
+    """
+    known = {name.lower() for name, _ in settings}
+    names = [
+        name
+        for each in e.plan.settings or ()
+        if type(name := each.value if isinstance(each, Constant) else e.given[each.source]) is str
+        if name.lower() not in known
+    ]
+    if not names:
+        return
+    call = partial(row, held.physical, _HAS, {"names": array_text(names)})
+    found: Any = e.session.run({}, e.timeout, beside={held.place: call}).beside[held.place].result
+    end(e.session, held, at_once=False)
+    if bytes(found[0]) != b"0":
+        raise errors.NotSupportedError(
+            f"{', '.join(names)} has a default since this connection was opened, which it does not "
+            "see, and another session would",
+            code="GS410",
+            hint="Open a new connection.",
+        )
 
 
 def defaults_of(e: Planned, home: str, held: Gatherer) -> Settings:

@@ -25,7 +25,7 @@ from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import type_names
 from greenshard.planner.catalog import Column
 from greenshard.planner.pins import Unplaceable, key_argument
-from greenshard.planner.plan import Constant, Insert, Keys, Refused, Value
+from greenshard.planner.plan import Constant, Copies, Insert, Keys, Refused, Value
 from greenshard.planner.refusals import refusal_error
 from greenshard.planner.strategies.completing import repeated
 from greenshard.planner.strategies.insert import GIVE_KEY
@@ -71,7 +71,8 @@ def insert(e: Planned, step: Insert, stages: Sequence[Stage]) -> Answer:
         # Rows that are new are locked by nobody else: they go to all shards at once.
         e.effect = replace(e.effect, in_turn=False)
     shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
-    answer = atomically(e, shards, partial(concatenate, e, stages))
+    copies = Copies(step.table) if step.keys is None else None
+    answer = atomically(e, shards, partial(concatenate, e, stages, copies))
     if step.keys is None:
         return answer.of_first()
     answer.weave({task.place.shard: task.rows for stage in stages for task in stage})

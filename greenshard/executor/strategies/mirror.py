@@ -16,6 +16,7 @@ from greenshard.executor.atomic import atomically
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.carry import carried
 from greenshard.executor.strategies.combine import partial_arrays, with_rows
+from greenshard.executor.strategies.concatenate import check_copy
 from greenshard.executor.strategies.exactness import is_spoilt, spoilt
 from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.types.casting import AsText, Casting
@@ -42,13 +43,18 @@ def mirror(
     Switches: yes.
     """
     e.check_parameters()
-    found = spoilt(e)
     # Before anything is written.
-    if found and any(is_spoilt(column.type_sql, found) for column in step.columns):
+    if is_spoilt_here(e, step):
         reason = "a setting (DateStyle, extra_float_digits) spoils values of "
         hint = "Leave that setting as it is by default."
         raise refusal_error(Refused(reason + step.table, "GS412", hint), ())
     return atomically(e, e.database.cluster.names, partial(_mirror, e, step, stages, run))
+
+
+def is_spoilt_here(e: Planned, step: Mirror) -> bool:
+    """Whether a setting spoils values that would travel. Switches: if that must be asked for."""
+    found = spoilt(e)
+    return bool(found) and any(is_spoilt(column.type_sql, found) for column in step.columns)
 
 
 def _mirror(
@@ -71,7 +77,7 @@ def _mirror(
         text, given = _for_others(step, [row[width:] for row in rows])
         _run(e, tuple(Task(own_place(shard), Sql(text), given) for shard in others), cursors)
         for shard in others:
-            _check_copy(step, len(rows), shard, cursors[shard].rowcount)
+            check_copy(step.table, first, len(rows), shard, cursors[shard].rowcount)
     tag, visible = cursor.statusmessage, columns[:width]
     if not visible:
         return CountedAnswer(len(rows), tag, e.stages)
@@ -90,16 +96,3 @@ def _for_others(step: Mirror, rows: Any) -> tuple[str, dict[str, Any]]:
     names = [column.type_sql for column in step.columns]
     text = with_rows(step.others, names)
     return text, partial_arrays([rows], len(names))
-
-
-def _check_copy(step: Mirror, wanted: int, shard: str, found: int) -> None:
-    """Refuse to go on with copies that differ.
-
-    Raises:
-        errors.Error: Another shard has not found all rows; with PostgreSQL's code for what should
-            not be (XX001), so that the transaction fails.
-    """
-    if found != wanted:
-        reason = f"{shard} has {found} of {wanted} rows of {step.table} that are to be changed"
-        hint = "`greenshard check` tells how the copies differ."
-        raise refusal_error(Refused(reason, "GS110", hint, pgcode="XX001"), ())

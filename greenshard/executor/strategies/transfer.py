@@ -18,7 +18,7 @@ from greenshard.executor.execution import in_turns
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.apart import Row, read_apart
 from greenshard.executor.strategies.combine import partial_arrays, with_rows
-from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.copies import write_copies
 from greenshard.executor.strategies.insert import (
     as_key,
     as_stored,
@@ -71,7 +71,7 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
     if not step.in_turn:
         # Rows that are new are locked by nobody else: they go to all shards at once.
         e.effect = replace(e.effect, in_turn=False)
-    answer = atomically(e, tuple(placed), partial(concatenate, e, stages))
+    answer = atomically(e, tuple(placed), partial(write_copies, e, step.copies, stages))
     if step.keys is None:
         return answer if step.of_each else answer.of_first()
     answer.weave(placed)

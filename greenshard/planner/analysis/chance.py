@@ -383,6 +383,11 @@ def _is_fixed(item: Item, fixed: set[ColumnId]) -> bool:
     return bool(names) and all(own[name] in fixed for name in names)
 
 
+def is_one_row(query: Query) -> bool:
+    """Whether WHERE gives the whole primary key of the first table in FROM one value."""
+    return _is_fixed(query.items[0], {column.id for column in _compared_with_values(query)})
+
+
 def matches_once(query: Query, functions: Functions) -> bool:
     """Whether each row of the first table in FROM is joined with one row of each other at most."""
     # UPDATE t SET x = s.x FROM s WHERE s.k = t.a: if a row of t finds several of s, PostgreSQL

@@ -32,6 +32,7 @@ from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
     Constant,
+    Copies,
     Insert,
     Keys,
     Parameter,
@@ -44,6 +45,7 @@ from greenshard.planner.plan import (
 )
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import tuple_of
+from greenshard.planner.strategies.copies import other_tables
 from greenshard.sql.deparsing import computed_number
 from greenshard.sql.insert_rows import InsertRows
 from greenshard.sql.parser import Message
@@ -135,8 +137,11 @@ def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) ->
     if not table.sharded:
         check_defaults(table, inner.on_conflict_clause.target_list)
         check_reference(candidate)
+        if conflicts and table.relation.primary_key and any(other_tables(candidate, table)):
+            raise Unplannable("what ON CONFLICT reads may change between one shard and the next")
         if not computing:
-            return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
+            copies = Copies(name)
+            return Broadcast(texts.whole(), answer_of_one=True, first_alone=True, copies=copies)
         return Insert(texts.parts(), name, None, computing, in_turn=True)
     if _is_uneven(candidate, inner):
         # Whichever server gets it refuses it before a row is written; each gets rows of one length.

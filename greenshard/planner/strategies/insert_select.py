@@ -2,12 +2,12 @@
 
     INSERT INTO archived (id, note) SELECT id, note FROM orders WHERE placed < '2020-01-01'
         every shard: a row with the key of an order belongs where the order is
-    INSERT INTO region (id) SELECT DISTINCT region FROM nation
-        every shard, each from its own copy, counted once
+    INSERT INTO region (id) SELECT g FROM generate_series(1, 5) AS g
+        every shard, counted once
 
 Into a sharded table, if the shard key is that of a table with the same placement, and each shard
-reads its rows without the others (`concatenate`). Into a reference table, if only reference tables
-are read, and nothing in it is a server's to choose.
+reads its rows without the others (`concatenate`). Into a reference table, if no table is read, and
+nothing in it is a server's to choose.
 
 Other rows travel, see `transfer`; so do those that get defaults which are not constants.
 """
@@ -15,14 +15,17 @@ Other rows travel, see `transfer`; so do those that get defaults which are not c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.binding.query import Item, Join, Query, Table
-from greenshard.planner.plan import Broadcast, Routed, Scatter, Step
+from greenshard.planner.plan import Broadcast, Copies, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.completing import varies
 from greenshard.planner.strategies.concatenate import plan_concatenate
+from greenshard.planner.strategies.copies import written_alone
 from greenshard.planner.strategies.insert import Apart, Texts, check_defaults, check_reference
 from greenshard.planner.strategies.transfer import plan_transfer
 from greenshard.sql.text import Sql
@@ -50,13 +53,20 @@ def plan_insert_select(
         check_reference(candidate)
     reading, columns = apart.reading, given_columns(table, inner, apart)
     try:
-        return _where_they_are(candidate, reading, table, columns, texts)
+        step = _where_they_are(candidate, reading, table, columns, texts)
     except Unplannable as travelling:
         try:
             return plan_transfer(apart, table, inner, columns)
         except Unplannable as refused:
             reason = f"{travelling.reason}, and they cannot travel: {refused.reason}"
             raise Unplannable(reason, travelling.offset, refused.hint) from None
+    if isinstance(step, Broadcast) and reading.tables:
+        # Somebody may change what is read between one shard and the next.
+        alone = replace(step, copies=written_alone(candidate, reading, table=table))
+        with suppress(Unplannable):
+            return replace(plan_transfer(apart, table, inner, columns), otherwise=alone)
+        return alone
+    return step
 
 
 def given_columns(table: Table, inner: Any, apart: Apart) -> Sequence[str]:
@@ -91,7 +101,9 @@ def _where_they_are(
         raise Unplannable("a text beside * may be another time on each shard")
     if not table.sharded:
         check_reference(reading)
-        return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
+        return Broadcast(
+            texts.whole(), answer_of_one=True, first_alone=True, copies=Copies(table.relation.name)
+        )
     name = table.key.name if table.key else ""
     at = columns.index(name) if name in columns else None
     if at is None or not is_key_of_colocated(reading.query, at, table):

@@ -7,9 +7,10 @@
 2. So the order is said once more, where `merge` sees it:
        SELECT * FROM (SELECT k, c FROM t ORDER BY c, k) x ORDER BY 2, 1 LIMIT 3
 
-It is kept where the query around only filters and computes, also over ``LATERAL`` functions. Not by
-GROUP BY, DISTINCT and windows, which sort or hash. A join mostly keeps that of what it begins with:
-it is said where that is possible, but nothing is gathered for it.
+It is kept where the query around only filters and computes, also over ``LATERAL`` functions and
+single rows of no table. Not by GROUP BY, DISTINCT and windows, which sort or hash. Another join
+mostly keeps that of what it begins with: it is said where that is possible, but nothing is gathered
+for it.
 
 A key that the subquery does not show cannot be said around it; nor can the order of UNION ALL,
 whose branches come one after the other. Then the rows are gathered, and PostgreSQL finds the order
@@ -123,7 +124,7 @@ def order_of_rows(query: Query, functions: Functions) -> Kept | None:
         order = kept_order(first.cte.query, functions)
     if order is None:
         return None
-    if first is query.items[0] and all(map(_is_called_for_each, query.items[1:])):
+    if all(map(_keeps_order, _joined_to(first, query))):
         return order
     return None if order.keys is None else Kept(order.keys, sure=False)
 
@@ -134,6 +135,15 @@ def _leader(query: Query) -> Item:
     while isinstance(item, Join) and item.kind in ("inner", "left"):
         item = item.left
     return item
+
+
+def _joined_to(leader: Item, query: Query) -> Iterator[Item]:
+    """What stands behind `_leader` in FROM."""
+    yield from query.items[1:]
+    item = query.items[0]
+    while isinstance(item, Join) and item is not leader:
+        yield item.right
+        item = item.left
 
 
 def is_kept(candidate: Candidate) -> bool:
@@ -303,11 +313,16 @@ def _named(query: Query, at: int) -> Message | None:
     return expression(f"{quoted(alias)}.{quoted(names[at])}")
 
 
-def _is_called_for_each(item: Item) -> bool:
-    """Whether it is a function of what stands before it in FROM."""
-    if not isinstance(item, FunctionScan):
+def _keeps_order(item: Item) -> bool:
+    """Whether it is a function of what stands before it in FROM, or one row, of no table."""
+    if isinstance(item, FunctionScan):
+        return any(type_name(message) == "ColumnRef" for message in walk(item.node))
+    # (SELECT 1) x, (VALUES (1)) x: PostgreSQL puts the values in the place of their names.
+    if not isinstance(item, Derived) or item.query.items or item.query.branches:
         return False
-    return any(type_name(message) == "ColumnRef" for message in walk(item.node))
+    node = item.query.node
+    makes_rows = any(type_name(each) == "FuncCall" for each in walk(node))
+    return len(node.values_lists) <= 1 and not makes_rows
 
 
 def _views(query: Query) -> Iterator[Derived]:

@@ -50,6 +50,7 @@ from greenshard.planner.strategies.candidate import (
     Unplannable,
     check_no_crossing,
 )
+from greenshard.planner.strategies.copies import written_alone
 from greenshard.planner.strategies.insert import (
     Apart,
     Texts,
@@ -155,9 +156,14 @@ class _Merging:
             except Unplannable:
                 pass  # the source may be read once
             else:
-                return Broadcast(self._texts.whole(), answer_of_one=True, first_alone=True)
-        check_reference(self._without_source())
-        return self._transfer(None)
+                copies = written_alone(self._candidate, table=self._table)
+                return Broadcast(
+                    self._texts.whole(), answer_of_one=True, first_alone=True, copies=copies
+                )
+        beside = self._without_source()
+        check_reference(beside)
+        copies = written_alone(beside, table=self._table)
+        return replace(self._transfer(None), copies=copies)
 
     # A sharded table ------------------------------------------------------------------------
 

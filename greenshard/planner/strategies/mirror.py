@@ -1,4 +1,4 @@
-"""Goal: change a reference table by what may come out differently on each shard.
+"""Goal: change a reference table on the first shard, and the other copies by the rows it then has.
 
     UPDATE nation SET n_comment = gen_random_uuid() WHERE n_regionkey = 1
 
@@ -9,24 +9,26 @@
         WHERE "gs t".n_nationkey = gs.c0
 
 What one server has computed, chosen or counted, the others get: values that are volatile or tell of
-a server, defaults, one of several rows that match. Of INSERT ... ON CONFLICT they get the rows that
-it has inserted or updated.
+a server, defaults, one of several rows that match. And the rows that one server has found: before
+the others are asked, somebody may commit others that meet the condition. Of INSERT ... ON CONFLICT
+they get the rows that it has inserted or updated.
 
 Rows of sharded tables that it reads are brought to the first shard, see `carry`.
 
 Refused are tables without a primary key, by which the rows are found on the other shards, and
-changes of that.
+changes of that; tables from which others inherit, whose rows may have the same keys; and columns
+that a trigger changes, which would change there once more what it has changed already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from greenshard.planner.binding.query import Table
-from greenshard.planner.catalog import Column
+from greenshard.planner.catalog import Catalog, Column
 from greenshard.planner.plan import PARTIAL, GatheredColumn, Mirror
-from greenshard.planner.strategies.candidate import Unplannable
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.insert import Texts
 from greenshard.sql.nodes import ROWS, copy, expression, quoted
 from greenshard.sql.parser import parse
@@ -37,10 +39,11 @@ from greenshard.sql.types import read
 _TABLE = "gs t"
 
 
-def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
+def plan_mirror(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
     """Plan a change of a reference table that one shard makes for all.
 
     Args:
+        candidate: What `write.as_select` made of it.
         table: What it changes.
         kind: "update_stmt", "delete_stmt", or "insert_stmt" of one with VALUES.
         inner: The statement.
@@ -69,8 +72,39 @@ def plan_mirror(table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
         others = _inserting(inner, columns, len(key))
     else:
         others = _changing(inner, columns, len(key))
+    _check_beside(candidate.catalog, table, kind, {each.name for each in columns})
     first = texts.other(_on_first(inner, columns))
     return Mirror(first, texts.other(others), relation.name, tuple(map(GatheredColumn.of, columns)))
+
+
+def _check_beside(catalog: Catalog, table: Table, kind: str, names: Collection[str]) -> None:
+    """Refuse what the other shards would do otherwise with rows that the first one has written.
+
+    Args:
+        catalog: What there is.
+        table: What is written.
+        kind: As of `plan_mirror`.
+        names: The columns that the other shards get.
+
+    Raises:
+        Unplannable: There is something.
+    """
+    relation = table.relation
+    own = (relation.schema, relation.name)
+    below = [] if table.only else list(catalog.inheritance.below(own))
+    if below and relation.kind != "p":
+        heir = below[0][1]
+        raise Unplannable(f"{heir}, which inherits from {relation.name}, may have equal keys")
+    for member in [own, *below]:
+        beside = catalog.besides.get(member)
+        for trigger in beside.triggers if beside is not None else ():
+            # A row that goes to another partition is inserted there.
+            events = {"update_stmt": "u" if member == own else "ui", "insert_stmt": "iu"}
+            fires = trigger.before and trigger.each_row
+            fires = fires and not set(trigger.events).isdisjoint(events.get(kind, ""))
+            if fires and (trigger.sets is None or not trigger.sets.isdisjoint(names)):
+                reason = f"trigger {trigger.name} would change the rows once more on other shards"
+                raise Unplannable(reason)
 
 
 def _on_first(inner: Any, columns: Sequence[Column]) -> Any:

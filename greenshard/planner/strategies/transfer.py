@@ -26,7 +26,7 @@ from typing import Any
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
-from greenshard.planner.plan import PARTIAL, Keys, Transfer, Value
+from greenshard.planner.plan import PARTIAL, Copies, Keys, Transfer, Value
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.insert import GIVE_KEY, Apart, home_keys, keys_of
 from greenshard.sql.deparsing import computed_number
@@ -78,6 +78,7 @@ def plan_transfer(apart: Apart, table: Table, inner: Any, columns: Sequence[str]
         keys,
         computing,
         in_turn=keys is None or conflicts,
+        copies=None if table.sharded else Copies(table.relation.name),
     )
 
 

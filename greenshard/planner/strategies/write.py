@@ -17,20 +17,31 @@ see `mirror`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from greenshard.cluster import Unknown
-from greenshard.planner.analysis.chance import matches_once
+from greenshard.planner.analysis.chance import is_one_row, matches_once
 from greenshard.planner.analysis.clock_words import Assigned
 from greenshard.planner.analysis.restriction import Restrictions
 from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.catalog import Column
 from greenshard.planner.pins import kept_by
-from greenshard.planner.plan import Broadcast, Carry, Pin, Refused, Routed, Scatter, Step
+from greenshard.planner.plan import (
+    Broadcast,
+    Carry,
+    Copies,
+    Mirror,
+    Pin,
+    Refused,
+    Routed,
+    Scatter,
+    Step,
+)
 from greenshard.planner.strategies.candidate import (
     Candidate,
     Unplannable,
@@ -38,6 +49,7 @@ from greenshard.planner.strategies.candidate import (
 )
 from greenshard.planner.strategies.carry import plan_carry
 from greenshard.planner.strategies.completing import counted_targets
+from greenshard.planner.strategies.copies import other_tables, written_alone
 from greenshard.planner.strategies.insert import (
     Texts,
     check_defaults,
@@ -250,16 +262,47 @@ def _plan_rows(candidate: Candidate, table: Table, kind: str, inner: Any, texts:
 def _plan_reference(
     candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts
 ) -> Step:
-    """Change rows of a reference table, on every shard alike."""
-    try:
-        return _everywhere(candidate, table, kind, inner, texts)
-    except Unplannable as differing:
+    """Change rows of a reference table, the same on every shard."""
+    everywhere = partial(_everywhere, candidate, table, kind, inner, texts)
+    mirrored = partial(_mirrored, candidate, table, kind, inner, texts)
+    # The one row with a key, by what is in it: whoever changes that row has it on the first shard
+    # first, and where none is, none is asked for on the others.
+    settled = is_one_row(candidate.query) and not any(other_tables(candidate, table))
+    if settled:
         try:
-            carry = _carried_to_first(candidate, inner, texts) if candidate.sharded else None
-            return replace(plan_mirror(table, kind, inner, texts), carry=carry)
-        except Unplannable as refused:
-            reason = f"{differing.reason}, and {refused.reason}"
-            raise Unplannable(reason, differing.offset, differing.hint) from None
+            return everywhere(Copies(table.relation.name))
+        except Unplannable as differing:
+            return _or_refused(differing, mirrored)
+    try:
+        step = mirrored()
+    except Unplannable as refused:
+        try:
+            return everywhere(written_alone(candidate, table=table))
+        except Unplannable as differing:
+            raise _both(differing, refused) from None
+    if step.carry is None:
+        with suppress(Unplannable):
+            other = everywhere(written_alone(candidate, table=table))
+            assert isinstance(other, Broadcast)  # noqa: S101  # nothing is carried
+            return replace(step, otherwise=other)
+    return step
+
+
+def _or_refused(differing: Unplannable, mirrored: Callable[[], Mirror]) -> Mirror:
+    try:
+        return mirrored()
+    except Unplannable as refused:
+        raise _both(differing, refused) from None
+
+
+def _both(differing: Unplannable, refused: Unplannable) -> Unplannable:
+    reason = f"{differing.reason}, and {refused.reason}"
+    return Unplannable(reason, differing.offset, differing.hint)
+
+
+def _mirrored(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Mirror:
+    carry = _carried_to_first(candidate, inner, texts) if candidate.sharded else None
+    return replace(plan_mirror(candidate, table, kind, inner, texts), carry=carry)
 
 
 def _carried_to_first(candidate: Candidate, inner: Any, texts: Texts) -> Carry:
@@ -275,7 +318,9 @@ def _carried_to_first(candidate: Candidate, inner: Any, texts: Texts) -> Carry:
     return plan_carry(candidate, [check], changed, texts.read, reference=True)
 
 
-def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts) -> Step:
+def _everywhere(
+    candidate: Candidate, table: Table, kind: str, inner: Any, texts: Texts, copies: Copies
+) -> Broadcast | Carry:
     """Have every shard run it by itself.
 
     Raises:
@@ -290,9 +335,10 @@ def _everywhere(candidate: Candidate, table: Table, kind: str, inner: Any, texts
         # Which rows match is told by what the queries in it are.
         checks = [check_reference, *([_check_matches] if kind == "update_stmt" else [])]
         changed = partial(_changed, inner, texts)
-        return plan_carry(candidate, checks, changed, texts.read, reference=True)
+        made = plan_carry(candidate, checks, changed, texts.read, reference=True)
+        return replace(made, copies=copies)
     check(candidate)
-    return Broadcast(texts.whole(), answer_of_one=True, first_alone=True)
+    return Broadcast(texts.whole(), answer_of_one=True, first_alone=True, copies=copies)
 
 
 def _changed(inner: Any, texts: Texts, select: Any, key: str | None = None) -> Sql:

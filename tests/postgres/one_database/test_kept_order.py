@@ -67,6 +67,9 @@ KEPT = [
     ),
     # A join begins with it.
     (f"SELECT note, one FROM {SORTED}, (SELECT 1 AS one) y OFFSET 50", "merge"),
+    ("SELECT n, one FROM hidden, (SELECT 1 AS one) y LIMIT 5", "gather"),
+    ("SELECT n, m FROM hidden, LATERAL (SELECT n + 1 AS m) y LIMIT 5", "gather"),
+    ("SELECT n FROM hidden CROSS JOIN (VALUES (1)) y LIMIT 5", "gather"),
     ("SELECT count(*) FROM hidden JOIN nation n ON n.id = hidden.n", "combine"),
     ("SELECT j.n FROM (latest JOIN nation n USING (id)) j (n) WHERE j.n % 50 = 3", "merge"),
     # Nothing is kept here, so nothing is dearer.

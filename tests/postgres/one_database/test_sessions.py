@@ -277,6 +277,35 @@ def test_rows_are_gathered_whatever_transactions_are_by_default(shop, plain, mon
             plain[name].cursor().execute(f"ALTER DATABASE {database} RESET ALL")
 
 
+def test_gathering_sees_the_settings_of_when_the_connection_was_opened(shop, plain):
+    """It is another session, opened later, and defaults may have changed."""
+    asking = "SELECT current_setting(%s, true), count(DISTINCT customer) FROM orders"
+    database = plain["s0"].info.dbname
+    with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
+        cur = conn.cursor()
+        cur.execute("SELECT current_setting('work_mem')")
+        ((work_mem,),) = cur.fetchall()
+        conn.commit()
+        try:
+            for default in ("work_mem = '77kB'", "gs_app.tenant = '7'"):
+                plain["s0"].cursor().execute(f"ALTER DATABASE {database} SET {default}")
+            cur.execute(asking, ("work_mem",))
+            assert cur.fetchone()[0] == work_mem
+            with pytest.raises(greenshard.NotSupportedError, match="has a default since"):
+                cur.execute(asking, ("gs_app.tenant",))
+            with contextlib.closing(greenshard.connect(shop.cluster)) as later:
+                found = later.cursor()
+                found.execute(asking, ("gs_app.tenant",))
+                assert found.fetchone()[0] == "7"
+        finally:
+            plain["s0"].cursor().execute(f"ALTER DATABASE {database} RESET ALL")
+        conn.rollback()
+        with contextlib.closing(greenshard.connect(shop.cluster)) as later:
+            found = later.cursor()
+            found.execute(asking, ("gs_app.tenant",))
+            assert found.fetchone()[0] is None
+
+
 def test_gathering_sees_what_the_transactions_snapshot_sees(shop, plain):
     with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
         conn.isolation_level = ISOLATION_LEVEL_REPEATABLE_READ

@@ -12,7 +12,9 @@ from greenshard.planner.catalog import Column, Relation
 from greenshard.planner.plan import (
     Broadcast,
     Constant,
+    Copies,
     Insert,
+    Mirror,
     Parameter,
     Refused,
     Routed,
@@ -77,16 +79,38 @@ def test_a_write_that_could_differ_from_shard_to_shard_is_refused(sql: str, reas
     "sql",
     [
         INTO_NATION,
-        "UPDATE nation SET n_name = 'x'",
-        "UPDATE nation SET n_name = r_name FROM region WHERE r_regionkey = n_regionkey",
-        "DELETE FROM nation USING region",
         "DELETE FROM nation WHERE n_nationkey = 1",
+        "UPDATE nation SET n_name = n_name || %s WHERE n_nationkey = %s AND n_regionkey > 2",
     ],
 )
 def test_a_reference_table_is_written_everywhere_and_counted_once(sql: str) -> None:
-    step = step_of(sql)
+    step = step_of(sql, has_parameters="%s" in sql)
     assert isinstance(step, Broadcast)
     assert (step.answer_of_one, step.first_alone) == (True, True)
+    assert step.copies == Copies("nation")
+
+
+@pytest.mark.parametrize(
+    ("sql", "locked"),
+    [
+        ("UPDATE nation SET n_name = 'x'", ""),
+        ("UPDATE nation SET n_name = 'x' WHERE n_nationkey > 1", ""),
+        ("UPDATE nation SET n_name = 'x' WHERE n_nationkey = n_regionkey", ""),
+        ("UPDATE nation SET n_name = r_name FROM region WHERE r_regionkey = 1", "region"),
+        ("UPDATE nation SET n_name = (SELECT min(r_name) FROM region) WHERE n_nationkey = 1",
+         "region"),
+        ("DELETE FROM nation USING region", "region"),
+    ],
+)  # fmt: skip
+def test_rows_of_a_reference_table_are_found_on_the_first_shard(sql: str, locked: str) -> None:
+    step = step_of(sql)
+    assert isinstance(step, Mirror)
+    assert step.otherwise is not None
+    assert step.otherwise.copies is not None
+    lock = step.otherwise.copies.lock
+    assert lock is not None
+    assert lock.text.startswith('LOCK TABLE "public"."nation" IN SHARE ROW EXCLUSIVE MODE')
+    assert lock.text.endswith(f'LOCK TABLE "public"."{locked}" IN SHARE MODE' if locked else "E")
 
 
 def test_an_aggregate_in_set_is_the_server_s_error() -> None:
