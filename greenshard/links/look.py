@@ -5,6 +5,7 @@ What differs among the shards, or is not as declared, may make answers wrong wit
 - encodings and collations: keys are hashed by their bytes, and rows of several shards are merged in
   the servers' order;
 - the types of shard keys: the same value need not have the same hash;
+- the order of columns: INSERT without their names would write others on some shards;
 - shards that were exchanged: each key is then looked for where it is not. Of a few rows on each
   shard one at least must belong there; and a stamp, if there is one, must be the shard's;
 - a shard key that is not the one by which the rows were placed: of a few rows of each table on all
@@ -73,7 +74,14 @@ SELECT convert_to(json_build_array(
      WHERE n.nspname !~ '^pg_'),
     (SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = 'greenshard' AND c.relname = 'shard' AND c.relkind = 'r')
+     WHERE n.nspname = 'greenshard' AND c.relname = 'shard' AND c.relkind = 'r'),
+    (SELECT json_agg(json_build_array(n.nspname, c.relname, ARRAY(
+        SELECT a.attname FROM pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)))
+     FROM json_array_elements(%(declared)s::json) AS j
+     JOIN pg_class AS c ON c.relname = j->>1 AND c.relkind IN ('r', 'p')
+     JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = coalesce(j->>0, n.nspname)
+     WHERE n.nspname !~ '^pg_')
 )::text, 'UTF8')
 """
 #: What `greenshard init` has written there. Stamps of before have no column `id`.
@@ -138,12 +146,14 @@ class Facts:
         keys: The type and collation of each declared shard key, by schema and table.
         samples: A few rows of some tables.
         stamp: None if it has none.
+        columns: The names of each declared table's columns, in order.
     """
 
     database: tuple[str | None, ...]
     keys: Mapping[tuple[str, str], str]
     samples: tuple[Sample, ...]
     stamp: Stamp | None
+    columns: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
 
 class Look:
@@ -260,6 +270,15 @@ def _differences(found: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
             if (other := facts.keys.get(table, one)) != one:
                 name = ".".join(table)
                 yield shard, f"the shard key of {name} is {one} on {first}, and {other} on {shard}"
+        for table, one in ours.columns.items():
+            # One that is not everywhere yet, or not any more, moves no other.
+            there = facts.columns.get(table, one)
+            both = [name for name in one if name in set(there)]
+            order = [name for name in there if name in set(both)]
+            if both != order:
+                name = ".".join(table)
+                lists = f"{', '.join(both)} on {first}, and {', '.join(order)} on {shard}"
+                yield shard, f"the columns of {name} are in another order: {lists}"
         if (strangers := _strangers(shard, facts.samples)) is not None:
             yield shard, strangers
 
@@ -270,14 +289,21 @@ def _facts(cluster: Cluster, physical: Physical) -> Facts:
     tables = json.dumps([[name.schema, name.name, table.column] for name, table in names])
     versioned = _server_version.read(physical.raw) >= _FIRST_WITH_VERSION
     query = _FACTS.replace("{version}", _VERSION if versioned else "NULL")
-    found = value(physical, SETTINGS + _LIMITS + query, {"tables": tables})
+    every = json.dumps([[name.schema, name.name] for name in map(TableName.read, cluster.tables)])
+    given = {"tables": tables, "declared": every}
+    found = value(physical, SETTINGS + _LIMITS + query, given)
     with understood(physical.shard):
-        database, keys, stamped = json.loads(bytes(found))
+        database, keys, stamped, columns = json.loads(bytes(found))
         database = tuple(each and each.replace(".utf8", ".UTF-8") for each in database)
         keys = [key for key in keys or () if _is_meant(cluster, *key[:3])]
         types = {(s, n): " ".join(filter(None, (t, c))) for s, n, _, t, _, c, *_ in keys}
     stamp, samples = _looked_into(cluster, physical, database[0], keys, stamped=bool(stamped))
-    return Facts(database, types, samples, stamp)
+    return Facts(database, types, samples, stamp, _by_table(cluster, columns or ()))
+
+
+def _by_table(cluster: Cluster, columns: Sequence[Any]) -> dict[tuple[str, str], Sequence[str]]:
+    declared = ((s, name, each) for s, name, each in columns if cluster.table(s, name) is not None)
+    return {(schema, name): each for schema, name, each in declared}
 
 
 def _is_meant(cluster: Cluster, schema: str, name: str, column: str) -> bool:

@@ -52,12 +52,13 @@ _ALIKE = (
     - names_with(Fact.RUNS)
     - {AGE, ASKING}
 )
-#: Functions that tell of one server, or of one shard's part of a table. The time in a trigger is
-#: that of the row's shard in any case.
+#: Functions that tell of one server, or of one shard's part of a table, or count there. The time in
+#: a trigger is that of the row's shard in any case.
 _OF_PLACE = "|".join(
     [
         *(stem + ".*" for stem in stems_with(Fact.PLACE_BOUND)),
         *sorted(names_with(Fact.PLACE_BOUND, families=True) - {"statement_timestamp"}),
+        *("nextval", "currval", "lastval", "setval"),
     ]
 )
 #: What gives letters that stand in no literal.

@@ -314,7 +314,8 @@ class Consequences:
         if not trigger.clean:
             yield self._problem(f"it fires {where}, which may read or write other rows", at, hint)
         elif trigger.placed:
-            yield self._problem(f"it fires {where}, which tells of one shard alone", at, hint)
+            what = "which tells of one shard alone, or counts there"
+            yield self._problem(f"it fires {where}, {what}", at, hint)
         # NEW.updated_at := now() of a sharded table is the time of the row's own shard, whatever
         # other rows have; the copies of a reference table would differ.
         elif of_reference and not trigger.steady:

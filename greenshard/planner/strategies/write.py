@@ -249,6 +249,8 @@ def _plan_rows(candidate: Candidate, table: Table, kind: str, inner: Any, texts:
     keys = list(new_keys(candidate, table, kind, inner))
     if kind == "insert_stmt" or table.sharded:
         _check_counted(table, inner)
+    if kind == "insert_stmt":
+        _check_conflicts(table, inner.on_conflict_clause)
     if texts.apart is not None:
         return plan_insert_select(candidate, table, inner, texts, texts.apart)
     if kind == "insert_stmt":
@@ -438,6 +440,26 @@ def _check_counted(table: Table, inner: Any) -> None:
             f"{column} would be counted by the sequence of its row's shard",
             None,
             "Take the number first, which counts for all: SELECT nextval('...').",
+        )
+
+
+def _check_conflicts(table: Table, conflict: Any) -> None:
+    """Refuse ON CONFLICT by columns of which rows on other shards may have the same values.
+
+    Raises:
+        Unplannable: The shard key is not among them.
+    """
+    if not table.sharded or table.key is None or not conflict.HasField("infer"):
+        return
+    named = [each.index_elem.name for each in conflict.infer.index_elems]
+    # ON CONFLICT ON CONSTRAINT names none.
+    if named and table.key.name not in named:
+        raise Unplannable(
+            f"ON CONFLICT would find rows of one shard only: {table.key.name}, the shard key, is "
+            "not among its columns",
+            conflict.infer.location,
+            "Look first whether there is such a row. (A unique index without the shard key holds on "
+            "each shard, not over all of them.)",
         )
 
 

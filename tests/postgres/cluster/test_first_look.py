@@ -149,6 +149,20 @@ def test_types_of_keys_that_differ_are_refused(dsns):
     assert "the shard key of public.t is integer on s0, and text default on s2" in refusal(dsns)
 
 
+def test_columns_in_another_order_are_refused(dsns):
+    """INSERT INTO t VALUES (1, 2) would write others there."""
+    # One more, or one less, is a change that is under way.
+    run(dsns["s1"], "ALTER TABLE r ADD c int; ALTER TABLE far.t DROP c")
+    greenshard.connect(greenshard.Cluster(dsns, TABLES)).close()
+    run(dsns["s0"], "ALTER TABLE r ADD c int")
+    run(dsns["s3"], "DROP TABLE r; CREATE TABLE r (c int, k int)")
+    told = "the columns of public.r are in another order: k, c on s0, and c, k on s3"
+    assert told in refusal(dsns)
+    run(dsns["s3"], "DROP TABLE r")
+    run(dsns["s2"], "ALTER TABLE t DROP k; ALTER TABLE t ADD k int")
+    assert "public.t are in another order: k, c on s0, and c, k on s2" in refusal(dsns)
+
+
 def test_what_cannot_be_asked_for_is_left_out(dsns):
     fill(dsns)
     exchanged = {**dsns, "s1": dsns["s2"], "s2": dsns["s1"]}

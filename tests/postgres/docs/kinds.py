@@ -193,6 +193,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         (f"{AGAIN} DO NOTHING", "route"),
         (f"{AGAIN} DO UPDATE SET amount = EXCLUDED.amount", "route"),
         (f"{AGAIN} DO UPDATE SET id = 8", "GS412"),
+        ("INSERT INTO orders VALUES (7, 'ada', 1, '2024-01-01') ON CONFLICT (customer) DO NOTHING",
+         "GS412"),
     ],
     "UPDATE, DELETE of a sharded table": [
         ("UPDATE orders SET amount = 0 WHERE id = 7", "route"),

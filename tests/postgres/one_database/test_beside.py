@@ -46,6 +46,9 @@ CREATE FUNCTION sizes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.v := pg_relation_size('t'); RETURN NEW; END $$;
 CREATE FUNCTION places() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.note := current_database(); RETURN NEW; END $$;
+CREATE FUNCTION takes_number() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.c := nextval('numbers'); RETURN NEW; END $$;
+CREATE SEQUENCE numbers;
 CREATE FUNCTION locks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     LOCK t; RETURN NEW; END $$;
 CREATE FUNCTION numbered() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -148,6 +151,7 @@ TRIGGERS = {
     "placed": ("BEFORE UPDATE", "places", "u"),
     "locked": ("AFTER DELETE", "locks", "d"),
     "of_version": ("BEFORE INSERT", "versioned", ""),
+    "counting": ("BEFORE INSERT", "takes_number", "i"),
 }
 #: Of reference tables, and whether it is harmless.
 OF_COPIES = {
