@@ -270,10 +270,10 @@ def _differences(found: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
             if (other := facts.keys.get(table, one)) != one:
                 name = ".".join(table)
                 yield shard, f"the shard key of {name} is {one} on {first}, and {other} on {shard}"
-        for table, one in ours.columns.items():
+        for table, columns in ours.columns.items():
             # One that is not everywhere yet, or not any more, moves no other.
-            there = facts.columns.get(table, one)
-            both = [name for name in one if name in set(there)]
+            there = facts.columns.get(table, columns)
+            both = [name for name in columns if name in set(there)]
             order = [name for name in there if name in set(both)]
             if both != order:
                 name = ".".join(table)

@@ -458,8 +458,8 @@ def _check_conflicts(table: Table, conflict: Any) -> None:
             f"ON CONFLICT would find rows of one shard only: {table.key.name}, the shard key, is "
             "not among its columns",
             conflict.infer.location,
-            "Look first whether there is such a row. (A unique index without the shard key holds on "
-            "each shard, not over all of them.)",
+            "Look first whether there is such a row: a unique index without the shard key holds on "
+            "each shard, not over all of them.",
         )
 
 
