@@ -36,27 +36,30 @@ _DECISION = (
 )
 #: A shard that has only read does not come to write by it.
 _IF_IT_WROTE = " WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL; "
-#: Locks on temporary tables are held until the end. What was dropped is not seen here; that it
-#: cannot be prepared, PREPARE says.
-_TOLD = """SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
-    CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND EXISTS (
-        SELECT FROM pg_catalog.pg_locks AS l
-        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.relation
-        WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
-        AND c.relpersistence OPERATOR(pg_catalog.=) 't')
-    THEN 'temporary tables'
+_NUMBERED = "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+#: Locks are held until the end. Whoever changes a table has one that keeps others from it, as we
+#: have of our own.
+_LOCKED = """EXISTS (SELECT FROM pg_catalog.pg_locks AS l
+    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.relation
+    WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"""
+_CHANGES = f"""{_LOCKED} AND c.relkind OPERATOR(pg_catalog.<>) 'S'
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
+        WHERE n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        AND n.nspname OPERATOR(pg_catalog.=) 'greenshard')
+    AND l.mode OPERATOR(pg_catalog.<>) ALL (
+        ARRAY['AccessShareLock', 'RowShareLock']::pg_catalog.text[]))"""
+_TEMPORARY = f"""pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+    AND {_LOCKED} AND c.relpersistence OPERATOR(pg_catalog.=) 't')"""
+#: Who has only written temporary tables has nothing that others could see, or miss. Temporary
+#: tables that were dropped are not seen here; that they cannot be prepared, PREPARE says.
+_TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE true END,
+    CASE WHEN {_TEMPORARY} THEN 'temporary tables'
     WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
     THEN 'a cursor WITH HOLD' END"""
 _FIRST_CHECK = "SET CONSTRAINTS ALL IMMEDIATE; "
-#: Whoever changes a table, a catalog's included, holds such a lock on it until the end.
-_CHANGES = """SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL AND EXISTS (
-    SELECT FROM pg_catalog.pg_locks AS l
-    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.relation
-    WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
-    AND c.relkind OPERATOR(pg_catalog.<>) 'S'
-    AND l.mode OPERATOR(pg_catalog.<>) ALL (
-        ARRAY['AccessShareLock', 'RowShareLock']::pg_catalog.text[]))"""
+_REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}"
 #: What goes before the COMMIT of a shard that commits alone.
 BEFORE_COMMIT = _FIRST + _BARRIER
 
@@ -69,13 +72,13 @@ def check(physical: Physical) -> Checked:
 def check_rows(physical: Physical) -> Checked:
     """Check a shard that cannot take part in a second phase: has it really written?
 
-    A sequence that counts on, and a row that is locked, give the transaction a number too, but
-    nothing of them is undone or half done. It takes longer than `ready`.
+    A sequence that counts on, a row that is locked and a temporary table give the transaction a
+    number too, but none of them can be half done. It takes longer than `ready`.
 
     Switches: yes. Cost: one round trip.
     """
     cursor = own_cursor(physical.raw)
-    cursor.execute(_FIRST_CHECK + _CHANGES)
+    cursor.execute(_FIRST_CHECK + _REALLY)
     row: Any = cursor.fetchone()
     return Checked(bool(row[0]))
 

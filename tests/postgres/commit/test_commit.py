@@ -194,7 +194,7 @@ def test_lock_timeout_of_the_program_does_not_hold_for_the_commit(world, conn):
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("CREATE TEMP TABLE own (a int)", "temporary tables on s0"), ("LISTEN news", "LISTEN")],
+    [("CREATE TEMP TABLE own AS SELECT 1", "temporary tables on s0"), ("LISTEN news", "LISTEN")],
 )
 def test_what_cannot_be_prepared_is_named(world, conn, text, named):
     with conn.cursor() as cursor:
@@ -207,6 +207,19 @@ def test_what_cannot_be_prepared_is_named(world, conn, text, named):
         cursor.execute(ALL)  # the connection goes on
         conn.commit()
     assert world.values() == ONE
+
+
+def test_temporary_tables_alone_need_not_be_prepared(world, conn):
+    with conn.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE own AS SELECT 1 AS a")
+        conn.commit()
+        cursor.execute("INSERT INTO own VALUES (2)")
+        cursor.execute(f"UPDATE t SET c = 5 WHERE k = {world.keys['s1']}")
+        conn.commit()
+        cursor.execute("SELECT sum(a) FROM own")
+        assert cursor.fetchone() == (3,)
+        conn.commit()
+    assert world.values() == {**NONE, "s1": [5]}
 
 
 def test_shard_that_cannot_prepare_decides(world, conn):
@@ -290,7 +303,7 @@ def test_shard_that_was_made_by_copying_another_is_refused(world, conn):
     ((stamp,),) = run(world.dsns["s0"], "SELECT id FROM greenshard.shard")
     run(world.dsns["s2"], f"UPDATE greenshard.shard SET id = '{stamp}'")
     with conn.cursor() as cursor:
-        assert "shard s2 has the id of shard s0" in refused(cursor)
+        assert "has the id of shard" in refused(cursor)
 
 
 def test_rights_that_are_missing_are_told(world):
@@ -301,7 +314,7 @@ def test_rights_that_are_missing_are_told(world):
         run(dsn, f"GRANT ALL ON t TO {role}")
     try:
         with world.connect(user=role) as conn, conn.cursor() as cursor:
-            assert "the role may not use what" in refused(cursor)
+            assert "is not initialised" in refused(cursor)
             conn.rollback()
             greenshard.init(world.cluster, roles=[role])
             cursor.execute(ALL)
