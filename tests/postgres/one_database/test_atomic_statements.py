@@ -196,13 +196,15 @@ def test_routed_write_sends_nothing_more(cluster):
         conn.autocommit = True
         cur = conn.cursor()
         cur.execute("UPDATE kept SET a = 1 WHERE id = 1")
+        cur.execute("UPDATE kept SET a = 1")  # which asks whether the shards can commit together
         sent = []
         run = conn._session.run
         conn._session.run = lambda calls, *a, **k: sent.append(len(calls)) or run(calls, *a, **k)
         cur.execute("UPDATE kept SET a = 1 WHERE id = 1")
         assert sent == [1]
         cur.execute("UPDATE kept SET a = 1")
-        assert sent == [1, 3, 1, 2, 3, 3]  # BEGIN, the first, the others, the checks, COMMIT
+        # BEGIN, the first, the others, the checks; PREPARE, COMMIT, COMMIT PREPARED.
+        assert sent == [1, 3, 1, 2, 3, 2, 1, 2]
 
 
 LOCKING = [

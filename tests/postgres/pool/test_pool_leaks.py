@@ -87,7 +87,10 @@ def test_next_user_finds_nothing(pool, place, end):
     with pool.connection() as conn:
         run(conn, PLACES[place])
         run(conn, PLACES[place], list(conn.shards))
-        getattr(conn, end)()
+        # Some make temporary tables on several shards beside what they write: these cannot commit
+        # together, and are rolled back.
+        with contextlib.suppress(greenshard.NotSupportedError):
+            getattr(conn, end)()
     with pool.connection() as conn:
         assert look(conn) == expected
 
