@@ -174,6 +174,13 @@ KINDS: dict[str, list[tuple[str, str]]] = {
          "transfer"),
         ("INSERT INTO items VALUES (1, (SELECT max(id) FROM orders), 'a', 1), (2, 9, 'b', 2)",
          "staged"),
+        (
+            (
+                "INSERT INTO items AS i VALUES (1, 1, 'a', 1) ON CONFLICT (order_id, line)"
+                " DO UPDATE SET quantity = (SELECT count(*) FROM orders WHERE amount > i.line)"
+            ),
+            "GS412",
+        ),
     ],
     "INSERT ... VALUES into a reference table": [
         ("INSERT INTO products VALUES ('d', 'date', 1)", "broadcast"),
