@@ -40,7 +40,8 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
             session.reach(shards, e.timeout)
             admit_writes(session, transaction, shards, e.timeout)
         return run()
-    admit_together(session, shards, e.timeout)
+    if e.writes:
+        admit_together(session, shards, e.timeout)
     try:
         begin_alone(session, shards, e.timeout)
         answer = run()

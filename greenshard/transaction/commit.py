@@ -39,6 +39,9 @@ from greenshard.transaction.state import TO_BE_ENDED, State, Transaction
 
 logger = logging.getLogger("greenshard")
 
+#: SQLSTATEs of a commit where what `greenshard init` has made is gone, or is another shard's.
+_NOT_AS_KNOWN = frozenset({"42P01", "42501", "3F000", "42703", messages.ANOTHER_SHARD})
+
 _Call = Callable[[Physical], object]
 _Calls = Mapping[str, Callable[[], object]]
 #: What commits, or rolls back, the transaction of a connection.
@@ -62,7 +65,11 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     session.check_alive()
     _refuse_in_tpc(session, "commit")
     states = transaction.begun()
-    two_phase = _two_phase(session, transaction, states, timeout)
+    try:
+        two_phase = _two_phase(session, transaction, states, timeout)
+    except BaseException:
+        roll_back_all(session, transaction, within(session.grace_s))
+        raise
     steps = protocol.commit(
         states,
         wrote=transaction.wrote,
@@ -94,7 +101,8 @@ def _two_phase(
     known = {shard: members.known[shard] for shard in shards}
     cluster = next((m.cluster for m in known.values() if m.cluster is not None), "")
     ids = {shard: member.id for shard, member in known.items() if member.id is not None}
-    return TwoPhase(cluster, ids, new_transaction(time.time()), transaction.writers, lacks)
+    name = new_transaction(time.time()) if len(shards) > 1 else ""
+    return TwoPhase(cluster, ids, name, transaction.writers, lacks)
 
 
 def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline) -> None:
@@ -236,7 +244,11 @@ def end_alone(
     states = transaction.states_at_servers(shards)
     two_phase = None
     if end is EndKind.COMMIT:
-        two_phase = _two_phase(session, transaction, states, timeout)
+        try:
+            two_phase = _two_phase(session, transaction, states, timeout)
+        except BaseException:
+            end_alone(session, transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
+            raise
         steps = protocol.commit(
             states, wrote=True, several=True, timeout_s=timeout.timeout_s, two_phase=two_phase
         )
@@ -365,7 +377,9 @@ class _Shards:
         decision, others = two_phase.gid(anchor).decision, self._others(anchor)
         noted = {anchor: decision}
         return {
-            shard: partial(messages.ready, physicals[shard], noted.get(shard), others)
+            shard: partial(
+                messages.ready, physicals[shard], two_phase.ids[shard], noted.get(shard), others
+            )
             for shard in action.shards
         }
 
@@ -431,11 +445,18 @@ class _Shards:
             if not isinstance(exc, Exception):
                 self._arrived = _green.graver(self._arrived, exc)
             error = exc
+            # What was known of the shards is so no more: they are asked again.
+            if self._two_phase is not None and getattr(exc, "pgcode", None) in _NOT_AS_KNOWN:
+                self._forget()
         if self._noted is not None:
             self._noted += jobs
         done = {job.shard: job.result for job in jobs if job.end is End.DONE}
         late = self._timeout.left_s == 0
         return Answers(self._now(), done, outcome.failures, error, late=late)
+
+    def _forget(self) -> None:
+        if self._session.members is not None:
+            self._session.members.known.clear()
 
     def _ask_apart(self, action: Settle | Finish) -> Answers:
         """Ask shards over new connections, for the grace time at most."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from greenshard import errors
 from greenshard._driver import DriverError, own_cursor
 from greenshard.links.physical import Physical
 from greenshard.transaction.actions import Checked
@@ -57,7 +58,8 @@ _TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE t
     CASE WHEN {_TEMPORARY} THEN 'temporary tables'
     WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
-    THEN 'a cursor WITH HOLD' END"""
+    THEN 'a cursor WITH HOLD' END,
+    (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
 _FIRST_CHECK = "SET CONSTRAINTS ALL IMMEDIATE; "
 _REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}"
 #: What goes before the COMMIT of a shard that commits alone.
@@ -83,11 +85,14 @@ def check_rows(physical: Physical) -> Checked:
     return Checked(bool(row[0]))
 
 
-def ready(physical: Physical, decision: str | None, participants: Sequence[str]) -> Checked:
+def ready(
+    physical: Physical, shard_id: str, decision: str | None, participants: Sequence[str]
+) -> Checked:
     """Check a shard, and let it hold the barrier.
 
     Args:
         physical: Its connection.
+        shard_id: Its id, which it must have still: recovery looks for it.
         decision: The decision to be taken down if it has written; None on all shards but one.
         participants: The ids of the others.
 
@@ -101,6 +106,14 @@ def ready(physical: Physical, decision: str | None, participants: Sequence[str])
     cursor = own_cursor(physical.raw)
     cursor.execute(text + _TOLD, given)
     row: Any = cursor.fetchone()
+    if row[2] != shard_id:
+        raise errors.refused(
+            "the database is not the one that it was when this process first asked it: "
+            "`greenshard init` has given it another id, or the server is another one",
+            code="GS110",
+            pgcode=ANOTHER_SHARD,
+            hint="Run the transaction again: the shards are asked anew.",
+        )
     return Checked(bool(row[0]), row[1])
 
 
@@ -149,6 +162,8 @@ _VERDICT = (
     " ON CONFLICT (gid) DO NOTHING; "
     "SELECT d.committed FROM greenshard.decision AS d WHERE d.gid OPERATOR(pg_catalog.=) %s"
 )
+#: SQLSTATE for a shard that is another one than it was: object not in prerequisite state.
+ANOTHER_SHARD = "55000"
 #: SQLSTATE: there is no such prepared transaction.
 _NO_SUCH_OBJECT = "42704"
 

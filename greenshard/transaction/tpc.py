@@ -71,7 +71,11 @@ def prepare(session: Session, timeout: Deadline) -> None:
     try:
         # Else psycopg2 says that there is none.
         if session.in_tpc:
-            ready = {shard: partial(messages.ready, physicals[shard], None, ()) for shard in shards}
+            known = _known(session)
+            ready = {
+                shard: partial(messages.ready, physicals[shard], known[shard].id, None, ())
+                for shard in shards
+            }
             session.run(ready, timeout)
         calls = {
             shard: partial(RawConnection.tpc_prepare, physicals[shard].raw) for shard in shards
@@ -145,8 +149,7 @@ def recover(session: Session, timeout: Deadline) -> list[Xid]:
     Args, Raises, Switches: see `end`. Cost: one round trip.
     """
     _names(session, "", timeout)
-    assert session.members is not None  # noqa: S101  # else there were no names
-    known = session.members.known
+    known = _known(session)
     calls = {
         shard: partial(RawConnection.tpc_recover, session.physicals[shard].raw)
         for shard in session.shards
@@ -174,9 +177,13 @@ def _names(session: Session, text: str, timeout: Deadline) -> Mapping[str, str]:
     lacks = why_not_together(session, session.shards, timeout)
     if lacks is not None:
         raise lacks
-    assert session.members is not None  # noqa: S101  # else they commit one by one
-    known = session.members.known
+    known = _known(session)
     return {shard: f"{text}.{known[shard].id}" for shard in session.shards}
+
+
+def _known(session: Session) -> Mapping[str, Any]:
+    assert session.members is not None  # noqa: S101  # else they commit one by one
+    return session.members.known
 
 
 def _undo(session: Session) -> None:

@@ -306,6 +306,40 @@ def test_shard_that_was_made_by_copying_another_is_refused(world, conn):
         assert "has the id of shard" in refused(cursor)
 
 
+def test_shard_that_gets_another_id_meanwhile_is_asked_anew(world, conn):
+    cursor = conn.cursor()
+    cursor.execute(ALL)
+    conn.commit()
+    run(world.dsns["s2"], f"UPDATE greenshard.shard SET id = '{'e' * 32}'")
+    cursor.execute(ALL)
+    with pytest.raises(greenshard.Error, match="not the one that it was"):
+        conn.commit()
+    assert world.values() == ONE
+    cursor.execute(ALL)
+    conn.commit()
+    assert world.values() == {"s0": [2], "s1": [2], "s2": [2]}
+
+
+@pytest.mark.parametrize("keys", [("s1",), ("s0", "s1", "s2")])
+def test_what_init_made_and_somebody_dropped_is_told(world, conn, keys):
+    cursor = conn.cursor()
+    cursor.execute(ALL)
+    conn.commit()
+    run(world.dsns["s1"], "DROP TABLE greenshard.barrier")
+    write = f"UPDATE t SET c = 5 WHERE k IN ({', '.join(str(world.keys[s]) for s in keys)})"
+    cursor.execute(write)
+    with pytest.raises(psycopg2.errors.UndefinedTable):
+        conn.commit()
+    assert world.values() == ONE
+    # It is known now: one shard commits as it can, and several not at all.
+    if len(keys) == 1:
+        cursor.execute(write)
+        conn.commit()
+        assert world.values() == {**ONE, "s1": [5]}
+    else:
+        refused(cursor)
+
+
 def test_rights_that_are_missing_are_told(world):
     role = "no_committer"
     for dsn in {world.dsns["s0"], world.dsns["s1"]}:
