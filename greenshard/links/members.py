@@ -43,7 +43,7 @@ _ASKED = f"""SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_
         AND {TRUSTED.format(owner="n.nspowner")}
         AND {TRUSTED.format(owner="c.relowner")})"""
 _STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
-#: How many of these tables there are. Counted: programs may read arrays by typecasters of their own.
+#: So many. They are counted: programs may read arrays by typecasters of their own.
 _TABLES = 3
 
 
