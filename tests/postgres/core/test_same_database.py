@@ -120,7 +120,7 @@ def test_copied_server_is_another_shard(servers):
 
 def test_servers_that_started_in_the_same_microsecond_are_two_shards(servers, monkeypatch):
     """Which happens: servers that are started together."""
-    started = f"SELECT '20260101000000000000', 7::int8, false, 'public', {BEARINGS}"
+    started = f"SELECT '20260101000000000000', 7::int8, false, 'public', 5, {BEARINGS}"
     monkeypatch.setattr(identity, "_IDENTITY", started)
     assert counted([shard.dsn for shard in servers]) == [(1,), (1,)]
     assert "s0 and s1" in refused([servers[0].dsn, servers[0].tcp_dsn, servers[1].dsn])

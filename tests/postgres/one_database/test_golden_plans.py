@@ -172,6 +172,8 @@ CASES = {
     for title, case in plan_cases().items()
     if not title.startswith(("writes", "utilities", "one_shard"))
     and title not in NOT_SQL
+    # What the sequences have come to by then differs.
+    and title != "defaults.txt: an UPDATE of a number to its default"
     and not (case.has_parameters and case.given is None)
 }
 
@@ -190,7 +192,11 @@ def test_shards_answer_as_one_server(title, one, many):
         # One server stops at the first error, each shard at its own.
         failures = getattr(got.error, "failures", {}).values()
         told = {got.sqlstate, *(getattr(each, "pgcode", None) for each in failures)}
-        same = expected.error is not None and expected.sqlstate in told
+        # Which of several constraints is violated first depends on the order of the rows.
+        kinds = {(state or "")[:2] for state in told}
+        same = expected.error is not None and (
+            expected.sqlstate in told or (expected.sqlstate[:2] == "23" and "23" in kinds)
+        )
         refused = isinstance(got.error, psycopg2.NotSupportedError) and not got.sqlstate
         assert same or (refused and case.plan.startswith("strategy: refused")), got.error
     elif title not in BY_CHANCE:
