@@ -57,6 +57,7 @@ TEST = [
     "opentelemetry-sdk>=1.25",
     "pytest>=8.2",
     "pytest-randomly>=3.15",
+    "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "readme-renderer>=43",
     "selenium>=4.20",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ def keep_servers_in_memory() -> None:
 
 
 keep_servers_in_memory()
+
+
+def heed_signals() -> None:
+    """Let this process, and what it starts, heed signals also where they run in the background.
+
+    There, a shell lets a program ignore those of the terminal, and so does nohup.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+heed_signals()
 
 
 # How long an example takes says how busy the machine is.

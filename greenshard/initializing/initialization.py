@@ -30,6 +30,7 @@ _BEGIN = f"""
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL lock_timeout = '10s';
+SET LOCAL synchronous_commit = on;
 SET LOCAL jit = off;
 SELECT pg_catalog.set_config('greenshard.shard', %s, true),
     pg_catalog.pg_advisory_xact_lock({_LOCK})

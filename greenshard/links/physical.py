@@ -41,7 +41,7 @@ _CHECK = (
 )
 
 #: SQLSTATE: there is no such prepared transaction.
-_NO_SUCH_OBJECT = "42704"
+NO_SUCH_OBJECT = "42704"
 
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
@@ -445,7 +445,7 @@ class Physical:
         try:
             self._execute_alone(text, (self.prepared,))
         except DriverError as error:
-            if error.pgcode != _NO_SUCH_OBJECT:
+            if error.pgcode != NO_SUCH_OBJECT:
                 raise
             # Somebody who recovers was faster, and has done the same: there is one verdict.
         self.leave_prepared()

@@ -21,7 +21,7 @@ from greenshard.cluster import Reference, Single
 from greenshard.cluster import Table as Declared
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.analysis.computed_times import computed_times
-from greenshard.planner.analysis.copies import of_tree
+from greenshard.planner.analysis.server_values import of_tree
 from greenshard.planner.binding.query import Query
 from greenshard.planner.calls import Functions, name_of
 from greenshard.sql.functions import COUNTING

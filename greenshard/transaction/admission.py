@@ -50,7 +50,8 @@ def admit_together(session: Session, shards: Collection[str], timeout: Deadline)
     Args, Raises, Switches: see `admit_writes`.
     """
     if session.members is not None and not any(p.failed for p in session.alive):
-        there = [shard for shard in shards if (p := session.physicals.get(shard)) and p.alive]
+        alive = {p.shard for p in session.alive}.intersection(shards)
+        there = [shard for shard in session.shards if shard in alive]
         lacks = why_not_together(session, there, timeout)
         if lacks is not None:
             raise lacks

@@ -1,4 +1,4 @@
-"""Asks shards over connections of their own, which live as long as the question."""
+"""Asks shards over connections of recovery's own, which live as long as the question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from greenshard import _green
 from greenshard._driver import Dsn
 from greenshard.links.deadline import Deadline
 from greenshard.links.fanout import End, FanOut, Job
-from greenshard.links.physical import Physical, autocommit
+from greenshard.links.physical import Physical
+from greenshard.transaction.recovery import CONNECT_S, open_own, own_dsn
 
 #: What a question may take that is being stopped, in seconds.
 _GRACE_S = 0.5
@@ -31,7 +32,7 @@ def ask(
 
     Switches: yes.
     """
-    physicals = {shard: Physical.new(shard, dsn) for shard, dsn in dsns.items()}
+    physicals = {shard: Physical.new(shard, own_dsn(dsn)) for shard, dsn in dsns.items()}
     jobs = [
         Job(shard, partial(_asked, question, physical, timeout), physical)
         for shard, physical in physicals.items()
@@ -54,6 +55,5 @@ def ask(
 def _asked(
     question: Callable[[str, Physical], object], physical: Physical, timeout: Deadline
 ) -> object:
-    physical.open(timeout.left_s)
-    autocommit.write(physical.raw, True)
+    open_own(physical, timeout.at_most(CONNECT_S).left_s or 0.0)
     return question(physical.shard, physical)

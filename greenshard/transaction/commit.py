@@ -15,7 +15,7 @@ from greenshard.links.fanout import End, Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Outcome, Session
 from greenshard.sql.ending import EndKind
-from greenshard.transaction import asking_apart, messages, protocol
+from greenshard.transaction import asking_apart, messages, protocol, recovery
 from greenshard.transaction.actions import (
     Action,
     Answers,
@@ -33,9 +33,10 @@ from greenshard.transaction.actions import (
     Warn,
 )
 from greenshard.transaction.admission import why_not_together
-from greenshard.transaction.gids import new_transaction
+from greenshard.transaction.gids import Gid, new_transaction
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import TO_BE_ENDED, State, Transaction
+from greenshard.transaction.verdict import Ending, Verdict
 
 logger = logging.getLogger("greenshard")
 
@@ -465,7 +466,7 @@ class _Shards:
         ask: Callable[[str, Physical], object]
         if isinstance(action, Settle):
             shards: tuple[str, ...] = (action.anchor,)
-            ask = partial(_settle, gid.decision, grace_s / 2)
+            ask = partial(_settle, gid, within(grace_s / 2))
         else:
             shards = action.shards
             ids = {shard: gid.prepared(self._two_phase.ids[shard]) for shard in shards}
@@ -478,9 +479,19 @@ class _Shards:
         return Answers(self._now(), done)
 
 
-def _settle(decision: str, wait_s: float, _shard: str, physical: Physical) -> bool:
-    return messages.verdict(physical, decision, wait_s)
+def _settle(gid: Gid, timeout: Deadline, _shard: str, physical: Physical) -> bool:
+    """Whether a transaction is committed; once it is asked for, it cannot be decided any more."""
+    made_ms = round(gid.made_at * 1000)
+    # The session that was lost may be at its COMMIT still.
+    while (verdict := recovery.decide(physical, gid, made_ms)) is Verdict.HELD:
+        if timeout.left_s == 0:
+            break
+    if verdict in {Verdict.COMMITTED, Verdict.ROLLED_BACK}:
+        return verdict is Verdict.COMMITTED
+    raise errors.OperationalError(f"the decision is {verdict.value}")
 
 
 def _finish(prepared: Mapping[str, str], committed: bool, shard: str, physical: Physical) -> None:
-    messages.finish(physical, prepared[shard], committed=committed)
+    ending = recovery.finish(physical, prepared[shard], committed=committed)
+    if ending not in {Ending.DONE, Ending.GONE}:
+        raise errors.OperationalError(f"what is prepared is {ending.value}")

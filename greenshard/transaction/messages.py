@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import DriverError, own_cursor
+from greenshard._driver import own_cursor
 from greenshard.links.physical import Physical
 from greenshard.transaction.actions import Checked
+
+#: SQLSTATE for a shard that is another one than it was: object not in prerequisite state.
+ANOTHER_SHARD = "55000"
 
 #: Deferred constraints first, and as the role that the program has set. What comes then is done as
 #: the one who has connected: a role that is set for the transaction alone would own what is
 #: prepared, and the session could not end it any more.
-_FIRST = "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL ROLE NONE; SET LOCAL lock_timeout = '10s'; "
+_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE; "
+_FIRST = _CONSTRAINTS + "SET LOCAL ROLE NONE; SET LOCAL lock_timeout = '10s'; "
 #: Each commit holds it until it is done on all shards: who has locked all of them against commits
 #: sees each transaction on all shards or on none.
 _BARRIER = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE; "
@@ -35,9 +39,9 @@ _DECISION = (
     "INSERT INTO greenshard.decision (gid, committed, participants)"
     " SELECT %s, true, %s::pg_catalog.text[]"
 )
-#: A shard that has only read does not come to write by it.
-_IF_IT_WROTE = " WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL; "
 _NUMBERED = "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+#: A shard that has only read does not come to write by it.
+_IF_IT_WROTE = f" WHERE {_NUMBERED}; "
 #: Locks are held until the end. Whoever changes a table has one that keeps others from it, as we
 #: have of our own.
 _LOCKED = """EXISTS (SELECT FROM pg_catalog.pg_locks AS l
@@ -60,7 +64,6 @@ _TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE t
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
     THEN 'a cursor WITH HOLD' END,
     (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
-_FIRST_CHECK = "SET CONSTRAINTS ALL IMMEDIATE; "
 _REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}"
 #: What goes before the COMMIT of a shard that commits alone.
 BEFORE_COMMIT = _FIRST + _BARRIER
@@ -80,7 +83,7 @@ def check_rows(physical: Physical) -> Checked:
     Switches: yes. Cost: one round trip.
     """
     cursor = own_cursor(physical.raw)
-    cursor.execute(_FIRST_CHECK + _REALLY)
+    cursor.execute(_CONSTRAINTS + _REALLY)
     row: Any = cursor.fetchone()
     return Checked(bool(row[0]))
 
@@ -149,67 +152,3 @@ def modes(physical: Physical) -> str:
     cursor.execute(_MODES)
     row: Any = cursor.fetchone()
     return str(row[0])
-
-
-#: Recovery's own transaction, whatever the role's defaults are.
-_VERDICT_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL ROLE NONE; "
-    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = %s; "
-    "SET LOCAL statement_timeout = 0; "
-)
-_VERDICT = (
-    "INSERT INTO greenshard.decision (gid, committed, participants) VALUES (%s, false, '{}')"
-    " ON CONFLICT (gid) DO NOTHING; "
-    "SELECT d.committed FROM greenshard.decision AS d WHERE d.gid OPERATOR(pg_catalog.=) %s"
-)
-#: SQLSTATE for a shard that is another one than it was: object not in prerequisite state.
-ANOTHER_SHARD = "55000"
-#: SQLSTATE: there is no such prepared transaction.
-_NO_SUCH_OBJECT = "42704"
-
-
-def verdict(physical: Physical, decision: str, wait_s: float) -> bool:
-    """Whether a transaction is committed, asked of its anchor; if it is not, it never will be.
-
-    The verdict that it is not is *inserted*: that waits for whoever is about to decide, loses
-    against a decision, and wins over a coordinator that is gone.
-
-    Args:
-        physical: A connection to the anchor in autocommit mode, of its own.
-        decision: The transaction's name.
-        wait_s: How long to wait for a coordinator that is about to decide.
-
-    Raises:
-        DriverError: It could not be asked; 55P03 if there is such a coordinator.
-
-    Switches: yes. Cost: two round trips.
-    """
-    cursor = own_cursor(physical.raw)
-    lock_timeout = f"{max(1, round(wait_s * 1000))}ms"
-    try:
-        cursor.execute(_VERDICT_BEGIN + _VERDICT, (lock_timeout, decision, decision))
-        row: Any = cursor.fetchone()
-        cursor.execute("COMMIT")
-    except DriverError:
-        if physical.alive:
-            cursor.execute("ROLLBACK")
-        raise
-    return bool(row[0])
-
-
-def finish(physical: Physical, prepared: str, *, committed: bool) -> None:
-    """End what is prepared on a shard, if it still is.
-
-    Args:
-        physical: A connection to the shard in autocommit mode, of its own.
-        prepared: What it is prepared as.
-        committed: The verdict.
-
-    Switches: yes. Cost: one round trip.
-    """
-    text = "COMMIT PREPARED %s" if committed else "ROLLBACK PREPARED %s"
-    try:
-        own_cursor(physical.raw).execute(text, (prepared,))
-    except DriverError as error:
-        if error.pgcode != _NO_SUCH_OBJECT:  # else somebody has done it
-            raise

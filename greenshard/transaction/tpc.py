@@ -22,14 +22,13 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import DriverError, RawConnection, Xid
 from greenshard.links.deadline import Deadline, within
-from greenshard.links.physical import Physical
+from greenshard.links.physical import NO_SUCH_OBJECT, Physical
 from greenshard.links.session import Session
 from greenshard.transaction import messages
 from greenshard.transaction.admission import why_not_together
 
 #: PostgreSQL's limit of the name of what is prepared, in bytes; and what ours adds.
 _LONGEST, _ADDED = 199, 33
-_NO_SUCH_OBJECT = "42704"
 
 
 def begin(session: Session, xid: Any, timeout: Deadline) -> None:
@@ -137,7 +136,7 @@ def _end_there(method: Any, physical: Physical, name: str) -> DriverError | None
     try:
         method(physical.raw, name)
     except DriverError as error:
-        if error.pgcode != _NO_SUCH_OBJECT:
+        if error.pgcode != NO_SUCH_OBJECT:
             raise
         return error
     return None

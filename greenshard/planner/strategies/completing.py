@@ -31,8 +31,8 @@ from typing import Any
 
 from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.analysis.consequences import sets_default
-from greenshard.planner.analysis.copies import is_numbered
 from greenshard.planner.analysis.restriction import Restrictions
+from greenshard.planner.analysis.server_values import is_numbered
 from greenshard.planner.binding.qualifying import path_bound, qualify
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions, calls, is_harmless, name_of

@@ -22,8 +22,8 @@ from typing import Any
 from greenshard.cluster import Unknown
 from greenshard.planner.analysis.chance import first_choice
 from greenshard.planner.analysis.consequences import sets_default
-from greenshard.planner.analysis.copies import of_server
 from greenshard.planner.analysis.restriction import Restrictions, home_pin
+from greenshard.planner.analysis.server_values import of_server
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions

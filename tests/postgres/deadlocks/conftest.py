@@ -47,27 +47,40 @@ class Member:
     """A program; what is asked of it is answered in its own time."""
 
     def __init__(self, dsns, **arguments):
+        self._command = [sys.executable, PROGRAM, json.dumps(dsns), json.dumps(arguments)]
+        self._start()
+
+    def _start(self):
         self._process = subprocess.Popen(
-            [sys.executable, PROGRAM, json.dumps(dsns), json.dumps(arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    def fileno(self):
+        """For select: readable when an answer is there."""
+        return self._process.stdout.fileno()
 
     def begin(self, name, *args, **kwargs):
         self._process.stdin.write(json.dumps([name, args, kwargs]) + "\n")
         self._process.stdin.flush()
 
     def end(self):
-        ready, _, _ = select.select([self._process.stdout], [], [], 60.0)
-        assert ready, "no answer"
-        return json.loads(self._process.stdout.readline())
+        assert answered([self]), "no answer"
+        return json.loads(self.line())
+
+    def line(self):
+        return self._process.stdout.readline()
 
     def do(self, name, *args, **kwargs):
         self.begin(name, *args, **kwargs)
         told = self.end()
         assert "text" not in told, told
         return told["value"]
+
+    def restart(self):
+        """Kill it, whatever it does, and start it anew."""
+        self._process.kill()
+        self._process.communicate()
+        self._start()
 
     def stop(self):
         self._process.stdin.close()
@@ -77,6 +90,12 @@ class Member:
             self._process.kill()
             raise
         self._process.stdout.close()
+
+
+def answered(members):
+    """Those that have answered; it waits for the first."""
+    ready, _, _ = select.select(members, [], [], 60.0)
+    return ready
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +115,21 @@ def members(programs, dsns):
         ask(dsn, "UPDATE t SET n = 0; SELECT 1")
     yield programs
     for member in programs:
-        member.do("close")
+        member.begin("close")
+    stuck = [member for member in programs if not closed(member)]
+    for member in stuck:
+        member.restart()
+    assert not [member for member in stuck if member.end() != "ready"]
+    assert not stuck, "still at what a test has begun"
+
+
+def closed(member):
+    """Whether it has answered that it is closed, after what a failed test has not read."""
+    end = time.monotonic() + 10.0
+    while (left_s := end - time.monotonic()) > 0 and select.select([member], [], [], left_s)[0]:
+        if (told := json.loads(member.line())).get("value", 0) is None and told["name"] == "close":
+            return True
+    return False
 
 
 def lookers(dsn):

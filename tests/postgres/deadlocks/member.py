@@ -136,7 +136,7 @@ def answer(member, name, args, kwargs):
             "shard": getattr(error, "shard", None),
             "text": str(error),
         }
-    return {**told, "seconds": time.monotonic() - began}
+    return {**told, "name": name, "seconds": time.monotonic() - began}
 
 
 def tell(what):

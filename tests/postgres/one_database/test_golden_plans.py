@@ -143,6 +143,8 @@ def databases(greenshard_shards):
             for each in ("one", *((shard,) if shard else scene.SHARDS)):
                 connections[each].cursor().execute(f"{holds} ON CONFLICT DO NOTHING", made)
     for connection in connections.values():
+        # Its numbers are no row's.
+        connection.cursor().execute("SELECT setval('public.counter', 100000)")
         connection.commit()
         connection.close()
     yield dsns

@@ -177,13 +177,24 @@ def shard_of(cluster, key):
     return cluster.placement.shards_for(key, "int8", cluster.names)
 
 
+@pytest.fixture(scope="module")
+def clusters(databases):
+    """By search path. It takes seconds to read what is planted, which is kept by cluster."""
+    dsns, _ = databases
+    options = {name: f"-c search_path={path}" for name, path in PATHS.items()}
+    return {
+        name: greenshard.Cluster(
+            {shard: make_dsn(dsns[shard], options=each) for shard in ("s0", "s1", "s2")}, TABLES
+        )
+        for name, each in options.items()
+    }
+
+
 @pytest.fixture(params=PATHS)
-def cluster(databases, request):
+def cluster(databases, clusters, request):
     """The shards, whose search path leads past what is planted; nothing of that is reached."""
     dsns, _ = databases
-    path = PATHS[request.param]
-    shards = {n: make_dsn(dsns[n], options=f"-c search_path={path}") for n in ("s0", "s1", "s2")}
-    yield greenshard.Cluster(shards, TABLES)
+    yield clusters[request.param]
     assert reached(dsns) == []
 
 
