@@ -54,7 +54,7 @@ def test_zero_where_it_means_at_once_or_nobody():
 
 
 def test_pool_of_gatherers_has_some_of_the_connections_and_makes_nobody_wait_or_leak():
-    policy = Policy(max_size=20, min_idle=3, max_waiting=2, timeout_s=7.0)
+    policy = Policy(max_size=20, min_idle=3, max_waiting=2, timeout_s=7.0, recover_every_s=30.0)
     expected = {"min_idle": 0, "max_waiting": None, "leak_after_s": None, "of_gatherers": True}
     assert policy.for_gatherers() == Policy(max_size=5, timeout_s=7.0, **expected)
     assert Policy(max_size=3).for_gatherers() == Policy(max_size=1, **expected)
