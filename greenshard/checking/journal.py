@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from greenshard import errors
+from greenshard import _green, errors
 from greenshard._driver import ours
 from greenshard.checking.carrying import IN_PLACE, Address, Carrier, by_table
 from greenshard.checking.findings import Repair
@@ -21,6 +21,7 @@ from greenshard.checking.tables import label
 from greenshard.cluster import TableName
 from greenshard.connection import Connection
 from greenshard.initializing.schema import SCHEMA
+from greenshard.links.deadline import within
 from greenshard.merge.arrays import array_text
 
 _JOURNAL = f"{SCHEMA}.moving"
@@ -31,6 +32,8 @@ _MADE = (
 )
 #: Any number that no one else takes: two repairs at a time would see what the other has begun.
 _LOCK = 7_206_173_014
+#: Seconds that the session of one that has ended has to end, too; and between two looks.
+_ENDING_S, _PAUSE_S = 2.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class _Entry:
     rows: list[tuple[TableName, list[Address]]] = field(default_factory=list)
 
 
+def _locked(conn: Connection, shard: str) -> bool:
+    with transaction(conn, [shard]) as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
+        ((got,),) = cursor.fetchall()
+    return bool(got)
+
+
 def alone(conn: Connection) -> None:
     """See to it that no other repair runs, until the connection is closed.
 
@@ -57,10 +67,11 @@ def alone(conn: Connection) -> None:
 
     Switches: yes.
     """
+    timeout = within(_ENDING_S)
     for shard in conn.shards:
-        with transaction(conn, [shard]) as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
-            ((got,),) = cursor.fetchall()
+        # One that has just ended may be a session on the server still.
+        while not (got := _locked(conn, shard)) and timeout.left_s:
+            _green.sleep(_PAUSE_S)
         if not got:
             raise errors.ProgrammingError(
                 f"another repair is under way on shard {shard}",

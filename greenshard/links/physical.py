@@ -23,6 +23,7 @@ from greenshard._driver import (
     RawCursor,
     Route,
     Wire,
+    ours,
     own_cursor,
 )
 from greenshard._libpq import last_error, request_cancel, server_tried, whole_errors
@@ -425,7 +426,7 @@ class Physical:
         """
         prepared = False
         try:
-            cursor = self._execute_alone("PREPARE TRANSACTION %s", (gid,))
+            cursor = self._execute_alone("PREPARE TRANSACTION %s", (ours(gid),))
             # To PostgreSQL, PREPARE of a failed transaction is a ROLLBACK without an error.
             prepared = cursor.statusmessage == "PREPARE TRANSACTION"
         finally:
@@ -443,7 +444,7 @@ class Physical:
 
     def _end_prepared(self, text: str) -> None:
         try:
-            self._execute_alone(text, (self.prepared,))
+            self._execute_alone(text, (ours(self.prepared),))
         except DriverError as error:
             if error.pgcode != NO_SUCH_OBJECT:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 
 from greenshard import _green, errors
@@ -69,7 +70,8 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     try:
         two_phase = _two_phase(session, transaction, states, timeout)
     except BaseException:
-        roll_back_all(session, transaction, within(session.grace_s))
+        with suppress(errors.Error):  # no shard is left
+            roll_back_all(session, transaction, within(session.grace_s))
         raise
     steps = protocol.commit(
         states,
@@ -188,7 +190,7 @@ def end_by_sql(
     # COMMIT PREPARED begins no other transaction.
     modes = _modes(session, states, timeout)
     shards_ending.carry_out(steps)
-    _begin_anew(session, modes, timeout)
+    _begin_anew(session, modes)
 
 
 def _modes(session: Session, states: Mapping[str, State], timeout: Deadline) -> Mapping[str, str]:
@@ -199,15 +201,26 @@ def _modes(session: Session, states: Mapping[str, State], timeout: Deadline) -> 
     return {s: str(job.result) for s, job in session.run(calls, timeout).jobs.items()}
 
 
-def _begin_anew(session: Session, modes: Mapping[str, str], timeout: Deadline) -> None:
-    """Begin a transaction on those shards where ``AND CHAIN`` has begun none."""
+def _begin_anew(session: Session, modes: Mapping[str, str]) -> None:
+    """Begin a transaction on those shards where ``AND CHAIN`` has begun none.
+
+    The one before is committed, whatever becomes of this one: a shard that cannot begin it loses
+    its connection, of which the next statement tells.
+    """
     calls = {
         shard: partial(_by_sql, f"BEGIN {how}", session.physicals[shard])
         for shard, how in modes.items()
         if session.physicals[shard].alive and session.physicals[shard].idle
     }
-    if calls:
-        session.run(calls, timeout)
+    if not calls:
+        return
+    try:
+        with suppress(errors.Error):
+            session.run(calls, within(session.grace_s), tolerant=True)
+    finally:
+        for shard in calls:
+            if session.physicals[shard].alive and session.physicals[shard].idle:
+                session.physicals[shard].discard()
 
 
 def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) -> None:
@@ -248,7 +261,8 @@ def end_alone(
         try:
             two_phase = _two_phase(session, transaction, states, timeout)
         except BaseException:
-            end_alone(session, transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
+            with suppress(errors.Error):  # likewise
+                end_alone(session, transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
             raise
         steps = protocol.commit(
             states, wrote=True, several=True, timeout_s=timeout.timeout_s, two_phase=two_phase
@@ -323,6 +337,13 @@ class _Shards:
                 action = steps.send(self._answers(action))
         except StopIteration as end:
             error = end.value
+        except BaseException:
+            # Between two steps, as a signal does: it may have been decided, so that nobody here may
+            # roll back what is prepared. Recovery asks.
+            for physical in self._session.physicals.values():
+                if physical.prepared is not None:
+                    physical.discard()
+            raise
         try:
             if self._arrived is not None and not isinstance(error, Exception):
                 _green.raise_arrived(self._arrived)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import own_cursor
+from greenshard._driver import ours, own_cursor
 from greenshard.links.physical import Physical
+from greenshard.merge.arrays import array_text
 from greenshard.transaction.actions import Checked
 
 #: SQLSTATE for a shard that is another one than it was: object not in prerequisite state.
@@ -105,7 +106,7 @@ def ready(
     given: tuple[Any, ...] | None = None
     if decision is not None:
         text += _BOUNDED + _DECISION + _IF_IT_WROTE
-        given = (decision, list(participants))
+        given = _given(decision, participants)
     cursor = own_cursor(physical.raw)
     cursor.execute(text + _TOLD, given)
     row: Any = cursor.fetchone()
@@ -126,7 +127,12 @@ def note(physical: Physical, decision: str, participants: Sequence[str]) -> None
     Switches: yes. Cost: one round trip.
     """
     cursor = own_cursor(physical.raw)
-    cursor.execute(_BOUNDED + _DECISION, (decision, list(participants)))
+    cursor.execute(_BOUNDED + _DECISION, _given(decision, participants))
+
+
+def _given(decision: str, participants: Sequence[str]) -> tuple[Any, Any]:
+    # However the program has texts and lists written: recovery looks for just these.
+    return ours(decision), ours(array_text(participants))
 
 
 def lock(physical: Physical) -> None:

@@ -20,9 +20,9 @@ from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import DriverError, RawConnection, Xid
+from greenshard._driver import STATUS_PREPARED, DriverError, RawConnection, Xid
 from greenshard.links.deadline import Deadline, within
-from greenshard.links.physical import NO_SUCH_OBJECT, Physical
+from greenshard.links.physical import NO_SUCH_OBJECT, Physical, status
 from greenshard.links.session import Session
 from greenshard.transaction import messages
 from greenshard.transaction.admission import why_not_together
@@ -96,14 +96,22 @@ def end(session: Session, timeout: Deadline, *, committed: bool) -> None:
     Raises:
         errors.Error: A shard could not; what is prepared there stays until ``tpc_commit(xid)``.
 
-    Switches: yes. Cost: one round trip.
+    Switches: yes. Cost: one round trip; two more if it is to be committed and is not prepared.
     """
     method = RawConnection.tpc_commit if committed else RawConnection.tpc_rollback
-    calls = {shard: partial(method, session.physicals[shard].raw) for shard in session.shards}
+    raws = {shard: session.physicals[shard].raw for shard in session.shards}
     try:
+        # psycopg2 would have each shard commit by itself.
+        if committed and len(raws) > 1 and not any(map(_is_prepared, raws.values())):
+            prepare(session, timeout)
+        calls = {shard: partial(method, raw) for shard, raw in raws.items()}
         session.run(calls, timeout, cancellable=False)
     finally:
         session.in_tpc = False
+
+
+def _is_prepared(raw: RawConnection) -> bool:
+    return not raw.closed and bool(status.read(raw) == STATUS_PREPARED)
 
 
 def end_recovered(session: Session, xid: Any, timeout: Deadline, *, committed: bool) -> None:

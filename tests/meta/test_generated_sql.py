@@ -63,7 +63,7 @@ PATH_IS_SET = {
     ("checking/journal.py", "_finish"),
     ("checking/journal.py", "_own_xid"),
     ("checking/journal.py", "_status"),
-    ("checking/journal.py", "alone"),
+    ("checking/journal.py", "_locked"),
     ("checking/journal.py", "note"),
     ("checking/journal.py", "settle"),
     ("checking/moving.py", "_Batch"),

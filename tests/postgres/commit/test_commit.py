@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
+from psycopg2.extensions import ISQLQuote
+from psycopg2.extras import Json
 
 import greenshard
 from greenshard import errors
+from greenshard.transaction import gids
 from tests.postgres.commit.conftest import run
 
 ALL = "UPDATE t SET c = c + 1"
@@ -401,3 +404,17 @@ def test_what_a_shard_lacks_at_commit_undoes_all(bare):
         conn.commit()
     conn.close()
     assert bare.values() == NONE
+
+
+@pytest.mark.parametrize("kind", [list, str])
+def test_names_are_written_as_they_are_whatever_a_program_registers(world, conn, monkeypatch, kind):
+    monkeypatch.setitem(psycopg2.extensions.adapters, (kind, ISQLQuote), Json)
+    conn.cursor().execute(ALL)
+    conn.commit()
+    monkeypatch.undo()
+    assert world.values() == ONE
+    assert world.left() == {}
+    found = world.everywhere("SELECT gid, participants FROM greenshard.decision")
+    ((gid, participants),) = [row for rows in found.values() for row in rows]
+    assert gids.read(gid) is not None
+    assert [len(each) for each in participants] == [32, 32]

@@ -66,13 +66,14 @@ def test_what_one_shard_has_committed_the_others_commit_too(world, conn):
     assert world.values() == ONE
 
 
-def test_shard_that_cannot_prepare_undoes_all(world, conn, xid):
+@pytest.mark.parametrize("ends", ["tpc_prepare", "tpc_commit"])
+def test_shard_that_cannot_prepare_undoes_all(world, conn, xid, ends):
     conn.tpc_begin(xid)
     with conn.on("s1").cursor() as there:
         there.execute("CREATE TEMP TABLE own (a int)")
     conn.cursor().execute(ALL)
     with pytest.raises(psycopg2.NotSupportedError, match="shard s1: cannot PREPARE"):
-        conn.tpc_prepare()
+        getattr(conn, ends)()
     assert (world.values(), world.left()) == (NONE, {})
     prepare(conn, xid)
     conn.tpc_rollback()
