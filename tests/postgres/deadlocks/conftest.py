@@ -64,7 +64,8 @@ class Member:
         self._process.stdin.flush()
 
     def end(self):
-        assert answered([self]), "no answer"
+        ready, _, _ = select.select([self], [], [], 60.0)
+        assert ready, "no answer"
         return json.loads(self.line())
 
     def line(self):
@@ -90,12 +91,6 @@ class Member:
             self._process.kill()
             raise
         self._process.stdout.close()
-
-
-def answered(members):
-    """Those that have answered; it waits for the first."""
-    ready, _, _ = select.select(members, [], [], 60.0)
-    return ready
 
 
 @pytest.fixture(scope="module")

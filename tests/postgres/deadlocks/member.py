@@ -18,6 +18,8 @@ import psycopg2  # noqa: E402
 import greenshard  # noqa: E402
 from greenshard.deadlocks import watcher  # noqa: E402
 
+GIVE_WAY = watcher._give_way
+
 
 class Member:
     def __init__(self, dsns, **arguments):
@@ -61,9 +63,10 @@ class Member:
         elif self.conn is not None:
             self.conn.close()
         self.conn = self.pool = None
+        watcher._give_way = GIVE_WAY
 
     def numb(self):
-        """Give way no more."""
+        """Give way no more, until it is closed."""
         watcher._give_way = lambda *_: None
 
     def work(self, first, second, sql):
