@@ -3,7 +3,7 @@
 Each row of ``entry`` carries the number of its request. A request that was acknowledged must have
 all of its rows, once. One that failed before it could commit must have none. If its end is not
 known (killed in its commit, or the connection lost meanwhile), each shard has all of its rows of
-the request or none of them.
+the request or none of them; if the shards commit together, all of them have theirs or none.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ class Entry:
         rows: Them.
         outcome: What the writer knows: nothing, until it is told.
         committed: Shards that have it, although the whole is not known or failed.
+        together: Whether its shards commit together.
     """
 
     rows: dict[str, int]
+    together: bool = False
     outcome: str = ABSENT
     committed: tuple[str, ...] = ()
 
@@ -44,9 +46,9 @@ class Ledger:
     def __init__(self):
         self._entries = {}
 
-    def begin(self, number, rows):
+    def begin(self, number, rows, *, together=False):
         """A request is about to write; until it says otherwise nothing of it may be there."""
-        entry = self._entries[number] = Entry(dict(rows))
+        entry = self._entries[number] = Entry(dict(rows), together)
         return entry
 
     def judge(self, found):
@@ -73,6 +75,9 @@ class Ledger:
                         f"{_name(count, allowed)} write: {shard} has {count} rows of request "
                         f"{number}, which is {entry.outcome}: {told} expected"
                     )
+            if entry.together and 0 < sum(map(bool, there[number].values())) < len(entry.rows):
+                have = ", ".join(sorted(shard for shard, n in there[number].items() if n))
+                yield f"half committed write: of request {number} only {have} has rows"
 
     def counts(self):
         """How many requests have written, by what is known of them."""

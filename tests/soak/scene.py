@@ -97,6 +97,7 @@ class Scene:
         dsn = self.superuser_dsns()[shard]
         with contextlib.closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cur:
             conn.autocommit = True
+            cur.execute("SET statement_timeout = '60s'")  # locks that nobody gives up
             cur.execute(statement)
             return cur.fetchall() if cur.description else []
 
@@ -112,6 +113,11 @@ class Scene:
             "SELECT pid, application_name, state, left(query, 200) FROM pg_stat_activity"
             f" WHERE datname = 'soak' AND usename = 'app' AND coalesce(state, '') LIKE '{state}'",
         )
+
+    def prepared(self):
+        """What is prepared on the servers, and keeps its locks."""
+        asked = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+        return [(shard, gid) for shard in self.names for (gid,) in self.ask(shard, asked)]
 
     def shard_of(self, key):
         """The shard of a key of the declared cluster."""

@@ -9,10 +9,8 @@ import gevent.event
 
 import greenshard
 from tests.soak.crowd import Crowd
-from tests.soak.part import Part
+from tests.soak.part import RECOVER_EVERY_S, RECOVERY_S, Part
 
-#: Seconds in which everything must be well again when all faults are over.
-RECOVERY_S = 40.0
 CLUSTER, UNION = "soak cluster", "soak union"
 
 
@@ -59,12 +57,16 @@ class Soak(Part):
             cancel_grace=bounds.grace_s,
             max_lifetime=bounds.max_lifetime_s,
             check_after=1.0,
+            recover_every=RECOVER_EVERY_S,
             # The union writes anywhere into the tables of the declared cluster.
             check=False,
         )
 
     def _recover(self):
         for pool in self.pools:
+            end = time.monotonic() + self.bounds.slack_s
+            while pool.stats().closing and time.monotonic() < end:
+                gevent.sleep(0.05)
             stats = pool.stats()
             told = (stats.taken, stats.waiting, stats.closing)
             if any(told):

@@ -53,6 +53,15 @@ def test_shard_that_is_said_to_be_committed_must_have_its_rows():
     assert "lost write: s0" in told
 
 
+def test_shards_that_commit_together_all_have_it_or_none():
+    ledger = Ledger()
+    ledger.begin(7, {"s0": 2, "s1": 1}, together=True).outcome = UNKNOWN
+    assert list(ledger.judge({})) == []
+    assert list(ledger.judge({"s0": [(7, 2)], "s1": [(7, 1)]})) == []
+    (told,) = ledger.judge({"s0": [(7, 2)], "s1": []})
+    assert told == "half committed write: of request 7 only s0 has rows"
+
+
 def test_rows_of_nobody():
     (told,) = Ledger().judge({"s0": [(9, 1)]})
     assert "request 9, which has written none" in told

@@ -18,14 +18,13 @@ import gevent
 import gevent.event
 from gevent import subprocess
 
-from tests.soak.part import Part
+from tests.soak.part import RECOVER_EVERY_S, RECOVERY_S, Part
 from tests.soak.web_crowd import WebCrowd
 
 #: Seconds after the kill of a worker in which its clients may notice.
 _AFTERWARDS_S = 3.0
 #: The longest time between two restarts, and how long gunicorn may take to start and to end.
 _PAUSE_S, _START_S, _END_S = 8.0, 30.0, 120.0
-RECOVERY_S = 40.0
 _BOOTED = re.compile(r"Booting worker with pid: (\d+)")
 _READY = re.compile(r"Worker ready \(pid: (\d+)\)")
 _ENDED = re.compile(r"(?:Worker exiting \(pid: |Worker \(pid:)(\d+)\)")
@@ -144,6 +143,7 @@ class WebSoak(Part):
             "cancel_grace": bounds.grace_s,
             "max_lifetime": bounds.max_lifetime_s,
             "check_after": 1.0,
+            "recover_every": RECOVER_EVERY_S,
         }
         given = json.dumps({"dsns": scene.dsns(""), "pool": pool})
         self._gunicorn = Gunicorn(Path(self._directory.name), {"SOAK": given})

@@ -114,7 +114,7 @@ class WebCrowd:
         if view == "write":
             keys = [rand.randrange(10**9) for _ in range(rand.choice((1, 1, 2, 4)))]
             body = {"keys": keys, "status": rand.choice((200, 200, 200, 418))}
-            entry = self._ledger.begin(number, Counter(map(self._shard_of, keys)))
+            entry = self._ledger.begin(number, Counter(map(self._shard_of, keys)), together=True)
             entry.outcome = UNKNOWN if body["status"] == 200 else entry.outcome
         outcome = self._outcome(view, number, body, entry, rand)
         self._report.outcomes[outcome] += 1

@@ -36,9 +36,12 @@ class Request:
         rand: Chooses what it does.
 
     Attributes:
+        together: Whether the shards commit together.
         moment: What it is doing, or was doing when it ended, of `MOMENTS`; "" before that.
         trap: Called with each new moment.
     """
+
+    together = False
 
     def __init__(self, number, pool, ledger, rand):
         self.number = number
@@ -92,7 +95,7 @@ class Request:
     # What is known of the write -------------------------------------------------------------
 
     def _writes(self, rows):
-        self._entry = self._ledger.begin(self.number, rows)
+        self._entry = self._ledger.begin(self.number, rows, together=self.together)
 
     def _may_commit(self):
         if self._entry is not None:
@@ -156,6 +159,8 @@ class ClusterRequest(Request):
     Args:
         shard_of: Tells the shard of a key.
     """
+
+    together = True
 
     def __init__(self, number, pool, ledger, rand, shard_of):
         self._shard_of = shard_of
