@@ -307,7 +307,7 @@ def graver(first: BaseException | None, second: BaseException | None) -> BaseExc
     """
     if first is None or second is None or first is second:
         return first or second
-    if isinstance(first, gevent.Timeout) or (_kills(second) and not _kills(first)):
+    if isinstance(first, gevent.Timeout) or (kills(second) and not kills(first)):
         first, second = second, first
     behind = first.__dict__.setdefault(_BEHIND, [])
     behind += [second, *second.__dict__.pop(_BEHIND, ())]
@@ -334,7 +334,8 @@ def _throw(receiver: Any, error: BaseException) -> None:
         receiver.throw(error)
 
 
-def _kills(error: BaseException) -> bool:
+def kills(error: BaseException) -> bool:
+    """Whether an exception that arrived from outside is to end the greenlet, or the program."""
     return not isinstance(error, (Exception, gevent.Timeout))
 
 

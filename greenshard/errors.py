@@ -93,6 +93,7 @@ class Error(psycopg2.Error):
         failures: The error of each shard by its name; empty unless several were involved.
         committed: Names of the shards where a write is committed although it failed elsewhere:
             by a commit, or in autocommit mode.
+        doubtful: Names of the shards where it may be committed: their answer was lost.
         refusals: Why each strategy could not plan the statement (`greenshard.planner.plan`).
         statement: Of several statements in one string, the number of the one that failed, from 1;
             None if there was one, or it is not known.
@@ -103,6 +104,7 @@ class Error(psycopg2.Error):
     hint: str | None = None
     failures: Mapping[str, BaseException] = {}
     committed: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
     refusals: tuple[Any, ...] = ()
     statement: int | None = None
 
@@ -409,7 +411,7 @@ def note_code(error: Error, code: str, hint: str) -> None:
 
 def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str]) -> None:
     """Tell with an error in autocommit mode that a write is, or may be, committed somewhere."""
-    error.committed = tuple(shards)
+    error.committed, error.doubtful = tuple(shards), tuple(doubtful)
     hints = [_doubt(doubtful)] if doubtful else []
     if shards:
         hints.append(
@@ -421,6 +423,7 @@ def note_committed(error: Error, shards: Sequence[str], doubtful: Sequence[str])
 
 def note_doubt(error: Error, shards: Sequence[str]) -> None:
     """Tell with an error that COMMIT was sent to some shards, and its answer is lost."""
+    error.doubtful = tuple(shards)
     give_hint(error, _doubt(shards))
 
 

@@ -82,7 +82,7 @@ def repeated(
 
 def may_repeat(error: DriverError) -> bool:
     """Whether a transaction may be run again because of how it has ended, and is not committed."""
-    if getattr(error, "committed", ()):
+    if getattr(error, "committed", ()) or getattr(error, "doubtful", ()):
         return False
     failures = getattr(error, "failures", None) or {"": error}
     return all(getattr(failure, "pgcode", None) in _AGAIN for failure in failures.values())

@@ -58,8 +58,9 @@ class Waits:
         for session, fanout in tuple(self._running.items()):
             if session.thread == thread:
                 count = here.seen[fanout] = seen.get(fanout, 0) + 1
-                # Since the first time, at which it had only begun.
-                if count == _TICKS + 1:
+                # Since the first time, at which it had only begun. And again: who watches may have
+                # ended, or not begun.
+                if count > _TICKS and count % _TICKS == 1:
                     report(session, fanout, self._shards, self._timeout_s)
         if not here.seen and here.timer is not None:
             here.timer.close()

@@ -130,16 +130,17 @@ class Watcher:
         self._wake: Any = None
 
     def add(self, waiting: Waiting) -> None:
-        """Look whether a statement is in a deadlock, until it has ended."""
+        """Look whether a statement is in a deadlock, until it has ended; once if added twice."""
         with self._lock:
-            self._waiting[waiting.number] = waiting
+            if all(each.fanout is not waiting.fanout for each in self._waiting.values()):
+                self._waiting[waiting.number] = waiting
             starts = not (self.runs or self.stopped)
             self.runs = self.runs or starts
             wake = self._wake
         if starts:
             try:
                 _green.start_thread(self._run)
-            except RuntimeError:  # there are too many; the next statement tries again
+            except RuntimeError:  # there are too many; it is reported again
                 self.runs = False
         elif wake is not None:
             wake.set()

@@ -17,7 +17,7 @@ from greenshard.executor.execution import Execution
 from greenshard.links.deadline import within
 from greenshard.sql.ending import EndKind
 from greenshard.transaction.admission import admit_together, admit_writes
-from greenshard.transaction.commit import begin_alone, end_alone
+from greenshard.transaction.by_sql import begin_alone, end_alone
 
 
 def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -> Answer:
@@ -31,7 +31,7 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
     Raises:
         BaseException: What `run` raises, when it is undone; or see `Connection.commit`.
 
-    Switches: yes. Cost: where it needs one, three round trips.
+    Switches: yes. Cost: where it needs one, five round trips if several shards write, else three.
     """
     session, transaction = e.session, e.transaction
     if not _needs_transaction(e, shards):

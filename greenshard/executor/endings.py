@@ -29,7 +29,7 @@ from greenshard.links.session import Outcome, Session
 from greenshard.planner.target import Target
 from greenshard.planner.union import refuse_ending
 from greenshard.sql.ending import Ending, EndKind
-from greenshard.transaction.commit import end_by_sql
+from greenshard.transaction.by_sql import end_by_sql
 from greenshard.transaction.snapshot import Snapshots
 from greenshard.transaction.state import State, Transaction
 

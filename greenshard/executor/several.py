@@ -48,7 +48,7 @@ from greenshard.sql.ending import EndKind
 from greenshard.sql.lifting import lifted
 from greenshard.sql.splitting import Control, Part
 from greenshard.transaction.admission import admit_writes
-from greenshard.transaction.commit import begin_alone, end_alone
+from greenshard.transaction.by_sql import begin_alone, end_alone
 from greenshard.transaction.failing import fail_open
 from greenshard.transaction.state import State, state_at_server
 

@@ -69,6 +69,9 @@ class Members:
 
     Args:
         cluster: The declaration; None for a union.
+
+    Attributes:
+        known: By the shards' names. Any greenlet may empty it, to have them asked again.
     """
 
     def __init__(self, cluster: Cluster | None = None) -> None:
@@ -91,13 +94,17 @@ class Members:
             return True
         return member.lacks is not None and (anew or now - member.asked_at > _BELIEVED_S)
 
-    def why_not(self, shards: Iterable[str]) -> errors.Error | None:
-        """Why some shards, which have been asked, cannot commit together; None if they can."""
-        known = {shard: self.known[shard] for shard in shards}
-        for shard, member in known.items():
-            if member.lacks is not None:
-                return _cannot(shard, member.lacks)
-        return _not_one_cluster(known)
+
+def why_not(known: Mapping[str, Member]) -> errors.Error | None:
+    """Why some shards cannot commit together; None if they can.
+
+    Args:
+        known: What they have answered, by their names.
+    """
+    for shard, member in known.items():
+        if member.lacks is not None:
+            return _cannot(shard, member.lacks)
+    return _not_one_cluster(known)
 
 
 _members: weakref.WeakKeyDictionary[Cluster, dict[Hashable, Members]] = weakref.WeakKeyDictionary()

@@ -37,12 +37,8 @@ _SHARE = 0.8
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
-_CHECK = (
-    "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
-)
-
-#: SQLSTATE: there is no such prepared transaction.
-NO_SUCH_OBJECT = "42704"
+#: SQLSTATEs: there is no such prepared transaction; it is another role's.
+NO_SUCH_OBJECT, _DENIED = "42704", "42501"
 
 closed = Attribute(RawConnection, "closed")
 status = Attribute(RawConnection, "status")
@@ -347,19 +343,6 @@ class Physical:
             if self.alive:
                 autocommit.write(raw, before)
 
-    def check_commit(self) -> bool:
-        """Let fail now what COMMIT would let fail: deferred constraints, and triggers.
-
-        Returns:
-            Whether the transaction has written anything.
-
-        Switches: yes. Cost: one round trip.
-        """
-        cursor = own_cursor(self.raw)
-        cursor.execute(_CHECK)
-        row: Any = cursor.fetchone()
-        return bool(row[0])
-
     def commit(self, before: str = "", *, decides: bool = False) -> None:
         """Commit, whoever has begun the transaction; what is prepared, too.
 
@@ -386,13 +369,13 @@ class Physical:
                 if self.idle or not self.alive:
                     self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
             if decides and cursor.statusmessage == "ROLLBACK":
-                raise _rolled_back(self.shard)
+                raise rolled_back(self.shard)
             return
         if before and not self.idle:
             self._execute_alone(before)
         if decides and self.failed:
             self.roll_back()
-            raise _rolled_back(self.shard)
+            raise rolled_back(self.shard)
         if not (self.in_transaction or self.idle):
             self._end_by_sql("COMMIT")
         RawConnection.commit(self.raw)
@@ -435,7 +418,7 @@ class Physical:
             elif self.alive and self.idle:
                 self._forget_transaction()
         if not prepared:
-            raise _rolled_back(self.shard)
+            raise rolled_back(self.shard)
 
     def leave_prepared(self) -> None:
         """Leave to others what is prepared. Switches: if psycopg2 has begun the transaction."""
@@ -446,10 +429,24 @@ class Physical:
         try:
             self._execute_alone(text, (ours(self.prepared),))
         except DriverError as error:
-            if error.pgcode != NO_SUCH_OBJECT:
+            if error.pgcode == _DENIED:
+                self._end_as_session_user(text)
+            elif error.pgcode != NO_SUCH_OBJECT:
                 raise
             # Somebody who recovers was faster, and has done the same: there is one verdict.
         self.leave_prepared()
+
+    def _end_as_session_user(self, text: str) -> None:
+        """End what is prepared as who has connected, who has prepared it; then be who we were."""
+        cursor = self._execute_alone("SELECT pg_catalog.current_setting('role')")
+        row: Any = cursor.fetchone()
+        self._execute_alone("SET ROLE NONE")
+        try:
+            self._execute_alone(text, (ours(self.prepared),))
+        finally:
+            if self.alive:
+                again = "SELECT pg_catalog.set_config('role', %s, false)"
+                self._execute_alone(again, (ours(row[0]),))
 
     def _execute_alone(self, text: str, given: Any = None) -> RawCursor:
         """Execute a statement, before which psycopg2 must send no BEGIN of its own."""
@@ -579,7 +576,8 @@ class Physical:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _rolled_back(shard: str) -> errors.Error:
+def rolled_back(shard: str) -> errors.Error:
+    """The error if a server has rolled back a transaction that was to be committed."""
     error = errors.refused(
         f"shard {shard} rolled the transaction back instead of committing it: it had failed there",
         code="GS501",

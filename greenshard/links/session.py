@@ -134,8 +134,9 @@ class Session:
         self.apart = True
         self.exported: Mapping[str, str] | None = None
         self.members: Members | None = None
-        #: Whether the transaction ends by ``tpc_commit()`` or ``tpc_rollback()`` only.
-        self.in_tpc = False
+        #: What the transaction that ends by ``tpc_commit()`` or ``tpc_rollback()`` only is called
+        #: on each shard; empty if it is not such a one.
+        self.tpc_names: Mapping[str, str] = {}
         # OIDs are each database's own; a pool keeps both of these from one lease to the next.
         self.type_names: dict[tuple[str, int], str] = {}
         self.oids_there: dict[tuple[str, str], tuple[frozenset[int], Mapping[int, int]]] = {}

@@ -4,7 +4,9 @@
 
     state      PURE  how it stands on each shard, and what is true of it as a whole
     protocol   PURE  how it ends: which steps follow which answers
-    commit           carries the steps out on the shards' connections
+    carrying_out     carries the steps out on the shards' connections
+    commit           ends it as the connection's methods do
+    by_sql           ends one that SQL ends, or that is one statement's own
     failing          lets it be failed as a whole: by an error that no shard has raised, or only one
     gids       PURE  the names of those that are prepared
     verdict    PURE  what is done about one that nobody has ended

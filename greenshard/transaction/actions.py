@@ -49,10 +49,12 @@ class Checked:
     Attributes:
         wrote: Whether it has written anything.
         holds: What it cannot be prepared with, in words; None if it can, as far as can be asked.
+        serializable: Whether its COMMIT may still fail, even if it has only read.
     """
 
     wrote: bool
     holds: str | None = None
+    serializable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """PREPARE TRANSACTION on some shards, and COMMIT on those that have only read, all at once.
+    """PREPARE TRANSACTION on some shards, and COMMIT on those that may yet fail, all at once.
 
     Attributes:
         shards: Those that have written.
-        readers: Those that have only read.
+        readers: Those that have only read, and are serializable.
         anchor: The shard that will decide.
     """
 

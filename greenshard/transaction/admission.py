@@ -5,13 +5,12 @@ Not at COMMIT: who has written on one shard may go on with what that one can do.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from greenshard import errors
 from greenshard.links.deadline import Deadline
-from greenshard.links.members import ask_member
+from greenshard.links.members import Member, ask_member, why_not
 from greenshard.links.session import Session
 from greenshard.transaction.state import Transaction
 
@@ -52,18 +51,18 @@ def admit_together(session: Session, shards: Collection[str], timeout: Deadline)
     if session.members is not None and not any(p.failed for p in session.alive):
         alive = {p.shard for p in session.alive}.intersection(shards)
         there = [shard for shard in session.shards if shard in alive]
-        lacks = why_not_together(session, there, timeout)
-        if lacks is not None:
+        if (lacks := why_not(known_members(session, there, timeout))) is not None:
             raise lacks
 
 
-def why_not_together(
+def known_members(
     session: Session, shards: Collection[str], timeout: Deadline, *, anew: bool = True
-) -> errors.Error | None:
-    """Why some shards cannot commit together; None if they can, or commit one by one.
+) -> Mapping[str, Member]:
+    """What is known of some shards as parts of one commit.
 
     Args:
-        session: The connections, which are there; the caller has `taken` it.
+        session: The connections, which are there; the caller has `taken` it. Its shards do not
+            commit one by one.
         shards: Their names.
         timeout: What it may take to ask them.
         anew: Whether those that could not are asked again, though they were asked a moment ago.
@@ -74,14 +73,14 @@ def why_not_together(
     Switches: where one must be asked. Cost: then two round trips.
     """
     members = session.members
-    if members is None:
-        return None
-    calls = {
-        shard: partial(ask_member, session.physical(shard), members.sharded)
-        for shard in members.to_be_asked(shards, anew=anew)
-    }
-    if calls:
-        for shard, job in session.run(calls, timeout).jobs.items():
-            found: Any = job.result
-            members.known[shard] = found
-    return members.why_not(shards)
+    assert members is not None  # noqa: S101  # the caller has seen it
+    asked = members.to_be_asked(shards, anew=anew)
+    # A copy: meanwhile another greenlet may find out that it is so no more.
+    known = {shard: members.known[shard] for shard in shards if shard not in asked}
+    if asked:
+        calls = {s: partial(ask_member, session.physical(s), members.sharded) for s in asked}
+        found: Mapping[str, Any] = session.run(calls, timeout).jobs
+        answers = {shard: job.result for shard, job in found.items()}
+        members.known |= answers
+        known = {shard: answers.get(shard) or known[shard] for shard in shards}
+    return known

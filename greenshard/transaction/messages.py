@@ -41,6 +41,9 @@ _DECISION = (
     " SELECT %s, true, %s::pg_catalog.text[]"
 )
 _NUMBERED = "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+_SERIALIZABLE = (
+    "pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable'"
+)
 #: A shard that has only read does not come to write by it.
 _IF_IT_WROTE = f" WHERE {_NUMBERED}; "
 #: Locks are held until the end. Whoever changes a table has one that keeps others from it, as we
@@ -64,15 +67,15 @@ _TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE t
     WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
     THEN 'a cursor WITH HOLD' END,
-    (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
-_REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}"
+    {_SERIALIZABLE}, (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
+_REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}, {_SERIALIZABLE}"
 #: What goes before the COMMIT of a shard that commits alone.
 BEFORE_COMMIT = _FIRST + _BARRIER
 
 
 def check(physical: Physical) -> Checked:
     """Check a shard whose commit is not part of a second phase. Switches, Cost: see `ready`."""
-    return Checked(physical.check_commit())
+    return _checked(physical, f"{_CONSTRAINTS}SELECT {_NUMBERED}, {_SERIALIZABLE}")
 
 
 def check_rows(physical: Physical) -> Checked:
@@ -83,10 +86,14 @@ def check_rows(physical: Physical) -> Checked:
 
     Switches: yes. Cost: one round trip.
     """
+    return _checked(physical, _CONSTRAINTS + _REALLY)
+
+
+def _checked(physical: Physical, text: str) -> Checked:
     cursor = own_cursor(physical.raw)
-    cursor.execute(_CONSTRAINTS + _REALLY)
+    cursor.execute(text)
     row: Any = cursor.fetchone()
-    return Checked(bool(row[0]))
+    return Checked(wrote=bool(row[0]), serializable=bool(row[1]))
 
 
 def ready(
@@ -110,7 +117,7 @@ def ready(
     cursor = own_cursor(physical.raw)
     cursor.execute(text + _TOLD, given)
     row: Any = cursor.fetchone()
-    if row[2] != shard_id:
+    if row[3] != shard_id:
         raise errors.refused(
             "the database is not the one that it was when this process first asked it: "
             "`greenshard init` has given it another id, or the server is another one",
@@ -118,7 +125,7 @@ def ready(
             pgcode=ANOTHER_SHARD,
             hint="Run the transaction again: the shards are asked anew.",
         )
-    return Checked(bool(row[0]), row[1])
+    return Checked(wrote=bool(row[0]), holds=row[1], serializable=bool(row[2]))
 
 
 def note(physical: Physical, decision: str, participants: Sequence[str]) -> None:

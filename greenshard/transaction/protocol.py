@@ -6,15 +6,19 @@ before anything is committed::
     each shard        SET CONSTRAINTS ALL IMMEDIATE     deferred constraints fail here
                       SELECT pg_current_xact_id_if_assigned() IS NOT NULL     did it write?
     the one writer    COMMIT                            fails alone: the others are rolled back
-    the others        COMMIT
+    who only read     COMMIT                            they have nothing to lose
 
 If several shards wrote, one of them, the *anchor*, decides for all of them (two-phase commit)::
 
     the anchor        INSERT of the decision            with the check, in its open transaction
-    who only read     COMMIT                            beside PREPARE: they have nothing to lose
     the other writers PREPARE TRANSACTION               fails: all are rolled back
     the anchor        COMMIT                            from here on it is committed
     the other writers COMMIT PREPARED                   now, or by whoever recovers
+    who only read     COMMIT
+
+Who has only read keeps its locks (of tables, advisory ones) until the others are committed, as on
+one PostgreSQL. But where the transaction is serializable, its COMMIT may fail: then it goes first,
+before the one writer or beside PREPARE.
 
 All have answered the check before anything is prepared: who recovers a part that is prepared looks
 for the decision on the anchor, and must find it or whoever is about to make it. Where the answer to
@@ -34,11 +38,12 @@ Information Functions".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from greenshard import errors
 from greenshard.transaction.actions import (
     Check,
+    Checked,
+    Close,
     Commit,
     Shards,
     States,
@@ -85,37 +90,52 @@ def commit(
         error = out_of_time(timeout_s)
     if error is not None:
         return (yield from undo(answers.states, error))
-    checked: Mapping[str, Any] = answers.done
+    checked = {shard: each for shard in opened if isinstance(each := answers.done[shard], Checked)}
     writers = tuple(shard for shard in opened if checked[shard].wrote)
     if len(writers) > 1 and two_phase is not None and two_phase.lacks is not None:
         return (yield from undo(answers.states, two_phase.lacks))
     if len(writers) > 1 and two_phase is not None and anchor is not None:
         steps = commit_together(two_phase, anchor, answers.states, checked, timeout_s)
         return (yield from steps)
-    return (yield from _commit_checked(opened, writers))
+    return (yield from _commit_checked(checked, answers.states))
 
 
-def _commit_checked(opened: Shards, writers: Shards) -> Steps:
-    """Commit one by one, or where one has written or none."""
-    # The writer first: if it fails, the others have nothing that would have to be undone.
-    if len(writers) == 1:
-        error = yield from _commit(writers, wrote=True)
-        if error is not None:
-            return error
-        opened = tuple(shard for shard in opened if shard not in writers)
-        return (yield from _commit(opened, wrote=False, before=writers))
-    # With no writer (an UPDATE that found no row), nothing can be in doubt.
-    return (yield from _commit(opened, wrote=bool(writers)))
+def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
+    """Commit one by one, or where one has written or none.
+
+    Args:
+        checked: What the shards have answered.
+        states: How it stands on them.
+    """
+    writers = tuple(shard for shard, each in checked.items() if each.wrote)
+    if len(writers) != 1:
+        # With no writer (an UPDATE that found no row), nothing can be in doubt.
+        return (yield from _commit(tuple(checked), wrote=bool(writers)))
+    first = tuple(s for s, each in checked.items() if each.serializable and s not in writers)
+    if first:
+        answers = yield Commit(first)
+        failed = answers.error or next(iter(answers.failures.values()), None)
+        if failed is not None:
+            return (yield from undo({**states, **answers.states}, failed))
+    error = yield from _commit(writers, wrote=True)
+    if error is not None:
+        return error
+    # Their locks were kept until here. They have nothing to lose.
+    last = tuple(shard for shard in checked if shard not in (*writers, *first))
+    if not last:
+        return None
+    answers = yield Commit(last)
+    if failed_on := tuple(s for s in last if answers.states[s] is not State.UNTOUCHED):
+        yield Close(failed_on)
+    return None
 
 
-def _commit(shards: Shards, *, wrote: bool, before: Shards = (), unchecked: bool = False) -> Steps:
+def _commit(shards: Shards, *, wrote: bool, unchecked: bool = False) -> Steps:
     """Commit on some shards.
 
     Args:
         shards: Where.
         wrote: Whether something was written there.
-        before: Where it is committed already. Whatever fails now, the caller must not take the
-            transaction for undone, and repeat it.
         unchecked: See `Commit`.
     """
     answers = yield Commit(shards, unchecked=unchecked)
@@ -130,14 +150,11 @@ def _commit(shards: Shards, *, wrote: bool, before: Shards = (), unchecked: bool
         # raised may be a kill, which does not.
         if left and len(left) < len(shards):
             yield Warn(left)
-        if before and isinstance(answers.error, Exception):
-            told = getattr(answers.error, "failures", None) or dict.fromkeys(shards, answers.error)
-            return (yield from undo(answers.states, _partly_committed(before, told)))
         return (yield from undo(answers.states, answers.error))
     # On others it is committed: an error of these shards alone would be taken for "nothing was
     # done".
     if answers.failures:
-        error = _partly_committed((*before, *answers.done), answers.failures)
+        error = _partly_committed(tuple(answers.done), answers.failures)
         return (yield from undo(answers.states, error))
     return None
 

@@ -370,7 +370,7 @@ def finish(physical: Physical, name: str, *, committed: bool) -> Ending:
 
     Args:
         physical: The connection to its shard.
-        name: A name of `gids`, which needs no quoting.
+        name: What it is prepared as.
         committed: Which of both.
 
     Raises:
@@ -378,23 +378,23 @@ def finish(physical: Physical, name: str, *, committed: bool) -> Ending:
 
     Switches: yes. Cost: one round trip.
     """
-    text = f"{'COMMIT' if committed else 'ROLLBACK'} PREPARED '{name}'"
-    ending = _finished(physical, text)
+    text = f"{'COMMIT' if committed else 'ROLLBACK'} PREPARED %(name)s"
+    ending = _finished(physical, text, name)
     if ending is Ending.DENIED:
         # The role that a session begins with need not be the one that has connected, which is who
         # has prepared it.
         _execute(physical, "SET ROLE NONE")
         try:
-            ending = _finished(physical, text)
+            ending = _finished(physical, text, name)
         finally:
             if physical.alive:
                 _execute(physical, "RESET ROLE")
     return ending
 
 
-def _finished(physical: Physical, text: str) -> Ending:
+def _finished(physical: Physical, text: str, name: str) -> Ending:
     try:
-        _execute(physical, text)
+        _execute(physical, text, {"name": name})
     except DriverError as error:
         if error.pgcode in _ENDINGS:
             return _ENDINGS[error.pgcode]

@@ -27,6 +27,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from greenshard import errors
+from greenshard.transaction import gids
 
 #: How long, in seconds, a shard may wait for the barrier: at first, and at most. While it does,
 #: commits wait behind it, there and where the lock is there already.
@@ -61,7 +62,15 @@ class Holder:
     @property
     def is_in_doubt(self) -> bool:
         """Whether it is prepared, and for so long that nobody but recovery may ever end it."""
-        return self.pid is None and self.seconds is not None and self.seconds >= DOUBT_S
+        if self.pid is not None or self.seconds is None or self.seconds < DOUBT_S:
+            return False
+        return not self.is_foreign
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a coordinator of the program's own has prepared it, and is to end it."""
+        named = gids.read(self.name)
+        return self.pid is None and (named is None or named[1] is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +169,12 @@ def _not_in_time(limit_s: float, holders: Sequence[Holder], told: str) -> errors
     if what:
         what += "\n"
     hint = "Raise the timeout, or look at what commits there (pg_stat_activity)."
-    if any(holder.is_in_doubt for holder in holders):
+    if any(holder.is_foreign for holder in holders):
+        hint = (
+            "What the program has prepared with tpc_prepare(), the program ends: tpc_recover() "
+            "lists it, tpc_commit(xid) and tpc_rollback(xid) end it."
+        )
+    elif any(holder.is_in_doubt for holder in holders):
         hint = "What is in doubt is finished by greenshard recover, as soon as its shards answer."
     return errors.OperationalError(
         f"no snapshot over all shards within {limit_s:g} s{what}", code="GS506", hint=hint

@@ -19,16 +19,21 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from greenshard import errors
+from greenshard import _green, errors
 from greenshard._driver import STATUS_PREPARED, DriverError, RawConnection, Xid
 from greenshard.links.deadline import Deadline, within
+from greenshard.links.fanout import Job
+from greenshard.links.members import why_not
 from greenshard.links.physical import NO_SUCH_OBJECT, Physical, status
 from greenshard.links.session import Session
-from greenshard.transaction import messages
-from greenshard.transaction.admission import why_not_together
+from greenshard.transaction import asking_apart, messages, recovery
+from greenshard.transaction.admission import known_members
+from greenshard.transaction.verdict import Ending
 
 #: PostgreSQL's limit of the name of what is prepared, in bytes; and what ours adds.
 _LONGEST, _ADDED = 199, 33
+#: Seconds between two attempts to roll back what a lost session may prepare yet.
+_LOOK_S = 0.05
 
 
 def begin(session: Session, xid: Any, timeout: Deadline) -> None:
@@ -52,7 +57,7 @@ def begin(session: Session, xid: Any, timeout: Deadline) -> None:
         shard: partial(RawConnection.tpc_begin, session.physicals[shard].raw, name)
         for shard, name in names.items()
     }
-    session.in_tpc = True
+    session.tpc_names = names
     try:
         session.run(calls, timeout)
     except BaseException:
@@ -63,25 +68,30 @@ def begin(session: Session, xid: Any, timeout: Deadline) -> None:
 def prepare(session: Session, timeout: Deadline) -> None:
     """Prepare it on all shards; if one cannot, it is rolled back on all.
 
+    A shard whose answer is lost with its connection is asked over another one, for the grace time
+    at most: what it has prepared nevertheless, and cannot be rolled back then, stays until
+    ``tpc_rollback(xid)``.
+
     Args, Raises, Switches: see `end`. Cost: two round trips.
     """
     physicals = session.physicals
-    shards = session.shards
+    shards, names = session.shards, session.tpc_names
+    begun: list[Job] = []
     try:
         # Else psycopg2 says that there is none.
-        if session.in_tpc:
-            known = _known(session)
+        if names:
             ready = {
-                shard: partial(messages.ready, physicals[shard], known[shard].id, None, ())
-                for shard in shards
+                shard: partial(messages.ready, physicals[shard], name.rpartition(".")[2], None, ())
+                for shard, name in names.items()
             }
             session.run(ready, timeout)
         calls = {
             shard: partial(RawConnection.tpc_prepare, physicals[shard].raw) for shard in shards
         }
-        session.run(calls, timeout)
+        session.run(calls, timeout, noted=begun)
     except BaseException:
         _undo(session)
+        _undo_lost(session, {job.shard: names[job.shard] for job in begun if names})
         raise
 
 
@@ -107,7 +117,7 @@ def end(session: Session, timeout: Deadline, *, committed: bool) -> None:
         calls = {shard: partial(method, raw) for shard, raw in raws.items()}
         session.run(calls, timeout, cancellable=False)
     finally:
-        session.in_tpc = False
+        session.tpc_names = {}
 
 
 def _is_prepared(raw: RawConnection) -> bool:
@@ -155,8 +165,7 @@ def recover(session: Session, timeout: Deadline) -> list[Xid]:
 
     Args, Raises, Switches: see `end`. Cost: one round trip.
     """
-    _names(session, "", timeout)
-    known = _known(session)
+    names = _names(session, "", timeout)
     calls = {
         shard: partial(RawConnection.tpc_recover, session.physicals[shard].raw)
         for shard in session.shards
@@ -166,9 +175,8 @@ def recover(session: Session, timeout: Deadline) -> list[Xid]:
         pending: Any = job.result
         for xid in pending:
             text = str(xid)
-            suffix = f".{known[shard].id}"
-            if text.endswith(suffix):
-                found[text.removesuffix(suffix)] = None
+            if text.endswith(names[shard]):
+                found[text.removesuffix(names[shard])] = None
     read: Any = Xid.from_string  # without types
     return [read(text) for text in found]
 
@@ -181,21 +189,15 @@ def _names(session: Session, text: str, timeout: Deadline) -> Mapping[str, str]:
             code="GS104",
         )
     session.reach(session.shards, timeout)
-    lacks = why_not_together(session, session.shards, timeout)
-    if lacks is not None:
+    known = known_members(session, session.shards, timeout)
+    if (lacks := why_not(known)) is not None:
         raise lacks
-    known = _known(session)
-    return {shard: f"{text}.{known[shard].id}" for shard in session.shards}
-
-
-def _known(session: Session) -> Mapping[str, Any]:
-    assert session.members is not None  # noqa: S101  # else they commit one by one
-    return session.members.known
+    return {shard: f"{text}.{member.id}" for shard, member in known.items()}
 
 
 def _undo(session: Session) -> None:
     """Roll back wherever the transaction has begun, as far as that can be done."""
-    session.in_tpc = False
+    session.tpc_names = {}
     calls = {
         shard: partial(RawConnection.tpc_rollback, physical.raw)
         for shard, physical in session.physicals.items()
@@ -203,3 +205,26 @@ def _undo(session: Session) -> None:
     }
     with suppress(errors.Error):
         session.run(calls, within(session.grace_s), tolerant=True, cancellable=False)
+
+
+def _undo_lost(session: Session, names: Mapping[str, str]) -> None:
+    """Roll back what was perhaps prepared on shards that were lost with the answer.
+
+    Args:
+        session: The connections.
+        names: What it is called there.
+
+    Switches: if there are such.
+    """
+    dsns = {s: session.physicals[s].dsn for s in names if not session.physicals[s].alive}
+    if dsns:
+        undo = partial(_roll_back_late, names, within(session.grace_s / 2))
+        asking_apart.ask(dsns, undo, within(session.grace_s))
+
+
+def _roll_back_late(names: Mapping[str, str], timeout: Deadline, shard: str, physical: Any) -> None:
+    # The session that was lost may be at it still.
+    while recovery.finish(physical, names[shard], committed=False) is not Ending.DONE:
+        if timeout.left_s == 0:
+            break
+        _green.sleep(_LOOK_S)

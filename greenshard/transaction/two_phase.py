@@ -44,14 +44,16 @@ class _Parts:
     Attributes:
         decides: The shard whose COMMIT decides.
         others: Those that have written, too, and are prepared.
-        readers: Those that have only read.
+        first: Those that have only read, and must not fail when it is decided.
+        last: The others that have only read: their locks are kept until it is decided.
         noted: Whether the decision has been taken down with the check.
         gid: The transaction's name.
     """
 
     decides: str
     others: Shards
-    readers: Shards
+    first: Shards
+    last: Shards
     noted: bool
     gid: str
 
@@ -85,7 +87,8 @@ def commit_together(
     parts = _Parts(
         decides,
         tuple(shard for shard in writers if shard != decides),
-        tuple(shard for shard in checked if shard not in writers),
+        tuple(shard for shard, each in checked.items() if not each.wrote and each.serializable),
+        tuple(shard for shard, each in checked.items() if not (each.wrote or each.serializable)),
         decides == anchor and anchor in writers,
         two_phase.gid(decides).decision,
     )
@@ -108,7 +111,7 @@ def _prepare(
         states = answers.states
         if (error := _failed(answers, timeout_s)) is not None:
             return states, error
-    answers = yield Prepare(parts.others, parts.readers, parts.decides)
+    answers = yield Prepare(parts.others, parts.first, parts.decides)
     return answers.states, _failed(answers, timeout_s)
 
 
@@ -124,8 +127,8 @@ def _decide(parts: _Parts) -> Generator[Action, Answers, _Outcome]:
         return answers.states, error
     settled = yield Settle(decides)
     if decides not in settled.done:
-        yield Warn((decides, *parts.others))
         yield Leave(parts.others)
+        yield Warn((decides, *parts.others))
         return settled.states, _in_doubt(parts.gid, (), {decides: error})
     if settled.done[decides]:
         return settled.states, None
@@ -136,7 +139,10 @@ def _decide(parts: _Parts) -> Generator[Action, Answers, _Outcome]:
 
 def _finish(parts: _Parts) -> Steps:
     """Let the others commit what they have prepared. It is committed, whatever comes now."""
-    answers = yield Commit(parts.others)
+    answers = yield Commit((*parts.others, *parts.last))
+    # Who has only read has nothing to lose.
+    if failed := tuple(s for s in parts.last if answers.states[s] is not State.UNTOUCHED):
+        yield Close(failed)
     left = tuple(shard for shard in parts.others if shard not in answers.done)
     if not left:
         return None

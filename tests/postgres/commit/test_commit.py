@@ -9,7 +9,10 @@ from psycopg2.extras import Json
 
 import greenshard
 from greenshard import errors
-from greenshard.transaction import gids
+from greenshard._driver import own_cursor
+from greenshard.links import members
+from greenshard.links.physical import Physical
+from greenshard.transaction import admission, asking_apart, gids, messages
 from tests.postgres.commit.conftest import run
 
 ALL = "UPDATE t SET c = c + 1"
@@ -159,6 +162,111 @@ def test_role_that_is_set_for_the_transaction_is_no_obstacle(world, conn):
             run(dsn, "DROP OWNED BY other_writer")
         for dsn in world.dsns.values():
             run(dsn, "DROP ROLE IF EXISTS other_writer")
+
+
+@pytest.mark.parametrize("commit", [by_method, by_sql])
+def test_shard_that_decides_and_has_failed_does_not_let_the_others_commit(
+    world, conn, monkeypatch, commit
+):
+    """To PostgreSQL, COMMIT is a ROLLBACK then, without an error."""
+
+    def prepare(physical, gid):
+        real(physical, gid)
+        if physical.shard == "s1":
+            with pytest.raises(psycopg2.errors.DivisionByZero):
+                own_cursor(conn._session.physicals["s0"].raw).execute("SELECT 1 / 0")
+
+    real = Physical.prepare
+    conn.cursor().execute(ALL)
+    monkeypatch.setattr(Physical, "prepare", prepare)
+    with pytest.raises(errors.InternalError) as caught:
+        commit(conn)
+    assert (caught.value.code, caught.value.shard) == ("GS501", "s0")
+    conn.rollback()
+    assert (world.values(), world.left()) == (NONE, {})
+
+
+def test_what_is_prepared_is_ended_on_its_own_connection_whatever_the_role(
+    world, conn, monkeypatch
+):
+    monkeypatch.setattr(asking_apart, "ask", lambda *_: pytest.fail("asked over a new connection"))
+    with conn.cursor() as cursor:
+        cursor.execute(ALL)
+        cursor.execute("SET ROLE pg_read_all_data")
+        conn.commit()
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone() == ("pg_read_all_data",)
+    assert world.values() == ONE
+
+
+def test_shards_may_be_forgotten_by_another_commit_at_any_time(world, conn, monkeypatch):
+    def ask_member(physical, sharded):
+        known.clear()  # as another commit does that finds something gone
+        return members.ask_member(physical, sharded)
+
+    monkeypatch.setattr(admission, "ask_member", ask_member)
+    known = conn._session.members.known
+    for lost in (("s0",), ("s0", "s1", "s2")):
+        with conn.cursor() as cursor:
+            cursor.execute("UPDATE t SET c = 0")
+        for shard in lost:
+            known.pop(shard, None)
+        with conn.cursor() as cursor:
+            cursor.execute(ALL)
+        for shard in lost:
+            known.pop(shard, None)
+        conn.commit()
+    assert world.values() == ONE
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize("end", ["COMMIT", "COMMIT AND CHAIN"])
+def test_shard_that_cannot_be_asked_before_commit_as_sql_undoes_all(
+    world, conn, monkeypatch, end, autocommit
+):
+    def ask_member(physical, sharded):
+        raise psycopg2.OperationalError("no answer")
+
+    conn.autocommit = autocommit
+    with conn.cursor() as cursor:
+        cursor.execute("BEGIN" if autocommit else "SELECT 1")
+        cursor.execute(ALL)
+        conn._session.members.known.clear()
+        monkeypatch.setattr(admission, "ask_member", ask_member)
+        with pytest.raises(psycopg2.OperationalError, match="no answer"):
+            cursor.execute(end)
+    assert (world.values(), world.left()) == (NONE, {})
+
+
+def test_chain_whose_shards_cannot_tell_how_it_was_begun_undoes_all(world, conn, monkeypatch):
+    def modes(physical):
+        raise psycopg2.OperationalError("no answer")
+
+    monkeypatch.setattr(messages, "modes", modes)
+    with conn.cursor() as cursor:
+        cursor.execute(ALL)
+        with pytest.raises(psycopg2.OperationalError, match="no answer"):
+            cursor.execute("COMMIT AND CHAIN")
+    assert (world.values(), world.left()) == (NONE, {})
+
+
+def test_lock_of_a_shard_that_was_only_read_is_kept_until_it_is_decided(world, conn, monkeypatch):
+    seen = []
+
+    def commit(physical, *args, **options):
+        if options.get("decides"):
+            seen.append(run(world.dsns["s2"], "SELECT pg_try_advisory_lock(4711)")[0][0])
+        return real(physical, *args, **options)
+
+    real = Physical.commit
+    with conn.on("s2").cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(4711)")
+    with conn.cursor() as cursor:
+        cursor.execute(f"UPDATE t SET c = 1 WHERE k IN ({world.keys['s0']}, {world.keys['s1']})")
+        monkeypatch.setattr(Physical, "commit", commit)
+        conn.commit()
+    assert seen == [False]
+    assert run(world.dsns["s2"], "SELECT pg_try_advisory_lock(4711)") == [(True,)]
 
 
 def test_search_path_of_somebody_changes_nothing(world, conn):

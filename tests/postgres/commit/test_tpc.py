@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import gevent
 import psycopg2
+import psycopg2.extensions as ext
 import pytest
 
 import greenshard
+from greenshard.transaction import tpc
 from tests.postgres.commit.conftest import run
 from tests.postgres.commit.test_commit import ALL, NONE, ONE
 
@@ -77,6 +82,38 @@ def test_shard_that_cannot_prepare_undoes_all(world, conn, xid, ends):
     assert (world.values(), world.left()) == (NONE, {})
     prepare(conn, xid)
     conn.tpc_rollback()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_shard_has_prepared_whose_answer_is_lost_is_rolled_back(
+    world, conn, xid, monkeypatch, late
+):
+    def tpc_prepare(raw):
+        if raw is not lost:
+            ext.connection.tpc_prepare(raw)
+            return
+        if not late:
+            ext.connection.tpc_prepare(raw)
+        else:  # the server is at it still when the connection is gone
+            greenlets.append(gevent.spawn_later(0.2, prepare_late))
+        raw.close()
+        raise psycopg2.OperationalError("the answer is lost")
+
+    def prepare_late():
+        dsn = world.dsns["s1"]
+        run(dsn, "BEGIN", "UPDATE t SET c = 9", f"PREPARE TRANSACTION '{names['s1']}'")
+
+    greenlets = []
+    conn.tpc_begin(xid)
+    conn.cursor().execute(ALL)
+    names = conn._session.tpc_names
+    lost = conn._session.physicals["s1"].raw
+    stand_in = SimpleNamespace(tpc_prepare=tpc_prepare, tpc_rollback=ext.connection.tpc_rollback)
+    monkeypatch.setattr(tpc, "RawConnection", stand_in)
+    with pytest.raises(psycopg2.OperationalError, match="the answer is lost"):
+        conn.tpc_prepare()
+    gevent.joinall(greenlets)
+    assert (world.values(), world.left()) == (NONE, {})
 
 
 @pytest.mark.parametrize("call", [lambda c: c.commit(), lambda c: c.rollback(),

@@ -26,6 +26,12 @@ def committed_elsewhere():
     return error
 
 
+def doubtful_elsewhere():
+    error = errors.from_driver(of("40001"))
+    errors.note_committed(error, [], ["s1"])
+    return error
+
+
 class Unit:
     """Raises what it was given, one after the other, and then returns."""
 
@@ -63,6 +69,7 @@ def test_serialization_failures_and_deadlocks_are_run_again(error, pauses):
         of_shards("40001", "23505"),
         of_shards("40001", None),
         committed_elsewhere(),
+        doubtful_elsewhere(),
         errors.PartialCommitError("half", code="GS502"),
         errors.TransactionInDoubt("in doubt", code="GS504"),
         errors.QueryTimeout("late", code="GS301"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import gevent
 import psycopg2
 import pytest
 
@@ -11,6 +12,9 @@ from greenshard import errors
 from greenshard.links import deadline
 from greenshard.links.deadline import UNLIMITED, Deadline
 from greenshard.links.session import Session
+from greenshard.transaction import messages
+from greenshard.transaction.actions import Checked, Commit
+from greenshard.transaction.carrying_out import Carrier
 from greenshard.transaction.commit import commit_all, roll_back_all
 from greenshard.transaction.state import Transaction
 
@@ -38,9 +42,9 @@ class FakePhysical:
         if self.fails_at == name:
             raise psycopg2.errors.UniqueViolation(f"{name} failed")
 
-    def check_commit(self):
+    def check(self):
         self._step("check")
-        return self.wrote
+        return Checked(self.wrote)
 
     def commit(self, before="", *, decides=False):
         self.in_transaction = False  # as psycopg2 says, whether it succeeds or not
@@ -63,14 +67,20 @@ class NotedSession(Session):
     """Notes how each of its steps is run; not even a fake clock times them out."""
 
     killed_at = None
+    killed_by = Killed
 
     def run(self, calls, timeout, **options):
         self.allowed = [*getattr(self, "allowed", ()), timeout.left_s]
         self.options = [*getattr(self, "options", ()), options]
         outcome = super().run(calls, UNLIMITED, **options)
         if len(self.allowed) == self.killed_at:
-            raise Killed
+            raise self.killed_by("from outside")
         return outcome
+
+
+@pytest.fixture(autouse=True)
+def check(monkeypatch):
+    monkeypatch.setattr(messages, "check", FakePhysical.check)
 
 
 @pytest.fixture
@@ -130,6 +140,36 @@ def test_what_is_half_done_is_told_to_the_log(session, transaction, three, caplo
     with caplog.at_level(logging.CRITICAL, "greenshard"), pytest.raises(Killed):
         commit_all(session, transaction, UNLIMITED)
     assert "not known to be, committed on ['s1']" in caplog.text
+
+
+def test_kill_while_shards_that_were_read_commit_is_not_lost(session, transaction, three):
+    three[0].wrote = three[2].wrote = False
+    session.killed_at = 3
+    with pytest.raises(Killed):
+        commit_all(session, transaction, UNLIMITED)
+
+
+def test_exception_of_a_timeout_while_shards_that_were_read_commit_is_not_lost(
+    session, transaction, three
+):
+    three[0].wrote = three[2].wrote = False
+    session.killed_at, session.killed_by = 3, ValueError
+    with pytest.raises(ValueError, match="from outside"):
+        commit_all(session, transaction, UNLIMITED)
+
+
+@pytest.mark.parametrize("killed_by", [Killed, gevent.Timeout])
+def test_kill_comes_before_what_is_in_doubt_and_a_timeout_does_not(session, three, killed_by):
+    def steps():
+        yield Commit(("s0",))
+        return in_doubt
+
+    in_doubt = errors.TransactionInDoubt("nobody knows")
+    session.killed_at, session.killed_by = 1, killed_by
+    carrier = Carrier(session, dict, UNLIMITED)
+    with pytest.raises(Killed if killed_by is Killed else errors.TransactionInDoubt) as caught:
+        carrier.carry_out(steps())
+    assert in_doubt in (caught.value, caught.value.__context__)
 
 
 @pytest.fixture

@@ -208,46 +208,40 @@ def test_commit_of_several_writers_whose_answers_were_all_lost_is_in_doubt(write
 
 
 @pytest.mark.parametrize("all_lost", [True, False])
-def test_what_the_only_writer_has_committed_is_told_though_shards_that_were_read_fail(all_lost):
+def test_shards_that_were_only_read_have_nothing_to_lose(all_lost):
     steps = commit()
     steps.answer(**wrote("s1"))
-    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
+    assert steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1")) == Commit(("s0", "s2"))
     gone = errors.OperationalError("gone")
-    now = states(LOST, UNTOUCHED, LOST if all_lost else UNTOUCHED)
     if all_lost:
-        told = {"s0": gone, "s2": gone}
-        assert steps.answer(now, error=gone) == RollBack(())
+        assert steps.answer(states(LOST, UNTOUCHED, LOST), error=gone) == Close(("s0", "s2"))
     else:
         told = {"s0": gone}
-        assert steps.answer(now, **done("s2"), failures=told) == RollBack(())
-    steps.answer(now)
-    assert isinstance(steps.error, errors.PartialCommitError)
-    assert steps.error.committed == (("s1",) if all_lost else ("s1", "s2"))
-    assert steps.error.failures == told
-    assert "gone" in str(steps.error)
-    assert gone.hint is None
+        now = states(OPEN, UNTOUCHED, UNTOUCHED)
+        assert steps.answer(now, **done("s2"), failures=told) == Close(("s0",))
+    assert steps.answer() is None
+    assert steps.error is None
 
 
-def test_several_shards_that_were_read_and_fail_tell_each_why():
+def test_serializable_shards_that_were_only_read_commit_before_the_writer():
     steps = commit()
-    steps.answer(**wrote("s1"))
-    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
-    each = {"s0": errors.OperationalError("gone"), "s2": errors.OperationalError("away")}
-    several = errors.from_shards(each, 3)
-    steps.answer(states(LOST, UNTOUCHED, LOST), error=several)
-    steps.answer(states(LOST, UNTOUCHED, LOST))
-    assert steps.error.failures == each
-    assert "on:\n  s0: gone\n  s2: away\n" in str(steps.error)
+    told = {s: Checked(s == "s1", serializable=True) for s in THREE}
+    assert steps.answer(done=told) == Commit(("s0", "s2"))
+    assert steps.answer(states(UNTOUCHED, OPEN, UNTOUCHED), **done("s0", "s2")) == Commit(("s1",))
+    assert steps.answer(NONE_OPEN, **done("s1")) is None
+    assert steps.error is None
 
 
-def test_kill_while_shards_that_were_read_commit_is_not_lost():
+@pytest.mark.parametrize("alone", [True, False])
+def test_serializable_shard_that_cannot_commit_what_was_read_undoes_all(alone):
     steps = commit()
-    steps.answer(**wrote("s1"))
-    steps.answer(states(OPEN, UNTOUCHED, OPEN), **done("s1"))
-    killed = Killed()
-    assert steps.answer(error=killed) == RollBack(())
-    steps.answer()
-    assert steps.error is killed
+    steps.answer(done={s: Checked(s == "s1", serializable=True) for s in THREE})
+    error = errors.OperationalError("could not serialize")
+    now = states(UNTOUCHED, OPEN, UNTOUCHED)
+    failed = {"error": error} if alone else {**done("s2"), "failures": {"s0": error}}
+    assert steps.answer(now, **failed) == RollBack(("s1",))
+    assert steps.answer(NONE_OPEN, **done("s1")) is None
+    assert steps.error is error
 
 
 @pytest.mark.parametrize("error", [errors.OperationalError("gone"), Killed()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from greenshard.transaction.gids import Gid, new_transaction
 from greenshard.transaction.snapshot_protocol import (
     FIRST_PAUSE_S,
     FIRST_WAIT_S,
@@ -20,7 +21,8 @@ from greenshard.transaction.snapshot_protocol import (
 )
 
 COMMITS = Holder("s1", 42, "app", 0.25)
-IN_DOUBT = Holder("s1", None, "greenshard_x", 12.0)
+NAME = Gid("c" * 32, "0" * 32, new_transaction(1e9)).prepared("1" * 32)
+IN_DOUBT = Holder("s1", None, NAME, 12.0)
 
 
 class Attempt:
@@ -147,9 +149,17 @@ def test_what_stays_in_doubt_is_told_with_what_recovery_said():
     attempt = Attempt(limit_s=1.0)
     attempt.run_against(IN_DOUBT)
     text = str(attempt.error)
-    assert "s1: transaction greenshard_x has the barrier, prepared 12.0 s ago\n" in text
+    assert f"s1: transaction {NAME} has the barrier, prepared 12.0 s ago\n" in text
     assert "recovery has run" in text
     assert "greenshard recover" in attempt.error.hint
+
+
+def test_what_a_foreign_coordinator_has_prepared_is_its_own_business():
+    attempt = Attempt(limit_s=1.0)
+    actions = attempt.run_against(replace(IN_DOUBT, name="1_Zg==_Yg==.s1"))
+    assert Recover() not in actions
+    assert "transaction 1_Zg==_Yg==.s1 has the barrier, prepared 12.0 s ago" in str(attempt.error)
+    assert "tpc_recover() lists it" in attempt.error.hint
 
 
 def test_readers_that_have_met_do_not_go_on_in_step():

@@ -94,13 +94,40 @@ def test_all_that_wrote_commit_together():
 def test_who_is_known_to_have_written_decides():
     steps = Steps(writers={"s2", "s1"})
     assert steps.action == Check(THREE, "s1")
-    assert steps.check("s1", "s2") == Prepare(("s2",), ("s0",), "s1")
+    assert steps.check("s1", "s2") == Prepare(("s2",), (), "s1")
 
 
 def test_who_has_not_written_does_not_decide():
     steps = Steps()
     assert steps.check("s1", "s2") == Note("s1")
-    assert steps.answer(ALL_OPEN, "s1") == Prepare(("s2",), ("s0",), "s1")
+    assert steps.answer(ALL_OPEN, "s1") == Prepare(("s2",), (), "s1")
+
+
+def test_locks_of_who_has_only_read_are_kept_until_it_is_decided():
+    steps = Steps(writers={"s1"})
+    steps.check("s1", "s2")
+    steps.answer(states(OPEN, OPEN, PREPARED), "s2")
+    assert steps.answer(states(OPEN, UNTOUCHED, PREPARED), "s1") == Commit(("s2", "s0"))
+    assert steps.answer(ALL_DONE, "s2", "s0") is None
+    assert steps.error is None
+
+
+def test_who_has_only_read_and_is_lost_in_the_end_is_no_news():
+    steps = Steps(writers={"s1"})
+    steps.check("s1", "s2")
+    steps.answer(states(OPEN, OPEN, PREPARED), "s2")
+    steps.answer(states(OPEN, UNTOUCHED, PREPARED), "s1")
+    assert steps.answer(states(LOST, UNTOUCHED, UNTOUCHED), "s2") == Close(("s0",))
+    assert steps.answer(ALL_DONE) is None
+    assert steps.error is None
+
+
+def test_serializable_shard_that_has_only_read_commits_before_it_is_decided():
+    steps = Steps(writers={"s1"})
+    told = {s: Checked(s != "s0", serializable=True) for s in THREE}
+    assert steps.answer(ALL_OPEN, results=told) == Prepare(("s2",), ("s0",), "s1")
+    steps.answer(states(UNTOUCHED, OPEN, PREPARED), "s0", "s2")
+    assert steps.answer(states(UNTOUCHED, UNTOUCHED, PREPARED), "s1") == Commit(("s2",))
 
 
 def test_what_cannot_be_prepared_decides():
@@ -238,8 +265,8 @@ def test_anchor_that_cannot_be_asked_leaves_the_transaction_in_doubt(prepared):
     now = states(LOST, PREPARED, PREPARED)
     gone = errors.OperationalError("gone")
     prepared.answer(now, error=gone)
-    assert prepared.answer(now) == Warn(THREE)
     assert prepared.answer(now) == Leave(("s1", "s2"))
+    assert prepared.answer(now) == Warn(THREE)
     assert prepared.answer(now) is None
     error = prepared.error
     assert isinstance(error, errors.TransactionInDoubt)
