@@ -15,7 +15,7 @@ from greenshard.links.physical import Physical, rolled_back
 from greenshard.links.session import Session
 from greenshard.sql.ending import EndKind
 from greenshard.transaction import messages, protocol
-from greenshard.transaction.carrying_out import Call, Carrier, CommitCall
+from greenshard.transaction.carrying_out import Call, Conductor, CommitCall
 from greenshard.transaction.commit import refuse_in_tpc, two_phase_of, undoing
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import State, Transaction
@@ -86,7 +86,7 @@ def end_by_sql(
             two_phase=two_phase,
         )
     now = partial(transaction.states_at_servers, states)
-    Carrier(session, now, timeout, two_phase, commit, undo, noted).carry_out(steps)
+    Conductor(session, now, timeout, two_phase, commit, undo, noted).carry_out(steps)
     _begin_anew(session, modes)
 
 
@@ -165,7 +165,7 @@ def end_alone(
         steps = roll_back(states)
     now = partial(transaction.states_at_servers, shards)
     commit: CommitCall = partial(_execute_commit, partial(_by_sql, "COMMIT"))
-    Carrier(session, now, timeout, two_phase, commit, _by_rollback).carry_out(steps)
+    Conductor(session, now, timeout, two_phase, commit, _by_rollback).carry_out(steps)
 
 
 def _by_sql(text: str, physical: Physical) -> None:

@@ -52,7 +52,7 @@ def _call_roll_back(physical: Physical) -> None:
     physical.roll_back()
 
 
-class Carrier:
+class Conductor:
     """The shards on which a transaction ends.
 
     Args:

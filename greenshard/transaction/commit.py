@@ -14,7 +14,7 @@ from greenshard.links.session import Session
 from greenshard.transaction import protocol
 from greenshard.transaction.actions import TwoPhase
 from greenshard.transaction.admission import known_members
-from greenshard.transaction.carrying_out import Carrier
+from greenshard.transaction.carrying_out import Conductor
 from greenshard.transaction.gids import new_transaction
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import TO_BE_ENDED, State, Transaction
@@ -47,7 +47,7 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
         two_phase=two_phase,
     )
     now = partial(transaction.states, states)
-    Carrier(session, now, timeout, two_phase).carry_out(steps)
+    Conductor(session, now, timeout, two_phase).carry_out(steps)
 
 
 def refuse_in_tpc(session: Session, what: str) -> None:
@@ -115,4 +115,4 @@ def roll_back_all(session: Session, transaction: Transaction, timeout: Deadline)
     refuse_in_tpc(session, "rollback")
     states = transaction.begun()
     steps = roll_back(states)
-    Carrier(session, partial(transaction.states, states), timeout).carry_out(steps)
+    Conductor(session, partial(transaction.states, states), timeout).carry_out(steps)

@@ -237,7 +237,6 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
         ("checking/servers.py", "_FACTS"),
         ("planner/strategies/aggregates.py", "_average"),
         ("planner/strategies/merge.py", "_SUM"),
-        ("links/physical.py", "_CHECK"),
         ("testing/databases.py", "_DROP"),
         ("initializing/initialization.py", "_BEGIN"),
         ("initializing/initialization.py", "_STAMPED"),

@@ -21,11 +21,11 @@ import json, random, sys, time
 import greenshard
 from greenshard.transaction import carrying_out
 
-def slowly(self, action, done=carrying_out.Carrier._answers):
+def slowly(self, action, done=carrying_out.Conductor._answers):
     time.sleep(0.15 * random.random())  # so that it is killed between any two messages
     return done(self, action)
 
-carrying_out.Carrier._answers = slowly
+carrying_out.Conductor._answers = slowly
 dsns, number = json.loads(sys.argv[1]), int(sys.argv[2])
 cluster = greenshard.Cluster(dsns, {"tags": greenshard.Sharded("x")})
 with greenshard.connect(cluster) as conn:

@@ -14,7 +14,7 @@ from greenshard.links.deadline import UNLIMITED, Deadline
 from greenshard.links.session import Session
 from greenshard.transaction import messages
 from greenshard.transaction.actions import Checked, Commit
-from greenshard.transaction.carrying_out import Carrier
+from greenshard.transaction.carrying_out import Conductor
 from greenshard.transaction.commit import commit_all, roll_back_all
 from greenshard.transaction.state import Transaction
 
@@ -166,9 +166,9 @@ def test_kill_comes_before_what_is_in_doubt_and_a_timeout_does_not(session, thre
 
     in_doubt = errors.TransactionInDoubt("nobody knows")
     session.killed_at, session.killed_by = 1, killed_by
-    carrier = Carrier(session, dict, UNLIMITED)
+    conductor = Conductor(session, dict, UNLIMITED)
     with pytest.raises(Killed if killed_by is Killed else errors.TransactionInDoubt) as caught:
-        carrier.carry_out(steps())
+        conductor.carry_out(steps())
     assert in_doubt in (caught.value, caught.value.__context__)
 
 
