@@ -15,7 +15,7 @@ from greenshard.links.physical import Physical, rolled_back
 from greenshard.links.session import Session
 from greenshard.sql.ending import EndKind
 from greenshard.transaction import messages, protocol
-from greenshard.transaction.carrying_out import Call, Conductor, CommitCall
+from greenshard.transaction.carrying_out import Call, CommitCall, Conductor
 from greenshard.transaction.commit import refuse_in_tpc, two_phase_of, undoing
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import State, Transaction
