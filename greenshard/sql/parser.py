@@ -140,6 +140,7 @@ ARRAY_SUBLINK, EXPR_SUBLINK = pg_query_pb2.ARRAY_SUBLINK, pg_query_pb2.EXPR_SUBL
 SORTBY_ASC, SORTBY_DESC = pg_query_pb2.SORTBY_ASC, pg_query_pb2.SORTBY_DESC
 SORTBY_USING, SORTBY_DEFAULT = pg_query_pb2.SORTBY_USING, pg_query_pb2.SORTBY_DEFAULT
 NULLS_FIRST, NULLS_LAST = pg_query_pb2.SORTBY_NULLS_FIRST, pg_query_pb2.SORTBY_NULLS_LAST
+IMPLICIT_ROW: int = pg_query_pb2.COERCE_IMPLICIT_CAST
 WITH_TIES: int = pg_query_pb2.LIMIT_OPTION_WITH_TIES
 IS_GREATEST: int = pg_query_pb2.IS_GREATEST
 #: Bits of a window's `frame_options`: it counts rows; it is the whole partition.

@@ -11,9 +11,9 @@ leaves out, it leaves out on the shards.
 
 Equal shard keys are on one shard, so count(DISTINCT key) is made of parts like count(key).
 
-Refused are any other DISTINCT, ORDER BY and WITHIN GROUP in a call, the user's own aggregates, and
-those that cannot be made of parts (percentiles), or not with the same digits (variance), or depend
-on the order of the rows (array_agg).
+Any other DISTINCT is for `distinct_first`. Refused are ORDER BY and WITHIN GROUP in a call, the
+user's own aggregates, and those that cannot be made of parts (percentiles), or not with the same
+digits (variance), or depend on the order of the rows (array_agg).
 
 Source: numeric_avg, int8_avg, float8_avg and interval_avg in PostgreSQL's sources.
 """
@@ -51,7 +51,6 @@ def split(
     call: Any,
     functions: Functions,
     add: Callable[[Message], int],
-    is_key: Callable[[Message], bool],
 ) -> Split:
     """Take an aggregate apart.
 
@@ -59,13 +58,12 @@ def split(
         call: The call, a node's `FuncCall`.
         functions: To know PostgreSQL's own.
         add: Adds an expression to the partial columns, and gives its number.
-        is_key: Tells whether an expression is a shard key of the rows.
 
     Raises:
         Unplannable: It cannot be computed from parts.
     """
     name = name_of(call)
-    known = _check(call, name, functions, is_key)
+    known = _check(call, name, functions)
     if known.parts is Parts.AVERAGE:
         return _average(call, add)
     partial = copy(call)
@@ -100,16 +98,24 @@ def _average(call: Any, add: Callable[[Message], int]) -> Split:
     return Split(made, averaged=numbers[0])
 
 
-def _check(
-    call: Any, name: str, functions: Functions, is_key: Callable[[Message], bool]
-) -> Aggregate:
+def crosses_distinct(call: Any, functions: Functions, is_key: Callable[[Message], bool]) -> bool:
+    """Whether an aggregate of PostgreSQL's own takes what is distinct of all shards' rows.
+
+    Args:
+        call, functions: See `split`.
+        is_key: Tells whether an expression is a shard key of the rows.
+    """
+    if not call.agg_distinct or not functions.is_own(call):
+        return False
+    known = AGGREGATES.get(name_of(call), Aggregate())
+    # count(DISTINCT id): equal keys are on one shard, so none is counted on two.
+    return not (known.idempotent or (len(call.args) == 1 and is_key(call.args[0])))
+
+
+def _check(call: Any, name: str, functions: Functions) -> Aggregate:
     if not functions.is_own(call):
         raise Unplannable(f"{name} is not one of PostgreSQL's own aggregates", call.location)
     known = AGGREGATES.get(name, Aggregate())
-    # count(DISTINCT id): equal keys are on one shard, so none is counted on two.
-    local = known.idempotent or (len(call.args) == 1 and is_key(call.args[0]))
-    if call.agg_distinct and not local:
-        raise Unplannable(f"{name}(DISTINCT ...) compares rows of several shards", call.location)
     if call.agg_order or call.agg_within_group or call.func_variadic:
         raise Unplannable(f"{name} takes the rows of all shards in order", call.location)
     if known.parts is None:

@@ -12,17 +12,22 @@
        FROM (...) gs GROUP BY gs.c0
        HAVING coalesce(sum(gs.c3), 0)::int8 > 10 ORDER BY 2 LIMIT 5
 
+Of grouping sets the shards give the finest groups, those by all that is grouped by.
+
 So every number, collation, HAVING and window over groups is PostgreSQL's own. If the answer's
 columns are but groups and simple aggregates, it is reduced in Python, without the second step.
 
-DISTINCT and UNION are likewise done once more over the shards' rows.
+DISTINCT and UNION are likewise done once more over the shards' rows. So is DISTINCT in an
+aggregate, see `distinct_first`.
 
-Refuses what crosses shards before grouping, aggregates that cannot be computed from parts,
-grouping sets, and subqueries beside aggregates.
+Refuses what crosses shards before grouping, aggregates that cannot be computed from parts, and
+subqueries beside aggregates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from greenshard.planner.analysis.chance import compared_sublinks, first_choice
@@ -40,10 +45,11 @@ from greenshard.planner.binding.query import (
 from greenshard.planner.binding.scope import BoundColumn, Level
 from greenshard.planner.calls import name_of
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction, Refusal, SortKey
-from greenshard.planner.strategies.aggregates import split
+from greenshard.planner.strategies.aggregates import crosses_distinct, split
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.concatenate import check_inner_locks
 from greenshard.planner.strategies.distinct import plan_distinct
+from greenshard.planner.strategies.distinct_first import distinct_first
 from greenshard.planner.strategies.kept_order import order_of_rows
 from greenshard.planner.strategies.merge import read_slice
 from greenshard.planner.strategies.sort_keys import direction
@@ -61,7 +67,7 @@ from greenshard.sql.nodes import (
 from greenshard.sql.nodes import (
     select as parse_select,
 )
-from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.parser import IMPLICIT_ROW, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of, same_text, unwrap, walk_level
 from greenshard.sql.types import Trait, names_with
 
@@ -148,8 +154,12 @@ class _Grouping:
         self._candidate = candidate
         self._select = candidate.select
         self._level = candidate.query.level
+        items = (unwrap(item)[0] for item in candidate.select.group_clause)
+        self._has_sets = "grouping_set" in items
         self._columns: list[Message] = []
         self._groups: dict[bytes, int] = {}
+        #: What the shards group by, too: see `distinct_first`.
+        self._finer: dict[bytes, int] = {}
         self._partials: dict[bytes, int] = {}
         self._reducers: dict[bytes, tuple[str, int]] = {}
         self._averaged: list[int] = []
@@ -160,10 +170,10 @@ class _Grouping:
         # SELECT 1 FROM orders HAVING true: one row, though no shard need give one.
         if not self._columns:
             raise Unplannable("HAVING without a group or an aggregate")
-        partial = self._partial()
+        rows = self._partial()
         candidate = self._candidate
         return Combine(
-            candidate.write(partial),
+            candidate.write(rows),
             candidate.write(combine),
             len(self._columns),
             candidate.pins,
@@ -174,13 +184,11 @@ class _Grouping:
     # The partial query ----------------------------------------------------------------------
 
     def _add_groups(self) -> None:
-        for item in self._select.group_clause:
+        for item in grouped_by(self._select.group_clause):
             node = grouping_expression(item, self._select, self._level)
-            kind, inner = unwrap(node)
-            if kind == "grouping_set":
-                raise Unplannable("grouping sets", inner.location)
-            # GROUP BY (a, b) groups by a row; and which column GROUP BY 1 means after a star is not
-            # known.
+            kind, _ = unwrap(node)
+            # ROW(a, b) is of no type that could travel; and which column GROUP BY 1 means after a
+            # star is not known.
             if kind == "row_expr" or (kind == "a_const" and node is item):
                 raise Unplannable("GROUP BY something else than columns and expressions")
             self._add_group(node)
@@ -191,6 +199,15 @@ class _Grouping:
             self._groups[wanted] = len(self._columns)
             self._columns.append(node)
         return self._groups[wanted]
+
+    def _add_finer(self, node: Message) -> int:
+        wanted = canonical(node, self._level)
+        if (group := self._groups.get(wanted)) is not None:
+            return group
+        if wanted not in self._finer:
+            self._finer[wanted] = len(self._columns)
+            self._columns.append(node)
+        return self._finer[wanted]
 
     def _add_partial(self, node: Message) -> int:
         wanted = canonical(node, self._level)
@@ -206,7 +223,7 @@ class _Grouping:
         made.limit_option = parse_select("SELECT").limit_option
         for number, node in enumerate(self._columns):
             add_target(made, node, f"c{number}")
-        for number in sorted(self._groups.values()):
+        for number in sorted({*self._groups.values(), *self._finer.values()}):
             made.group_clause.add().CopyFrom(expression(str(number + 1)))
         return made
 
@@ -215,7 +232,7 @@ class _Grouping:
     def _combine(self) -> Any:
         made = copy(self._select)
         # All of that is done by the shards; what is left reads the partial rows.
-        clear(made, "from_clause", "where_clause", "group_clause", "with_clause")
+        clear(made, "from_clause", "where_clause", "with_clause")
         self._name_targets(made)
         # Before anything is rewritten, for sum(x) then is sum(gs.c1), but still called `sum`.
         outputs = {column_name(target.res_target) for target in made.target_list}
@@ -234,9 +251,20 @@ class _Grouping:
         made.from_clause.add().CopyFrom(
             parse_select(f"SELECT FROM {quoted(PARTIAL)} {ROWS}").from_clause[0]
         )
+        self._regroup(made)
+        return made
+
+    def _regroup(self, made: Any) -> None:
+        """Group by the partial columns."""
+        if self._has_sets:
+            for item in grouped_by(made.group_clause):
+                node = grouping_expression(item, self._select, self._level)
+                number = self._groups[canonical(node, self._level)]
+                item.CopyFrom(expression(partial_column(number)))
+            return
+        clear(made, "group_clause")
         for number in sorted(self._groups.values()):
             made.group_clause.add().CopyFrom(expression(partial_column(number)))
-        return made
 
     def _name_targets(self, made: Any) -> None:
         """Columns keep the names that they have of the expressions that are replaced now."""
@@ -268,8 +296,8 @@ class _Grouping:
             node.CopyFrom(expression(partial_column(self._dependent(node))))
         # A subquery would read tables where the partial rows are, and each shard has other rows
         # there.
-        elif kind in ("sub_link", "grouping_func"):
-            raise Unplannable("a subquery or GROUPING beside aggregates", inner.location)
+        elif kind == "sub_link":
+            raise Unplannable("a subquery beside aggregates", inner.location)
         elif inner is not None:
             self._rewrite_below(inner)
 
@@ -294,7 +322,11 @@ class _Grouping:
         if name == "any_value" and order is not None and order.sure:
             raise Unplannable(f"{name} takes the first of ordered rows", call.location)
         wanted = canonical(node, self._level)
-        made = split(copy(call), self._candidate.functions, self._add_partial, self._is_key)
+        if crosses_distinct(call, self._candidate.functions, self._is_key):
+            same = partial(canonical, level=self._level)
+            distinct_first(node.func_call, self._level, self._add_finer, same)
+            return
+        made = split(copy(call), self._candidate.functions, self._add_partial)
         if made.reducer is not None:
             self._reducers[wanted] = made.reducer
         if made.averaged is not None and made.averaged not in self._averaged:
@@ -312,7 +344,9 @@ class _Grouping:
         Source: PostgreSQL manual, "GROUP BY Clause": functional dependency.
         """
         column = self._level.resolve(node)
-        for table in self._candidate.query.items_of(Table) if column is not None else ():
+        named = self._candidate.query.items_of(Table)
+        # In grouping sets, the key must be in each of them.
+        for table in named if column is not None and not self._has_sets else ():
             keys = _key_columns(table) if column in (table.columns or ()) else []
             # GROUP BY id ... name: PostgreSQL allows it if id is the primary key, so name is one
             # per group.
@@ -337,6 +371,7 @@ class _Grouping:
             or select.distinct_clause
             or select.window_clause
             or self._averaged
+            or self._has_sets
         ):
             return None
         targets = [target.res_target for target in select.target_list]
@@ -379,6 +414,21 @@ class _Grouping:
         if not 0 <= at < len(targets):
             return None
         return SortKey(at, *direction(item))
+
+
+def grouped_by(nodes: Iterable[Any]) -> Iterator[Any]:
+    """What is grouped by in a GROUP BY clause, in its grouping sets, too.
+
+    Source: transformGroupClause in PostgreSQL's parse_clause.c: ``(a, b)`` is a list, not a row.
+    """
+    for node in nodes:
+        kind, inner = unwrap(node)
+        if kind == "grouping_set":
+            yield from grouped_by(inner.content)
+        elif kind == "row_expr" and inner.row_format == IMPLICIT_ROW:
+            yield from grouped_by(inner.args)
+        else:
+            yield node
 
 
 def _has_sublink(select: Any, name: str) -> bool:
