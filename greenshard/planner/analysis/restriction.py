@@ -25,6 +25,13 @@ from typing import Any
 
 from greenshard.cluster import OneShard
 from greenshard.planner.analysis.equality import Classes, Pair, alike, pairs, using_pairs
+from greenshard.planner.analysis.partners import (
+    ALONE,
+    Partners,
+    beside_right,
+    matching,
+    partners_in,
+)
 from greenshard.planner.analysis.select import window_partitions
 from greenshard.planner.binding.query import (
     Condition,
@@ -83,11 +90,13 @@ class Restriction:
         table: The table.
         pin: The values of its key, if they are known.
         filters: Conditions on its columns alone.
+        partners: What stands beside the rows that matter; None where that is not asked.
     """
 
     table: Table
     pin: Pin | None = None
     filters: list[Condition] = field(default_factory=list)
+    partners: Partners | None = None
 
 
 class Restrictions:
@@ -104,27 +113,35 @@ class Restrictions:
         self.found: list[Restriction] = []
 
     def visit(
-        self, query: Query, around: Facts = Facts(), outside: Sequence[Condition] = ()
+        self,
+        query: Query,
+        around: Facts = Facts(),
+        outside: Sequence[Condition] = (),
+        beside: Partners | None = ALONE,
     ) -> None:
         """Note the restrictions of every table in a query.
 
         Args:
             around: What holds for the rows of the query, and those of the queries around it.
             outside: Conditions that its rows must meet.
+            beside: What stands beside them; None if its tables have no partners.
         """
+        alone = None if beside is None else ALONE
         for cte in query.ctes:
-            self.visit(cte.query, around)  # not what holds for those who read it: they are several
+            # Not what holds for those who read it: they are several.
+            self.visit(cte.query, around, (), alone)
         for branch in query.branches or ():
             # A condition on the columns of a UNION holds for those of both branches, by place.
             same = zip(query.outputs or (), branch.outputs or (), strict=False)
             through = Facts(tuple((mine.id, theirs.id) for mine, theirs in same))
-            self.visit(branch, around.and_(through))
+            self.visit(branch, around.and_(through), (), alone)
         facts = around.and_(self._facts(query.where)).and_(self._joined(query.items))
         conditions = [*outside, *query.where]
+        here = None if beside is None else beside.and_(partners_in(query))
         for item in query.items:
-            self._visit_item(item, facts, conditions, around)
+            self._visit_item(item, facts, conditions, around, here)
         for sublink in query.sublinks:
-            self._visit_sublink(sublink, facts, around)
+            self._visit_sublink(sublink, facts, around, beside if sublink.in_join else here)
 
     def _joined(self, items: Sequence[Item]) -> Facts:
         """What the inner joins of FROM say."""
@@ -138,38 +155,57 @@ class Restrictions:
         return self._facts(join.on).and_(Facts(tuple(using_pairs(join))))
 
     def _visit_item(
-        self, item: Item, facts: Facts, conditions: Sequence[Condition], around: Facts
+        self,
+        item: Item,
+        facts: Facts,
+        conditions: Sequence[Condition],
+        around: Facts,
+        beside: Partners | None,
     ) -> None:
         if isinstance(item, Table):
-            self.found.append(self._restriction(item, facts, conditions))
+            self.found.append(self._restriction(item, facts, conditions, beside))
         elif isinstance(item, Join):
-            self._visit_join(item, facts, conditions, around)
+            self._visit_join(item, facts, conditions, around, beside)
         elif isinstance(item, Derived):
             # SELECT * FROM (SELECT * FROM orders LIMIT 5) o WHERE id = 7: the condition is not
             # LIMIT's. Nor is it a barrier view's, whose conditions must be tested first.
+            if item.view is not None or item.body is not None:
+                beside = None
             if _is_transparent(item.query):
                 barrier = item.relation is not None and item.relation.security.barrier
-                self.visit(item.query, facts, () if barrier else conditions)
+                self.visit(item.query, facts, () if barrier else conditions, beside)
             else:
-                self.visit(item.query, facts.without(item.columns or ()))
+                shown = item.columns or ()
+                beside = beside and beside.without(shown)
+                self.visit(item.query, facts.without(shown), (), beside)
         elif isinstance(item, FunctionScan):
             for sublink in item.sublinks:
-                self._visit_sublink(sublink, facts, around)
+                self._visit_sublink(sublink, facts, around, beside)
 
     def _visit_join(
-        self, join: Join, facts: Facts, conditions: Sequence[Condition], around: Facts
+        self,
+        join: Join,
+        facts: Facts,
+        conditions: Sequence[Condition],
+        around: Facts,
+        beside: Partners | None,
     ) -> None:
+        alone = None if beside is None else ALONE
         for sublink in join.sublinks:
-            self._visit_sublink(sublink, facts, around)
+            inner = join.kind == "inner" and not sublink.in_join
+            self._visit_sublink(sublink, facts, around, beside if inner else alone)
         if join.kind == "inner":
             for side in (join.left, join.right):
-                self._visit_item(side, facts, [*conditions, *join.on], around)
+                self._visit_item(side, facts, [*conditions, *join.on], around, beside)
         elif join.kind == "left":
             # WHERE l.id IS NULL would be true of the rows that found nothing: so the right side
             # gets ON alone.
             inside = facts.and_(self._of_join(join))
-            self._visit_item(join.left, facts.and_(self._joined([join.left])), conditions, around)
-            self._visit_item(join.right, inside.and_(self._joined([join.right])), join.on, around)
+            own = facts.and_(self._joined([join.left]))
+            self._visit_item(join.left, own, conditions, around, beside)
+            own = inside.and_(self._joined([join.right]))
+            beside = beside and beside_right(join, beside)
+            self._visit_item(join.right, own, join.on, around, beside)
         else:
             # FULL JOIN USING (k) WHERE k = 7: k is a.k or b.k, so each side's rows with another k
             # do not matter. But that a.k = b.k is not known: rows are kept that have only one of
@@ -178,23 +214,31 @@ class Restrictions:
             equal = [(mine.id, side.id) for mine, sides in merged for side in sides]
             for side, at in ((join.left, 0), (join.right, 1)):
                 own = Facts(tuple(pair for number, pair in enumerate(equal) if number % 2 == at))
-                self._visit_item(side, facts.and_(own).and_(self._joined([side])), (), around)
+                known = facts.and_(own).and_(self._joined([side]))
+                self._visit_item(side, known, (), around, alone)
 
-    def _visit_sublink(self, sublink: Sublink, facts: Facts, around: Facts) -> None:
+    def _visit_sublink(
+        self, sublink: Sublink, facts: Facts, around: Facts, beside: Partners | None
+    ) -> None:
         # What WHERE says does not hold for all rows that ON is tested for.
         inside = around if sublink.in_join else facts
         if _is_transparent(sublink.query):
             sides = zip(sublink.matched, sublink.query.outputs or (), strict=False)
             same = ((one.id, other.id) for one, other in sides if one and alike(one, other))
             inside = inside.and_(Facts(tuple(same)))
-        self.visit(sublink.query, inside)
+            beside = beside and beside.and_(matching(sublink))
+        self.visit(sublink.query, inside, (), None if sublink.body is not None else beside)
 
     def _restriction(
-        self, table: Table, facts: Facts, conditions: Sequence[Condition]
+        self,
+        table: Table,
+        facts: Facts,
+        conditions: Sequence[Condition],
+        beside: Partners | None,
     ) -> Restriction:
         own = {column.id for source in table.sources for column in source.columns or ()}
         filters = [each for each in conditions if self._is_filter(each, own)]
-        return Restriction(table, self._pin(table, facts), filters)
+        return Restriction(table, self._pin(table, facts), filters, beside)
 
     def _is_filter(self, condition: Condition, own: set[ColumnId]) -> bool:
         """Whether a condition can be tested on a row of one table alone, and anywhere."""

@@ -10,9 +10,11 @@ from typing import Any
 
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.binding.query import Condition, Query, Table, queries
+from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import TEMPORARY
 from greenshard.planner.plan import GatheredColumn, GatheredTable, Pin
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.semi_joins import semi_joins
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
@@ -51,7 +53,7 @@ def gathered(
     only = "ONLY " if table.only else ""
     read = parse_select(f"SELECT {shown} FROM {only}{qualified}")
     if table.sharded:
-        _filter(read, restrictions)
+        _filter(read, restrictions, candidate.functions)
     known = {column.name for column in columns}
     return GatheredTable(
         name,
@@ -150,12 +152,14 @@ def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:
     return tuple(pins)
 
 
-def _filter(read: Any, places: Sequence[Restriction]) -> None:
+def _filter(read: Any, places: Sequence[Restriction], functions: Functions) -> None:
     """Leave out the rows that matter at none of the places where the table is named."""
+    conditions = list(semi_joins(places, functions))
     # Named once without a condition, all rows matter.
-    if not all(each.filters for each in places):
-        return
-    read.where_clause.CopyFrom(_joined("a OR b", [_all_of(each) for each in places]))
+    if all(each.filters for each in places):
+        conditions.insert(0, _joined("a OR b", [_all_of(each) for each in places]))
+    if conditions:
+        read.where_clause.CopyFrom(_joined("a AND b", conditions))
 
 
 def _all_of(restriction: Restriction) -> Any:
