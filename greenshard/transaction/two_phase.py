@@ -96,6 +96,8 @@ def commit_together(
     if error is None:
         states, error = yield from _decide(parts)
         if isinstance(error, errors.TransactionInDoubt):
+            # And nothing else: what is prepared may have to be committed.
+            yield from _let_go(parts.last, states)
             return error
     if error is not None:
         return (yield from _undo_prepared(states, parts, error))
@@ -135,6 +137,15 @@ def _decide(parts: _Parts) -> Generator[Action, Answers, _Outcome]:
     if isinstance(error, errors.Error):
         errors.note_undone(error)
     return settled.states, error
+
+
+def _let_go(readers: Shards, states: States) -> Generator[Action, Answers, None]:
+    """End the transaction where it has only read."""
+    opened = tuple(shard for shard in readers if states[shard] in TO_BE_ENDED)
+    if opened:
+        answers = yield RollBack(opened)
+        if failed := tuple(shard for shard in opened if shard not in answers.done):
+            yield Close(failed)
 
 
 def _finish(parts: _Parts) -> Steps:

@@ -6,14 +6,15 @@
 
 1. Each shard has all rows of `part`, and reads of its own lines
        SELECT l_extendedprice, l_partkey, l_quantity FROM public.lineitem
-       WHERE l_partkey IN (SELECT gs0.p_partkey FROM public.part gs0 WHERE gs0.p_brand = 'Brand#23')
+       WHERE l_partkey = ANY (
+           SELECT gs0.p_partkey FROM public.part gs0 WHERE gs0.p_brand = 'Brand#23')
 2. The text runs over them as it stands.
 
-What the tables of one IN must meet is said of them alone. Several that meet something together are
-joined in it; others have an IN of their own. A table that nothing restricts is left out: it would
+What the tables of one ANY must meet is said of them alone. Several that meet something together are
+joined in it; others have an ANY of their own. A table that nothing restricts is left out: it would
 be read in vain.
 
-A table that is named several times needs the same columns in an IN at each of its places: then the
+A table that is named several times needs the same columns in an ANY at each of its places: then the
 rows come that find partners at one of them.
 """
 
@@ -70,9 +71,9 @@ def semi_joins(places: Sequence[Restriction], functions: Functions) -> Iterator[
 
 
 def _in(columns: Sequence[tuple[str, str]], found: Sequence[Any]) -> Message:
-    row = len(columns) > 1
     listed = ", ".join(quoted(name) for name, _ in columns)
-    made = expression(f"({listed}) IN (SELECT)" if row else f"{listed} IN (SELECT)")
+    # IN, but by PostgreSQL's own operator.
+    made = expression(f"({listed}) OPERATOR(pg_catalog.=) ANY (SELECT)")
     query = found[0]
     for other in found[1:]:
         both = parse_select("SELECT UNION ALL SELECT")

@@ -137,7 +137,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "pg_column_size(), has_table_privilege() and others that tell of a value or table": [
         ("SELECT sum(pg_column_size(customer)) FROM orders", "combine"),
         ("SELECT id FROM orders WHERE has_table_privilege('orders', 'SELECT')", "concatenate"),
-        ("SELECT count(DISTINCT customer), max(pg_column_size(customer)) FROM orders", "GS410"),
+        ("SELECT mode() WITHIN GROUP (ORDER BY pg_column_size(customer)) FROM orders", "GS410"),
     ],
     "ctid, xmin, tableoid": [
         ("SELECT ctid, xmin, tableoid FROM orders WHERE id = 7", "route*"),

@@ -157,16 +157,19 @@ STATEMENTS = (
     "SELECT {any} FROM {v} ORDER BY {any} LIMIT 7",
     "SELECT count(*) FROM {v}",
     "SELECT count(*), max({any}) FROM {v} WHERE {second} > 2",
-    "SELECT count(DISTINCT {any}) FROM {v}",
-    "SELECT count(DISTINCT {any}) FROM {v} WHERE {second} <= 3",
-    "SELECT count(DISTINCT 1) FROM {v}",
+    "SELECT cardinality(array_agg(DISTINCT coalesce({any}))) FROM {v}",
+    "SELECT cardinality(array_agg(DISTINCT coalesce({any}))) FROM {v} WHERE {second} <= 3",
+    "SELECT cardinality(array_agg(DISTINCT coalesce(1))) FROM {v}",
     "SELECT v.{any}, t.tenant FROM {v} v JOIN {t} t ON t.customer = v.{first}",
     "SELECT v.{any}, w.{w_second} FROM {v} v, {w} w WHERE v.{second} = w.{w_first}",
     "SELECT {any} FROM {v} WHERE {second} IN (SELECT {w_first} FROM {w})",
     "SELECT {any}, row_number() OVER (ORDER BY {first}, {any}) FROM {v}",
     "SELECT count(DISTINCT a.customer) FROM {t} a JOIN {v} v ON v.{first} = a.id",
-    "SELECT count(DISTINCT customer) FROM {t}",
+    "SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM {t}",
     "SELECT a.id, b.tenant FROM {t} a JOIN {u} b ON a.customer = b.id",
-    "WITH w AS (SELECT {any} AS x FROM {v}) SELECT count(DISTINCT x) FROM w",
+    (
+        "WITH w AS (SELECT {any} AS x FROM {v}) SELECT cardinality(array_agg(DISTINCT coalesce(x)))"
+        " FROM w"
+    ),
     "SELECT (SELECT max({any}) FROM {v} v WHERE v.{first} = t.customer) FROM {u} t",
 )

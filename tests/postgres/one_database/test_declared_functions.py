@@ -52,7 +52,7 @@ WORKING = [
     ("SELECT id, added(n, 1) FROM orders", "concatenate"),
     ("SELECT added(2, n), count(*) FROM orders GROUP BY 1", "combine"),
     ("SELECT added(2, count(*)::int) FROM orders", "combine"),
-    ("SELECT count(DISTINCT added(n, 1)) FROM orders", "gather"),
+    ("SELECT cardinality(array_agg(DISTINCT coalesce(added(n, 1)))) FROM orders", "gather"),
     ("SELECT id, n <+> 7 FROM orders", "concatenate"),
     ("SELECT adding(n) FROM orders WHERE id = 3", "route"),
     ("SELECT id, adding(n) FROM orders GROUP BY id", "concatenate"),

@@ -17,7 +17,13 @@ TREE = (
 STARRED = COUNTED.replace("SELECT n FROM b", "SELECT * FROM b")
 READ = [
     (f"{COUNTED} SELECT * FROM w", "reference"),
-    (f"{COUNTED} SELECT count(DISTINCT customer), (SELECT max(n) FROM w) FROM orders", "gather"),
+    (
+        (
+            f"{COUNTED} SELECT cardinality(array_agg(DISTINCT coalesce(customer))),"
+            f" (SELECT max(n) FROM w) FROM orders"
+        ),
+        "gather",
+    ),
     (f"{COUNTED} SELECT id FROM orders JOIN w ON n = id ORDER BY id", "merge"),
     (f"{STARRED} SELECT n FROM w NATURAL JOIN (SELECT id AS n FROM orders) o ORDER BY n", "merge"),
     (f"{TREE} SELECT * FROM w ORDER BY a", "gather"),

@@ -23,15 +23,15 @@ READ = [
     ("SELECT parts.tableoid::regclass::varchar AS name, k FROM parts ORDER BY 1, 2", "merge"),
     ("SELECT k FROM parts WHERE tableoid = 'low'::regclass ORDER BY k", "merge"),
     ("SELECT count(*) FROM parent WHERE 'child'::regclass <> tableoid", "combine"),
-    ("SELECT count(DISTINCT c) FROM ONLY parent", "gather"),
-    ("SELECT count(DISTINCT c), count(*) FROM parent", "gather"),
+    ("SELECT cardinality(array_agg(DISTINCT coalesce(c))) FROM ONLY parent", "gather"),
+    ("SELECT cardinality(array_agg(DISTINCT coalesce(c))), count(*) FROM parent", "gather"),
     ("SELECT count(DISTINCT a.c), count(*) FROM ONLY parent a JOIN child b ON a.c = b.k", "gather"),
-    ("SELECT count(DISTINCT c) FROM ONLY parts", "gather"),
+    ("SELECT cardinality(array_agg(DISTINCT coalesce(c))) FROM ONLY parts", "gather"),
 ]
 REFUSED = [
     "SELECT tableoid FROM parts",
     "SELECT tableoid::regclass FROM parts ORDER BY 1",
-    "SELECT count(DISTINCT c), max(tableoid::regclass::text) FROM parts",
+    "SELECT cardinality(array_agg(DISTINCT coalesce(c))), max(tableoid::regclass::text) FROM parts",
     "SELECT count(DISTINCT a.c) FROM ONLY parent a JOIN parent b ON a.c = b.k",
 ]
 

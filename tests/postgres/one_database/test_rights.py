@@ -201,7 +201,10 @@ def test_a_view_shows_its_owners_rows(world, made):
     with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
         for connection in (ours, theirs):
             cur = connection.cursor()
-            cur.execute("SELECT count(*), count(DISTINCT customer) FROM all_of_them")
+            cur.execute(
+                "SELECT count(*), cardinality(array_agg(DISTINCT coalesce(customer)))"
+                " FROM all_of_them"
+            )
             assert cur.fetchone() == (30, 5)
 
 
@@ -270,7 +273,7 @@ def test_conditions_do_not_reach_behind_a_security_barrier(world, made):
     leaky = "100 / (behind.customer - 3) <> 0"
     with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
         for statement in (
-            f"SELECT count(DISTINCT customer) FROM behind WHERE {leaky}",
+            f"SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM behind WHERE {leaky}",
             "SELECT customer FROM groups WHERE 100 / (customer - 3) <> 0",
             "SELECT id FROM pairs WHERE 100 / (customer - 4) <> 0",
             f"SELECT a.id FROM behind a, behind WHERE behind.id = a.customer AND {leaky}",
@@ -345,7 +348,9 @@ def test_who_may_not_make_temporary_tables_is_told(world, monkeypatch):
               " current_database()); END$$")  # fmt: skip
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="temporary") as caught:
-            ours.cursor().execute("SELECT count(DISTINCT customer) FROM open")
+            ours.cursor().execute(
+                "SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM open"
+            )
         assert "GRANT TEMPORARY" in caught.value.hint
 
 
@@ -376,7 +381,7 @@ def test_a_policy_that_reads_rows_of_other_shards_is_refused(world, made, condit
         for statement in (
             "SELECT id FROM {} WHERE id = 3",
             "SELECT id FROM {}",
-            "SELECT count(DISTINCT customer) FROM {}",
+            "SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM {}",
         )
     ]
     for role, filtered in (("clerk", True), ("boss", False)):
@@ -429,7 +434,7 @@ def test_named_cursors_ask_too(world, made):
     owned(made, "all_of_them", "SELECT id, customer FROM tenants", "boss")
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
         cur = ours.cursor("named")
-        cur.execute("SELECT count(DISTINCT customer) FROM all_of_them")
+        cur.execute("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM all_of_them")
         assert cur.fetchall() == [(5,)]
         with pytest.raises(greenshard.NotSupportedError):
             ours.cursor("other").execute("SELECT * FROM groups")
@@ -463,10 +468,10 @@ def test_partitions_and_only_are_read_with_the_rights_to_their_parent(world, mad
     world.add("ALTER TABLE guarded OWNER TO {boss}; GRANT SELECT (id) ON guarded TO {clerk}")
     owned(made, "watched", "SELECT * FROM ONLY guarded", "boss")
     for statement, expected in (
-        ("SELECT count(DISTINCT id) FROM guarded", ["(0,)"]),
-        ("SELECT count(DISTINCT customer) FROM guarded", "42501"),
-        ("SELECT count(DISTINCT customer) FROM watched", ["(0,)"]),
-        ("SELECT count(DISTINCT customer) FROM ONLY watched", ["(0,)"]),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(id))) FROM guarded", ["(0,)"]),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM guarded", "42501"),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM watched", ["(0,)"]),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM ONLY watched", ["(0,)"]),
     ):
         with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
             assert outcome(theirs, statement) == expected
@@ -590,7 +595,10 @@ def test_a_view_whose_rows_shards_make_shows_what_each_would_show(world, made, d
     assert 10 < expected < 30
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
         cur = ours.cursor()
-        for statement in ("SELECT count(*) FROM {}", "SELECT count(DISTINCT id) FROM {}"):
+        for statement in (
+            "SELECT count(*) FROM {}",
+            "SELECT cardinality(array_agg(DISTINCT coalesce(id))) FROM {}",
+        ):
             cur.execute(statement.format("all_of_them"))
             assert cur.fetchone() == (expected,)
 
@@ -602,7 +610,10 @@ def test_row_security_of_one_shard_applies_its_policies(world, made, drifted):
     with acting(world, "clerk", "SET ROLE {}") as (ours, _):
         assert outcome(ours, "SELECT count(*) FROM guarded") == ["(0,)"]
         drifted("s1", "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY")
-        for statement in ("SELECT count(*) FROM guarded", "SELECT count(DISTINCT id) FROM guarded"):
+        for statement in (
+            "SELECT count(*) FROM guarded",
+            "SELECT cardinality(array_agg(DISTINCT coalesce(id))) FROM guarded",
+        ):
             kind, said = outcome(ours, statement)
             assert kind == "refused"
             assert 'policy "near" on public.guarded cannot be applied' in said

@@ -385,10 +385,12 @@ def test_one_shard_takes_statements_as_they_are(shop):
     cluster = greenshard.Cluster({"only": shop.single}, shop.cluster.tables)
     with greenshard.connect(cluster) as conn:
         cur = conn.cursor()
-        cur.execute("SELECT count(DISTINCT customer) FROM orders")
+        cur.execute("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM orders")
         assert cur.fetchall() == [(7,)]
         assert conn.cluster is cluster
-        assert "shards: only" in conn.explain("SELECT count(DISTINCT customer) FROM orders")
+        assert "shards: only" in conn.explain(
+            "SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM orders"
+        )
 
 
 def test_chosen_shards_take_statements_as_they_are(conn):

@@ -99,14 +99,17 @@ OTHERS = [
     "SELECT (id).pg_try_advisory_xact_lock FROM orders",
     "SELECT (7).pg_advisory_xact_lock",
     # Of a whole row only the columns that are named would be brought.
-    "SELECT count(DISTINCT o.to_jsonb) FROM orders o",
+    "SELECT cardinality(array_agg(DISTINCT coalesce(o.to_jsonb))) FROM orders o",
     "SELECT o.row_to_json::text, count(*) OVER () FROM orders o",
     "SELECT o.quote_literal FROM orders o JOIN rates r ON r.n = o.n",
     "SELECT o.one_of FROM orders o, rates r",
     "SELECT r.json_agg FROM rates r",
     # What another session has set.
-    "SELECT count(DISTINCT n), min(('TimeZone'::text).current_setting) FROM orders",
-    "SELECT count(DISTINCT n), min((at).date) FROM orders",
+    (
+        "SELECT cardinality(array_agg(DISTINCT coalesce(n))),"
+        " min(('TimeZone'::text).current_setting) FROM orders"
+    ),
+    "SELECT cardinality(array_agg(DISTINCT coalesce(n))), min((at).date) FROM orders",
 ]
 #: A query in an expression that is no sublink; PostgreSQL 16 and newer.
 QUERIES = [

@@ -229,16 +229,25 @@ def test_setting_that_code_has_made_up_is_there_where_rows_are_gathered(conn):
     run(conn, "SELECT evil(1)", list(conn.shards))
     conn.cursor().execute("SET search_path = public")
     for name, args in [("'app.tenant'", None), ("%s", ("app.tenant",))]:
-        text = f"SELECT count(DISTINCT v), current_setting({name}) FROM t WHERE v <> 'a7'"
+        text = (
+            "SELECT cardinality(array_agg(DISTINCT coalesce(v))),"
+            f" current_setting({name}) FROM t WHERE v <> 'a7'"
+        )
         assert ask(conn, text, args) == [(19, "other")]
     with pytest.raises(greenshard.NotSupportedError, match="computes the name of a setting"):
-        ask(conn, "SELECT count(DISTINCT v), current_setting('app.' || 'tenant') FROM t")
+        ask(
+            conn,
+            "SELECT cardinality(array_agg(DISTINCT coalesce(v))),"
+            " current_setting('app.' || 'tenant') FROM t",
+        )
 
 
 def test_gathering_session_keeps_nothing(conn):
     """A function declared IMMUTABLE runs there too."""
     for _ in range(2):
-        assert ask(conn, "SELECT count(DISTINCT v), quiet(1) FROM t") == [(20, 1)]
+        assert ask(
+            conn, "SELECT cardinality(array_agg(DISTINCT coalesce(v))), quiet(1) FROM t"
+        ) == [(20, 1)]
         (beside,) = conn._session.beside.values()
         cur = psycopg2.extensions.cursor(beside.raw)
         cur.execute("SHOW search_path")

@@ -226,7 +226,10 @@ STATEMENTS = {
     "combine": ("SELECT count(*), sum(n) FROM orders", [(20, 190)]),
     "combine there": ("SELECT n % 2, avg(n) > 9 FROM orders GROUP BY 1 ORDER BY 1", 2),
     "gather": ("SELECT a.n FROM orders a JOIN orders b ON a.n = b.n + 1", 19),
-    "gather distinct": ("SELECT count(DISTINCT n % 3) FROM orders", [(3,)]),
+    "gather distinct": (
+        "SELECT cardinality(array_agg(DISTINCT coalesce(n % 3))) FROM orders",
+        [(3,)],
+    ),
     "write": ("UPDATE orders SET n = n WHERE id < 5 RETURNING id", 5),
     "reference write": ("UPDATE names SET name = 'eins' RETURNING n", None),
     "insert": ("INSERT INTO orders VALUES (20, 20), (21, 21)", None),

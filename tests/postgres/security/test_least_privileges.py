@@ -22,7 +22,8 @@ READING = {
     "concatenate": "SELECT id, note FROM shop.orders WHERE amount > 6",
     "merge": "SELECT id, note FROM shop.orders ORDER BY note, id DESC LIMIT 9",
     "combine": "SELECT note, count(*), avg(amount) FROM shop.orders GROUP BY note",
-    "gather": "SELECT count(DISTINCT note), sum(amount) FROM shop.orders",
+    "gather": "SELECT cardinality(array_agg(DISTINCT coalesce(note))),"
+    " sum(amount) FROM shop.orders",
     "gather, a view": "SELECT count(*) FROM shop.dear a JOIN shop.dear b ON a.id = b.amount",
 }
 WRITING = (

@@ -90,7 +90,7 @@ def test_a_name_is_that_of_other_tables_columns_only_where_grants_ask_for_it():
 
 def test_a_view_that_calls_something_volatile_is_read_once_or_not_at_all():
     dice = view("dice", "SELECT o_orderkey, o_custkey, random() AS price FROM public.orders")
-    once = plan("SELECT count(DISTINCT price) FROM dice", dice=dice)
+    once = plan("SELECT cardinality(array_agg(DISTINCT coalesce(price))) FROM dice", dice=dice)
     twice = plan("SELECT count(*) FROM dice a JOIN dice b USING (price)", dice=dice)
     assert list(gathered(once)) == ['"public"."dice"']
     assert list(gathered(twice)) == ['"public"."orders"']

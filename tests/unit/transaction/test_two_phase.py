@@ -275,6 +275,20 @@ def test_anchor_that_cannot_be_asked_leaves_the_transaction_in_doubt(prepared):
     assert "on all shards or on none, cannot be told yet" in str(error)
 
 
+def test_who_has_only_read_is_let_go_if_nobody_knows_and_nothing_else_is():
+    steps = Steps(writers={"s1"})
+    steps.check("s1", "s2")
+    steps.answer(states(OPEN, OPEN, PREPARED), "s2")
+    now = states(OPEN, LOST, PREPARED)
+    steps.answer(now, error=errors.OperationalError("gone"))
+    assert steps.answer(now) == Leave(("s2",))
+    assert steps.answer(now) == Warn(("s1", "s2"))
+    assert steps.answer(now) == RollBack(("s0",))
+    assert steps.answer(now) == Close(("s0",))
+    assert steps.answer(now) is None
+    assert isinstance(steps.error, errors.TransactionInDoubt)
+
+
 def test_shard_that_cannot_be_told_is_told_anew(decided):
     gone = errors.OperationalError("gone")
     now = states(UNTOUCHED, UNTOUCHED, LOST)
