@@ -217,6 +217,7 @@ class Settings:
         Switches: yes.
         """
         self._each(RawConnection.reset, ends=True)
+        tpc.leave(self._session)
         if self._statements.database is not None:
             self._statements.database.note(Trace.ANYTHING, self._session.physicals, changes=False)
 
@@ -404,7 +405,8 @@ class Settings:
 
     def _tpc_end(self, name: str, *xid: Any) -> None:
         committed = name == "tpc_commit"
-        end: Any = partial(tpc.end, committed=committed)
+        transaction = self._statements.transaction
+        end: Any = partial(tpc.end, transaction=transaction, committed=committed)
         if len(xid) == 1:
             end = partial(tpc.end_recovered, xid=xid[0], committed=committed)
         if len(xid) > 1 or self._over_all(end, ends=committed) is None:

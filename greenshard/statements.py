@@ -59,7 +59,7 @@ from greenshard.planner.plan import (
 )
 from greenshard.planner.target import Target
 from greenshard.planner.tasks import Task, own_place
-from greenshard.planner.union import refuse_insert
+from greenshard.planner.union import refuse_current_of, refuse_insert
 from greenshard.sql.effects import CALL, NO_EFFECT, Effect, effect_of, only_queries
 from greenshard.sql.ending import Ending, ending_of
 from greenshard.sql.first_words import copies_with_client
@@ -499,7 +499,9 @@ class Statements:
         self.note(plan.trace, parts)
         reads = plan.reads and not many
         ending = None if parts.named else plan.ending
-        if not (reads or plan.only_sets) and ending is None:
+        if plan.own_only:
+            self.transaction.wrote_own = True
+        elif not (reads or plan.only_sets) and ending is None:
             self.transaction.wrote = True
         execution = Planned(
             self.session,
@@ -554,6 +556,8 @@ class Statements:
         statement = read_statement(text, bound)
         if len(target.shards) > 1 and not target.broadcast:
             refuse_insert(statement, target)
+        if len(target.shards) > 1:
+            refuse_current_of(text, bound)
         reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
         if not (reads or ends):
             self.transaction.wrote = True

@@ -45,7 +45,7 @@ SELECT {SHARD}, n.nspname::text, c.relname::text, json_build_object(
         WHERE (t.tgrelid = c.oid
                 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE c.relkind = 'p'))
             AND t.tgparentid = 0 AND coalesce(k.contype = 't', NOT t.tgisinternal)
-            AND t.tgenabled IN ('O', 'A') AND t.tgtype & 28 <> 0),
+            AND t.tgenabled <> 'D' AND t.tgtype & 28 <> 0),
     'rules', (
         SELECT json_agg(rulename) FROM pg_rewrite
         WHERE ev_class = c.oid AND ev_type <> '1' AND ev_enabled <> 'D'),

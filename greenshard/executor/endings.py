@@ -153,7 +153,7 @@ class Endings:
 
         Switches: if such a cursor has rows on a server.
         """
-        self.has_committed |= committed and self._transaction.wrote
+        self.has_committed |= committed
         self._transaction.end()
         if self._database is not None:
             self._database.ended()

@@ -37,6 +37,18 @@ _SHARE = 0.8
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
+#: Fails if the transaction has written, and leaves it as it was then.
+_READ_ONLY_SO_FAR = (
+    'SAVEPOINT "greenshard: has it written?"; SELECT 1 OPERATOR(pg_catalog./)'
+    " (pg_catalog.pg_current_xact_id_if_assigned() IS NULL)::pg_catalog.int4"
+)
+_GO_ON = (
+    'ROLLBACK TO SAVEPOINT "greenshard: has it written?"; '
+    'RELEASE SAVEPOINT "greenshard: has it written?"'
+)
+_HAS_WRITTEN = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+#: SQLSTATE: division by zero.
+_BY_ZERO = "22012"
 #: SQLSTATEs: there is no such prepared transaction; it is another role's.
 NO_SUCH_OBJECT, _DENIED = "42704", "42501"
 
@@ -141,6 +153,7 @@ class Physical:
         after_late: What is to be done as soon as that call has ended; it sends nothing.
         status_before: libpq's state of the transaction when it began, which it leaves as it was.
         prepared: What its transaction is prepared as, which it has still to end.
+        in_tpc: Whether psycopg2's ``tpc_begin()`` has begun it.
     """
 
     shard: str
@@ -162,6 +175,7 @@ class Physical:
     after_late: Callable[[], object] | None = None
     status_before: int = TRANSACTION_IDLE
     prepared: str | None = None
+    in_tpc: bool = False
 
     @classmethod
     def new(cls, shard: str, dsn: Dsn) -> Physical:
@@ -360,6 +374,9 @@ class Physical:
         if self.prepared is not None:
             self._end_prepared("COMMIT PREPARED %s")
             return
+        if self.in_tpc:
+            self._commit_in_tpc(before, decides=decides)
+            return
         if self.begun:
             cursor = RawCursor(self.raw)
             try:
@@ -380,10 +397,59 @@ class Physical:
             self._end_by_sql("COMMIT")
         RawConnection.commit(self.raw)
 
+    def _commit_in_tpc(self, before: str, *, decides: bool) -> None:
+        """Commit what `tpc_begin` has begun: psycopg2's commit() refuses that."""
+        status = None
+        try:
+            status = self._execute_alone(f"{before}COMMIT").statusmessage
+        finally:
+            if self.alive and self.idle:
+                self._forget_transaction()
+        if decides and status == "ROLLBACK":
+            raise rolled_back(self.shard)
+
+    def has_written(self) -> bool:
+        """Whether the transaction has written anything, as the server says. Switches: yes."""
+        with self.beginning_nothing():
+            cursor = own_cursor(self.raw)
+            cursor.execute(_HAS_WRITTEN)
+            row: Any = cursor.fetchone()
+        return bool(row[0])
+
+    def commit_unless_written(self) -> bool:
+        """Commit what has only read; whether it has written: then it is open still.
+
+        A function that is called in a SELECT may write, or a view's, and no text shows it.
+
+        Switches: yes. Cost: one round trip, as of a COMMIT; if it has written, or if psycopg2 has
+        begun the transaction, two.
+        """
+        if not self.begun and self.in_transaction:
+            written = self.has_written()
+            if not written:
+                self.commit()
+            return written
+        try:
+            with self.beginning_nothing():
+                own_cursor(self.raw).execute(f"{_READ_ONLY_SO_FAR}; COMMIT")
+        except DriverError as error:
+            if error.pgcode != _BY_ZERO or not self.failed:
+                raise
+            with self.beginning_nothing():
+                own_cursor(self.raw).execute(_GO_ON)
+            return True
+        finally:
+            if self.begun and (self.idle or not self.alive):
+                self.leave_to_psycopg2()
+        return False
+
     def roll_back(self) -> None:
         """Roll back, whoever has begun the transaction; what is prepared, too. Switches: yes."""
         if self.prepared is not None:
             self._end_prepared("ROLLBACK PREPARED %s")
+            return
+        if self.in_tpc:
+            RawConnection.tpc_rollback(self.raw)
             return
         if self.begun:
             # No finally, unlike COMMIT: if this does not arrive, the transaction is still there.
@@ -467,7 +533,8 @@ class Physical:
             told = notices.read(self.raw)
             notices.write(self.raw, [])
             try:
-                RawConnection.commit(self.raw)
+                end = RawConnection.tpc_rollback if self.in_tpc else RawConnection.commit
+                end(self.raw)
             finally:
                 notices.write(self.raw, told)
 

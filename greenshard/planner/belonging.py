@@ -351,6 +351,10 @@ class _Reader:
         for each in targets:
             target = each.res_target
             if target.name != key.name:
+                # Whether it is computed from this column is not known.
+                if key.column is not None and key.column.generated:
+                    reason = f"the shard key {key.name} is computed from columns that may change"
+                    raise Unplannable(reason, target.location, MOVE)
                 continue
             value = Restrictions(self._functions, self.translation).value(target.val, key)
             # SET key[1] = 5, SET key = key + 1

@@ -16,7 +16,7 @@ from greenshard.planner.analysis.consequences import (
     called,
 )
 from greenshard.planner.analysis.homes import Homes, Touched, unknown_calls
-from greenshard.planner.analysis.objections import objections, scattered_objection
+from greenshard.planner.analysis.objections import current_of, objections, scattered_objection
 from greenshard.planner.analysis.rights import filterings, readings
 from greenshard.planner.analysis.statistics import statistics
 from greenshard.planner.analysis.whole_rows import telling_row
@@ -201,6 +201,8 @@ class BoundStatement:
         yield from objections(
             candidate.roots, self._functions, sharded=sharded, views=len(candidate.views)
         )
+        if (current := current_of(candidate.roots)) is not None:
+            yield current
         attributes = Attributes(self._functions, self._catalog)
         yield from attributes.problems(candidate.query, sharded=sharded)
         yield from self._called_unseen(candidate)

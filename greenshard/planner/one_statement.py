@@ -19,6 +19,7 @@ from greenshard.planner.ddl_events import fired
 from greenshard.planner.key_changes import key_change
 from greenshard.planner.one_query import OneQuery
 from greenshard.planner.one_write import OneWrite
+from greenshard.planner.own_writes import writes_own_only
 from greenshard.planner.plan import (
     Anywhere,
     Broadcast,
@@ -104,6 +105,7 @@ class OneStatement(OneQuery, OneWrite):
             only_sets=raw.stmt.HasField("variable_set_stmt"),
             unknown=self._unknown,
             makes=_made_by(raw.stmt, step),
+            own_only=writes_own_only(written.stmt, self._catalog, self._functions),
             timed=self._timed_step(step),
         )
 

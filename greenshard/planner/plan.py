@@ -706,6 +706,7 @@ class Plan:
         declares: The name of the cursor that it declares, and whether that outlives its
             transaction.
         makes: The names of temporary tables that it makes.
+        own_only: Whether all that it writes is temporary; see `own_writes`.
         unknown: Whether it calls a function that the catalog does not have, and that may have been
             made a moment ago: nobody knows what that reads.
         timed: What is taken in the place of a step for one shard where that shard's own time is
@@ -728,4 +729,5 @@ class Plan:
     declares: tuple[str, bool] | None = None
     unknown: bool = False
     makes: frozenset[str] = frozenset()
+    own_only: bool = False
     timed: Step | None = None

@@ -115,6 +115,9 @@ class Planner:
 
         try:
             plan = self._plan_one(text, translation, statements[0], reads, trace, path)
+            # Nobody can prepare that; what fills temporary tables is to be the same everywhere.
+            if plan.own_only and statements[0].stmt.HasField("drop_stmt"):
+                effect = NO_EFFECT
             return replace(plan, reads=reads, trace=trace, effect=effect)
         except RecursionError:
             return Plan(Refused(TOO_DEEP, "GS410", _SHALLOWER), reads=reads)

@@ -6,12 +6,18 @@ shards puts the same rows on each of them, and the union then shows them several
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from greenshard import errors
+from greenshard.planner.analysis.objections import current_of
 from greenshard.planner.target import Target
 from greenshard.sql.ending import Ending, EndKind
+from greenshard.sql.parser import ParserError, parse
+from greenshard.sql.placeholders import translate
 from greenshard.sql.statement import Statement, Unreadable
+
+_CURRENT_OF = re.compile(r"\bcurrent\b.*\bof\b", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
@@ -38,6 +44,22 @@ def refuse_insert(statement: Statement | Unreadable, target: Target) -> None:
         hint="Name the shard with conn.on('...'), or, for a table that every shard holds "
         "whole, say so with conn.broadcast().",
     )
+
+
+def refuse_current_of(text: str, bound: bool) -> None:
+    """Refuse what is said of the row at which a cursor stands, where each shard has one.
+
+    Raises:
+        errors.NotSupportedError: It says so.
+    """
+    if _CURRENT_OF.search(text) is None:
+        return
+    try:
+        said = current_of(parse(translate(text, bound).text))
+    except ParserError:
+        return  # whatever the servers say of it
+    if said is not None:
+        raise errors.refused(said.reason, code=said.code, hint=said.hint)
 
 
 def refuse_ending(ending: Ending) -> NoReturn:

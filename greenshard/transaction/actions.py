@@ -129,11 +129,13 @@ class Commit:
         shards: Where.
         decides: Whether others follow this one: if the server rolls back instead, that is an error.
         unchecked: Whether something was written there, and no `Check` went before.
+        unless_written: Whether those go on that have written; they answer true.
     """
 
     shards: Shards
     decides: bool = False
     unchecked: bool = False
+    unless_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _KIND = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SAVEPOINT = '"greenshard: barrier"'
 _LOCK = (
     f"SAVEPOINT {_SAVEPOINT};"
+    # The rights are those of who has connected, as for commits; the role comes back.
+    " SET LOCAL ROLE NONE;"
     " SET LOCAL idle_in_transaction_session_timeout = {idle_ms};"
     " SET LOCAL lock_timeout = {wait_ms};"
     " LOCK TABLE greenshard.barrier IN SHARE MODE"

@@ -16,7 +16,7 @@ from greenshard.links.session import Session
 from greenshard.sql.ending import EndKind
 from greenshard.transaction import messages, protocol
 from greenshard.transaction.carrying_out import Call, CommitCall, Conductor
-from greenshard.transaction.commit import refuse_in_tpc, two_phase_of, undoing
+from greenshard.transaction.commit import note_writes, refuse_in_tpc, two_phase_of, undoing
 from greenshard.transaction.rolling_back import roll_back
 from greenshard.transaction.state import State, Transaction
 
@@ -60,19 +60,19 @@ def end_by_sql(
     commit: CommitCall = partial(_execute_commit, execute)
     undo: Call = _by_rollback
     two_phase, modes = None, dict[str, str]()
+    back = partial(end_by_sql, session, transaction, EndKind.ROLLBACK, tuple(states), _by_rollback)
     if end is EndKind.ROLLBACK:
         states, undo = there, execute
         steps = roll_back(states)
     else:
+        with undoing(lambda: back(within(session.grace_s))):
+            note_writes(session, transaction, states, timeout)
         # COMMIT on some shards only, with conn.on: the others are none of its business, unless the
         # whole has failed.
         if not (transaction.wrote and protocol.is_broken(states)):
             states = there
         elif chains:
             undo = partial(_by_sql, "ROLLBACK AND CHAIN")
-        back = partial(
-            end_by_sql, session, transaction, EndKind.ROLLBACK, tuple(states), _by_rollback
-        )
         with undoing(lambda: back(within(session.grace_s))):
             two_phase = two_phase_of(session, transaction, states, timeout)
             if chains and two_phase is not None and two_phase.lacks is None:

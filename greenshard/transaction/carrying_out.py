@@ -199,6 +199,8 @@ class Conductor:
                 calls[shard] = partial(undo, physical)
             elif physical.prepared is not None:
                 calls[shard] = physical.commit
+            elif action.unless_written:
+                calls[shard] = physical.commit_unless_written
             else:
                 wanted = before if action.unchecked else ""
                 calls[shard] = partial(self._commit, physical, wanted, decides=action.decides)

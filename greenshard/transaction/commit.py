@@ -10,8 +10,9 @@ from functools import partial
 from greenshard import errors
 from greenshard.links.deadline import Deadline, within
 from greenshard.links.members import why_not
+from greenshard.links.physical import Physical
 from greenshard.links.session import Session
-from greenshard.transaction import protocol
+from greenshard.transaction import messages, protocol
 from greenshard.transaction.actions import TwoPhase
 from greenshard.transaction.admission import known_members
 from greenshard.transaction.carrying_out import Conductor
@@ -38,6 +39,16 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     refuse_in_tpc(session, "commit")
     states = transaction.begun()
     with undoing(lambda: roll_back_all(session, transaction, within(session.grace_s))):
+        if transaction.wrote_own:
+            note_writes(session, transaction, states, timeout)
+        elif _may_have_written_unseen(session, transaction, states):
+            written: set[str] = set()
+            reading = protocol.commit_what_was_read(states, written)
+            now = partial(transaction.states, states)
+            Conductor(session, now, timeout).carry_out(reading)
+            transaction.wrote = bool(written)
+            if not (states := transaction.begun()):
+                return
         two_phase = two_phase_of(session, transaction, states, timeout)
     steps = protocol.commit(
         states,
@@ -48,6 +59,39 @@ def commit_all(session: Session, transaction: Transaction, timeout: Deadline) ->
     )
     now = partial(transaction.states, states)
     Conductor(session, now, timeout, two_phase).carry_out(steps)
+
+
+def _may_have_written_unseen(
+    session: Session, transaction: Transaction, states: Mapping[str, State]
+) -> bool:
+    """Whether something may have been written on some shards that must not be half done."""
+    there = [state for state in states.values() if state is not State.UNTOUCHED]
+    return len(session.shards) > 1 and not transaction.wrote and len(there) > 1
+
+
+def note_writes(
+    session: Session, transaction: Transaction, states: Mapping[str, State], timeout: Deadline
+) -> None:
+    """Take note of what was written though no statement seems to write.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        transaction: Theirs.
+        states: How it stands on the shards.
+        timeout: What it may take to ask them.
+
+    Raises:
+        errors.Error: A shard could not be asked, or time is up.
+
+    Switches: if there may be such. Cost: then one round trip.
+    """
+    if _may_have_written_unseen(session, transaction, states):
+        physicals = session.physicals
+        opened = [shard for shard, state in states.items() if state is State.OPEN]
+        has_written = messages.has_written_rows if transaction.wrote_own else Physical.has_written
+        calls = {shard: partial(has_written, physicals[shard]) for shard in opened}
+        jobs = session.run(calls, timeout).jobs if calls else {}
+        transaction.wrote = any(job.result for job in jobs.values())
 
 
 def refuse_in_tpc(session: Session, what: str) -> None:

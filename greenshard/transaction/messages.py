@@ -89,6 +89,15 @@ def check_rows(physical: Physical) -> Checked:
     return _checked(physical, _CONSTRAINTS + _REALLY)
 
 
+def has_written_rows(physical: Physical) -> bool:
+    """Whether a shard has written more than temporary tables, also dropped ones. Switches: yes."""
+    with physical.beginning_nothing():
+        cursor = own_cursor(physical.raw)
+        cursor.execute(_REALLY)
+        row: Any = cursor.fetchone()
+    return bool(row[0])
+
+
 def _checked(physical: Physical, text: str) -> Checked:
     cursor = own_cursor(physical.raw)
     cursor.execute(text)
@@ -126,6 +135,27 @@ def ready(
             hint="Run the transaction again: the shards are asked anew.",
         )
     return Checked(wrote=bool(row[0]), holds=row[1], serializable=bool(row[2]))
+
+
+_ROLE = "SELECT pg_catalog.current_setting('role')"
+_SET_ROLE = "SELECT pg_catalog.set_config('role', %s, true)"
+
+
+def role(physical: Physical) -> str:
+    """The role that the program has set; "none" for the one that has connected.
+
+    Switches: yes. Cost: one round trip.
+    """
+    cursor = own_cursor(physical.raw)
+    cursor.execute(_ROLE)
+    row: Any = cursor.fetchone()
+    return str(row[0])
+
+
+def set_role(physical: Physical, name: str) -> None:
+    """Set it for the transaction. Switches, Cost: see `role`."""
+    if name != "none":
+        own_cursor(physical.raw).execute(_SET_ROLE, (ours(name),))
 
 
 def note(physical: Physical, decision: str, participants: Sequence[str]) -> None:

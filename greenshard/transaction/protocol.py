@@ -100,6 +100,24 @@ def commit(
     return (yield from _commit_checked(checked, answers.states))
 
 
+def commit_what_was_read(states: States, written: set[str]) -> Steps:
+    """Commit on the shards that have not written, though no statement seems to write.
+
+    What a function does that a SELECT calls, only the server sees.
+
+    Args:
+        states: How it stands on all shards.
+        written: Where to put those that have written; it is open on them.
+    """
+    opened = those(states, State.OPEN)
+    answers = yield Commit(opened, unless_written=True)
+    failed = answers.error or next(iter(answers.failures.values()), None)
+    if failed is not None:
+        return (yield from undo(answers.states, failed))
+    written.update(shard for shard in opened if answers.done[shard])
+    return None
+
+
 def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
     """Commit one by one, or where one has written or none.
 

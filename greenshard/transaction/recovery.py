@@ -12,7 +12,6 @@ somebody else's next.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -67,7 +66,8 @@ SET LOCAL statement_timeout = '4s'
 """
 _ASK = """
 SELECT pg_catalog.convert_to(pg_catalog.json_build_array(
-    (SELECT pg_catalog.json_build_array(s.cluster, s.id) FROM greenshard.shard AS s LIMIT 1),
+    (SELECT pg_catalog.json_build_array(s.cluster, s.id, s.shards)
+     FROM greenshard.shard AS s LIMIT 1),
     (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.gid, p.owner,
         EXTRACT(epoch FROM p.prepared),
         EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared)))
@@ -110,11 +110,12 @@ _REMOVE = f"""
 DELETE FROM greenshard.decision AS r WHERE r.gid OPERATOR(pg_catalog.=) ANY (
     SELECT d.gid FROM greenshard.decision AS d WHERE {_OLD} ORDER BY d.gid LIMIT {BATCH})
 """
-#: Of recovery in the background, one process at a time. Advisory locks are a database's own, and
-#: this key is nobody's number.
-_KEY = int.from_bytes(hashlib.sha256(b"greenshard: recovery").digest()[:8], "big", signed=True)
-_LEAD = f"""
-SELECT pg_catalog.convert_to(pg_catalog.pg_try_advisory_xact_lock({_KEY})::pg_catalog.text, 'UTF8')
+#: Of recovery in the background, one process at a time. Not an advisory lock: anybody who may
+#: connect could have that, and nothing would be recovered any more. Whoever hangs with it is ended:
+#: a round takes less.
+_LEAD = """
+SET LOCAL idle_in_transaction_session_timeout = '60s';
+LOCK TABLE greenshard.forgotten IN SHARE UPDATE EXCLUSIVE MODE NOWAIT
 """
 
 #: SQLSTATEs: no such table, schema or column; a lock was not got in time.
@@ -273,14 +274,25 @@ def leading(dsns: Mapping[str, Dsn], connect_timeout_s: float = CONNECT_S) -> It
         try:
             with suppress(DriverError), _green.at_most(connect_timeout_s + _CALL_S):
                 open_own(physical, connect_timeout_s)
-                _execute(physical, _BEGIN.format(mode="READ ONLY"))
-                leads = bytes(value(physical, _LEAD)) == b"true"
+                _execute(physical, _BEGIN.format(mode="READ WRITE"))
+                leads = _leads(physical)
             if leads is not None:
                 yield leads
                 return
         finally:
             physical.discard()
     yield False
+
+
+def _leads(physical: Physical) -> bool:
+    """Whether a shard gives the lock to this transaction. Switches: yes."""
+    try:
+        _execute(physical, _LEAD)
+    except DriverError as error:
+        if error.pgcode != _LOCKED:
+            raise
+        return False
+    return True
 
 
 # What is said to one server, on a connection in autocommit mode and in no transaction. ------------
@@ -313,7 +325,7 @@ def ask(physical: Physical, kept_s: float = KEPT_S) -> Found | Failure:
             said = value(physical, _ASK, {"kept": kept_s})
             with understood(physical.shard):
                 stamp, prepared, cutoff_s, standby = json.loads(bytes(said))
-                cluster, shard_id = stamp or (None, None)
+                cluster, shard_id, shards = stamp or (None, None, 0)
                 parts = tuple(Prepared(*each) for each in prepared or ())
                 cutoff_ms = int(cutoff_s * 1000)
             if standby:
@@ -327,7 +339,7 @@ def ask(physical: Physical, kept_s: float = KEPT_S) -> Found | Failure:
         if error.pgcode in _NOT_MADE:
             return Failure(_UNMADE)
         raise
-    return Found(cluster, shard_id, parts, cutoff_ms, has_old)
+    return Found(cluster, shard_id, parts, cutoff_ms, has_old, shards)
 
 
 def decide(physical: Physical, gid: Gid, since_ms: int) -> Verdict:

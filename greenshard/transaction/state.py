@@ -96,6 +96,7 @@ class Transaction:
     Attributes:
         wrote: Whether a statement may have written. Which shards did, their servers tell (see
             `protocol`): a function that reads by its name may write.
+        wrote_own: Whether a statement has written temporary tables.
         savepoints: Whether there may be a savepoint.
         writers: Shards to which something was sent that may write; what goes to several shards in
             autocommit mode is not noted.
@@ -111,13 +112,14 @@ class Transaction:
         "savepoints",
         "writers",
         "wrote",
+        "wrote_own",
     )
 
     def __init__(self, links: Links) -> None:
         self._links = links
         #: Those whose loss was told already. Not their shards: a pool may open another to one.
         self._mourned: set[Link] = set()
-        self.wrote = False
+        self.wrote = self.wrote_own = False
         self.savepoints = False
         self.writers: frozenset[str] = frozenset()
         self.began_at: str | None = None
@@ -251,6 +253,6 @@ class Transaction:
             else:  # it is the same transaction still
                 return
         self._mourned.update(gone)
-        self.wrote = self.savepoints = False
+        self.wrote = self.wrote_own = self.savepoints = False
         self.writers = frozenset()
         self.began_at = self._clock = None

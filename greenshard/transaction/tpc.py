@@ -4,12 +4,15 @@ Each shard takes part by psycopg2's own methods, under a name of its own, which 
 space of for all its databases::
 
     tpc_begin(xid)      on all shards
-    tpc_prepare()       PREPARE TRANSACTION '<xid>.<the shard's id>'
+    tpc_prepare()       PREPARE TRANSACTION '<the shard's id>.<xid>'
     tpc_commit()        COMMIT PREPARED
 
 The coordinator decides, not a shard. Who finds a transaction with ``tpc_recover()`` that is
 prepared, or committed, on some shards only ends it by ``tpc_commit(xid)`` or ``tpc_rollback(xid)``:
 that is done on all shards that have it.
+
+``tpc_commit()`` without ``tpc_prepare()`` is the end of a transaction that no coordinator knows of:
+it is committed like any other, and recovered like any other.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from greenshard.links.physical import NO_SUCH_OBJECT, Physical, status
 from greenshard.links.session import Session
 from greenshard.transaction import asking_apart, messages, recovery
 from greenshard.transaction.admission import known_members
+from greenshard.transaction.commit import commit_all
+from greenshard.transaction.state import Transaction
 from greenshard.transaction.verdict import Ending
 
 #: PostgreSQL's limit of the name of what is prepared, in bytes; and what ours adds.
@@ -58,6 +63,8 @@ def begin(session: Session, xid: Any, timeout: Deadline) -> None:
         for shard, name in names.items()
     }
     session.tpc_names = names
+    for physical in session.alive:
+        physical.in_tpc = True
     try:
         session.run(calls, timeout)
     except BaseException:
@@ -81,7 +88,7 @@ def prepare(session: Session, timeout: Deadline) -> None:
         # Else psycopg2 says that there is none.
         if names:
             ready = {
-                shard: partial(messages.ready, physicals[shard], name.rpartition(".")[2], None, ())
+                shard: partial(_make_ready, physicals[shard], name.partition(".")[0])
                 for shard, name in names.items()
             }
             session.run(ready, timeout)
@@ -95,29 +102,46 @@ def prepare(session: Session, timeout: Deadline) -> None:
         raise
 
 
-def end(session: Session, timeout: Deadline, *, committed: bool) -> None:
+def _make_ready(physical: Physical, shard_id: str) -> None:
+    """Let a shard be ready to prepare what is its own who has begun it, as with psycopg2."""
+    role = messages.role(physical)
+    messages.ready(physical, shard_id, None, ())
+    messages.set_role(physical, role)
+
+
+def end(session: Session, timeout: Deadline, *, transaction: Transaction, committed: bool) -> None:
     """Commit it, or roll it back, on all shards, prepared or not.
 
     Args:
         session: The connections; the caller has `taken` it.
         timeout: What it may take.
+        transaction: Theirs.
         committed: Whether it is to be committed.
 
     Raises:
         errors.Error: A shard could not; what is prepared there stays until ``tpc_commit(xid)``.
 
-    Switches: yes. Cost: one round trip; two more if it is to be committed and is not prepared.
+    Switches: yes. Cost: one round trip; see `commit_all` if it is not prepared.
     """
     method = RawConnection.tpc_commit if committed else RawConnection.tpc_rollback
     raws = {shard: session.physicals[shard].raw for shard in session.shards}
     try:
         # psycopg2 would have each shard commit by itself.
-        if committed and len(raws) > 1 and not any(map(_is_prepared, raws.values())):
-            prepare(session, timeout)
+        if committed and session.tpc_names and not any(map(_is_prepared, raws.values())):
+            session.tpc_names = {}
+            commit_all(session, transaction, timeout)
+            return
         calls = {shard: partial(method, raw) for shard, raw in raws.items()}
         session.run(calls, timeout, cancellable=False)
     finally:
-        session.tpc_names = {}
+        leave(session)
+
+
+def leave(session: Session) -> None:
+    """Let the next transaction be one of the usual kind."""
+    session.tpc_names = {}
+    for physical in session.physicals.values():
+        physical.in_tpc = False
 
 
 def _is_prepared(raw: RawConnection) -> bool:
@@ -175,8 +199,8 @@ def recover(session: Session, timeout: Deadline) -> list[Xid]:
         pending: Any = job.result
         for xid in pending:
             text = str(xid)
-            if text.endswith(names[shard]):
-                found[text.removesuffix(names[shard])] = None
+            if text.startswith(names[shard]):
+                found[text.removeprefix(names[shard])] = None
     read: Any = Xid.from_string  # without types
     return [read(text) for text in found]
 
@@ -192,17 +216,18 @@ def _names(session: Session, text: str, timeout: Deadline) -> Mapping[str, str]:
     known = known_members(session, session.shards, timeout)
     if (lacks := why_not(known)) is not None:
         raise lacks
-    return {shard: f"{text}.{member.id}" for shard, member in known.items()}
+    # The id comes first: psycopg2 reads the text of an `Xid` again, and leaves out what is behind.
+    return {shard: f"{member.id}.{text}" for shard, member in known.items()}
 
 
 def _undo(session: Session) -> None:
     """Roll back wherever the transaction has begun, as far as that can be done."""
-    session.tpc_names = {}
     calls = {
         shard: partial(RawConnection.tpc_rollback, physical.raw)
         for shard, physical in session.physicals.items()
         if physical.alive and physical.in_transaction
     }
+    leave(session)
     with suppress(errors.Error):
         session.run(calls, within(session.grace_s), tolerant=True, cancellable=False)
 

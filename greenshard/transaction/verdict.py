@@ -126,6 +126,7 @@ class Found:
         prepared: What is prepared there.
         cutoff_ms: Decisions of transactions made before may be removed, by their age.
         has_old: Whether there is one.
+        shards: How many shards the cluster had when it was initialised.
     """
 
     cluster: str
@@ -133,6 +134,7 @@ class Found:
     prepared: tuple[Prepared, ...] = ()
     cutoff_ms: int = 0
     has_old: bool = False
+    shards: int = 0
 
 
 class Verdict(Enum):
@@ -351,9 +353,9 @@ class Recovery:
 
     def _forgetting(self) -> Iterator[Action]:
         """Let old decisions be removed, when all shards have told what is prepared there."""
-        if len(self._found) < len(self._shards) or any(
-            len(told) > 1 for told in self._anchors.values()
-        ):
+        # A declaration may lack a shard that has a part of one.
+        every = max([len(self._shards), *(each.shards for each in self._found.values())])
+        if len(self._found) < every or any(len(told) > 1 for told in self._anchors.values()):
             return
         for shard, found in self._found.items():
             if found.has_old:

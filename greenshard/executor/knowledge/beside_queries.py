@@ -102,11 +102,19 @@ reading AS MATERIALIZED (
     WHERE a.volatility <> 'i'
 ), firing AS MATERIALIZED (
     SELECT t.* FROM pg_trigger t JOIN plain n ON n.oid = t.tgfoid
-    WHERE t.tgfoid >= 16384 AND t.tgenabled IN ('O', 'A')
+    WHERE t.tgfoid >= 16384 AND t.tgenabled <> 'D'
         AND (NOT t.tgisinternal OR t.tgparentid <> 0)
 ), reached_unseen AS MATERIALIZED (
     SELECT c.oid, c.kind, c.name, r.oid AS function
     FROM called c JOIN reading r ON c.function = r.oid::text WHERE c.kind <> 'fired'
+    UNION
+    SELECT c.oid, c.kind, c.name, p.oid
+    FROM called c JOIN pg_proc p ON c.function = p.oid::text
+    WHERE c.kind = 'trigger' AND p.provolatile <> 'i'
+    UNION
+    SELECT t.tgrelid, 'trigger', t.tgname, p.oid
+    FROM triggers t JOIN pg_proc p ON p.proname = 'now' AND p.oid < 16384
+    WHERE position('SQLVALUEFUNCTION' IN t.tgqual::text) > 0
     UNION
     SELECT 0, 'type', type::text, r.oid
     FROM pg_operator o JOIN reading r ON r.oid = o.oprcode

@@ -212,6 +212,7 @@ def computed_rows(e: Planned, task: Task) -> tuple[Sequence[str], Sequence[tuple
     """
     shard = task.place.shard
     cursors = e.parts.plain((shard,), e.timeout)
+    e.session.physical(shard)  # or why it is not there
     Casting(cursors[shard], AsText.ALL, e.parts.own_time_zones)
     e.first_stage((shard,), e.calls((task,), cursors))
     cursor = cursors[shard]

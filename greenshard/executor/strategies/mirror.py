@@ -66,7 +66,7 @@ def _mirror(
         made = replace(step.carry, sql=step.first)
         (tasks,) = carried(e, made, (stages[0], tasks), run)
     cursors = e.parts.plain((first, *others), e.timeout)
-    for shard in others:  # none shall be found out of reach when another one has written
+    for shard in (first, *others):  # none shall be out of reach when another one has written
         e.session.physical(shard)
     cursor = cursors[first]
     casting = Casting(cursor, AsText.ALL, e.parts.own_time_zones)

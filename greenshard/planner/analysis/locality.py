@@ -71,6 +71,9 @@ from greenshard.sql.tree import location_of, names_of
 #: The key of the rows of tables that are on one shard: no column has such a number.
 _AT_HOME: frozenset[ColumnId] = frozenset([(-1, 0)])
 
+#: PostgreSQL's own methods of TABLESAMPLE, by percentage.
+_PARTS_SAMPLED = frozenset({"bernoulli", "system"})
+
 
 class Locality:
     """Analyses the queries of one statement."""
@@ -166,8 +169,9 @@ class Locality:
             around: What other queries see.
         """
         if isinstance(item, Table):
-            # Of a sharded table each shard samples its own rows, and that is a sample of all.
-            if item.sampled and not item.sharded:
+            # Of a sharded table each shard samples its own rows, and that is a sample of all; if it
+            # is a part of them, and not so and so many rows, as other methods may take.
+            if item.sampled and not (item.sharded and item.sampled in _PARTS_SAMPLED):
                 raise Crosses("TABLESAMPLE may choose otherwise on each shard", item.node.location)
             return _of_table(item)
         if isinstance(item, Derived):

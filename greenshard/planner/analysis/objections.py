@@ -98,6 +98,20 @@ def scattered_objection(roots: Iterable[Message], functions: Functions) -> Probl
     return None
 
 
+def current_of(roots: Iterable[Message]) -> Problem | None:
+    """What is said of the row at which a cursor stands, of which each shard has another."""
+    for root in roots:
+        for message in walk(root):
+            if type_name(message) == "CurrentOfExpr":
+                return Problem(
+                    "WHERE CURRENT OF, where each shard has a cursor of its own, at another row",
+                    None,
+                    "GS410",
+                    "Write the row's key: WHERE id = ...; or read and write inside conn.on('...').",
+                )
+    return None
+
+
 def tableoids(roots: Iterable[Message]) -> Iterator[Any]:
     """The places where ``tableoid`` is named."""
     for root in roots:

@@ -74,6 +74,7 @@ from greenshard.sql.parser import (
 from greenshard.sql.tree import (
     conjuncts,
     names_equality,
+    names_of,
     place,
     unwrap,
     walk_level,
@@ -407,7 +408,7 @@ class Binder:
         if kind == "range_table_sample":
             item = self._bind_item(inner.relation, before, parent, ctes)
             if isinstance(item, Table):
-                item.sampled = True
+                item.sampled = (names_of(inner.method) or ("unknown",))[-1]
             return item
         return self._bind_function(node, inner, _level(before, parent), ctes)
 

@@ -72,7 +72,7 @@ class Table(Item):
         only: Whether it is read without the tables that inherit from it.
         refreshed: Whether it is a materialized view over reference tables that is not declared:
             each shard has one, which holds what it held when it was refreshed there.
-        sampled: Whether TABLESAMPLE takes some of its rows.
+        sampled: The method by which TABLESAMPLE takes some of its rows; empty if none does.
         pins: Of a view that is read as it is: the shards that its own conditions name; None: any.
     """
 
@@ -86,7 +86,7 @@ class Table(Item):
     home: str | None = None
     only: bool = False
     refreshed: bool = False
-    sampled: bool = False
+    sampled: str = ""
     pins: tuple[Pin, ...] | None = None
 
 

@@ -228,6 +228,8 @@ def keys_of(
         reason = f"the placement of {table.relation.name} does not tell the rows' shard"
         raise Unplannable(reason, None, _NAME)
     name, column = table.key.name, table.key.column
+    if (objection := table.placement.objection(column.type_name)) is not None:
+        raise Unplannable(objection, None, _NAME)
     if name not in columns:  # which `completing` has left to the server to refuse
         reason = f"the rows to be inserted have no {name}, their shard key"
         raise Unplannable(reason, None, GIVE_KEY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import psycopg2
 import pytest
 from psycopg2.extensions import ISQLQuote
@@ -12,6 +14,7 @@ from greenshard import errors
 from greenshard._driver import own_cursor
 from greenshard.links import members
 from greenshard.links.physical import Physical
+from greenshard.links.session import Session
 from greenshard.transaction import admission, asking_apart, gids, messages
 from tests.postgres.commit.conftest import run
 
@@ -162,6 +165,115 @@ def test_role_that_is_set_for_the_transaction_is_no_obstacle(world, conn):
             run(dsn, "DROP OWNED BY other_writer")
         for dsn in world.dsns.values():
             run(dsn, "DROP ROLE IF EXISTS other_writer")
+
+
+PAY = """CREATE FUNCTION pay(n int) RETURNS int LANGUAGE plpgsql AS
+ 'BEGIN UPDATE t SET c = c + n; RETURN n; END'"""
+
+
+@pytest.fixture
+def payers(world):
+    """Functions that write, which a SELECT calls; and a view that does."""
+    for dsn in world.dsns.values():
+        run(dsn, PAY, "CREATE VIEW paid AS SELECT pay(1) AS n")
+    return world
+
+
+@pytest.mark.parametrize("union", [False, True])
+@pytest.mark.parametrize("text", ["SELECT pay(1)", "SELECT * FROM paid"])
+@pytest.mark.parametrize("commit", [by_method, by_sql])
+def test_what_a_select_has_written_is_committed_together(payers, union, text, commit):
+    shards = payers.dsns if union else payers.cluster
+    with closing(greenshard.connect(shards, two_phase=True)) as conn:
+        for shard in payers.dsns:
+            conn.on(shard).cursor().execute(text)
+        commit(conn)
+    assert payers.values() == ONE
+    assert len(payers.decisions()) == 1
+
+
+@pytest.mark.parametrize("two_phase", [True, False])
+@pytest.mark.parametrize("commit", [by_method, by_sql])
+def test_what_a_select_has_written_is_undone_where_another_shard_has_failed(
+    payers, two_phase, commit
+):
+    with closing(greenshard.connect(payers.cluster, two_phase=two_phase)) as conn:
+        conn.on("s0").cursor().execute("SELECT pay(1)")
+        conn.on("s2").cursor().execute("SELECT count(*) FROM t")
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            conn.on("s1").cursor().execute("SELECT 1 / 0")
+        with pytest.raises(errors.InternalError, match="GS501"):
+            commit(conn)
+        conn.rollback()
+        assert (payers.values(), payers.left()) == (NONE, {})
+
+
+def test_one_select_that_has_written_commits_alone(payers, conn):
+    conn.on("s1").cursor().execute("SELECT pay(1)")
+    conn.cursor().execute("SELECT count(*) FROM t")
+    conn.commit()
+    assert payers.values() == {"s0": [0], "s1": [1], "s2": [0]}
+    assert payers.decisions() == []
+
+
+def test_what_was_only_read_costs_no_round_trip_more(world, conn, monkeypatch):
+    rounds = []
+
+    def noted(self, calls, *args, **options):
+        rounds.append(len(calls))
+        return real(self, calls, *args, **options)
+
+    real = Session.run
+    conn.cursor().execute("SELECT count(*) FROM t")
+    monkeypatch.setattr(Session, "run", noted)
+    conn.commit()
+    assert rounds == [3]
+    assert world.left() == {}
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["CREATE TEMP TABLE w (a int)", "DROP TABLE w"],
+        [
+            "CREATE TEMP TABLE w (a int)",
+            "INSERT INTO w VALUES (1)",
+            "DROP TABLE IF EXISTS pg_temp.w",
+        ],
+        [
+            "CREATE TEMP TABLE w AS SELECT k FROM t",
+            "UPDATE w SET k = 5",
+            "TRUNCATE w",
+            "DROP TABLE w",
+        ],
+        ["CREATE TEMP TABLE w (a int) ON COMMIT DROP", "INSERT INTO w VALUES (1)"],
+        ["CREATE TEMP TABLE w (a int)", "DISCARD TEMP"],
+    ],
+)
+@pytest.mark.parametrize("commits", [True, False])
+def test_temporary_tables_may_be_dropped(world, conn, texts, autocommit, commits):
+    conn.autocommit = autocommit
+    if autocommit and "ON COMMIT" in texts[0]:
+        return
+    for text in texts:
+        conn.cursor().execute(text)
+        if commits and "ON COMMIT" not in text:
+            conn.commit()
+    conn.commit()
+    assert world.left() == {}
+    with pytest.raises(psycopg2.ProgrammingError):
+        conn.cursor().execute("SELECT * FROM w")
+
+
+def test_dropping_a_temporary_table_does_not_hide_what_else_was_written(world, conn):
+    with conn.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE w (a int)")
+        cursor.execute("DROP TABLE w")
+        cursor.execute(ALL)
+        with pytest.raises(errors.NotSupportedError, match="GS505"):
+            conn.commit()
+    assert (world.values(), world.left()) == (NONE, {})
 
 
 @pytest.mark.parametrize("commit", [by_method, by_sql])

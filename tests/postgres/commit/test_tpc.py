@@ -71,15 +71,21 @@ def test_what_one_shard_has_committed_the_others_commit_too(world, conn):
     assert world.values() == ONE
 
 
-@pytest.mark.parametrize("ends", ["tpc_prepare", "tpc_commit"])
-def test_shard_that_cannot_prepare_undoes_all(world, conn, xid, ends):
+def test_shard_that_cannot_prepare_undoes_all(world, conn, xid):
     conn.tpc_begin(xid)
     with conn.on("s1").cursor() as there:
         there.execute("CREATE TEMP TABLE own (a int)")
     conn.cursor().execute(ALL)
     with pytest.raises(psycopg2.NotSupportedError, match="shard s1: cannot PREPARE"):
-        getattr(conn, ends)()
+        conn.tpc_prepare()
     assert (world.values(), world.left()) == (NONE, {})
+    # Without a coordinator, that shard decides.
+    conn.tpc_begin(xid)
+    with conn.on("s1").cursor() as there:
+        there.execute("CREATE TEMP TABLE own (a int)")
+    conn.cursor().execute(ALL)
+    conn.tpc_commit()
+    assert (world.values(), world.left()) == (ONE, {})
     prepare(conn, xid)
     conn.tpc_rollback()
 
@@ -114,6 +120,61 @@ def test_what_a_shard_has_prepared_whose_answer_is_lost_is_rolled_back(
         conn.tpc_prepare()
     gevent.joinall(greenlets)
     assert (world.values(), world.left()) == (NONE, {})
+
+
+@pytest.mark.parametrize("branch", ["b", "bq", "", "abc", "."])
+@pytest.mark.parametrize("ends", ["tpc_commit", "tpc_rollback"])
+def test_any_branch_of_a_foreign_transaction_is_found_again(world, conn, branch, ends):
+    xid = conn.xid(1, "order-17", branch)
+    prepare(conn, xid)
+    conn.close()
+    with world.connect() as other:
+        (found,) = other.tpc_recover()
+        assert (found.format_id, found.gtrid, found.bqual) == (1, "order-17", branch)
+        other.rollback()
+        getattr(other, ends)(found)
+        assert other.tpc_recover() == []
+        other.rollback()
+    assert world.values() == (ONE if ends == "tpc_commit" else NONE)
+
+
+@pytest.mark.parametrize("ends", ["tpc_commit", "tpc_rollback"])
+def test_role_that_was_set_ends_what_it_has_prepared(world, conn, xid, ends):
+    with conn.cursor() as cursor:
+        cursor.execute("SET ROLE pg_monitor")
+        conn.commit()
+        conn.tpc_begin(xid)
+        cursor.execute("SELECT current_user")
+        conn.tpc_prepare()
+        getattr(conn, ends)()
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone() == ("pg_monitor",)
+        conn.commit()
+    assert world.left() == {}
+
+
+def test_commit_without_prepare_is_one_decision(world, conn, xid):
+    conn.tpc_begin(xid)
+    conn.cursor().execute(ALL)
+    conn.tpc_commit()
+    assert (world.values(), world.left()) == (ONE, {})
+    assert len(world.decisions()) == 1
+    assert conn.notices == []
+    conn.cursor().execute(ALL)
+    conn.rollback()
+    conn.tpc_begin(xid)
+    conn.on("s1").cursor().execute("SELECT count(*) FROM t")
+    conn.tpc_commit()
+    assert (world.values(), world.left()) == (ONE, {})
+
+
+def test_reset_leaves_what_is_prepared_to_its_coordinator(world, conn, xid):
+    prepare(conn, xid)
+    conn.reset()
+    conn.cursor().execute("SELECT count(*) FROM t")
+    conn.commit()
+    conn.tpc_commit(xid)
+    assert world.values() == ONE
 
 
 @pytest.mark.parametrize("call", [lambda c: c.commit(), lambda c: c.rollback(),

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 import greenshard
 from greenshard.ext.prometheus import PoolCollector
 from greenshard.pool import background
-from greenshard.transaction.recovery import _KEY
 
 NAME = "greenshard recovery"
 
@@ -96,7 +95,11 @@ def test_it_finishes_what_is_in_doubt_and_tells_the_numbers(scene, make_pool, ca
 
 def test_one_process_does_it_at_a_time(scene, make_pool):
     with contextlib.closing(psycopg2.connect(scene.dsns["s0"])) as other:
-        other.cursor().execute(f"SELECT pg_advisory_xact_lock({_KEY})")
+        other.cursor().execute(
+            "LOCK TABLE greenshard.forgotten IN SHARE UPDATE EXCLUSIVE MODE;"
+            # What anybody may lock is in nobody's way.
+            "SELECT pg_advisory_xact_lock(-702760002094826652)"
+        )
         pool = make_pool()
         with pool.connection():
             pass
