@@ -65,7 +65,7 @@ def test_shorter_and_other_types_are_refused(dsns, connect, change, column):
         cur.execute(f"SELECT cardinality(array_agg(DISTINCT coalesce({column}))) FROM happened")
     cur.connection.rollback()
     cur.execute(GATHERED)  # only what is gathered counts
-    assert cur.fetchall() == [(0,)]
+    assert cur.fetchall() == [(None,)]
 
 
 def test_columns_in_another_order_and_more_of_them_are_gathered(dsns, connect):
@@ -73,7 +73,7 @@ def test_columns_in_another_order_and_more_of_them_are_gathered(dsns, connect):
     run(dsns["s1"], "CREATE TABLE happened (more int, at timestamp, id bigint PRIMARY KEY)")
     cur = connect(check=False).cursor()  # else they are refused
     cur.execute(GATHERED)
-    assert cur.fetchall() == [(0,)]
+    assert cur.fetchall() == [(None,)]
 
 
 def test_shards_are_asked_once_for_each_table(dsns, connect, monkeypatch):

@@ -240,10 +240,10 @@ def test_a_view_over_shards_that_is_not_granted_is_denied(world, made):
 
 def test_rights_that_one_postgresql_forgets_are_asked_for(world, made):
     owned(made, "sealed", "SELECT id FROM shut", "clerk", "WITH (security_barrier)")
-    statement = "SELECT count(DISTINCT a.customer) FROM spot a JOIN sealed v ON v.id = a.id"
+    statement = "SELECT array_agg(DISTINCT a.customer + 1) FROM spot a JOIN sealed v ON v.id = a.id"
     with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
         assert outcome(theirs, "SELECT * FROM sealed") == "42501"
-        assert outcome(theirs, statement) == ["(0,)"]
+        assert outcome(theirs, statement) == ["(None,)"]
         assert outcome(ours, statement) == "42501"
 
 
@@ -468,10 +468,13 @@ def test_partitions_and_only_are_read_with_the_rights_to_their_parent(world, mad
     world.add("ALTER TABLE guarded OWNER TO {boss}; GRANT SELECT (id) ON guarded TO {clerk}")
     owned(made, "watched", "SELECT * FROM ONLY guarded", "boss")
     for statement, expected in (
-        ("SELECT cardinality(array_agg(DISTINCT coalesce(id))) FROM guarded", ["(0,)"]),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(id))) FROM guarded", ["(None,)"]),
         ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM guarded", "42501"),
-        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM watched", ["(0,)"]),
-        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM ONLY watched", ["(0,)"]),
+        ("SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM watched", ["(None,)"]),
+        (
+            "SELECT cardinality(array_agg(DISTINCT coalesce(customer))) FROM ONLY watched",
+            ["(None,)"],
+        ),
     ):
         with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
             assert outcome(theirs, statement) == expected

@@ -279,8 +279,10 @@ def test_rows_are_gathered_whatever_transactions_are_by_default(shop, plain, mon
 
 def test_gathering_sees_the_settings_of_when_the_connection_was_opened(shop, plain):
     """It is another session, opened later, and defaults may have changed."""
-    asking = "SELECT current_setting(%s, true), cardinality(array_agg(DISTINCT coalesce(customer)))"
-    " FROM orders"
+    asking = (
+        "SELECT current_setting(%s, true), cardinality(array_agg(DISTINCT coalesce(customer)))"
+        " FROM orders"
+    )
     database = plain["s0"].info.dbname
     with contextlib.closing(greenshard.connect(shop.cluster)) as conn:
         cur = conn.cursor()

@@ -239,7 +239,7 @@ def test_in_autocommit_mode(both):
         with pytest.raises(psycopg2.errors.UndefinedTable):
             cur.execute("SELECT * FROM gone")
     assert conn.explain("SELECT * FROM a").startswith("strategy: reference")
-    each = conn.explain("SELECT count(DISTINCT o.nation) FROM orders o JOIN a ON a.o > o.id")
+    each = conn.explain("SELECT array_agg(o.nation) FROM orders o JOIN a ON a.o > o.id")
     assert 'each gives its part of "pg_temp"."a"' not in each
     assert '"pg_temp"."a"' in each
 
