@@ -19,12 +19,9 @@ GATHERED = "SELECT count(*) FROM item a JOIN item b ON b.id = a.kind"
 
 @pytest.fixture
 def cluster(pgbouncer, servers, shards):
-    greenshard.init(Cluster({shard.name: shard.dsn for shard in shards}, TABLES))
     for shard in shards:
         servers.ask(shard.name, "TRUNCATE item, kind")
-    yield Cluster(pgbouncer.dsns, TABLES)
-    for shard in shards:
-        servers.ask(shard.name, "DROP SCHEMA greenshard CASCADE")
+    return Cluster(pgbouncer.dsns, TABLES)
 
 
 def test_reads_of_more_clients_than_sessions_are_of_one_moment(cluster, servers, shards):
