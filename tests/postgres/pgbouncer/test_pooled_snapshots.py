@@ -8,7 +8,6 @@ import gevent
 import psycopg2
 import pytest
 
-import greenshard
 from greenshard import Cluster, Pool, Reference, Sharded
 from tests.postgres.pgbouncer.conftest import POOL_SIZE, eventually
 
