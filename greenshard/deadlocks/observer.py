@@ -7,7 +7,8 @@ waits::
     (number of the transaction, process of its session)    two int4: the session is of that one
     (number, begin of the session's transaction in ms)     one int8, of these two halves
 
-Whose they are, the name of the session that has taken them says (``application_name``). They are
+Whose they are, the name of the session that has taken them says (``application_name``). Anybody
+who may connect can take such locks: only those of a session's own user are marks of it. They are
 shared locks that are only tried, so they keep nobody waiting, and they go with the session. So
 nothing is sent or seen where nobody waits; and a transaction is known by all that it has at this
 moment, also by connections that a pool has lent it, and by those that the program opened.
@@ -61,6 +62,8 @@ WITH RECURSIVE locks AS MATERIALIZED (
         l.classid::int8 AS number, l.objid::int8 AS told, l.objsubid
     FROM locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.granted AND starts_with(a.application_name, '{NAME}')
+        AND (l.objsubid = 1 OR EXISTS (SELECT FROM pg_stat_activity AS own
+            WHERE own.pid::int8 = l.objid::int8 AND own.usesysid = a.usesysid))
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), reached(pid) AS (
     SELECT told::int4 FROM marks WHERE objsubid = 2

@@ -557,3 +557,5 @@ def is_known(name: str) -> bool:
 #: What leaves nothing in its session, though VOLATILE; and what may do anything, though it is not.
 QUIET = names_with(Fact.QUIET)
 RUNNING = names_with(Fact.RUNS)
+#: What is not the same on each shard: the time of its transaction, what tells of it.
+VARYING = names_with(Fact.TELLS_TIME) | names_with(Fact.PLACE_BOUND, families=True)

@@ -111,10 +111,12 @@ reading AS MATERIALIZED (
     SELECT c.oid, c.kind, c.name, p.oid
     FROM called c JOIN pg_proc p ON c.function = p.oid::text
     WHERE c.kind = 'trigger' AND p.provolatile <> 'i'
+        OR c.kind = 'policy' AND (p.provolatile = 'v' OR p.proname = ANY (%(varying)s::text[]))
     UNION
-    SELECT t.tgrelid, 'trigger', t.tgname, p.oid
-    FROM triggers t JOIN pg_proc p ON p.proname = 'now' AND p.oid < 16384
-    WHERE position('SQLVALUEFUNCTION' IN t.tgqual::text) > 0
+    SELECT e.oid, e.kind, e.name, p.oid
+    FROM tree e JOIN pg_proc p ON p.proname = 'now' AND p.oid < 16384
+    WHERE e.kind = 'trigger' AND position('SQLVALUEFUNCTION' IN e.tree) > 0
+        OR e.kind = 'policy' AND e.tree ~ 'SQLVALUEFUNCTION :op [0-8] '
     UNION
     SELECT 0, 'type', type::text, r.oid
     FROM pg_operator o JOIN reading r ON r.oid = o.oprcode

@@ -18,13 +18,14 @@ from greenshard.links.outside import SETTINGS, meant_alike, understood, value
 from greenshard.links.physical import Physical
 from greenshard.merge.arrays import array_text
 from greenshard.planner.code import Code, Function, Operator, code_of
-from greenshard.sql.functions import COMPUTING_EXTENSIONS, QUIET, RUNNING
+from greenshard.sql.functions import COMPUTING_EXTENSIONS, QUIET, RUNNING, VARYING
 
 #: What `CTES` and `MEMBERS` take.
 PARAMETERS = {
     "computing": array_text(sorted(COMPUTING_EXTENSIONS)),
     "quiet": array_text(sorted(QUIET)),
     "running": array_text(sorted(RUNNING)),
+    "varying": array_text(sorted(VARYING)),
     "declared": "[]",
     "making": r"\m(alter|call|create|do|drop|execute|grant|import|reassign|revoke)\M",
 }

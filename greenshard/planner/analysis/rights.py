@@ -119,7 +119,10 @@ def _applied(
 ) -> tuple[Query | None, str | None]:
     """The query that applies a policy's condition, and why a shard cannot do that alone."""
     if policy.function is not None:
-        return None, f"it calls {policy.function}(), which may read tables"
+        return (
+            None,
+            f"it calls {policy.function}(), which may read tables, or differs from shard to shard",
+        )
     if not policy.conditions:
         return None, "its condition cannot be read, because a table in it is locked"
     condition = " AND ".join(f"({each})" for each in policy.conditions)

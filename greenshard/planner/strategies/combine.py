@@ -27,7 +27,7 @@ subqueries beside aggregates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from greenshard.planner.analysis.chance import compared_sublinks, first_choice
@@ -322,7 +322,7 @@ class _Grouping:
         if name == "any_value" and order is not None and order.sure:
             raise Unplannable(f"{name} takes the first of ordered rows", call.location)
         wanted = canonical(node, self._level)
-        if crosses_distinct(call, self._candidate.functions, self._is_key):
+        if crosses_distinct(call, self._candidate.functions, self._is_key_of_groups):
             same = partial(canonical, level=self._level)
             distinct_first(node.func_call, self._level, self._add_finer, same)
             return
@@ -332,6 +332,23 @@ class _Grouping:
         if made.averaged is not None and made.averaged not in self._averaged:
             self._averaged.append(made.averaged)
         node.CopyFrom(made.combined)
+
+    def _is_key_of_groups(self, node: Message) -> bool:
+        """Whether equal values of an expression are in one group of what the shards give."""
+        # Not in finer ones: sum(DISTINCT id), count(DISTINCT x) meets an id with each of its x.
+        return not self._has_finer and self._is_key(node)
+
+    @cached_property
+    def _has_finer(self) -> bool:
+        """Whether the shards group by more than the query does."""
+        select, functions = self._select, self._candidate.functions
+        roots = [*select.target_list, *select.sort_clause, *select.distinct_clause]
+        roots += [select.having_clause] if select.HasField("having_clause") else []
+        return any(
+            type_name(each) == "FuncCall" and crosses_distinct(each, functions, self._is_key)
+            for root in (*roots, *select.window_clause)
+            for each in walk_level(root)
+        )
 
     def _is_key(self, node: Message) -> bool:
         column = self._level.resolve(node)

@@ -53,3 +53,6 @@ FROM (SELECT (ARRAY(SELECT r.id FROM region r))[1] AS y FROM account a) x
 
 -- = the name of an unnamed truth value is the server's: bool in PostgreSQL 14
 SELECT true FROM entry ORDER BY count(*)
+
+-- = a shard key is distinct among a shard's rows, and not among its groups by something else
+SELECT sum(DISTINCT e.account_id), count(DISTINCT e.no), avg(DISTINCT e.account_id) FROM entry e

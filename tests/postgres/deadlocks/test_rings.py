@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
+import psycopg2
 import pytest
 
 import greenshard
+from greenshard._driver import Dsn
+from greenshard.deadlocks.observer import NAME, Observer
 from tests.postgres.deadlocks.conftest import TIMEOUT_S, ask, lookers, until, waits
 
 ADD = "UPDATE t SET n = n + 1 WHERE k = 0"
@@ -275,3 +279,25 @@ def test_nobody_looks_if_nobody_is_to(dsns):
             conn.cursor().execute("SELECT pg_sleep(10)")
         assert bool(lookers(dsns["s0"])) is looked
         conn.close()
+
+
+@pytest.mark.parametrize("user", ["mallory", None])
+def test_nobody_marks_the_sessions_of_others(dsns, user):
+    """Anybody who may connect can take the locks that are marks."""
+    dsn = dsns["s0"]
+    with contextlib.suppress(psycopg2.errors.DuplicateObject):
+        ask(dsn, "CREATE ROLE mallory LOGIN; SELECT 1")
+    more = {} if user is None else {"user": user}
+    observer = Observer({"s0": Dsn(dsn)}, "looks")
+    with (
+        contextlib.closing(psycopg2.connect(dsn)) as own,
+        contextlib.closing(psycopg2.connect(dsn, application_name=f"{NAME}x", **more)) as marks,
+    ):
+        cursor = marks.cursor()
+        pid = own.info.backend_pid
+        cursor.execute("SELECT pg_advisory_lock_shared(7, %s)", (pid,))
+        try:
+            view = observer.look({})["s0"]
+        finally:
+            observer.close()
+    assert [mark.pid for mark in view.marks] == ([pid] if user is None else [])

@@ -146,7 +146,8 @@ TRIGGERS = {
     "cast_inside": ("BEFORE UPDATE", "casts", "u"),
     "declared": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
     "disabled": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
-    "replicated": ("AFTER INSERT OR UPDATE OR DELETE", "counts", ""),
+    # It fires where session_replication_role says so.
+    "replicated": ("AFTER INSERT OR UPDATE OR DELETE", "counts", "iud"),
     "sized": ("BEFORE INSERT", "sizes", "i"),
     "placed": ("BEFORE UPDATE", "places", "u"),
     "locked": ("AFTER DELETE", "locks", "d"),

@@ -126,3 +126,41 @@ def test_sample_of_so_and_so_many_rows(dsns, ask):
         ask("SELECT count(*) FROM t TABLESAMPLE system_rows(10)")
     ask("SELECT count(*) FROM t TABLESAMPLE bernoulli(10)")
     ask("SELECT count(*) FROM t TABLESAMPLE pg_catalog.system(10)")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["at >= now()", "at >= CURRENT_TIMESTAMP", "random() < 2", "pg_backend_pid() <> n"],
+)
+def test_policy_that_is_another_one_on_each_shard(dsns, condition):
+    role = "reader_of_policies"
+    everywhere(dsns, f"CREATE POLICY late ON t USING ({condition}) WITH CHECK (true)")
+    everywhere(dsns, "ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    for dsn in dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+            if not cur.fetchall():
+                cur.execute(f"CREATE ROLE {role}")
+            cur.execute(f"GRANT ALL ON t TO {role}")
+    try:
+        with contextlib.closing(greenshard.connect(Cluster(dsns, TABLES))) as conn:
+            cur = conn.cursor()
+            cur.execute("SELECT count(*) FROM t")  # policies are not for superusers
+            cur.execute(f"SET ROLE {role}")
+            for text in ("SELECT count(*) FROM t", "DELETE FROM t"):
+                with pytest.raises(greenshard.NotSupportedError, match='policy "late"'):
+                    cur.execute(text)
+    finally:
+        everywhere(dsns, f"DROP OWNED BY {role}")
+        for dsn in dsns.values():
+            with contextlib.suppress(psycopg2.Error):
+                everywhere({"": dsn}, f"DROP ROLE IF EXISTS {role}")
+
+
+def test_policy_of_who_is_connected_is_the_same_on_each_shard(dsns, ask):
+    everywhere(
+        dsns,
+        "CREATE POLICY mine ON t USING (current_user = current_setting('app.x', true) OR n > 0);"
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY",
+    )
+    ask("SELECT count(*) FROM t")
