@@ -214,7 +214,8 @@ def _cannot_prepare(what: str) -> errors.Error:
         f"them: {what}",
         code="GS505",
         hint="Let the statements that use temporary tables, LISTEN, NOTIFY, cursors WITH HOLD or "
-        "exported snapshots be a transaction of their own.",
+        "exported snapshots be a transaction of their own; or, with two_phase=False, the shards "
+        "commit one after the other.",
     )
 
 
