@@ -152,12 +152,13 @@ def plan_insert(candidate: Candidate, table: Table, inner: Any, texts: Texts) ->
 
 
 def _is_uneven(candidate: Candidate, inner: Any) -> bool:
-    """Whether some rows of VALUES certainly have more values than others."""
+    """Whether some rows of VALUES certainly have more values than others, or than columns."""
     rows = [row.list.items for row in inner.select_stmt.select_stmt.values_lists]
     # VALUES %s, %s: how many values a tuple has, the parameters tell.
-    return len(set(map(len, rows))) > 1 and not any(
-        tuple_of(row, candidate.translation) for row in rows
-    )
+    if any(tuple_of(row, candidate.translation) for row in rows):
+        return False
+    widths = set(map(len, rows))
+    return len(widths) > 1 or (len(inner.cols) > 0 and widths != {len(inner.cols)})
 
 
 def home_keys(table: Table) -> Keys:
