@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from os import PathLike
+from typing import Any
 
-from greenshard import errors
+from greenshard import arguments, errors
 from greenshard._driver import ours
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection
@@ -92,12 +93,15 @@ def initialize(
     conn: Connection, cluster: Cluster, roles: Iterable[str] = (), *, again: bool = False
 ) -> list[str]:
     """As `init`, over a connection to all primaries as a union, by their names."""
+    names: tuple[Any, ...] = () if isinstance(roles, str) else tuple(dict.fromkeys(roles))
+    if isinstance(roles, str) or not all(each and isinstance(each, str) for each in names):
+        raise arguments.unusable(f"roles must be names of roles, as in ['app'], not {roles!r}")
     # As a union, two schemas of one database are two shards.
     refuse_one_database(conn._session.physicals, by_path=False, timeout_s=_ASK_S)
     # A snapshot from before another one had the lock would not show what that has written.
     conn.isolation_level = _READ_COMMITTED
     try:
-        lacking = _initialize(conn, cluster, tuple(dict.fromkeys(roles)), again=again)
+        lacking = _initialize(conn, cluster, names, again=again)
     except BaseException:
         conn.rollback()
         raise

@@ -285,3 +285,12 @@ def test_a_server_that_prepares_nothing_is_told(tmp_path):
         path.write_text("\n".join(["[shards]", lines[0]]))
         alone = CliRunner().invoke(main, ["init", "--again", str(path)])
         assert (alone.exit_code, alone.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("roles", ["postgres", [None], [5], [""]])
+def test_roles_must_be_names(greenshard_shards, roles):
+    with greenshard_shards.databases() as dsns:
+        cluster = greenshard.Cluster(dsns, {"t": greenshard.Sharded("k")})
+        with pytest.raises(greenshard.ProgrammingError, match="names of roles") as caught:
+            greenshard.init(cluster, roles)
+        assert caught.value.code == "GS104"
