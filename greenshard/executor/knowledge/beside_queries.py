@@ -97,6 +97,7 @@ CTES = r"""
 reading AS MATERIALIZED (
     SELECT p.oid, lower(p.proname) AS name FROM plain n JOIN pg_proc p ON p.oid = n.oid
     WHERE p.oid >= 16384 AND n.provolatile <> 'i' OR p.proname = ANY (%(running)s::text[])
+        OR p.oid < 16384 AND p.proname = 'set_config'  -- what the next row's code may count on
     UNION ALL
     SELECT a.oid, lower(p.proname) FROM aggregate a JOIN pg_proc p ON p.oid = a.oid
     WHERE a.volatility <> 'i'

@@ -83,6 +83,23 @@ def test_condition_of_a_trigger_that_is_of_the_row_alone(dsns, ask):
     ask("INSERT INTO r VALUES (1, now(), 4), (2, now(), 1)")
 
 
+@pytest.mark.parametrize("table", ["t", "r"])
+def test_code_that_counts_in_a_setting(dsns, ask, table):
+    everywhere(
+        dsns,
+        "CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " NEW.n := coalesce(nullif(current_setting('my.n', true), ''), '0')::int + 1;"
+        " PERFORM set_config('my.n', NEW.n::text, true); RETURN NEW; END $$;"
+        f"CREATE TRIGGER it BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION counts()",
+    )
+    with pytest.raises(greenshard.NotSupportedError, match='trigger "it"'):
+        ask(f"INSERT INTO {table} VALUES (1), (2), (3)")
+
+
+def test_setting_may_be_set_by_a_statement(ask):
+    ask("SELECT set_config('my.n', '5', false)")
+
+
 @pytest.mark.parametrize("enabled", ["REPLICA", "ALWAYS"])
 def test_trigger_that_fires_under_another_role_of_replication(dsns, ask, enabled):
     everywhere(
