@@ -195,7 +195,8 @@ class Snapshots:
         session = self._session
         self._roll_back()
         calls = {s: partial(barrier.holders, session.physical(s)) for s in action.asked}
-        jobs = session.run(calls, within(limit.left_s or session.grace_s)).jobs
+        # It is what the error tells: if time is up, it may take the grace time.
+        jobs = session.run(calls, within(max(limit.left_s or 0.0, session.grace_s))).jobs
         found: list[Any] = [job.result for job in jobs.values()]
         return tuple(holder for each in found for holder in each)
 

@@ -138,7 +138,8 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
     left_s, wait_s, pause_s = limit_s, FIRST_WAIT_S, FIRST_PAUSE_S
     tried, told, waited = frozenset[str](), "", False
     while True:
-        answers = yield Lock(min(wait_s, left_s))
+        # The servers give up before the time is up here: they tell who is in the way.
+        answers = yield Lock(min(wait_s, left_s / 2))
         if not answers.missed:
             yield Freeze()
             return None

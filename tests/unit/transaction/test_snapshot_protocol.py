@@ -100,7 +100,7 @@ def test_time_that_is_up_tells_who_is_in_the_way():
 
 
 def test_the_first_wait_is_no_longer_than_the_limit():
-    assert Attempt(limit_s=0.02).action == Lock(0.02)
+    assert Attempt(limit_s=0.02).action == Lock(0.01)
 
 
 def test_a_server_that_tells_nothing_of_it():
