@@ -84,8 +84,8 @@ def check(
     report.findings += compare_servers(servers)
     report.findings += compare_types(read_types(conn), shards)
     report.findings += compare_functions(read_functions(conn), shards)
-    relations = read_relations(conn)
-    report.findings += missing_tables(cluster, relations)
+    relations = read_relations(conn, cluster)
+    report.findings += missing_tables(cluster, relations, down)
     encodings = {shard: server.encoding for shard, server in servers.items()}
     checker = _Checker(conn, cluster, encodings, report, on_table if rows else None)
     catalogs = read_catalogs(conn, cluster)

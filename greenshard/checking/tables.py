@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from greenshard.checking.findings import Finding, differing, listed
 from greenshard.checking.probe import SHARD, reached, transaction
-from greenshard.cluster import Cluster, Hash, Sharded, TableName
+from greenshard.cluster import Cluster, Hash, Sharded, Single, TableName
 from greenshard.cluster.encodings import codec_of
 from greenshard.connection import Connection
 from greenshard.initializing.schema import SCHEMA
@@ -29,12 +29,12 @@ SELECT {SHARD}, nspname::text, relname::text, relkind::text, attname::text,
         THEN concat_ws(
             ' version ', attcollation::regcollation, pg_collation_actual_version(attcollation))
     END,
-    coalesce(collisdeterministic, true), attnotnull
+    coalesce(collisdeterministic, true), attnotnull, relispartition
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = relnamespace
 LEFT JOIN pg_attribute AS a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_collation AS col ON col.oid = attcollation
-WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition
+WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
     AND nspname !~ '^pg_' AND nspname <> 'information_schema'
 ORDER BY nspname, relname, attnum
 """
@@ -86,15 +86,17 @@ Relations = Mapping[TableName, Mapping[str, Relation]]
 """Of each table, what each shard that has it has."""
 
 
-def read_relations(conn: Connection) -> Relations:
-    """Read every relation outside of the system's schemas, except partitions.
+def read_relations(conn: Connection, cluster: Cluster | None = None) -> Relations:
+    """Read every relation outside of the system's schemas; of partitions, those a cluster declares.
 
     Switches: yes.
     """
     found: dict[TableName, dict[str, Relation]] = {}
     with transaction(conn, reached(conn)) as cursor:
         cursor.execute(_COLUMNS)
-        for shard, schema, name, kind, *facts in cursor.fetchall():
+        for shard, schema, name, kind, *facts, partition in cursor.fetchall():
+            if partition and (cluster is None or cluster.table(schema, name) is None):
+                continue
             relation = found.setdefault(TableName(schema, name), {})
             known = relation.setdefault(shard, Relation(kind, ()))
             # A table may have no columns at all.
@@ -122,13 +124,15 @@ def declared_relations(cluster: Cluster, relations: Relations) -> Relations:
     }
 
 
-def missing_tables(cluster: Cluster, relations: Relations) -> Iterator[Finding]:
-    """Declared tables that no shard has."""
+def missing_tables(
+    cluster: Cluster, relations: Relations, down: Collection[str]
+) -> Iterator[Finding]:
+    """Declared tables that no shard has, but for those of shards that cannot be asked."""
     there = {str(name) for name in relations} | {
         str(TableName(None, name.name)) for name in relations
     }
-    for text in cluster.tables:
-        if text not in there:
+    for text, table in cluster.tables.items():
+        if text not in there and not (isinstance(table, Single) and table.on in down):
             yield Finding("tables", "no shard has this table", text)
 
 

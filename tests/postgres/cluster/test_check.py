@@ -481,6 +481,19 @@ def test_a_partitioned_table_is_one_table(dsns, check_it):
     assert report.notes == []
 
 
+def test_a_partition_may_be_declared(dsns, check_it):
+    run(
+        dsns,
+        "CREATE TABLE parts (id int8 NOT NULL, day date NOT NULL) PARTITION BY RANGE (day)",
+        "CREATE TABLE part_a PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "CREATE TABLE part_b PARTITION OF parts DEFAULT",
+    )
+    tables = {name: Sharded("id") for name in ("orders", "parts", "part_a", "part_b")}
+    assert said(check_it({**tables, "nation": Reference()})) == []
+    told = said(check_it({**tables, "nation": Reference(), "part_c": Sharded("id")}))
+    assert told == [("part_c", (), "no shard has this table")]
+
+
 def test_undeclared_tables_are_noted(check_it):
     report = check_it({"nation": Reference()})
     assert (report.ok, report.notes) == (True, ["not declared: orders"])

@@ -31,6 +31,7 @@ from greenshard.cluster import (
     List,
     Reference,
     Sharded,
+    Single,
     TableName,
     Unknown,
 )
@@ -174,8 +175,13 @@ def test_another_order_of_columns_is_told():
 def test_a_table_that_no_shard_has_is_told():
     relations = {TableName("public", "a"): {}, TableName("sales", "b"): {}}
     tables = {"a": Reference(), "sales.b": Reference(), "public.b": Reference(), "C": Reference()}
-    found = missing_tables(Cluster(SHARDS, tables), relations)
+    found = missing_tables(Cluster(SHARDS, tables), relations, ())
     assert [finding.table for finding in found] == ["public.b", "c"]
+
+
+def test_what_a_shard_has_alone_is_not_missing_while_it_cannot_be_asked():
+    cluster = Cluster(SHARDS, {"a": Single("s0"), "b": Single("s1")})
+    assert [finding.table for finding in missing_tables(cluster, {}, ("s0",))] == ["b"]
 
 
 def test_undeclared_tables_are_a_note():
