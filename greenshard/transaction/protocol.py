@@ -41,6 +41,7 @@ from collections.abc import Mapping, Sequence
 
 from greenshard import errors
 from greenshard.transaction.actions import (
+    Answers,
     Check,
     Checked,
     Close,
@@ -111,11 +112,17 @@ def commit_what_was_read(states: States, written: set[str]) -> Steps:
     """
     opened = those(states, State.OPEN)
     answers = yield Commit(opened, unless_written=True)
-    failed = answers.error or next(iter(answers.failures.values()), None)
-    if failed is not None:
+    if (failed := _why_not_all(answers, len(states))) is not None:
         return (yield from undo(answers.states, failed))
     written.update(shard for shard in opened if answers.done[shard])
     return None
+
+
+def _why_not_all(answers: Answers, count: int) -> BaseException | None:
+    """Why some shards have not committed what they have only read; nothing is half done by it."""
+    if answers.error is not None or not answers.failures:
+        return answers.error
+    return errors.from_shards(answers.failures, count)
 
 
 def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
@@ -132,8 +139,7 @@ def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
     first = tuple(s for s, each in checked.items() if each.serializable and s not in writers)
     if first:
         answers = yield Commit(first)
-        failed = answers.error or next(iter(answers.failures.values()), None)
-        if failed is not None:
+        if (failed := _why_not_all(answers, len(states))) is not None:
             return (yield from undo({**states, **answers.states}, failed))
     error = yield from _commit(writers, wrote=True)
     if error is not None:

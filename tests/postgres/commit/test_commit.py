@@ -264,6 +264,7 @@ def test_temporary_tables_may_be_dropped(world, conn, texts, autocommit, commits
     assert world.left() == {}
     with pytest.raises(psycopg2.ProgrammingError):
         conn.cursor().execute("SELECT * FROM w")
+    conn.rollback()
 
 
 def test_dropping_a_temporary_table_does_not_hide_what_else_was_written(world, conn):

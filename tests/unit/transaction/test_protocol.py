@@ -285,6 +285,31 @@ def test_kill_after_all_or_none_is_not_told_to_the_log(now):
     assert isinstance(steps.answer(now, error=Killed()), RollBack)
 
 
+def what_was_read(at_first=ALL_OPEN):
+    written = set()
+    return Steps(protocol.commit_what_was_read(at_first, written)), written
+
+
+def test_what_was_only_read_is_committed_and_who_has_written_goes_on():
+    steps, written = what_was_read(states(OPEN, OPEN, FAILED))
+    assert steps.action == Commit(("s0", "s1"), unless_written=True)
+    assert steps.answer(done={"s0": False, "s1": True}) is None
+    assert (steps.error, written) == (None, {"s1"})
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_shard_that_cannot_tell_whether_it_has_written_undoes_the_others(alone):
+    steps, written = what_was_read()
+    gone = psycopg2.OperationalError("gone")
+    told = {"error": errors.from_driver(gone, "s1")} if alone else {"failures": {"s1": gone}}
+    now = states(UNTOUCHED, LOST, OPEN)
+    assert steps.answer(now, done={"s0": False, "s2": True}, **told) == RollBack(("s2",))
+    assert steps.answer(NONE_OPEN, **done("s2")) is None
+    assert isinstance(steps.error, errors.OperationalError)
+    assert (steps.error.shard, written) == ("s1", set())
+    assert not isinstance(steps.error, errors.PartialCommitError)
+
+
 def test_rollback_is_sent_where_there_is_something_to_end():
     steps = Steps(roll_back({**states(OPEN, FAILED, OVER, LOST), "s9": UNTOUCHED}))
     assert steps.action == RollBack(THREE)
