@@ -79,7 +79,7 @@ PARAMETERS = {
 #: Common table expressions, after those of `code_queries`:
 #:
 #: - `reading`: functions of the user's that may read tables, as far as their volatility tells; and
-#:   PostgreSQL's own that run a query.
+#:   PostgreSQL's own that run a query, or set what the code beside the next row may read.
 #: - `firing`: triggers whose functions are not PostgreSQL's own.
 #: - `body`, `word`: what is called beside statements, as text and as words. A name in double quotes
 #:   is no word: then nothing is known. Left out are comments in which no literal can begin or end,
@@ -97,7 +97,7 @@ CTES = r"""
 reading AS MATERIALIZED (
     SELECT p.oid, lower(p.proname) AS name FROM plain n JOIN pg_proc p ON p.oid = n.oid
     WHERE p.oid >= 16384 AND n.provolatile <> 'i' OR p.proname = ANY (%(running)s::text[])
-        OR p.oid < 16384 AND p.proname = 'set_config'  -- what the next row's code may count on
+        OR p.oid < 16384 AND p.proname = 'set_config'
     UNION ALL
     SELECT a.oid, lower(p.proname) FROM aggregate a JOIN pg_proc p ON p.oid = a.oid
     WHERE a.volatility <> 'i'
