@@ -281,12 +281,12 @@ def test_nobody_looks_if_nobody_is_to(dsns):
         conn.close()
 
 
-@pytest.mark.parametrize("user", ["mallory", None])
+@pytest.mark.parametrize("user", ["marks_others", None])
 def test_nobody_marks_the_sessions_of_others(dsns, user):
     """Anybody who may connect can take the locks that are marks."""
     dsn = dsns["s0"]
     with contextlib.suppress(psycopg2.errors.DuplicateObject):
-        ask(dsn, "CREATE ROLE mallory LOGIN; SELECT 1")
+        ask(dsn, "CREATE ROLE marks_others LOGIN; SELECT 1")
     more = {} if user is None else {"user": user}
     observer = Observer({"s0": Dsn(dsn)}, "looks")
     with (
