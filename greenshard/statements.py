@@ -554,9 +554,9 @@ class Statements:
         if len(self.session.shards) == 1:
             return False
         statement = read_statement(text, bound)
-        if len(target.shards) > 1 and not target.broadcast:
-            refuse_insert(statement, target)
         if len(target.shards) > 1:
+            if not target.broadcast:
+                refuse_insert(statement, target)
             refuse_current_of(text, bound)
         reads = isinstance(statement, Statement) and len(text) <= _LONGEST_READ and statement.reads
         if not (reads or ends):

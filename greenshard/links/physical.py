@@ -37,18 +37,6 @@ _SHARE = 0.8
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
-#: Fails if the transaction has written, and leaves it as it was then.
-_READ_ONLY_SO_FAR = (
-    'SAVEPOINT "greenshard: has it written?"; SELECT 1 OPERATOR(pg_catalog./)'
-    " (pg_catalog.pg_current_xact_id_if_assigned() IS NULL)::pg_catalog.int4"
-)
-_GO_ON = (
-    'ROLLBACK TO SAVEPOINT "greenshard: has it written?"; '
-    'RELEASE SAVEPOINT "greenshard: has it written?"'
-)
-_HAS_WRITTEN = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
-#: SQLSTATE: division by zero.
-_BY_ZERO = "22012"
 #: SQLSTATEs: there is no such prepared transaction; it is another role's.
 NO_SUCH_OBJECT, _DENIED = "42704", "42501"
 
@@ -374,17 +362,14 @@ class Physical:
         if self.prepared is not None:
             self._end_prepared("COMMIT PREPARED %s")
             return
-        if self.in_tpc:
-            self._commit_in_tpc(before, decides=decides)
-            return
-        if self.begun:
+        if self.begun or self.in_tpc:
             cursor = RawCursor(self.raw)
             try:
-                # psycopg2's commit() would send nothing: it knows of no transaction.
+                # psycopg2's commit() would send nothing, as it knows of no transaction, or refuse.
                 cursor.execute(f"{before}COMMIT")
             finally:
                 if self.idle or not self.alive:
-                    self.leave_to_psycopg2()  # however it has ended, as psycopg2 does
+                    self.forget_transaction()  # however it has ended, as psycopg2 does
             if decides and cursor.statusmessage == "ROLLBACK":
                 raise rolled_back(self.shard)
             return
@@ -396,52 +381,6 @@ class Physical:
         if not (self.in_transaction or self.idle):
             self._end_by_sql("COMMIT")
         RawConnection.commit(self.raw)
-
-    def _commit_in_tpc(self, before: str, *, decides: bool) -> None:
-        """Commit what `tpc_begin` has begun: psycopg2's commit() refuses that."""
-        status = None
-        try:
-            status = self._execute_alone(f"{before}COMMIT").statusmessage
-        finally:
-            if self.alive and self.idle:
-                self._forget_transaction()
-        if decides and status == "ROLLBACK":
-            raise rolled_back(self.shard)
-
-    def has_written(self) -> bool:
-        """Whether the transaction has written anything, as the server says. Switches: yes."""
-        with self.beginning_nothing():
-            cursor = own_cursor(self.raw)
-            cursor.execute(_HAS_WRITTEN)
-            row: Any = cursor.fetchone()
-        return bool(row[0])
-
-    def commit_unless_written(self) -> bool:
-        """Commit what has only read; whether it has written: then it is open still.
-
-        A function that is called in a SELECT may write, or a view's, and no text shows it.
-
-        Switches: yes. Cost: one round trip, as of a COMMIT; if it has written, or if psycopg2 has
-        begun the transaction, two.
-        """
-        if not self.begun and self.in_transaction:
-            written = self.has_written()
-            if not written:
-                self.commit()
-            return written
-        try:
-            with self.beginning_nothing():
-                own_cursor(self.raw).execute(f"{_READ_ONLY_SO_FAR}; COMMIT")
-        except DriverError as error:
-            if error.pgcode != _BY_ZERO or not self.failed:
-                raise
-            with self.beginning_nothing():
-                own_cursor(self.raw).execute(_GO_ON)
-            return True
-        finally:
-            if self.begun and (self.idle or not self.alive):
-                self.leave_to_psycopg2()
-        return False
 
     def roll_back(self) -> None:
         """Roll back, whoever has begun the transaction; what is prepared, too. Switches: yes."""
@@ -482,14 +421,14 @@ class Physical:
             if prepared:
                 self.prepared = gid
             elif self.alive and self.idle:
-                self._forget_transaction()
+                self.forget_transaction()
         if not prepared:
             raise rolled_back(self.shard)
 
     def leave_prepared(self) -> None:
         """Leave to others what is prepared. Switches: if psycopg2 has begun the transaction."""
         self.prepared = None
-        self._forget_transaction()
+        self.forget_transaction()
 
     def _end_prepared(self, text: str) -> None:
         try:
@@ -504,27 +443,36 @@ class Physical:
 
     def _end_as_session_user(self, text: str) -> None:
         """End what is prepared as who has connected, who has prepared it; then be who we were."""
-        cursor = self._execute_alone("SELECT pg_catalog.current_setting('role')")
-        row: Any = cursor.fetchone()
-        self._execute_alone("SET ROLE NONE")
+        role = self.role()
+        self.set_role("none", local=False)
         try:
             self._execute_alone(text, (ours(self.prepared),))
         finally:
             if self.alive:
-                again = "SELECT pg_catalog.set_config('role', %s, false)"
-                self._execute_alone(again, (ours(row[0]),))
+                self.set_role(role, local=False)
+
+    def role(self) -> str:
+        """The role that the program has set; "none" for the one that has connected.
+
+        Switches: yes. Cost: one round trip.
+        """
+        cursor = self._execute_alone("SELECT pg_catalog.current_setting('role')")
+        row: Any = cursor.fetchone()
+        return str(row[0])
+
+    def set_role(self, name: str, *, local: bool) -> None:
+        """Set it, for the transaction or the session. Switches, Cost: see `role`."""
+        given = (ours(name), local)
+        self._execute_alone("SELECT pg_catalog.set_config('role', %s, %s)", given)
 
     def _execute_alone(self, text: str, given: Any = None) -> RawCursor:
         """Execute a statement, before which psycopg2 must send no BEGIN of its own."""
         cursor = own_cursor(self.raw)
-        if self.in_transaction:  # as far as psycopg2 knows; or it is in autocommit mode
+        with self.beginning_nothing():
             cursor.execute(text, given)
-        else:
-            with self.beginning_nothing():
-                cursor.execute(text, given)
         return cursor
 
-    def _forget_transaction(self) -> None:
+    def forget_transaction(self) -> None:
         """Let psycopg2 know that no transaction is open any more."""
         if self.begun:
             self.leave_to_psycopg2()

@@ -200,7 +200,7 @@ class Conductor:
             elif physical.prepared is not None:
                 calls[shard] = physical.commit
             elif action.unless_written:
-                calls[shard] = physical.commit_unless_written
+                calls[shard] = partial(messages.commit_unless_written, physical)
             else:
                 wanted = before if action.unchecked else ""
                 calls[shard] = partial(self._commit, physical, wanted, decides=action.decides)

@@ -10,7 +10,6 @@ from functools import partial
 from greenshard import errors
 from greenshard.links.deadline import Deadline, within
 from greenshard.links.members import why_not
-from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.transaction import messages, protocol
 from greenshard.transaction.actions import TwoPhase
@@ -88,7 +87,7 @@ def note_writes(
     if _may_have_written_unseen(session, transaction, states):
         physicals = session.physicals
         opened = [shard for shard, state in states.items() if state is State.OPEN]
-        has_written = messages.has_written_rows if transaction.wrote_own else Physical.has_written
+        has_written = partial(messages.has_written, rows=transaction.wrote_own)
         calls = {shard: partial(has_written, physicals[shard]) for shard in opened}
         jobs = session.run(calls, timeout).jobs if calls else {}
         transaction.wrote = any(job.result for job in jobs.values())

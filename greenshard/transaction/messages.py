@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard import errors
-from greenshard._driver import ours, own_cursor
+from greenshard._driver import DriverError, ours, own_cursor
 from greenshard.links.physical import Physical
 from greenshard.merge.arrays import array_text
 from greenshard.transaction.actions import Checked
@@ -69,6 +69,17 @@ _TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE t
     THEN 'a cursor WITH HOLD' END,
     {_SERIALIZABLE}, (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
 _REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}, {_SERIALIZABLE}"
+#: Fails if the transaction has written, and leaves it as it was then.
+_READ_ONLY_SO_FAR = (
+    'SAVEPOINT "greenshard: has it written?"; SELECT 1 OPERATOR(pg_catalog./)'
+    " (pg_catalog.pg_current_xact_id_if_assigned() IS NULL)::pg_catalog.int4"
+)
+_GO_ON = (
+    'ROLLBACK TO SAVEPOINT "greenshard: has it written?"; '
+    'RELEASE SAVEPOINT "greenshard: has it written?"'
+)
+#: SQLSTATE: division by zero.
+_BY_ZERO = "22012"
 #: What goes before the COMMIT of a shard that commits alone.
 BEFORE_COMMIT = _FIRST + _BARRIER
 
@@ -89,20 +100,58 @@ def check_rows(physical: Physical) -> Checked:
     return _checked(physical, _CONSTRAINTS + _REALLY)
 
 
-def has_written_rows(physical: Physical) -> bool:
-    """Whether a shard has written more than temporary tables, also dropped ones. Switches: yes."""
+def has_written(physical: Physical, *, rows: bool) -> bool:
+    """Whether a shard has written anything.
+
+    Args:
+        physical: Its connection.
+        rows: Whether temporary tables do not count, also dropped ones.
+
+    Switches: yes. Cost: one round trip.
+    """
     with physical.beginning_nothing():
-        cursor = own_cursor(physical.raw)
-        cursor.execute(_REALLY)
-        row: Any = cursor.fetchone()
-    return bool(row[0])
+        return bool(_row(physical, _REALLY if rows else f"SELECT {_NUMBERED}")[0])
+
+
+def commit_unless_written(physical: Physical) -> bool:
+    """Commit what has only read; whether it has written: then it is open still.
+
+    A function that is called in a SELECT may write, or a view's, and no text shows it.
+
+    Switches: yes. Cost: one round trip, as of a COMMIT; if it has written, or if psycopg2 has begun
+    the transaction, two.
+    """
+    if not physical.begun and physical.in_transaction:
+        written = has_written(physical, rows=False)
+        if not written:
+            physical.commit()
+        return written
+    cursor = own_cursor(physical.raw)
+    with physical.beginning_nothing():
+        try:
+            cursor.execute(f"{_READ_ONLY_SO_FAR}; COMMIT")
+        except DriverError as error:
+            if error.pgcode != _BY_ZERO or not physical.failed:
+                raise
+            cursor.execute(_GO_ON)
+            return True
+        finally:
+            if physical.begun and (physical.idle or not physical.alive):
+                physical.leave_to_psycopg2()
+    return False
 
 
 def _checked(physical: Physical, text: str) -> Checked:
-    cursor = own_cursor(physical.raw)
-    cursor.execute(text)
-    row: Any = cursor.fetchone()
+    row = _row(physical, text)
     return Checked(wrote=bool(row[0]), serializable=bool(row[1]))
+
+
+def _row(physical: Physical, text: str, given: Sequence[Any] | None = None) -> Sequence[Any]:
+    """The row that a message gives in the end."""
+    cursor = own_cursor(physical.raw)
+    cursor.execute(text, given)
+    row: Any = cursor.fetchone()
+    return row  # type: ignore[no-any-return]
 
 
 def ready(
@@ -123,9 +172,7 @@ def ready(
     if decision is not None:
         text += _BOUNDED + _DECISION + _IF_IT_WROTE
         given = _given(decision, participants)
-    cursor = own_cursor(physical.raw)
-    cursor.execute(text + _TOLD, given)
-    row: Any = cursor.fetchone()
+    row = _row(physical, text + _TOLD, given)
     if row[3] != shard_id:
         raise errors.refused(
             "the database is not the one that it was when this process first asked it: "
@@ -135,27 +182,6 @@ def ready(
             hint="Run the transaction again: the shards are asked anew.",
         )
     return Checked(wrote=bool(row[0]), holds=row[1], serializable=bool(row[2]))
-
-
-_ROLE = "SELECT pg_catalog.current_setting('role')"
-_SET_ROLE = "SELECT pg_catalog.set_config('role', %s, true)"
-
-
-def role(physical: Physical) -> str:
-    """The role that the program has set; "none" for the one that has connected.
-
-    Switches: yes. Cost: one round trip.
-    """
-    cursor = own_cursor(physical.raw)
-    cursor.execute(_ROLE)
-    row: Any = cursor.fetchone()
-    return str(row[0])
-
-
-def set_role(physical: Physical, name: str) -> None:
-    """Set it for the transaction. Switches, Cost: see `role`."""
-    if name != "none":
-        own_cursor(physical.raw).execute(_SET_ROLE, (ours(name),))
 
 
 def note(physical: Physical, decision: str, participants: Sequence[str]) -> None:
@@ -191,7 +217,4 @@ def modes(physical: Physical) -> str:
 
     Switches: yes. Cost: one round trip.
     """
-    cursor = own_cursor(physical.raw)
-    cursor.execute(_MODES)
-    row: Any = cursor.fetchone()
-    return str(row[0])
+    return str(_row(physical, _MODES)[0])

@@ -44,7 +44,6 @@ from greenshard.transaction.actions import (
     Answers,
     Check,
     Checked,
-    Close,
     Commit,
     Shards,
     States,
@@ -52,7 +51,7 @@ from greenshard.transaction.actions import (
     TwoPhase,
     Warn,
 )
-from greenshard.transaction.rolling_back import out_of_time, those, undo
+from greenshard.transaction.rolling_back import close_open, out_of_time, those, undo
 from greenshard.transaction.state import TO_BE_ENDED, State
 from greenshard.transaction.two_phase import commit_together
 
@@ -98,7 +97,7 @@ def commit(
     if len(writers) > 1 and two_phase is not None and anchor is not None:
         steps = commit_together(two_phase, anchor, answers.states, checked, timeout_s)
         return (yield from steps)
-    return (yield from _commit_checked(checked, answers.states))
+    return (yield from _commit_checked(checked))
 
 
 def commit_what_was_read(states: States, written: set[str]) -> Steps:
@@ -125,12 +124,11 @@ def _why_not_all(answers: Answers, count: int) -> BaseException | None:
     return errors.from_shards(answers.failures, count)
 
 
-def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
+def _commit_checked(checked: Mapping[str, Checked]) -> Steps:
     """Commit one by one, or where one has written or none.
 
     Args:
         checked: What the shards have answered.
-        states: How it stands on them.
     """
     writers = tuple(shard for shard, each in checked.items() if each.wrote)
     if len(writers) != 1:
@@ -139,8 +137,8 @@ def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
     first = tuple(s for s, each in checked.items() if each.serializable and s not in writers)
     if first:
         answers = yield Commit(first)
-        if (failed := _why_not_all(answers, len(states))) is not None:
-            return (yield from undo({**states, **answers.states}, failed))
+        if (failed := _why_not_all(answers, len(checked))) is not None:
+            return (yield from undo(answers.states, failed))
     error = yield from _commit(writers, wrote=True)
     if error is not None:
         return error
@@ -149,8 +147,7 @@ def _commit_checked(checked: Mapping[str, Checked], states: States) -> Steps:
     if not last:
         return None
     answers = yield Commit(last)
-    if failed_on := tuple(s for s in last if answers.states[s] is not State.UNTOUCHED):
-        yield Close(failed_on)
+    yield from close_open(last, answers.states)
     return None
 
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from greenshard import errors
-from greenshard.transaction.actions import Close, RollBack, Shards, States, Steps
+from greenshard.transaction.actions import (
+    Action,
+    Answers,
+    Close,
+    RollBack,
+    Shards,
+    States,
+    Steps,
+)
 from greenshard.transaction.state import TO_BE_ENDED, State
 
 
@@ -17,6 +27,13 @@ def roll_back(states: States) -> Steps:
     if answers.failures:
         yield Close(tuple(answers.failures))
     return answers.error
+
+
+def close_open(shards: Shards, states: States) -> Generator[Action, Answers, None]:
+    """Close the connections on which something that was to end has not: their servers roll back."""
+    left = tuple(shard for shard in shards if states[shard] is not State.UNTOUCHED)
+    if left:
+        yield Close(left)
 
 
 def undo(states: States, error: BaseException) -> Steps:

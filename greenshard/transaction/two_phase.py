@@ -24,7 +24,7 @@ from greenshard.transaction.actions import (
     TwoPhase,
     Warn,
 )
-from greenshard.transaction.rolling_back import out_of_time, those, undo
+from greenshard.transaction.rolling_back import close_open, out_of_time, those, undo
 from greenshard.transaction.state import TO_BE_ENDED, State
 
 #: SQLSTATE of PREPARE TRANSACTION for what cannot be prepared.
@@ -144,16 +144,14 @@ def _let_go(readers: Shards, states: States) -> Generator[Action, Answers, None]
     opened = tuple(shard for shard in readers if states[shard] in TO_BE_ENDED)
     if opened:
         answers = yield RollBack(opened)
-        if failed := tuple(shard for shard in opened if shard not in answers.done):
-            yield Close(failed)
+        yield from close_open(opened, answers.states)
 
 
 def _finish(parts: _Parts) -> Steps:
     """Let the others commit what they have prepared. It is committed, whatever comes now."""
     answers = yield Commit((*parts.others, *parts.last))
     # Who has only read has nothing to lose.
-    if failed := tuple(s for s in parts.last if answers.states[s] is not State.UNTOUCHED):
-        yield Close(failed)
+    yield from close_open(parts.last, answers.states)
     left = tuple(shard for shard in parts.others if shard not in answers.done)
     if not left:
         return None

@@ -152,6 +152,18 @@ class Parts:
         self._apply_typecasters(cursors.values(), map(physicals.__getitem__, there), timeout)
         return cursors
 
+    def plain_on(self, shard: str, timeout: Deadline) -> RawCursor:
+        """Like `plain`, on one shard that must be there.
+
+        Raises:
+            errors.Error: It is not.
+
+        Switches: the first time that a user's type is registered.
+        """
+        cursors = self.plain((shard,), timeout)
+        self._session.physical(shard)
+        return cursors[shard]
+
     def beside(self, physical: Physical, timeout: Deadline) -> RawCursor:
         """A new cursor on a connection beside those of the shards, like those of `plain`.
 

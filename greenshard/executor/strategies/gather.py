@@ -301,9 +301,7 @@ class _Gathering:
 
     def _run_as_text(self, text: str | bytes, parameters: Any) -> Answer:
         e, home = self._e, self._home
-        cursors = e.parts.plain([home], e.timeout)
-        e.session.physical(home)  # or why it is not there
-        own = cursors[home]
+        own = e.parts.plain_on(home, e.timeout)
         casting = Casting(own, AsText.ALL, e.parts.own_time_zones)
         cursor = e.parts.beside(self._held.physical, e.timeout)
         cursor.string_types = own.string_types

@@ -211,11 +211,9 @@ def computed_rows(e: Planned, task: Task) -> tuple[Sequence[str], Sequence[tuple
     Switches: yes.
     """
     shard = task.place.shard
-    cursors = e.parts.plain((shard,), e.timeout)
-    e.session.physical(shard)  # or why it is not there
-    Casting(cursors[shard], AsText.ALL, e.parts.own_time_zones)
-    e.first_stage((shard,), e.calls((task,), cursors))
-    cursor = cursors[shard]
+    cursor = e.parts.plain_on(shard, e.timeout)
+    Casting(cursor, AsText.ALL, e.parts.own_time_zones)
+    e.first_stage((shard,), e.calls((task,), {shard: cursor}))
     names = passed_on(e, shard, [column.type_code for column in cursor.description or ()])
     return names, cursor.fetchall()
 
