@@ -109,6 +109,14 @@ class Functions:
             for body in self.bodies(call)
         )
 
+    def needs_its_place(self, call: Any) -> bool:
+        """Whether a call may say something else of a row on its shard than where rows are gathered.
+
+        random() < 0.1, tested at both, takes 1 %, not 10 %. A function in SQL that reads tables
+        finds each shard's part there.
+        """
+        return self.is_volatile(call) or self.reads_tables(call)
+
     def _within(self, body: Body, test: _Test) -> bool:
         """Whether something is true of a call in a function's text, or the text cannot be read."""
         if body.query is None:

@@ -42,13 +42,10 @@ def pairs(conditions: Iterable[Condition]) -> list[Pair]:
     """The columns that conditions equate, where equal values hash alike."""
     found = []
     for condition in conditions:
-        sides = condition.equated
-        if sides is None:
-            continue
-        one, other = map(condition.level.resolve, sides)
+        columns = condition.equal_columns
         # numeric = int may hold for a pair that two hash functions put on different shards.
-        if one is not None and other is not None and alike(one, other):
-            found.append((one.id, other.id))
+        if columns is not None and alike(*columns):
+            found.append((columns[0].id, columns[1].id))
     return found
 
 

@@ -71,8 +71,7 @@ def partners_of(items: Iterable[Item]) -> Partners:
         if isinstance(item, Table):
             found = found.and_(Partners((item,)))
         elif isinstance(item, Join) and item.kind == "inner":
-            on = Partners((), tuple(item.on), tuple(using_pairs(item)), tuple(item.sublinks))
-            found = found.and_(on).and_(partners_of([item.left, item.right]))
+            found = found.and_(_on(item)).and_(partners_of([item.left, item.right]))
         elif isinstance(item, Join) and item.kind == "left":
             found = found.and_(partners_of([item.left]))
     return found
@@ -86,8 +85,12 @@ def beside_right(join: Join, beside: Partners) -> Partners:
         beside: Those of what stands to its left.
     """
     right = [column for item in nested([join.right]) for column in item.columns or ()]
-    on = Partners((), tuple(join.on), tuple(using_pairs(join)), tuple(join.sublinks))
-    return beside.without(right).and_(on).and_(partners_of([join.right]))
+    return beside.without(right).and_(_on(join)).and_(partners_of([join.right]))
+
+
+def _on(join: Join) -> Partners:
+    """What a join says of the rows of both its sides."""
+    return Partners((), tuple(join.on), tuple(using_pairs(join)), tuple(join.sublinks))
 
 
 def matching(sublink: Sublink) -> Partners:

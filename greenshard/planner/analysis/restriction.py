@@ -248,12 +248,7 @@ class Restrictions:
             kind = type_name(message)
             if kind in ("SubLink", "SetToDefault"):
                 return False
-            # random() < 0.1 tested where the rows are and once more by the gathered query takes 1
-            # %, not 10 %.
-            # A function in SQL that reads tables finds each shard's part there.
-            if kind == "FuncCall" and (
-                self._functions.is_volatile(message) or self._functions.reads_tables(message)
-            ):
+            if kind == "FuncCall" and self._functions.needs_its_place(message):
                 return False
             if kind == "ColumnRef":
                 column = condition.level.named(names_of(message.fields))

@@ -38,6 +38,15 @@ class Condition:
         return equated(self.node, bare=self.own_equality)
 
     @property
+    def equal_columns(self) -> tuple[BoundColumn, BoundColumn] | None:
+        """The two columns of such an ``a = b``; None if one side is something else."""
+        sides = self.equated
+        if sides is None:
+            return None
+        one, other = map(self.level.resolve, sides)
+        return None if one is None or other is None else (one, other)
+
+    @property
     def by_equality(self) -> bool:
         """Whether it is an expression with PostgreSQL's own `=`: IN and ANY are such, too."""
         node: Any = self.node

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard.planner.analysis.restriction import Restriction
-from greenshard.planner.binding.query import Condition, Query, Table, queries
+from greenshard.planner.binding.query import Query, Table, queries
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import TEMPORARY
 from greenshard.planner.plan import GatheredColumn, GatheredTable, Pin
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.conditions import columns_of, joined, renamed
 from greenshard.planner.strategies.semi_joins import semi_joins
-from greenshard.sql.nodes import copy, expression, quoted
+from greenshard.sql.nodes import quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
-from greenshard.sql.tree import names_of, unwrap
 
 _NO_COLUMN = GatheredColumn("gs none", "integer")
 
@@ -133,8 +133,8 @@ def _compared(query: Query, numbers: set[int]) -> set[str]:
     own = {column.id for column in query.level.columns or ()}
     found = set()
     for condition in query.where:
-        sides = [condition.level.resolve(side) for side in condition.equated or ()]
-        columns = [column for column in sides if column is not None and column.family is not None]
+        sides = condition.equal_columns or ()
+        columns = [column for column in sides if column.family is not None]
         inner = [column for column in columns if column.id in own and column.id[0] in numbers]
         if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
             found.add(inner[0].column.name)
@@ -157,38 +157,12 @@ def _filter(read: Any, places: Sequence[Restriction], functions: Functions) -> N
     conditions = list(semi_joins(places, functions))
     # Named once without a condition, all rows matter.
     if all(each.filters for each in places):
-        conditions.insert(0, _joined("a OR b", [_all_of(each) for each in places]))
+        conditions.insert(0, joined("a OR b", [_all_of(each) for each in places]))
     if conditions:
-        read.where_clause.CopyFrom(_joined("a AND b", conditions))
+        read.where_clause.CopyFrom(joined("a AND b", conditions))
 
 
 def _all_of(restriction: Restriction) -> Any:
-    return _joined("a AND b", [_own_names(each) for each in restriction.filters])
-
-
-def _joined(pattern: str, nodes: Sequence[Any]) -> Any:
-    """Join conditions; those that are joined so themselves are taken apart, as the parser does."""
-    if len(nodes) == 1:
-        return nodes[0]
-    made = expression(pattern)
-    joined = made.bool_expr
-    del joined.args[:]
-    for node in nodes:
-        kind, inner = unwrap(node)
-        same = kind == "bool_expr" and inner.boolop == joined.boolop
-        joined.args.extend(inner.args if same else [node])
-    return made
-
-
-def _own_names(condition: Condition) -> Any:
-    """A condition with the columns' names in the table itself."""
-    made = copy(condition.node)
-    for message in list(walk(made)):
-        if type_name(message) == "ColumnRef":
-            column = condition.level.named(names_of(message.fields))
-            if column is None or column.column is None:
-                raise Unplannable("a condition is on something else than columns")
-            message.ClearField("fields")
-            # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
-            message.fields.add().string.sval = column.column.name
-    return made
+    # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
+    names = {each: (column.name,) for each, column in columns_of([restriction.table]).items()}
+    return joined("a AND b", [renamed(each, names) for each in restriction.filters])

@@ -171,9 +171,9 @@ class _Merging:
         """The column of the source that ON compares with the shard key."""
         key = self._table.key
         for condition in self._candidate.query.where:
-            sides = [condition.level.resolve(side) for side in condition.equated or ()]
-            for one, other in (sides, sides[::-1]) if len(sides) == 2 else ():
-                matches = key is not None and one is not None and one.id == key.id
+            columns = condition.equal_columns
+            for one, other in (columns, columns[::-1]) if columns is not None else ():
+                matches = key is not None and one.id == key.id
                 if matches and key is not None and key.family and self._place(other) is not None:
                     return other
         return None

@@ -20,11 +20,11 @@ rows come that find partners at one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from greenshard.planner.analysis.equality import Classes
+from greenshard.planner.analysis.equality import Classes, Pair
 from greenshard.planner.analysis.partners import Partners, mentioned
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.binding.query import (
@@ -37,13 +37,14 @@ from greenshard.planner.binding.query import (
     nested,
     queries,
 )
-from greenshard.planner.binding.scope import BoundColumn, ColumnId
+from greenshard.planner.binding.scope import ColumnId
 from greenshard.planner.calls import Functions, calls
-from greenshard.planner.catalog import TEMPORARY
-from greenshard.sql.nodes import copy, expression, quoted
+from greenshard.planner.catalog import TEMPORARY, Column
+from greenshard.planner.strategies.conditions import columns_of, joined, renamed
+from greenshard.sql.nodes import expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
-from greenshard.sql.tree import names_of, walk_level
+from greenshard.sql.tree import walk_level
 
 #: Columns of the table, by name, with the types of its partners' columns; and the query that has
 #: these.
@@ -105,9 +106,12 @@ class _Finder:
 
     def __init__(self, table: Table, partners: Partners, functions: Functions) -> None:
         self._partners, self._functions = partners, functions
-        self._own = _columns([table])
-        self._tables = [each for each in partners.tables if _is_everywhere(each)]
-        self._columns = _columns(self._tables)
+        self._own = columns_of([table])
+        self._tables = [
+            each for each in partners.tables if _is_everywhere(each) and columns_of([each])
+        ]
+        self._columns = columns_of(self._tables)
+        self._equal = list(_equal(partners))
         self._conditions = [
             (each, names)
             for each in partners.conditions
@@ -123,66 +127,46 @@ class _Finder:
         )
         found: dict[ColumnId, list[Table]] = {}
         for table in self._tables:
-            number = next(iter(_columns([table])), None)
-            if number is not None:
-                found.setdefault(classes.find((number[0], 0)), []).append(table)
+            found.setdefault(classes.find((_number(table), 0)), []).append(table)
         yield from found.values()
 
     def semi_join(self, tables: Sequence[Table]) -> SemiJoin | None:
         """What is said of the table's columns by some partners; None if they leave out nothing."""
-        theirs = _columns(tables)
+        theirs = columns_of(tables)
         links = dict(self._links(theirs))
         conditions = [each for each, names in self._conditions if names <= theirs.keys()]
-        restricting = [each for each in conditions if not self._is_link(each)]
+        restricting = [each for each in conditions if each.equal_columns is None]
         if not links or not restricting:
             return None
         aliases = {number: f"gs{at}" for at, number in enumerate(sorted({n for n, _ in theirs}))}
-        names = {
-            each: (aliases[each[0]], column.column.name)
-            for each, column in theirs.items()
-            if column.column is not None  # so it is of tables
-        }
+        names = {each: (aliases[each[0]], column.name) for each, column in theirs.items()}
         made: Any = parse_select("SELECT")
         for own in sorted(links):
-            made.target_list.add().res_target.val.CopyFrom(_named(*names[links[own]]))
+            column = expression(".".join(map(quoted, names[links[own]])))
+            made.target_list.add().res_target.val.CopyFrom(column)
         for table in tables:
             relation = table.relation
-            alias = aliases[next(iter(_columns([table])))[0]]
+            alias = aliases[_number(table)]
             item = f"SELECT FROM {quoted(relation.schema)}.{quoted(relation.name)} {alias}"
             made.from_clause.add().CopyFrom(parse_select(item).from_clause[0])
-        made.where_clause.CopyFrom(_all([_renamed(each, names) for each in conditions]))
-        types = {own: theirs[other].column for own, other in links.items()}
-        columns = tuple((own, column.type_sql if column else "") for own, column in types.items())
-        return tuple(sorted(columns)), made
+        made.where_clause.CopyFrom(joined("a AND b", [renamed(each, names) for each in conditions]))
+        return tuple((own, theirs[links[own]].type_sql) for own in sorted(links)), made
 
-    def _links(self, theirs: dict[ColumnId, BoundColumn]) -> Iterator[tuple[str, ColumnId]]:
+    def _links(self, theirs: dict[ColumnId, Column]) -> Iterator[tuple[str, ColumnId]]:
         """The table's columns, by name, and partners' columns that are equal to them."""
-        for pair in self._equal():
+        for pair in self._equal:
             for one, other in (pair, pair[::-1]):
                 own = self._own.get(one)
-                if own is not None and own.column is not None and other in theirs:
-                    yield own.column.name, other
-
-    def _equal(self) -> Iterator[tuple[ColumnId, ColumnId]]:
-        yield from self._partners.equal
-        for condition in self._partners.conditions:
-            sides = [condition.level.resolve(side) for side in condition.equated or ()]
-            if len(sides) == 2 and sides[0] is not None and sides[1] is not None:
-                yield sides[0].id, sides[1].id
-
-    def _is_link(self, condition: Condition) -> bool:
-        """Whether a condition only says that columns are equal."""
-        sides = [condition.level.resolve(side) for side in condition.equated or ()]
-        return bool(sides) and None not in sides
+                if own is not None and other in theirs:
+                    yield own.name, other
 
     def _names_of_theirs(self, condition: Condition) -> set[ColumnId] | None:
         """The columns of a condition that is for partners' rows alone, on any shard; else None."""
         names = mentioned(condition)
         if not names or not names <= self._columns.keys():
             return None
-        for call in calls(condition.node):
-            if self._functions.is_volatile(call) or self._functions.reads_tables(call):
-                return None
+        if any(map(self._functions.needs_its_place, calls(condition.node))):
+            return None
         links = [each for each in walk_level(condition.node) if type_name(each) == "SubLink"]
         return names if all(map(self._is_theirs_alone, links)) else None
 
@@ -212,34 +196,15 @@ def _is_everywhere(table: Table) -> bool:
     return table.declared and table.home is None and not (special or own)
 
 
-def _columns(tables: Iterable[Table]) -> dict[ColumnId, BoundColumn]:
-    return {
-        column.id: column
-        for table in tables
-        for source in table.sources
-        for column in source.columns or ()
-    }
+def _equal(partners: Partners) -> Iterator[Pair]:
+    """The columns that are equal, whatever their types."""
+    yield from partners.equal
+    for condition in partners.conditions:
+        columns = condition.equal_columns
+        if columns is not None:
+            yield columns[0].id, columns[1].id
 
 
-def _named(*names: str) -> Message:
-    return expression(".".join(map(quoted, names)))
-
-
-def _renamed(condition: Condition, names: dict[ColumnId, tuple[str, str]]) -> Message:
-    """A condition with the columns' names in the tables themselves."""
-    made: Message = copy(condition.node)
-    for message in list(walk_level(made)):
-        if type_name(message) == "ColumnRef":
-            column = condition.level.named(names_of(message.fields))
-            assert column is not None  # noqa: S101  # all of them are partners'
-            message.CopyFrom(_named(*names[column.id]).column_ref)
-    return made
-
-
-def _all(nodes: Sequence[Message]) -> Message:
-    if len(nodes) == 1:
-        return nodes[0]
-    made = expression("a AND b")
-    del made.bool_expr.args[:]
-    made.bool_expr.args.extend(nodes)
-    return made
+def _number(table: Table) -> int:
+    """The number of a table in its columns, of which it has some."""
+    return next(iter(columns_of([table])))[0]

@@ -10,12 +10,11 @@ import pytest
 import greenshard
 from greenshard import Cluster, Reference, Sharded, Single
 
-DSNS = {}
 TABLES = {"t": Sharded("k"), "r": Reference(), "job": Single("s0")}
 
 
 @pytest.fixture
-def cluster(greenshard_shards):
+def dsns(greenshard_shards):
     with greenshard_shards.databases() as dsns:
         for dsn in dsns.values():
             with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
@@ -24,14 +23,17 @@ def cluster(greenshard_shards):
                     "CREATE TABLE r (k int PRIMARY KEY, v int DEFAULT 0);"
                     "CREATE TABLE job (k int PRIMARY KEY, v int DEFAULT 0);"
                 )
-        DSNS.update(dsns)
-        cluster = Cluster(dsns, TABLES)
-        greenshard.init(cluster)
-        with greenshard.connect(cluster) as conn, conn.cursor() as cur:
-            for table in TABLES:
-                cur.execute(f"INSERT INTO {table} SELECT generate_series(1, 20)")
-        conn.close()
-        yield cluster
+        yield dsns
+
+
+@pytest.fixture
+def cluster(dsns):
+    cluster = Cluster(dsns, TABLES)
+    greenshard.init(cluster)
+    with contextlib.closing(greenshard.connect(cluster)) as conn, conn, conn.cursor() as cur:
+        for table in TABLES:
+            cur.execute(f"INSERT INTO {table} SELECT generate_series(1, 20)")
+    return cluster
 
 
 @pytest.fixture
@@ -50,12 +52,12 @@ def conn(cluster):
     ],
 )
 @pytest.mark.parametrize("declared", [True, False])
-def test_row_of_a_cursor_over_several_shards_is_not_written(cluster, table, text, declared):
-    shards = cluster if declared else DSNS
+def test_row_of_a_cursor_over_several_shards_is_not_written(dsns, cluster, table, text, declared):
+    shards = cluster if declared else dsns
+    lock = " FOR UPDATE" if table == "t" and not declared else ""
     with contextlib.closing(greenshard.connect(shards, check=False)) as conn:
         mine = conn.cursor("mine")
-        mine.execute(f"SELECT k FROM {table} ORDER BY k FOR UPDATE" if table == "t" and not declared
-                     else f"SELECT k FROM {table} ORDER BY k")  # fmt: skip
+        mine.execute(f"SELECT k FROM {table} ORDER BY k{lock}")
         mine.fetchone()
         with pytest.raises(greenshard.NotSupportedError, match="WHERE CURRENT OF") as caught:
             conn.cursor().execute(text.format(table))
