@@ -137,7 +137,7 @@ def _commit_checked(checked: Mapping[str, Checked]) -> Steps:
     first = tuple(s for s, each in checked.items() if each.serializable and s not in writers)
     if first:
         answers = yield Commit(first)
-        if (failed := _why_not_all(answers, len(checked))) is not None:
+        if (failed := _why_not_all(answers, len(answers.states))) is not None:
             return (yield from undo(answers.states, failed))
     error = yield from _commit(writers, wrote=True)
     if error is not None:
