@@ -25,6 +25,7 @@ from greenshard.executor.strategies.route import route
 from greenshard.executor.strategies.setting import set_sequence
 from greenshard.executor.strategies.staged import staged
 from greenshard.executor.strategies.streamed_combine import stream_combined
+from greenshard.executor.strategies.subqueries import subqueries
 from greenshard.executor.strategies.transfer import transfer
 from greenshard.planner.code import Trace
 from greenshard.planner.plan import (
@@ -46,6 +47,7 @@ from greenshard.planner.plan import (
     Slice,
     Staged,
     Step,
+    Subqueries,
     Transfer,
     Writing,
 )
@@ -220,8 +222,12 @@ def _check(e: Planned, step: Step, inner: Step, stages: _Stages, *, checked: boo
         check_rights(e, inner, stages)
 
 
-def _on_shards(e: Planned, step: Broadcast | Scatter | Combine | Gather, stages: _Stages) -> Answer:
+def _on_shards(
+    e: Planned, step: Broadcast | Scatter | Combine | Gather | Subqueries, stages: _Stages
+) -> Answer:
     """Run a step for several shards."""
+    if isinstance(step, Subqueries):
+        return subqueries(e, step, run_plan, _run)
     if isinstance(step, Broadcast):
         fail_rest(e.session, e.session.shards)
         with savepoints_alike(e.session, e.session.shards, e.text):

@@ -47,6 +47,7 @@ class Planned(Execution):
         own_now: Whether the one shard that is told the time may tell it itself.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
         computed: What stands for `Computed` values, once a server has computed them.
+        results: The rows of subqueries that were computed first, for where others are gathered.
     """
 
     database: OneDatabase
@@ -59,6 +60,7 @@ class Planned(Execution):
     own_now: bool = False
     query: bytes | None = None
     computed: Sequence[Any] = ()
+    results: Sequence[Any] = ()
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from greenshard.planner.plan import (
     SetSequence,
     Staged,
     Step,
+    Subqueries,
     Transfer,
 )
 from greenshard.planner.tasks import Stage
@@ -167,7 +168,7 @@ def check_policies(
 def shards_read(e: Planned, step: Step, stages: Sequence[Stage]) -> tuple[str, ...]:
     """The shards whose tables a step's tasks read or write, at least one."""
     waits = isinstance(step, Insert) and (step.computing or not stages)
-    apart = isinstance(step, Carry) and bool(step.queries)
+    apart = isinstance(step, Subqueries) or (isinstance(step, Carry) and bool(step.queries))
     if waits or apart or isinstance(step, (Move, Mirror, SetSequence, Staged, Transfer)):
         return e.session.shards  # any of them may get a row
     tasks = [task for stage in stages for task in stage]

@@ -11,6 +11,7 @@ from greenshard.planner.plan import (
     PARTIAL,
     Anywhere,
     Broadcast,
+    CarriedQuery,
     Carry,
     Combine,
     Copies,
@@ -34,6 +35,7 @@ from greenshard.planner.plan import (
     SortKey,
     Staged,
     Step,
+    Subqueries,
     Transfer,
     Writing,
 )
@@ -116,6 +118,8 @@ def _settled(
         return [*lines, *_indented(step.message), *_indented(step.hint or "")]
     if isinstance(step, Gather):
         return [*lines, *_gather(step, stages[0], shards, known, every)]
+    if isinstance(step, Subqueries):
+        return [*lines, *_subqueries(step, shards, every)]
     if isinstance(step, Writing):
         return [*lines, *_writing(step, stages, shards, known, every)]
     if isinstance(step, Broadcast):
@@ -306,12 +310,30 @@ def _carry(step: Carry, stages: Sequence[Stage], shards: tuple[str, ...], known:
 
 def _brought(step: Carry, reads: Stage, shards: tuple[str, ...], known: bool) -> list[str]:
     """What is read for a write."""
+    lines = _first_read(step.queries, shards, every=False)
+    return [*lines, *_reads(step.tables, reads, shards, known)]
+
+
+def _first_read(queries: Iterable[CarriedQuery], shards: tuple[str, ...], every: bool) -> list[str]:
     lines = []
-    for each in step.queries:
+    for each in queries:
         # Its parameters have other names there, so it is not known which shards they name.
         lines += [f"first {quoted(each.name)} is read:", *_text(each.read)]
-        lines += _indented("\n".join(_step(each.plan.step, shards, None, every=False)))
-    return [*lines, *_reads(step.tables, reads, shards, known)]
+        lines += _indented("\n".join(_step(each.plan.step, shards, None, every)))
+    return lines
+
+
+def _subqueries(step: Subqueries, shards: tuple[str, ...], every: bool) -> list[str]:
+    lines = _first_read(step.queries, shards, every)
+    rests: list[tuple[str, Step]] = []
+    if step.spread is not None:
+        rests.append(("if these are few, they are sent with:", step.spread))
+    if step.gather is not None:
+        how = "then, with them:" if step.spread is None else "else:"
+        rests.append((how, step.gather))
+    for how, rest in rests:
+        lines += [how, *_indented("\n".join(_step(rest, shards, None, every)))]
+    return lines
 
 
 def _move(step: Move, stages: Sequence[Stage], shards: tuple[str, ...], known: bool) -> list[str]:

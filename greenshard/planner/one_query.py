@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +17,17 @@ from greenshard.planner.plan import (
     Refused,
     Scatter,
     Step,
+    Subqueries,
 )
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
-from greenshard.planner.strategies import STRATEGIES, Strategy
+from greenshard.planner.strategies import ON_SHARDS, STRATEGIES, Found, Strategy
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.reference import plan_reference
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.setting import plan_setting, sets_sequence
+from greenshard.planner.strategies.subqueries import with_results
 from greenshard.sql.deparsing import Unwritable, write
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import as_statement, copy
@@ -99,25 +103,56 @@ class OneQuery(BoundStatement):
         misplaced = misplaced_call(candidate.query, self._functions)
         if misplaced is not None:
             return self._refused(misplaced)
-        for strategy in STRATEGIES:
-            found = _attempt(strategy, candidate)
-            # `Gather` has its own, which are more: every view of it is read so.
-            if isinstance(found, (Scatter, Combine)):
-                found = replace(found, rights=candidate.readings)
-            if not isinstance(found, Refusal):
-                return _with_fallback(found, candidate)
-            refusals.append(found)
+        found, tried = _first(STRATEGIES, candidate)
+        refusals += tried
+        if found is not None and not isinstance(found, Gather):
+            return found
         # That it names sharded tables is why `reference` refused, and no reason to the user.
-        return Refused(
+        whole = found or Refused(
             "the statement cannot be run over several shards:\n"
             + reasons(refusals[1:])
             + self._equality_note,
             "GS410",
             "Restrict it to one shard key, or run it on one shard with conn.on('...').",
         )
+        return self._subqueries_first(candidate, whole) or whole
+
+    def _subqueries_first(
+        self, candidate: Candidate, otherwise: Gather | Refused
+    ) -> Subqueries | None:
+        """The plan by which subqueries are computed first; None if there is none."""
+        made, queries = with_results(candidate, self._apart_from)
+        if not queries:
+            return None
+        spread, _ = _first((plan_reference, *ON_SHARDS), made)
+        gather, _ = _first((plan_gather,), made)
+        if spread is None and gather is None:
+            return None
+        return Subqueries(
+            queries,
+            None if isinstance(spread, Gather) else spread,
+            gather if isinstance(gather, Gather) else None,
+            otherwise,
+        )
 
 
-def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
+def _first(
+    strategies: Iterable[Strategy], candidate: Candidate
+) -> tuple[Found | None, list[Refusal]]:
+    """The step of the first strategy that has one, and the refusals of those before it."""
+    refusals: list[Refusal] = []
+    for strategy in strategies:
+        found = _attempt(strategy, candidate)
+        if not isinstance(found, Refusal):
+            # `Gather` has its own, which are more: every view of it is read so.
+            if isinstance(found, (Scatter, Combine)):
+                found = replace(found, rights=candidate.readings)
+            return _with_fallback(found, candidate), refusals
+        refusals.append(found)
+    return None, refusals
+
+
+def _attempt(strategy: Strategy, candidate: Candidate) -> Found | Refusal:
     name = strategy.__name__.removeprefix("plan_")
     try:
         return strategy(candidate)
@@ -127,14 +162,14 @@ def _attempt(strategy: Strategy, candidate: Candidate) -> Step | Refusal:
         return candidate.refusal(name, TOO_DEEP)
 
 
-def _with_fallback(step: Step, candidate: Candidate) -> Step:
+def _with_fallback(step: Found, candidate: Candidate) -> Found:
     """The step, with another one if its partial columns' types do not allow it."""
     if not isinstance(step, Combine):
         return step
     # Which types partial columns have is known when the shards have answered; the plan must be
     # there.
     other = _attempt(plan_gather, candidate)
-    if isinstance(other, Refusal):
-        other = Refused(other.reason, "GS410", ON_ONE, other.position)
-    assert isinstance(other, (Gather, Refused))  # noqa: S101  # `plan_gather` gives no other
+    if not isinstance(other, Gather):
+        assert isinstance(other, Refusal)  # noqa: S101  # `plan_gather` gives no other
+        return replace(step, otherwise=Refused(other.reason, "GS410", ON_ONE, other.position))
     return replace(step, otherwise=other)

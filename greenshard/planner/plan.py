@@ -330,19 +330,40 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class CarriedQuery:
-    """A query that is run first, and whose rows are brought to each shard.
+    """A query that is run first, and whose rows are brought to each shard, or where it gathers.
 
     Attributes:
         name: That of its rows, not quoted; their columns are named c0, c1, ...
         read: A statement of its own, with the parameters that it needs.
         plan: Its plan.
         columns: How many there are.
+        shown: Those of tables that they are; None for what is computed.
     """
 
     name: str
     read: Sql
     plan: Plan
     columns: int
+    shown: tuple[Column | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subqueries:
+    """What subqueries give is computed first, and then the rest (strategy "subqueries").
+
+    Attributes:
+        queries: The subqueries.
+        spread: How the shards, or any one of them, run the rest, with all of these rows as WITH
+            queries before the texts; None if they cannot.
+        gather: How one PostgreSQL runs it, which has these rows; None if it cannot.
+        otherwise: The plan for the whole, where rows must not travel so.
+    """
+
+    queries: tuple[CarriedQuery, ...]
+    spread: Anywhere | Scatter | Combine | None
+    gather: Gather | None
+    otherwise: Gather | Refused
+    strategy: str = "subqueries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +552,7 @@ class Mirror:
 
 def by_itself(step: Step) -> Step:
     """What each shard does by itself instead of a step that has rows travel, if it may."""
-    other = step.otherwise if isinstance(step, (Mirror, Transfer)) else None
+    other = step.otherwise if isinstance(step, (Mirror, Transfer, Subqueries)) else None
     return step if other is None else other
 
 
@@ -677,6 +698,7 @@ Step = (
     | Scatter
     | Combine
     | Gather
+    | Subqueries
     | Writing
     | Explained
     | Other

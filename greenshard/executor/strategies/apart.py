@@ -93,5 +93,6 @@ def run_apart(
         stages=None,
         query=None,
         computed=(),
+        results=(),
     )
     return run(part)

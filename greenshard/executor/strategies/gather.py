@@ -86,7 +86,9 @@ def gather(e: Planned, step: Gather, tasks: Stage) -> Answer:
     every = e.gathers_references
     wanted = {t for t in step.tables if every or t.temporary or not t.reference}
     reads = tuple(task for task in tasks if task.table in wanted)
-    rows = read_tables(e, reads)
+    rows = read_tables(e, reads) if reads else []
+    if not isinstance(rows, Batches):
+        rows += e.results
     try:
         return _gather(e, step, step.complete if every else step.sql, rows)
     finally:
@@ -268,8 +270,12 @@ class _Gathering:
         if not isinstance(rows, Batches):
             self._send(filling(rows, self._settings))
             return
+        results: Sequence[Rows] = self._e.results
         first, last = begin(self._settings), Batch()
-        add_tables(first, rows.tables)
+        add_tables(first, [*rows.tables, *(each.table for each in results)])
+        for each in results:
+            for piece in each.pieces:
+                add_rows(first, each.table, piece, each.encoding)
         self._send(first)
         cursor = RawCursor(self._held.physical.raw)
         while not rows.over:
@@ -279,7 +285,8 @@ class _Gathering:
             # While these are put there, the shards give the next ones.
             rows.read({self._held.place: partial(batch.send, cursor)} if pieces else None)
         rows.end()
-        add_end(last, rows.counts, self._settings)
+        counts = {each.table: each.count for each in results}
+        add_end(last, {**rows.counts, **counts}, self._settings)
         self._send(last)
 
     def _send(self, batch: Batch) -> None:

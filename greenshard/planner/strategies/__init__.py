@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from greenshard.planner.plan import Refusal, Step
+from greenshard.planner.plan import Anywhere, Combine, Gather, Refusal, Scatter
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.combine import plan_combine
 from greenshard.planner.strategies.concatenate import plan_concatenate
@@ -16,13 +16,11 @@ from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.merge import plan_merge
 from greenshard.planner.strategies.reference import plan_reference
 
-Strategy = Callable[[Candidate], Step | Refusal]
+Found = Anywhere | Scatter | Combine | Gather
+Strategy = Callable[[Candidate], Found | Refusal]
 
-#: Tried in this order. Routing is put around what they give: see `route`.
-STRATEGIES: tuple[Strategy, ...] = (
-    plan_reference,
-    plan_concatenate,
-    plan_merge,
-    plan_combine,
-    plan_gather,
-)
+#: Those by which each shard computes a part.
+ON_SHARDS: tuple[Strategy, ...] = (plan_concatenate, plan_merge, plan_combine)
+#: Tried in this order. Routing is put around what they give: see `route`; what has subqueries that
+#: can be computed first is not wholly gathered: see `subqueries`.
+STRATEGIES: tuple[Strategy, ...] = (plan_reference, *ON_SHARDS, plan_gather)

@@ -19,8 +19,9 @@ from greenshard.planner.bodies import Body
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Value
+from greenshard.planner.strategies.stand_ins import put_names
 from greenshard.sql.deparsing import write
-from greenshard.sql.nodes import as_statement
+from greenshard.sql.nodes import as_statement, copy
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
@@ -70,6 +71,7 @@ class Candidate:
             servers: the time is one for all, or an order is said.
         bind: Resolves the names of a copy of the tree.
         readings: What is read as the user because views' queries stand in the place of their names.
+        stands_in: Whether the tree has stand-ins for queries in it, see `stand_ins`.
     """
 
     text: str
@@ -80,6 +82,7 @@ class Candidate:
     changed: bool
     bind: Callable[..., Query]
     readings: tuple[Reading, ...] = ()
+    stands_in: bool = False
 
     @property
     def select(self) -> Any:
@@ -184,6 +187,9 @@ class Candidate:
 
     def write(self, select: Any) -> Sql:
         """The text of a `SelectStmt`."""
+        if self.stands_in:
+            select = copy(select)
+            put_names(select)
         return write(as_statement(select), self.translation)
 
     def refusal(self, strategy: str, reason: str, offset: int | None = None) -> Refusal:

@@ -33,9 +33,9 @@ from greenshard.planner.binding.query import (
 )
 from greenshard.planner.plan import CarriedQuery, Plan, Refused
 from greenshard.planner.strategies.candidate import Candidate
-from greenshard.sql.nodes import copy, quoted
-from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import EXISTS_SUBLINK, type_name, walk
+from greenshard.planner.strategies.stand_ins import PREFIX, stand_in
+from greenshard.sql.nodes import copy
+from greenshard.sql.parser import EXISTS_SUBLINK
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import same_text
 
@@ -63,26 +63,15 @@ def with_carried_queries(
         key = same_text(select)
         if key not in found:
             number = sum(each is not None for each in found.values())
-            found[key] = _planned(one, read, f"gs q{number}")
+            found[key] = _planned(one, read, f"{PREFIX}{number}")
         carried = found[key]
         if carried is not None:
             names = [column.name for column in one.outputs or ()]
-            select.CopyFrom(_stand_in(carried.name, names))
+            select.CopyFrom(stand_in(carried.name, names))
     queries_ = tuple(each for each in found.values() if each is not None)
     if not queries_:
         return candidate, ()
     return replace(candidate, query=candidate.bind(made)), queries_
-
-
-def put_carried_queries(select: Any) -> None:
-    """Put the names of carried queries in the place of their stand-ins."""
-    for message in list(walk(select)):
-        item: Any = message
-        if type_name(message) != "Node" or not item.HasField("range_subselect"):
-            continue
-        name = item.range_subselect.alias.aliasname
-        if name.startswith("gs q"):
-            item.CopyFrom(parse_select(f"SELECT FROM {quoted(name)}").from_clause[0])
 
 
 def _outermost(query: Query, candidate: Candidate) -> Iterator[Query]:
@@ -129,16 +118,3 @@ def _planned(query: Query, read: Read, name: str) -> CarriedQuery | None:
     if isinstance(plan.step, Refused):
         return None
     return CarriedQuery(name, sql, plan, len(query.outputs or ()))
-
-
-def _stand_in(name: str, columns: list[str]) -> Any:
-    """A SELECT with the names of a query's columns, of which every shard has all rows."""
-    inside = [f"c{at}" for at in range(len(columns))]
-    shown = ", ".join(
-        f"{quoted(name)}.{own} AS {quoted(column)}"
-        for own, column in zip(inside, columns, strict=True)
-    )
-    # Two rows: of one it would be known that it matches once.
-    row = f"({', '.join(['NULL'] * len(columns))})"
-    rows = f"(VALUES {row}, {row}) AS {quoted(name)} ({', '.join(inside)})"
-    return parse_select(f"SELECT {shown} FROM {rows}")

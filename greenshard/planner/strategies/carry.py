@@ -33,13 +33,10 @@ from greenshard.planner.binding.views import unqualify_columns
 from greenshard.planner.plan import Carry, GatheredTable
 from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.carried_queries import (
-    Read,
-    put_carried_queries,
-    with_carried_queries,
-)
+from greenshard.planner.strategies.carried_queries import Read, with_carried_queries
 from greenshard.planner.strategies.gather import LONGEST_NAME, check_calls
 from greenshard.planner.strategies.kept_order import with_ordered_views
+from greenshard.planner.strategies.stand_ins import put_names
 from greenshard.sql.nodes import copy
 from greenshard.sql.text import Sql
 
@@ -94,7 +91,7 @@ def plan_carry(
     found = _tables(candidate, carried)
     pins = None if reference else made.pins
     select = _renamed(candidate, carried, found)
-    put_carried_queries(select)
+    put_names(select)
     return Carry(tuple(found.values()), write(select), pins, reference, queries_)
 
 

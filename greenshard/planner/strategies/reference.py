@@ -28,7 +28,9 @@ def plan_reference(candidate: Candidate) -> Anywhere | Refusal:
         return candidate.refusal(
             "reference", f"{table.relation.name} is {where}", table.node.location
         )
-    return Anywhere(Sql(candidate.text), first=_must_be_first(candidate))
+    # One server tells one time: only where queries are stood in for, another text is sent.
+    sql = candidate.own_sql if candidate.stands_in else Sql(candidate.text)
+    return Anywhere(sql, first=_must_be_first(candidate))
 
 
 def _is_everywhere(candidate: Candidate) -> bool:

@@ -37,10 +37,11 @@ from greenshard.planner.binding.query import (
     nested,
     queries,
 )
-from greenshard.planner.binding.scope import ColumnId
+from greenshard.planner.binding.scope import ColumnId, Source
 from greenshard.planner.calls import Functions, calls
 from greenshard.planner.catalog import TEMPORARY, Column
 from greenshard.planner.strategies.conditions import columns_of, joined, renamed
+from greenshard.planner.strategies.stand_ins import PREFIX
 from greenshard.sql.nodes import expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
@@ -51,12 +52,15 @@ from greenshard.sql.tree import walk_level
 SemiJoin = tuple[tuple[tuple[str, str], ...], Any]
 
 
-def semi_joins(places: Sequence[Restriction], functions: Functions) -> Iterator[Message]:
+def semi_joins(
+    places: Sequence[Restriction], functions: Functions, source: Source | None = None
+) -> Iterator[Message]:
     """What the rows of a table must meet that matter at one of some places.
 
     Args:
-        places: All at which the table is named; its columns are named without it.
+        places: All at which the table is named.
         functions: To know what is not the same when it is computed twice.
+        source: What names its columns; None: they are named alone, as the table has them.
     """
     each = [dict(_of_place(place, functions)) for place in places]
     for columns, first in each[0].items():
@@ -68,11 +72,19 @@ def semi_joins(places: Sequence[Restriction], functions: Functions) -> Iterator[
             if other[columns] not in found:
                 found.append(other[columns])
         else:
-            yield _in(columns, found)
+            yield _in([name for name, _ in columns], found, source)
 
 
-def _in(columns: Sequence[tuple[str, str]], found: Sequence[Any]) -> Message:
-    listed = ", ".join(quoted(name) for name, _ in columns)
+def _in(columns: Sequence[str], found: Sequence[Any], source: Source | None) -> Message:
+    if source is None:
+        shown = {name: quoted(name) for name in columns}
+    else:
+        shown = {
+            each.column.name: f"{quoted(source.alias)}.{quoted(each.name)}"
+            for each in source.columns or ()
+            if each.column is not None
+        }
+    listed = ", ".join(shown[name] for name in columns)
     # IN, but by PostgreSQL's own operator.
     made = expression(f"({listed}) OPERATOR(pg_catalog.=) ANY (SELECT)")
     query = found[0]
@@ -180,10 +192,16 @@ class _Finder:
         return all(
             _is_everywhere(item)
             if isinstance(item, Table)
-            else isinstance(item, Join)
-            or (isinstance(item, Derived) and item.view is None and item.body is None)
+            else isinstance(item, Join) or (isinstance(item, Derived) and _is_plain(item))
             for item in items
         )
+
+
+def _is_plain(item: Derived) -> bool:
+    """Whether any shard has the rows of a query in FROM that reads what every shard has."""
+    # What was computed first is known where the whole is run, and not where a table is read.
+    computed = item.sources[0].alias.startswith(PREFIX)
+    return item.view is None and item.body is None and not computed
 
 
 def _is_everywhere(table: Table) -> bool:

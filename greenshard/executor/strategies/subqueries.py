@@ -1,0 +1,145 @@
+"""What subqueries give is computed first, and then the rest, by the shards or where it gathers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from greenshard import errors
+from greenshard.executor.answers.answer import Answer
+from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.apart import Row, read_apart
+from greenshard.executor.strategies.carry import with_queries
+from greenshard.executor.strategies.combine import partial_arrays, partial_rows
+from greenshard.executor.strategies.exactness import travels_as_text
+from greenshard.executor.strategies.table_rows import Rows
+from greenshard.executor.strategies.travelling import travelling
+from greenshard.merge.arrays import array_text
+from greenshard.planner.catalog import Column
+from greenshard.planner.plan import (
+    Anywhere,
+    CarriedQuery,
+    Combine,
+    GatheredColumn,
+    GatheredTable,
+    Scatter,
+    Step,
+    Subqueries,
+)
+from greenshard.planner.strategies.stand_ins import PREFIX
+from greenshard.sql.nodes import quoted
+from greenshard.sql.text import Sql
+
+#: So many values go to every shard with its text, at most.
+_SPREAD_VALUES = 20_000
+_NO_TEXT = Sql("")
+
+#: Takes a step of a statement.
+Take = Callable[[Planned, Step], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a subquery has given.
+
+    Attributes:
+        query: The subquery.
+        types: Its columns' types.
+        rows: Its rows, the values as text.
+    """
+
+    query: CarriedQuery
+    types: Sequence[str]
+    rows: Sequence[Row]
+
+
+def subqueries(
+    e: Planned, step: Subqueries, run: Callable[[Planned], Answer], take: Take
+) -> Answer:
+    """Compute what the subqueries give, and take the step for the rest.
+
+    Args:
+        e: The execution.
+        step: The plan.
+        run: Runs a planned statement.
+        take: Takes a step.
+
+    Raises:
+        errors.Error: A shard failed, time is up, or rows are too many.
+
+    Switches: yes.
+    """
+    e.check_parameters()
+    e.check_clock()
+    results = _results(e, step, run)
+    if results is None:
+        return take(e, step.otherwise)
+    e.results = tuple(map(_as_table, results))
+    values = sum(len(result.rows) * len(result.types) for result in results)
+    few = values <= _SPREAD_VALUES or not e.limits.allow_gather
+    rest: Step | None = step.gather
+    if step.spread is not None and (few or rest is None):
+        rest = _spread(e, step.spread, results)
+    assert rest is not None  # noqa: S101  # one of the two is there
+    answer = take(e, rest)
+    e.strategy = step.strategy
+    return answer
+
+
+def _results(
+    e: Planned, step: Subqueries, run: Callable[[Planned], Answer]
+) -> Sequence[_Result] | None:
+    """What the subqueries give; None if their rows cannot travel as text. Switches: yes."""
+    # on_error="partial" does without a shard's part of the rows, never without one of a subquery.
+    if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
+        return None
+    try:
+        return [
+            _Result(each, *read_apart(e, each.read, each.plan, run, "those of a subquery"))
+            for each in step.queries
+        ]
+    except errors.NotSupportedError:
+        # Types that have no values as text, settings, a limit: nothing has been written. Whatever
+        # is in the way of the whole, too, it says itself.
+        return None
+
+
+def _spread(
+    e: Planned, step: Anywhere | Scatter | Combine, results: Sequence[_Result]
+) -> Anywhere | Scatter | Combine:
+    """A step for the shards with the results before its texts."""
+    values: list[Any] = []
+    put = []
+    for result in results:
+        names = [f"c{len(values) + at}" for at in range(len(result.types))]
+        values += partial_arrays([result.rows], len(names)).values()
+        put.append(f"{quoted(result.query.name)} AS {partial_rows(result.types, None, names)}")
+    e.computed = values
+
+    def after(sql: Sql) -> Sql:
+        return with_queries(sql, put, len(values)) if PREFIX in sql.text else sql
+
+    if isinstance(step, Combine):
+        return replace(step, partial=after(step.partial), combine=after(step.combine))
+    return replace(step, sql=after(step.sql))
+
+
+def _as_table(result: _Result) -> Rows:
+    """A result as what is gathered is."""
+    columns = tuple(
+        GatheredColumn(f"c{at}", _type(shown, name), is_array=True)
+        for at, (shown, name) in enumerate(zip(result.query.shown, result.types, strict=True))
+    )
+    name = result.query.name
+    table = GatheredTable(name, quoted(name), columns, _NO_TEXT)
+    texts = tuple(array_text([row[at] for row in result.rows]) for at in range(len(columns)))
+    return Rows(table, len(result.rows), (texts,) if result.rows else (), None)
+
+
+def _type(shown: Column | None, name: str) -> str:
+    """The type of a column: that of a table with its modifiers, if it is shown as it is."""
+    # A column that USING has merged may have become another type.
+    if shown is None or name.rpartition(".")[2].strip('"') != shown.type_name:
+        return name
+    return shown.type_sql

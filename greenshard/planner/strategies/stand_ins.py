@@ -1,0 +1,48 @@
+"""What stands in a tree in the place of a query whose rows are computed first.
+
+    (SELECT "gs q0".c0 AS avg FROM (VALUES (NULL), (NULL)) AS "gs q0" (c0))
+
+Names are bound and shards are looked for in such a tree as in any other: each shard has these rows.
+Before it is written as text, `put_names` lets it read them by their name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from greenshard.sql.nodes import quoted
+from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import type_name, walk
+
+#: How the names of such rows begin.
+PREFIX = "gs q"
+
+
+def inner_names(count: int) -> list[str]:
+    """What the columns of such rows are called."""
+    return [f"c{at}" for at in range(count)]
+
+
+def stand_in(name: str, columns: Sequence[str]) -> Any:
+    """A SELECT that shows columns of these names, of the rows called `name`."""
+    inside = inner_names(len(columns))
+    shown = ", ".join(
+        f"{quoted(name)}.{own} AS {quoted(column)}"
+        for own, column in zip(inside, columns, strict=True)
+    )
+    # Two rows: of one it would be known that it matches once.
+    row = f"({', '.join(['NULL'] * len(columns))})"
+    rows = f"(VALUES {row}, {row}) AS {quoted(name)} ({', '.join(inside)})"
+    return parse_select(f"SELECT {shown} FROM {rows}")
+
+
+def put_names(select: Any) -> None:
+    """Put the names of rows that are computed first in the place of what stands in for them."""
+    for message in list(walk(select)):
+        item: Any = message
+        if type_name(message) != "Node" or not item.HasField("range_subselect"):
+            continue
+        name = item.range_subselect.alias.aliasname
+        if name.startswith(PREFIX):
+            item.CopyFrom(parse_select(f"SELECT FROM {quoted(name)}").from_clause[0])

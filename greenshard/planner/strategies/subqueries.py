@@ -1,0 +1,212 @@
+"""Goal: compute first what gives fewer rows than it reads, each such subquery by its own strategy.
+
+    SELECT c_name, total FROM customer JOIN (
+        SELECT o_custkey, sum(o_totalprice) AS total FROM orders GROUP BY o_custkey) x
+    ON o_custkey = c_custkey WHERE c_mktsegment = 'BUILDING' AND total > 1000
+
+1. The subquery is a statement of its own: `combine` plans it, and a row for each customer comes
+   instead of a row for each order. What the statement says of its rows from outside is said in it:
+       SELECT o_custkey, sum(o_totalprice) AS total FROM orders
+       WHERE orders.o_custkey = ANY (
+           SELECT gs0.c_custkey FROM public.customer gs0 WHERE gs0.c_mktsegment = 'BUILDING')
+       GROUP BY o_custkey
+2. If what is left can be run by the shards once each of them has these rows, and they are few, they
+   are sent there; here nothing is left of `orders`, and one PostgreSQL runs it:
+       ... FROM customer JOIN (SELECT "gs q0".c0 AS o_custkey, ... FROM "gs q0") x ON ...
+   Else they are put beside what is gathered for the rest.
+
+Such are queries in FROM, in WITH and in expressions, and the branches of set operations, that
+group, take distinct rows, or have a LIMIT.
+
+Left where they are: what names rows around it or other WITH queries, views, row locks; statements
+with functions in SQL, which may read the same tables; and all where a collation may be lost on the
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from greenshard.planner.analysis.restriction import Restriction, Restrictions
+from greenshard.planner.analysis.select import is_distinct, is_grouped
+from greenshard.planner.binding.query import (
+    CteScan,
+    Derived,
+    Item,
+    Join,
+    Query,
+    Table,
+    is_correlated,
+    nested,
+    queries,
+    sublinks,
+    tables,
+)
+from greenshard.planner.calls import Functions
+from greenshard.planner.plan import CarriedQuery, Combine, Plan, Routed, Scatter, Step
+from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.conditions import joined, renamed
+from greenshard.planner.strategies.semi_joins import semi_joins
+from greenshard.planner.strategies.stand_ins import PREFIX, stand_in
+from greenshard.sql.nodes import copy
+from greenshard.sql.parser import Message
+from greenshard.sql.text import Sql
+from greenshard.sql.tree import unwrap
+
+#: Gives a SELECT as a statement of its own, and its plan.
+Read = Callable[[Any], tuple[Sql, Plan]]
+
+
+def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[CarriedQuery, ...]]:
+    """The query with stand-ins for what is computed first, and that.
+
+    Args:
+        candidate: The query.
+        read: Plans another one.
+    """
+    if candidate.has_collations or candidate.bodies:
+        return candidate, ()
+    made = copy(candidate.select)
+    bound = replace(candidate, query=candidate.bind(made))
+    restrictions = {id(each.table): each for each in bound.restrictions}
+    found: dict[Sql, CarriedQuery] = {}
+    pending = list(_within(bound.query))
+    while pending:
+        one = pending.pop()
+        planned = None
+        if _is_apart(one, candidate.functions):
+            planned = _planned(one, bound, restrictions, read)
+        if planned is None:
+            pending += _within(one)
+            continue
+        sql, plan = planned
+        outputs = one.outputs or ()
+        # What is written twice, and is said the same of from outside, is computed once.
+        shown = tuple(each.column for each in outputs)
+        carried = found.setdefault(
+            sql, CarriedQuery(f"{PREFIX}{len(found)}", sql, plan, len(outputs), shown)
+        )
+        one.node.CopyFrom(stand_in(carried.name, [each.name for each in outputs]))
+    if not found:
+        return candidate, ()
+    query = candidate.bind(made)
+    return replace(candidate, query=query, changed=True, stands_in=True), tuple(found.values())
+
+
+def _within(query: Query) -> list[Query]:
+    """The queries in a query that may stand for rows, none of them within another."""
+    found = [*(query.branches or ()), *(cte.query for cte in query.ctes if not cte.recursive)]
+    found += [
+        item.query
+        for item in nested(query.items)
+        if isinstance(item, Derived) and item.view is None and item.body is None
+    ]
+    return found + [link.query for link in sublinks(query) if link.body is None]
+
+
+def _is_apart(query: Query, functions: Functions) -> bool:
+    """Whether a query is the same for all rows around it, and gives fewer rows than it reads."""
+    if not query.outputs or is_correlated(query) or not _reduces(query, functions):
+        return False
+    within = list(queries(query))
+    if any(one.node.locking_clause for one in within):
+        return False
+    own = {id(cte) for one in within for cte in one.ctes}
+    scans = (item for one in within for item in nested(one.items) if isinstance(item, CteScan))
+    if not all(id(scan.cte) in own for scan in scans):
+        return False
+    return any(table.sharded for table in tables(query)) and not _has_untyped(query)
+
+
+def _reduces(query: Query, functions: Functions) -> bool:
+    node = query.node
+    if query.branches is not None:
+        return not node.all or any(_reduces(branch, functions) for branch in query.branches)
+    if node.HasField("limit_count") or is_distinct(node) or is_grouped(node, functions):
+        return True
+    return any(_reduces(each.query, functions) for each in query.items_of(Derived))
+
+
+def _has_untyped(query: Query) -> bool:
+    """Whether a column's type depends on what stands around the query.
+
+    SELECT '1' UNION ALL SELECT k: a literal has the type of the other branch's column.
+    """
+    if query.branches is not None:
+        return any(map(_has_untyped, query.branches))
+    if query.node.values_lists:
+        return True
+    targets = (unwrap(each.res_target.val) for each in query.node.target_list)
+    return any(
+        kind == "param_ref" or (kind == "a_const" and (inner.HasField("sval") or inner.isnull))
+        for kind, inner in targets
+    )
+
+
+def _planned(
+    query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction], read: Read
+) -> tuple[Sql, Plan] | None:
+    """A query as a statement of its own; None if its rows are not computed by the shards."""
+    sql, plan = read(_restricted(query, candidate, restrictions))
+    step: Step = plan.step
+    if isinstance(step, Routed):
+        step = step.otherwise
+    return (sql, plan) if isinstance(step, (Scatter, Combine)) else None
+
+
+def _restricted(query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction]) -> Any:
+    """A copy of a query that leaves out rows which do not matter to the statement around it."""
+    made = copy(query.node)
+    alone = Restrictions(candidate.functions, candidate.translation)
+    alone.visit(query)
+    own = {id(each.table): each for each in alone.found}
+    for one, twin in zip(queries(query), queries(candidate.bind(made)), strict=True):
+        said = [
+            condition
+            for table in _kept(one.items)
+            if table.sharded and id(table) in restrictions
+            for condition in _said(
+                table, one, restrictions[id(table)], own[id(table)], candidate.functions
+            )
+        ]
+        if said:
+            where = [twin.node.where_clause] if twin.node.HasField("where_clause") else []
+            twin.node.where_clause.CopyFrom(joined("a AND b", [*map(copy, where), *said]))
+    return made
+
+
+def _kept(items: list[Item]) -> Iterator[Table]:
+    """The tables of FROM beside whose rows no outer join puts NULLs: WHERE may speak of them."""
+    for item in items:
+        if isinstance(item, Table):
+            yield item
+        elif isinstance(item, Join) and item.kind == "inner":
+            yield from _kept([item.left, item.right])
+        elif isinstance(item, Join) and item.kind == "left":
+            yield from _kept([item.left])
+
+
+def _said(
+    table: Table, query: Query, around: Restriction, own: Restriction, functions: Functions
+) -> Iterator[Message]:
+    """What is said of a table's rows from outside the query that names it."""
+    (source, *_) = table.sources
+    columns = {each.id: each for each in source.columns or ()}
+    shown = {number: (source.alias, each.name) for number, each in columns.items()}
+    # (a JOIN b ON ...) AS j hides the names of a and b.
+    hidden = any(
+        (found := query.level.named(name)) is None or found.id != number
+        for number, name in shown.items()
+    )
+    if hidden or len(table.sources) > 1:
+        return
+    known = {id(each) for each in own.filters}
+    for condition in around.filters:
+        if id(condition) not in known:
+            yield renamed(condition, shown)
+    joins = list(semi_joins([own], functions, source))
+    for each in semi_joins([around], functions, source):
+        if each not in joins:
+            yield each
