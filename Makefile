@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
+.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -20,7 +20,7 @@ help:
 	@echo "make coverage the tests, and the lines and branches that they did not reach"
 	@echo "make lint     style, types and layers: ruff, mypy, import-linter"
 	@echo "make docs     the documentation, into docs/_build/html"
-	@echo "make bench    the fan-out benchmark; bench-small and bench-tpch are of declared clusters"
+	@echo "make bench    the fan-out benchmark; bench-small, bench-tpch and bench-tpcds are of declared clusters"
 	@echo "make bench-writes writes over a declared cluster, against the same by hand"
 	@echo "make bench-commit commits over several shards, against the same by hand"
 	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
@@ -95,6 +95,10 @@ bench-commit: $(VENV)/.has-test
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
 	@$(BIN)/python benchmarks/tpch.py $(ARGS)
+
+bench-tpcds: $(VENV)/.has-bench
+	@echo "==> bench-tpcds: the 99 queries of TPC-DS, four shards and one server, side by side"
+	@$(BIN)/python benchmarks/tpcds.py $(ARGS)
 
 bench-hot: $(VENV)/.has-test
 	@echo "==> bench-hot: the client's processor time of small calls, greenshard, by hand, and before"

@@ -36,10 +36,13 @@ PROMETHEUS = ["prometheus_client>=0.19"]
 
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
 
+# duckdb makes the rows of TPC-DS; its extension is of one version of it.
 BENCH = [
     *DEMO,
     *FLASK,
     "asyncpg>=0.30",
+    "duckdb==1.5.5",
+    "duckdb-extension-tpcds==1.5.5",
     "gunicorn[gevent]>=25.1",
     "httptools>=0.6",
     "psycopg[binary,pool]>=3.2",

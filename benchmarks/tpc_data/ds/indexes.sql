@@ -1,0 +1,22 @@
+-- Indexes of the foreign keys that restrict most, and that no primary key begins with.
+CREATE INDEX ON customer (c_current_addr_sk);
+CREATE INDEX ON customer (c_current_cdemo_sk);
+CREATE INDEX ON store_sales (ss_sold_date_sk);
+CREATE INDEX ON store_sales (ss_customer_sk);
+CREATE INDEX ON store_sales (ss_ticket_number);
+CREATE INDEX ON store_returns (sr_returned_date_sk);
+CREATE INDEX ON store_returns (sr_customer_sk);
+CREATE INDEX ON store_returns (sr_ticket_number);
+CREATE INDEX ON catalog_sales (cs_sold_date_sk);
+CREATE INDEX ON catalog_sales (cs_bill_customer_sk);
+CREATE INDEX ON catalog_sales (cs_order_number);
+CREATE INDEX ON catalog_returns (cr_returned_date_sk);
+CREATE INDEX ON catalog_returns (cr_returning_customer_sk);
+CREATE INDEX ON catalog_returns (cr_order_number);
+CREATE INDEX ON web_sales (ws_sold_date_sk);
+CREATE INDEX ON web_sales (ws_bill_customer_sk);
+CREATE INDEX ON web_sales (ws_order_number);
+CREATE INDEX ON web_returns (wr_returned_date_sk);
+CREATE INDEX ON web_returns (wr_returning_customer_sk);
+CREATE INDEX ON web_returns (wr_order_number);
+CREATE INDEX ON inventory (inv_item_sk);
