@@ -16,7 +16,6 @@ from greenshard.executor.strategies.exactness import travels_as_text
 from greenshard.executor.strategies.table_rows import Rows
 from greenshard.executor.strategies.travelling import travelling
 from greenshard.merge.arrays import array_text
-from greenshard.planner.catalog import Column
 from greenshard.planner.plan import (
     Anywhere,
     CarriedQuery,
@@ -112,9 +111,10 @@ def _spread(
     values: list[Any] = []
     put = []
     for result in results:
-        names = [f"c{len(values) + at}" for at in range(len(result.types))]
+        types = _types(result)
+        names = [f"c{len(values) + at}" for at in range(len(types))]
         values += partial_arrays([result.rows], len(names)).values()
-        put.append(f"{quoted(result.query.name)} AS {partial_rows(result.types, None, names)}")
+        put.append(f"{quoted(result.query.name)} AS {partial_rows(types, None, names)}")
     e.computed = values
 
     def after(sql: Sql) -> Sql:
@@ -127,9 +127,9 @@ def _spread(
 
 def _as_table(result: _Result) -> Rows:
     """A result as what is gathered is."""
+    types = _types(result)
     columns = tuple(
-        GatheredColumn(f"c{at}", _type(shown, name), is_array=True)
-        for at, (shown, name) in enumerate(zip(result.query.shown, result.types, strict=True))
+        GatheredColumn(f"c{at}", type_, is_array=True) for at, type_ in enumerate(types)
     )
     name = result.query.name
     table = GatheredTable(name, quoted(name), columns, _NO_TEXT)
@@ -137,9 +137,12 @@ def _as_table(result: _Result) -> Rows:
     return Rows(table, len(result.rows), (texts,) if result.rows else (), None)
 
 
-def _type(shown: Column | None, name: str) -> str:
-    """The type of a column: that of a table with its modifiers, if it is shown as it is."""
+def _types(result: _Result) -> list[str]:
+    """The types of the columns: those of tables with their modifiers, where they are shown."""
     # A column that USING has merged may have become another type.
-    if shown is None or name.rpartition(".")[2].strip('"') != shown.type_name:
-        return name
-    return shown.type_sql
+    return [
+        name
+        if shown is None or name.rpartition(".")[2].strip('"') != shown.type_name
+        else shown.type_sql
+        for shown, name in zip(result.query.shown, result.types, strict=True)
+    ]

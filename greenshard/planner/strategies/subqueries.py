@@ -39,6 +39,7 @@ from greenshard.planner.binding.query import (
     Query,
     Table,
     is_correlated,
+    is_several,
     nested,
     queries,
     sublinks,
@@ -55,6 +56,8 @@ from greenshard.sql.parser import Message
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
+#: Columns, by their places.
+Typed = frozenset[int]
 #: Gives a SELECT as a statement of its own, and its plan.
 Read = Callable[[Any], tuple[Sql, Plan]]
 
@@ -72,14 +75,14 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
     bound = replace(candidate, query=candidate.bind(made))
     restrictions = {id(each.table): each for each in bound.restrictions}
     found: dict[Sql, CarriedQuery] = {}
-    pending = list(_within(bound.query))
+    pending = _within(bound.query)
     while pending:
-        one = pending.pop()
+        one, typed = pending.pop(0)
         planned = None
-        if _is_apart(one, candidate.functions):
+        if _is_apart(one, typed, candidate.functions):
             planned = _planned(one, bound, restrictions, read)
         if planned is None:
-            pending += _within(one)
+            pending += _within(one, typed)
             continue
         sql, plan = planned
         outputs = one.outputs or ()
@@ -95,18 +98,26 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
     return replace(candidate, query=query, changed=True, stands_in=True), tuple(found.values())
 
 
-def _within(query: Query) -> list[Query]:
-    """The queries in a query that may stand for rows, none of them within another."""
-    found = [*(query.branches or ()), *(cte.query for cte in query.ctes if not cte.recursive)]
+def _within(query: Query, typed: Typed = frozenset()) -> list[tuple[Query, Typed]]:
+    """The queries in a query that may stand for rows, none of them within another.
+
+    Args:
+        query: The query.
+        typed: If it is a branch of a set operation: the columns to which others give their types.
+    """
+    found = [cte.query for cte in query.ctes if not cte.recursive]
     found += [
         item.query
         for item in nested(query.items)
         if isinstance(item, Derived) and item.view is None and item.body is None
     ]
-    return found + [link.query for link in sublinks(query) if link.body is None]
+    found += [link.query for link in sublinks(query) if link.body is None]
+    typed = typed | _typed_by_others(query)
+    branches = [(branch, typed) for branch in query.branches or ()]
+    return [*branches, *((each, frozenset[int]()) for each in found)]
 
 
-def _is_apart(query: Query, functions: Functions) -> bool:
+def _is_apart(query: Query, typed: Typed, functions: Functions) -> bool:
     """Whether a query is the same for all rows around it, and gives fewer rows than it reads."""
     if not query.outputs or is_correlated(query) or not _reduces(query, functions):
         return False
@@ -117,7 +128,7 @@ def _is_apart(query: Query, functions: Functions) -> bool:
     scans = (item for one in within for item in nested(one.items) if isinstance(item, CteScan))
     if not all(id(scan.cte) in own for scan in scans):
         return False
-    return any(table.sharded for table in tables(query)) and not _has_untyped(query)
+    return any(table.sharded for table in tables(query)) and typed.isdisjoint(_untyped(query))
 
 
 def _reduces(query: Query, functions: Functions) -> bool:
@@ -129,20 +140,52 @@ def _reduces(query: Query, functions: Functions) -> bool:
     return any(_reduces(each.query, functions) for each in query.items_of(Derived))
 
 
-def _has_untyped(query: Query) -> bool:
-    """Whether a column's type depends on what stands around the query.
+def _typed_by_others(query: Query) -> Typed:
+    """The columns of a set operation whose type is not that of each branch by itself.
 
-    SELECT '1' UNION ALL SELECT k: a literal has the type of the other branch's column.
+    SELECT '1' UNION ALL SELECT k: a literal has the type of the other branch's column. Where all
+    branches have literals, they are texts, as in each by itself.
     """
+    if query.branches is None:
+        return frozenset()
+    left, right = map(_untyped, query.branches)
+    given = [_given(branch) for branch in query.branches]
+    return frozenset((left ^ right).union(*given))
+
+
+def _untyped(query: Query) -> set[int]:
+    """The columns of a query, by their places, that are but literals, or parameters."""
+    return _places(query, _is_literal, set.intersection)
+
+
+def _given(query: Query) -> set[int]:
+    """The columns that are parameters, of which nobody knows whether these are texts."""
+    return _places(query, _is_parameter, set.union)
+
+
+def _places(
+    query: Query, test: Callable[[Any], bool], join: Callable[[set[int], set[int]], set[int]]
+) -> set[int]:
+    """The columns of a query that pass a test; `join` says of which branches."""
     if query.branches is not None:
-        return any(map(_has_untyped, query.branches))
-    if query.node.values_lists:
-        return True
-    targets = (unwrap(each.res_target.val) for each in query.node.target_list)
-    return any(
-        kind == "param_ref" or (kind == "a_const" and (inner.HasField("sval") or inner.isnull))
-        for kind, inner in targets
+        left, right = (_places(branch, test, join) for branch in query.branches)
+        return join(left, right)
+    nodes = [each.res_target.val for each in query.node.target_list]
+    found = {at for at, node in enumerate(nodes) if test(node)}
+    # Behind a star, the places of the columns are others.
+    unknown = query.node.values_lists or (found and any(map(is_several, nodes)))
+    return set(range(len(query.outputs or ()))) if unknown else found
+
+
+def _is_literal(node: Message) -> bool:
+    kind, inner = unwrap(node)
+    return _is_parameter(node) or (
+        kind == "a_const" and (inner.HasField("sval") or bool(inner.isnull))
     )
+
+
+def _is_parameter(node: Message) -> bool:
+    return unwrap(node)[0] == "param_ref"
 
 
 def _planned(
