@@ -318,6 +318,8 @@ class Gather:
             owners; that must make no difference.
         in_tables: Whether the rows must be in temporary tables, where functions find them too, and
             not in the query's text.
+        joins: Whether PostgreSQL must choose how to join, for which it must know the rows: in
+            temporary tables it can look at them.
     """
 
     tables: tuple[GatheredTable, ...]
@@ -325,6 +327,7 @@ class Gather:
     complete: Sql
     rights: tuple[Reading, ...] = ()
     in_tables: bool = False
+    joins: bool = False
     strategy: str = "gather"
 
 

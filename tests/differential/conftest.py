@@ -6,10 +6,17 @@ import os
 
 import pytest
 
+from greenshard.executor.strategies import filling
 from tests.differential import databases
 from tests.differential.referee import referee
 
 SEED = os.environ["GREENSHARD_SEED"]
+
+
+@pytest.fixture(autouse=True)
+def few_rows_are_analyzed(monkeypatch):
+    """Gathered rows go both in the text and, as many do, into tables that are looked at."""
+    monkeypatch.setattr(filling, "ANALYZED_ROWS", 20)
 
 
 @pytest.fixture(scope="module")

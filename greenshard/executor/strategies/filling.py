@@ -4,7 +4,9 @@ A few rows go with the query, whose text then begins so::
 
     WITH orders (id, note) AS (SELECT unnest(%s::bigint[]), unnest(%s::text[])) SELECT ...
 
-More go into temporary tables first, which can be analyzed, and whose transaction is rolled back::
+Of these PostgreSQL knows no more than how many there are. That is enough to sort them; to join a
+thousand of them in the right way, it must know more. These, and many rows in any case, go into
+temporary tables first, which can be analyzed, and whose transaction is rolled back::
 
     CREATE TEMP TABLE orders (id bigint, note text)
     INSERT INTO orders SELECT unnest(%s::bigint[]), unnest(%s::text[])
@@ -33,7 +35,8 @@ from greenshard.sql import nodes
 
 #: Statements are sent together as long as their parameters have no more characters than this.
 _BATCH_CHARACTERS = 1_000_000
-#: A temporary table of so many rows is indexed where that helps, and analyzed (3,000 of them).
+#: So many rows of a table are put into a temporary one if PostgreSQL must choose how to join them.
+#: It is indexed where that helps, and analyzed (3,000 rows of it).
 ANALYZED_ROWS = 1_000
 SAMPLE = "SET LOCAL default_statistics_target = 10"
 #: As many pieces of a table go with a query.
@@ -157,6 +160,11 @@ def keying(tables: Iterable[GatheredTable]) -> Batch | None:
     return batch
 
 
+def are_many(rows: Sequence[Rows]) -> bool:
+    """Whether a wrong way to join them would take long."""
+    return any(each.count >= ANALYZED_ROWS for each in rows)
+
+
 def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | None:
     """A query with the rows in its text; None if tables are better, or it begins strangely.
 
@@ -168,8 +176,7 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     # The server would parse a megabyte of literals for one query; a table can be analyzed besides.
     if sum(each.characters for each in rows) > _BATCH_CHARACTERS:
         return None
-    # A subquery in WITH has no index, and would be read through for each row around it.
-    if any(len(each.pieces) > _MOST_PIECES or _is_sought(each) for each in rows):
+    if any(len(each.pieces) > _MOST_PIECES for each in rows):
         return None
     begins = _QUERY.match(query)
     if begins is None:
@@ -183,11 +190,6 @@ def inlined(query: bytes, rows: Sequence[Rows], cursor: RawCursor) -> bytes | No
     put = cursor.mogrify(text, arrays) if arrays else cursor.mogrify(text.replace("%%", "%"))
     # WITH RECURSIVE is said once, for all.
     return begins["before"] + put + query[begins.end() :]
-
-
-def _is_sought(rows: Rows) -> bool:
-    """Whether an index pays off."""
-    return bool(rows.table.sought) and rows.count >= ANALYZED_ROWS
 
 
 def common_table(rows: Rows, placeholders: Iterable[str] = repeat("%s")) -> str:

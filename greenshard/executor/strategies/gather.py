@@ -20,6 +20,7 @@ from greenshard.executor.strategies.filling import (
     add_read_only,
     add_rows,
     add_tables,
+    are_many,
     begin,
     filling,
     inlined,
@@ -53,6 +54,8 @@ SELECT pg_catalog.convert_to(pg_catalog.count(pg_catalog.current_setting(name, t
     ::pg_catalog.text, 'UTF8') FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS name
 """
 _GROUPING_ERROR = "42803"
+#: What a server says that makes no temporary tables: the role may not, or it is a standby.
+_NO_TABLES = (INSUFFICIENT_PRIVILEGE, "25006")
 #: Whether the transaction has written functions, operators or casts: rows of later transactions
 #: than itself are its own, or a savepoint's.
 _MADE = """
@@ -126,7 +129,7 @@ def _gather(e: Planned, step: Gather, sql: Sql, rows: Sequence[Rows] | Batches) 
         _check_absent(e, held, settings)
         settings = (*defaults_of(e, home, held), *settings)
         gathering = _Gathering(e, sql, rows, home, held, settings)
-        return gathering.beside_tables() if step.in_tables else gathering.answer()
+        return gathering.beside_tables() if step.in_tables else gathering.answer(step.joins)
 
 
 def settings_of(e: Planned, home: str) -> Settings:
@@ -216,14 +219,29 @@ class _Gathering:
         self._home = home
         self._held = held
         self._settings = settings
+        self._filled = False  # whether the temporary tables are there
 
-    def answer(self) -> Answer:
-        if isinstance(self._rows, Batches):
+    def answer(self, joins: bool) -> Answer:
+        """The answer, with the rows where PostgreSQL makes it soonest.
+
+        Args:
+            joins: See `Gather`.
+        """
+        rows = self._rows
+        if isinstance(rows, Batches):
             return self.beside_tables()
+        if joins and are_many(rows):
+            try:
+                return self.beside_tables()
+            except errors.Error as error:
+                # They are also few enough for the query's text.
+                if self._filled or error.pgcode not in _NO_TABLES:
+                    raise
+            end(self._e.session, self._held, at_once=False)
         cursor = RawCursor(self._held.physical.raw)
         given = () if self._parameters is None else (self._parameters,)
         # One round trip, where temporary tables take several, and leave dead rows in the catalog.
-        text = inlined(cursor.mogrify(self._text, *given), self._rows, cursor)
+        text = inlined(cursor.mogrify(self._text, *given), rows, cursor)
         if text is None:
             return self.beside_tables()
         # What a statement sets is to go with the transaction.
@@ -252,6 +270,7 @@ class _Gathering:
             if error.pgcode == INSUFFICIENT_PRIVILEGE and error.hint is None:
                 error.hint = _HINT
             raise
+        self._filled = True
         try:
             return self._run(self._text, self._parameters)
         except errors.Error as error:

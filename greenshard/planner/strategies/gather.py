@@ -35,7 +35,7 @@ from greenshard.planner.analysis.objections import tableoids
 from greenshard.planner.analysis.rights import readings
 from greenshard.planner.analysis.whole_rows import telling_row
 from greenshard.planner.binding.bound_views import views_in
-from greenshard.planner.binding.query import Query, queries, tables
+from greenshard.planner.binding.query import Join, Query, queries, sublinks, tables
 from greenshard.planner.binding.views import PathBound, put_views, unqualify_columns
 from greenshard.planner.calls import calls, name_of
 from greenshard.planner.catalog import TEMPORARY, Relation
@@ -115,6 +115,7 @@ class _Gathering:
             self._sql(names, every=True),
             rights,
             in_tables,
+            _joins(self._final.query),
         )
 
     def _bodies_read(self, names: dict[tuple[str, str], str]) -> bool:
@@ -244,6 +245,16 @@ def check_calls(candidate: Candidate, roots: Iterable[Message]) -> None:
 
 def _read_by_bodies(candidate: Candidate) -> bool:
     return any(True for _, query in candidate.bodies for _ in tables(query))
+
+
+def _joins(query: Query) -> bool:
+    """Whether a query, or one within it, reads rows of one thing for those of another."""
+    return any(
+        len(one.items) > 1
+        or any(True for _ in one.items_of(Join))
+        or any(True for _ in sublinks(one))
+        for one in queries(query)
+    )
 
 
 def _views(query: Query) -> bool:

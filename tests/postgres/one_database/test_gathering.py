@@ -37,8 +37,10 @@ QUERIES = {
 }
 
 
-@pytest.fixture(params=["in the text", "as tables", "in batches"], autouse=True)
+@pytest.fixture(params=["in the text", "to be joined", "as tables", "in batches"], autouse=True)
 def way(request, monkeypatch):
+    if request.param == "to be joined":
+        monkeypatch.setattr(filling, "ANALYZED_ROWS", 1)
     if request.param == "as tables":
         monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 0)
     if request.param == "in batches":
@@ -140,11 +142,10 @@ def test_many_rows_of_every_shard(shop, plain):
             one.cursor().execute("DELETE FROM orders WHERE id >= 3000")
 
 
-def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):
+@pytest.fixture
+def sent(monkeypatch):
+    """The texts by which temporary tables are filled."""
     monkeypatch.setattr(filling, "ANALYZED_ROWS", 1)
-    statement = """
-        SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
-        ORDER BY 1"""
     send = filling.Batch.send
     texts = []
 
@@ -153,11 +154,36 @@ def test_subqueries_find_gathered_rows_by_an_index(conn, single, monkeypatch):
         send(batch, cursor)
 
     monkeypatch.setattr(filling.Batch, "send", noted)
-    with conn.cursor() as ours, single.cursor() as theirs:
-        for cursor in (ours, theirs):
-            cursor.execute(statement)
-        assert ours.fetchall() == theirs.fetchall()
-    assert any('CREATE INDEX ON pg_temp."items" ("order_id")' in text for text in texts)
+    return texts
+
+
+def test_subqueries_find_gathered_rows_by_an_index(same, sent):
+    statement = """
+        SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
+        ORDER BY 1"""
+    same(statement, strategy="gather")
+    assert any('CREATE INDEX ON pg_temp."items" ("order_id")' in text for text in sent)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        f"SELECT count(*) FROM {JOIN}",
+        "SELECT count(*) FROM orders a, orders b WHERE a.customer = b.id",
+        "SELECT count(*) FROM orders WHERE customer IN (SELECT n FROM items)",
+        "SELECT count(*) FROM orders WHERE customer > ALL (SELECT n FROM items) UNION ALL SELECT 1",
+    ],
+)
+def test_rows_that_are_to_be_joined_are_looked_at_first(same, sent, joined):
+    same(joined, strategy="gather")
+    assert any(text.startswith("ANALYZE") for text in sent)
+
+
+def test_rows_that_nothing_is_joined_with_go_in_the_text(same, sent, way):
+    same(
+        "SELECT id, row_number() OVER (ORDER BY note, id) FROM orders ORDER BY 1", strategy="gather"
+    )
+    assert bool(sent) is (way in ("as tables", "in batches"))
 
 
 def test_batches_of_wide_rows_are_passed_on(same, monkeypatch):

@@ -121,6 +121,17 @@ def test_many_rows_are_gathered_in_a_temporary_table(connect, monkeypatch):
         asked(connect("untemporary"), text)
 
 
+def test_rows_that_are_to_be_joined_go_in_the_text_if_they_may_not_have_a_table(
+    connect, monkeypatch
+):
+    monkeypatch.setattr(filling, "ANALYZED_ROWS", 1)
+    text = READING["gather, a view"]
+    expected = asked(connect("postgres"), text)
+    for role in ("shop_reader", "untemporary"):
+        assert asked(connect(role), text) == expected
+        assert asked(connect(role), text, "streamed") == expected
+
+
 @pytest.mark.parametrize("text", WRITING)
 def test_writes_need_the_rights_of_the_statement(connect, text):
     conn, owner = connect("shop_app"), connect("postgres")
