@@ -24,6 +24,7 @@ from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import ON_SHARDS, STRATEGIES, Found, Strategy
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.gather import plan_gather
+from greenshard.planner.strategies.matches import with_matches
 from greenshard.planner.strategies.reference import plan_reference
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.setting import plan_setting, sets_sequence
@@ -108,6 +109,8 @@ class OneQuery(BoundStatement):
         if found is not None and not isinstance(found, Gather):
             return found
         # That it names sharded tables is why `reference` refused, and no reason to the user.
+        if found is not None:
+            found = self._with_matches(candidate) or found
         whole = found or Refused(
             "the statement cannot be run over several shards:\n"
             + reasons(refusals[1:])
@@ -126,6 +129,8 @@ class OneQuery(BoundStatement):
             return None
         spread, _ = _first((plan_reference, *ON_SHARDS), made)
         gather, _ = _first((plan_gather,), made)
+        if gather is not None:
+            gather = self._with_matches(made) or gather
         if spread is None and gather is None:
             return None
         return Subqueries(
@@ -134,6 +139,14 @@ class OneQuery(BoundStatement):
             gather if isinstance(gather, Gather) else None,
             otherwise,
         )
+
+    def _with_matches(self, candidate: Candidate) -> Gather | None:
+        """The plan that gathers what EXISTS compares, and not what it reads; None: it has none."""
+        made, tables = with_matches(candidate, self._apart_from)
+        gather = _attempt(plan_gather, made) if tables else None
+        if not isinstance(gather, Gather):
+            return None
+        return replace(gather, tables=(*gather.tables, *tables))
 
 
 def _first(

@@ -5,7 +5,7 @@ Expressions stay messages of the parser's tree; a `Level` says what a column ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -301,6 +301,11 @@ def clauses(select: Any) -> list[Message]:
 
 def is_correlated(query: Query) -> bool:
     """Whether a query names a column of those around it."""
+    return names_around(query, (each for one in queries(query) for each in expressions(one)))
+
+
+def names_around(query: Query, parts: Iterable[tuple[Message, Level]]) -> bool:
+    """Whether some expressions in a query name a column of the queries around it."""
     around: set[ColumnId] = set()
     level = query.level.parent
     while level is not None:
@@ -310,8 +315,7 @@ def is_correlated(query: Query) -> bool:
         level = level.parent
     return any(
         column is not None and column.id in around
-        for one in queries(query)
-        for root, level in expressions(one)
+        for root, level in parts
         for message in walk_level(root)
         if type_name(message) == "ColumnRef"
         for column in [level.named(names_of(message.fields))]

@@ -31,10 +31,18 @@ def stand_in(name: str, columns: Sequence[str]) -> Any:
         f"{quoted(name)}.{own} AS {quoted(column)}"
         for own, column in zip(inside, columns, strict=True)
     )
+    made = parse_select(f"SELECT {shown}")
+    made.from_clause.add().CopyFrom(rows_called(name, inside))
+    return made
+
+
+def rows_called(name: str, columns: Sequence[str]) -> Any:
+    """An item of FROM that stands for rows called `name`, with columns of these names."""
     # Two rows: of one it would be known that it matches once.
     row = f"({', '.join(['NULL'] * len(columns))})"
-    rows = f"(VALUES {row}, {row}) AS {quoted(name)} ({', '.join(inside)})"
-    return parse_select(f"SELECT {shown} FROM {rows}")
+    listed = ", ".join(map(quoted, columns))
+    text = f"SELECT FROM (VALUES {row}, {row}) AS {quoted(name)} ({listed})"
+    return parse_select(text).from_clause[0]
 
 
 def put_names(select: Any) -> None:

@@ -25,7 +25,7 @@ way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,10 +34,7 @@ from greenshard.planner.analysis.select import is_distinct, is_grouped
 from greenshard.planner.binding.query import (
     CteScan,
     Derived,
-    Item,
-    Join,
     Query,
-    Table,
     is_correlated,
     is_several,
     nested,
@@ -48,8 +45,8 @@ from greenshard.planner.binding.query import (
 from greenshard.planner.calls import Functions
 from greenshard.planner.plan import CarriedQuery, Combine, Plan, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate
-from greenshard.planner.strategies.conditions import joined, renamed
-from greenshard.planner.strategies.semi_joins import semi_joins
+from greenshard.planner.strategies.conditions import joined
+from greenshard.planner.strategies.said import Read, kept, said
 from greenshard.planner.strategies.stand_ins import PREFIX, stand_in
 from greenshard.sql.nodes import copy
 from greenshard.sql.parser import Message
@@ -58,8 +55,6 @@ from greenshard.sql.tree import unwrap
 
 #: Columns, by their places.
 Typed = frozenset[int]
-#: Gives a SELECT as a statement of its own, and its plan.
-Read = Callable[[Any], tuple[Sql, Plan]]
 
 
 def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[CarriedQuery, ...]]:
@@ -206,50 +201,15 @@ def _restricted(query: Query, candidate: Candidate, restrictions: Mapping[int, R
     alone.visit(query)
     own = {id(each.table): each for each in alone.found}
     for one, twin in zip(queries(query), queries(candidate.bind(made)), strict=True):
-        said = [
+        found = [
             condition
-            for table in _kept(one.items)
+            for table in kept(one.items)
             if table.sharded and id(table) in restrictions
-            for condition in _said(
+            for condition in said(
                 table, one, restrictions[id(table)], own[id(table)], candidate.functions
             )
         ]
-        if said:
+        if found:
             where = [twin.node.where_clause] if twin.node.HasField("where_clause") else []
-            twin.node.where_clause.CopyFrom(joined("a AND b", [*map(copy, where), *said]))
+            twin.node.where_clause.CopyFrom(joined("a AND b", [*map(copy, where), *found]))
     return made
-
-
-def _kept(items: list[Item]) -> Iterator[Table]:
-    """The tables of FROM beside whose rows no outer join puts NULLs: WHERE may speak of them."""
-    for item in items:
-        if isinstance(item, Table):
-            yield item
-        elif isinstance(item, Join) and item.kind == "inner":
-            yield from _kept([item.left, item.right])
-        elif isinstance(item, Join) and item.kind == "left":
-            yield from _kept([item.left])
-
-
-def _said(
-    table: Table, query: Query, around: Restriction, own: Restriction, functions: Functions
-) -> Iterator[Message]:
-    """What is said of a table's rows from outside the query that names it."""
-    (source, *_) = table.sources
-    columns = {each.id: each for each in source.columns or ()}
-    shown = {number: (source.alias, each.name) for number, each in columns.items()}
-    # (a JOIN b ON ...) AS j hides the names of a and b.
-    hidden = any(
-        (found := query.level.named(name)) is None or found.id != number
-        for number, name in shown.items()
-    )
-    if hidden or len(table.sources) > 1:
-        return
-    known = {id(each) for each in own.filters}
-    for condition in around.filters:
-        if id(condition) not in known:
-            yield renamed(condition, shown)
-    joins = list(semi_joins([own], functions, source))
-    for each in semi_joins([around], functions, source):
-        if each not in joins:
-            yield each

@@ -1,0 +1,69 @@
+"""What a statement says, from outside a query, of the rows of the tables that the query names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from greenshard.planner.analysis.restriction import Restriction
+from greenshard.planner.binding.query import Item, Join, Query, Table
+from greenshard.planner.calls import Functions
+from greenshard.planner.plan import Plan
+from greenshard.planner.strategies.conditions import renamed
+from greenshard.planner.strategies.semi_joins import semi_joins
+from greenshard.sql.parser import Message
+from greenshard.sql.text import Sql
+
+#: Gives a SELECT as a statement of its own, and its plan.
+Read = Callable[[Any], tuple[Sql, Plan]]
+
+
+def kept(items: list[Item]) -> Iterator[Table]:
+    """The tables of FROM beside whose rows no outer join puts NULLs: WHERE may speak of them."""
+    for item in items:
+        if isinstance(item, Table):
+            yield item
+        elif isinstance(item, Join) and item.kind == "inner":
+            yield from kept([item.left, item.right])
+        elif isinstance(item, Join) and item.kind == "left":
+            yield from kept([item.left])
+
+
+def said(
+    table: Table, query: Query, around: Restriction, own: Restriction, functions: Functions
+) -> Iterator[Message]:
+    """The conditions on a table's rows that a query does not have itself.
+
+    Args:
+        table: The table.
+        query: The query that names it, see `kept`.
+        around: What matters of it in the statement.
+        own: And what in the query alone.
+        functions: See `semi_joins`.
+    """
+    shown = names_in(table, query)
+    if shown is None:
+        return
+    known = {id(each) for each in own.filters}
+    for condition in around.filters:
+        if id(condition) not in known:
+            yield renamed(condition, shown)
+    source = table.sources[0]
+    joins = list(semi_joins([own], functions, source))
+    for each in semi_joins([around], functions, source):
+        if each not in joins:
+            yield each
+
+
+def names_in(table: Table, query: Query) -> dict[tuple[int, int], tuple[str, str]] | None:
+    """What a query may call a table's columns, by their ids; None if they are hidden there."""
+    if len(table.sources) != 1:
+        return None
+    source = table.sources[0]
+    names = {each.id: (source.alias, each.name) for each in source.columns or ()}
+    # (a JOIN b ON ...) AS j hides the names of a and b.
+    for number, name in names.items():
+        found = query.level.named(name)
+        if found is None or found.id != number:
+            return None
+    return names
