@@ -32,9 +32,10 @@ there are. If the SQL has %s in it, give values with -p: they decide which shard
 
 Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
 them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
-of aggregates), gather (the rows are brought to one server). "insert" puts each row on the shard of
-its key; "broadcast" is for statements that run on all shards, such as SET and DDL; "carry" brings
-rows to the shards, which write by them; "move" lets rows go to the shards of their new keys.
+of aggregates), gather (the rows are brought to one server). "subqueries" computes what gives few
+rows first. "insert" puts each row on the shard of its key; "broadcast" is for statements that run
+on all shards, such as SET and DDL; "carry" brings rows to the shards, which write by them; "move"
+lets rows go to the shards of their new keys.
 
 \b
 Exit codes:

@@ -53,9 +53,38 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
     return answer
 
 
+def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -> Answer:
+    """Run a statement that reads the same tables in several steps.
+
+    In autocommit mode each step would see what others have committed meanwhile: so they run in a
+    transaction that shows one moment of each shard. In a transaction that was begun, its isolation
+    level says what is seen.
+
+    Args:
+        e: The execution.
+        shards: Where it runs.
+        run: Runs it there.
+
+    Switches: yes. Cost: where it needs a transaction, two round trips.
+    """
+    if e.streaming is not None or not _all_commit_alone(e, shards):
+        return run()
+    session = e.session
+    try:
+        begin_alone(session, shards, e.timeout, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return run()
+    finally:
+        with suppress(errors.Error):  # of connections that are closed now
+            end_alone(session, e.transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
+
+
 def _needs_transaction(e: Execution, shards: Sequence[str]) -> bool:
     if e.reads or not e.effect.atomic or len(shards) < 2 or e.streaming is not None:
         return False
+    return _all_commit_alone(e, shards)
+
+
+def _all_commit_alone(e: Execution, shards: Sequence[str]) -> bool:
     session = e.session
     if not session.apart:
         return False  # one database would wait for itself

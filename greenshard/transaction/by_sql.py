@@ -120,14 +120,22 @@ def _begin_anew(session: Session, modes: Mapping[str, str]) -> None:
                 session.physicals[shard].discard()
 
 
-def begin_alone(session: Session, shards: Collection[str], timeout: Deadline) -> None:
+def begin_alone(
+    session: Session, shards: Collection[str], timeout: Deadline, begin: str = "BEGIN"
+) -> None:
     """Begin a transaction of one statement's own, where each commits by itself.
+
+    Args:
+        session: The connections; the caller has `taken` it.
+        shards: Where.
+        timeout: What it may take.
+        begin: The statement for it.
 
     Switches: yes. Cost: one round trip.
     """
     # A write that goes to several shards in autocommit mode, and must not be done on some of them
     # only.
-    calls = {shard: partial(_by_sql, "BEGIN", session.physicals[shard]) for shard in shards}
+    calls = {shard: partial(_by_sql, begin, session.physicals[shard]) for shard in shards}
     session.run(calls, timeout)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
+from greenshard.executor.atomic import at_one_moment
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.apart import Row, read_apart
 from greenshard.executor.strategies.carry import with_queries
@@ -27,6 +29,7 @@ from greenshard.planner.plan import (
     Subqueries,
 )
 from greenshard.planner.strategies.stand_ins import PREFIX
+from greenshard.planner.tasks import ANYWHERE, settle
 from greenshard.sql.nodes import quoted
 from greenshard.sql.text import Sql
 
@@ -71,6 +74,24 @@ def subqueries(
     """
     e.check_parameters()
     e.check_clock()
+    # on_error="partial" does without a shard's part of the rows, never without one of a subquery.
+    if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
+        return take(e, step.otherwise)
+    return at_one_moment(e, _shards(e, step), partial(_subqueries, e, step, run, take))
+
+
+def _shards(e: Planned, step: Subqueries) -> Sequence[str]:
+    """The shards that have rows which are read."""
+    names = e.database.cluster.names
+    settled = [settle(q.plan.step, names, e.parameters(q.read, e.given))[1] for q in step.queries]
+    settled += [settle(each, names, e.given)[1] for each in (step.spread, step.gather) if each]
+    tasks = (task for stages in settled for stage in stages for task in stage)
+    return tuple(dict.fromkeys(task.place.shard for task in tasks if task.place is not ANYWHERE))
+
+
+def _subqueries(
+    e: Planned, step: Subqueries, run: Callable[[Planned], Answer], take: Take
+) -> Answer:
     results = _results(e, step, run)
     if results is None:
         return take(e, step.otherwise)
@@ -90,9 +111,6 @@ def _results(
     e: Planned, step: Subqueries, run: Callable[[Planned], Answer]
 ) -> Sequence[_Result] | None:
     """What the subqueries give; None if their rows cannot travel as text. Switches: yes."""
-    # on_error="partial" does without a shard's part of the rows, never without one of a subquery.
-    if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
-        return None
     try:
         return [
             _Result(each, *read_apart(e, each.read, each.plan, run, "those of a subquery"))

@@ -201,3 +201,28 @@ def test_the_strategy_is_told(shop):
     with contextlib.closing(greenshard.connect(shop.cluster, on_event=heard.append)) as conn:
         conn.cursor().execute(QUERIES["sent with a merge"])
     assert [each.strategy for each in heard if hasattr(each, "strategy")] == ["subqueries"]
+
+
+def test_steps_in_autocommit_mode_see_one_moment(shop, single):
+    """Between the subquery and the rest another client commits: the rest must not see it."""
+    query = "SELECT count(*) FROM orders WHERE total > (SELECT max(total) FROM orders)"
+    with (
+        contextlib.closing(greenshard.connect(shop.cluster)) as conn,
+        contextlib.closing(greenshard.connect(shop.cluster)) as other,
+    ):
+        conn.autocommit = other.autocommit = True
+        cur = conn.cursor()
+        cur.execute(query)
+        steps = subqueries._results
+
+        def interrupted(*arguments):
+            found = steps(*arguments)
+            other.cursor().execute("UPDATE orders SET total = total + 5000")
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subqueries, "_results", interrupted)
+            cur.execute(query)
+        assert cur.fetchall() == [(0,)]
+        assert {physical.idle for physical in conn._statements.session.physicals.values()} == {True}
+        other.cursor().execute("UPDATE orders SET total = total - 5000")
