@@ -13,6 +13,7 @@ from greenshard.planner.strategies.conditions import renamed
 from greenshard.planner.strategies.semi_joins import semi_joins
 from greenshard.sql.parser import Message
 from greenshard.sql.text import Sql
+from greenshard.sql.tree import same_text
 
 #: Gives a SELECT as a statement of its own, and its plan.
 Read = Callable[[Any], tuple[Sql, Plan]]
@@ -49,9 +50,9 @@ def said(
         if id(condition) not in known:
             yield renamed(condition, shown)
     source = table.sources[0]
-    joins = list(semi_joins([own], functions, source))
+    joins = set(map(same_text, semi_joins([own], functions, source)))
     for each in semi_joins([around], functions, source):
-        if each not in joins:
+        if same_text(each) not in joins:
             yield each
 
 

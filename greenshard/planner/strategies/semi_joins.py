@@ -45,7 +45,7 @@ from greenshard.planner.strategies.stand_ins import PREFIX
 from greenshard.sql.nodes import expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name
-from greenshard.sql.tree import walk_level
+from greenshard.sql.tree import same_text, walk_level
 
 #: Columns of the table, by name, with the types of its partners' columns; and the query that has
 #: these.
@@ -64,15 +64,14 @@ def semi_joins(
     """
     each = [dict(_of_place(place, functions)) for place in places]
     for columns, first in each[0].items():
-        # A list, since messages cannot be hashed.
-        found = [first]
+        # What two places say alike is asked once, wherever in the text it stands.
+        found = {same_text(first): first}
         for other in each[1:]:
             if columns not in other:
                 break
-            if other[columns] not in found:
-                found.append(other[columns])
+            found.setdefault(same_text(other[columns]), other[columns])
         else:
-            yield _in([name for name, _ in columns], found, source)
+            yield _in([name for name, _ in columns], list(found.values()), source)
 
 
 def _in(columns: Sequence[str], found: Sequence[Any], source: Source | None) -> Message:
