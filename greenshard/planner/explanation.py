@@ -278,6 +278,12 @@ def _gather(
     if references:
         how = "are brought whole, as the transaction sees them:" if every else "are"
         lines.append(f"beside them {how} {', '.join(references)}")
+    lines += [
+        f"many rows of {table.relation} are indexed by ({', '.join(columns)})"
+        for table in step.tables
+        if every or not table.reference
+        for columns in table.sought
+    ]
     text = _text(step.complete if every else step.sql)
     return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
 

@@ -20,7 +20,7 @@ from itertools import repeat
 from typing import Any
 
 from greenshard._driver import RawCursor
-from greenshard.executor.strategies.table_rows import AS_TEXT, Arrays, Rows
+from greenshard.executor.strategies.table_rows import AS_TEXT, Arrays, Rows, is_small
 from greenshard.executor.strategies.travelling import parameter, receiving, receiving_cell
 from greenshard.links.session_settings import (
     READ_ONLY,
@@ -135,9 +135,8 @@ def inserting(table: GatheredTable, encoding: str | None) -> str:
 def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Settings) -> None:
     """Add what is to be done when all rows are there."""
     for table, count in counts.items():
-        for sought in table.sought if count >= ANALYZED_ROWS else ():
-            columns = ", ".join(map(quoted, sought))
-            batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} ({columns})")
+        for index in _indexes(table) if count >= ANALYZED_ROWS else ():
+            batch.add(f"CREATE INDEX ON pg_temp.{quoted(table.name)} USING {index}")
     large = [table for table, count in counts.items() if count >= ANALYZED_ROWS]
     if large:
         batch.add(SAMPLE)
@@ -147,6 +146,18 @@ def add_end(batch: Batch, counts: Mapping[GatheredTable, int], settings: Setting
     # A query that fails for want of a primary key is run again from here, see `keying`.
     batch.add("SAVEPOINT gathered")
     add_read_only(batch, settings)
+
+
+def _indexes(table: GatheredTable) -> list[str]:
+    """The methods and columns of the indexes by which subqueries find rows."""
+    small = {column.name for column in table.columns if is_small(column)}
+    indexes = []
+    for sought in table.sought:
+        if columns := [quoted(name) for name in sought if name in small]:
+            indexes.append(f"btree ({', '.join(columns)})")
+        # A value of more than 2,704 bytes cannot be in a btree; a hash index has no values.
+        indexes += [f"hash ({quoted(name)})" for name in sought if name not in small]
+    return list(dict.fromkeys(indexes))
 
 
 def keying(tables: Iterable[GatheredTable]) -> Batch | None:

@@ -222,7 +222,7 @@ def _at_once(table: GatheredTable) -> int:
 
 
 def _has_small_values(table: GatheredTable) -> bool:
-    return all(map(_is_small, table.columns))
+    return all(map(is_small, table.columns))
 
 
 def reading(
@@ -285,13 +285,14 @@ def _chunk(table: GatheredTable, names: Sequence[str], in_chunks: bool) -> str |
     size = " OPERATOR(pg_catalog.+) ".join(
         f"pg_catalog.octet_length(pg_catalog.concat({name}))"
         for name, column in zip(names, table.columns, strict=True)
-        if not _is_small(column)
+        if not is_small(column)
     )
     so_far = f"pg_catalog.sum({size}) OVER (ROWS UNBOUNDED PRECEDING)"
     return f"({chunk}) OPERATOR(pg_catalog.+) ({so_far} OPERATOR(pg_catalog./) {CHUNK_BYTES})"
 
 
-def _is_small(column: GatheredColumn) -> bool:
+def is_small(column: GatheredColumn) -> bool:
+    """Whether no value takes more than some bytes."""
     return not column.is_array and has(column.type_sql, Trait.SMALL)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenshard.planner.analysis.restriction import Restriction
-from greenshard.planner.binding.query import Query, Table, queries
+from greenshard.planner.analysis.sought import sought
+from greenshard.planner.binding.query import Table, queries
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import TEMPORARY
 from greenshard.planner.plan import GatheredColumn, GatheredTable, Pin
@@ -18,7 +19,7 @@ from greenshard.planner.strategies.conditions import columns_of, joined, renamed
 from greenshard.planner.strategies.semi_joins import semi_joins
 from greenshard.sql.nodes import quoted
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import ARRAY_SUBLINK, EXPR_SUBLINK, type_name, walk
+from greenshard.sql.parser import type_name, walk
 
 _NO_COLUMN = GatheredColumn("gs none", "integer")
 
@@ -63,7 +64,7 @@ def gathered(
         _pins(restrictions),
         not table.sharded,
         relation.primary_key if known.issuperset(relation.primary_key) else (),
-        tuple(sorted(_sought(candidate.query, [each.table for each in restrictions]))),
+        tuple(sorted(sought(candidate.query, [each.table for each in restrictions]))),
         relation.schema == TEMPORARY,
     )
 
@@ -108,37 +109,6 @@ def needed_columns(candidate: Candidate, places: Sequence[Table]) -> tuple[Gathe
 
 def _shows_star(candidate: Candidate) -> bool:
     return any(type_name(each) == "A_Star" for root in candidate.roots for each in walk(root))
-
-
-def _sought(query: Query, places: Sequence[Table]) -> set[tuple[str, ...]]:
-    """The columns by which scalar subqueries find a table's rows for a row around them.
-
-    EXISTS and IN become joins, which PostgreSQL does without an index.
-    """
-    numbers = {column.id[0] for table in places for column in table.columns or ()}
-    scalar = (
-        sublink.query
-        for one in queries(query)
-        for sublink in one.sublinks
-        # (SELECT sum(x) FROM items WHERE order_id = o.id) runs once for each order: without an
-        # index on order_id, it would read the whole temporary table each time.
-        if sublink.node.sub_link_type in (EXPR_SUBLINK, ARRAY_SUBLINK)
-    )
-    found = {tuple(sorted(_compared(one, numbers))) for one in scalar}
-    return {columns for columns in found if columns}
-
-
-def _compared(query: Query, numbers: set[int]) -> set[str]:
-    """The columns of some sources that WHERE compares with one of the rows around a query."""
-    own = {column.id for column in query.level.columns or ()}
-    found = set()
-    for condition in query.where:
-        sides = condition.equal_columns or ()
-        columns = [column for column in sides if column.family is not None]
-        inner = [column for column in columns if column.id in own and column.id[0] in numbers]
-        if len(columns) == 2 and len(inner) == 1 and inner[0].column is not None:
-            found.add(inner[0].column.name)
-    return found
 
 
 def _pins(places: Sequence[Restriction]) -> tuple[Pin, ...] | None:

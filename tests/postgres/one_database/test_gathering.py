@@ -162,7 +162,26 @@ def test_subqueries_find_gathered_rows_by_an_index(same, sent):
         SELECT n.id, (SELECT sum(b.n) FROM items b WHERE b.order_id = n.id) FROM nation n
         ORDER BY 1"""
     same(statement, strategy="gather")
-    assert any('CREATE INDEX ON pg_temp."items" ("order_id")' in text for text in sent)
+    assert 'CREATE INDEX ON pg_temp."items" USING btree ("order_id")' in sent
+
+
+def test_values_that_are_too_long_for_a_btree_are_found_by_an_index(
+    shop, plain, single, same, sent
+):
+    """PostgreSQL's limit is 2,704 bytes, compressed: no two characters follow each other twice."""
+    note = "".join(map(chr, range(0x4E00, 0x4E00 + 3_000)))
+    insert = "INSERT INTO orders (id, customer, note) VALUES (777, 7, %s)"
+    shard = plain[shop.shard_of(777)]
+    for connection in (shard, single):
+        connection.cursor().execute(insert, (note,))
+    same(
+        "SELECT n.id, (SELECT count(*) FROM orders o WHERE o.note = n.name AND o.customer = n.id)"
+        " FROM nation n ORDER BY 1",
+        strategy="gather",
+    )
+    shard.cursor().execute("DELETE FROM orders WHERE id = 777")
+    assert 'CREATE INDEX ON pg_temp."orders" USING btree ("customer")' in sent
+    assert 'CREATE INDEX ON pg_temp."orders" USING hash ("note")' in sent
 
 
 @pytest.mark.parametrize(
