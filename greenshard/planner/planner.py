@@ -57,6 +57,8 @@ from greenshard.sql.text import Sql
 
 CACHED_PLANS = 1000
 """How many plans are kept."""
+CACHED_LONG_PLANS = 16
+"""And of long texts; a plan holds its text several times."""
 
 #: Characters; shorter texts are planned as soon by themselves.
 _MAY_HAVE_MANY_ROWS = 200
@@ -78,6 +80,7 @@ class Planner:
         self._homes = Homes(cluster, catalog) if cluster.homes else None
         self.traces = Traces(catalog.code)
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
+        self.plan_long = lru_cache(maxsize=CACHED_LONG_PLANS)(self._plan)
         self.named_writes = lru_cache(maxsize=CACHED_PLANS)(self._named_writes)
 
     def _plan(self, text: str, has_parameters: bool, path: tuple[str, ...]) -> Plan:

@@ -45,6 +45,7 @@ from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
 from greenshard.planner.plan import Plan, Refused, Step
 from greenshard.planner.tasks import has_texts, without_texts
+from greenshard.sql.plain_rows import begins_insert
 from greenshard.sql.preparing import Prepared
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
 from greenshard.transaction.state import Transaction
@@ -52,6 +53,8 @@ from greenshard.transaction.state import Transaction
 _MOST_TEXTS = 1_000
 #: How long, in seconds, a shard may take to tell of its own tables, if no statement needs them.
 _PATIENCE_S = 5.0
+#: Characters. The plan of a longer text is not kept.
+_MOST_CHARACTERS_KEPT = 100_000
 #: Characters. A longer text is planned in a thread: the hub must not wait for it.
 _SOON_PLANNED = 10_000
 
@@ -126,10 +129,13 @@ class OneDatabase:
         known = self._current(timeout)
         self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
         self._find_temporary(timeout)
-        make: Callable[..., Plan] = self.temporary.planner_of(known, self.cluster).plan
-        # A thousand plans of megabytes would stay in memory.
+        planner = self.temporary.planner_of(known, self.cluster)
+        make: Callable[..., Plan] = planner.plan
         if len(text) > MAX_CACHED_CHARACTERS:
-            make = make.__wrapped__  # type: ignore[attr-defined]  # the same, without the cache
+            make = planner.plan_long
+            # Plans of megabytes would stay in memory, and rows to insert do not come again.
+            if len(text) > _MOST_CHARACTERS_KEPT or begins_insert(text):
+                make = make.__wrapped__  # the same, without the cache
         path = self.temporary.path(self.bearings.path)
         if len(text) <= _SOON_PLANNED:
             plan = make(text, has_parameters, path)

@@ -10,6 +10,8 @@ import pytest
 import greenshard
 from greenshard import _green
 from greenshard.executor import repeating
+from greenshard.planner.planner import Planner
+from tests.postgres.one_database.conftest import TABLES
 
 MANY = 4000
 
@@ -53,9 +55,34 @@ def test_the_hub_goes_on_while_a_long_text_is_planned(conn, text, monkeypatch):
 
     real = _green.in_thread
     monkeypatch.setattr(_green, "in_thread", in_thread)
-    assert conn.explain(text) == plan
+    assert conn.explain(f"{text} ") == plan  # anew
     assert seen
     assert min(seen) >= 5  # once, if it were planned in the hub's thread
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        (f"SELECT count(*) FROM orders WHERE id IN ({','.join(map(str, range(MANY)))})", 1),
+        (f"SELECT count(*) FROM orders -- {'x' * 100_000}", 3),
+        (f"INSERT INTO orders (id) VALUES {', '.join(f'({n})' for n in range(9000, 11_000))}", 3),
+    ],
+    ids=["again", "too long", "rows"],
+)
+def test_the_plan_of_a_long_text_is_kept_if_it_may_come_again(shop, text, times, monkeypatch):
+    planned = []
+
+    def plan(planner, text, has_parameters, path):
+        planned.append(text)
+        return real(planner, text, has_parameters, path)
+
+    real = Planner._plan
+    monkeypatch.setattr(Planner, "_plan", plan)
+    with contextlib.closing(greenshard.connect(greenshard.Cluster(shop.dsns, TABLES))) as conn:
+        for _ in range(3):
+            conn.cursor().execute(text)
+            conn.rollback()
+    assert planned.count(text) == times
 
 
 def test_the_hub_goes_on_while_many_sets_of_parameters_are_placed(conn, monkeypatch):
