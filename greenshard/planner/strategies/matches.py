@@ -29,6 +29,7 @@ from typing import Any
 from greenshard.planner.analysis.partners import mentioned
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.select import is_distinct, is_grouped
+from greenshard.planner.analysis.sought import sought
 from greenshard.planner.binding.query import (
     Condition,
     FunctionScan,
@@ -144,6 +145,7 @@ class _Match:
             tuple(GatheredColumn.of(column) for column in columns.values()),
             Sql(f"SELECT DISTINCT * FROM ({sql.text}) AS gs", sql.binds),
             _known(step.pins),
+            sought=tuple(sorted(sought(self._candidate.query, [table]))),
         )
 
     def stand_in(self, table: GatheredTable) -> Any:
