@@ -150,6 +150,14 @@ class Answer:
             timings[name] = ShardTiming(seconds, seconds, rows)
         return timings
 
+    def add_before(self, timings: Mapping[str, ShardTiming]) -> None:
+        """Add what other statements took that ran before this one."""
+        for shard, each in timings.items():
+            timing = self.timings.setdefault(shard, ShardTiming(0.0, 0.0, 0))
+            timing.first_result_s += each.total_s
+            timing.total_s += each.total_s
+            timing.rows += each.rows
+
     @property
     def _first(self) -> RawCursor | None:
         return self._cursors[0] if self._cursors else None

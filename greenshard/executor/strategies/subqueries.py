@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from greenshard import errors
-from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.answer import Answer, ShardTiming
 from greenshard.executor.atomic import at_one_moment
 from greenshard.executor.planned import Planned
-from greenshard.executor.strategies.apart import Row, read_apart
+from greenshard.executor.strategies.apart import Row, cursor_of_texts, rows_as_text, run_apart
 from greenshard.executor.strategies.carry import with_queries
 from greenshard.executor.strategies.combine import partial_arrays, partial_rows
 from greenshard.executor.strategies.exactness import travels_as_text
@@ -49,11 +49,13 @@ class _Result:
         query: The subquery.
         types: Its columns' types.
         rows: Its rows, the values as text.
+        timings: What each shard took.
     """
 
     query: CarriedQuery
     types: Sequence[str]
     rows: Sequence[Row]
+    timings: Mapping[str, ShardTiming]
 
 
 def subqueries(
@@ -103,6 +105,8 @@ def _subqueries(
         rest = _spread(e, step.spread, results)
     assert rest is not None  # noqa: S101  # one of the two is there
     answer = take(e, rest)
+    for result in results:
+        answer.add_before(result.timings)
     e.strategy = step.strategy
     return answer
 
@@ -112,14 +116,19 @@ def _results(
 ) -> Sequence[_Result] | None:
     """What the subqueries give; None if their rows cannot travel as text. Switches: yes."""
     try:
-        return [
-            _Result(each, *read_apart(e, each.read, each.plan, run, "those of a subquery"))
-            for each in step.queries
-        ]
+        return [_result(e, each, run) for each in step.queries]
     except errors.NotSupportedError:
         # Types that have no values as text, settings, a limit: nothing has been written. Whatever
         # is in the way of the whole, too, it says itself.
         return None
+
+
+def _result(e: Planned, query: CarriedQuery, run: Callable[[Planned], Answer]) -> _Result:
+    cursor = cursor_of_texts(e)
+    given = e.parameters(query.read, e.given)
+    answer = run_apart(e, query.read.text, given, query.plan, run, e.parts.for_another(cursor))
+    types, rows = rows_as_text(e, answer, "those of a subquery")
+    return _Result(query, types, rows, answer.timings)
 
 
 def _spread(

@@ -196,6 +196,18 @@ def test_errors_are_those_of_the_statement(conn):
         conn.rollback()
 
 
+def test_rows_of_subqueries_are_counted(conn):
+    cur = conn.cursor()
+    cur.execute("SELECT max(n) FROM (SELECT customer, count(*) AS n FROM orders GROUP BY 1) x")
+    read = sum(timing.rows for timing in cur.timings.values())
+    groups = 0
+    for shard in conn.shards:
+        with conn.on(shard):
+            cur.execute("SELECT count(*) FROM (SELECT DISTINCT customer FROM orders) x")
+            groups += cur.fetchone()[0]
+    assert read == groups + 1
+
+
 def test_the_strategy_is_told(shop):
     heard = []
     with contextlib.closing(greenshard.connect(shop.cluster, on_event=heard.append)) as conn:
