@@ -62,6 +62,12 @@ _NOTHING = Plan(Broadcast(Sql("")))
 #: SQLSTATEs for a table, a column and a function that the server does not know.
 UNKNOWN_NAMES = frozenset({"42P01", "42703", "42883"})
 
+_DENIED = "42501"
+_COMPLETED = (
+    "Defaults that are to be the same on all shards, or are counted for all, are computed first, "
+    "and inserted as values. So the right to insert into these columns is needed, too:"
+)
+
 _Stages = tuple[Stage, ...]
 
 
@@ -97,12 +103,18 @@ def run_plan(e: Planned) -> Answer:
     except errors.Error as error:
         if error.pgcode in UNKNOWN_NAMES:
             e.database.mistrust()
+        _explain_denial(error, plan)
         raise
     except PlanOutdated:
         plan = _NOTHING  # nothing of the statement has run
         raise
     finally:
         note(e, plan)
+
+
+def _explain_denial(error: errors.Error, plan: Plan) -> None:
+    if error.pgcode == _DENIED and plan.completed:
+        errors.give_hint(error, f"{_COMPLETED} {', '.join(plan.completed)}.")
 
 
 def _fails_with_transaction(step: Step) -> bool:
@@ -153,6 +165,8 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
             plan = e.database.plan(text, False, e.timeout)
             e.plan, e.text, e.given = plan, text, None
             return _run(e, plan.step, checked=not plan.policies)
+        if step.code == "GS408":  # that it does not exist
+            e.database.refuse_hidden(e.plan.names, e.timeout)
         raise refusal_error(step, e.plan.refusals)
     inner = step.step if isinstance(step, Explained) else step
     _check(e, step, inner, stages, checked=checked)

@@ -21,6 +21,7 @@ from greenshard.links.session import Outcome
 from greenshard.planner.analysis.clock_words import told_by
 from greenshard.planner.place import Place, Role
 from greenshard.planner.plan import Anywhere, Broadcast, Plan, Routed, Step
+from greenshard.planner.refusals import refusal_error
 from greenshard.planner.tasks import ANYWHERE, Stage, Task, chosen, own_place, settle
 from greenshard.sql.parameters import Written
 from greenshard.sql.text import Sql
@@ -196,12 +197,17 @@ class Planned(Execution):
             given: What they are taken from.
             shard: One that the statement needs, to be asked for the time; None if none is known.
 
+        Raises:
+            errors.NotSupportedError: The time may only be a shard's own.
+
         Switches: if the time at which the transaction began must be asked for.
         """
         if sql.binds is None:
             return given
         if sql.needs_now and self.own_now:
             return sql.values(given, _OWN_NOW, self.computed)
+        if sql.needs_now and self.plan.clocked is not None:
+            raise refusal_error(self.plan.clocked, self.plan.refusals)
         if sql.needs_now and self.now is None:
             self.now = self._asked_now(shard)
         now = None if self.now is None else ours(self.now)

@@ -114,6 +114,8 @@ class Beside:
     Attributes:
         keys: The foreign keys that reference it.
         computed: For each generated column the columns that it is computed from.
+        clocks: For each CHECK that tells the time the columns that it looks at; one of a domain
+            has the name of its column.
     """
 
     triggers: list[Trigger] = field(default_factory=list)
@@ -121,6 +123,7 @@ class Beside:
     calls: list[Call] = field(default_factory=list)
     keys: list[ForeignKey] = field(default_factory=list)
     computed: dict[str, frozenset[str]] = field(default_factory=dict)
+    clocks: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

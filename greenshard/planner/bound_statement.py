@@ -114,6 +114,9 @@ class BoundStatement:
         #: The text for one shard with the time in it, or why there is none; None: it tells no time.
         self._timed: Sql | Refused | None = None
         self._untold: str | None = None
+        #: What keeps rows that are given the time from being checked by another shard's.
+        self._clocked: Refused | None = None
+        self._completed: tuple[str, ...] = ()
         self._rows: Callable[[str, Any], Any] | None = None
 
     def _note_times(self, statement: Any, candidates: Sequence[Candidate]) -> None:

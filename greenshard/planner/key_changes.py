@@ -78,9 +78,6 @@ class _Changes:
     everywhere: bool
 
     def _relation(self, node: Any) -> Relation | None:
-        # Temporary tables are the session's own.
-        if node.schemaname == "pg_temp":
-            return None
         return self.catalog.relation(node.schemaname or None, node.relname, self.path)
 
     def _sharded(self, relation: Relation) -> Sharded | None:

@@ -15,8 +15,7 @@ from greenshard.planner.binding.namesakes import doubtful_time, resolve_types
 from greenshard.planner.bound_statement import GIVE_TIME
 from greenshard.planner.calls import name_of
 from greenshard.planner.code import Trace
-from greenshard.planner.ddl_events import fired
-from greenshard.planner.key_changes import key_change
+from greenshard.planner.ddl import ddl_problem
 from greenshard.planner.one_query import OneQuery
 from greenshard.planner.one_write import OneWrite
 from greenshard.planner.own_writes import writes_own_only
@@ -107,6 +106,8 @@ class OneStatement(OneQuery, OneWrite):
             makes=_made_by(raw.stmt, step),
             own_only=writes_own_only(written.stmt, self._catalog, self._functions),
             timed=self._timed_step(step),
+            clocked=self._clocked,
+            completed=self._completed,
         )
 
     def _timed_step(self, step: Step) -> Step | None:
@@ -154,9 +155,7 @@ class OneStatement(OneQuery, OneWrite):
         return self._refused(own) if isinstance(own, Problem) else own
 
     def _beside_ddl(self, node: Any) -> Problem | None:
-        return key_change(node, self._cluster, self._catalog, self._path, everywhere=True) or fired(
-            node, self._cluster, self._catalog
-        )
+        return ddl_problem(node, self._cluster, self._catalog, self._path)
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""

@@ -34,6 +34,7 @@ from greenshard.planner.strategies.at_home import (
     counted_elsewhere,
 )
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.checked_times import checked_times
 from greenshard.planner.strategies.completing import (
     NeedsValues,
     complete,
@@ -406,6 +407,7 @@ class OneWrite(BoundStatement):
         if completion is None:
             return (), None
         self._untold = _untold(completion.untold)
+        self._completed = completion.added
         self._translation = replace(self._translation, computed=completion.count)
         self._changed = True
         number = now_number(self._translation)
@@ -499,6 +501,9 @@ class OneWrite(BoundStatement):
             relation, columns = self._view.table.relation, self._view.columns
             inner = self._view.as_of_table(inner)
         name = (relation.schema, relation.name)
+        number = now_number(self._translation)
+        clocked = checked_times(kind, inner, relation, self._catalog, number)
+        self._clocked = None if clocked is None else self._refused(clocked)
         return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
 
     def _truncating(self, node: Any) -> Problem | None:

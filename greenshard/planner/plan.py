@@ -737,6 +737,8 @@ class Plan:
         timed: What is taken in the place of a step for one shard where that shard's own time is
             not the transaction's; None if the statement tells no time, but for `clock`. What runs
             on several shards tells one time anyhow.
+        clocked: Why no shard may be told the time; None if any may.
+        completed: Columns that an INSERT does not name, and whose defaults are computed first.
     """
 
     step: Step
@@ -756,3 +758,5 @@ class Plan:
     makes: frozenset[str] = frozenset()
     own_only: bool = False
     timed: Step | None = None
+    clocked: Refused | None = None
+    completed: tuple[str, ...] = ()

@@ -15,8 +15,7 @@ from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import TEMPORARY, Catalog
 from greenshard.planner.code import Trace
-from greenshard.planner.ddl_events import fired
-from greenshard.planner.key_changes import key_change
+from greenshard.planner.ddl import ddl_problem
 from greenshard.planner.one_query import TOO_DEEP
 from greenshard.planner.one_statement import OneStatement
 from greenshard.planner.plan import (
@@ -188,9 +187,7 @@ class Planner:
         if apart:
             return step if isinstance(step, Refused) else Several(parts)
         for each in statements if isinstance(step, Broadcast) else ():
-            changed = key_change(
-                each.stmt, self._cluster, self._catalog, path, everywhere=True
-            ) or fired(each.stmt, self._cluster, self._catalog)
+            changed = ddl_problem(each.stmt, self._cluster, self._catalog, path)
             if changed is not None:
                 at = changed.offset and translation.old_position_of(changed.offset)
                 step = Refused(changed.reason, changed.code, changed.hint, at)

@@ -96,12 +96,11 @@ _TABLE: tuple[_Group, ...] = (
     (_ALIKE | Fact.TELLS_TIME, "now transaction_timestamp"),
     (_PLACE, "statement_timestamp"),
     (_ANYWHERE | _QUIET, "clock_timestamp timeofday pg_sleep pg_sleep_for pg_sleep_until"),
-    # Chance. setseed() leaves a seed.
+    # Chance.
     (_ANYWHERE | _QUIET, """
         array_sample:16- array_shuffle:16- gen_random_uuid random random_normal:16- uuidv4:18-
         uuidv7:18-
     """),
-    (_ANYWHERE, "setseed"),
     # Text, JSON, dates: STABLE because settings decide (DateStyle, TimeZone, the text search
     # configuration), or an operator or cast of the arguments' type.
     (_ALIKE, """
@@ -237,7 +236,7 @@ _TABLE: tuple[_Group, ...] = (
     (_WRITES, """
         nextval pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all
         pg_advisory_unlock_shared pg_export_snapshot pg_try_advisory_lock
-        pg_try_advisory_lock_shared set_config setval
+        pg_try_advisory_lock_shared set_config setseed setval
     """),
     (_WRITES | _QUIET, """
         pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_notify pg_try_advisory_xact_lock
@@ -297,6 +296,8 @@ COUNTING = "nextval"
 ASKING = "current_setting"
 #: What makes one.
 SETTING = "set_config"
+#: What `setseed` decides.
+SEEDED = frozenset({"array_sample", "array_shuffle", "random", "random_normal"})
 #: With one argument it counts back from the day of the transaction.
 AGE = "age"
 

@@ -27,7 +27,7 @@ WRITING_PARTS = WRITES | {"IntoClause", "LockingClause"}
 
 # None of these words and no escaped identifier: no need to look below the statement.
 _SUSPECT = re.compile(
-    r"into|update|share|insert|delete|merge|val\b|config|notify|lo|dblink|pg_|brin_|gin_|binary_|u&",
+    r"into|update|share|insert|delete|merge|val\b|config|notify|lo|dblink|pg_|brin_|gin_|binary_|seed|u&",
     re.IGNORECASE | re.ASCII,
 )
 

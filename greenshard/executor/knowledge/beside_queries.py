@@ -71,6 +71,7 @@ PARAMETERS = {
     "moments": array_text(_MOMENTS.split()),
     "spelling": _SPELLING,
     "told": array_text(WORDS),
+    "telling": array_text(sorted(names_with(Fact.TELLS_TIME))),
     "installed": array_text(sorted(names_with(Fact.OF_INSTALLATION))),
     "place": f"^({_OF_PLACE})$",
     "times": array_text(sorted(TIMES)),
@@ -91,6 +92,7 @@ PARAMETERS = {
 #: - `timed`: types whose values may have a time in them.
 #: - `tainted`: types that come with a function that is not so, and those made of them.
 #: - `placed`: what tells of one server, or of what is there; `installed`: of its user or version.
+#: - `telling`: checks that tell the time of the transaction; `told`: types of such domains.
 #: - `clean`: what is spotless, and names no domain that is tainted. None is, if an operator or a
 #:   cast, which need not be named, may read tables.
 CTES = r"""
@@ -231,6 +233,17 @@ reading AS MATERIALIZED (
         AND NOT (u.kind = 'view' AND u.function IN (SELECT oid FROM bodied) AND u.function NOT IN (
             SELECT oprcode FROM pg_operator WHERE oid >= 16384
             UNION ALL SELECT castfunc FROM pg_cast WHERE oid >= 16384))
+), telling AS MATERIALIZED (
+    SELECT c.oid, c.name, c.kind FROM called c JOIN pg_proc p ON c.function = p.oid::text
+    WHERE c.kind IN ('check', 'domain') AND c.at = 'riud' AND p.oid < 16384
+        AND p.proname = ANY (%(telling)s::text[])
+    UNION
+    SELECT oid, name, kind FROM tree
+    WHERE kind IN ('check', 'domain') AND at = 'riud' AND tree ~ 'SQLVALUEFUNCTION :op [0-8] '
+), told AS (
+    SELECT name::oid AS oid FROM telling WHERE kind = 'domain'
+    UNION
+    SELECT m.oid FROM told t JOIN made_of m ON m.part = t.oid
 )"""
 
 #: Members of a JSON object that `besides_of` reads; over `relation`, and a `space` of schemas.
@@ -324,7 +337,18 @@ MEMBERS = r"""
             SELECT s.attname FROM regexp_matches(d.adbin::text, ':varattno (\d+)', 'g') AS m
             JOIN pg_attribute s ON s.attrelid = d.adrelid AND s.attnum::text = m[1])))
         FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-        JOIN relation r ON r.oid = d.adrelid WHERE a.attgenerated <> '')"""
+        JOIN relation r ON r.oid = d.adrelid WHERE a.attgenerated <> ''),
+    'clocks', (
+        SELECT json_agg(json_build_array(r.nspname, r.relname, c.name, c.columns)) FROM (
+            SELECT t.oid, t.name, ARRAY(
+                SELECT a.attname::text FROM pg_attribute a
+                WHERE a.attrelid = t.oid AND a.attnum = ANY (n.conkey)) AS columns
+            FROM telling t JOIN pg_constraint n ON n.conrelid = t.oid AND n.conname = t.name
+            WHERE t.kind = 'check'
+            UNION ALL
+            SELECT a.attrelid, a.attname, ARRAY[a.attname::text] FROM pg_attribute a
+            WHERE a.attnum > 0 AND a.atttypid IN (SELECT oid FROM told)) c
+        JOIN relation r ON r.oid = c.oid)"""
 
 
 def besides_of(found: Mapping[str, Any]) -> dict[Name, Beside]:
@@ -341,6 +365,8 @@ def besides_of(found: Mapping[str, Any]) -> dict[Name, Beside]:
         besides[key.parent].keys.append(key)
     for schema, name, column, sources in _rows(found, "computed"):
         besides[schema, name].computed[column] = frozenset(sources)
+    for schema, name, clock, columns in _rows(found, "clocks"):
+        besides[schema, name].clocks[clock] = frozenset(columns)
     return dict(besides)
 
 

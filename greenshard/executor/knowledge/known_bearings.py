@@ -188,6 +188,18 @@ class KnownBearings:
         found.setdefault(self._planned_on, plans)
         _compare(found, plans, names, temporary)
 
+    def refuse_hidden(self, names: AbstractSet[str], temporary: AbstractSet[str]) -> None:
+        """Refuse names of temporary relations that statements are not planned with.
+
+        Args:
+            names, temporary: As for `check`.
+
+        Raises:
+            errors.NotSupportedError: There is one.
+        """
+        told = (physical.bearings for physical in self._session.alive)
+        _refuse_hidden(filter(None, told), names, temporary)
+
     def _is_old(self, physical: Physical) -> bool:
         return physical.bearings is None or physical.bearings_at < self.oldest
 
@@ -241,13 +253,7 @@ def _compare(
                 hint="Its session is another one than that which made the table. DISCARD TEMP, and "
                 "make it again.",
             )
-    hidden = {name for one in found.values() for name in one.temporary - temporary}
-    if named := hidden & names:
-        raise errors.refused(
-            f"a temporary relation of this session hides {min(named)} on a shard",
-            code="GS410",
-            hint="Drop it, or give it another name.",
-        )
+    _refuse_hidden(found.values(), names, temporary)
     if any(one.place != plans.place for one in found.values()):
         raise errors.refused(
             f"the shards' sessions look for names in different places: {told(found)}",
@@ -266,3 +272,15 @@ def _compare(
                 "statement on one shard with conn.on('...'). Where servers, roles, databases or "
                 "connection strings set it, let them do so alike on all shards.",
             )
+
+
+def _refuse_hidden(
+    found: Iterable[Bearings], names: AbstractSet[str], temporary: AbstractSet[str]
+) -> None:
+    hidden = {name for one in found for name in one.temporary - temporary}
+    if named := hidden & names:
+        raise errors.refused(
+            f"a temporary relation of this session hides {min(named)} on a shard",
+            code="GS410",
+            hint="Drop it, or give it another name.",
+        )

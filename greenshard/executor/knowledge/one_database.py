@@ -160,7 +160,7 @@ class OneDatabase:
             read = partial(read_temporary, names=sorted(temporary.names))
             informants.sort(key=lambda shard: shard != self.bearings.planned_on)
             reads = partial(read_outside, read=read)
-            temporary.found(self._session.ask_any(reads, informants[:1], timeout)[1])
+            temporary.found(*self._session.ask_any(reads, informants[:1], timeout)[1])
         temporary.forget_gone()
 
     def sure_plan(self, text: str, has_parameters: bool) -> Plan | None:
@@ -352,6 +352,19 @@ class OneDatabase:
         failed, _ = self._ask(bearings.old(shards), frozenset(), timeout, tolerant)
         bearings.check(shards, names, self.temporary.planned)
         return failed
+
+    def refuse_hidden(self, names: AbstractSet[str], timeout: Deadline) -> None:
+        """Refuse names that are not known, if they are those of temporary relations.
+
+        Raises:
+            errors.NotSupportedError: One is.
+
+        Switches: if a shard must be asked.
+        """
+        bearings = self.bearings
+        alive = [physical.shard for physical in self._session.alive]
+        self._ask(bearings.old(alive), frozenset(), timeout, tolerant=True)
+        bearings.refuse_hidden(names, self.temporary.planned)
 
     def _ask(
         self,

@@ -9,7 +9,7 @@ after ROLLBACK, ON COMMIT DROP, DISCARD and the like, the sessions tell with the
 they look like one shard is asked, for all have made them of the same text.
 
 What a statement for named shards may have done to one is not known: then all of them are left out,
-and whatever names one is refused.
+and whatever names one is refused. So is what names an *odd* one, beside which other code runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Set as AbstractSet
 
 from greenshard._driver import own_cursor
 from greenshard.cluster import Cluster
+from greenshard.cluster.names import quoted
 from greenshard.executor.knowledge.catalog_queries import column
 from greenshard.executor.knowledge.shared import Known
 from greenshard.links.outside import SETTINGS, meant_alike, understood, value
@@ -28,8 +29,8 @@ from greenshard.links.physical import Physical
 from greenshard.planner.catalog import TEMPORARY, Relation
 from greenshard.planner.planner import Planner
 
-#: Left out are those beside which triggers, rules or policies run, or functions of the user's own
-#: in their defaults and checks: nothing looks at them.
+#: Odd are those beside which triggers, rules or policies run, or functions of the user's own in
+#: their defaults and checks, also of domains: nothing looks at them.
 _TABLES = meant_alike("""
 WITH base AS (
     WITH RECURSIVE domain AS (
@@ -61,20 +62,20 @@ SELECT convert_to(coalesce(json_agg(json_build_array(c.relname, (
     FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     WHERE i.indrelid = c.oid AND i.indisprimary AND k.number <= i.indnkeyatts),
-    EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = c.oid)
-    ) ORDER BY c.relname), '[]')::text, 'UTF8')
-FROM pg_class c
-WHERE c.relnamespace = pg_my_temp_schema() AND c.relkind = 'r' AND c.relname = ANY (
-        SELECT json_array_elements_text(%(names)s::json))
-    AND NOT c.relhasrules AND NOT c.relrowsecurity AND NOT EXISTS (
+    EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = c.oid),
+    c.relhasrules OR c.relrowsecurity OR EXISTS (
         SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
-    AND NOT EXISTS (SELECT FROM pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent))
-    AND NOT EXISTS (
+    OR EXISTS (SELECT FROM pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent))
+    OR EXISTS (
         SELECT FROM pg_depend d WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384
         AND (d.classid, d.objid) IN (
             SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = c.oid
             UNION ALL
             SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = c.oid))
+    ) ORDER BY c.relname), '[]')::text, 'UTF8')
+FROM pg_class c
+WHERE c.relnamespace = pg_my_temp_schema() AND c.relkind = 'r' AND c.relname = ANY (
+        SELECT json_array_elements_text(%(names)s::json))
 """)
 #: In a session's own schema, whatever its number is on which shard.
 _NUMBERED = re.compile(r"pg_temp_[0-9]+\.")
@@ -92,8 +93,9 @@ class TemporaryTables:
         self.names: set[str] = set()
         self.planned: frozenset[str] = frozenset()
         self._relations: tuple[Relation, ...] = ()
+        self._odd: frozenset[str] = frozenset()
         self._is_old = False
-        self._planner: tuple[Known, tuple[Relation, ...], Planner] | None = None
+        self._planner: tuple[Known, tuple[Relation, ...], frozenset[str], Planner] | None = None
 
     def made(self, names: Iterable[str]) -> None:
         """Take note of tables that were made over all shards."""
@@ -120,34 +122,43 @@ class TemporaryTables:
         self.names &= present
         return bool(self.names) and (self._is_old or not self.planned <= self.names)
 
-    def found(self, relations: Sequence[Relation]) -> None:
-        """Take note of what a shard has told of them."""
-        self._relations = tuple(relations)
+    def found(self, relations: Sequence[Relation], odd: Iterable[str] = ()) -> None:
+        """Take note of what a shard has told of them; `odd` are names, see above."""
+        self._relations, self._odd = tuple(relations), frozenset(odd)
         self.planned = frozenset(each.name for each in relations)
         self._is_old = False
 
     def forget_gone(self) -> None:
         """Plan without those that are gone."""
         if not self.planned <= self.names:
-            self.found([each for each in self._relations if each.name in self.names])
+            self.found([each for each in self._relations if each.name in self.names], self._odd)
 
     def planner_of(self, known: Known, cluster: Cluster) -> Planner:
         """What plans statements: with these tables, if there are any."""
         if not self._relations:
             return known.planner
-        if self._planner is None or self._planner[:2] != (known, self._relations):
+        if self._planner is None or self._planner[:3] != (known, self._relations, self._odd):
             with_them = known.catalog.with_temporary(self._relations)
-            planner = Planner(cluster.with_temporary(self.planned), with_them)
-            self._planner = (known, self._relations, planner)
-        return self._planner[2]
+            checked = {".".join(map(quoted, type_)) for type_ in known.catalog.tainted}
+            odd = self._odd | {each.name for each in self._relations if _has(each, checked)}
+            planner = Planner(cluster.with_temporary(self.planned - odd), with_them)
+            self._planner = (known, self._relations, self._odd, planner)
+        return self._planner[3]
 
     def path(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Where statements look for names: there first, wherever else the session looks."""
         return (TEMPORARY, *path) if self._relations else path
 
 
-def read_temporary(physical: Physical, names: Sequence[str]) -> tuple[Relation, ...]:
-    """What temporary tables look like. Switches: yes. Cost: one round trip."""
+def _has(relation: Relation, types: AbstractSet[str]) -> bool:
+    """Whether a column is of one of some types, or of an array of one."""
+    return any(column.type_sql.removesuffix("[]") in types for column in relation.columns)
+
+
+def read_temporary(
+    physical: Physical, names: Sequence[str]
+) -> tuple[tuple[Relation, ...], frozenset[str]]:
+    """What temporary tables look like, and the odd ones. Switches: yes. Cost: one round trip."""
     begin, end = "", ""
     if not physical.idle:
         begin, end = "SAVEPOINT greenshard_temporary;", "ROLLBACK TO SAVEPOINT greenshard_temporary"
@@ -158,7 +169,7 @@ def read_temporary(physical: Physical, names: Sequence[str]) -> tuple[Relation, 
     with understood(physical.shard):
         # A number of the one session says nothing to the others.
         told = json.loads(_NUMBERED.sub(f"{TEMPORARY}.", bytes(found).decode()))
-        return tuple(
+        relations = tuple(
             Relation(
                 TEMPORARY,
                 name,
@@ -167,5 +178,6 @@ def read_temporary(physical: Physical, names: Sequence[str]) -> tuple[Relation, 
                 tuple(key or ()),
                 runs="iu" if defaults else "",
             )
-            for name, columns, key, defaults in told
+            for name, columns, key, defaults, _ in told
         )
+        return relations, frozenset(name for name, *_, odd in told if odd)

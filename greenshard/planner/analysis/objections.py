@@ -15,13 +15,22 @@ from greenshard.planner.calls import (
 from greenshard.planner.problem import Problem
 from greenshard.sql.functions import OTHER_VALUES, Fact, facts_of
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
-from greenshard.sql.tree import location_of, names_of, own_type
+from greenshard.sql.tree import location_of, names_of, own_type, unwrap
 
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 _WITH_OPERATORS = frozenset({"A_Expr", "SubLink", "SortBy", "CaseExpr", "JoinExpr"})
 #: Of them, those that use an operator which they do not name.
 _IMPLYING = frozenset({"SubLink", "CaseExpr", "JoinExpr"})
 _NAMES = frozenset({"text", "varchar", "name"})
+#: Types whose values are OIDs, and are written as names.
+_OIDS = frozenset(
+    {
+        "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper",
+        "regoperator", "regproc", "regprocedure", "regrole", "regtype",
+    }
+)  # fmt: skip
+#: Functions that give such.
+_GIVING_OIDS = frozenset({f"to_{each}" for each in _OIDS} | {"pg_typeof", "pg_my_temp_schema"})
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 
@@ -84,6 +93,13 @@ def scattered_objection(roots: Iterable[Message], functions: Functions) -> Probl
                 return Problem(
                     f"{name} has another answer on each shard", message.location, "GS410", _ON_ONE
                 )
+            if kind == "TypeCast" and tells_oid(message):
+                return Problem(
+                    "the number of an OID is another one on each shard",
+                    location_of(message),
+                    "GS410",
+                    f"Go by names: 'orders'::regclass::text. Or: {_ON_ONE}",
+                )
             # ctid = '(0,1)' is true of one row on each shard.
             if kind == "ColumnRef" and _names_system_column(message):
                 if any(message is each for each in named):
@@ -96,6 +112,24 @@ def scattered_objection(roots: Iterable[Message], functions: Functions) -> Probl
                     f"Write tableoid::regclass::text. Or: {_ON_ONE}" if tells_table else _ON_ONE,
                 )
     return None
+
+
+def tells_oid(cast: Any) -> bool:
+    """Whether a cast shows the number of an OID, or makes a name of one.
+
+    ``'orders'::regclass::oid`` does, and ``16384::regclass``; not so ``'orders'::regclass::text``.
+    """
+    target = own_type(cast.type_name)
+    if target in _OIDS:
+        kind, inner = unwrap(cast.arg)
+        computed = kind == "a_expr" or (kind == "a_const" and inner.HasField("ival"))
+        return computed or (kind == "column_ref" and not _is_tableoid(inner))
+    inner = cast.arg.type_cast
+    call = cast.arg.func_call
+    given = own_type(inner.type_name) in _OIDS or (
+        cast.arg.HasField("func_call") and name_of(call) in _GIVING_OIDS
+    )
+    return given and target not in _NAMES
 
 
 def current_of(roots: Iterable[Message]) -> Problem | None:

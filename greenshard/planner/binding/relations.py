@@ -20,7 +20,7 @@ from greenshard.cluster import Cluster, OneShard, Sharded, Single
 from greenshard.planner.binding.bound_views import WholeView
 from greenshard.planner.binding.query import Table
 from greenshard.planner.binding.scope import BoundColumn, Columns, Source
-from greenshard.planner.catalog import Catalog, Relation
+from greenshard.planner.catalog import TEMPORARY, Catalog, Relation
 from greenshard.planner.code import SYSTEM_SCHEMAS
 from greenshard.planner.problem import Problem
 
@@ -129,6 +129,18 @@ class Relations:
         )
 
     def _note_undeclared(self, node: Any, relation: Relation) -> None:
+        if relation.schema == TEMPORARY:
+            self.problems.append(
+                Problem(
+                    f"beside temporary table {relation.name} runs code of yours: a trigger, a "
+                    "rule, a policy, or a function in a default or a check",
+                    node.location,
+                    "GS410",
+                    "Make it without, and give such values in the statement; or use it on one "
+                    "shard, with conn.on('...').",
+                )
+            )
+            return
         self.problems.append(
             Problem(
                 f"table {relation.schema}.{relation.name} is not declared in the cluster, so "

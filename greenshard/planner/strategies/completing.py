@@ -65,11 +65,13 @@ class Completion:
         count: How many values they give.
         untold: A column whose default tells the time and cannot be written out, for the one shard
             that runs the text as it is; None if there is none.
+        added: The columns that the list of columns did not have.
     """
 
     selects: tuple[Any, ...]
     count: int
     untold: str | None = None
+    added: tuple[str, ...] = ()
 
 
 def complete(
@@ -225,6 +227,7 @@ class _Completing:
     """Defaults that every row gets, one for each column."""
     changed: bool = False
     untold: str | None = None
+    added: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.values = self.insert.select_stmt.select_stmt
@@ -307,7 +310,8 @@ class _Completing:
             for default in self.columns:
                 made.target_list.add().res_target.val.CopyFrom(default)
             selects.append(made)
-        return Completion(tuple(selects), len(self.cells) + count * len(self.columns), self.untold)
+        values = len(self.cells) + count * len(self.columns)
+        return Completion(tuple(selects), values, self.untold, tuple(self.added))
 
     def _copy_ctes(self, select: Any) -> None:
         """Let values read the WITH queries of the statement."""
@@ -335,7 +339,21 @@ class _Completing:
             return True
         if self._is_placed() and (self.alone or not counts(default, self.functions)):
             return self._is_told(column, default)
-        return varies(column)
+        return varies(column) and not self._is_left(column, default)
+
+    def _is_left(self, column: Column, default: Message) -> bool:
+        """Whether each shard may compute a default, though it is more than a constant.
+
+        The role may have no right to insert into the column: what is written out needs one.
+        """
+        if holds_word(column.default or "") or is_numbered(default) or not _is_fixed(default):
+            return False
+        return all(
+            self.functions.is_immutable(call)
+            # random() is another one in each row anyway.
+            or (self.key is not None and self.functions.is_own(call) and is_harmless(call))
+            for call in calls(default)
+        )
 
     def _is_placed(self) -> bool:
         """Whether all rows are for one shard, which computes what is left to it."""
@@ -401,6 +419,7 @@ class _Completing:
                 self.insert.cols.add().res_target.name = each
         self.insert.cols.add().res_target.name = name
         self.names.append(name)
+        self.added.append(name)
         for row, value in zip(self.rows, values, strict=True):
             self._put(row.add(), value)
 
@@ -450,22 +469,21 @@ class _Completing:
         if any(self.functions.may_read_tables(call) for call in found):
             return False
         if self.key is None:
-            return not self._is_steady(cell, found)
+            return not (_is_fixed(cell) and all(map(self.functions.is_immutable, found)))
         return counts(cell, self.functions)
 
-    def _is_steady(self, cell: Message, found: Sequence[Any]) -> bool:
-        """Whether an expression is certainly the same on every server."""
-        if not all(map(self.functions.is_immutable, found)):
+
+def _is_fixed(cell: Message) -> bool:
+    """Whether an expression, but for what it calls, is certainly the same on every server."""
+    for message in walk(cell):
+        each: Any = message
+        kind = type_name(message)
+        if kind in ("SubLink", "SQLValueFunction"):
             return False
-        for message in walk(cell):
-            each: Any = message
-            kind = type_name(message)
-            if kind in ("SubLink", "SQLValueFunction"):
-                return False
-            # A text that is put together may say 'now'.
-            if kind == "TypeCast" and not _is_constant(each.arg):
-                return False
-        return True
+        # A text that is put together may say 'now'.
+        if kind == "TypeCast" and not _is_constant(each.arg):
+            return False
+    return True
 
 
 def counts(value: Message, functions: Functions) -> bool:

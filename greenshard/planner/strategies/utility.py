@@ -63,7 +63,7 @@ def plan_utility(text: str, node: Any) -> Step | None:
     kind, inner = unwrap(node)
     if kind in _PLANNED:
         return None
-    if (refused := _refused(kind, inner)) is not None:
+    if (refused := _refused(kind, inner) or _seeding(kind, inner)) is not None:
         return refused
     if (made := _OTHERS.get(kind)) is not None:
         return made(inner)
@@ -100,6 +100,13 @@ def _refused(kind: str, inner: Any) -> Refused | None:
         # Rows of a temporary child would be among those of the declared parent.
         what, hint = f"{what} that inherits or is partitioned,", "Make it with columns of its own."
     return Refused(f"{what} over several shards", "GS410", hint)
+
+
+def _seeding(kind: str, inner: Any) -> Refused | None:
+    if kind != "variable_set_stmt" or inner.name != "seed" or not inner.args:
+        return None
+    reason = "SET seed, after which each shard would give its rows the same random numbers"
+    return Refused(reason, "GS410", "SELECT setseed(...), for what reads no sharded table.")
 
 
 def temporary_table(node: Any) -> str | None:
