@@ -10,6 +10,7 @@ documentation. This module takes psycopg2's exception classes as bases and nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -128,7 +129,8 @@ class Error(psycopg2.Error):
     def diag(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
         """The server's report in fields (psycopg2's ``Diagnostics``)."""
         cause = self.__cause__
-        return cause.diag if isinstance(cause, psycopg2.Error) else super().diag
+        found = cause.diag if isinstance(cause, psycopg2.Error) else super().diag
+        return _Unplaced(found) if self.__dict__.get("_unplaced") else found
 
     @property
     def cursor(self) -> Any:  # type: ignore[override]  # likewise
@@ -138,6 +140,18 @@ class Error(psycopg2.Error):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in self.__dict__.items() if name != "_cursor"}
         return _rebuild, (_recipe(type(self)), self.args, self.pgcode, self.pgerror, state)
+
+
+class _Unplaced:
+    """A server's report, without the place in a text that is not the user's."""
+
+    statement_position = None
+
+    def __init__(self, diag: Any) -> None:
+        self._diag = diag
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._diag, name)
 
 
 class InterfaceError(Error, psycopg2.InterfaceError):
@@ -347,6 +361,58 @@ def from_shards(
     return ours
 
 
+def keep_positions(error: Error, text: bytes | None) -> None:
+    """Take out of an error the places in texts that were sent in the place of the user's.
+
+    Args:
+        error: What the statement raised.
+        text: The user's statement as psycopg2 sends it; None if that is not known.
+    """
+    if error.failures:
+        kept = {shard: _placed(each, shard, text) for shard, each in error.failures.items()}
+        message = str(error.args[0]).partition("\n")[0]
+        lines = "".join(f"\n  {shard}: {_one_line(each)}" for shard, each in kept.items())
+        hint = "" if error.hint is None else f"\nHINT:  {error.hint}"
+        error.failures = kept
+        error.args = (f"{message}{lines}{hint}", *error.args[1:])
+        error.__cause__ = next(iter(kept.values()))
+    elif isinstance(error.__cause__, psycopg2.Error) and not _is_of(error.__cause__, text):
+        _without_excerpt(error)
+
+
+def _placed(error: BaseException, shard: str, text: bytes | None) -> BaseException:
+    if not isinstance(error, psycopg2.Error) or _is_of(error, text):
+        return error
+    ours = from_driver(error, shard)
+    _without_excerpt(ours)
+    return ours
+
+
+def _is_of(error: psycopg2.Error, text: bytes | None) -> bool:
+    """Whether an error tells no place, or one in a text."""
+    told: Any = error
+    if told.diag.statement_position is None:
+        return True
+    cause: Any = told.__cause__ if isinstance(error, Error) else error
+    cursor = getattr(cause, "cursor", None)
+    return text is not None and cursor is not None and cursor.query == text
+
+
+def _unplaced(error: BaseException, shard: str | None) -> BaseException:
+    if not isinstance(error, psycopg2.Error):
+        return error
+    ours = from_driver(error, shard)
+    ours.__dict__["_unplaced"] = True
+    return ours
+
+
+def _without_excerpt(error: Error) -> None:
+    _unplaced(error, error.shard)
+    told = error.pgerror
+    _set_sqlstate(error, error.pgcode, None if told is None else _EXCERPT.sub("", told))
+    error.args = (_EXCERPT.sub("", str(error.args[0])), *error.args[1:])
+
+
 def refused(
     message: str, *, code: str | None = None, hint: str | None = None, pgcode: str | None = None
 ) -> Error:
@@ -399,6 +465,9 @@ def note_statement(error: Error, number: int, count: int) -> None:
     """Tell with an error which statement of a string has failed; the innermost string counts."""
     if error.statement is None:
         error.statement = number
+        if number > 1:  # the server has counted from where that one begins
+            error.failures = {s: _unplaced(each, s) for s, each in error.failures.items()}
+            _unplaced(error, error.shard)
         text = str(error.args[0]).rstrip("\n") if error.args else ""
         error.args = (f"{text}\nSTATEMENT:  {number} of the {count} in the string", *error.args[1:])
 
@@ -460,6 +529,10 @@ def _noted(error: BaseException, shard: str) -> BaseException:
     if hasattr(error, "add_note") and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return error
+
+
+#: What libpq shows of a text: the line, and below it where in it.
+_EXCERPT = re.compile(r"\nLINE \d+: [^\n]*\n[ \t]*\^")
 
 
 def _one_line(error: BaseException) -> str:

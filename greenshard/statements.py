@@ -478,6 +478,10 @@ class Statements:
             if ending is not None:
                 return self._end_planned(execution, ending, given if many else (given,))
             return run_many(execution) if many else run_plan(execution)
+        except errors.Error as error:
+            if not many:
+                errors.keep_positions(error, execution.as_sent())
+            raise
         finally:
             asked.parts.sent = execution.query
 

@@ -81,6 +81,13 @@ class Planned(Execution):
             return self.text.encode(python_encoding(raw))
         return RawCursor(raw).mogrify(self.text, self.given)
 
+    def as_sent(self) -> bytes | None:
+        """The user's statement as psycopg2 sends it; None if it cannot be."""
+        try:
+            return self.query or self.written(self.parts.quoting())
+        except Exception:  # whatever the program's adapters raise
+            return None
+
     def check_clock(self) -> None:
         """Refuse 'now' in a parameter: one shard reads it once, as one PostgreSQL does.
 

@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 
 from greenshard.cluster import Cluster, Reference, Sharded, Single
 from greenshard.cluster import Table as Declared
+from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.beside import Beside, Call, ForeignKey, Name, Trigger
 from greenshard.planner.calls import ways_out
 from greenshard.planner.catalog import Catalog
 from greenshard.planner.problem import Problem
+from greenshard.sql.nodes import expression
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.tree import enum_name, unwrap
 
@@ -73,6 +75,7 @@ class Consequences:
     def __init__(self, cluster: Cluster, catalog: Catalog) -> None:
         self._cluster = cluster
         self._besides = catalog.besides
+        self._relations = catalog.relations
         self._inheritance = catalog.inheritance
 
     def of_write(self, kind: str, inner: Any, table: Name, columns: list[str]) -> Problem | None:
@@ -357,7 +360,8 @@ class Consequences:
         self, key: ForeignKey, event: _Event, following: _Event, at: int
     ) -> Iterator[Problem]:
         # A default may be nextval(), and each shard has its own sequence.
-        if following.defaults and isinstance(self._declared(key.child), Reference):
+        of_reference = isinstance(self._declared(key.child), Reference)
+        if of_reference and not self._are_constant(key.child, following.defaults):
             yield self._problem(
                 f'foreign key "{key.name}" would set defaults in reference table '
                 f"{_shown(key.child)}, which may be others on each shard",
@@ -379,6 +383,17 @@ class Consequences:
             f'foreign key "{key.name}" would change {own}, the shard key of {_shown(key.child)}',
             at,
             f"Delete or change the rows of {_shown(key.child)} first.",
+        )
+
+    def _are_constant(self, table: Name, columns: frozenset[str]) -> bool:
+        """Whether some columns' defaults are the same everywhere: NULL or literals."""
+        relation = self._relations.get(table)
+        found = [None if relation is None else relation.column(name) for name in columns]
+        return all(
+            each is not None
+            and not each.generated
+            and (each.default is None or _is_literal(each.default))
+            for each in found
         )
 
     def _problem(self, reason: str, at: int, hint: str) -> Problem:
@@ -501,6 +516,15 @@ def _calls(call: Call, event: _Event) -> bool:
     if call.kind in ("domain", "type"):
         return event.columns is None or call.name in event.columns
     return event.letter != "t"
+
+
+def _is_literal(default: str) -> bool:
+    if not default or holds_word(default):  # it could not be read, or is the time
+        return False
+    kind, inner = unwrap(expression(default))
+    while kind == "type_cast":
+        kind, inner = unwrap(inner.arg)
+    return kind == "a_const"
 
 
 def _shown(table: Name) -> str:

@@ -61,6 +61,9 @@ def _telling_nodes(message: Any, functions: Functions) -> Iterator[Any]:
         return
     if kind == "FuncCall" and _takes_any_row(message, functions):
         return
+    # mode() WITHIN GROUP (ORDER BY o) gives one of these rows.
+    if kind == "FuncCall" and message.agg_within_group:
+        yield from (each.sort_by.node for each in message.agg_order)
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.name == "Node":
             nodes = [value] if hasattr(value, "DESCRIPTOR") else value
