@@ -190,12 +190,25 @@ def _failed(
     if isinstance(error, psycopg2.NotSupportedError) and not error.pgcode:
         return "refused", count, reason(error)
     if expected.error and error.pgcode == expected.sqlstate:
-        return "error", count, ""
+        misplaced = _misplaced(expected.error, error)
+        return ("error", count, "") if misplaced is None else ("wrong", count, misplaced)
     codes = {getattr(each, "pgcode", None) for each in _single(error)}
     if made.risky and all(str(code).startswith(_DATA_ERRORS) for code in codes):
         return "error", count, ""
     instead = f"the error {expected.error}" if expected.error else "rows"
     return "wrong", count, f"{type(error).__name__} {error} instead of {instead}"
+
+
+def _misplaced(expected: psycopg2.Error, error: psycopg2.Error) -> str | None:
+    """What is wrong with the place in the text that an error tells, or each shard's."""
+    right = expected.diag.statement_position
+    for each in (error, *_single(error)):
+        diag = getattr(each, "diag", None)
+        if diag is None or diag.message_primary != expected.diag.message_primary:
+            continue
+        if diag.statement_position not in (None, right):
+            return f"position {diag.statement_position} instead of {right}: {each}"
+    return None
 
 
 def _single(error: psycopg2.Error) -> list[BaseException]:

@@ -89,6 +89,7 @@ PARAMETERS = {
 #: - `making`: those of them that may make times: by what they declare, cast to, or give. `given`:
 #:   of a text that they are given; `said`: of what their own literals say, or could if mixed.
 #: - `spotless`: of those that neither touch tables nor name what may.
+#: - `moving`: of them all those that may do something else on each server or at each time.
 #: - `timed`: types whose values may have a time in them.
 #: - `tainted`: types that come with a function that is not so, and those made of them.
 #: - `placed`: what tells of one server, or of what is there; `installed`: of its user or version.
@@ -161,6 +162,11 @@ reading AS MATERIALIZED (
     SELECT b.oid FROM body b WHERE b.legible AND NOT EXISTS (
         SELECT FROM word w WHERE w.oid = b.oid AND (w.word = ANY (%(touching)s::text[])
             OR w.word IN (SELECT name FROM reading)))
+), moving AS MATERIALIZED (
+    SELECT DISTINCT oid FROM word WHERE word = ANY (%(moments)s::text[])
+        OR word IN (SELECT proname::text FROM pg_proc
+            WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[])
+                AND oid NOT IN (SELECT oid FROM declared WHERE reads = 'nothing'))
 ), made_of (oid, part) AS (
     SELECT oid, typelem FROM pg_type WHERE typelem >= 16384
     UNION ALL
@@ -180,7 +186,9 @@ reading AS MATERIALIZED (
     SELECT u.name::oid, u.kind, p.proname
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function
     WHERE u.oid = 0 AND u.kind IN ('domain', 'type', 'cast')
-        AND u.function NOT IN (SELECT oid FROM spotless)
+        AND (u.function NOT IN (SELECT oid FROM spotless)
+            -- A check is made once. A cast may be made where rows are, and again where they go.
+            OR u.kind <> 'domain' AND u.function IN (SELECT oid FROM moving))
     UNION
     SELECT m.oid, t.kind, t.function FROM tainted t JOIN made_of m ON m.part = t.oid
 ), naming AS MATERIALIZED (
@@ -220,11 +228,7 @@ reading AS MATERIALIZED (
     SELECT c.oid FROM clean c WHERE c.oid NOT IN (SELECT oid FROM misled)
         AND c.oid NOT IN (SELECT oid FROM making WHERE fired OR said OR given AND oid IN (
             SELECT oid FROM bodied))
-        AND NOT EXISTS (
-        SELECT FROM word w WHERE w.oid = c.oid AND (w.word = ANY (%(moments)s::text[])
-            OR w.word IN (SELECT proname::text FROM pg_proc
-                WHERE provolatile <> 'i' AND proname <> ALL (%(alike)s::text[])
-                    AND oid NOT IN (SELECT oid FROM declared WHERE reads = 'nothing'))))
+        AND c.oid NOT IN (SELECT oid FROM moving)
 ), dirty AS MATERIALIZED (
     SELECT u.oid, u.kind, u.name, p.proname AS function
     FROM reached_unseen u JOIN pg_proc p ON p.oid = u.function

@@ -11,6 +11,10 @@
 -- refused 20: GS410 dd_twice()
 -- refused 10: GS412 a reference table is written by what
 -- refused 20: GS409 table ddl.dd_more is not declared
+-- refused 40: GS415 a unique
+-- refused 20: GS415 a foreign key of
+-- refused 30: GS410 function dd_few() may read tables
+-- refused 20: GS410 type dd_small calls dd_few()
 
 -- = schema
 CREATE TABLE dd_plain (k int PRIMARY KEY, v int, t text);
@@ -19,6 +23,9 @@ CREATE TABLE dd_list (id int PRIMARY KEY, v int);
 CREATE TABLE dd_spare (k int PRIMARY KEY, v int);
 CREATE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > 1;
 CREATE FUNCTION dd_twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
+CREATE FUNCTION dd_few(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) FROM ddl.dd_plain) < 9; END $$;
+CREATE DOMAIN dd_small AS int CHECK (dd_few(VALUE));
+CREATE DOMAIN dd_number AS int;
 CREATE FUNCTION dd_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.k := NEW.k + 1; RETURN NEW; END $$;
 CREATE FUNCTION dd_count() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE public.dd_list SET v = v + 1; RETURN NULL; END $$
 
@@ -58,7 +65,11 @@ ALTER TABLE <<dd_plain|dd_other|dd_list>> DROP <<v|w|t|x>> <<|CASCADE>>;
 ALTER TABLE <<dd_plain|dd_other|dd_list>> RENAME <<v TO x|v TO w|w TO v|k TO kk|t TO text>>;
 ALTER TABLE dd_plain ALTER v <<TYPE bigint|TYPE text|SET DEFAULT 9|SET NOT NULL|DROP DEFAULT|TYPE numeric(5, 1)>>;
 ALTER TABLE dd_plain ADD CONSTRAINT dd_small CHECK (v < <<9|3>>);
-ALTER TABLE dd_other ADD UNIQUE (k, <<v|no>>);
+ALTER TABLE dd_other ADD UNIQUE (<<k, v|k, no|v>>);
+ALTER TABLE <<dd_plain|dd_other|dd_list>> ADD <<CHECK (dd_few(v))|CHECK (v < 100)|CHECK (v < 4)|y dd_small|y dd_number DEFAULT 3>>;
+ALTER TABLE dd_other ADD FOREIGN KEY (<<k|v|no>>) REFERENCES <<dd_plain|dd_list>>;
+ALTER TABLE dd_plain ALTER v TYPE <<dd_small|dd_number>>;
+ALTER DOMAIN dd_number ADD CHECK (<<dd_few(VALUE)|VALUE < 50|VALUE < 3>>);
 CREATE <<|UNIQUE>> INDEX dd_index ON <<dd_plain|dd_other>> (<<v|k, v|dd_twice(v)>>);
 CREATE OR REPLACE VIEW dd_view AS SELECT k, v FROM dd_plain WHERE v > {n};
 CREATE OR REPLACE VIEW dd_view AS SELECT k, v, <<t|k + 1>> AS extra FROM dd_plain;

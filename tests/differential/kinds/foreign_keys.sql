@@ -9,6 +9,8 @@
 -- fk_by_kind: k
 -- fk_late: k
 -- fk_keyed: kind
+-- fk_default: reference
+-- fk_first: k
 -- refused 84: GS415 foreign key "..." would change k, the shard key of foreign_keys.fk_child
 -- refused 59: GS415 foreign key "..." would change kind, the shard key of foreign_keys.fk_keyed
 -- refused 53: GS415 foreign key "..." would change k, the shard key of foreign_keys.fk_optional
@@ -23,7 +25,9 @@ CREATE TABLE fk_sub (id int PRIMARY KEY, kind int REFERENCES fk_kind ON DELETE C
 CREATE TABLE fk_of_kind (k int PRIMARY KEY, kind int DEFAULT 1 REFERENCES fk_kind ON DELETE SET NULL ON UPDATE CASCADE);
 CREATE TABLE fk_by_kind (k int PRIMARY KEY, kind int REFERENCES fk_kind ON DELETE RESTRICT);
 CREATE TABLE fk_late (k int, no int, p int, PRIMARY KEY (k, no), FOREIGN KEY (k, p) REFERENCES fk_parent DEFERRABLE INITIALLY DEFERRED);
-CREATE TABLE fk_keyed (kind int REFERENCES fk_kind ON DELETE CASCADE ON UPDATE CASCADE, v int)
+CREATE TABLE fk_keyed (kind int REFERENCES fk_kind ON DELETE CASCADE ON UPDATE CASCADE, v int);
+CREATE TABLE fk_default (id int PRIMARY KEY, kind int DEFAULT 1 REFERENCES fk_kind ON DELETE SET DEFAULT);
+CREATE TABLE fk_first (k int PRIMARY KEY, kind int DEFAULT 1 REFERENCES fk_kind ON DELETE SET DEFAULT)
 
 -- = rows
 INSERT INTO fk_parent SELECT g % 10 + 1, g, g FROM generate_series(1, 20) g;
@@ -35,7 +39,9 @@ INSERT INTO fk_sub SELECT g, g % 3 + 1 FROM generate_series(1, 6) g;
 INSERT INTO fk_of_kind SELECT g, g % 4 + 1 FROM generate_series(1, 12) g;
 INSERT INTO fk_by_kind SELECT g, g % 2 + 5 FROM generate_series(1, 12) g;
 INSERT INTO fk_late SELECT g % 10 + 1, g, g FROM generate_series(1, 4) g;
-INSERT INTO fk_keyed SELECT g % 2 + 7, g FROM generate_series(1, 6) g
+INSERT INTO fk_keyed SELECT g % 2 + 7, g FROM generate_series(1, 6) g;
+INSERT INTO fk_default SELECT g, g % 4 + 1 FROM generate_series(1, 8) g;
+INSERT INTO fk_first SELECT g, g % 4 + 1 FROM generate_series(1, 12) g
 
 -- = statements
 DELETE FROM fk_parent WHERE <<k = {k}|no = {n}|v > 15|k = {k} AND no > 9>> <<|RETURNING k>>;
