@@ -245,7 +245,8 @@ class Combine:
             column n.
         columns: How many partial columns there are.
         averaged: Indexes of the partial sums that an average is made of. PostgreSQL averages
-            float4 in float8, which such a sum is not: the plan then gives way to `otherwise`.
+            float4 in float8, which such a sum is not, and money not at all: the plan then gives way
+            to `otherwise`.
         reduction: The same in Python, if it can be.
         otherwise: The plan if a partial column's type does not allow this one.
         rights: As in `Gather`.

@@ -296,6 +296,8 @@ COUNTING = "nextval"
 ASKING = "current_setting"
 #: What makes one.
 SETTING = "set_config"
+#: What tells the text that the server was sent.
+TELLING_TEXT = "current_query"
 #: What `setseed` decides.
 SEEDED = frozenset({"array_sample", "array_shuffle", "random", "random_normal"})
 #: With one argument it counts back from the day of the transaction.

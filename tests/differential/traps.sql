@@ -282,3 +282,9 @@ SELECT r.id FROM region r UNION ALL SELECT k.region FROM remark k LIMIT 1;
 SELECT x.id FROM (SELECT r.id FROM region r UNION ALL SELECT u.no FROM rule u LIMIT 1) x;
 SELECT (random() * 6)::int;
 WITH w AS MATERIALIZED (SELECT r.id FROM region r LIMIT 1) SELECT w.id FROM w;
+
+-- = aggregates of types that have no such, or another one
+SELECT <<avg|sum|max|min>>(e.qty::<<money|float4|oid|bit(8)|numeric(9, 2)>>) FROM entry e;
+SELECT e.no, <<avg|sum>>(e.qty::<<money|float4>>) FROM entry e GROUP BY e.no ORDER BY e.no{total};
+SELECT <<avg|sum|max>>(e.qty * interval '1 day 3 hours') FROM entry e WHERE {e?};
+SELECT <<avg|stddev|var_pop|bit_or|bool_and|every>>(<<a.id::money|a.id > 3|a.id::bit(8)|a.id>>) FROM account a;

@@ -26,7 +26,7 @@ from greenshard.planner.beside import (
     Trigger,
 )
 from greenshard.planner.code import Function
-from greenshard.sql.functions import AGE, ASKING, Fact, names_with, stems_with
+from greenshard.sql.functions import AGE, ASKING, TELLING_TEXT, Fact, names_with, stems_with
 from greenshard.sql.types import TIMES
 
 Name = tuple[str, str]
@@ -58,7 +58,7 @@ _OF_PLACE = "|".join(
     [
         *(stem + ".*" for stem in stems_with(Fact.PLACE_BOUND)),
         *sorted(names_with(Fact.PLACE_BOUND, families=True) - {"statement_timestamp"}),
-        *("nextval", "currval", "lastval", "setval"),
+        *("nextval", "currval", "lastval", "setval", TELLING_TEXT),
     ]
 )
 #: What gives letters that stand in no literal.

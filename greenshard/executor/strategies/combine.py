@@ -41,7 +41,8 @@ from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
 from greenshard.sql.types import Trait, oid_of, oids_with
 
-_FLOAT4 = oid_of("float4")
+#: Partial sums of float4, averaged in float8, and of money, of which PostgreSQL has no average.
+_NOT_AVERAGED = frozenset(map(oid_of, ("float4", "money")))
 #: What they are, for messages.
 PARTIAL_ROWS = "one for each group and shard"
 
@@ -157,7 +158,7 @@ def combined(e: Planned, step: Combine, partial: PartialRows) -> Answer | None:
 
 def is_averaged_otherwise(step: Combine, columns: Sequence[Any]) -> bool:
     """Whether an average is of a type that cannot be made of partial sums."""
-    return any(columns[at].type_code == _FLOAT4 for at in step.averaged)
+    return any(columns[at].type_code in _NOT_AVERAGED for at in step.averaged)
 
 
 def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[str] | None:

@@ -13,7 +13,7 @@ from greenshard.planner.calls import (
     ways_out,
 )
 from greenshard.planner.problem import Problem
-from greenshard.sql.functions import OTHER_VALUES, Fact, facts_of
+from greenshard.sql.functions import OTHER_VALUES, TELLING_TEXT, Fact, facts_of
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import location_of, names_of, own_type, unwrap
 
@@ -195,6 +195,9 @@ def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem
         )
     elif (tainted := functions.tainted_call(call)) is not None:
         yield _tainted(f"{name}()", tainted, call.location)
+    elif name == TELLING_TEXT and functions.is_own(call):
+        reason = f"{name}() tells the text that a shard was sent, which may be another one"
+        yield Problem(reason, call.location, "GS410", "Give the text as a parameter.")
     elif measures_tables(call):
         reason = f"{name}() tells of one shard's part only"
         yield Problem(reason, call.location, "GS410", EACH)

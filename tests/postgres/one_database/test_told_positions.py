@@ -94,3 +94,10 @@ def test_parameters_count_as_they_were_written(databases):
     with connected(databases) as (one, conn):
         expected, got = raised(one, statement, given), raised(conn, statement, given)
         assert got.diag.statement_position == expected.diag.statement_position
+
+
+@pytest.mark.parametrize("group", ["", " GROUP BY n", " WHERE id = 3"])
+def test_an_average_that_postgresql_has_not_is_an_error(databases, group):
+    statement = f"SELECT avg(n::money) FROM orders{group}"
+    with connected(databases) as (one, conn):
+        assert raised(conn, statement).pgcode == raised(one, statement).pgcode == "42883"
