@@ -28,6 +28,7 @@ from greenshard.planner.plan import (
     Step,
 )
 from greenshard.planner.problem import Problem
+from greenshard.planner.refreshing import refreshing
 from greenshard.planner.strategies.at_home import (
     plan_at_home,
     touched,
@@ -155,7 +156,10 @@ class OneStatement(OneQuery, OneWrite):
         return self._refused(own) if isinstance(own, Problem) else own
 
     def _beside_ddl(self, node: Any) -> Problem | None:
-        return ddl_problem(node, self._cluster, self._catalog, self._path)
+        self._statement = node
+        return ddl_problem(node, self._cluster, self._catalog, self._path) or refreshing(
+            node, self._relation, self._cluster, self._other, self._bind
+        )
 
     def _unknown_parameter(self, raw: Any) -> Problem | None:
         """A placeholder of the server's own: there is nothing that it could stand for."""

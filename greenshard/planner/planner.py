@@ -176,7 +176,12 @@ class Planner:
         step = _plan_string(text, parts, statements)
         # DDL about tables on one shard is that shard's: which it is about, each tells in its turn;
         # and which temporary tables are there then.
-        apart = [each for each in statements if temporary_table(each.stmt) is not None]
+        # What a view that is refreshed reads, its own plan tells.
+        apart = [
+            each
+            for each in statements
+            if temporary_table(each.stmt) is not None or each.stmt.HasField("refresh_mat_view_stmt")
+        ]
         if self._homes is not None:
             functions = Functions(self._catalog, path)
             apart += [

@@ -106,6 +106,8 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "random(), gen_random_uuid(), clock_timestamp(), pg_sleep()": [
         ("SELECT random(), gen_random_uuid(), clock_timestamp() FROM orders", "concatenate*"),
         ("SELECT pg_sleep(0) FROM orders", "concatenate"),
+        ("SELECT setseed(0.5)", "reference"),
+        ("SET seed = 0.5", "GS410"),
     ],
     "currval(), lastval()": [
         ("SELECT nextval('tickets') - currval('tickets')", "reference"),
@@ -118,6 +120,9 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT pg_notify('channel', 'hello')", "reference"),
         ("SELECT nextval('tickets') FROM orders", "GS410"),
         ("SELECT pg_advisory_xact_lock(id) FROM orders", "GS410"),
+    ],
+    "current_query()": [
+        ("SELECT current_query()", "GS410"),
     ],
     "pg_backend_pid(), version(), txid_current()": [
         ("SELECT pg_backend_pid(), txid_current()", "reference*"),
@@ -274,16 +279,20 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("CREATE INDEX ON orders (customer)", "broadcast"),
         ("ALTER TABLE orders ADD COLUMN note text", "broadcast"),
         ("ALTER TABLE orders ALTER id TYPE text", "GS416"),
+        ("CREATE UNIQUE INDEX ON orders (customer, id)", "broadcast"),
+        ("CREATE UNIQUE INDEX ON orders (customer)", "GS415"),
         ("ALTER TABLE products ADD token uuid DEFAULT gen_random_uuid()", "GS412"),
         ("DROP TABLE items", "broadcast"),
         ("GRANT SELECT ON orders TO public", "broadcast"),
         ("COMMENT ON TABLE orders IS 'x'", "broadcast"),
     ],
-    "TRUNCATE, LOCK, ANALYZE, VACUUM, REFRESH MATERIALIZED VIEW": [
+    "TRUNCATE, LOCK, ANALYZE, VACUUM": [
         ("TRUNCATE items", "broadcast"),
         ("LOCK TABLE orders", "broadcast"),
         ("ANALYZE", "broadcast"),
         ("VACUUM products", "broadcast"),
+    ],
+    "REFRESH MATERIALIZED VIEW": [
         ("REFRESH MATERIALIZED VIEW cheap", "broadcast"),
     ],
     "SET, RESET, DISCARD, set_config()": [

@@ -127,3 +127,62 @@ def test_one_that_is_declared_is_read_everywhere(cluster):
         joined = cur.fetchone()
         cur.execute("SELECT count(*) FROM orders JOIN named n ON n.id = customer")
         assert cur.fetchone() == joined
+
+
+# REFRESH ----------------------------------------------------------------------------------------
+
+DECLARED = {
+    "m_rows": (greenshard.Sharded("id"), "SELECT id, customer + 1 AS next FROM orders"),
+    "m_grouped": (
+        greenshard.Sharded("customer"),
+        "SELECT customer, count(*) FROM orders GROUP BY 1",
+    ),
+    "m_ranked": (
+        greenshard.Sharded("id"),
+        "SELECT id, rank() OVER (ORDER BY customer) FROM orders",
+    ),
+    "m_counted": (greenshard.Reference(), "SELECT count(*) AS n FROM orders"),
+    "m_names": (greenshard.Reference(), "SELECT name, count(*) AS n FROM nation GROUP BY name"),
+    "m_chance": (greenshard.Reference(), "SELECT id, random() AS x FROM nation"),
+    "m_timed": (greenshard.Sharded("id"), "SELECT id, now() AS at FROM orders"),
+}
+LOCAL = {"m_rows", "m_names"}
+
+
+@pytest.fixture
+def refreshed(cluster):
+    tables = {**TABLES, **{name: declared for name, (declared, _) in DECLARED.items()}}
+    other = greenshard.Cluster(cluster.shards, tables)
+    for shard in cluster.shards.values():
+        with contextlib.closing(psycopg2.connect(shard.primary)) as conn, conn:
+            for name, (_, query) in DECLARED.items():
+                conn.cursor().execute(f"CREATE MATERIALIZED VIEW {name} AS {query} WITH NO DATA")
+    with contextlib.closing(greenshard.connect(other)) as conn:
+        yield conn
+    for shard in cluster.shards.values():
+        with contextlib.closing(psycopg2.connect(shard.primary)) as conn, conn:
+            for name in DECLARED:
+                conn.cursor().execute(f"DROP MATERIALIZED VIEW {name}")
+
+
+def test_what_each_shard_would_answer_for_itself_is_not_refreshed(refreshed, single):
+    cur, one = refreshed.cursor(), single.cursor()
+    for name in DECLARED:
+        for text in (
+            f"REFRESH MATERIALIZED VIEW {name}",
+            f"SELECT 1; REFRESH MATERIALIZED VIEW {name}",
+        ):
+            if name in LOCAL:
+                cur.execute(text)
+                continue
+            with pytest.raises(greenshard.NotSupportedError, match=name) as caught:
+                cur.execute(text)
+            assert caught.value.code == "GS415"
+            refreshed.rollback()
+        cur.execute(f"REFRESH MATERIALIZED VIEW {name} WITH NO DATA")
+        refreshed.rollback()
+    for name in LOCAL:
+        cur.execute(f"REFRESH MATERIALIZED VIEW {name}")
+        cur.execute(f"SELECT * FROM {name}")
+        one.execute(DECLARED[name][1])
+        assert sorted(cur.fetchall(), key=repr) == sorted(one.fetchall(), key=repr)
