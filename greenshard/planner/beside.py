@@ -53,10 +53,12 @@ class EventTrigger:
         name: Its name.
         words: The words of its function's text, names of tables among them; None if these do not
             tell what it writes to.
+        tags: The commands that fire it, as ``WHEN TAG IN ('DROP TABLE')`` has them; empty: any.
     """
 
     name: str
     words: frozenset[str] | None
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
     log_ddl() has INSERT INTO ddl_log ...     goes on, if ddl_log is not declared: each shard's own
     log_ddl() has INSERT INTO nation ...      refused: every shard would do so for itself
     log_ddl() has EXECUTE ...                 refused: its text does not show what it writes to
+    ... WHEN TAG IN ('DROP TABLE') ...        refuses DROP TABLE only, and what may run others
 
 DDL runs on every shard, and so does an event trigger. What it does to tables, functions and the
 like it does everywhere alike; rows of a sharded table would come to every shard, whatever their
@@ -39,6 +40,25 @@ _SILENT_OBJECTS = frozenset(
 )
 #: These are DDL to an event trigger, and no other table or function than before to a catalog.
 _FIRING = frozenset({"refresh_mat_view_stmt", "reindex_stmt"})
+#: Of the commonest commands their tags (38.2).
+_TAGS = {
+    "comment_stmt": "COMMENT",
+    "create_domain_stmt": "CREATE DOMAIN",
+    "create_policy_stmt": "CREATE POLICY",
+    "create_seq_stmt": "CREATE SEQUENCE",
+    "create_stmt": "CREATE TABLE",
+    "create_trig_stmt": "CREATE TRIGGER",
+    "index_stmt": "CREATE INDEX",
+    "view_stmt": "CREATE VIEW",
+}
+#: Those that tell of what they are by a field.
+_TAGS_BY_OBJECT = {"alter_table_stmt": ("ALTER", "objtype"), "drop_stmt": ("DROP", "remove_type")}
+_OBJECTS = {
+    "OBJECT_INDEX": "INDEX",
+    "OBJECT_SEQUENCE": "SEQUENCE",
+    "OBJECT_TABLE": "TABLE",
+    "OBJECT_VIEW": "VIEW",
+}
 _OBJECT_FIELDS = {
     "drop_stmt": "remove_type",
     "rename_stmt": "rename_type",
@@ -61,7 +81,10 @@ def fired(node: Any, cluster: Cluster, catalog: Catalog) -> Problem | None:
     """
     if not catalog.events or not _fires(node):
         return None
+    tag = _tag(node)
     for event in catalog.events:
+        if event.tags and tag is not None and tag not in event.tags:
+            continue
         if (what := written_by(event, cluster, catalog)) is not None:
             return Problem(
                 f'it fires event trigger "{event.name}" on each shard, which may write to {what}',
@@ -71,6 +94,16 @@ def fired(node: Any, cluster: Cluster, catalog: Catalog) -> Problem | None:
                 "conn.broadcast().",
             )
     return None
+
+
+def _tag(node: Any) -> str | None:
+    """The command's name, as WHEN TAG has it; None of what may run others, or is not known."""
+    kind, inner = unwrap(node)
+    if kind in _TAGS:
+        return _TAGS[kind]
+    field = _TAGS_BY_OBJECT.get(kind)
+    object_ = None if field is None else _OBJECTS.get(enum_name(inner, field[1]))
+    return None if field is None or object_ is None else f"{field[0]} {object_}"
 
 
 def written_by(event: EventTrigger, cluster: Cluster, catalog: Catalog) -> str | None:

@@ -289,7 +289,7 @@ MEMBERS = r"""
                 SELECT FROM word w JOIN reading o ON o.name = w.word
                 WHERE w.oid = e.evtfoid AND o.oid <> e.evtfoid AND o.oid NOT IN (
                     SELECT oid FROM clean))
-            THEN (SELECT array_agg(w.word) FROM word w WHERE w.oid = e.evtfoid) END))
+            THEN (SELECT array_agg(w.word) FROM word w WHERE w.oid = e.evtfoid) END, e.evttags))
         FROM pg_event_trigger e
         WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
             AND e.evtfoid NOT IN (SELECT oid FROM clean)),
@@ -377,8 +377,8 @@ def besides_of(found: Mapping[str, Any]) -> dict[Name, Beside]:
 def events_of(found: Mapping[str, Any]) -> tuple[EventTrigger, ...]:
     """The event triggers that may write to tables."""
     return tuple(
-        EventTrigger(name, None if words is None else frozenset(words))
-        for name, words in _rows(found, "events")
+        EventTrigger(name, None if words is None else frozenset(words), frozenset(tags or ()))
+        for name, words, tags in _rows(found, "events")
     )
 
 

@@ -11,6 +11,7 @@
 -- refused 20: GS410 dd_twice()
 -- refused 10: GS412 a reference table is written by what
 -- refused 20: GS409 table ddl.dd_more is not declared
+-- refused 20: GS410 rows are gathered in another session, which does not see
 -- refused 40: GS415 a unique
 -- refused 20: GS415 a foreign key of
 -- refused 30: GS410 function dd_few() may read tables

@@ -115,3 +115,29 @@ def test_an_event_trigger_that_another_program_makes_is_noticed(dsns):
             run(dsn, "CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION e()")
         with pytest.raises(greenshard.NotSupportedError, match="event trigger"):
             cur.execute("DROP TABLE other")
+
+
+def test_an_event_trigger_for_some_commands_leaves_others_alone(dsns):
+    # What the server fires for each, it tells by a notice.
+    for dsn in dsns.values():
+        run(
+            dsn,
+            made("RAISE NOTICE 'fired'; INSERT INTO public.r VALUES (1) ON CONFLICT DO NOTHING"),
+            "CREATE EVENT TRIGGER e ON ddl_command_end"
+            " WHEN TAG IN ('CREATE SEQUENCE', 'DROP TABLE') EXECUTE FUNCTION e()",
+        )
+    going = [
+        "CREATE TABLE one (k serial PRIMARY KEY)", "CREATE INDEX ON t (c)",
+        "ALTER TABLE one ADD n int",
+        "COMMENT ON TABLE t IS 'x'", "CREATE VIEW w AS SELECT k FROM t", "DROP VIEW w",
+        "CREATE DOMAIN d AS int", "CREATE POLICY p ON t USING (true)",
+        "ALTER VIEW seen ALTER c SET DEFAULT 1",
+    ]  # fmt: skip
+    with connect(dsns) as conn:
+        cur = conn.cursor()
+        for statement in going:
+            cur.execute(statement)
+        assert not any("fired" in notice for notice in conn.notices)
+        for statement in ("CREATE SEQUENCE s", "DROP TABLE one", "DROP TABLE IF EXISTS none"):
+            with pytest.raises(greenshard.NotSupportedError, match='event trigger "e"'):
+                cur.execute(statement)

@@ -71,3 +71,26 @@ def test_what_fires_no_event_trigger_goes_on(statement: str) -> None:
 def test_ddl_is_refused(statement: str) -> None:
     assert what(statement, CATALOG) is not None
     assert what(statement, Catalog()) is None
+
+
+TAGGED = Catalog(events=(EventTrigger("e", None, frozenset({"CREATE SEQUENCE", "DROP TABLE"})),))
+
+
+@pytest.mark.parametrize(
+    ("statement", "fires"),
+    [
+        ("CREATE SEQUENCE s", True),
+        ("DROP TABLE t", True),
+        ("CREATE TABLE n (k serial)", False),
+        ("DROP VIEW v", False),
+        ("ALTER TABLE t ADD c int", False),
+        ("CREATE INDEX ON t (k)", False),
+        ("COMMENT ON TABLE t IS 'x'", False),
+        # What is run within it fires, too; or its tag is not looked up.
+        ("CREATE EXTENSION x", True),
+        ("ALTER TABLE t RENAME TO n", True),
+    ],
+)
+def test_event_triggers_of_other_commands_are_not_fired(statement: str, fires: bool) -> None:
+    (parsed,) = parse(statement)
+    assert (fired(parsed.stmt, CLUSTER, TAGGED) is not None) is fires
