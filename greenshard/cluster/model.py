@@ -205,9 +205,12 @@ class Cluster:
             schema: Its schema; with None, only a declaration without a schema is found.
             name: Its name in the catalog, without quotes.
         """
-        # A declaration with a schema goes before one for any schema.
+        # A declaration with a schema goes before one for any schema; a temporary table that hides a
+        # declared one is another one.
         found = self._declared.get((schema, name))
-        return self._declared.get((None, name)) if found is None else found
+        if found is not None or schema == "pg_temp":
+            return found
+        return self._declared.get((None, name))
 
     def with_temporary(self, names: Iterable[str]) -> Cluster:
         """The same, with the temporary tables of a session, which are reference tables."""

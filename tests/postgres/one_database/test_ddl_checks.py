@@ -195,6 +195,17 @@ def test_a_temporary_table_beside_which_functions_run_is_refused_by_name(databas
         assert cur.fetchall() == [(8,)]
 
 
+def test_a_temporary_table_that_hides_a_declared_one_is_not_taken_for_it(databases):
+    with connected(databases) as (_, conn):
+        cur = conn.cursor()
+        cur.execute("CREATE TEMP TABLE orders (id int, n int CHECK (few(n)) UNIQUE)")
+        for statement in ("INSERT INTO orders VALUES (1, 1)", "SELECT * FROM orders WHERE id = 1"):
+            with pytest.raises(greenshard.NotSupportedError, match="temporary table orders"):
+                cur.execute(statement)
+        cur.execute("SELECT count(*) FROM public.orders")
+        assert cur.fetchall() == [(8,)]
+
+
 def test_a_temporary_table_of_one_shard_is_not_said_to_be_missing(databases):
     with connected(databases) as (_, conn):
         with conn.on("s0"):
