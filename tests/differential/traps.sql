@@ -288,3 +288,5 @@ SELECT <<avg|sum|max|min>>(e.qty::<<money|float4|oid|bit(8)|numeric(9, 2)>>) FRO
 SELECT e.no, <<avg|sum>>(e.qty::<<money|float4>>) FROM entry e GROUP BY e.no ORDER BY e.no{total};
 SELECT <<avg|sum|max>>(e.qty * interval '1 day 3 hours') FROM entry e WHERE {e?};
 SELECT <<avg|stddev|var_pop|bit_or|bool_and|every>>(<<a.id::money|a.id > 3|a.id::bit(8)|a.id>>) FROM account a;
+SELECT 1 FROM account a WHERE 1 / (a.id - 1) = 1 HAVING <<1 < 2|1 > 2|true|false>>;
+SELECT <<count(*)|max(a.id)>> FROM account a, badge b WHERE a.id = b.no AND <<false|1 > 2|true>> AND 1 / (a.id + 999) = 0;

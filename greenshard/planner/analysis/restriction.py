@@ -9,7 +9,12 @@
    order's row with NULLs in place of a line if it were, say, `l_quantity IS NULL`.
 
 Conditions on a security_barrier view are not for its tables: they might tell of rows that the view
-hides, by an error say.
+hides, by an error say. Nor are those of a query that PostgreSQL answers without a row:
+
+    SELECT 1 FROM orders WHERE 1 / (o_orderkey - 1) = 1 HAVING 1 < 2
+    SELECT count(*) FROM orders, part WHERE false AND 1 / o_orderkey = 1
+
+In the second, `false` goes along with the other condition.
 
 So equalities hold for both sides of an outer join, since NULL equals nothing; other conditions of
 WHERE only for the side that is kept, and those of ON only for the other one.
@@ -57,6 +62,9 @@ from greenshard.sql.parser import (
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import names_of, own_type, unwrap
 
+#: Those that are no function calls to the parser.
+_AGGREGATES = frozenset({"JsonArrayAgg", "JsonObjectAgg"})
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -90,12 +98,14 @@ class Restriction:
         table: The table.
         pin: The values of its key, if they are known.
         filters: Conditions on its columns alone.
+        constants: Conditions beside these that name no column.
         partners: What stands beside the rows that matter; None where that is not asked.
     """
 
     table: Table
     pin: Pin | None = None
     filters: list[Condition] = field(default_factory=list)
+    constants: list[Condition] = field(default_factory=list)
     partners: Partners | None = None
 
 
@@ -111,6 +121,7 @@ class Restrictions:
         self._functions = functions
         self._translation = translation
         self.found: list[Restriction] = []
+        self._is_idle = False
 
     def visit(
         self,
@@ -126,6 +137,15 @@ class Restrictions:
             outside: Conditions that its rows must meet.
             beside: What stands beside them; None if its tables have no partners.
         """
+        was_idle = self._is_idle
+        if _needs_no_rows(query, self._functions):
+            self._is_idle, beside = True, None
+        self._visit(query, around, outside, beside)
+        self._is_idle = was_idle
+
+    def _visit(
+        self, query: Query, around: Facts, outside: Sequence[Condition], beside: Partners | None
+    ) -> None:
         alone = None if beside is None else ALONE
         for cte in query.ctes:
             # Not what holds for those who read it: they are several.
@@ -237,23 +257,28 @@ class Restrictions:
         beside: Partners | None,
     ) -> Restriction:
         own = {column.id for source in table.sources for column in source.columns or ()}
-        filters = [each for each in conditions if self._is_filter(each, own)]
-        return Restriction(table, self._pin(table, facts), filters, beside)
+        filters: list[Condition] = []
+        constants: list[Condition] = []
+        for condition in () if self._is_idle else conditions:
+            names = self._names(condition, own)
+            if names is not None:
+                (filters if names else constants).append(condition)
+        return Restriction(table, self._pin(table, facts), filters, constants, beside)
 
-    def _is_filter(self, condition: Condition, own: set[ColumnId]) -> bool:
-        """Whether a condition can be tested on a row of one table alone, and anywhere."""
+    def _names(self, condition: Condition, own: set[ColumnId]) -> bool | None:
+        """Whether a condition names columns; None if more than a row of one table is needed."""
         # WHERE false names no column: it is true of no table in particular.
         found = False
         for message in walk(condition.node):
             kind = type_name(message)
             if kind in ("SubLink", "SetToDefault"):
-                return False
+                return None
             if kind == "FuncCall" and self._functions.needs_its_place(message):
-                return False
+                return None
             if kind == "ColumnRef":
                 column = condition.level.named(names_of(message.fields))
                 if column is None or column.id not in own:
-                    return False
+                    return None
                 found = True
         return found
 
@@ -391,6 +416,19 @@ def _uncast_array(node: Message, column: BoundColumn) -> Message | None:
 def _breadth(values: tuple[Value, ...]) -> int:
     """How many shards values may name: fewer is better."""
     return sum(100 if isinstance(each, Parameter) and each.several else 1 for each in values)
+
+
+def _needs_no_rows(query: Query, functions: Functions) -> bool:
+    """Whether a query has HAVING, and neither GROUP BY nor aggregates: one row, or none."""
+    node = query.node
+    if type_name(node) != "SelectStmt" or not node.HasField("having_clause") or node.group_clause:
+        return False
+    return not any(
+        type_name(message) in _AGGREGATES
+        or (type_name(message) == "FuncCall" and functions.is_aggregate(message))
+        for root in (*node.target_list, node.having_clause, *node.sort_clause)
+        for message in walk(root)
+    )
 
 
 def _is_transparent(query: Query) -> bool:

@@ -135,4 +135,5 @@ def _filter(read: Any, places: Sequence[Restriction], functions: Functions) -> N
 def _all_of(restriction: Restriction) -> Any:
     # o.k in FROM orders o (k): the shard reads the table itself, where it has its own name.
     names = {each: (column.name,) for each, column in columns_of([restriction.table]).items()}
-    return joined("a AND b", [renamed(each, names) for each in restriction.filters])
+    found = [*restriction.constants, *restriction.filters]
+    return joined("a AND b", [renamed(each, names) for each in found])

@@ -211,3 +211,21 @@ def test_batches_of_wide_rows_are_passed_on(same, monkeypatch):
         monkeypatch.setattr(reading, name, value)
     monkeypatch.setattr(filling, "_BATCH_CHARACTERS", 1)
     same(f"SELECT a.id, b.note FROM {JOIN} ORDER BY a.id", strategy="gather")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 FROM orders WHERE 1 / (id - 1) = 1 HAVING 1 < 2",
+        "SELECT 1 FROM orders WHERE 1 / (id - 1) = 1 HAVING 1 > 2",
+        "SELECT 1 FROM orders o, items i WHERE o.customer = i.n AND 1 / (o.id - 1) = 1 HAVING true",
+        "SELECT count(*) FROM orders o, items i WHERE o.customer = i.n AND false AND 1 / o.id = 1",
+        "SELECT count(*) FROM orders o JOIN items i ON o.customer = i.n AND 1 > 2 AND 1 / o.id = 1",
+        (
+            "SELECT i.n FROM items i LEFT JOIN orders o ON o.customer = i.n AND false AND 1 / o.id = 1"
+            " ORDER BY 1 LIMIT 5"
+        ),
+    ],
+)
+def test_conditions_are_not_tested_where_postgresql_looks_at_no_row(same, query):
+    same(query, strategy="gather")
