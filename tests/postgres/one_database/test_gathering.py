@@ -222,8 +222,8 @@ def test_batches_of_wide_rows_are_passed_on(same, monkeypatch):
         "SELECT count(*) FROM orders o, items i WHERE o.customer = i.n AND false AND 1 / o.id = 1",
         "SELECT count(*) FROM orders o JOIN items i ON o.customer = i.n AND 1 > 2 AND 1 / o.id = 1",
         (
-            "SELECT i.n FROM items i LEFT JOIN orders o ON o.customer = i.n AND false AND 1 / o.id = 1"
-            " ORDER BY 1 LIMIT 5"
+            "SELECT i.n FROM items i LEFT JOIN orders o ON o.customer = i.n AND false"
+            " AND 1 / o.id = 1 ORDER BY 1 LIMIT 5"
         ),
     ],
 )
