@@ -28,12 +28,6 @@ _FIRST = _CONSTRAINTS + "SET LOCAL ROLE NONE; SET LOCAL lock_timeout = '10s'; "
 #: Each commit holds it until it is done on all shards: who has locked all of them against commits
 #: sees each transaction on all shards or on none.
 _BARRIER = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE; "
-#: A decision, and what was prepared, must not be lost with the server's memory.
-_DURABLE = (
-    "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)"
-    " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>)"
-    " ALL (ARRAY['on', 'remote_apply']::pg_catalog.text[]); "
-)
 #: So long, at most, those who recover must wait for a coordinator that is frozen.
 _BOUNDED = "SET LOCAL idle_in_transaction_session_timeout = '30s'; "
 _DECISION = (
@@ -41,9 +35,8 @@ _DECISION = (
     " SELECT %s, true, %s::pg_catalog.text[]"
 )
 _NUMBERED = "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
-_SERIALIZABLE = (
-    "pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable'"
-)
+_ISOLATION = "pg_catalog.current_setting('transaction_isolation')"
+_SERIALIZABLE = f"{_ISOLATION} OPERATOR(pg_catalog.=) 'serializable'"
 #: A shard that has only read does not come to write by it.
 _IF_IT_WROTE = f" WHERE {_NUMBERED}; "
 #: Locks are held until the end. Whoever changes a table has one that keeps others from it, as we
@@ -60,14 +53,22 @@ _CHANGES = f"""{_LOCKED} AND c.relkind OPERATOR(pg_catalog.<>) 'S'
         ARRAY['AccessShareLock', 'RowShareLock']::pg_catalog.text[]))"""
 _TEMPORARY = f"""pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
     AND {_LOCKED} AND c.relpersistence OPERATOR(pg_catalog.=) 't')"""
+#: All that is asked of each shard in each commit: a view, a join or a cast here would cost as much
+#: as the rest of the commit. Where the session has temporary objects or a cursor is open, `_HELD`
+#: is asked next. A decision, and what is prepared, must not be lost with the server's memory.
+_TOLD = f"""SELECT {_NUMBERED}, {_ISOLATION}, s.id, pg_catalog.pg_my_temp_schema(),
+    EXISTS (SELECT pg_catalog.pg_cursor()),
+    CASE WHEN pg_catalog.current_setting('synchronous_commit')
+        OPERATOR(pg_catalog.<>) 'remote_apply'
+    THEN pg_catalog.set_config('synchronous_commit', 'on', true) END
+    FROM greenshard.shard AS s"""
 #: Who has only written temporary tables has nothing that others could see, or miss. Temporary
 #: tables that were dropped are not seen here; that they cannot be prepared, PREPARE says.
-_TOLD = f"""SELECT {_NUMBERED} AND CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE true END,
+_HELD = f"""SELECT CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE true END,
     CASE WHEN {_TEMPORARY} THEN 'temporary tables'
     WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
-    THEN 'a cursor WITH HOLD' END,
-    {_SERIALIZABLE}, (SELECT s.id FROM greenshard.shard AS s LIMIT 1)"""
+    THEN 'a cursor WITH HOLD' END"""
 _REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}, {_SERIALIZABLE}"
 #: Fails if the transaction has written, and leaves it as it was then.
 _READ_ONLY_SO_FAR = (
@@ -165,15 +166,15 @@ def ready(
         decision: The decision to be taken down if it has written; None on all shards but one.
         participants: The ids of the others.
 
-    Switches: yes. Cost: one round trip.
+    Switches: yes. Cost: one round trip; one more where it has written, and the session has, or had,
+    temporary objects or has a cursor open.
     """
-    text = _FIRST + _BARRIER + _DURABLE
-    given: tuple[Any, ...] | None = None
+    text, given = _FIRST + _BARRIER, None
     if decision is not None:
         text += _BOUNDED + _DECISION + _IF_IT_WROTE
         given = _given(decision, participants)
     row = _row(physical, text + _TOLD, given)
-    if row[3] != shard_id:
+    if row is None or row[2] != shard_id:
         raise errors.refused(
             "the database is not the one that it was when this process first asked it: "
             "`greenshard init` has given it another id, or the server is another one",
@@ -181,7 +182,11 @@ def ready(
             pgcode=ANOTHER_SHARD,
             hint="Run the transaction again: the shards are asked anew.",
         )
-    return Checked(wrote=bool(row[0]), holds=row[1], serializable=bool(row[2]))
+    wrote, isolation, _, temporary_schema, has_cursors, _ = row
+    holds = None
+    if wrote and (temporary_schema or has_cursors):
+        wrote, holds = _row(physical, _HELD)
+    return Checked(wrote=bool(wrote), holds=holds, serializable=isolation == "serializable")
 
 
 def note(physical: Physical, decision: str, participants: Sequence[str]) -> None:
