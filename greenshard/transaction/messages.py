@@ -30,10 +30,7 @@ _FIRST = _CONSTRAINTS + "SET LOCAL ROLE NONE; SET LOCAL lock_timeout = '10s'; "
 _BARRIER = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE; "
 #: So long, at most, those who recover must wait for a coordinator that is frozen.
 _BOUNDED = "SET LOCAL idle_in_transaction_session_timeout = '30s'; "
-_DECISION = (
-    "INSERT INTO greenshard.decision (gid, committed, participants)"
-    " SELECT %s, true, %s::pg_catalog.text[]"
-)
+_DECISION = "INSERT INTO greenshard.decision (gid, committed, participants) SELECT %s, true, %s"
 _NUMBERED = "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 _ISOLATION = "pg_catalog.current_setting('transaction_isolation')"
 _SERIALIZABLE = f"{_ISOLATION} OPERATOR(pg_catalog.=) 'serializable'"
@@ -53,22 +50,21 @@ _CHANGES = f"""{_LOCKED} AND c.relkind OPERATOR(pg_catalog.<>) 'S'
         ARRAY['AccessShareLock', 'RowShareLock']::pg_catalog.text[]))"""
 _TEMPORARY = f"""pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
     AND {_LOCKED} AND c.relpersistence OPERATOR(pg_catalog.=) 't')"""
-#: All that is asked of each shard in each commit: a view, a join or a cast here would cost as much
-#: as the rest of the commit. Where the session has temporary objects or a cursor is open, `_HELD`
-#: is asked next. A decision, and what is prepared, must not be lost with the server's memory.
+#: All that is asked of each shard in each commit: of a view or a join more the server would be
+#: longer at work than of the rest of the commit. What few transactions need is `_MORE`.
 _TOLD = f"""SELECT {_NUMBERED}, {_ISOLATION}, s.id, pg_catalog.pg_my_temp_schema(),
-    EXISTS (SELECT pg_catalog.pg_cursor()),
-    CASE WHEN pg_catalog.current_setting('synchronous_commit')
-        OPERATOR(pg_catalog.<>) 'remote_apply'
-    THEN pg_catalog.set_config('synchronous_commit', 'on', true) END
+    EXISTS (SELECT pg_catalog.pg_cursor()), pg_catalog.current_setting('synchronous_commit')
     FROM greenshard.shard AS s"""
+#: So a decision, and what is prepared, is not lost with the server's memory.
+_DURABLE = frozenset({"on", "remote_apply"})
 #: Who has only written temporary tables has nothing that others could see, or miss. Temporary
 #: tables that were dropped are not seen here; that they cannot be prepared, PREPARE says.
-_HELD = f"""SELECT CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE true END,
+_MORE = f"""SELECT CASE WHEN {_TEMPORARY} THEN {_CHANGES} ELSE true END,
     CASE WHEN {_TEMPORARY} THEN 'temporary tables'
     WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors AS c WHERE c.is_holdable
         AND c.creation_time OPERATOR(pg_catalog.>=) pg_catalog.now())
     THEN 'a cursor WITH HOLD' END"""
+_BE_DURABLE = "SET LOCAL synchronous_commit = on; "
 _REALLY = f"SELECT {_NUMBERED} AND {_CHANGES}, {_SERIALIZABLE}"
 #: Fails if the transaction has written, and leaves it as it was then.
 _READ_ONLY_SO_FAR = (
@@ -147,12 +143,11 @@ def _checked(physical: Physical, text: str) -> Checked:
     return Checked(wrote=bool(row[0]), serializable=bool(row[1]))
 
 
-def _row(physical: Physical, text: str, given: Sequence[Any] | None = None) -> Sequence[Any]:
-    """The row that a message gives in the end."""
+def _row(physical: Physical, text: str, given: Sequence[Any] | None = None) -> Any:
+    """The row that a message gives in the end; None if there is none."""
     cursor = own_cursor(physical.raw)
     cursor.execute(text, given)
-    row: Any = cursor.fetchone()
-    return row  # type: ignore[no-any-return]
+    return cursor.fetchone()
 
 
 def ready(
@@ -167,7 +162,7 @@ def ready(
         participants: The ids of the others.
 
     Switches: yes. Cost: one round trip; one more where it has written, and the session has, or had,
-    temporary objects or has a cursor open.
+    temporary objects, has a cursor open, or has set ``synchronous_commit`` to less than ``on``.
     """
     text, given = _FIRST + _BARRIER, None
     if decision is not None:
@@ -182,10 +177,10 @@ def ready(
             pgcode=ANOTHER_SHARD,
             hint="Run the transaction again: the shards are asked anew.",
         )
-    wrote, isolation, _, temporary_schema, has_cursors, _ = row
+    wrote, isolation, _, temporary_schema, has_cursors, synchronous = row
     holds = None
-    if wrote and (temporary_schema or has_cursors):
-        wrote, holds = _row(physical, _HELD)
+    if wrote and (temporary_schema or has_cursors or synchronous not in _DURABLE):
+        wrote, holds = _row(physical, _BE_DURABLE * (synchronous not in _DURABLE) + _MORE)
     return Checked(wrote=bool(wrote), holds=holds, serializable=isolation == "serializable")
 
 
