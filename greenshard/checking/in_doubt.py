@@ -12,9 +12,14 @@ from greenshard.transaction import gids
 #: What was prepared less than so many seconds ago may just be being committed.
 _YOUNG_S = 10.0
 
+#: Anybody can give what he prepares such a name. Only a role that may take down decisions has one
+#: of them in doubt; where that is not known, it counts.
 _PREPARED = f"""
 SELECT {SHARD}, gid, extract(epoch FROM clock_timestamp() - prepared)::text
-FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
+FROM pg_prepared_xacts AS p WHERE database = current_database() AND coalesce((
+    SELECT has_table_privilege(r.oid, to_regclass('greenshard.decision'), 'INSERT')
+    FROM pg_roles AS r WHERE r.rolname = p.owner), true)
+ORDER BY prepared
 """
 
 

@@ -22,7 +22,9 @@ time, and in several places at once.
 
 What cannot be finished is left as it is, and the report says why: the shard that decides cannot be
 reached, a program that still runs may commit it, or another role has prepared it. Prepared
-transactions of other programs and clusters are not touched.
+transactions of other programs and clusters are not touched. What has the name of one of
+greenshard's, but was prepared by a role that may not commit over several shards, is told of, and
+is not in doubt.
 
 Decisions that are older than --keep are removed, if all shards could be asked.
 

@@ -26,10 +26,12 @@ def text_lines(name: str, report: RecoveryReport) -> Iterator[str]:
         report: What it did.
     """
     counts = f"{len(report.finished)} finished, {len(report.in_doubt)} left in doubt"
+    if report.foreign:
+        counts += f", {len(report.foreign)} of roles that may not commit over several shards"
     yield f"{terminal.cell(name)}: {counted(len(report.shards), 'shard')}, {counts}"
     for shard, why in report.unreached.items():
         yield terminal.cell(f"shard {shard} could not be asked: {why}")
-    if report.finished or report.in_doubt:
+    if report.finished or report.in_doubt or report.foreign:
         yield ""
         yield from _table(report)
 
@@ -43,6 +45,9 @@ def _table(report: RecoveryReport) -> list[str]:
     rows += [
         [_state(part), part.shard, lasting(part.age_s), part.gid, part.why]
         for part in report.in_doubt
+    ]
+    rows += [
+        ["not ours", part.shard, lasting(part.age_s), part.gid, part.why] for part in report.foreign
     ]
     columns = ["outcome", "shard", "prepared for", "transaction", "why"]
     return table_lines(columns, rows, right=[False, False, True, False, False])

@@ -8,7 +8,10 @@ waits::
     (number, begin of the session's transaction in ms)     one int8, of these two halves
 
 Whose they are, the name of the session that has taken them says (``application_name``). Anybody
-who may connect can take such locks: only those of a session's own user are marks of it. They are
+who may connect can take such locks, under any name: only those of a session's own user are marks of
+it, and those of other users are of other processes, whatever their sessions are called. So nobody
+can have what is not his taken for a part of a cycle. Not so where a process connects to its shards
+as several users, which no server knows to be one: its name says so. They are
 shared locks that are only tried, so they keep nobody waiting, and they go with the session. So
 nothing is sent or seen where nobody waits; and a transaction is known by all that it has at this
 moment, also by connections that a pool has lent it, and by those that the program opened.
@@ -39,6 +42,8 @@ from greenshard.links.physical import Identity, Physical, autocommit
 
 #: What the sessions that look are called, before the name of their process.
 NAME = "greenshard deadlocks "
+#: What the name of a process begins with that has several users.
+_SEVERAL = "*"
 #: Seconds in which a server must answer, and be connected to; to end what does not; and until one
 #: that failed is asked again.
 _ANSWER_S, _GRACE_S, _AGAIN_S = 1.0, 0.5, 5.0
@@ -58,7 +63,9 @@ WITH RECURSIVE locks AS MATERIALIZED (
     SELECT pid, locktype, database, classid, objid, objsubid, granted, waitstart
     FROM pg_locks WHERE NOT granted OR locktype = 'advisory'
 ), marks AS MATERIALIZED (
-    SELECT substr(a.application_name, {len(NAME) + 1}) AS process,
+    SELECT concat(substr(a.application_name, {len(NAME) + 1}),
+            CASE WHEN NOT starts_with(a.application_name, '{NAME}{_SEVERAL}')
+                THEN concat('/', a.usename) END) AS process,
         l.classid::int8 AS number, l.objid::int8 AS told, l.objsubid
     FROM locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.granted AND starts_with(a.application_name, '{NAME}')
@@ -104,10 +111,18 @@ class Observer:
     Args:
         dsns: How to connect, by shard.
         process: The name of this process.
+
+    Attributes:
+        names: What the servers call this process.
     """
 
     def __init__(self, dsns: Mapping[str, Dsn], process: str) -> None:
-        name = NAME + process
+        users = {
+            tuple(dsn.public.get(word) for word in ("user", "service")) for dsn in dsns.values()
+        }
+        self._process = process if len(users) < 2 else _SEVERAL + process
+        self.names: set[str] = set()
+        name = NAME + self._process
         self._dsns = {shard: Dsn(dsn.text, application_name=name) for shard, dsn in dsns.items()}
         self._open: dict[str, Physical] = {}
         self._marked: dict[str, tuple[tuple[int, int, int], ...]] = {}
@@ -171,7 +186,7 @@ class Observer:
             if shard not in self._open:
                 self._open[shard] = Physical.new(shard, self._dsns[shard])
             physical = self._open[shard]
-            jobs.append(Job(shard, partial(_call, physical, call), physical))
+            jobs.append(Job(shard, partial(self._call, physical, call), physical))
         if jobs:
             FanOut(jobs, _GRACE_S, tolerant=True).run(_ANSWER_S)
         for job in jobs:
@@ -180,21 +195,22 @@ class Observer:
                 self._lose(job.shard)
         return {job.shard: job.result for job in jobs if job.end is End.DONE}
 
+    def _call(self, physical: Physical, call: Callable[[Physical], Any]) -> Any:
+        if physical.identity is None:
+            physical.open(_ANSWER_S)
+            identify(physical)
+            # Through a pooler, what is set or locked in a session would be left to somebody else's.
+            if physical.server_pid is None:
+                raise DriverError("who answers is not known")
+            autocommit.write(physical.raw, True)
+            own_cursor(physical.raw).execute(_PATH)
+            several = self._process.startswith(_SEVERAL)
+            self.names.add(self._process if several else f"{self._process}/{physical.user}")
+        return call(physical)
+
     def _lose(self, shard: str) -> None:
         self._open.pop(shard).discard()
         self._marked.pop(shard, None)
-
-
-def _call(physical: Physical, call: Callable[[Physical], Any]) -> Any:
-    if physical.identity is None:
-        physical.open(_ANSWER_S)
-        identify(physical)
-        # Through a pooler, what is set or locked in a session would be left to somebody else's.
-        if physical.server_pid is None:
-            raise DriverError("who answers is not known")
-        autocommit.write(physical.raw, True)
-        own_cursor(physical.raw).execute(_PATH)
-    return call(physical)
 
 
 def _is_of(member: Member, physical: Physical) -> bool:

@@ -209,9 +209,8 @@ class _Looking:
     """
 
     def __init__(self, dsns: Mapping[str, Dsn], timeout_s: float) -> None:
-        self._process = secrets.token_hex(8)
         self._timeout_s = timeout_s
-        self._observer = Observer(dsns, self._process)
+        self._observer = Observer(dsns, secrets.token_hex(8))
         #: The cycles of the last look.
         self._seen: set[frozenset[Edge]] = set()
         #: Since when somebody was to give way.
@@ -241,7 +240,7 @@ class _Looking:
         confirmed = [cycle for cycle in cycles if cycle.key in self._seen]
         self._seen = {cycle.key for cycle in cycles}
         for victim, cycle in self._choose(confirmed).items():
-            if victim.process == self._process:
+            if victim.process in self._observer.names:
                 for each in stuck:
                     if each.goes_by(victim.number):
                         _green.spawn(_give_way, each, victim, cycle)

@@ -22,26 +22,28 @@ from greenshard.links.physical import Physical
 _BELIEVED_S = 30.0
 
 _ASKED = f"""SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,
-    pg_catalog.pg_is_in_recovery(),
-    (SELECT pg_catalog.count(*)
-        FROM pg_catalog.pg_class AS c
-        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-        WHERE n.nspname OPERATOR(pg_catalog.=) 'greenshard'
-        AND pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
-        AND CASE
-            WHEN c.relname OPERATOR(pg_catalog.=) 'shard'
-                THEN pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
-                AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
-                    WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
-                    AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped)
-            WHEN c.relname OPERATOR(pg_catalog.=) 'decision'
-                THEN pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT')
-                AND pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+    pg_catalog.pg_is_in_recovery(), session_user,
+    pg_catalog.count(*),
+    pg_catalog.count(*) FILTER (WHERE made.allowed),
+    pg_catalog.count(*) FILTER (WHERE made.trusted)
+FROM (
+    SELECT pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE') AND CASE
             WHEN c.relname OPERATOR(pg_catalog.=) 'barrier'
                 THEN pg_catalog.has_table_privilege(session_user, c.oid, 'UPDATE')
-            ELSE false END
-        AND {TRUSTED.format(owner="n.nspowner")}
-        AND {TRUSTED.format(owner="c.relowner")})"""
+            ELSE pg_catalog.has_table_privilege(session_user, c.oid, 'SELECT')
+                AND (c.relname OPERATOR(pg_catalog.=) 'shard'
+                    OR pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT'))
+        END AS allowed,
+        {TRUSTED.format(owner="n.nspowner")} AND {TRUSTED.format(owner="c.relowner")} AS trusted
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE n.nspname OPERATOR(pg_catalog.=) 'greenshard'
+    AND (c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['decision', 'barrier']::pg_catalog.name[])
+        OR c.relname OPERATOR(pg_catalog.=) 'shard'
+            AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
+                AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped))
+) AS made"""
 _STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
 #: So many. They are counted: programs may read arrays by typecasters of their own.
 _TABLES = 3
@@ -132,9 +134,9 @@ def ask_member(physical: Physical, sharded: str) -> Member:
         cursor = own_cursor(physical.raw)
         cursor.execute(_ASKED, {"sharded": ours(sharded)})
         row: Any = cursor.fetchone()
-        most, standby, tables = row
+        most, standby, user, *tables = row
         cluster = shard_id = None
-        if tables == _TABLES:
+        if tables == [_TABLES] * 3:
             cursor.execute(_STAMP)
             stamp: Any = cursor.fetchone()
             cluster, shard_id = stamp or (None, None)
@@ -142,10 +144,22 @@ def ask_member(physical: Physical, sharded: str) -> Member:
     if standby:
         lacks = "is a standby"
     elif shard_id is None:
-        lacks = "is not initialised, or what is there is somebody else's, or not for our user"
+        lacks = _why_not_made(user, *tables)
     elif most == 0:
         lacks = "has max_prepared_transactions = 0"
     return Member(cluster, shard_id, lacks, time.monotonic())
+
+
+def _why_not_made(user: str, there: int, allowed: int, trusted: int) -> str:
+    """Why a shard is not known as one of its cluster, by how many of the tables are what."""
+    if there == _TABLES and trusted < there:
+        return (
+            "has a schema greenshard that belongs to somebody else than a superuser, the owner of "
+            "the database or of the sharded tables"
+        )
+    if there == _TABLES and allowed < there:
+        return f"is initialised, but not for the role {user} (`greenshard init --role {user}`)"
+    return "is not initialised"
 
 
 def _cannot(shard: str, lacks: str) -> errors.Error:

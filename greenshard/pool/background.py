@@ -84,7 +84,10 @@ class Background:
         lost = {f"{part.gid} on {part.shard}: {part.why}" for part in report.in_doubt if part.lost}
         for what in sorted(lost - self._told):
             logger.error("a transaction stays in doubt until somebody decides: %s", what)
-        self._told = frozenset(lost)
+        foreign = {f"{part.gid} on {part.shard}: {part.why}" for part in report.foreign}
+        for what in sorted(foreign - self._told):
+            logger.warning("what is prepared has the name of one of ours: %s", what)
+        self._told = frozenset(lost | foreign)
         before = self.stats.finished if self.stats is not None else 0
         self.stats = RecoveryStats(
             time.monotonic(), len(report.in_doubt), report.oldest_s, before + len(report.finished)

@@ -56,7 +56,7 @@ LEFT JOIN pg_catalog.pg_locks AS number
 LEFT JOIN pg_catalog.pg_prepared_xacts AS prepared
     ON prepared.transaction OPERATOR(pg_catalog.=) number.transactionid
 WHERE held.granted
-    AND held.mode OPERATOR(pg_catalog.<>) 'ShareLock'
+    AND held.mode OPERATOR(pg_catalog.<>) %(beside)s
     AND held.relation OPERATOR(pg_catalog.=)
         pg_catalog.to_regclass('greenshard.barrier')::pg_catalog.oid
     AND held.database OPERATOR(pg_catalog.=) (
@@ -117,12 +117,17 @@ def freeze(physical: Physical, *, exports: bool) -> str:
         return bytes(row[0]).decode()
 
 
-def holders(physical: Physical) -> tuple[Holder, ...]:
+def holders(physical: Physical, *, commits: bool = False) -> tuple[Holder, ...]:
     """Who keeps the barrier from being locked, of a shard on which no transaction is open.
+
+    Args:
+        physical: The connection.
+        commits: Whether it is to be locked as commits do it; else, as snapshots do.
 
     Switches: yes. Cost: one round trip.
     """
-    found = read_outside(physical, lambda one: value(one, _HOLDERS))
+    beside = {"beside": "RowExclusiveLock" if commits else "ShareLock"}
+    found = read_outside(physical, lambda one: value(one, _HOLDERS, beside))
     with understood(physical.shard):
         return tuple(Holder(physical.shard, *each) for each in json.loads(bytes(found)))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from greenshard import _green, errors
 from greenshard._driver import DriverError
@@ -12,7 +14,7 @@ from greenshard.links.deadline import Deadline, within
 from greenshard.links.fanout import End, Job
 from greenshard.links.physical import Physical
 from greenshard.links.session import Outcome, Session
-from greenshard.transaction import asking_apart, messages, recovery
+from greenshard.transaction import asking_apart, barrier, messages, recovery
 from greenshard.transaction.actions import (
     Action,
     Answers,
@@ -37,6 +39,9 @@ logger = logging.getLogger("greenshard")
 
 #: SQLSTATEs where what `greenshard init` has made is gone, or is another shard's.
 _NOT_AS_KNOWN = frozenset({"42P01", "42501", "3F000", "42703", messages.ANOTHER_SHARD})
+
+#: SQLSTATE: a lock was not got in time.
+_NOT_AVAILABLE = "55P03"
 
 Call = Callable[[Physical], object]
 #: What commits the transaction of a connection, given what is to go before it.
@@ -109,9 +114,31 @@ class Conductor:
                     arrived.__context__ = error
                 _green.raise_arrived(arrived)
             if error is not None:
+                self._tell_who_waits_for_whom(error)
                 raise error
         finally:
             del error, arrived  # their tracebacks have this frame: a cycle
+
+    def _tell_who_waits_for_whom(self, error: BaseException) -> None:
+        """Tell with a lock that was not got in time who holds the barrier, if it is that.
+
+        Switches: then, to ask the shard once more.
+        """
+        physical = self._session.physicals.get(getattr(error, "shard", None) or "")
+        if not isinstance(error, errors.Error) or error.pgcode != _NOT_AVAILABLE or not physical:
+            return
+        if self._two_phase is None or not (physical.alive and physical.idle):
+            return
+        asked = {physical.shard: partial(barrier.holders, physical, commits=True)}
+        with suppress(errors.Error):
+            answer: Any = self._session.run(asked, within(self._session.grace_s)).jobs
+            if found := answer[physical.shard].result:
+                there = "; ".join(holder.described for holder in found)
+                errors.give_hint(
+                    error,
+                    "Each commit locks greenshard.barrier, for which it waits ten seconds at most. "
+                    f"On shard {physical.shard} {there}. A snapshot lets go of it by itself.",
+                )
 
     def _answers(self, action: Action) -> Answers:
         physicals = self._session.physicals

@@ -70,7 +70,9 @@ SELECT pg_catalog.convert_to(pg_catalog.json_build_array(
      FROM greenshard.shard AS s LIMIT 1),
     (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.gid, p.owner,
         EXTRACT(epoch FROM p.prepared),
-        EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared)))
+        EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared),
+        EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) p.owner
+            AND pg_catalog.has_table_privilege(r.oid, 'greenshard.decision', 'INSERT'))))
      FROM pg_catalog.pg_prepared_xacts AS p
      WHERE p.database OPERATOR(pg_catalog.=) pg_catalog.current_database()),
     EXTRACT(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.-) %(kept)s,
@@ -121,9 +123,14 @@ LOCK TABLE greenshard.forgotten IN SHARE UPDATE EXCLUSIVE MODE NOWAIT
 #: SQLSTATEs: no such table, schema or column; a lock was not got in time.
 _NOT_MADE = ("42P01", "3F000", "42703")
 _LOCKED = "55P03"
+_DENIED = "42501"
 #: No such prepared transaction; another session is at it; the role may not.
-_ENDINGS = {"42704": Ending.GONE, "55000": Ending.BUSY, "42501": Ending.DENIED}
+_ENDINGS = {"42704": Ending.GONE, "55000": Ending.BUSY, _DENIED: Ending.DENIED}
 _UNMADE = "it is not initialised: `greenshard init` has not been run on it"
+_UNALLOWED = (
+    "{user} may not read its decisions: recover as a role that commits over several shards, or "
+    "give this one the rights with `greenshard init --role`"
+)
 
 
 def recover_shards(
@@ -338,6 +345,8 @@ def ask(physical: Physical, kept_s: float = KEPT_S) -> Found | Failure:
     except DriverError as error:
         if error.pgcode in _NOT_MADE:
             return Failure(_UNMADE)
+        if error.pgcode == _DENIED:
+            return Failure(_UNALLOWED.format(user=physical.user))
         raise
     return Found(cluster, shard_id, parts, cutoff_ms, has_old, shards)
 

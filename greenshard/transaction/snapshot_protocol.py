@@ -67,6 +67,16 @@ class Holder:
         return not self.is_foreign
 
     @property
+    def described(self) -> str:
+        """Who it is, for people."""
+        since = "" if self.seconds is None else f" {self.seconds:.1f} s ago"
+        if self.pid is None:
+            return f"transaction {self.name} has the barrier, prepared{since}"
+        name = f" ({self.name})" if self.name else ""
+        begun = since and f" begun{since}"
+        return f"process {self.pid}{name} has the barrier, in a transaction{begun}"
+
+    @property
     def is_foreign(self) -> bool:
         """Whether a coordinator of the program's own has prepared it, and is to end it."""
         named = gids.read(self.name)
@@ -163,7 +173,7 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
 
 
 def _not_in_time(limit_s: float, holders: Sequence[Holder], told: str) -> errors.Error:
-    there = "".join(f"\n  {holder.shard}: {_described(holder)}" for holder in holders)
+    there = "".join(f"\n  {holder.shard}: {holder.described}" for holder in holders)
     what = f"; in the way, as the servers last told:{there}" if there else ""
     if told:
         what += f"\n{told}"
@@ -179,14 +189,4 @@ def _not_in_time(limit_s: float, holders: Sequence[Holder], told: str) -> errors
         hint = "What is in doubt is finished by greenshard recover, as soon as its shards answer."
     return errors.OperationalError(
         f"no snapshot over all shards within {limit_s:g} s{what}", code="GS506", hint=hint
-    )
-
-
-def _described(holder: Holder) -> str:
-    since = "" if holder.seconds is None else f" {holder.seconds:.1f} s ago"
-    if holder.pid is None:
-        return f"transaction {holder.name} has the barrier, prepared{since}"
-    name = f" ({holder.name})" if holder.name else ""
-    return (
-        f"process {holder.pid}{name} has the barrier, in a transaction{since and f' begun{since}'}"
     )

@@ -37,6 +37,19 @@ _HINTS = {
 }
 
 
+_APART = (
+    "Let the statements that use temporary tables, LISTEN, NOTIFY, cursors WITH HOLD or exported "
+    "snapshots be a transaction of their own; or, with two_phase=False, the shards commit one "
+    "after the other."
+)
+_NOTIFIES = (
+    "What LISTEN and NOTIFY do, also pg_notify() in a trigger, can be committed on one shard of "
+    "several at most. Let the trigger write a row, for a program that reads it and notifies; or "
+    "let the rows of each shard be a transaction of their own; or, with two_phase=False, the "
+    "shards commit one after the other."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """Who does what.
@@ -198,7 +211,9 @@ def _told(error: BaseException) -> BaseException:
     if not isinstance(error, errors.Error) or error.pgcode is None:
         return error
     if error.pgcode == _NOT_SUPPORTED:
-        told = _cannot_prepare(" ".join(str(error).split()))
+        # Keywords are the same in each language that a server may speak.
+        hint = _NOTIFIES if "NOTIFY" in str(error) else _APART
+        told = _cannot_prepare(" ".join(str(error).split()), hint)
         told.failures, told.__cause__ = error.failures, error
         return told
     if error.pgcode in _HINTS:
@@ -206,14 +221,12 @@ def _told(error: BaseException) -> BaseException:
     return error
 
 
-def _cannot_prepare(what: str) -> errors.Error:
+def _cannot_prepare(what: str, hint: str = _APART) -> errors.Error:
     return errors.refused(
         f"several shards cannot commit the transaction together, and it is rolled back on all of "
         f"them: {what}",
         code="GS505",
-        hint="Let the statements that use temporary tables, LISTEN, NOTIFY, cursors WITH HOLD or "
-        "exported snapshots be a transaction of their own; or, with two_phase=False, the shards "
-        "commit one after the other.",
+        hint=hint,
     )
 
 

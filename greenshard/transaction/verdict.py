@@ -28,7 +28,7 @@ whatever order the shards answer. No shard waits for one that it needs no answer
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from greenshard.transaction import gids
@@ -109,12 +109,15 @@ class Prepared:
         owner: The role that has prepared it: it alone may finish it, and superusers.
         at_s: When it was, in seconds since 1970, by the server's clock.
         age_s: How long ago that was.
+        may_decide: Whether that role has the rights, now, that whoever commits over several shards
+            needs.
     """
 
     name: str
     owner: str
     at_s: float
     age_s: float
+    may_decide: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,9 @@ class RecoveryReport:
         shards: The shards, in their order.
         finished: The parts that it has finished.
         in_doubt: Those that it has not, the oldest first.
+        foreign: What only looks like a part, or is one of a role that has lost its rights: it is
+            prepared under such a name, by a role that may not commit over several shards, and
+            nobody has decided to commit it.
         unreached: Of each shard that could not be asked why not.
         young: How many parts were left to their coordinators, which may be just at it.
         gone: How many parts others have finished meanwhile.
@@ -227,6 +233,7 @@ class RecoveryReport:
     unreached: Mapping[str, str] = field(default_factory=dict)
     young: int = 0
     gone: int = 0
+    foreign: tuple[InDoubtPart, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -369,7 +376,9 @@ class Recovery:
         """What was done so far, and what was not."""
         parts = [(t, part) for t in self._transactions.values() for part in t.parts]
         finished = [_finished(t, part) for t, part in parts if part.ending is Ending.DONE]
-        left = [self._left(t, part) for t, part in parts if part.ending not in _GONE]
+        unfinished = [(t, part) for t, part in parts if part.ending not in _GONE]
+        left = [self._left(t, part) for t, part in unfinished if not _is_foreign(t, part)]
+        foreign = [self._foreign(t, part) for t, part in unfinished if _is_foreign(t, part)]
         unasked = [shard for shard in self._shards if shard not in self._found]
         return RecoveryReport(
             self._shards,
@@ -378,6 +387,16 @@ class Recovery:
             {shard: self._failed.get(shard, _NO_ANSWER) for shard in unasked},
             young=self._young,
             gone=sum(part.ending is Ending.GONE for _, part in parts),
+            foreign=tuple(sorted(foreign, key=lambda part: -part.age_s)),
+        )
+
+    def _foreign(self, transaction: _Transaction, part: _Part) -> InDoubtPart:
+        owner = part.prepared.owner
+        return replace(
+            self._left(transaction, part),
+            why=f"{owner} has prepared it, for whom `greenshard init --role` was not run: if it is "
+            f"none of greenshard's, {owner} or a superuser ends it: "
+            f"ROLLBACK PREPARED '{part.prepared.name}'",
         )
 
     def _left(self, transaction: _Transaction, part: _Part) -> InDoubtPart:
@@ -422,6 +441,17 @@ class Recovery:
 _NO_ANSWER = "no answer in time"
 _GONE = (Ending.DONE, Ending.GONE)
 _COMMITTED = {Verdict.COMMITTED: True, Verdict.ROLLED_BACK: False}
+
+
+def _is_foreign(transaction: _Transaction, part: _Part) -> bool:
+    """Whether it is nobody's who could have decided it, as far as is known; anybody can name it so.
+
+    A decision to commit is the word of somebody who could: then his rights were taken away since.
+    """
+    open_still = (Verdict.COMMITTED, Verdict.HELD)
+    if part.prepared.may_decide or transaction.verdict in open_still:
+        return False
+    return not isinstance(transaction.verdict, Failure)
 
 
 def _why_unfinished(part: _Part) -> str:

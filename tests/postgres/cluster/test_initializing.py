@@ -164,8 +164,8 @@ def test_what_fails_on_one_shard_is_undone_on_all(dsns):
         assert rows(dsn, "SELECT 1 FROM pg_namespace WHERE nspname = 'greenshard'") == []
 
 
-def write_on_both(dsns):
-    cluster = cluster_of(dsns)
+def write_on_both(dsns, user=None):
+    cluster = cluster_of(dsns) if user is None else cluster_of(dsns, user=user)
     with contextlib.closing(greenshard.connect(cluster)) as conn:
         for shard in cluster.names:
             conn.on(shard).cursor().execute(f"INSERT INTO t VALUES ({KEYS[shard]})")
@@ -196,6 +196,18 @@ def test_what_somebody_else_has_made_is_refused_by_name(dsns, roles):
     finally:
         for dsn in dsns.values():
             run(dsn, "DROP SCHEMA greenshard CASCADE", "DROP OWNED BY mallory, migrator")
+
+
+def test_a_role_that_may_not_commit_together_is_told_of_by_name(dsns, roles):
+    greenshard.init(cluster_of(dsns), ["writer"])
+    for dsn in dsns.values():
+        run(dsn, "GRANT ALL ON t TO writer, outsider")
+    write_on_both(dsns, "writer")
+    with pytest.raises(greenshard.NotSupportedError, match="not for the role outsider") as unfit:
+        write_on_both(dsns, "outsider")
+    assert "greenshard init --role outsider" in str(unfit.value)
+    for dsn in dsns.values():
+        run(dsn, "DROP SCHEMA greenshard CASCADE", "DROP OWNED BY writer, outsider")
 
 
 def test_what_was_changed_since_is_refused_by_name(dsns):

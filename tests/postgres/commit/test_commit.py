@@ -413,6 +413,23 @@ def test_lock_timeout_of_the_program_does_not_hold_for_the_commit(world, conn):
     assert world.values() == ONE
 
 
+@pytest.mark.parametrize("shards", [["s1"], ["s0", "s1"]])
+def test_who_keeps_a_commit_from_its_lock_is_told(world, conn, monkeypatch, shards):
+    monkeypatch.setattr(messages, "_FIRST", messages._FIRST.replace("10s", "50ms"))
+    monkeypatch.setattr(messages, "BEFORE_COMMIT", messages.BEFORE_COMMIT.replace("10s", "50ms"))
+    holder = psycopg2.connect(world.dsns["s1"], application_name="a backup")
+    with closing(holder), holder.cursor() as locks:
+        locks.execute("LOCK TABLE greenshard.barrier IN SHARE MODE")
+        for shard in shards:
+            conn.cursor().execute(f"UPDATE t SET c = 5 WHERE k = {world.keys[shard]}")
+        with pytest.raises(psycopg2.errors.LockNotAvailable) as caught:
+            conn.commit()
+        assert caught.value.shard == "s1"
+        assert f"process {holder.info.backend_pid} (a backup) has the barrier" in str(caught.value)
+    conn.rollback()
+    assert world.values() == NONE
+
+
 # What cannot be prepared ------------------------------------------------------------------------
 
 
@@ -431,6 +448,52 @@ def test_what_cannot_be_prepared_is_named(world, conn, text, named):
         cursor.execute(ALL)  # the connection goes on
         conn.commit()
     assert world.values() == ONE
+
+
+NOTIFYING = """
+CREATE FUNCTION notifies() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN PERFORM pg_notify('news', NEW.k::text); RETURN NULL; END$$;
+CREATE TRIGGER notifies AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION notifies()
+"""
+
+
+def test_triggers_that_notify_on_several_shards_are_named_with_a_way_out(world, conn):
+    for dsn in world.dsns.values():
+        run(dsn, NOTIFYING)
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute(ALL)
+            with pytest.raises(greenshard.NotSupportedError, match="NOTIFY") as caught:
+                conn.commit()
+            assert caught.value.code == "GS505"
+            assert "trigger" in caught.value.hint
+            assert world.values() == NONE
+            cursor.execute(f"UPDATE t SET c = 5 WHERE k = {world.keys['s1']}")
+            conn.commit()
+        assert world.values() == {**NONE, "s1": [5]}
+    finally:
+        for dsn in world.dsns.values():
+            run(dsn, "DROP FUNCTION notifies() CASCADE")
+
+
+def test_notify_beside_writes_of_other_shards_is_sent_with_their_commit(world, conn):
+    def heard():
+        listening.poll()
+        told, listening.notifies[:] = [each.payload for each in listening.notifies], []
+        return told
+
+    with closing(psycopg2.connect(world.dsns["s0"])) as listening, conn.cursor() as cursor:
+        listening.autocommit = True
+        listening.cursor().execute("LISTEN news")
+        for shard in ("s1", "s2"):
+            cursor.execute(f"UPDATE t SET c = 5 WHERE k = {world.keys[shard]}")
+        with conn.on("s0"):
+            conn.cursor().execute("NOTIFY news, 'done'")
+        assert heard() == []
+        conn.commit()
+        listening.cursor().execute("SELECT 1")
+        assert heard() == ["done"]
+    assert world.values() == {"s0": NONE["s0"], "s1": [5], "s2": [5]}
 
 
 def test_temporary_tables_alone_need_not_be_prepared(world, conn):
@@ -572,7 +635,7 @@ def test_rights_that_are_missing_are_told(world):
         run(dsn, f"GRANT ALL ON t TO {role}")
     try:
         with world.connect(user=role) as conn, conn.cursor() as cursor:
-            assert "is not initialised" in refused(cursor)
+            assert f"not for the role {role}" in refused(cursor)
             conn.rollback()
             greenshard.init(world.cluster, roles=[role])
             cursor.execute(ALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 
 import psycopg2
@@ -10,10 +11,20 @@ import pytest
 
 import greenshard
 from greenshard._driver import Dsn
-from greenshard.deadlocks.observer import NAME, Observer
+from greenshard.deadlocks.graph import Backend
+from greenshard.deadlocks.observer import NAME, Member, Observer
+from greenshard.links.identity import identify
+from greenshard.links.physical import Physical
+from tests.postgres import psql
 from tests.postgres.deadlocks.conftest import TIMEOUT_S, ask, lookers, until, waits
 
 ADD = "UPDATE t SET n = n + 1 WHERE k = 0"
+MARKS = f"""
+SELECT DISTINCT a.application_name, l.classid
+FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.objsubid = 2 AND starts_with(a.application_name, '{NAME}')
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 FAILED = 3  # libpq's PQTRANS_INERROR
 
 
@@ -88,6 +99,30 @@ def test_nobody_gives_way_where_there_is_no_ring(members, dsns):
         member.do("commit")
     assert counts(dsns) == [3, 2, 1, 2, 1]
     until(lambda: not any(lookers(dsn) for dsn in dsns.values()))
+
+
+def test_nobody_else_can_tell_that_his_sessions_are_of_our_transaction(members, dsns):
+    """Names of sessions and advisory locks are anybody's: whose they are counts."""
+    first, dsn = members[0], dsns["s0"]
+    role = f"r_{secrets.token_hex(4)}"
+    psql.run(dsn, f"CREATE ROLE {role} LOGIN", f"GRANT ALL ON t TO {role}")
+    theirs = f"{dsn} user={role}"
+    with contextlib.closing(psycopg2.connect(theirs)) as holds:
+        holds.cursor().execute(ADD)
+        first.do("connect")
+        first.begin("run", ["s0", "s1"], ADD)
+        until(lambda: ask(dsn, MARKS))
+        ((name, number),) = ask(dsn, MARKS)
+        forged = psycopg2.connect(theirs, application_name=name)
+        with contextlib.closing(forged), forged, forged.cursor() as cursor:
+            pid = holds.info.backend_pid
+            cursor.execute("SELECT pg_try_advisory_lock_shared(%s, %s)", (number, pid))
+            assert cursor.fetchone() == (True,)
+            time.sleep(3 * TIMEOUT_S)
+            holds.commit()
+            assert "text" not in first.end()
+    first.do("rollback")
+    psql.run(dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 def test_what_one_server_sees_it_breaks_itself(members, dsns):
@@ -301,3 +336,27 @@ def test_nobody_marks_the_sessions_of_others(dsns, user):
         finally:
             observer.close()
     assert [mark.pid for mark in view.marks] == ([pid] if user is None else [])
+
+
+@pytest.mark.parametrize("users", [("postgres", "postgres"), ("postgres", "marks_others")])
+def test_a_process_of_several_users_is_one_still(dsns, users):
+    """A server does not know that it is one by its user: the name says that it has several."""
+    told = {f"s{number}": Dsn(dsns[f"s{number}"], user=user) for number, user in enumerate(users)}
+    for shard in told:
+        with contextlib.suppress(psycopg2.errors.DuplicateObject):
+            ask(dsns[shard], "CREATE ROLE marks_others LOGIN; SELECT 1")
+    observer = Observer(told, "process")
+    with contextlib.ExitStack() as opened:
+        marked = []
+        for shard, dsn in told.items():
+            own = Physical.new(shard, dsn)
+            opened.callback(own.discard)
+            own.open(5.0)
+            identify(own)
+            own.raw.cursor().execute("SELECT 1")
+            marked.append(Member(Backend(shard, own.backend_pid), own.identity, 2))
+        opened.callback(observer.close)
+        views = observer.look({1: marked})
+    found = {mark.waiter.process for view in views.values() for mark in view.marks}
+    assert found == observer.names
+    assert found == ({"process/postgres"} if len(set(users)) == 1 else {"*process"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -302,6 +303,55 @@ def test_what_another_role_has_prepared_is_told_with_who_can(scene, role):
     scene.prepare("s1", theirs, 2, dsn=dsns["s1"])
     assert done(greenshard.recover(dsns)) == [(theirs.decision, "s1", False)]
     assert done(scene.recover()) == [(gid.decision, "s1", True)]  # a superuser
+
+
+@pytest.fixture
+def stranger(scene):
+    """A role that may connect, and nothing else of greenshard's."""
+    name = f"r_{secrets.token_hex(4)}"
+    run(scene.dsns["s1"], f"CREATE ROLE {name} LOGIN", f"GRANT ALL ON t TO {name}")
+    yield name
+    run(scene.dsns["s1"], f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("anchor_id", [None, "a" * 32])
+def test_a_name_like_ours_is_not_in_doubt_if_its_role_may_not_decide(scene, stranger, anchor_id):
+    """Anybody who may connect can prepare something under any name."""
+    gid, dsn = scene.gid(anchor_id=anchor_id), f"{scene.dsns['s1']} user={stranger}"
+    scene.prepare("s1", gid, 1, dsn=dsn)
+    report = scene.recover()
+    if anchor_id is None:  # as a superuser it can be ended, by the word of its anchor
+        assert (done(report), report.foreign) == ([(gid.decision, "s1", False)], ())
+        return
+    assert (report.ok, report.in_doubt) == (True, ())
+    (part,) = report.foreign
+    assert (part.gid, part.shard, part.owner) == (gid.decision, "s1", stranger)
+    end = part.why.partition(" ends it: ")[2]
+    assert stranger in part.why
+    with contextlib.closing(psycopg2.connect(dsn)) as conn:
+        conn.autocommit = True
+        conn.cursor().execute(end)
+    assert scene.prepared("s1") == []
+
+
+def test_who_may_not_end_a_name_like_ours_does_not_take_it_for_in_doubt(scene, role, stranger):
+    gid, dsn = scene.gid(), f"{scene.dsns['s1']} user={stranger}"
+    scene.prepare("s1", gid, 1, dsn=dsn)
+    dsns = {name: f"{dsn} user={role}" for name, dsn in scene.dsns.items()}
+    report = greenshard.recover(dsns)
+    assert (report.ok, [part.gid for part in report.foreign]) == (True, [gid.decision])
+    # If it is decided, it was a role's that had the rights: its part must not be lost.
+    other = scene.gid()
+    scene.decide(other, True)
+    scene.prepare("s1", other, 2, dsn=dsn)
+    assert left(greenshard.recover(dsns)) == [(other.decision, "s1", True, False)]
+    assert (other.decision, "s1", True) in done(scene.recover())
+
+
+def test_a_role_that_may_not_recover_is_told_what_it_lacks(scene, stranger):
+    report = greenshard.recover({"s1": f"{scene.dsns['s1']} user={stranger}"})
+    assert stranger in report.unreached["s1"]
+    assert "greenshard init --role" in report.unreached["s1"]
 
 
 HOSTILE = """

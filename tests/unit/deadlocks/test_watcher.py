@@ -32,6 +32,7 @@ class Servers:
 
     def __init__(self, dsns, process):
         self.process, self.since, self.other_began = process, "1", 5
+        self.names = {process}
         self.locked, self.closes = True, True
 
     def waiting(self, members):

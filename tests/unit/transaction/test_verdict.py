@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -78,6 +78,28 @@ def test_what_is_left_says_why(answers, committed, lost, why):
     assert (part.committed, part.lost, part.anchor) == (committed, lost, "a")
     assert why in part.why
     assert (part.gid, part.owner, part.age_s) == (gid.decision, "app", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_foreign"),
+    [
+        ([Verdict.ROLLED_BACK, Ending.DENIED], True),
+        ([Verdict.FORGOTTEN], True),
+        # A role that has decided could; one that is about to may.
+        ([Verdict.COMMITTED, Ending.DENIED], False),
+        ([Verdict.HELD], False),
+        ([Failure("down")], False),
+    ],
+)
+def test_what_nobody_could_have_decided_is_foreign(answers, is_foreign):
+    steps, gid = Recovery("ab"), gid_of()
+    part = replace(prepared(gid, "b"), may_decide=False)
+    steps.answer(Ask("b"), found("b", part))
+    (action,) = steps.answer(Ask("a"), found("a"))
+    for answer in answers:
+        action = next(iter(steps.answer(action, answer)), None)
+    report = steps.report()
+    assert (report.ok, len(report.foreign)) == (is_foreign, int(is_foreign))
 
 
 def test_an_anchor_that_is_none_of_the_shards_is_lost_only_if_all_were_asked():
