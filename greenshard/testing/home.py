@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -40,15 +41,17 @@ class Home:
 
     def __init__(self, account: Account) -> None:
         self.owner = os.getpid()
-        self.path = Path(tempfile.mkdtemp(prefix="gs-", dir=_base_directory(account)))
+        # The guard knows of the directory before it is there: a signal may arrive at any moment.
+        self.path = _new_path(_base_directory(account))
         self._guard: subprocess.Popen[bytes] | None = None
         read_end, write_end = os.pipe()
         # Not closed with os.close: under gevent's patch that waits for the hub's next event.
         self._write_end = open(write_end, "wb", buffering=0)  # noqa: SIM115  # closed by `close`
         _open_homes.add(self)
         try:
-            account.give(self.path)
             self._guard = _start_guard(self.path, read_end)
+            self.path.mkdir(mode=0o700)
+            account.give(self.path)
         except BaseException:
             self.close()
             raise
@@ -99,6 +102,12 @@ def _start_guard(path: Path, read_end: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _new_path(base: Path) -> Path:
+    while (path := base / f"gs-{secrets.token_hex(4)}").exists():
+        pass
+    return path
 
 
 def _base_directory(account: Account) -> Path:
