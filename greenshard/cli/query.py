@@ -44,9 +44,12 @@ printed as they come, so that an error may follow rows. A table, and what a stat
 writes, is held in memory first. Output is UTF-8. CSV is what COPY reads back; JSON is an array with
 one object per line, and keeps as strings what JSON has no type for: numeric, dates, bytea, NaN.
 
-A statement that writes is committed at the end if no shard failed, first on one shard and then on
-the next; otherwise it is rolled back on all of them. --autocommit is for statements that cannot
-run in a transaction, such as VACUUM: then each shard commits by itself.
+A statement that writes is committed at the end if no shard failed; otherwise it is rolled back on
+all of them. Over a cluster that "greenshard init" has prepared, what was written on several shards
+is committed in two phases: on all of them or on none, whatever fails. Over a cluster that was not
+prepared, such a statement is refused, unless the cluster says two_phase = false: then, and over
+shards that are just named, one shard commits after the other. --autocommit is for statements that
+cannot run in a transaction, such as VACUUM: then each shard commits by itself.
 
 \b
 Exit codes:

@@ -258,6 +258,8 @@ class Runs:
         scene.proxy.cut()
         eventually(scene.nobody_there, f"a session is left: {case}")
         scene.recover(case.recovery)
+        # A server needs a moment to end the sessions of recovery, too.
+        eventually(scene.nobody_there, f"a session of recovery is left: {case}")
 
     def _judge(self, case: Case, x: int, said: dict[str, object], rule_reached: bool) -> str:
         scene = self._scene
