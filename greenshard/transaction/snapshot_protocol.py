@@ -29,11 +29,12 @@ from dataclasses import dataclass
 from greenshard import errors
 from greenshard.transaction import gids
 
-#: How long, in seconds, a shard may wait for the barrier: at first, and at most. While it does,
-#: commits wait behind it, there and where the lock is there already.
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 0.8
+#: How long, in seconds, a shard may wait for the barrier: at first, which is enough where commits
+#: are fast, and where a commit and the reader have met it ends that soon; then; and at most. While
+#: it does, commits wait behind it, there and where the lock is there already.
+FIRST_WAIT_S, NEXT_WAIT_S, LONGEST_WAIT_S = 0.01, 0.05, 0.8
 #: How long to pause before the next attempt, on average.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.8
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.8
 #: What all attempts may take if nobody has said so.
 LIMIT_S = 5.0
 #: For how long, in seconds, a transaction has been prepared that nobody may be about to end.
@@ -165,6 +166,9 @@ def take(limit_s: float, uneven: Callable[[], float]) -> Steps:
             return _not_in_time(limit_s, holders, told)
         answers = yield Pause(pause_s * uneven())
         left_s = answers.left_s
+        if wait_s < NEXT_WAIT_S:
+            wait_s = NEXT_WAIT_S
+            continue
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         # To wait longer helps against commits that are slow, and not against what nobody ends.
         if waited and not in_doubt:

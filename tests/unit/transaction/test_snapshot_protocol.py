@@ -10,6 +10,7 @@ from greenshard.transaction.snapshot_protocol import (
     FIRST_WAIT_S,
     LONGEST_PAUSE_S,
     LONGEST_WAIT_S,
+    NEXT_WAIT_S,
     Answers,
     Freeze,
     Holder,
@@ -72,7 +73,7 @@ def test_nothing_is_frozen_before_all_have_the_lock():
     attempt = Attempt()
     assert attempt.answer(missed=("s1", "s2")) == LetGo(("s1", "s2"))
     assert isinstance(attempt.answer(holders=(COMMITS,)), Pause)
-    assert attempt.answer() == Lock(FIRST_WAIT_S)
+    assert attempt.answer() == Lock(NEXT_WAIT_S)
     assert attempt.answer() == Freeze()
 
 
@@ -100,7 +101,7 @@ def test_time_that_is_up_tells_who_is_in_the_way():
 
 
 def test_the_first_wait_is_no_longer_than_the_limit():
-    assert Attempt(limit_s=0.02).action == Lock(0.01)
+    assert Attempt(limit_s=0.012).action == Lock(0.006)
 
 
 def test_a_server_that_tells_nothing_of_it():
@@ -124,10 +125,10 @@ def test_what_has_been_prepared_for_long_is_recovered():
     assert attempt.answer(holders=(IN_DOUBT,)) == Recover()
     assert isinstance(attempt.answer(told="it was finished"), Pause)
     # Commits are not held up longer because of what nobody ends; nor is it tried again.
-    assert attempt.answer() == Lock(FIRST_WAIT_S)
+    assert attempt.answer() == Lock(NEXT_WAIT_S)
     attempt.answer(missed=("s1",))
     assert isinstance(attempt.answer(holders=(IN_DOUBT,)), Pause)
-    assert attempt.answer() == Lock(FIRST_WAIT_S)
+    assert attempt.answer() == Lock(NEXT_WAIT_S)
     assert attempt.answer() == Freeze()
 
 
