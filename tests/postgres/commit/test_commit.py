@@ -450,6 +450,47 @@ def test_what_cannot_be_prepared_is_named(world, conn, text, named):
     assert world.values() == ONE
 
 
+def test_shard_with_a_cursor_with_hold_decides(world, conn):
+    with conn.cursor() as cursor, conn.on("s1").cursor() as there:
+        there.execute("DECLARE kept CURSOR WITH HOLD FOR SELECT 1")
+        cursor.execute(ALL)
+        conn.commit()
+        assert world.values() == ONE
+        there.execute("FETCH kept")
+        assert there.fetchall() == [(1,)]
+        # It is no part of the next transaction: any shard may decide that.
+        cursor.execute(ALL)
+        conn.commit()
+    assert world.values() == {"s0": [2], "s1": [2], "s2": [2]}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "held"),
+    [*((less, "on") for less in ("off", "local", "remote_write", "on")), ("remote_apply",) * 2],
+)
+def test_decision_and_what_is_prepared_are_durable(world, monkeypatch, chosen, held):
+    found = []
+
+    def ready(physical, *args):
+        checked = ask_ready(physical, *args)
+        cursor = own_cursor(physical.raw)
+        cursor.execute("SHOW synchronous_commit")
+        found.extend(cursor.fetchone())
+        return checked
+
+    ask_ready = messages.ready
+    monkeypatch.setattr(messages, "ready", ready)
+    with world.connect() as conn, conn.cursor() as cursor:
+        cursor.execute(f"SET synchronous_commit = {chosen}")
+        conn.commit()
+        cursor.execute(ALL)
+        conn.commit()
+        assert found == [held] * 3
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == (chosen,)
+    assert world.values() == ONE
+
+
 NOTIFYING = """
 CREATE FUNCTION notifies() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN PERFORM pg_notify('news', NEW.k::text); RETURN NULL; END$$;
