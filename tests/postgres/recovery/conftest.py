@@ -127,3 +127,12 @@ def role(scene):
         run(dsn, f"DROP OWNED BY {name}")
     for shard in ("s0", "s1"):
         run(scene.dsns[shard], f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def stranger(scene):
+    """A role that may connect, and nothing else of greenshard's."""
+    name = f"r_{secrets.token_hex(4)}"
+    run(scene.dsns["s1"], f"CREATE ROLE {name} LOGIN", f"GRANT ALL ON t TO {name}")
+    yield name
+    run(scene.dsns["s1"], f"DROP OWNED BY {name}", f"DROP ROLE {name}")

@@ -73,7 +73,24 @@ def test_watching_goes_on_until_it_is_stopped(scene, path):
     assert scene.prepared("s1") == []
 
 
-def test_check_tells_what_is_in_doubt_and_for_how_long(scene, monkeypatch):
+def test_what_only_looks_like_ours_is_printed_and_leaves_the_exit_code_alone(scene, path, stranger):
+    gid = scene.gid(anchor_id="a" * 32)
+    scene.prepare("s1", gid, 1, dsn=f"{scene.dsns['s1']} user={stranger}")
+    done = run(path)
+    assert done.returncode == ExitCode.OK
+    first, _, _, _, row = done.stdout.splitlines()
+    assert first.endswith("0 left in doubt, 1 of roles that may not commit over several shards")
+    assert [cell.strip() for cell in row.split("|")][:2] == ["not ours", "s1"]
+    assert f"ROLLBACK PREPARED '{gid.prepared(scene.ids['s1'])}'" in row
+    assert [part["owner"] for part in json.loads(run(path, "--json").stdout)["foreign"]] == [
+        stranger
+    ]
+    scene.ask("s1", "ROLLBACK PREPARED %s", gid.prepared(scene.ids["s1"]))
+
+
+def test_check_tells_what_is_in_doubt_and_for_how_long(scene, monkeypatch, stranger):
+    theirs = scene.gid()
+    scene.prepare("s1", theirs, 1, dsn=f"{scene.dsns['s1']} user={stranger}")
     scene.prepare("s1", scene.gid(), 1)
     scene.prepare("s1", scene.gid(), 2)
     scene.prepare("s2", scene.gid(), 1, name="another program's")
@@ -90,3 +107,4 @@ def test_check_tells_what_is_in_doubt_and_for_how_long(scene, monkeypatch):
     assert shards == ("s1",)
     assert message.startswith("2 transactions over several shards in doubt, the oldest for ")
     assert "`greenshard recover`" in message
+    scene.ask("s1", "ROLLBACK PREPARED %s", theirs.prepared(scene.ids["s1"]))

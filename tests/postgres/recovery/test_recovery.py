@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -303,15 +302,6 @@ def test_what_another_role_has_prepared_is_told_with_who_can(scene, role):
     scene.prepare("s1", theirs, 2, dsn=dsns["s1"])
     assert done(greenshard.recover(dsns)) == [(theirs.decision, "s1", False)]
     assert done(scene.recover()) == [(gid.decision, "s1", True)]  # a superuser
-
-
-@pytest.fixture
-def stranger(scene):
-    """A role that may connect, and nothing else of greenshard's."""
-    name = f"r_{secrets.token_hex(4)}"
-    run(scene.dsns["s1"], f"CREATE ROLE {name} LOGIN", f"GRANT ALL ON t TO {name}")
-    yield name
-    run(scene.dsns["s1"], f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 @pytest.mark.parametrize("anchor_id", [None, "a" * 32])
