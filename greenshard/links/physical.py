@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ _SHARE = 0.8
 
 #: Pauses between two cancel requests, in seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
+#: Nothing is to be done; made once, for it is asked for in each step of a commit.
+_AS_IT_IS = nullcontext()
 
 #: SQLSTATEs: there is no such prepared transaction; it is another role's.
 NO_SUCH_OBJECT, _DENIED = "42704", "42501"
@@ -328,14 +330,15 @@ class Physical:
         with self.beginning_nothing():
             RawCursor(self.raw).execute("SELECT 1")
 
-    @contextmanager
-    def beginning_nothing(self) -> Iterator[None]:
+    def beginning_nothing(self) -> AbstractContextManager[None]:
         """Let what is sent meanwhile begin no transaction, if there is none."""
+        if autocommit.read(self.raw) or self.in_transaction:
+            return _AS_IT_IS
+        return self._aside()
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
         raw = self.raw
-        before = autocommit.read(raw)
-        if before or self.in_transaction:
-            yield
-            return
         autocommit.write(raw, True)
         self.aside = True
         try:
@@ -343,7 +346,7 @@ class Physical:
         finally:
             self.aside = False
             if self.alive:
-                autocommit.write(raw, before)
+                autocommit.write(raw, False)
 
     def commit(self, before: str = "", *, decides: bool = False) -> None:
         """Commit, whoever has begun the transaction; what is prepared, too.
