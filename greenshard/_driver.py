@@ -103,6 +103,8 @@ def ours(value: object) -> Any:
 ISQLQuote = ext.ISQLQuote
 QueryCanceled = psycopg2.errors.QueryCanceled
 InvalidParameterValue = psycopg2.errors.InvalidParameterValue
+UndefinedTable = psycopg2.errors.UndefinedTable
+UndefinedColumn = psycopg2.errors.UndefinedColumn
 
 STATUS_READY, STATUS_BEGIN = ext.STATUS_READY, ext.STATUS_BEGIN
 STATUS_PREPARED = ext.STATUS_PREPARED

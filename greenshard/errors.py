@@ -33,6 +33,7 @@ CODES: Mapping[str, str] = {
     "GS110": "a cluster is not what it seems",
     "GS111": "a repair cannot go on",
     "GS112": "a cluster cannot be initialised",
+    "GS113": "a coordinator cannot be made or removed",
     "GS201": "several shards failed",
     "GS202": "the shards' columns differ",
     "GS203": "the connection to a shard is gone",

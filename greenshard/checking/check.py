@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from greenshard.checking.coordinators import check_coordinator
 from greenshard.checking.definitions import (
     compare_definitions,
     each_for_itself,
@@ -103,6 +104,7 @@ def check(
     report.findings += wrong
     report.notes += notes
     report.findings += left_in_doubt(read_prepared(conn))
+    report.findings += check_coordinator(conn, cluster)
     report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)
     report.notes += noted_event_triggers(events, cluster, catalogs)

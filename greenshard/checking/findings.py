@@ -12,8 +12,8 @@ class Finding:
 
     Attributes:
         check: What was looked at: "servers", "tables", "columns", "shard key", "rights",
-            "definitions", "types", "functions", "rows", "sequences", "reference", "init" or
-            "transactions"; "unchecked" if it could not be.
+            "definitions", "types", "functions", "rows", "sequences", "reference", "init",
+            "coordinator" or "transactions"; "unchecked" if it could not be.
         message: What was found.
         table: The table, or None.
         shards: The shards it was found on; empty if it is of the cluster as a whole.

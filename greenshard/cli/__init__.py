@@ -6,6 +6,7 @@ import click
 
 import greenshard
 from greenshard.cli.check import check
+from greenshard.cli.coordinator import coordinator
 from greenshard.cli.demo import demo
 from greenshard.cli.explain import explain
 from greenshard.cli.init import init
@@ -23,6 +24,7 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(coordinator)
 main.add_command(demo)
 main.add_command(explain)
 main.add_command(init)

@@ -27,7 +27,8 @@ table's shard key can be placed; that each row is on the shard that its key belo
 reference table has the same rows on all shards; who may see what of tables and views; that
 functions and event triggers are the same on all shards, and declared functions are there; that the
 first shard's sequences are beyond the numbers that are there; that all shards are initialised, if
-some are; that no transaction over several shards is in doubt for longer than it takes to commit.
+some are; that no transaction over several shards is in doubt for longer than it takes to commit;
+that the coordinator, if one is declared, has the shards' tables and sorts and computes as they do.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Without --repair nothing is changed on any shard.

@@ -16,6 +16,9 @@ from greenshard.cluster.slots import Hash
 from greenshard.cluster.toml import DeclaredTable, read_document, read_file
 from greenshard.secret import hidden_shards
 
+#: What messages and `cursor.timings` call it.
+COORDINATOR = "coordinator"
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -105,6 +108,9 @@ class Cluster:
             only, ``{"reads": "shard"}`` for one that reads rows of its row's shard only.
         two_phase: Whether a transaction that writes on several shards is committed on all of them
             or on none, whatever fails; see `greenshard.connect`. None: yes, if there are tables.
+        coordinator: The connection string of the PostgreSQL that ``greenshard coordinator`` has
+            made to read all shards, as the role that reads there. It runs what would pass
+            ``gather_limit``; None: nothing does.
 
     Attributes:
         shards: Each `Shard` by its name.
@@ -112,6 +118,7 @@ class Cluster:
         placement: The placement of sharded tables that have none of their own.
         functions: What is declared of functions.
         two_phase: Whether transactions are committed in two phases, if a connection does not say.
+        coordinator: The connection string of the coordinator; None if there is none.
         homes: The shards that have a table alone, in shard order.
 
     Raises:
@@ -127,6 +134,7 @@ class Cluster:
     placement: Placement
     functions: tuple[DeclaredFunction, ...]
     two_phase: bool
+    coordinator: str | None = field(repr=False)
     homes: tuple[str, ...]
     _declared: Mapping[tuple[str | None, str], Table] = field(repr=False)
 
@@ -137,10 +145,12 @@ class Cluster:
         placement: Placement | None = None,
         functions: Mapping[str, Mapping[str, str]] | None = None,
         two_phase: bool | None = None,
+        coordinator: str | None = None,
     ) -> None:
         mistakes, shards = Mistakes(), hidden_shards(shards)
+        coordinator = None if coordinator is None else hidden_shards(coordinator)
         tables, functions = {} if tables is None else tables, {} if functions is None else functions
-        self._declare(shards, tables, placement, functions, two_phase, mistakes)
+        self._declare(shards, tables, placement, functions, two_phase, coordinator, mistakes)
         mistakes.raise_any()
 
     @classmethod
@@ -160,6 +170,7 @@ class Cluster:
             document.placement,
             document.functions,
             document.two_phase,
+            document.coordinator,
             mistakes,
         )
         mistakes.raise_any()
@@ -172,6 +183,7 @@ class Cluster:
         placement: Placement | None,
         functions: Any,
         two_phase: Any,
+        coordinator: Any,
         mistakes: Mistakes,
     ) -> None:
         if two_phase is not None and not isinstance(two_phase, bool):
@@ -180,6 +192,7 @@ class Cluster:
         read = read_shards(shards, mistakes)
         named = read_tables(tables, mistakes)
         check_placements(placement, tables, tuple(read), mistakes)
+        check_coordinator(coordinator, read, mistakes)
         alone = _homes(named, tuple(read), mistakes)
         declared = {(name.schema, name.name): table for name, table in named.items()}
         for attribute, value in {
@@ -188,6 +201,7 @@ class Cluster:
             "placement": placement,
             "functions": read_functions(functions, mistakes),
             "two_phase": bool(named) if two_phase is None else two_phase,
+            "coordinator": coordinator,
             "homes": alone,
             "_declared": declared,
         }.items():
@@ -349,6 +363,19 @@ def _check_triggers(at: str, table: Table, mistakes: Mistakes) -> None:
     given: object = table.triggers
     if not isinstance(given, tuple) or not all(isinstance(each, str) for each in given):
         mistakes.add(f"{at}.triggers", "must be names of triggers")
+
+
+def check_coordinator(given: Any, shards: Mapping[str, Shard], mistakes: Mistakes) -> None:
+    """Note what is wrong with where the coordinator is."""
+    if given is None:
+        return
+    if not _is_dsn(given):
+        mistakes.add("coordinator", f"must be a connection string, not {_shape(given)}")
+    elif same := [name for name, shard in shards.items() if shard.primary == given]:
+        # It has tables of the same names.
+        mistakes.add("coordinator", f"is the same database as shard {same[0]}")
+    if COORDINATOR in shards:
+        mistakes.add(place("shards", COORDINATOR), "is what the coordinator is called")
 
 
 def check_placements(

@@ -16,6 +16,8 @@
     slots = 256
     [functions]
     "sales.price_of(integer)" = { reads = "shard" }
+    [coordinator]
+    dsn = "postgresql://reader@db9/app"
 
 Only what TOML adds is checked here: that the keys exist and have the right shape.
 """
@@ -53,7 +55,7 @@ MAX_VALUES = 2**20
 # tomllib takes the square of the number of a dotted key's parts: 9 s for 20,000 of them.
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*[\w"'-]+[ \t]*){100}""")
 _SLOTS = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
-_SETTINGS = {"shards", "tables", "placement", "functions", "two_phase"}
+_SETTINGS = {"shards", "tables", "placement", "functions", "two_phase", "coordinator"}
 _TOO_DEEP = "is nested too deeply"
 
 
@@ -83,6 +85,7 @@ class Document:
         placement: The cluster's; None if there is none.
         functions: As written, by name.
         two_phase: As written; None if it is not there.
+        coordinator: Its connection string, as written; None if there is none.
     """
 
     shards: Any
@@ -90,6 +93,7 @@ class Document:
     placement: Placement | None
     functions: Any
     two_phase: Any
+    coordinator: Any
 
 
 def read_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -101,9 +105,9 @@ def read_file(path: str | PathLike[str]) -> dict[str, Any]:
     document, wrong = _read(_read_bytes(path))
     if document is None:
         raise errors.ProgrammingError(f"{path} {wrong}", code="GS106")
-    if "shards" in document:
-        # Before anything is checked: the errors that follow are made of parts of the document.
-        document["shards"] = hidden_shards(document["shards"])
+    # Before anything is checked: the errors that follow are made of parts of the document.
+    for name in {"shards", "coordinator"} & document.keys():
+        document[name] = hidden_shards(document[name])
     return document
 
 
@@ -158,7 +162,23 @@ def read_document(document: Mapping[str, Any], mistakes: Mistakes) -> Document:
         placement = _placement(("placement",), document["placement"], mistakes)
     functions = _flat(document.get("functions", {}))
     two_phase = document.get("two_phase")
-    return Document(document.get("shards"), tables, placement, functions, two_phase)
+    coordinator = _coordinator(document, mistakes)
+    shards = document.get("shards")
+    return Document(shards, tables, placement, functions, two_phase, coordinator)
+
+
+def _coordinator(document: Mapping[str, Any], mistakes: Mistakes) -> Any:
+    """Where the coordinator is; None if none is declared."""
+    if "coordinator" not in document:
+        return None
+    entry = document["coordinator"]
+    if not isinstance(entry, Mapping):
+        mistakes.add("coordinator", f"must be a table with a dsn, not {kind(entry)}")
+        return None
+    _check_keys(("coordinator",), entry, {"dsn"}, mistakes)
+    if "dsn" not in entry:
+        mistakes.add(place("coordinator", "dsn"), "is missing")
+    return entry.get("dsn")
 
 
 def _flat(functions: Any) -> Any:

@@ -9,11 +9,21 @@ from greenshard.executor.answers.answer import Answer
 from greenshard.executor.atomic import atomically
 from greenshard.executor.knowledge.one_database import PlanOutdated
 from greenshard.executor.planned import Planned
-from greenshard.executor.privileges import check_policies, check_rights, shards_read
+from greenshard.executor.privileges import (
+    check_may_read,
+    check_policies,
+    check_rights,
+    shards_read,
+)
 from greenshard.executor.sql_values import written_out
 from greenshard.executor.strategies.carry import carry
 from greenshard.executor.strategies.combine import combine
 from greenshard.executor.strategies.concatenate import concatenate
+from greenshard.executor.strategies.coordinated import (
+    TOO_MANY,
+    able_elsewhere,
+    run_elsewhere,
+)
 from greenshard.executor.strategies.copies import write_copies
 from greenshard.executor.strategies.explained import explain
 from greenshard.executor.strategies.gather import gather
@@ -241,7 +251,7 @@ def _on_shards(
 ) -> Answer:
     """Run a step for several shards."""
     if isinstance(step, Subqueries):
-        return subqueries(e, step, run_plan, _run)
+        return _after_subqueries(e, step)
     if isinstance(step, Broadcast):
         fail_rest(e.session, e.session.shards)
         with savepoints_alike(e.session, e.session.shards, e.text):
@@ -253,12 +263,26 @@ def _on_shards(
     return _on_several(e, step, stages)
 
 
+def _after_subqueries(e: Planned, step: Subqueries) -> Answer:
+    """Run subqueries first; if the rest needs too many rows, the whole as if there were none."""
+    try:
+        return subqueries(e, step, run_plan, _run)
+    except errors.NotSupportedError as refusal:
+        other = step.otherwise
+        # Without results it was the whole that was refused.
+        if refusal.code != TOO_MANY or not e.results:
+            raise
+        if not isinstance(other, Gather) or other.elsewhere is None:
+            raise
+    # What the coordinator runs is the whole statement.
+    e.results, e.computed = (), ()
+    return _run(e, step.otherwise)
+
+
 def _on_several(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -> Answer:
     """Run a step whose rows are on several shards."""
-    if isinstance(step, Gather):
-        return gather(e, step, stages[0])
-    if isinstance(step, Combine):
-        return _combine(e, step, stages[0])
+    if isinstance(step, (Combine, Gather)):
+        return _coordinated(e, step, stages)
     # ORDER BY on a single shard is that shard's business.
     plain = step.slice == Slice() and not step.hidden
     if plain and (len(stages[0]) == 1 or not step.sort):
@@ -266,9 +290,29 @@ def _on_several(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -
     return merge(e, step, stages[0])
 
 
-def _combine(e: Planned, step: Combine, tasks: Stage) -> Answer:
+def _coordinated(e: Planned, step: Combine | Gather, stages: _Stages) -> Answer:
+    """Bring the rows; if they are too many, let the coordinator run it, if there is one."""
+    try:
+        return gather(e, step, stages[0]) if isinstance(step, Gather) else _combine(e, step, stages)
+    except errors.NotSupportedError as refusal:
+        whole = step if isinstance(step, Gather) else step.otherwise
+        if not isinstance(whole, Gather) or whole.elsewhere is None:
+            raise
+        # Of a combination that was gathered after all, the coordinator has been asked already.
+        if refusal.code != TOO_MANY or e.strategy != step.strategy:
+            raise
+        too_many = refusal
+    found = able_elsewhere(e, whole.elsewhere, too_many)
+    # The coordinator reads as somebody who may read more: the shards say what the user may.
+    check_may_read(e, found.rights, whole, stages)
+    if whole.rights:
+        check_rights(e, whole, stages)
+    return run_elsewhere(e, found, stages[0], too_many)
+
+
+def _combine(e: Planned, step: Combine, stages: _Stages) -> Answer:
     make = combine if e.streaming is None else stream_combined
-    answer = make(e, step, tasks)
+    answer = make(e, step, stages[0])
     if answer is not None:
         return answer
     if step.otherwise is None:

@@ -140,6 +140,27 @@ def check_rights(e: Planned, step: Scatter | Combine | Gather, stages: Sequence[
                 raise _refused_reading(reading, found[shard], reason, only)
 
 
+def check_may_read(
+    e: Planned, readings: Sequence[Reading], step: Gather, stages: Sequence[Stage]
+) -> None:
+    """Refuse as PostgreSQL does if the user may not read what somebody else is to read instead.
+
+    Raises:
+        errors.ProgrammingError: There is such a table or view.
+
+    Switches: yes.
+    Cost: one round trip.
+    """
+    answers = _ask(e, [(each, "") for each in readings], shards_read(e, step, stages))
+    for shard, said in answers.items():
+        for number, reading in enumerate(readings):
+            if number in said and said[number].denied:
+                name = reading.relation[1]
+                error = errors.refused(f"permission denied for table {name}", pgcode="42501")
+                error.shard = shard
+                raise error
+
+
 def check_policies(
     e: Planned, filterings: Sequence[Filtering], step: Step, stages: Sequence[Stage]
 ) -> None:

@@ -86,6 +86,11 @@ class Bearings:
         """What ``extra_float_digits`` is."""
         return int(self.settings[_NAMES.index("extra_float_digits")])
 
+    @property
+    def reads_nulls(self) -> bool:
+        """Whether NULL in the text of an array is none (``array_nulls``)."""
+        return self.settings[_NAMES.index("array_nulls")] == "on"
+
     def apart(self, other: Bearings) -> list[tuple[str, str, str]]:
         """The settings that two sessions differ in, with both values."""
         if self.settings == other.settings:

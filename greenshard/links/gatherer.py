@@ -17,6 +17,7 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import (
     DriverError,
+    Dsn,
     InvalidParameterValue,
     RawConnection,
     RawCursor,
@@ -77,12 +78,7 @@ def gatherer(
     # answers.
     at_once = True
     try:
-        encoding = client_encoding.read(own.raw)
-        # A pool's may have served a session with another one.
-        if client_encoding.read(held.physical.raw) != encoding:
-            call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
-            session.run({}, timeout, beside={held.place: call})
-        check_usual((held.physical,))
+        read_alike(session, held, own, timeout)
         if session.exported is not None:
             held.joining = joining(session.exported[shard])
         yield held
@@ -93,6 +89,22 @@ def gatherer(
     finally:
         if at_once or held.place not in session.kept:
             let_go(session, held, at_once=at_once)
+
+
+def read_alike(session: Session, held: Gatherer, own: Physical, timeout: Deadline) -> None:
+    """Let the connection read texts as a shard's own does.
+
+    Raises:
+        errors.NotSupportedError: It reads literals otherwise.
+
+    Switches: if the session's encoding has changed.
+    """
+    encoding = client_encoding.read(own.raw)
+    # A pool's may have served a session with another one.
+    if client_encoding.read(held.physical.raw) != encoding:
+        call = partial(RawConnection.set_client_encoding, held.physical.raw, encoding)
+        session.run({}, timeout, beside={held.place: call})
+    check_usual((held.physical,))
 
 
 def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
@@ -114,7 +126,7 @@ def let_go(session: Session, held: Gatherer, *, at_once: bool) -> None:
         if held.loan is not None:
             session.beside.pop(held.place, None)
             held.loan.give_back()
-        elif held.place.number > 1:
+        elif held.place.number > 1 or held.place.role is Role.COORDINATING:
             # Few sessions need several: the first stays.
             session.beside.pop(held.place, None)
             held.physical.discard()
@@ -134,15 +146,29 @@ def _hold(
         return Gatherer(place, loan.physical, loan)
     physical = session.beside.get(place)
     if physical is None or not physical.alive:
-        physical = Physical.second(place, own.dsn)
-        _open(physical, connect_timeout_s, timeout.left_s)
-        session.beside[place] = physical
-        try:
-            session.run({}, timeout, beside={place: partial(prepare, physical)})
-        except BaseException:
-            del session.beside[place]
-            physical.discard()
-            raise
+        return opened(session, place, own.dsn, connect_timeout_s, timeout)
+    return Gatherer(place, physical)
+
+
+def opened(
+    session: Session, place: Place, dsn: Dsn, connect_timeout_s: float | None, timeout: Deadline
+) -> Gatherer:
+    """A new connection that gathers; its session's bearings are known then.
+
+    Raises:
+        errors.Error: It cannot be opened.
+
+    Switches: yes.
+    """
+    physical = Physical.second(place, dsn)
+    _open(physical, connect_timeout_s, timeout.left_s)
+    session.beside[place] = physical
+    try:
+        session.run({}, timeout, beside={place: partial(prepare, physical)})
+    except BaseException:
+        del session.beside[place]
+        physical.discard()
+        raise
     return Gatherer(place, physical)
 
 

@@ -17,6 +17,7 @@ from greenshard.planner.plan import (
     Copies,
     Created,
     Declared,
+    Elsewhere,
     Executed,
     Explained,
     Gather,
@@ -27,6 +28,7 @@ from greenshard.planner.plan import (
     Other,
     Plan,
     Reading,
+    Refusal,
     Refused,
     Routed,
     Scatter,
@@ -132,6 +134,8 @@ def _settled(
         lines += _merging(step)
     elif isinstance(step, Combine):
         lines += _combining(step)
+        if isinstance(step.otherwise, Gather):
+            lines += _elsewhere(step.otherwise.elsewhere)
     return lines
 
 
@@ -285,7 +289,20 @@ def _gather(
         for columns in table.sought
     ]
     text = _text(step.complete if every else step.sql)
-    return [*lines, *_rights(step.rights), "one PostgreSQL then runs:", *text]
+    lines += [*_rights(step.rights), "one PostgreSQL then runs:", *text]
+    return [*lines, *_elsewhere(step.elsewhere)]
+
+
+def _elsewhere(elsewhere: Elsewhere | Refusal | None) -> list[str]:
+    """What is done if the rows are too many."""
+    if elsewhere is None:
+        return []
+    if isinstance(elsewhere, Refusal):
+        return [f"the coordinator cannot run it instead: {elsewhere.reason}"]
+    return [
+        "if more than gather_limit rows are needed, the coordinator runs:",
+        *_text(elsewhere.sql),
+    ]
 
 
 def _reads(
@@ -339,6 +356,8 @@ def _subqueries(step: Subqueries, shards: tuple[str, ...], every: bool) -> list[
         rests.append((how, step.gather))
     for how, rest in rests:
         lines += [how, *_indented("\n".join(_step(rest, shards, None, every)))]
+    if isinstance(step.otherwise, Gather):
+        lines += _elsewhere(step.otherwise.elsewhere)
     return lines
 
 

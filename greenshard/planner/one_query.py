@@ -23,6 +23,7 @@ from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import ON_SHARDS, STRATEGIES, Found, Strategy
 from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.coordinated import plan_elsewhere
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.matches import with_matches
 from greenshard.planner.strategies.reference import plan_reference
@@ -107,7 +108,7 @@ class OneQuery(BoundStatement):
         found, tried = _first(STRATEGIES, candidate)
         refusals += tried
         if found is not None and not isinstance(found, Gather):
-            return found
+            return self._combined(found, candidate)
         # That it names sharded tables is why `reference` refused, and no reason to the user.
         if found is not None:
             found = self._with_matches(candidate) or found
@@ -118,6 +119,8 @@ class OneQuery(BoundStatement):
             "GS410",
             "Restrict it to one shard key, or run it on one shard with conn.on('...').",
         )
+        if isinstance(whole, Gather):
+            whole = self._with_elsewhere(whole, candidate)
         return self._subqueries_first(candidate, whole) or whole
 
     def _subqueries_first(
@@ -147,6 +150,23 @@ class OneQuery(BoundStatement):
         if not isinstance(gather, Gather):
             return None
         return replace(gather, tables=(*gather.tables, *tables))
+
+    def _combined(self, step: Found, candidate: Candidate) -> Found:
+        """A step; a combination with what the coordinator runs if its partial rows are too many."""
+        if isinstance(step, Combine) and isinstance(step.otherwise, Gather):
+            return replace(step, otherwise=self._with_elsewhere(step.otherwise, candidate))
+        return step
+
+    def _with_elsewhere(self, step: Gather, candidate: Candidate) -> Gather:
+        """A gather, with what the coordinator runs if its rows are too many.
+
+        Args:
+            step: The step.
+            candidate: The whole statement, as the user wrote it.
+        """
+        if self._cluster.coordinator is None:
+            return step
+        return replace(step, elsewhere=plan_elsewhere(candidate))
 
 
 def _first(

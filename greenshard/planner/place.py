@@ -11,6 +11,7 @@ class Role(Enum):
 
     STATEMENTS = "statements"  # the user's, in the user's transaction
     GATHERING = "gathering"  # rows of other shards come there, in a transaction of its own
+    COORDINATING = "coordinating"  # it is not a shard's: it reads all shards by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Place:
     ('s0', 's0 (gathering)', 's0 (gathering 2)')
 
     Attributes:
-        shard: The shard's name.
+        shard: The shard's name; of the coordinator, "coordinator".
         role: The role.
         number: Which connection of that role, where a session has several.
     """
@@ -31,7 +32,7 @@ class Place:
     number: int = 1
 
     def __str__(self) -> str:
-        if self.role is Role.STATEMENTS:
+        if self.role is not Role.GATHERING:
             return self.shard
         which = self.role.value if self.number == 1 else f"{self.role.value} {self.number}"
         return f"{self.shard} ({which})"

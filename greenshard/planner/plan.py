@@ -308,6 +308,21 @@ class GatheredTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the coordinator runs.
+
+    Attributes:
+        sql: The text.
+        tables: The schemas and names of the tables in it.
+        rights: What the user must have the right to read, beside what the gather says of views.
+    """
+
+    sql: Sql
+    tables: tuple[tuple[str, str], ...]
+    rights: tuple[Reading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Gather:
     """The needed rows are brought to one PostgreSQL, which runs the query (strategy "gather").
 
@@ -321,6 +336,8 @@ class Gather:
             not in the query's text.
         joins: Whether PostgreSQL must choose how to join, for which it must know the rows: in
             temporary tables it can look at them.
+        elsewhere: What the coordinator runs if the rows are too many, or why it cannot; None if the
+            cluster has none.
     """
 
     tables: tuple[GatheredTable, ...]
@@ -329,6 +346,7 @@ class Gather:
     rights: tuple[Reading, ...] = ()
     in_tables: bool = False
     joins: bool = False
+    elsewhere: Elsewhere | Refusal | None = None
     strategy: str = "gather"
 
 

@@ -475,6 +475,8 @@ OTHER_VALUES: Mapping[str, bool] = {
 }
 
 
+#: What tells of the schemas on the search path that are there, or names a type as seen from it.
+OF_PATH = frozenset({"current_schema", "current_schemas", "pg_typeof"})
 #: Of these, those that name a user: shards may know the program by different names.
 OF_USERS = frozenset({"current_role", "current_user", "session_user", "user"})
 

@@ -15,6 +15,7 @@ import pytest
 
 import greenshard
 from greenshard.checking import probe
+from greenshard.coordinating import existing
 from greenshard.links import outside
 from greenshard.planner.plan import PARTIAL, TYPE_OF, CarriedQuery, GatheredTable, StagedPart
 from greenshard.sql.insert_rows import InsertRows
@@ -30,6 +31,7 @@ CONSTANTS = list(sql_constants(Path(greenshard.__file__).parent))
 
 #: These run with pg_catalog for a search path.
 PATH_IS_SET = {
+    ("coordinating/existing.py", "FACTS"),
     ("deadlocks/observer.py", "_LOOK"),
     ("deadlocks/observer.py", "_marking"),
     ("deadlocks/observer.py", "_UNMARK"),
@@ -41,6 +43,11 @@ PATH_IS_SET = {
     ("executor/knowledge/code_queries.py", "_CODE"),
     ("executor/knowledge/temporary.py", "_TABLES"),
     ("initializing/condition.py", "FACTS"),
+    ("links/description.py", "_CODE"),
+    ("links/description.py", "_DESCRIPTION"),
+    ("links/description.py", "_ODD"),
+    ("links/description.py", "_RELATIONS"),
+    ("links/description.py", "_VERSION"),
     ("links/look.py", "_FACTS"),
     ("links/look.py", "_VERSION"),
     ("links/look.py", "_looked_into"),
@@ -227,12 +234,13 @@ def test_constants_leave_nothing_to_the_search_path() -> None:
 def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
     seen = {(c.path, c.name) for c in CONSTANTS if c.trees}
     assert PATH_IS_SET - seen == set()
-    for name in ("_NAMES", "_OIDS"):
+    for name in ("NAMES_OF_TYPES", "_OIDS"):
         assert ("executor/types/type_names.py", name) in seen
     for where in (
         ("executor/strategies/ranking.py", "_RANK"),
         ("executor/knowledge/clock.py", "_NOW"),
         ("links/session_settings.py", "_READ"),
+        ("executor/strategies/coordinated.py", "_KEEPS"),
         ("links/bearings.py", "BEARINGS"),
         ("checking/servers.py", "_FACTS"),
         ("planner/strategies/aggregates.py", "_average"),
@@ -250,6 +258,7 @@ def test_the_constants_that_are_sent_are_among_those_looked_at() -> None:
 def test_whoever_leaves_names_out_sets_the_search_path() -> None:
     assert outside.SETTINGS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
     assert probe.VALUES["search_path"] == "pg_catalog, pg_temp"
+    assert existing.FACTS.lstrip().startswith("SET LOCAL search_path = pg_catalog, pg_temp;")
 
 
 def test_a_constant_is_found_in_pieces(tmp_path: Path) -> None:

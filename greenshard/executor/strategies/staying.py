@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,8 +107,17 @@ def portal_answer(e: Planned, answer: Answer) -> Answer:
     return PortalAnswer(_begin(e), rows, answer.description, e.stages)
 
 
+Reading = Callable[[Sequence[Any]], tuple[Sequence[Any], Callable[[Row], Row] | None]]
+"""What makes of a cursor's columns those of the answer, and what is done with a row's values."""
+
+
 def declare_answer(
-    e: Planned, held: Gatherer, home: str, text: str | bytes, parameters: Any
+    e: Planned,
+    held: Gatherer,
+    home: str,
+    text: str | bytes,
+    parameters: Any,
+    read: tuple[RawCursor, Reading] | None = None,
 ) -> Answer:
     """Run the statement whose rows are the answer, and fetch the first page of them.
 
@@ -118,11 +127,12 @@ def declare_answer(
         home: Its shard.
         text: The statement, with psycopg2's placeholders.
         parameters: Their values; None if the text has no placeholders.
+        read: A cursor of that connection, and how its rows are read; None: as a shard's.
 
     Switches: yes.
     """
     name, size = new_name(), e.parts.itersize
-    cursor = e.parts.beside(held.physical, e.timeout)
+    cursor = e.parts.beside(held.physical, e.timeout) if read is None else read[0]
     given = () if parameters is None else (parameters,)
 
     def declare() -> None:
@@ -133,13 +143,17 @@ def declare_answer(
     e.stages = e.stages or Stages()
     e.stages.add(Outcome({home: outcome.beside[held.place]}, {}), {})
     check_page(e, [cursor])
+    columns: Sequence[Any] | None = cursor.description
+    cast = None
+    if read is not None:
+        columns, cast = read[1](columns or ())
     portal = _begin(e)
     # A full page: there may be more. Less is all there is, and the connection goes back at once.
     if cursor.rowcount == size:
         portal.hold(e.session, held)
-    pages = _Pages(replace(e, streaming=None, noted=None), portal, cursor, name, home)
+    pages = _Pages(replace(e, streaming=None, noted=None), portal, cursor, name, home, cast)
     first, failure = _page(cursor)
-    return PortalAnswer(portal, pages.rows(first, failure), cursor.description, e.stages)
+    return PortalAnswer(portal, pages.rows(first, failure), columns, e.stages)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +164,7 @@ class _Pages:
         cursor: What fetches.
         name: The name of the cursor on the server, quoted.
         home: The server's shard.
+        cast: What is done with a row's values.
     """
 
     e: Planned
@@ -157,22 +172,23 @@ class _Pages:
     cursor: RawCursor
     name: str
     home: str
+    cast: Callable[[Row], Row] | None = None
 
     def rows(self, page: Sequence[Row], failure: Exception | None) -> Iterator[Any]:
         """All rows, as the user wants them; the first page is here."""
         while True:
             for row in page:
-                shape = self.e.parts.shaping(None)
+                shape = self.e.parts.shaping(self.cast)
                 yield row if shape is None else shape(row)
             if failure is not None:
                 # After the rows before it: the user gets those, as from PostgreSQL.
                 raise failure
             if self.portal.gatherer is None:
                 return
-            self._fetch(self.portal.gatherer)
-            page, failure = _page(self.cursor)
+            page, failure = self._fetch(self.portal.gatherer)
 
-    def _fetch(self, held: Gatherer) -> None:
+    def _fetch(self, held: Gatherer) -> tuple[list[Row], Exception | None]:
+        """The next page; see `_page`. The connection goes when it is the last one."""
         e, session, size = self.e, self.e.session, self.e.parts.itersize
         with session.taken():
             if not self.portal.kept and (failed := e.transaction.failed) is not None:
@@ -190,8 +206,11 @@ class _Pages:
                 raise
             if e.stages is not None and self.home in e.stages.timings:
                 e.stages.timings[self.home].total_s += outcome.beside[held.place].seconds
+            # Before the connection goes: it may be closed then, and the cursor with it.
+            page = _page(self.cursor)
             if self.cursor.rowcount < size:
                 self.portal.free(session)
+            return page
 
 
 def _page(cursor: RawCursor) -> tuple[list[Row], Exception | None]:

@@ -18,7 +18,7 @@ _TYPES = (
     " THEN 'pg_temp' ELSE n.nspname END, t.typname) AS name FROM pg_catalog.pg_type t"
     " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace) AS types"
 )
-_NAMES = (
+NAMES_OF_TYPES = (
     f"SELECT oid, name FROM {_TYPES} WHERE oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.oid[])"
 )
 _OIDS = (
@@ -36,7 +36,7 @@ def type_names(
     known = session.type_names
     unknown = {s: [o for o in oids if (s, o) not in known] for s, oids in wanted.items()}
     asked = {shard: list(map(str, oids)) for shard, oids in unknown.items()}
-    for shard, found in _ask(session, _NAMES, asked, timeout).items():
+    for shard, found in _ask(session, NAMES_OF_TYPES, asked, timeout).items():
         known.update({(shard, oid): name for oid, name in found.items()})
         # It was dropped meanwhile, say. Remembered, or it would be asked for each time.
         known.update({(shard, oid): f"OID {oid}" for oid in unknown[shard] if oid not in found})

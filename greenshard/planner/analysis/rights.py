@@ -49,6 +49,22 @@ def readings(query: Query, mentions: Mentions, put: Callable[[Derived], bool]) -
     yield from made.values()
 
 
+def readings_of_user(query: Query, mentions: Mentions) -> Iterator[Reading]:
+    """What a statement itself names, and reads as the user; views too.
+
+    Args:
+        query: A statement.
+        mentions: The names in it.
+    """
+    for item in _items(query):
+        if isinstance(item, Table) and not item.system:
+            columns = mentions.of(item)
+            named = [c.name for c in item.relation.columns if c.name in columns]
+            yield _reading(item.relation, named, None)
+        elif isinstance(item, Derived) and item.relation is not None:
+            yield _reading(item.relation, (), None)
+
+
 def _of_item(
     item: Item, view: Name, mentions: Mentions, put: Callable[[Derived], bool]
 ) -> Iterator[Reading]:

@@ -181,3 +181,27 @@ def test_a_table_may_be_on_one_shard():
     assert mistakes_of(SHARDS, {"x": Single("s0", triggers="t")}) == [
         "tables.x.triggers: must be names of triggers"
     ]
+
+
+def test_a_coordinator_is_declared_and_its_password_shown_nowhere():
+    cluster = Cluster(SHARDS, coordinator=f"host=db9 user=reader password={SECRET}")
+    assert SECRET not in repr(cluster)
+    assert SECRET not in f"{cluster.coordinator}"
+    assert Cluster(SHARDS).coordinator is None
+
+
+@pytest.mark.parametrize(
+    ("shards", "coordinator", "mistake"),
+    [
+        (SHARDS, "", "coordinator: must be a connection string, not empty"),
+        (SHARDS, 7, "coordinator: must be a connection string, not int"),
+        (SHARDS, SHARDS["s1"], "coordinator: is the same database as shard s1"),
+        (
+            {"coordinator": "dbname=a"},
+            "dbname=b",
+            "shards.coordinator: is what the coordinator is called",
+        ),
+    ],
+)
+def test_mistakes_about_a_coordinator(shards, coordinator, mistake):
+    assert mistakes_of(shards, coordinator=coordinator) == [mistake]

@@ -192,7 +192,8 @@ def test_placements_are_read(read, text, placement):
         ('functions = { tax = { reads = "shard" }, TAX = { reads = "shard" } }',
          "functions.TAX: is declared twice"),
         ('table.orders = { shard_key = "id" }',
-         "table: no such setting; there are functions, placement, shards, tables, two_phase"),
+         ("table: no such setting; there are coordinator, functions, placement, shards, tables, "
+          "two_phase")),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(read, text, told):
@@ -233,3 +234,25 @@ def test_a_file_that_is_not_toml_is_told_and_not_quoted(tmp_path, content):
         Cluster.from_toml(path)
     assert caught.value.code == "GS106"
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_coordinator(read):
+    assert read(SHARDS).coordinator is None
+    assert read(f'{SHARDS}[coordinator]\ndsn = "dbname=c"').coordinator == "dbname=c"
+
+
+@pytest.mark.parametrize(
+    ("written", "mistake"),
+    [
+        ('[coordinator]\nurl = "x"', "coordinator.url: no such setting; there are dsn"),
+        ("[coordinator]", "coordinator.dsn: is missing"),
+        ("[coordinator]\ndsn = 7", "coordinator: must be a connection string, not int"),
+    ],
+)
+def test_mistakes_about_a_coordinator(read, written, mistake):
+    assert mistake in mistakes_of(read, SHARDS + written)
+
+
+def test_a_coordinator_that_is_no_table_of_settings(read):
+    text = f'coordinator = "password=s3cr3t"\n{SHARDS}'
+    assert mistakes_of(read, text) == ["coordinator: must be a table with a dsn, not Secret"]

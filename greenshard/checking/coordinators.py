@@ -1,0 +1,85 @@
+"""Compares the coordinator with the shards: does it have their tables, and answer as they would?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard.checking.findings import Finding
+from greenshard.checking.probe import first_line, unreached
+from greenshard.checking.tables import label
+from greenshard.cluster import Cluster, TableName
+from greenshard.cluster.model import COORDINATOR
+from greenshard.connection import Connection
+from greenshard.coordinating.existing import faults, tables_of
+from greenshard.coordinating.setting_up import describe_shards, read_condition, reader_of
+from greenshard.dbapi import connect
+from greenshard.links.coordinator import stamps_there
+from greenshard.links.deadline import UNLIMITED
+from greenshard.links.description import unlike_code, unlike_databases
+from greenshard.links.look import Stamp
+
+#: Where statements mostly look for names.
+_PATH = ("public",)
+_CONNECT_TIMEOUT_S = 10.0
+
+
+def check_coordinator(conn: Connection, cluster: Cluster) -> Iterator[Finding]:
+    """What is wrong with the coordinator; nothing, if none is declared.
+
+    Args:
+        conn: A connection to all shards as a union; not in a transaction.
+        cluster: The declaration.
+
+    Switches: yes.
+    """
+    if cluster.coordinator is None:
+        return
+    if unreached(conn):
+        yield Finding("unchecked", "the coordinator is compared with all shards, or not at all")
+        return
+    try:
+        shards = {COORDINATOR: cluster.coordinator}
+        with closing(connect(shards, connect_timeout=_CONNECT_TIMEOUT_S)) as there:
+            yield from _compared(conn, there, cluster)
+    except errors.Error as error:
+        yield Finding("unchecked", f"the coordinator cannot be asked: {first_line(error)}")
+
+
+def _compared(conn: Connection, there: Connection, cluster: Cluster) -> Iterator[Finding]:
+    described, stamps = describe_shards(conn, cluster)
+    condition = read_condition(there, cluster, reader_of(cluster))
+    there.rollback()
+    first = described[cluster.names[0]]
+    for what in (
+        *unlike_databases(first, condition.described),
+        *unlike_code(first, condition.described, _PATH),
+    ):
+        yield Finding("coordinator", f"the coordinator: {what}")
+    reader = condition.facts["reader"]
+    if reader is not None and (reader["super"] or reader["bypass"]):
+        yield Finding("coordinator", "the role that reads there is a superuser, or as good as one")
+    tables = tables_of(cluster, described)
+    wrong = [*faults(cluster, condition, tables)]
+    for name, what in wrong:
+        yield Finding("coordinator", what, None if name is None else label(TableName(*name)))
+    if all(name is not None for name, _ in wrong):
+        yield from _exchanged(there, cluster, stamps)
+
+
+def _exchanged(
+    there: Connection, cluster: Cluster, stamps: Mapping[str, Stamp | None]
+) -> Iterator[Finding]:
+    """Servers of the coordinator that are other databases than the shards."""
+    session = there._session
+    with session.taken():
+        call: Any = partial(stamps_there, session.physical(COORDINATOR), cluster.names)
+        job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
+    for shard in cluster.names:
+        own, its = stamps.get(shard), job.result.get(shard)
+        if own is None or its is None or (own.cluster, own.id) != (its.cluster, its.id):
+            what = "what the coordinator reads as this shard is another database"
+            yield Finding("coordinator", what, shards=(shard,))

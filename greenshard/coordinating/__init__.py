@@ -1,0 +1,11 @@
+"""Makes a PostgreSQL the coordinator: it reads the tables of all shards by foreign tables.
+
+`blueprint` is what there is to be, `existing` what is there and what is in the way (both pure);
+`setting_up` carries it out. `greenshard check` asks the same of `existing`.
+"""
+
+from __future__ import annotations
+
+from greenshard.coordinating.setting_up import Made, remove, set_up
+
+__all__ = ["Made", "remove", "set_up"]

@@ -1,0 +1,484 @@
+"""Makes a coordinator, all of it or nothing, and removes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from greenshard import errors
+from greenshard._driver import (
+    Attribute,
+    Dsn,
+    RawConnection,
+    UndefinedColumn,
+    UndefinedTable,
+    ours,
+)
+from greenshard.cluster import Cluster
+from greenshard.cluster.model import COORDINATOR
+from greenshard.connection import Connection
+from greenshard.coordinating import blueprint
+from greenshard.coordinating.existing import (
+    FACTS,
+    Condition,
+    Tables,
+    declared_tables,
+    notes,
+    obstacles,
+    read_facts,
+    tables_of,
+)
+from greenshard.dbapi import connect
+from greenshard.links.coordinator import STAMP, own_stamp, server_of, stamps_there
+from greenshard.links.deadline import UNLIMITED
+from greenshard.links.description import Described, Name, describe
+from greenshard.links.look import Stamp, wrong_stamps
+from greenshard.links.outside import read_outside
+from greenshard.links.physical import Physical
+from greenshard.secret import Secret, reveal
+from greenshard.sql.nodes import quoted
+
+#: Any number that no one else takes.
+_LOCK = 7_206_173_016
+_BEGIN = f"""
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL lock_timeout = '10s';
+SET LOCAL jit = off;
+SET LOCAL default_transaction_read_only = off;
+SELECT pg_catalog.pg_advisory_xact_lock({_LOCK})
+"""
+#: Who reads, if neither the command nor the declaration says so.
+READER = "greenshard_reader"
+#: Of libpq's parameters, those that lead to a server and are as good from elsewhere.
+_KEPT = frozenset(
+    {
+        "channel_binding", "connect_timeout", "gssencmode", "keepalives", "keepalives_count",
+        "keepalives_idle", "keepalives_interval", "krbsrvname", "sslcert", "sslcrl", "sslkey",
+        "sslmode", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout",
+    }
+)  # fmt: skip
+_info = Attribute(RawConnection, "info")
+_READ_COMMITTED = 1
+_DEPENDENT = "2BP01"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made, or removed.
+
+    Attributes:
+        reader: The role that reads.
+        tables: The names of the tables that can be read.
+        changes: How many statements it took; 0 if all was there.
+        notes: What is worth knowing.
+    """
+
+    reader: str
+    tables: tuple[str, ...] = ()
+    changes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the coordinator gets to a shard.
+
+    Attributes:
+        options: Of the server.
+        user: Who it is there.
+        password: That one's; None if the shard asks for none.
+    """
+
+    options: Mapping[str, str]
+    user: str
+    password: Secret | None = field(repr=False)
+
+
+def set_up(
+    cluster: Cluster,
+    dsn: str,
+    reader: str | None = None,
+    shard_user: str | None = None,
+    shard_password: str | None = None,
+    *,
+    analyze: bool = True,
+    connect_timeout: float | None = None,
+) -> Made:
+    """Make a database the coordinator of a cluster, or bring it up to date.
+
+    Args:
+        cluster: The declaration.
+        dsn: Of the database, as a role that may make all this.
+        reader: The role that is to read there; by default the user of the declared coordinator.
+        shard_user: Who it is on the shards; by default the user that the cluster's file names.
+        shard_password: That one's password.
+        analyze: Whether it is to learn how many rows and values there are.
+        connect_timeout: As `greenshard.connect`'s.
+
+    Raises:
+        greenshard.ProgrammingError: It cannot be (GS113). Nothing was changed.
+        greenshard.OperationalError: A server cannot be reached.
+
+    Switches: yes.
+    """
+    shards = {name: shard.primary for name, shard in cluster.shards.items()}
+    who = reader or reader_of(cluster)
+    with (
+        closing(connect(shards, connect_timeout=connect_timeout)) as conn,
+        _changing(dsn, connect_timeout) as there,
+    ):
+        described, stamps = describe_shards(conn, cluster)
+        condition = read_condition(there, cluster, who)
+        tables = tables_of(cluster, described)
+        wrong = [*_unstamped(cluster, stamps), *obstacles(cluster, described, condition, tables)]
+        ways = {
+            shard: _way(conn._session.physical(shard), shard_user, shard_password)
+            for shard in cluster.names
+        }
+        if not condition.facts["super"] and any(way.password is None for way in ways.values()):
+            wrong.append(
+                "the cluster's file has no password for the shards, and only a superuser may let "
+                "the coordinator connect without one"
+            )
+        _refuse(wrong)
+        changes = _made(cluster, condition, tables, who, ways)
+        for text in changes:
+            _run(there, text)
+        _let_in(there, condition, cluster, tables, who, ways)
+        _try_out(there, cluster, tables, who, stamps)
+        for table in tables.wanted if analyze else ():
+            _run(there, blueprint.analyzed(cluster, table))
+        first = described[cluster.names[0]]
+        told = [*notes(first, condition, tables)]
+        if not condition.facts["super"] and any(way.password for way in ways.values()):
+            told.append(
+                "passwords may be in the coordinator's log, if its log_statement is ddl or all: "
+                "only a superuser may keep them out"
+            )
+    names = tuple(".".join(table.name) for table in tables.wanted)
+    return Made(who, names, len(changes), tuple(told))
+
+
+def remove(
+    cluster: Cluster,
+    dsn: str,
+    reader: str | None = None,
+    *,
+    connect_timeout: float | None = None,
+) -> Made:
+    """Drop what `set_up` has made. The extension stays.
+
+    Raises:
+        greenshard.ProgrammingError: Something else depends on it (GS113). Nothing was changed.
+
+    Switches: yes.
+    """
+    who = reader or reader_of(cluster)
+    with _changing(dsn, connect_timeout) as there:
+        condition = read_condition(there, cluster, who)
+        changes = [*_dropped(condition.foreign, condition.parents)]
+        servers = [name for name, facts in condition.servers.items() if facts["made"]]
+        for server, user, _ in condition.facts["mappings"] or ():
+            if server in servers:
+                changes.append(f"DROP USER MAPPING FOR {_user(user)} SERVER {quoted(server)}")
+        changes += [f"DROP SERVER {quoted(server)}" for server in servers]
+        schemas = condition.facts["schemas"] or {}
+        changes += [f"DROP SCHEMA {quoted(name)}" for name, made in schemas.items() if made]
+        for text in changes:
+            _run(there, text)
+        told = _drop_reader(there, condition, who)
+    return Made(who, (), len(changes), told)
+
+
+def reader_of(cluster: Cluster) -> str:
+    """The role that reads: the user of the declared coordinator."""
+    if cluster.coordinator is None:
+        return READER
+    return Dsn(cluster.coordinator).public.get("user", READER)
+
+
+# Looking ----------------------------------------------------------------------------------------
+
+
+def describe_shards(
+    conn: Connection, cluster: Cluster
+) -> tuple[dict[str, Described], dict[str, Stamp | None]]:
+    """What each shard says of itself and of the declared tables, and its stamp.
+
+    Args:
+        conn: A connection to all shards as a union.
+        cluster: The declaration.
+
+    Switches: yes.
+    """
+    session, tables = conn._session, declared_tables(cluster)
+    with session.taken():
+        calls = {
+            physical.shard: partial(read_outside, physical, partial(_shard, tables=tables))
+            for physical in session.alive
+        }
+        jobs: Any = session.run(calls, UNLIMITED).jobs
+    described = {shard: job.result[0] for shard, job in jobs.items()}
+    return described, {shard: job.result[1] for shard, job in jobs.items()}
+
+
+def _shard(
+    physical: Physical, tables: Iterable[tuple[str | None, str]]
+) -> tuple[Described, Stamp | None]:
+    described = describe(physical, tables)
+    stamp = None
+    # There is none, or one that an earlier version has made.
+    with suppress(UndefinedTable, UndefinedColumn):
+        stamp = own_stamp(physical)
+    return described, stamp
+
+
+def read_condition(conn: Connection, cluster: Cluster, reader: str) -> Condition:
+    """What there is on the coordinator.
+
+    Args:
+        conn: A connection to it, named "coordinator".
+        cluster: The declaration.
+        reader: The role that reads.
+
+    Switches: yes.
+    """
+    session = conn._session
+    with session.taken():
+        call: Any = partial(describe, session.physical(COORDINATOR), declared_tables(cluster))
+        job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
+    with conn.cursor() as cursor:
+        cursor.execute(FACTS, {"reader": ours(reader)})
+        row: Any = cursor.fetchone()
+    return Condition(read_facts(row[0]), job.result)
+
+
+def _unstamped(cluster: Cluster, stamps: Mapping[str, Stamp | None]) -> Iterator[str]:
+    """Which shards do not say which ones they are."""
+    missing = [shard for shard in cluster.names if stamps.get(shard) is None]
+    if missing:
+        yield f"not initialised: {', '.join(missing)}; run greenshard init first"
+    yield from (what for _, what in wrong_stamps(stamps, cluster))
+
+
+def _way(physical: Physical, user: str | None, password: str | None) -> _Way:
+    """How the coordinator gets to a shard: as we did, as far as that is said."""
+    info, given = _info.read(physical.raw), physical.dsn.public
+    options = {name: text for name, text in given.items() if name in _KEPT}
+    # What the environment of this program says means nothing there.
+    where = {"host": given.get("host") or info.host, "port": str(info.port), "dbname": info.dbname}
+    if "hostaddr" in given:
+        where["hostaddr"] = given["hostaddr"]
+    if "," in where["host"] and "port" in given:
+        where["port"] = given["port"]
+    known = password if user is not None else info.password
+    secret = Secret(known) if known else None
+    return _Way({**blueprint.SERVER_OPTIONS, **options, **where}, user or info.user, secret)
+
+
+# Making -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _changing(dsn: str, connect_timeout: float | None) -> Iterator[Connection]:
+    """A transaction on the coordinator: committed in the end, or nothing of it is done."""
+    with closing(connect({COORDINATOR: dsn}, connect_timeout=connect_timeout)) as conn:
+        conn.isolation_level = _READ_COMMITTED
+        try:
+            _run(conn, _BEGIN)
+            yield conn
+        except BaseException:
+            conn.rollback()
+            raise
+        conn.commit()
+
+
+def _run(conn: Connection, text: str, secrets: Sequence[str] = ()) -> None:
+    """Run a statement there.
+
+    Args:
+        conn: The connection.
+        text: The statement; with placeholders for `secrets`, which no error shows.
+
+    Raises:
+        errors.Error: It fails. That something depends on what is dropped is told as GS113.
+    """
+    with conn.cursor() as cursor:
+        try:
+            cursor.execute(text, [ours(reveal(each)) for each in secrets] if secrets else None)
+        except errors.Error as error:
+            if error.pgcode != _DEPENDENT:
+                raise
+            detail = (error.diag.message_detail or str(error)).strip().replace("\n", "; ")
+            _refuse([f"something else depends on what is to be dropped: {detail}. Drop that first"])
+
+
+def _made(
+    cluster: Cluster,
+    condition: Condition,
+    tables: Tables,
+    reader: str,
+    ways: Mapping[str, _Way],
+) -> list[str]:
+    """What changes what is there to what there is to be; nothing, if it is."""
+    facts = condition.facts
+    changes = [] if facts["extension"] else ["CREATE EXTENSION postgres_fdw SCHEMA pg_catalog"]
+    if facts["reader"] is None:
+        changes += blueprint.reader_made(reader)
+    keep = {
+        table.name
+        for table in tables.wanted
+        if table.name in condition.described.relations
+        and condition.is_ours(table.name)
+        and blueprint.is_made(cluster, table, condition.described.relations[table.name])
+    }
+    changes += _dropped_but(cluster, condition, keep)
+    for shard in cluster.names:
+        found = condition.servers.get(server_of(shard))
+        if found is None:
+            changes += blueprint.server_made(shard, ways[shard].options)
+        else:
+            changes += blueprint.server_changed(shard, ways[shard].options, found["options"] or {})
+        if not condition.has_stamp(shard):
+            changes += blueprint.stamp_made(shard)
+    schemas = set(facts["schemas"] or ())
+    for table in tables.wanted:
+        if table.name in keep:
+            continue
+        if table.name[0] not in schemas:
+            schemas.add(table.name[0])
+            changes.append(f"CREATE SCHEMA {quoted(table.name[0])}")
+            changes.append(f"COMMENT ON SCHEMA {quoted(table.name[0])} IS '{blueprint.MARK}'")
+        changes += blueprint.table_made(cluster, table)
+    return changes
+
+
+def _dropped_but(cluster: Cluster, condition: Condition, keep: set[Name]) -> Iterator[str]:
+    """What drops the tables that are not as they are to be, or not to be there."""
+    servers = {server_of(shard) for shard in cluster.names}
+    kept_parts = {
+        (server_of(shard), blueprint.part_name(name)) for name in keep for shard in cluster.names
+    }
+    foreign = [
+        (schema, name, server)
+        for schema, name, server in condition.foreign
+        if server in servers
+        and (schema, name) not in keep
+        and (schema, name) not in kept_parts
+        and (schema, name) != (server, STAMP)
+    ]
+    parents = [name for name in condition.parents if name not in keep]
+    return _dropped(foreign, parents)
+
+
+def _dropped(
+    foreign: Iterable[tuple[str, str, str]],
+    parents: Iterable[Name],
+) -> Iterator[str]:
+    for schema, name, _ in foreign:
+        yield f"DROP FOREIGN TABLE {quoted(schema)}.{quoted(name)}"
+    for schema, name in parents:
+        yield f"DROP TABLE {quoted(schema)}.{quoted(name)}"
+
+
+def _let_in(
+    conn: Connection,
+    condition: Condition,
+    cluster: Cluster,
+    tables: Tables,
+    reader: str,
+    ways: Mapping[str, _Way],
+) -> None:
+    """Tell the coordinator who it is on the shards, and give the reader its rights."""
+    facts = condition.facts
+    for text in blueprint.UNLOGGED if facts["super"] else ():
+        _run(conn, text)
+    for shard, way in ways.items():
+        # Its tables' owner, as whom they are analyzed, and who reads.
+        for user in dict.fromkeys((facts["user"], reader)):
+            text = blueprint.mapping_made(shard, quoted(user), way.password is not None)
+            _run(conn, text, [way.user, *([way.password] if way.password is not None else ())])
+    # To try it out as that role, which a superuser may anyhow.
+    member = () if facts["super"] else (f"GRANT {quoted(reader)} TO CURRENT_USER",)
+    for text in (
+        *member,
+        *blueprint.reader_set(reader, facts["database"]),
+        *blueprint.granted(reader, cluster.names, tables.wanted),
+    ):
+        _run(conn, text)
+
+
+def _try_out(
+    conn: Connection,
+    cluster: Cluster,
+    tables: Tables,
+    reader: str,
+    stamps: Mapping[str, Stamp | None],
+) -> None:
+    """See that the reader reads the shards, and that these are they.
+
+    Raises:
+        errors.ProgrammingError: It does not.
+    """
+    session, wrong = conn._session, []
+    doing = "the servers cannot be asked"
+    try:
+        _run(conn, f"SET LOCAL ROLE {quoted(reader)}")
+        with session.taken():
+            call: Any = partial(stamps_there, session.physical(COORDINATOR), cluster.names)
+            job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
+        for shard, stamp in job.result.items():
+            own = stamps[shard]
+            if own is None or (own.cluster, own.id) != (stamp.cluster, stamp.id):
+                wrong.append(f"what the coordinator reaches as shard {shard} is another database")
+        for table in tables.wanted:
+            doing = f"{'.'.join(table.name)} cannot be read"
+            # The shards plan it too, which they do only for who may read.
+            _run(conn, f"EXPLAIN SELECT * FROM {table.sql}")
+        _run(conn, "RESET ROLE")
+    except (errors.OperationalError, errors.ProgrammingError, errors.InternalError) as error:
+        told = [
+            str(error).strip().splitlines()[0],
+            error.diag.message_detail,
+            error.diag.message_hint,
+        ]
+        what = ". ".join(each.strip().replace("\n", " ") for each in told if each)
+        raise _not_made([f"as {reader}, {doing}: {what}"]) from error
+    _refuse(wrong)
+
+
+def _drop_reader(conn: Connection, condition: Condition, reader: str) -> tuple[str, ...]:
+    """Drop the role that reads, if it was made here; else say why it stays."""
+    facts = condition.facts["reader"]
+    if facts is None:
+        return ()
+    if not facts["made"]:
+        return (f"the role {reader} stays: it was there before",)
+    try:
+        _run(conn, f"SAVEPOINT reader; DROP OWNED BY {quoted(reader)}; DROP ROLE {quoted(reader)}")
+    except errors.Error as error:
+        _run(conn, "ROLLBACK TO SAVEPOINT reader")
+        return (f"the role {reader} stays: {str(error).strip().splitlines()[0]}",)
+    return ()
+
+
+def _user(name: str) -> str:
+    """Whose a user mapping is, as SQL."""
+    return "PUBLIC" if name == "public" else quoted(name)
+
+
+def _refuse(reasons: Sequence[str]) -> None:
+    if reasons:
+        raise _not_made(reasons)
+
+
+def _not_made(reasons: Sequence[str]) -> errors.ProgrammingError:
+    if len(reasons) == 1:
+        return errors.ProgrammingError(
+            f"the coordinator cannot be changed: {reasons[0]}", code="GS113"
+        )
+    lines = "".join(f"\n  {reason}" for reason in reasons)
+    return errors.ProgrammingError(f"the coordinator cannot be changed:{lines}", code="GS113")
