@@ -42,13 +42,18 @@ from greenshard.planner.strategies.completing import (
     put_default_times,
     tells,
 )
-from greenshard.planner.strategies.hoisted import plan_hoisted
+from greenshard.planner.strategies.hoisted import (
+    plan_hoisted,
+    plan_hoisted_merge,
+    without_subqueries,
+)
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
-from greenshard.planner.strategies.merge_defaults import put_merge_times
-from greenshard.planner.strategies.merge_into import source_of
+from greenshard.planner.strategies.merge_defaults import inserts, put_merge_times
+from greenshard.planner.strategies.merge_into import named_columns, source_of
 from greenshard.planner.strategies.mirror import plan_mirror
 from greenshard.planner.strategies.numbered import plan_numbered
 from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
+from greenshard.planner.strategies.split_merge import SplitMerge
 from greenshard.planner.strategies.staged import plan_staged
 from greenshard.planner.strategies.with_writes import (
     as_rows,
@@ -137,11 +142,55 @@ class OneWrite(BoundStatement):
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)
         step = self._changing(kind, inner, raw)
+        if kind == "merge_stmt" and _counts_in_vain(step):
+            return self._merging_in_parts(step, written, raw)
         if not isinstance(step, Refused) or step.pgcode is not None:
             return step
+        if kind == "merge_stmt":
+            return self._merging_in_parts(step, written, raw)
         if kind == "insert_stmt":
             return self._inserting_otherwise(step, written, inner, raw)
         return self._numbering(step, written, raw) if kind == "update_stmt" else step
+
+    def _merging_in_parts(self, step: Step, merge: Any, raw: Message) -> Step:
+        """The step of a MERGE that cannot be run as it is, or would count for rows in vain.
+
+        Args:
+            step: Its step otherwise.
+            merge: It.
+            raw: The statement with it.
+        """
+        kind = "merge_stmt"
+        try:
+            self._start_again()
+            candidate, problem = self._bind(as_select(kind, copy(merge)), merge)
+            if problem is None and (bare := without_subqueries(merge)) is not None:
+                made = plan_hoisted_merge(candidate, copy(merge), partial(self._text_of, raw))
+                return made if self._is_plannable(kind, bare, raw) else step
+            if not inserts(merge):
+                return step
+            alias, columns = named_columns(candidate.query.items[1], merge)
+            split = SplitMerge(merge, alias, [each.name for each in columns])
+            every = [(kind, split.matching)] if split.matching is not None else []
+            every += [("insert_stmt", split.alone(each)) for each in split.inserting]
+            if not all(self._is_plannable(*part, raw) for part in every):
+                return step
+            self._start_again()
+            return split.staged(partial(self._text_of, raw))
+        except (Unplannable, Unwritable):
+            return step
+
+    def _is_plannable(self, kind: str, inner: Any, raw: Message) -> bool:
+        """Whether another statement in the place of one could be run."""
+        made: Any = copy(raw)
+        getattr(made.stmt, kind).CopyFrom(inner)
+        self._start_again()
+        return not isinstance(self._changing(kind, getattr(made.stmt, kind), made), Refused)
+
+    def _start_again(self) -> None:
+        """Forget what was noted of another form of the statement."""
+        self._translation = replace(self._translation, computed=0)
+        self._timed = self._untold = None
 
     def _numbering(self, refused: Refused, update: Any, raw: Message) -> Step:
         """The step of an UPDATE that cannot be run as it is, if it sets what is counted."""
@@ -169,8 +218,7 @@ class OneWrite(BoundStatement):
             raw: The statement with it.
         """
         inner.CopyFrom(written)
-        self._translation = replace(self._translation, computed=0)
-        self._timed = self._untold = None
+        self._start_again()
         step: Step = refused
         if _row_reads(inner):
             # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
@@ -521,6 +569,11 @@ class OneWrite(BoundStatement):
                 if problem is not None:
                     return problem
         return None
+
+
+def _counts_in_vain(step: Step) -> bool:
+    """Whether a MERGE takes numbers for rows that it may not insert."""
+    return isinstance(step, Transfer) and any("nextval(" in each.text for each in step.computing)
 
 
 def _told_default(insert: Any, relation: Relation) -> str | None:

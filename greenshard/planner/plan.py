@@ -615,9 +615,11 @@ class Staged:
 
     Attributes:
         parts: Its parts; what the last one gives is the answer.
+        tag: If the row counts of all parts without a name are the answer, with which command tag.
     """
 
     parts: tuple[StagedPart, ...]
+    tag: str | None = None
     strategy: str = "staged"
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from greenshard import errors
-from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.answer import Answer, CountedAnswer
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.atomic import atomically
 from greenshard.executor.knowledge.one_database import PlanOutdated
@@ -56,7 +56,7 @@ def staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answer
 
 def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answer:
     rows: dict[str, _Rows] = {}
-    begun = False
+    begun, count = False, 0
     try:
         for part in step.parts:
             last = part is step.parts[-1]
@@ -64,7 +64,9 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
             cursor = cursor_of_texts(e)
             answer = _run(e, sql, run, e.parts if last else e.parts.for_another(cursor))
             begun = True
-            if part.name is not None:
+            if part.name is None:
+                count += answer.rowcount
+            else:
                 types, values = rows_as_text(e, answer, "those of a WITH query")
                 arrays = list(partial_arrays([values], len(types)).values())
                 rows[part.name] = _Rows(part.columns, types, arrays)
@@ -73,6 +75,8 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
         if begun and e.transaction.is_open:
             fail_open(e.session, e.transaction)
         raise
+    if step.tag is not None:
+        return CountedAnswer(count, f"{step.tag} {count}", e.stages)
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Goal: compute first what an INSERT asks the rows of several shards.
+"""Goal: compute first what an INSERT or MERGE asks the rows of several shards.
 
     INSERT INTO tag (id, n) VALUES (1, 5), (2, (SELECT max(id) FROM orders))
     ON CONFLICT (id) DO UPDATE SET n = (SELECT count(*) FROM orders)
@@ -8,20 +8,21 @@
 2. The INSERT gets its value as a WITH query, see `staged`:
        INSERT INTO tag (id, n) VALUES (1, 5), (2, (SELECT "gs q0".c0 FROM "gs q0")) ...
 
-So they see the tables as they were before, as on one PostgreSQL.
+So they see the tables as they were before, as on one PostgreSQL. Of MERGE, those are meant that
+its actions have.
 
-Refused are subqueries that name columns of the INSERT's table, and an INSERT with WITH.
+Refused are subqueries that name columns of the table or the source, and a statement with WITH.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from greenshard.planner.binding.query import is_correlated, sublinks
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.sql.nodes import expression, quoted
+from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.text import Sql
@@ -42,15 +43,43 @@ def plan_hoisted(candidate: Candidate, insert: Any, write: Callable[[str, Any], 
     """
     if insert.HasField("with_clause") or insert.select_stmt.select_stmt.HasField("with_clause"):
         raise Unplannable("WITH stands before it")
-    if any(is_correlated(link.query) for link in sublinks(candidate.query)) or any(
-        type_name(each) == "ColumnRef" and _is_excluded(each) for each in walk(insert)
-    ):
-        raise Unplannable("a subquery may name columns of the table")
-    parts: list[StagedPart] = []
     conflict = insert.on_conflict_clause
     roots = [*insert.select_stmt.select_stmt.values_lists, *conflict.target_list]
     if conflict.HasField("where_clause"):
         roots.append(conflict.where_clause)
+    return _hoisted(candidate, "insert_stmt", insert, roots, write)
+
+
+def plan_hoisted_merge(
+    candidate: Candidate, merge: Any, write: Callable[[str, Any], Sql]
+) -> Staged:
+    """Plan a MERGE with subqueries in its actions; arguments and errors as of `plan_hoisted`."""
+    if merge.HasField("with_clause"):
+        raise Unplannable("WITH stands before it")
+    return _hoisted(candidate, "merge_stmt", merge, merge.merge_when_clauses, write)
+
+
+def without_subqueries(merge: Any) -> Any | None:
+    """A MERGE with NULL for the subqueries of its actions; None if they have none."""
+    made = copy(merge)
+    nodes = [node for each in made.merge_when_clauses for node in _subqueries(each)]
+    for node in nodes:
+        node.CopyFrom(expression("NULL"))
+    return made if nodes else None
+
+
+def _hoisted(
+    candidate: Candidate,
+    kind: str,
+    inner: Any,
+    roots: Sequence[Any],
+    write: Callable[[str, Any], Sql],
+) -> Staged:
+    if any(is_correlated(link.query) for link in sublinks(candidate.query)) or any(
+        type_name(each) == "ColumnRef" and _is_excluded(each) for each in walk(inner)
+    ):
+        raise Unplannable("a subquery may name columns of the table")
+    parts: list[StagedPart] = []
     for node in [node for root in roots for node in _subqueries(root)]:
         name = f"gs q{len(parts)}"
         read = parse_select("SELECT")
@@ -63,7 +92,7 @@ def plan_hoisted(candidate: Candidate, insert: Any, write: Callable[[str, Any], 
     if not parts:
         raise Unplannable("there is no subquery")
     names = tuple(part.name for part in parts if part.name is not None)
-    return Staged((*parts, StagedPart(None, (), write("insert_stmt", insert), names)))
+    return Staged((*parts, StagedPart(None, (), write(kind, inner), names)))
 
 
 def _is_excluded(column: Any) -> bool:

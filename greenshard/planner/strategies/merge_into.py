@@ -71,6 +71,7 @@ from greenshard.planner.strategies.merge_defaults import (
 from greenshard.planner.strategies.transfer import ROWS_PLANNED
 from greenshard.sql.nodes import ROWS, copy, quoted
 from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import type_name, walk
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, location_of, unwrap
 
@@ -86,6 +87,24 @@ def source_of(merge: Any) -> Any:
     if merge.HasField("with_clause"):
         made.with_clause.CopyFrom(merge.with_clause)
     return made
+
+
+def named_columns(source: Item, merge: Any) -> tuple[str, Sequence[BoundColumn]]:
+    """What a MERGE calls its source, and the source's columns.
+
+    Raises:
+        Unplannable: They are not known.
+    """
+    columns = source.columns
+    kind, inner = unwrap(merge.source_relation)
+    named = kind in ("range_var", "range_subselect")
+    if columns is None or not named or len({each.name for each in columns}) < len(columns):
+        raise Unplannable(
+            "the columns of the source are not known",
+            location_of(inner),
+            "Write USING (SELECT ...) AS a, with the columns that are needed.",
+        )
+    return source.sources[0].alias, columns
 
 
 def plan_merge_into(candidate: Candidate, table: Table, merge: Any, texts: Texts) -> Step:
@@ -256,16 +275,7 @@ class _Merging:
 
     @property
     def _columns(self) -> Sequence[BoundColumn]:
-        columns = self._source.columns
-        kind, inner = unwrap(self._merge.source_relation)
-        named = kind in ("range_var", "range_subselect")
-        if columns is None or not named or len({each.name for each in columns}) < len(columns):
-            raise Unplannable(
-                "the columns of the source are not known",
-                location_of(inner),
-                "Write USING (SELECT ...) AS a, with the columns that are needed.",
-            )
-        return columns
+        return named_columns(self._source, self._merge)[1]
 
     def _computing(self) -> tuple[tuple[Sql, ...], Sequence[str]]:
         """What computes defaults for each row of the source, and what that then calls them."""
@@ -286,9 +296,17 @@ class _Merging:
         alias.aliasname = self._source.sources[0].alias
         for name in (*(column.name for column in columns), *more):
             alias.colnames.add().string.sval = name
-        if made.HasField("with_clause"):
+        if made.HasField("with_clause") and not self._names_with:
             made.ClearField("with_clause")
         return made
+
+    @property
+    def _names_with(self) -> bool:
+        """Whether anything but the source reads a WITH query."""
+        names = {each.common_table_expr.ctename for each in self._merge.with_clause.ctes}
+        roots = [*self._merge.merge_when_clauses, self._merge.join_condition]
+        read = (each for root in roots for each in walk(root) if type_name(each) == "RangeVar")
+        return any(not each.schemaname and each.relname in names for each in read)
 
     def _without_source(self) -> Candidate:
         """The SELECT, as if every shard had the rows of the source."""

@@ -134,18 +134,20 @@ def side_by_side(
     servers: Shards, schema: str, tables: Mapping[str, Any], **declared: Any
 ) -> Iterator[SideBySide]:
     """One database and three shards with a schema."""
-    with one_and_three(servers) as (one, dsns):
+    with one_and_more(servers, 3) as (one, dsns):
         for dsn in (one, *dsns.values()):
             run(dsn, schema)
         yield SideBySide(one, dsns, tables, **declared)
 
 
 @contextlib.contextmanager
-def one_and_three(servers: Shards) -> Iterator[tuple[str, dict[str, str]]]:
-    """Four empty databases: the DSN of one, and those of three shards."""
-    with servers.databases() as first, servers.databases() as second:
-        dsns = (first["s1"], second["s0"], second["s1"])
-        yield first["s0"], {f"s{number}": dsn for number, dsn in enumerate(dsns)}
+def one_and_more(servers: Shards, shards: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """Empty databases: the DSN of one, and those of so many shards."""
+    with contextlib.ExitStack() as opened:
+        found: list[str] = []
+        while len(found) <= shards:
+            found += opened.enter_context(servers.databases()).values()
+        yield found[0], {f"s{number}": found[number + 1] for number in range(shards)}
 
 
 def told(cur: Any, statement: Any) -> Any:
@@ -153,10 +155,15 @@ def told(cur: Any, statement: Any) -> Any:
     text, given = statement if isinstance(statement, tuple) else (statement, None)
     try:
         cur.execute(text, given)
-    except greenshard.NotSupportedError as error:
-        return f"refused: {error}"  # like nothing that a server says
     except psycopg2.Error as error:
-        return error.pgcode
+        return refused_or_code(error)
     rows = sorted(map(repr, cur.fetchall())) if cur.description else None
     names = [column.name for column in cur.description or ()]
     return rows, names, cur.rowcount, cur.statusmessage
+
+
+def refused_or_code(error: psycopg2.Error) -> str | None:
+    """A server's SQLSTATE; of a refusal what is like nothing that a server says."""
+    if isinstance(error, greenshard.NotSupportedError) and error.pgcode is None:
+        return f"refused: {error}"
+    return error.pgcode

@@ -17,7 +17,7 @@ from psycopg2.extras import execute_batch, execute_values
 import greenshard
 from greenshard.planner import planner
 from greenshard.sql import parser
-from tests.postgres.one_database.side_by_side import one_and_three
+from tests.postgres.one_database.side_by_side import one_and_more
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -293,7 +293,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
-    with one_and_three(greenshard_shards) as (one, dsns):
+    with one_and_more(greenshard_shards, 3) as (one, dsns):
         for dsn in (one, *dsns.values()):
             run(dsn, SCHEMA)
         # What each shard's own sequences would count must not be seen.

@@ -15,7 +15,7 @@ from psycopg2.extras import execute_values
 
 import greenshard
 from tests.initialised import initialised
-from tests.postgres.one_database.side_by_side import one_and_three
+from tests.postgres.one_database.side_by_side import one_and_more
 
 SCHEMA = [
     "CREATE TABLE nation (id int PRIMARY KEY, name text)",
@@ -271,7 +271,7 @@ MERGE = [
 
 @pytest.fixture(scope="module")
 def servers(greenshard_shards):
-    with one_and_three(greenshard_shards) as (one, dsns):
+    with one_and_more(greenshard_shards, 3) as (one, dsns):
         cluster = initialised(greenshard.Cluster(dsns, TABLES))
         for dsn in (one, cluster):
             connect = greenshard.connect if dsn is cluster else psycopg2.connect
