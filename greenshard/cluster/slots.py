@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from greenshard.cluster.encodings import codec_of
-from greenshard.cluster.hashing import HASHED_TYPES, row_hash
+from greenshard.cluster.hashing import HASHED_TYPES, integer_row_hashes, row_hash
 from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
 
@@ -50,6 +50,13 @@ class Hash(Placement):
             return None
         slot = hashed % self.slots
         return shards[slot % len(shards)] if self.assignment is None else self.assignment[slot]
+
+    def shards_of_integers(self, values: Sequence[int], shards: tuple[str, ...]) -> list[str]:
+        """The shard of each of many integers of 64 bits, as `shards_for` gives it."""
+        slots, assigned, count = self.slots, self.assignment, len(shards)
+        if assigned is None:
+            return [shards[hashed % slots % count] for hashed in integer_row_hashes(values)]
+        return [assigned[hashed % slots] for hashed in integer_row_hashes(values)]
 
     def shard_of(self, slot: int, shards: Sequence[str]) -> str:
         """The shard that a slot is on."""

@@ -34,7 +34,7 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
     Switches: yes. Cost: where it needs one, five round trips if several shards write, else three.
     """
     session, transaction = e.session, e.transaction
-    if not _needs_transaction(e, shards):
+    if not needs_transaction(e, shards):
         if e.writes:
             # For all of them: what is refused must not be done on some.
             session.reach(shards, e.timeout)
@@ -78,7 +78,11 @@ def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], Answer]
             end_alone(session, e.transaction, shards, EndKind.ROLLBACK, within(session.grace_s))
 
 
-def _needs_transaction(e: Execution, shards: Sequence[str]) -> bool:
+def needs_transaction(e: Execution, shards: Sequence[str]) -> bool:
+    """Whether a statement on some shards would be committed by each of them alone.
+
+    Switches: if a connection must be opened.
+    """
     if e.reads or not e.effect.atomic or len(shards) < 2 or e.streaming is not None:
         return False
     return _all_commit_alone(e, shards)

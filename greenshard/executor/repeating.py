@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from greenshard import errors
 from greenshard._driver import RawCursor, quote_ident
 from greenshard.executor.answers.answer import Answer, CountedAnswer
-from greenshard.executor.atomic import atomically
+from greenshard.executor.atomic import atomically, needs_transaction
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.execution import in_turns
 from greenshard.executor.knowledge.one_database import PlanOutdated
@@ -26,12 +27,16 @@ from greenshard.sql.text import Sql
 
 #: Rows that are new are locked by nobody else: they are loaded on all shards at once.
 _ONLY_INSERTS = re.compile(r"\s*insert\b(?!.*\bconflict\b)", re.IGNORECASE | re.DOTALL)
+#: Classes of errors that a server has for a row: its values, constraints, triggers.
+_OF_SETS = frozenset({"21", "22", "23", "44", "P0"})
 
 
 def run_many(e: Planned) -> Answer:
     """Run the statement, as one that writes, for each set of parameters of the list ``e.given``.
 
-    If each set goes to one shard, each shard runs its own at the same time as the others.
+    If each set goes to one shard, each shard runs its own at the same time as the others. In
+    autocommit mode all are undone when one fails; then they are run one by one, so that those
+    before it are done, and none behind it, as on one server.
 
     Switches: yes.
     """
@@ -43,7 +48,12 @@ def run_many(e: Planned) -> Answer:
     elif not e.plan.unknown:
         stage = numbered_rows(e)
     if stage is not None:
-        return _run_stage(e, stage)
+        alone = needs_transaction(e, [task.place.shard for task in stage])
+        try:
+            return _run_stage(e, stage)
+        except errors.DatabaseError as error:
+            if not (alone and _is_of_a_set(error)):
+                raise
     count, status = 0, None
     for given in e.given:
         answer = _run_one(e, given)
@@ -51,6 +61,14 @@ def run_many(e: Planned) -> Answer:
         # As psycopg2's executemany does: the rows are added up, the status is the last one's.
         status = answer.statusmessage
     return CountedAnswer(count, status)
+
+
+def _is_of_a_set(error: errors.DatabaseError) -> bool:
+    """Whether an error is one that some set of parameters has, so that others are done by now."""
+    if isinstance(error, errors.PartialCommitError):
+        return False
+    found: Sequence[Any] = [*error.failures.values()] or [error]
+    return all(str(each.pgcode or "")[:2] in _OF_SETS for each in found)
 
 
 def _run_stage(e: Planned, stage: Stage) -> Answer:

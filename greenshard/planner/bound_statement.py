@@ -268,10 +268,12 @@ class BoundStatement:
             # The number behind is that of the time of the transaction.
             yield from (Parameter(known[n - 1]) for n in each.parameters if n <= len(known))
 
-    def _scattered_objection(self, candidate: Candidate) -> Problem | None:
-        """What would have another value on each shard."""
+    def _scattered_objection(
+        self, candidate: Candidate, inserted: Sequence[Any] = ()
+    ) -> Problem | None:
+        """What would have another value on each shard; see `scattered_objection`."""
         return self._time_objection(candidate) or scattered_objection(
-            candidate.roots, self._functions
+            candidate.roots, self._functions, inserted
         )
 
     def _time_objection(self, candidate: Candidate) -> Problem | None:

@@ -17,7 +17,7 @@ from greenshard.planner.calls import name_of
 from greenshard.planner.code import Trace
 from greenshard.planner.ddl import ddl_problem
 from greenshard.planner.one_query import OneQuery
-from greenshard.planner.one_write import OneWrite
+from greenshard.planner.other_ways import OtherWays
 from greenshard.planner.own_writes import writes_own_only
 from greenshard.planner.plan import (
     Anywhere,
@@ -55,7 +55,7 @@ from greenshard.sql.tree import unwrap
 _MAKING = frozenset({"create_stmt", "view_stmt", "create_seq_stmt"})
 
 
-class OneStatement(OneQuery, OneWrite):
+class OneStatement(OneQuery, OtherWays):
     """Plans one statement."""
 
     def plan(self, raw: Any, reads: bool, trace: Trace) -> Plan:

@@ -38,22 +38,13 @@ from greenshard.planner.strategies.checked_times import checked_times
 from greenshard.planner.strategies.completing import (
     NeedsValues,
     complete,
-    counted_targets,
     put_default_times,
     tells,
 )
-from greenshard.planner.strategies.hoisted import (
-    plan_hoisted,
-    plan_hoisted_merge,
-    without_subqueries,
-)
 from greenshard.planner.strategies.insert import Apart, Texts, check_reference
-from greenshard.planner.strategies.merge_defaults import inserts, put_merge_times
-from greenshard.planner.strategies.merge_into import named_columns, source_of
-from greenshard.planner.strategies.mirror import plan_mirror
-from greenshard.planner.strategies.numbered import plan_numbered
+from greenshard.planner.strategies.merge_defaults import put_merge_times
+from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
-from greenshard.planner.strategies.split_merge import SplitMerge
 from greenshard.planner.strategies.staged import plan_staged
 from greenshard.planner.strategies.with_writes import (
     as_rows,
@@ -139,107 +130,10 @@ class OneWrite(BoundStatement):
         getattr(made.stmt, kind).CopyFrom(inner)
         return write(made, self._translation)
 
-    def _write(self, kind: str, inner: Any, raw: Message) -> Step:
-        written = copy(inner)
-        step = self._changing(kind, inner, raw)
-        if kind == "merge_stmt" and _counts_in_vain(step):
-            return self._merging_in_parts(step, written, raw)
-        if not isinstance(step, Refused) or step.pgcode is not None:
-            return step
-        if kind == "merge_stmt":
-            return self._merging_in_parts(step, written, raw)
-        if kind == "insert_stmt":
-            return self._inserting_otherwise(step, written, inner, raw)
-        return self._numbering(step, written, raw) if kind == "update_stmt" else step
-
-    def _merging_in_parts(self, step: Step, merge: Any, raw: Message) -> Step:
-        """The step of a MERGE that cannot be run as it is, or would count for rows in vain.
-
-        Args:
-            step: Its step otherwise.
-            merge: It.
-            raw: The statement with it.
-        """
-        kind = "merge_stmt"
-        try:
-            self._start_again()
-            candidate, problem = self._bind(as_select(kind, copy(merge)), merge)
-            if problem is None and (bare := without_subqueries(merge)) is not None:
-                made = plan_hoisted_merge(candidate, copy(merge), partial(self._text_of, raw))
-                return made if self._is_plannable(kind, bare, raw) else step
-            if not inserts(merge):
-                return step
-            alias, columns = named_columns(candidate.query.items[1], merge)
-            split = SplitMerge(merge, alias, [each.name for each in columns])
-            every = [(kind, split.matching)] if split.matching is not None else []
-            every += [("insert_stmt", split.alone(each)) for each in split.inserting]
-            if not all(self._is_plannable(*part, raw) for part in every):
-                return step
-            self._start_again()
-            return split.staged(partial(self._text_of, raw))
-        except (Unplannable, Unwritable):
-            return step
-
-    def _is_plannable(self, kind: str, inner: Any, raw: Message) -> bool:
-        """Whether another statement in the place of one could be run."""
-        made: Any = copy(raw)
-        getattr(made.stmt, kind).CopyFrom(inner)
-        self._start_again()
-        return not isinstance(self._changing(kind, getattr(made.stmt, kind), made), Refused)
-
     def _start_again(self) -> None:
         """Forget what was noted of another form of the statement."""
         self._translation = replace(self._translation, computed=0)
         self._timed = self._untold = None
-
-    def _numbering(self, refused: Refused, update: Any, raw: Message) -> Step:
-        """The step of an UPDATE that cannot be run as it is, if it sets what is counted."""
-        found = self._relation(update.relation)
-        if found is None or not any(counted_targets(found, update.target_list)):
-            return refused
-        try:
-            candidate, problem = self._bind(as_select("update_stmt", copy(update)))
-            first = candidate.query.items[0]
-            if problem is not None or not isinstance(first, Table) or first.home is not None:
-                return refused
-            return plan_numbered(first, update, self._functions, partial(self._text_of, raw))
-        except (Unplannable, Unwritable):
-            return refused
-
-    def _inserting_otherwise(
-        self, refused: Refused, written: Any, inner: Any, raw: Message
-    ) -> Step:
-        """The step of an INSERT that cannot be run as it is.
-
-        Args:
-            refused: Why.
-            written: It.
-            inner: Its tree, which is changed.
-            raw: The statement with it.
-        """
-        inner.CopyFrom(written)
-        self._start_again()
-        step: Step = refused
-        if _row_reads(inner):
-            # VALUES (1, (SELECT max(id) FROM orders)) is a row that is read, too.
-            _as_rows_read(inner)
-            self._changed = True
-            step = self._changing("insert_stmt", inner, raw)
-        if not isinstance(step, Refused) or _reads_rows("insert_stmt", written):
-            return step
-        inner.CopyFrom(written)
-        try:
-            candidate, problem = self._bind(as_select("insert_stmt", inner), inner)
-            first = candidate.query.items[0]
-            if problem is not None or not isinstance(first, Table):
-                return refused
-            if first.sharded or candidate.sharded:
-                return plan_hoisted(candidate, inner, partial(self._text_of, raw))
-            texts = self._texts(candidate, raw, (), None)
-            step = plan_mirror(candidate, first, "insert_stmt", inner, texts)
-        except (Unplannable, Unwritable):
-            return refused
-        return self._looked_beside(step, [candidate], "insert_stmt", written)
 
     def _changing(self, kind: str, inner: Any, raw: Message) -> Step:
         """The step of a write; `inner` and `raw` are its tree, which is changed."""
@@ -345,7 +239,7 @@ class OneWrite(BoundStatement):
 
     def _put_with_in(self, kind: str, inner: Any) -> None:
         """WITH x AS (...) INSERT INTO t SELECT ...: the SELECT is the one that may read it."""
-        if not inner.HasField("with_clause") or not _reads_rows(kind, inner):
+        if not inner.HasField("with_clause") or not reads_rows(kind, inner):
             return
         writes = any(type_name(each) in WRITES for each in walk(inner.with_clause))
         behind = (inner.on_conflict_clause, inner.returning_clause)
@@ -364,7 +258,7 @@ class OneWrite(BoundStatement):
         """The parts of INSERT ... SELECT, or MERGE."""
         if kind == "merge_stmt":
             read_rows = source_of(inner)
-        elif _reads_rows(kind, inner):
+        elif reads_rows(kind, inner):
             read_rows = inner.select_stmt.select_stmt
         else:
             return None, None
@@ -383,7 +277,7 @@ class OneWrite(BoundStatement):
             return computing
 
         def send(insert: Any) -> Sql:
-            self._check_scattered(candidate)
+            self._check_scattered(candidate, _inserted(candidate, raw))
             return self._other_text(raw, insert)
 
         return Apart(reading, read, complete, send), problem
@@ -449,7 +343,7 @@ class OneWrite(BoundStatement):
             return (), None
         if found is None:
             return (), None
-        if alone and _reads_rows("insert_stmt", insert):
+        if alone and reads_rows("insert_stmt", insert):
             self._untold = _untold(_told_default(insert, found))
         completion = complete(insert, found, key, self._functions, self._translation, alone=alone)
         if completion is None:
@@ -492,7 +386,8 @@ class OneWrite(BoundStatement):
         def check() -> None:
             # Only if several servers run it: on the one shard of a key, the text means what it
             # says.
-            for each in (candidate, *([] if apart is None else [apart.reading]), *self._inside):
+            self._check_scattered(candidate, _inserted(candidate, raw))
+            for each in (*([] if apart is None else [apart.reading]), *self._inside):
                 self._check_scattered(each)
             if self._view_tells_time:
                 raise Unplannable("a view tells the time, which is another one on each shard")
@@ -529,13 +424,13 @@ class OneWrite(BoundStatement):
         unwrap(made.stmt)[1].CopyFrom(inner)
         return write(made, self._translation)
 
-    def _check_scattered(self, candidate: Candidate) -> None:
-        """Refuse what would have another value on each shard.
+    def _check_scattered(self, candidate: Candidate, inserted: Sequence[Any] = ()) -> None:
+        """Refuse what would have another value on each shard; `inserted` as of the objection.
 
         Raises:
             Unplannable: There is such a thing.
         """
-        objection = self._scattered_objection(candidate)
+        objection = self._scattered_objection(candidate, inserted)
         if objection is not None:
             raise Unplannable(objection.reason, objection.offset)
 
@@ -571,9 +466,11 @@ class OneWrite(BoundStatement):
         return None
 
 
-def _counts_in_vain(step: Step) -> bool:
-    """Whether a MERGE takes numbers for rows that it may not insert."""
-    return isinstance(step, Transfer) and any("nextval(" in each.text for each in step.computing)
+def _inserted(candidate: Candidate, raw: Message) -> Sequence[Any]:
+    """Of the SELECT in the place of an INSERT, what RETURNING gives; of others nothing."""
+    kind, inner = unwrap(raw.stmt)
+    count = len(inner.returning_clause.exprs) if kind == "insert_stmt" else 0
+    return list(candidate.select.target_list)[-count:] if count else ()
 
 
 def _told_default(insert: Any, relation: Relation) -> str | None:
@@ -589,32 +486,7 @@ def _untold(column: str | None) -> str | None:
     return f"the default of {column} tells the time, which is another one on each shard"
 
 
-def _row_reads(insert: Any) -> bool:
-    """Whether an INSERT has one row of VALUES, and a subquery in it."""
-    rows = [row.list.items for row in insert.select_stmt.select_stmt.values_lists]
-    if len(rows) != 1:
-        return False
-    kinds = {type_name(message) for value in rows[0] for message in walk(value)}
-    # DEFAULT must be left out, and only the column's name tells which one.
-    return "SubLink" in kinds and ("SetToDefault" not in kinds or bool(insert.cols))
-
-
-def _as_rows_read(insert: Any) -> None:
-    """Write the only row of VALUES as a SELECT; it is changed."""
-    values = insert.select_stmt.select_stmt
-    made = parse_select("SELECT")
-    names = list(insert.cols)
-    for at, value in enumerate(values.values_lists[0].list.items):
-        if unwrap(value)[0] == "set_to_default":
-            del insert.cols[at - len(names)]
-        else:
-            made.target_list.add().res_target.val.CopyFrom(value)
-    if values.HasField("with_clause"):
-        made.with_clause.CopyFrom(values.with_clause)
-    values.CopyFrom(made)
-
-
-def _reads_rows(kind: str, inner: Any) -> bool:
+def reads_rows(kind: str, inner: Any) -> bool:
     """Whether a statement is INSERT ... SELECT."""
     if kind != "insert_stmt" or not inner.HasField("select_stmt"):
         return False

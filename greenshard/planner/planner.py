@@ -173,7 +173,13 @@ class Planner:
     ) -> Step:
         """What is done with several statements in one string, or with none."""
         parts = parts_of(text, translation, statements)
-        step = _plan_string(text, parts, statements)
+        # What makes a table of rows is run as two statements, in its turn.
+        steps = [
+            plan_creation(each.stmt, translation, self._cluster, path)
+            or plan_utility(text, each.stmt)
+            for each in statements
+        ]
+        step = _plan_string(text, parts, steps)
         # DDL about tables on one shard is that shard's: which it is about, each tells in its turn;
         # and which temporary tables are there then.
         # What a view that is refreshed reads, its own plan tells.
@@ -317,9 +323,14 @@ def _read(translation: Translation) -> Sequence[Any] | Refused:
     return statements
 
 
-def _plan_string(text: str, parts: tuple[Part, ...], statements: Sequence[Any]) -> Step:
-    """Several statements in one string, or none, as far as their kinds tell."""
-    steps = [plan_utility(text, statement.stmt) for statement in statements]
+def _plan_string(text: str, parts: tuple[Part, ...], steps: Sequence[Step | None]) -> Step:
+    """Several statements in one string, or none, as far as their kinds tell.
+
+    Args:
+        text: The string.
+        parts: The statements.
+        steps: Of each its step, if its kind tells it.
+    """
     if not steps:
         return Anywhere(Sql(text))
     # Before any of them runs, like what cannot be parsed.

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from greenshard.cluster import Hash
 from greenshard.planner.pins import Unplaceable, home, named_shards
 from greenshard.planner.place import Place
 from greenshard.planner.plan import (
@@ -57,6 +58,7 @@ own_place = lru_cache(maxsize=10_000)(Place)
 
 
 _NUMBERS = frozenset({"int2", "int4", "int8"})
+_INT8 = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +181,18 @@ def homes_of(
     Raises:
         LookupError, TypeError: A parameter is not there.
 
-    Cost: 2 us for each row.
+    Cost: 1 us for each row with a number for its key, up to 5 us for others.
     """
     pin = keys.pin
     find, kind = pin.placement.shards_for, pin.type_name
     # Thousands of rows with plain numbers: as few calls for each as can be. What a column stores of
     # a number is that number, and one that is too large has no shard.
     plain = kind in _NUMBERS
+    if plain and isinstance(pin.placement, Hash):
+        numbers = [value.value for value in keys.values if type(value) is Constant]
+        whole = len(numbers) == len(keys.values) and set(map(type, numbers)) == {int}
+        if whole and min(numbers) >= -_INT8 and max(numbers) < _INT8:
+            return [*pin.placement.shards_of_integers(numbers, shards)]
     return [
         find(value.value, kind, shards)
         if plain and type(value) is Constant and type(value.value) is int

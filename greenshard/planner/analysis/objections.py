@@ -31,6 +31,8 @@ _OIDS = frozenset(
 )  # fmt: skip
 #: Functions that give such.
 _GIVING_OIDS = frozenset({f"to_{each}" for each in _OIDS} | {"pg_typeof", "pg_my_temp_schema"})
+#: Operators between a transaction's number and 0, by whatever text or number it is written.
+_COMPARING = {"=", "<>", "!=", ">"}
 _ON_ONE = "Run it on one shard with conn.on('...')."
 EACH = "Ask each shard, with conn.on('...'), and add up what they say."
 
@@ -77,10 +79,19 @@ def objections(
                 )
 
 
-def scattered_objection(roots: Iterable[Message], functions: Functions) -> Problem | None:
-    """What would have another value on each shard, in a statement over several."""
+def scattered_objection(
+    roots: Iterable[Message], functions: Functions, inserted: Iterable[Message] = ()
+) -> Problem | None:
+    """What would have another value on each shard, in a statement over several.
+
+    Args:
+        roots: Where to look.
+        functions: What is called.
+        inserted: What RETURNING of an INSERT gives; `roots` have it, too.
+    """
+    told = [each for root in inserted for each in _zero_or_not(root)]
     for root in roots:
-        named = list(_by_name(root))
+        named = [*_by_name(root), *told]
         for message in walk(root):
             kind = type_name(message)
             if kind == "FuncCall" and functions.is_place_bound(message):
@@ -172,6 +183,34 @@ def _by_name(root: Message) -> Iterator[Any]:
                 if own_type(other.type_cast.type_name) == "regclass":
                     yield one.column_ref
                     yield one.type_cast.arg.column_ref
+
+
+def _zero_or_not(root: Message) -> Iterator[Any]:
+    """Where RETURNING of an INSERT only asks whether ``xmax`` is 0: ON CONFLICT has updated none.
+
+    That is the same wherever the row is, but what else it is, is not.
+    """
+    found = list(walk(root))
+    # In a subquery it may be another table's.
+    if any(type_name(each) == "SubLink" for each in found):
+        return
+    for each in found:
+        message: Any = each
+        if type_name(message) == "A_Expr" and (names_of(message.name) or ("",))[-1] in _COMPARING:
+            sides = (message.lexpr, message.rexpr)
+            for one, other in (sides, sides[::-1]):
+                constant = other.a_const
+                zero = constant.HasField("ival") and constant.ival.ival == 0
+                column = _bare(one).column_ref
+                if zero and (names_of(column.fields) or ("",))[-1] == "xmax":
+                    yield column
+
+
+def _bare(node: Any) -> Any:
+    """An expression without its casts."""
+    while node.HasField("type_cast"):
+        node = node.type_cast.arg
+    return node
 
 
 def _of_call(call: Any, functions: Functions, sharded: bool) -> Iterator[Problem]:

@@ -73,7 +73,10 @@ def _filled(step: Insert, found: PlainRows, functions: Functions) -> Insert:
         _Added.of(one, other, binds)
         for one, other in zip(first[found.width :], second[found.width :], strict=True)
     ]
-    rows = tuple(_row(number, row, added) for number, row in enumerate(found.rows))
+    if added:
+        rows = tuple(_row(number, row, added) for number, row in enumerate(found.rows))
+    else:
+        rows = tuple(Sql(f"({row.replace('%', '%%')})", ()) for row in found.rows)
     computing = tuple(repeated(sql, len(few), count) for sql in step.computing)
     if None in computing:
         raise _Unlike
@@ -131,8 +134,6 @@ def _values(row: str) -> Iterator[str]:
 
 
 def _row(number: int, row: str, added: Sequence[_Added]) -> Sql:
-    if not added:
-        return Sql(f"({row.replace('%', '%%')})", ())
     values, binds = [row.replace("%", "%%")], list[tuple[str, Source]]()
     for each in added:
         if each.text is not None:
@@ -154,7 +155,7 @@ def _keys(keys: Keys, found: PlainRows, added: Sequence[_Added], functions: Func
         return replace(keys, pin=replace(keys.pin, values=null), values=null)
     cells = found.column(keys.at)
     values = list(map(_constant, cells))
-    if None in values:
+    if any(value is None for value in values):  # `in` would compare each with it
         column = BoundColumn(keys.column.name, (0, 0), keys.column)
         read = Restrictions(functions, Translation("")).value
         targets = select(f"SELECT {', '.join(cells)}").target_list

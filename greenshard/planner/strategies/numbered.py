@@ -2,6 +2,8 @@
 
     UPDATE ticket SET id = DEFAULT, title = 'x' WHERE kind = 3 RETURNING id
 
+Likewise ``SET number = nextval('numbers')``.
+
 1. The rows are found and locked: SELECT id AS "gs k0" FROM ticket WHERE kind = 3 FOR UPDATE
 2. Each gets a number:           SELECT "gs k0", nextval('ticket_id_seq') AS "gs d0" FROM the rows
 3. They are changed by these:    UPDATE ticket SET id = "gs new"."gs d0", title = 'x' FROM ...
@@ -15,16 +17,17 @@ ALWAYS, and UPDATE with FROM or WITH.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from greenshard.planner.binding.query import Table
 from greenshard.planner.calls import Functions
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Unplannable
-from greenshard.planner.strategies.completing import counted_targets, default_of
+from greenshard.planner.strategies.completing import counted_targets, counts, default_of
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
+from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
@@ -52,7 +55,8 @@ def plan_numbered(
         raise Unplannable(f"{relation.name} has no primary key by which all shards find a row")
     if update.from_clause or update.HasField("with_clause"):
         raise Unplannable("UPDATE with FROM or WITH")
-    counted = list(dict.fromkeys(counted_targets(relation, update.target_list)))
+    given = dict(counting_values(update, functions))
+    counted = [*dict.fromkeys([*counted_targets(relation, update.target_list), *given])]
     name = quoted(update.relation.alias.aliasname or update.relation.relname)
     old = [f"gs k{at}" for at in range(len(keys))]
     new = [f"gs d{at}" for at in range(len(counted))]
@@ -70,7 +74,8 @@ def plan_numbered(
         assert known is not None  # noqa: S101  # `counted_targets` has looked
         if known.identity == "a":
             raise Unplannable(f"{column} can only be updated to DEFAULT")
-        numbers.target_list.add().res_target.val.CopyFrom(default_of(relation, known, functions))
+        value = given.get(column) or default_of(relation, known, functions)
+        numbers.target_list.add().res_target.val.CopyFrom(value)
     changing = _changing(update, name, dict(zip(counted, new, strict=True)))
     _put_rows(changing, name, dict(zip(keys, old, strict=True)), new)
     return Staged(
@@ -82,6 +87,25 @@ def plan_numbered(
     )
 
 
+def counting_values(update: Any, functions: Functions) -> Iterator[tuple[str, Message]]:
+    """The columns that SET gives what a sequence counts, and these values."""
+    for target in update.target_list:
+        value = target.res_target.val
+        kinds = {type_name(each) for each in walk(value)}
+        if counts(value, functions) and kinds.isdisjoint({"ColumnRef", "SubLink"}):
+            yield target.res_target.name, value
+
+
+def without_counting(update: Any, functions: Functions) -> Any:
+    """An UPDATE with NULL for such values."""
+    made = copy(update)
+    names = {name for name, _ in counting_values(update, functions)}
+    for target in made.target_list:
+        if target.res_target.name in names:
+            target.res_target.val.CopyFrom(expression("NULL"))
+    return made
+
+
 def _changing(update: Any, name: str, numbers: dict[str, str]) -> Any:
     """The UPDATE with numbers in the places of defaults; `name` is what it calls its table."""
     made = copy(update)
@@ -89,8 +113,8 @@ def _changing(update: Any, name: str, numbers: dict[str, str]) -> Any:
         number = numbers.get(target.res_target.name)
         if number is None:
             continue
-        if unwrap(target.res_target.val)[0] != "set_to_default":
-            raise Unplannable("a default stands among several values")
+        if unwrap(target.res_target.val)[0] == "multi_assign_ref" or target.res_target.indirection:
+            raise Unplannable("a number stands among several values")
         value = expression(f"{quoted(_NEW)}.{quoted(number)}")
         target.res_target.val.CopyFrom(value)
     # RETURNING * would have the numbers in it, too.

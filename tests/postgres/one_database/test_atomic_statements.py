@@ -109,16 +109,32 @@ def test_what_no_transaction_can_hold_is_run_as_it_is(conn, query):
         conn.cursor().execute(query.format(len(conn.shards)))  # of one server twice
 
 
-def test_executemany_that_fails_on_one_shard_is_done_on_none(cluster, databases):
+def test_executemany_that_fails_has_done_what_comes_before_and_nothing_behind(cluster, databases):
+    """As on one server, where each set commits by itself; whichever shards they are for."""
     with contextlib.closing(greenshard.connect(cluster)) as conn:
         conn.autocommit = True
         cur = conn.cursor()
-        with pytest.raises(psycopg2.errors.UniqueViolation):
-            cur.executemany("INSERT INTO kept VALUES (%s)", [(n,) for n in (11, 12, 13, 14, 3, 15)])
-        assert rows(databases) == ZEROS
+        for sets in ((11, 12, 13, 14, 3, 15), (3, 11), (16, 16, 17)):
+            with pytest.raises(psycopg2.errors.UniqueViolation):
+                cur.executemany("INSERT INTO kept VALUES (%s)", [(n,) for n in sets])
+        assert rows(databases) == [*ZEROS, *((n, 0) for n in (11, 12, 13, 14, 16))]
+        cur.execute("DELETE FROM kept WHERE id > 10")
         cur.executemany("UPDATE kept SET a = 1 WHERE id = %s", [(n,) for n in IDS])
         assert cur.rowcount == 8
     assert rows(databases) == [(key, 1) for key in IDS]
+
+
+def test_executemany_that_is_not_asked_for_by_a_set_is_done_on_none(cluster, databases):
+    """A timeout says nothing of a set: those of the other shards are undone, too."""
+    with contextlib.closing(greenshard.connect(cluster, timeout=1.0)) as conn:
+        conn.autocommit = True
+        with pytest.raises(greenshard.QueryTimeout):
+            conn.cursor().executemany(
+                "UPDATE kept SET a = CASE id WHEN 5 THEN length(pg_sleep(9)::text) END"
+                " WHERE id = %s",
+                [(n,) for n in IDS],
+            )
+    assert rows(databases) == ZEROS
 
 
 def test_after_commit_as_text_each_statement_is_atomic_too(cluster, databases):

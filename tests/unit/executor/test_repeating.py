@@ -59,7 +59,7 @@ def execution(given, text=UPDATE, **changes):
     session = Session([FakePhysical(shard) for shard in scene.SHARDS], {}, scene.SHARDS, 20.0)
     session.log = []
     parts = FakeParts({shard: FakeCursor(shard, session.log) for shard in scene.SHARDS})
-    transaction = SimpleNamespace(failed=None)
+    transaction = SimpleNamespace(failed=None, is_open=True)
     return Repeating(
         session, transaction, parts, within(None), False, False, None,
         database=FakeDatabase(), plan=plan, text=text, given=given, limits=None,

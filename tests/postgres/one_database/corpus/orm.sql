@@ -65,21 +65,14 @@ WITH anon_1 AS (DELETE FROM queue WHERE queue.state = 'new' RETURNING queue.id A
 WITH ins AS (INSERT INTO users (email, name) VALUES ('w@x.org', 'w') RETURNING users.id) SELECT ins.id FROM ins;
 
 -- = upserts and other idioms
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, (xmax = 0) AS inserted;
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org'), (301, 'b@x.org'), (2, 'c@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, (xmax = 0) AS inserted;
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org'), (301, 'b@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING xmax = 0;
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org'), (301, 'b@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, CASE WHEN xmax = 0 THEN 'new' ELSE 'old' END AS how;
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org'), (301, 'b@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, xmax::text::int > 0 AS updated;
--- refused: a system column has values of its own on each shard
 INSERT INTO users (id, email) VALUES (1, 'a@x.org'), (301, 'b@x.org') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, xmax <> 0 AS updated;
 INSERT INTO settings (key, value) VALUES ('theme', '1'), ('new', '2') ON CONFLICT (key) DO UPDATE SET value = excluded.value RETURNING key, (xmax = 0) AS inserted;
 INSERT INTO totals VALUES ('view', 1, 1), ('fresh', 1, 1) ON CONFLICT (kind) DO UPDATE SET n = totals.n + excluded.n, total = totals.total + excluded.total RETURNING kind, n, xmax = 0;
--- refused: a system column has values of its own on each shard, and they cannot travel: a system column has values of its own on each shard
 INSERT INTO daily (tenant, day, kind, n) SELECT tenant, day, kind, count(*) FROM events GROUP BY 1, 2, 3 ON CONFLICT (tenant, day, kind) DO UPDATE SET n = daily.n + excluded.n RETURNING tenant, n, (xmax = 0);
 WITH up AS (UPDATE totals SET n = n + 1 WHERE kind = 'view' RETURNING *) INSERT INTO totals (kind, n) SELECT 'view', 1 WHERE NOT EXISTS (SELECT * FROM up);
 WITH up AS (UPDATE users SET name = 'q' WHERE id = 500 RETURNING *) INSERT INTO users (id, email) SELECT 500, 'q@x.org' WHERE NOT EXISTS (SELECT * FROM up);

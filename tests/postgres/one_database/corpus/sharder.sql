@@ -42,7 +42,6 @@ INSERT INTO audit (id, what) OVERRIDING SYSTEM VALUE SELECT id + 100, name FROM 
 INSERT INTO audit (id, what) SELECT id + 100, name FROM users;
 INSERT INTO audit (id, what) OVERRIDING USER VALUE SELECT id + 100, name FROM users WHERE id = 3 RETURNING what;
 INSERT INTO users (email, name) SELECT email, name FROM staging ORDER BY line RETURNING id, email;
--- refused: nextval\(\) changes something on one server, and the statement may run on several
 INSERT INTO users (id, email) SELECT nextval('numbers'), email FROM staging ORDER BY line RETURNING id;
 INSERT INTO users (id, email, org) SELECT s.id + 200, s.email, o.id FROM staging s JOIN orgs o ON o.id = s.line RETURNING id, org;
 INSERT INTO users (id, email) SELECT DISTINCT ON (name) id + 300, email FROM users ORDER BY name, id;
@@ -142,7 +141,6 @@ UPDATE posts SET title = initcap(title), likes = DEFAULT WHERE cardinality(tags)
 UPDATE posts SET likes = r.n FROM (SELECT user_id, id, row_number() OVER (ORDER BY user_id, id) AS n FROM posts) r WHERE r.user_id = posts.user_id AND r.id = posts.id RETURNING posts.id, likes;
 UPDATE users SET data = data - 'n', score = round(score) WHERE data ? 'n' AND (data ->> 'n')::int > 6;
 UPDATE users u SET name = v.name FROM (SELECT unnest(ARRAY[1, 2, 3]) AS id, unnest(ARRAY['x', 'y', 'z']) AS name) v WHERE v.id = u.id RETURNING u.id, u.name;
--- refused: nextval\(\) changes something on one server, and the statement may run on several
 UPDATE users SET score = nextval('numbers') WHERE id = 3 RETURNING score;
 UPDATE users SET name = gen_random_uuid()::text, score = random() * 0 WHERE org = 1 RETURNING id, score;
 UPDATE users SET changed = now(), created = clock_timestamp() WHERE org = 1 RETURNING id;
@@ -256,12 +254,9 @@ TRUNCATE events, daily;
 PREPARE ins AS INSERT INTO events (tenant, kind) VALUES ($1, $2) RETURNING tenant; EXECUTE ins(3, 'p'); DEALLOCATE ins;
 PREPARE ups AS INSERT INTO items (sku, quantity) VALUES ($1, $2) ON CONFLICT (sku) DO UPDATE SET quantity = $2 RETURNING sku, quantity; EXECUTE ups('sku3', 33); EXECUTE ups('n3', 34); DEALLOCATE ups;
 PREPARE upd(int) AS UPDATE users SET score = $1 WHERE id = $1; EXECUTE upd(4); DEALLOCATE ALL;
--- refused: CREATE TABLE AS over several shards
 CREATE TEMP TABLE picked AS SELECT id, name FROM users WHERE org = 1; SELECT * FROM picked ORDER BY id; DROP TABLE picked;
 CREATE TEMP TABLE load (LIKE staging) ON COMMIT DROP; INSERT INTO load VALUES (1, 600, 'l@x.org', 'l'), (2, 601, 'm@x.org', 'm'); INSERT INTO users (id, email, name) SELECT id, email, name FROM load RETURNING id; DROP TABLE load;
--- refused: CREATE TABLE AS over several shards
 CREATE TEMP TABLE load AS SELECT id, score FROM users; UPDATE users SET score = load.score + 1 FROM load WHERE load.id = users.id; DROP TABLE load;
--- refused: CREATE TABLE AS over several shards
 CREATE TEMP TABLE load AS SELECT id FROM users WHERE active; DELETE FROM users USING load WHERE load.id = users.id; DROP TABLE load;
 -- refused: DO over several shards
 DO $$ BEGIN PERFORM 1; END $$;
