@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 from contestants import open_all, serve
 
-_CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
-_LOCK = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE"
-_DECIDE = (
+CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
+LOCK = "LOCK TABLE greenshard.barrier IN ROW EXCLUSIVE MODE"
+DECIDE = (
     "INSERT INTO greenshard.decision (gid, committed, participants) VALUES ('{}', true, '{{}}')"
 )
-_WROTE = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
+WROTE = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 _WRITE = "UPDATE account SET balance = balance + 1 WHERE owner = '{}'"
 
 
@@ -123,7 +123,7 @@ class Decided(ByHand):
 
     def commit(self, shards: int) -> None:
         if shards == 1:
-            self.on([0], lambda _: f"{_LOCK}; COMMIT")
+            self.on([0], lambda _: f"{LOCK}; COMMIT")
         else:
             self.commit_together(range(shards), next(self._numbers))
 
@@ -135,8 +135,8 @@ class Decided(ByHand):
         self.on(others, lambda shard: f"COMMIT PREPARED '{gid} {shard}'")
 
     def check(self, shards: range, gid: str) -> None:
-        first = f"{_CHECK}; {_LOCK}; {{}}{_WROTE}"
-        decide = _DECIDE.format(gid) + "; "
+        first = f"{CHECK}; {LOCK}; {{}}{WROTE}"
+        decide = DECIDE.format(gid) + "; "
         self.on(shards, lambda shard: first.format("" if shard else decide))
 
 
@@ -146,9 +146,9 @@ class Naive(Decided):
     name = "statement by statement"
 
     def check(self, shards: range, gid: str) -> None:
-        for statement in (_CHECK, _WROTE, _LOCK):
+        for statement in (CHECK, WROTE, LOCK):
             self.on(shards, lambda _, statement=statement: statement)  # type: ignore[misc]
-        self.on([0], lambda _: _DECIDE.format(gid))
+        self.on([0], lambda _: DECIDE.format(gid))
 
 
 class Plain(ByHand):

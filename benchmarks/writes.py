@@ -23,7 +23,9 @@ from writes_contestants import WAYS
 from writes_scene import SHARDS, STATEMENTS, databases
 
 SCRIPT = "writes_contestants.py"
-OURS, BY_HAND = "greenshard", "by hand"
+OURS = "greenshard"
+#: What by hand does is done on all shards or none, as with greenshard.
+BY_HAND = "by hand, as safe"
 FULL, QUICK = Effort(rounds=61, seconds=0.05), Effort(rounds=9, seconds=0.03)
 #: So often the answers are compared, where each call has another parameter.
 CHECKS = 20
@@ -34,7 +36,7 @@ HEADINGS = ("statement", "contestant", "ms", "p99 ms", "greenshard x", "quartile
 
 
 def measure(name: str, staff: Sequence[Worker], effort: Effort) -> Cell:
-    """Check that both tell the same, then let them take turns."""
+    """Check that all tell the same, then let them take turns."""
     for _ in range(CHECKS):
         check(staff, name)
     return Cell(name, SHARDS, take_turns(staff, name, effort))

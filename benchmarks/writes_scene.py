@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import psycopg2
 
@@ -61,8 +61,8 @@ def shard_of(key: int) -> int:
 @contextmanager
 def databases(contestants: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """For each contestant the DSNs of its own four databases, all with the same rows."""
-    with Shards(SHARDS) as servers, servers.databases() as first, servers.databases() as second:
-        made = [list(dsns.values()) for dsns in (first, second)]
+    with Shards(SHARDS) as servers, ExitStack() as opened:
+        made = [list(opened.enter_context(servers.databases()).values()) for _ in contestants]
         for dsns in made:
             for number, dsn in enumerate(dsns):
                 _fill(dsn, number)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
+import sys
 
 import gevent
 import psycopg2
 import pytest
 
 import greenshard
+from greenshard.checking.check import check
+from tests.postgres.one_database import hammer
 from tests.postgres.one_database.side_by_side import side_by_side
 from tests.postgres.psql import run
 
@@ -23,10 +27,11 @@ CREATE FUNCTION double() RETURNS trigger LANGUAGE plpgsql AS $$
 CREATE TRIGGER double BEFORE INSERT OR UPDATE ON doubled FOR EACH ROW EXECUTE FUNCTION double();
 CREATE TABLE base (id int PRIMARY KEY, n int);
 CREATE TABLE heir () INHERITS (base);
+CREATE TABLE numbered (id serial PRIMARY KEY, n int);
 CREATE TABLE t (k int PRIMARY KEY, n int);
 CREATE VIEW shown AS SELECT id, n FROM r;
 """
-REFERENCES = ["r", "other", "keyless", "doubled", "base", "heir"]
+REFERENCES = ["r", "other", "keyless", "doubled", "base", "heir", "numbered"]
 TABLES = {
     **dict.fromkeys(REFERENCES, greenshard.Reference()),
     "t": greenshard.Sharded("k"),
@@ -149,6 +154,30 @@ def test_copies_are_alike_after_many_writers(sides):
             conn.close()
     assert sum(done) > 60  # most are not in each other's way
     sides.check_places(3)
+
+
+def test_copies_are_alike_after_many_processes(sides, tmp_path):
+    """Each of them knows nothing of the others; `check` compares every row of every copy."""
+    path = tmp_path / "cluster.toml"
+    with sides.filled(FILL, 3):
+        shards = "\n".join(f'{name} = "{dsn}"' for name, dsn in sides.dsns.items())
+        tables = "\n".join(f"{name} = {{ reference = true }}" for name in REFERENCES)
+        path.write_text(
+            f'[shards]\n{shards}\n[tables]\nt = {{ shard_key = "k" }}\n{tables}\n', "utf-8"
+        )
+        command = [sys.executable, "-m", hammer.__name__, str(path)]
+        running = [
+            subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True)
+            for seed in range(4)
+        ]
+        try:
+            done = [int(each.communicate(timeout=240)[0]) for each in running]
+        finally:
+            for each in running:
+                each.kill()
+        assert sum(done) > hammer.TRANSACTIONS * len(running) / 4
+    with contextlib.closing(greenshard.connect(sides.dsns)) as union:
+        assert not check(union, sides.cluster(3)).findings
 
 
 STEPS = [
