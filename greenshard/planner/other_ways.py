@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from greenshard.planner.binding.query import Table
+from greenshard.planner.binding.query import Derived, Table
 from greenshard.planner.one_write import OneWrite, reads_rows
 from greenshard.planner.plan import Refused, Step, Transfer
 from greenshard.planner.strategies.candidate import Unplannable
@@ -34,7 +34,9 @@ from greenshard.planner.strategies.numbered_rows import (
     plan_numbered_rows,
     without_numbers,
 )
+from greenshard.planner.strategies.simple_views import SimpleView
 from greenshard.planner.strategies.split_merge import SplitMerge
+from greenshard.planner.strategies.view_insert import plan_view_insert
 from greenshard.planner.strategies.write import as_select
 from greenshard.sql.deparsing import Unwritable
 from greenshard.sql.nodes import copy
@@ -60,8 +62,16 @@ class OtherWays(OneWrite):
         if kind == "merge_stmt":
             return self._merging_in_parts(step, written, raw)
         if kind == "insert_stmt":
-            return self._inserting_otherwise(step, written, inner, raw)
+            return self._inserting(step, written, inner, raw)
         return self._numbering(step, written, raw) if kind == "update_stmt" else step
+
+    def _inserting(self, refused: Refused, written: Any, inner: Any, raw: Message) -> Step:
+        """The step of an INSERT that cannot be run as it is; see `_inserting_otherwise`."""
+        if self._view is not None:
+            return self._through_view(refused, self._view, written, raw)
+        if reads_rows("insert_stmt", written) and numbers_rows(written, self._functions):
+            return self._numbering_rows(refused, written, raw)
+        return self._inserting_otherwise(refused, written, inner, raw)
 
     def _merging_in_parts(self, step: Step, merge: Any, raw: Message) -> Step:
         """The step of a MERGE that cannot be run as it is, or would count for rows in vain.
@@ -96,7 +106,8 @@ class OtherWays(OneWrite):
         made: Any = copy(raw)
         getattr(made.stmt, kind).CopyFrom(inner)
         self._start_again()
-        return not isinstance(self._changing(kind, getattr(made.stmt, kind), made), Refused)
+        plan = self._write if kind == "insert_stmt" else self._changing
+        return not isinstance(plan(kind, getattr(made.stmt, kind), made), Refused)
 
     def _numbering(self, refused: Refused, update: Any, raw: Message) -> Step:
         """The step of an UPDATE that cannot be run as it is, if it sets what is counted."""
@@ -128,8 +139,6 @@ class OtherWays(OneWrite):
             raw: The statement with it.
         """
         inner.CopyFrom(written)
-        if reads_rows("insert_stmt", written) and numbers_rows(written, self._functions):
-            return self._numbering_rows(refused, written, raw)
         self._start_again()
         step: Step = refused
         if _row_reads(inner):
@@ -152,6 +161,17 @@ class OtherWays(OneWrite):
         except (Unplannable, Unwritable):
             return refused
         return self._looked_beside(step, [candidate], "insert_stmt", written)
+
+    def _through_view(self, refused: Refused, view: SimpleView, insert: Any, raw: Message) -> Step:
+        """The step of an INSERT into a view that cannot be run as it is."""
+        derived = self._inside[0].query.items[0]
+        try:
+            assert isinstance(derived, Derived)  # noqa: S101  # a view's
+            self._start_again()
+            write, besides = partial(self._text_of, raw), self._catalog.besides
+            return plan_view_insert(view, derived, insert, self._functions, besides, write)
+        except (Unplannable, Unwritable):
+            return refused
 
     def _numbering_rows(self, refused: Refused, insert: Any, raw: Message) -> Step:
         """The step of INSERT ... SELECT that cannot be run as it is, and takes numbers."""

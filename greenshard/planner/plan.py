@@ -615,11 +615,13 @@ class Staged:
 
     Attributes:
         parts: Its parts; what the last one gives is the answer.
-        tag: If the row counts of all parts without a name are the answer, with which command tag.
+        tag: The command tag, if row counts of the parts are the answer's: of all without a name, or
+        counted: of the part with this one.
     """
 
     parts: tuple[StagedPart, ...]
     tag: str | None = None
+    counted: str | None = None
     strategy: str = "staged"
 
 

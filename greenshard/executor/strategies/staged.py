@@ -64,9 +64,9 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
             cursor = cursor_of_texts(e)
             answer = _run(e, sql, run, e.parts if last else e.parts.for_another(cursor))
             begun = True
-            if part.name is None:
+            if part.name == step.counted:
                 count += answer.rowcount
-            else:
+            if part.name is not None:
                 types, values = rows_as_text(e, answer, "those of a WITH query")
                 arrays = list(partial_arrays([values], len(types)).values())
                 rows[part.name] = _Rows(part.columns, types, arrays)
@@ -75,8 +75,10 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
         if begun and e.transaction.is_open:
             fail_open(e.session, e.transaction)
         raise
-    if step.tag is not None:
+    if step.tag is not None and answer.description is None:
         return CountedAnswer(count, f"{step.tag} {count}", e.stages)
+    if step.tag is not None:
+        answer.command = f"{step.tag} {count}"
     return answer
 
 

@@ -39,6 +39,8 @@ from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import unwrap
 
 TABLES = "Write to its tables."
+#: How what RETURNING gives is called if hidden columns are set later, see `view_insert`.
+SET_LATER = "gs k"
 #: What no simple view has: fields of a `SelectStmt`, that are lists, and that are not.
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "values_lists", "locking_clause")
 _SINGLE = ("having_clause", "with_clause", "limit_count", "limit_offset", "larg")
@@ -69,13 +71,14 @@ class SimpleView:
         return None if self.whole.key is None else self.whole.relation.columns[self.whole.key].name
 
     @property
-    def _hidden(self) -> Sequence[Column]:
+    def hidden(self) -> Sequence[Column]:
+        """The columns of the table that it does not show."""
         return [each for each in self.table.relation.columns if each.name not in self.shown]
 
     @property
     def columns(self) -> list[str]:
         """The columns of the table, those first that the view shows, in its order."""
-        return [*(name or "" for name in self.shown), *(column.name for column in self._hidden)]
+        return [*(name or "" for name in self.shown), *(column.name for column in self.hidden)]
 
     def check_insert(self, insert: Any, functions: Functions) -> None:
         """Refuse an INSERT whose rows could not be placed, or would not be what they should.
@@ -89,8 +92,11 @@ class SimpleView:
             raise Unplannable(
                 f"the view does not show {key}, the shard key of {name}", None, TABLES
             )
+        returned = [each.res_target.name for each in insert.returning_clause.exprs]
+        if any(each.startswith(SET_LATER) for each in returned[-1:]):
+            return
         one_row = len(insert.select_stmt.select_stmt.values_lists) == 1
-        for column in self._hidden:
+        for column in self.hidden:
             if varies(column) and not (
                 one_row and self.table.sharded and _is_of_row(column, functions)
             ):
@@ -104,7 +110,7 @@ class SimpleView:
         Raises:
             Unplannable: It is one.
         """
-        for column in self._hidden if inserts(merge) else ():
+        for column in self.hidden if inserts(merge) else ():
             # Each row is inserted once, by its shard; but there is one time for all.
             own = self.table.sharded and _is_of_row(column, functions) and not tells(column)
             if varies(column) and not own:

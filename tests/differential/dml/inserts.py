@@ -76,7 +76,14 @@ TARGETS = (
             "(id) DO UPDATE SET (name, balance) = (excluded.name, DEFAULT)",
             "ON CONSTRAINT account_pkey DO UPDATE SET at = now()",
         ),
-        returning=("id", "id, name, twice", "id + 1, name || '%'", 'balance AS "B", kind', "at"),
+        returning=(
+            "id",
+            "id, name, twice",
+            "id + 1, name || '%'",
+            'balance AS "B", kind',
+            "at",
+            "id, xmax = 0",
+        ),
     ),
     Target(
         "entry",
@@ -187,7 +194,7 @@ TARGETS = (
             "(name) DO UPDATE SET rank = kind.rank + excluded.rank",
             "(id) DO UPDATE SET at = now(), u = gen_random_uuid()",
         ),
-        returning=("id, name", "rank", "u, at"),
+        returning=("id, name", "rank", "u, at", "rank, xmax <> 0 AS old"),
     ),
     Target(
         "tag",

@@ -41,7 +41,9 @@ INSERT INTO tag (word) SELECT name FROM account WHERE balance > 10
 -- = INSERT SELECT, numbered in an order
 INSERT INTO ticket (title) SELECT title || '+' FROM ticket WHERE id < 20 ORDER BY title;
 INSERT INTO event (what, n) SELECT name, id FROM account WHERE id < 20 ORDER BY id DESC;
-INSERT INTO tag (word) SELECT name FROM kind ORDER BY id <<|LIMIT 2>>
+INSERT INTO tag (word) SELECT name FROM kind ORDER BY id <<|LIMIT 2>>;
+INSERT INTO ticket (id, title) SELECT nextval('free'), title FROM ticket WHERE id < 20 ORDER BY title RETURNING id;
+INSERT INTO account (name, id, kind) SELECT 'n', nextval('free'), rank FROM kind WHERE rank < 4 ORDER BY name <<|LIMIT 2>>
 
 -- = UPDATE, routed
 UPDATE account SET <<balance = balance + {n}|name = {word}|name = upper(name), kind = NULL|kind = {kind}|balance = -200|at = now()|name = NULL|balance = {amount} * 2|(name, balance) = ({word}, {n})>> WHERE id = {id} <<|AND balance > {n}>> <<|RETURNING *|RETURNING id, balance, twice|RETURNING id AS "Key", name ++ '%'>>;
@@ -140,6 +142,14 @@ MERGE INTO account a USING part p ON p.owner = a.id WHEN MATCHED THEN UPDATE SET
 MERGE INTO job j USING (VALUES ({n}, 'm')) v(i, w) ON v.i = j.id WHEN MATCHED THEN UPDATE SET what = v.w WHEN NOT MATCHED THEN INSERT (id, what) VALUES (v.i + 50, v.w);
 MERGE INTO kind k USING (VALUES (2, 'zwei'), (9, 'neun')) v(i, n) ON v.i = k.id WHEN MATCHED THEN UPDATE SET name = v.n WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.i, v.n);
 MERGE INTO kind k USING (SELECT kind, count(*) AS c FROM account GROUP BY kind) q ON q.kind = k.id WHEN MATCHED THEN UPDATE SET rank = q.c
+
+-- = MERGE, inserted elsewhere; since 15, numbers
+MERGE INTO ticket t USING entry e ON e.no = t.id WHEN MATCHED THEN UPDATE SET title = e.note WHEN NOT MATCHED <<|AND e.qty > {n}>> THEN INSERT (title) VALUES (e.note);
+MERGE INTO ticket t USING (VALUES ({id}, {word}), (77, 'y')) v(i, w) ON v.i = t.id WHEN NOT MATCHED THEN INSERT (id, title) VALUES (nextval('free'), v.w) <<|WHEN MATCHED THEN DELETE>>;
+MERGE INTO tag t USING kind k ON k.id = t.kind <<|AND t.size > {n}>> WHEN MATCHED THEN UPDATE SET word = k.name WHEN NOT MATCHED THEN INSERT (word, kind) VALUES (k.name, k.id);
+MERGE INTO account a USING account b ON b.id = a.id + {n} WHEN MATCHED THEN UPDATE SET name = b.name WHEN NOT MATCHED <<AND b.id > 8|AND b.balance > {amount}>> THEN INSERT (id, name) VALUES (b.id + 500, b.name) <<|WHEN NOT MATCHED THEN DO NOTHING>>;
+MERGE INTO device d USING (SELECT kind, count(*) AS c FROM account GROUP BY kind) q ON d.label = 'l' || q.kind WHEN MATCHED THEN UPDATE SET label = 'q' WHEN NOT MATCHED THEN INSERT (serial, label) VALUES ('m' || q.c || coalesce(q.kind, 0), DEFAULT);
+MERGE INTO account a USING kind k ON k.id = a.id WHEN MATCHED THEN UPDATE SET balance = (SELECT max(qty) FROM entry)
 
 -- = MERGE RETURNING; since 17
 MERGE INTO account a USING (SELECT {id} AS id, {word} AS name) s ON s.id = a.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name) RETURNING merge_action(), a.id, a.name;
