@@ -79,7 +79,9 @@ def subqueries(
     # on_error="partial" does without a shard's part of the rows, never without one of a subquery.
     if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
         return take(e, step.otherwise)
-    return at_one_moment(e, _shards(e, step), partial(_subqueries, e, step, run, take))
+    go_on = partial(_subqueries, e, step, run, take)
+    # FOR UPDATE: what locks is in a transaction by itself.
+    return at_one_moment(e, _shards(e, step), go_on) if e.reads else go_on()
 
 
 def _shards(e: Planned, step: Subqueries) -> Sequence[str]:

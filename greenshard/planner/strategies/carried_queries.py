@@ -33,7 +33,7 @@ from greenshard.planner.binding.query import (
 )
 from greenshard.planner.plan import CarriedQuery, Plan, Refused
 from greenshard.planner.strategies.candidate import Candidate
-from greenshard.planner.strategies.stand_ins import PREFIX, stand_in
+from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, stand_in
 from greenshard.sql.nodes import copy
 from greenshard.sql.parser import EXISTS_SUBLINK
 from greenshard.sql.text import Sql
@@ -54,7 +54,7 @@ def with_carried_queries(
     """
     made = copy(candidate.select)
     query = candidate.bind(made)
-    if candidate.has_collations:
+    if candidate.has_collations or not may_stand(candidate.select):
         return candidate, ()
     found: dict[bytes, CarriedQuery | None] = {}
     # Each is replaced with what is in it, so those within it are not looked for.

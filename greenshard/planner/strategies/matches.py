@@ -49,7 +49,7 @@ from greenshard.planner.plan import Constant, GatheredColumn, GatheredTable, Pin
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.conditions import columns_of, joined
 from greenshard.planner.strategies.said import Read, kept, names_in, said
-from greenshard.planner.strategies.stand_ins import PREFIX, rows_called
+from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, rows_called
 from greenshard.sql.nodes import add_target, copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import EXISTS_SUBLINK, Message, type_name
@@ -69,7 +69,9 @@ def with_matches(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Gat
         candidate: A query.
         read: Plans another one.
     """
-    if candidate.has_collations or candidate.bodies:
+    # What is computed first is not in the user's text.
+    known = candidate.stands_in or may_stand(candidate.select)
+    if candidate.has_collations or candidate.bodies or not known:
         return candidate, ()
     made = copy(candidate.select)
     bound = replace(candidate, query=candidate.bind(made))

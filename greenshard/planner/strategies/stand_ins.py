@@ -19,6 +19,11 @@ from greenshard.sql.parser import type_name, walk
 PREFIX = "gs q"
 
 
+def may_stand(select: Any) -> bool:
+    """Whether no name of the user's would be taken for that of such rows."""
+    return PREFIX.encode() not in select.SerializeToString()
+
+
 def inner_names(count: int) -> list[str]:
     """What the columns of such rows are called."""
     return [f"c{at}" for at in range(count)]

@@ -47,7 +47,7 @@ from greenshard.planner.plan import CarriedQuery, Combine, Plan, Routed, Scatter
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.conditions import joined
 from greenshard.planner.strategies.said import Read, kept, said
-from greenshard.planner.strategies.stand_ins import PREFIX, stand_in
+from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, stand_in
 from greenshard.sql.nodes import copy
 from greenshard.sql.parser import Message
 from greenshard.sql.text import Sql
@@ -64,7 +64,7 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
         candidate: The query.
         read: Plans another one.
     """
-    if candidate.has_collations or candidate.bodies:
+    if candidate.has_collations or candidate.bodies or not may_stand(candidate.select):
         return candidate, ()
     made = copy(candidate.select)
     bound = replace(candidate, query=candidate.bind(made))

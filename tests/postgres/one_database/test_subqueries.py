@@ -238,3 +238,15 @@ def test_steps_in_autocommit_mode_see_one_moment(shop, single):
         assert cur.fetchall() == [(0,)]
         assert {physical.idle for physical in conn._statements.session.physicals.values()} == {True}
         other.cursor().execute("UPDATE orders SET total = total - 5000")
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_rows_are_locked_beside_a_subquery(conn, single, autocommit):
+    conn.rollback()
+    single.rollback()
+    conn.autocommit = single.autocommit = autocommit
+    query = "SELECT id FROM orders WHERE total > (SELECT avg(total) FROM orders) FOR UPDATE"
+    assert "strategy: subqueries" in conn.explain(query)
+    ours, theirs = told(conn, query), told(single, query)
+    assert sorted(ours[0]) == sorted(theirs[0])
+    assert ours[1:] == theirs[1:]
