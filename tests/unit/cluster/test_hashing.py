@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from greenshard.cluster.hashing import HASHED_TYPES, row_hash
+from greenshard.cluster.hashing import HASHED_TYPES, integer_row_hashes, row_hash
 
 MOMENT = datetime(2024, 2, 29, 12, 34, 56, 789012)  # noqa: DTZ001
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001
@@ -121,3 +121,10 @@ def test_text_hashes_by_its_bytes_in_the_databases_encoding(kind, type_name) -> 
     blanks = "  " if type_name == "bpchar" else ""
     assert row_hash(kind("é" + blanks), type_name, "latin-1") == row_hash(b"\xe9", "bytea")
     assert row_hash(kind("ő"), type_name, "latin-1") is None
+
+
+def test_many_integers_are_hashed_as_each_by_itself() -> None:
+    integers = [(kind, value) for kind, value, _ in HASHES if kind in {"int2", "int4", "int8"}]
+    spread = [("int8", sign * (3**power)) for power in range(1, 39) for sign in (1, -1)]
+    known = [row_hash(value, kind) for kind, value in (*integers, *spread)]
+    assert integer_row_hashes([value for _, value in (*integers, *spread)]) == known
