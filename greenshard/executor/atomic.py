@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer
@@ -18,6 +19,8 @@ from greenshard.links.deadline import within
 from greenshard.sql.ending import EndKind
 from greenshard.transaction.admission import admit_together, admit_writes
 from greenshard.transaction.by_sql import begin_alone, end_alone
+
+_Given = TypeVar("_Given")
 
 
 def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -> Answer:
@@ -53,12 +56,12 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
     return answer
 
 
-def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -> Answer:
+def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], _Given]) -> _Given:
     """Run a statement that reads the same tables in several steps.
 
     In autocommit mode each step would see what others have committed meanwhile: so they run in a
-    transaction that shows one moment of each shard. In a transaction that was begun, its isolation
-    level says what is seen.
+    transaction that shows one moment of each shard, may only read, and is rolled back in the end.
+    In a transaction that was begun, its isolation level says what is seen.
 
     Args:
         e: The execution.

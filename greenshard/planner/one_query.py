@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from greenshard.planner.analysis.of_shard import misplaced_call
 from greenshard.planner.bound_statement import ON_ONE, BoundStatement
@@ -22,12 +22,13 @@ from greenshard.planner.plan import (
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import ON_SHARDS, STRATEGIES, Found, Strategy
-from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.candidate import Candidate, Unplannable
 from greenshard.planner.strategies.coordinated import plan_elsewhere
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.matches import with_matches
 from greenshard.planner.strategies.reference import plan_reference
 from greenshard.planner.strategies.route import plan_route
+from greenshard.planner.strategies.said import Read
 from greenshard.planner.strategies.setting import plan_setting, sets_sequence
 from greenshard.planner.strategies.subqueries import with_results
 from greenshard.sql.deparsing import Unwritable, write
@@ -38,6 +39,8 @@ from greenshard.sql.parser import (
     walk,
 )
 from greenshard.sql.text import Sql
+
+_Apart = TypeVar("_Apart")
 
 TOO_DEEP = "the statement is nested too deeply"
 
@@ -127,7 +130,7 @@ class OneQuery(BoundStatement):
         self, candidate: Candidate, otherwise: Gather | Refused
     ) -> Subqueries | None:
         """The plan by which subqueries are computed first; None if there is none."""
-        made, queries = with_results(candidate, self._apart_from)
+        made, queries = _if_writable(with_results, candidate, self._apart_from)
         if not queries:
             return None
         spread, _ = _first((plan_reference, *ON_SHARDS), made)
@@ -145,7 +148,7 @@ class OneQuery(BoundStatement):
 
     def _with_matches(self, candidate: Candidate) -> Gather | None:
         """The plan that gathers what EXISTS compares, and not what it reads; None: it has none."""
-        made, tables = with_matches(candidate, self._apart_from)
+        made, tables = _if_writable(with_matches, candidate, self._apart_from)
         gather = _attempt(plan_gather, made) if tables else None
         if not isinstance(gather, Gather):
             return None
@@ -167,6 +170,18 @@ class OneQuery(BoundStatement):
         if self._cluster.coordinator is None:
             return step
         return replace(step, elsewhere=plan_elsewhere(candidate))
+
+
+def _if_writable(
+    change: Callable[[Candidate, Read], tuple[Candidate, tuple[_Apart, ...]]],
+    candidate: Candidate,
+    read: Read,
+) -> tuple[Candidate, tuple[_Apart, ...]]:
+    """What `change` gives; the query as it is if a part of it cannot be a statement of its own."""
+    try:
+        return change(candidate, read)
+    except (Unplannable, Unwritable, RecursionError):
+        return candidate, ()
 
 
 def _first(

@@ -80,8 +80,10 @@ def subqueries(
     if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
         return take(e, step.otherwise)
     go_on = partial(_subqueries, e, step, run, take)
-    # FOR UPDATE: what locks is in a transaction by itself.
-    return at_one_moment(e, _shards(e, step), go_on) if e.reads else go_on()
+    # FOR UPDATE, and functions that leave something, are not for a transaction that only reads.
+    reads = e.reads and not e.plan.trace
+    answer = at_one_moment(e, _shards(e, step), go_on) if reads else go_on()
+    return take(e, step.otherwise) if answer is None else answer
 
 
 def _shards(e: Planned, step: Subqueries) -> Sequence[str]:
@@ -95,10 +97,11 @@ def _shards(e: Planned, step: Subqueries) -> Sequence[str]:
 
 def _subqueries(
     e: Planned, step: Subqueries, run: Callable[[Planned], Answer], take: Take
-) -> Answer:
+) -> Answer | None:
+    """The answer; None if the subqueries' rows cannot travel so."""
     results = _results(e, step, run)
     if results is None:
-        return take(e, step.otherwise)
+        return None
     e.results = tuple(map(_as_table, results))
     values = sum(len(result.rows) * len(result.types) for result in results)
     few = values <= _SPREAD_VALUES or not e.limits.allow_gather
@@ -119,7 +122,9 @@ def _results(
     """What the subqueries give; None if their rows cannot travel as text. Switches: yes."""
     try:
         return [_result(e, each, run) for each in step.queries]
-    except errors.NotSupportedError:
+    except errors.NotSupportedError as error:
+        if error.pgcode is not None:  # a server's: the transaction has failed
+            raise
         # Types that have no values as text, settings, a limit: nothing has been written. Whatever
         # is in the way of the whole, too, it says itself.
         return None

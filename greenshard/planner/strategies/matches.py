@@ -132,7 +132,8 @@ class _Match:
             return None
         table, columns = found
         names = names_in(table, self._query)
-        if names is None:
+        # FROM orders AS o (k, c) WHERE c = o_custkey: by its own name, o_custkey is another one's.
+        if names is None or any(names[at][1] != column.name for at, column in columns.items()):
             return None
         made = self._values(columns, names)
         sql, plan = read(made)

@@ -45,10 +45,12 @@ def said(
     shown = names_in(table, query)
     if shown is None:
         return
-    known = {id(each) for each in own.filters}
-    for condition in around.filters:
-        if id(condition) not in known:
-            yield renamed(condition, shown)
+    known = {id(each) for each in (*own.constants, *own.filters)}
+    filters = [each for each in around.filters if id(each) not in known]
+    # WHERE false AND 1 / (k - 1) = 1: before them, what lets PostgreSQL look at no row.
+    constants = [each for each in around.constants if id(each) not in known] if filters else []
+    for condition in (*constants, *filters):
+        yield renamed(condition, shown)
     source = table.sources[0]
     joins = set(map(same_text, semi_joins([own], functions, source)))
     for each in semi_joins([around], functions, source):

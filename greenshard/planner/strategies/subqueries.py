@@ -20,7 +20,8 @@ group, take distinct rows, or have a LIMIT.
 
 Left where they are: what names rows around it or other WITH queries, views, row locks; statements
 with functions in SQL, which may read the same tables; and all where a collation may be lost on the
-way.
+way. So are WITH queries that nobody reads, and in expressions what may fail (by a division, a
+cast): PostgreSQL computes these when they are met, and behind CASE that may be never.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from greenshard.planner.analysis.failing import may_fail
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.select import is_distinct, is_grouped
 from greenshard.planner.binding.query import (
@@ -42,7 +44,7 @@ from greenshard.planner.binding.query import (
     sublinks,
     tables,
 )
-from greenshard.planner.calls import Functions
+from greenshard.planner.calls import Functions, calls
 from greenshard.planner.plan import CarriedQuery, Combine, Plan, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.conditions import joined
@@ -69,7 +71,7 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
     made = copy(candidate.select)
     bound = replace(candidate, query=candidate.bind(made))
     restrictions = {id(each.table): each for each in bound.restrictions}
-    found: dict[Sql, CarriedQuery] = {}
+    found: dict[tuple[Sql, int | None], CarriedQuery] = {}
     pending = _within(bound.query)
     while pending:
         one, typed = pending.pop(0)
@@ -81,10 +83,12 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
             continue
         sql, plan = planned
         outputs = one.outputs or ()
-        # What is written twice, and is said the same of from outside, is computed once.
+        # What is written twice, and is said the same of from outside, is computed once; but not
+        # what may be another one each time.
         shown = tuple(each.column for each in outputs)
+        key = (sql, len(found) if _is_chance(one, candidate.functions) else None)
         carried = found.setdefault(
-            sql, CarriedQuery(f"{PREFIX}{len(found)}", sql, plan, len(outputs), shown)
+            key, CarriedQuery(f"{PREFIX}{len(found)}", sql, plan, len(outputs), shown)
         )
         one.node.CopyFrom(stand_in(carried.name, [each.name for each in outputs]))
     if not found:
@@ -100,13 +104,16 @@ def _within(query: Query, typed: Typed = frozenset()) -> list[tuple[Query, Typed
         query: The query.
         typed: If it is a branch of a set operation: the columns to which others give their types.
     """
-    found = [cte.query for cte in query.ctes if not cte.recursive]
+    read = {id(item.cte) for one in queries(query) for item in one.items_of(CteScan)}
+    found = [cte.query for cte in query.ctes if not cte.recursive and id(cte) in read]
     found += [
         item.query
         for item in nested(query.items)
         if isinstance(item, Derived) and item.view is None and item.body is None
     ]
-    found += [link.query for link in sublinks(query) if link.body is None]
+    found += [
+        link.query for link in sublinks(query) if link.body is None and not may_fail(link.query)
+    ]
     typed = typed | _typed_by_others(query)
     branches = [(branch, typed) for branch in query.branches or ()]
     return [*branches, *((each, frozenset[int]()) for each in found)]
@@ -181,6 +188,13 @@ def _is_literal(node: Message) -> bool:
 
 def _is_parameter(node: Message) -> bool:
     return unwrap(node)[0] == "param_ref"
+
+
+def _is_chance(query: Query, functions: Functions) -> bool:
+    """Whether a query may give other rows each time."""
+    if any(table.sampled for table in tables(query)):
+        return True
+    return any(functions.is_volatile(call) for call in calls(query.node))
 
 
 def _planned(
