@@ -36,7 +36,8 @@ SELECT json_build_object(
                 FROM pg_options_to_table(srvoptions)),
             'made', coalesce(obj_description(s.oid, 'pg_foreign_server') = '{MARK}', false)))
         FROM pg_foreign_server AS s WHERE srvname ~ '^greenshard_'),
-    'mappings', (SELECT json_agg(json_build_array(srvname, usename, umoptions IS NOT NULL))
+    'mappings', (SELECT json_agg(json_build_array(srvname, usename,
+            (SELECT option_value FROM pg_options_to_table(umoptions) WHERE option_name = 'user')))
         FROM pg_user_mappings WHERE srvname ~ '^greenshard_'),
     'schemas', (SELECT json_object_agg(nspname,
             coalesce(obj_description(oid, 'pg_namespace') = '{MARK}', false)) FROM pg_namespace),

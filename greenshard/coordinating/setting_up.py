@@ -143,6 +143,8 @@ def set_up(
                 "the cluster's file has no password for the shards, and only a superuser may let "
                 "the coordinator connect without one"
             )
+        if shard_user is None:
+            wrong += _others_before(condition, who, ways)
         _refuse(wrong)
         changes = _made(cluster, condition, tables, who, ways)
         for text in changes:
@@ -262,6 +264,19 @@ def _unstamped(cluster: Cluster, stamps: Mapping[str, Stamp | None]) -> Iterator
     if missing:
         yield f"not initialised: {', '.join(missing)}; run greenshard init first"
     yield from (what for _, what in wrong_stamps(stamps, cluster))
+
+
+def _others_before(condition: Condition, reader: str, ways: Mapping[str, _Way]) -> Iterator[str]:
+    """Who else the reader was on the shards, where nobody has said who it is to be now."""
+    servers = {server_of(shard): way.user for shard, way in ways.items()}
+    for server, user, known in condition.facts["mappings"] or ():
+        mine = servers.get(server)
+        if user == reader and known and mine is not None and known != mine:
+            yield (
+                f"on the shards {reader} is {known}, and would become {mine}: give --shard-user "
+                f"{known} again, or --shard-user {mine}"
+            )
+            return
 
 
 def _way(physical: Physical, user: str | None, password: str | None) -> _Way:
@@ -430,9 +445,10 @@ def _try_out(
         with session.taken():
             call: Any = partial(stamps_there, session.physical(COORDINATOR), cluster.names)
             job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
-        for shard, stamp in job.result.items():
-            own = stamps[shard]
-            if own is None or (own.cluster, own.id) != (stamp.cluster, stamp.id):
+        for shard in cluster.names:
+            # One without a stamp is no shard of an initialised cluster.
+            known = [stamps[shard], job.result.get(shard)]
+            if None in known or len({(e.cluster, e.id) for e in known if e is not None}) != 1:
                 wrong.append(f"what the coordinator reaches as shard {shard} is another database")
         for table in tables.wanted:
             doing = f"{'.'.join(table.name)} cannot be read"

@@ -115,6 +115,8 @@ def run_elsewhere(e: Planned, found: Elsewhere, tasks: Stage, refusal: errors.Er
             _compare(e, held, found, shards, home, refusal)
             return _run(e, held, found, home, settings)
     except errors.Error as error:
+        if error.shard in e.session.shards:  # asked for its tables, to compare
+            raise
         pgcode = error.pgcode or ""
         # Without a code: it could not be connected to, or the connection broke.
         unreached = isinstance(error, errors.OperationalError) and not pgcode

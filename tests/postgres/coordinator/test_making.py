@@ -336,6 +336,19 @@ def test_passwords_are_shown_nowhere(secured, user):
     remove(cluster, shards["s2"].dsn)
 
 
+def test_who_reads_on_the_shards_is_not_changed_unsaid(secured):
+    shards, cluster = secured
+    dsn = shards["s2"].dsn
+    set_up(cluster, dsn, None, "looker", "sesame's")
+    told = refused(cluster, dsn)
+    assert "on the shards greenshard_reader is looker, and would become postgres" in told
+    assert "--shard-user looker again, or --shard-user postgres" in told
+    known = "SELECT umoptions FROM pg_user_mappings WHERE usename = 'greenshard_reader'"
+    assert {"user=looker" in str(each) for each in rows(dsn, known)} == {True}
+    set_up(cluster, dsn, None, "looker", "sesame's")
+    remove(cluster, dsn)
+
+
 def test_a_wrong_password_is_told_and_not_shown(secured):
     shards, cluster = secured
     told = refused(cluster, shards["s2"].dsn, None, "looker", "open up")

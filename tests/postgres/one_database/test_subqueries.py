@@ -182,7 +182,7 @@ def test_errors_are_those_of_the_statement(conn):
     for query, error in [
         ("SELECT 1 / (SELECT count(*) FROM orders WHERE id < 0)", psycopg2.errors.DivisionByZero),
         (
-            "SELECT id FROM orders WHERE total > (SELECT sum(customer) / 0 FROM orders)",
+            "SELECT s / 0 FROM (SELECT sum(customer) AS s FROM orders) x",
             psycopg2.errors.DivisionByZero,
         ),
         (
@@ -206,6 +206,46 @@ def test_rows_of_subqueries_are_counted(conn):
             cur.execute("SELECT count(*) FROM (SELECT DISTINCT customer FROM orders) x")
             groups += cur.fetchone()[0]
     assert read == groups + 1
+
+
+def test_what_is_not_met_is_not_computed(conn, single):
+    guarded = """
+        SELECT CASE WHEN (SELECT count(*) FROM orders WHERE id < 0) > 0
+            THEN (SELECT sum(total) / count(*) FROM orders WHERE id < 0) ELSE 0 END
+    """
+    unread = """
+        WITH unused AS (SELECT DISTINCT 1 / (customer - 1) FROM orders)
+        SELECT max(t) FROM (SELECT total AS t FROM orders ORDER BY total LIMIT 5) x
+    """
+    never = """
+        SELECT id FROM nation JOIN (SELECT customer, count(*) FROM orders GROUP BY 1) x ON true
+        WHERE false AND 1 / (x.customer - 1) = 1
+    """
+    for query in (guarded, unread, never):
+        assert told(conn, query) == told(single, query)
+
+
+def test_names_around_exists_are_not_taken_for_its_own(conn, single):
+    exists = """
+        SELECT id FROM orders WHERE EXISTS (
+            SELECT FROM orders AS o (k, c) WHERE o.c = customer AND o.k > 53) ORDER BY 1
+    """
+    unlike = """
+        SELECT n FROM items WHERE NOT EXISTS (
+            SELECT FROM items AS i (k, m) WHERE i.m = n AND i.k <> order_id) ORDER BY 1
+    """
+    for query in (exists, unlike):
+        assert told(conn, query) == told(single, query)
+
+
+def test_a_coordinators_refusal_does_not_keep_the_transaction(shop, single):
+    """What the subqueries' rows are too many for is not run in the transaction of the steps."""
+    query = "SELECT max(c) FROM (SELECT note, day, count(*) AS c FROM orders GROUP BY 1, 2) x"
+    with contextlib.closing(greenshard.connect(shop.cluster, gather_limit=20)) as conn:
+        conn.autocommit = True
+        with pytest.raises(psycopg2.NotSupportedError, match="more than 20 rows"):
+            conn.cursor().execute(query)
+        assert {each.idle for each in conn._statements.session.physicals.values()} == {True}
 
 
 def test_the_strategy_is_told(shop):
