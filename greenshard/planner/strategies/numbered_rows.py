@@ -15,7 +15,7 @@ Refused are DISTINCT, set operations, stars, and a number that is computed of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from greenshard.planner.calls import Functions
@@ -26,6 +26,7 @@ from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.text import Sql
+from greenshard.sql.tree import names_of
 
 _ROWS = "gs rows"
 
@@ -63,15 +64,20 @@ def plan_numbered_rows(
     select = insert.select_stmt.select_stmt
     if select.distinct_clause or select.HasField("larg") or insert.HasField("with_clause"):
         raise Unplannable("DISTINCT, UNION or WITH beside numbers that are counted")
-    if any(each.sort_by.node.HasField("a_const") for each in select.sort_clause):
-        raise Unplannable("rows are in the order of a column's number")
+    by = [each.sort_by.node for each in select.sort_clause]
+    by += [node for each in select.group_clause for node in _grouped(each)]
+    if any(each.HasField("a_const") for each in by):
+        raise Unplannable("rows are in the order, or groups, of a column's number")
     read, made = copy(select), copy(insert)
     del read.target_list[:]
     last = parse_select(f"SELECT FROM {quoted(_ROWS)}")
     names: list[str] = []
     for target in select.target_list:
         value = target.res_target.val
-        if not _is_left(value, functions):
+        if _is_left(value, functions):
+            if any(_is_named(each, target.res_target.name) for each in by):
+                raise Unplannable("rows are in the order, or groups, of numbers that are counted")
+        else:
             names.append(f"c{len(names)}")
             read.target_list.add().CopyFrom(target)
             value = expression(f"{quoted(_ROWS)}.{names[-1]}")
@@ -84,6 +90,21 @@ def plan_numbered_rows(
             StagedPart(_ROWS, tuple(names), write("select_stmt", read), ()),
             StagedPart(None, (), write("insert_stmt", made), (_ROWS,)),
         )
+    )
+
+
+def _grouped(node: Any) -> Iterator[Any]:
+    """What GROUP BY names, in grouping sets, too."""
+    if not node.HasField("grouping_set"):
+        yield node
+    for each in node.grouping_set.content:
+        yield from _grouped(each)
+
+
+def _is_named(node: Any, name: str) -> bool:
+    """Whether an item of ORDER BY or GROUP BY is the name of a column of the answer."""
+    return (
+        bool(name) and node.HasField("column_ref") and names_of(node.column_ref.fields) == (name,)
     )
 
 
