@@ -163,6 +163,13 @@ def test_broadcast_lets_each_shard_check_its_own_rows(databases):
     with connected(databases) as (_, conn), conn.broadcast():
         conn.cursor().execute("ALTER TABLE orders ADD UNIQUE (id, customer)")
         conn.cursor().execute("ALTER TABLE items ADD UNIQUE (customer)")
+        for shard in conn.shards:
+            cur = conn.on(shard).cursor()
+            cur.execute(
+                "SELECT count(*) FROM pg_constraint WHERE contype = 'u' AND conrelid IN"
+                " ('orders'::regclass, 'items'::regclass)"
+            )
+            assert cur.fetchone() == (2,)
 
 
 def test_several_statements_in_one_string_are_looked_at_as_one(databases):
