@@ -70,7 +70,7 @@ def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], _Given]
 
     Switches: yes. Cost: where it needs a transaction, two round trips.
     """
-    if e.streaming is not None or not _all_commit_alone(e, shards):
+    if e.streaming is not None or not all_commit_alone(e, shards):
         return run()
     session = e.session
     try:
@@ -88,10 +88,11 @@ def needs_transaction(e: Execution, shards: Sequence[str]) -> bool:
     """
     if e.reads or not e.effect.atomic or len(shards) < 2 or e.streaming is not None:
         return False
-    return _all_commit_alone(e, shards)
+    return all_commit_alone(e, shards)
 
 
-def _all_commit_alone(e: Execution, shards: Sequence[str]) -> bool:
+def all_commit_alone(e: Execution, shards: Sequence[str]) -> bool:
+    """Whether a statement would commit by itself on each of some shards, each a database."""
     session = e.session
     if not session.apart:
         return False  # one database would wait for itself

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from greenshard.planner.bound_statement import ON_ONE, BoundStatement
 from greenshard.planner.calls import calls, name_of
 from greenshard.planner.plan import (
     Broadcast,
+    CarriedQuery,
     Combine,
     Gather,
     Refusal,
@@ -144,6 +145,7 @@ class OneQuery(BoundStatement):
             None if isinstance(spread, Gather) else spread,
             gather if isinstance(gather, Gather) else None,
             otherwise,
+            _repeats(queries, candidate, made),
         )
 
     def _with_matches(self, candidate: Candidate) -> Gather | None:
@@ -170,6 +172,14 @@ class OneQuery(BoundStatement):
         if self._cluster.coordinator is None:
             return step
         return replace(step, elsewhere=plan_elsewhere(candidate))
+
+
+def _repeats(queries: Sequence[CarriedQuery], whole: Candidate, rest: Candidate) -> bool:
+    """Whether a sharded table is read in more than one of several steps."""
+    sharded = {f"{each.relation.schema}.{each.relation.name}" for each in whole.sharded}
+    steps = [sharded & set(query.plan.tables) for query in queries]
+    steps.append({f"{each.relation.schema}.{each.relation.name}" for each in rest.sharded})
+    return sum(map(len, steps)) > len(set().union(*steps))
 
 
 def _if_writable(

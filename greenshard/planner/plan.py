@@ -379,12 +379,14 @@ class Subqueries:
             queries before the texts; None if they cannot.
         gather: How one PostgreSQL runs it, which has these rows; None if it cannot.
         otherwise: The plan for the whole, where rows must not travel so.
+        repeats: Whether a sharded table is read in more than one of these steps.
     """
 
     queries: tuple[CarriedQuery, ...]
     spread: Anywhere | Scatter | Combine | None
     gather: Gather | None
     otherwise: Gather | Refused
+    repeats: bool = False
     strategy: str = "subqueries"
 
 

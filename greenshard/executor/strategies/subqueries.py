@@ -9,7 +9,7 @@ from typing import Any
 
 from greenshard import errors
 from greenshard.executor.answers.answer import Answer, ShardTiming
-from greenshard.executor.atomic import at_one_moment
+from greenshard.executor.atomic import all_commit_alone, at_one_moment
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.apart import Row, cursor_of_texts, rows_as_text, run_apart
 from greenshard.executor.strategies.carry import with_queries
@@ -22,6 +22,7 @@ from greenshard.planner.plan import (
     Anywhere,
     CarriedQuery,
     Combine,
+    Gather,
     GatheredColumn,
     GatheredTable,
     Scatter,
@@ -80,9 +81,18 @@ def subqueries(
     if e.tolerant or not travels_as_text(e) or travelling(e.session.alive) is not None:
         return take(e, step.otherwise)
     go_on = partial(_subqueries, e, step, run, take)
-    # FOR UPDATE, and functions that leave something, are not for a transaction that only reads.
-    reads = e.reads and not e.plan.trace
-    answer = at_one_moment(e, _shards(e, step), go_on) if reads else go_on()
+    shards = _shards(e, step)
+    if not all_commit_alone(e, shards):
+        # At READ COMMITTED each step sees what others have committed meanwhile. Gathered, a table
+        # is read once.
+        isolated = e.database.bearings.may_be_isolated or e.session.exported is not None
+        if step.repeats and not isolated and isinstance(step.otherwise, Gather):
+            return take(e, step.otherwise)
+        answer = go_on()
+    elif e.reads and not e.plan.trace and e.plan.settings == ():
+        answer = at_one_moment(e, shards, go_on)
+    else:  # FOR UPDATE, and what asks for settings, are not for a transaction that only reads
+        answer = go_on()
     return take(e, step.otherwise) if answer is None else answer
 
 

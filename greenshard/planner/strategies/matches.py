@@ -17,7 +17,7 @@ The values are of types whose equal values are the same value: of 1.0 and 1.00 o
 They are of one table, so that it is known what it calls them.
 
 Left are queries in EXISTS that the shards cannot compute, that group, cut or lock rows, or compare
-a row around them by another query.
+a row around them by another query; and those of a table that the statement names elsewhere, too.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ def with_matches(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Gat
     restrictions = {id(each.table): each for each in bound.restrictions}
     found: list[GatheredTable] = []
     for link in list(_links(bound.query)):
+        # Read twice, a table would be seen at two moments.
+        inside = list(tables(link.query))
+        around = [each for each in bound.sharded if not any(each is one for one in inside)]
+        if any(each.relation is one.relation for each in around for one in inside):
+            continue
         match = _Match(link.query, bound, restrictions)
         table = match.table(read, f"{PREFIX}e{len(found)}")
         if table is not None:
@@ -125,6 +130,9 @@ class _Match:
             read: Plans another query.
             name: For it.
         """
+        # The rows of what is computed first are where it gathers, and not on the shards.
+        if not may_stand(self._query.node):
+            return None
         if not self._is_simple() or not self._split() or self._is_correlated():
             return None
         found = self._compared()

@@ -201,7 +201,10 @@ def _planned(
     query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction], read: Read
 ) -> tuple[Sql, Plan] | None:
     """A query as a statement of its own; None if its rows are not computed by the shards."""
-    sql, plan = read(_restricted(query, candidate, restrictions))
+    made = _restricted(query, candidate, restrictions)
+    if not may_stand(made):
+        return None
+    sql, plan = read(made)
     step: Step = plan.step
     if isinstance(step, Routed):
         step = step.otherwise

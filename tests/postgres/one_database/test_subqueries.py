@@ -85,6 +85,12 @@ def way(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def steps(conn, single):
+    """Alone, statements are of one moment; in a transaction the same table would be read once."""
+    conn.autocommit = single.autocommit = True
+
+
 def told(connection, query, parameters=None):
     cur = connection.cursor()
     cur.execute(query, parameters)
@@ -137,6 +143,7 @@ def test_what_settings_would_spoil_is_gathered_whole(conn, single, setting):
 
 def test_what_the_transaction_has_written_is_seen(conn, single, way):
     for connection in (conn, single):
+        connection.autocommit = False
         cur = connection.cursor()
         cur.execute("UPDATE nation SET name = 'Eire' WHERE id = 3")
         cur.execute("UPDATE orders SET total = 1000 WHERE id IN (3, 4, 5)")
@@ -147,6 +154,7 @@ def test_what_the_transaction_has_written_is_seen(conn, single, way):
 
 
 def test_named_cursors(conn, single):
+    conn.autocommit = single.autocommit = False
     for query in QUERIES.values():
         rows = []
         for connection in (conn, single):
@@ -161,6 +169,7 @@ def test_named_cursors(conn, single):
 def test_nothing_is_gathered_where_that_is_off(shop, single):
     query = QUERIES["sent with a merge"]
     with contextlib.closing(greenshard.connect(shop.cluster, allow_gather=False)) as conn:
+        conn.autocommit = True
         assert told(conn, query) == told(single, query)
         with pytest.raises(psycopg2.NotSupportedError, match="allow_gather"):
             conn.cursor().execute(QUERIES["beside gathered rows"])
@@ -176,6 +185,51 @@ def test_more_rows_than_may_be_gathered(shop, single):
                 "SELECT max(c) FROM (SELECT note, day, count(*) AS c FROM orders GROUP BY 1, 2) x"
             )
         assert "more than 20 rows" in str(caught.value)
+
+
+def test_a_transaction_reads_a_table_once(conn, shop):
+    """READ COMMITTED: between two steps others commit, and on one server there are no steps."""
+    query = "SELECT count(*) FROM orders WHERE total > (SELECT max(total) FROM orders)"
+    conn.autocommit = False
+    cur = conn.cursor()
+    cur.execute(query)
+    reads = subqueries._results
+
+    def interrupted(*arguments):
+        found = reads(*arguments)
+        with contextlib.closing(greenshard.connect(shop.cluster)) as other:
+            other.autocommit = True
+            other.cursor().execute("UPDATE orders SET total = total + 5000")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subqueries, "_results", interrupted)
+        cur.execute(query)
+    assert cur.fetchall() == [(0,)]
+    conn.rollback()
+
+
+def test_rows_of_a_subquery_are_not_looked_for_on_the_shards(conn, single):
+    none = """
+        SELECT id FROM nation r WHERE EXISTS (SELECT FROM items JOIN (
+            SELECT customer FROM orders GROUP BY customer HAVING count(*) > 400) q ON true
+            WHERE items.n = r.id)
+    """
+    some = """
+        SELECT id FROM nation r WHERE EXISTS (SELECT FROM items CROSS JOIN (
+            SELECT max(customer) AS m FROM orders) q WHERE items.n = r.id AND q.m IS NOT NULL)
+        ORDER BY 1
+    """
+    for query in (none, some):
+        assert told(conn, query) == told(single, query)
+
+
+def test_settings_of_the_steps_are_not_told(conn, single):
+    query = """
+        SELECT current_setting('transaction_read_only'), current_setting('transaction_isolation'),
+            (SELECT max(customer) FROM orders)
+    """
+    assert told(conn, query) == told(single, query)
 
 
 def test_errors_are_those_of_the_statement(conn):
@@ -251,6 +305,7 @@ def test_a_coordinators_refusal_does_not_keep_the_transaction(shop, single):
 def test_the_strategy_is_told(shop):
     heard = []
     with contextlib.closing(greenshard.connect(shop.cluster, on_event=heard.append)) as conn:
+        conn.autocommit = True
         conn.cursor().execute(QUERIES["sent with a merge"])
     assert [each.strategy for each in heard if hasattr(each, "strategy")] == ["subqueries"]
 
@@ -282,8 +337,6 @@ def test_steps_in_autocommit_mode_see_one_moment(shop, single):
 
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_rows_are_locked_beside_a_subquery(conn, single, autocommit):
-    conn.rollback()
-    single.rollback()
     conn.autocommit = single.autocommit = autocommit
     query = "SELECT id FROM orders WHERE total > (SELECT avg(total) FROM orders) FOR UPDATE"
     assert "strategy: subqueries" in conn.explain(query)
