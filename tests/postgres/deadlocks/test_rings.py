@@ -111,7 +111,7 @@ def test_nobody_else_can_tell_that_his_sessions_are_of_our_transaction(members, 
         holds.cursor().execute(ADD)
         first.do("connect")
         first.begin("run", ["s0", "s1"], ADD)
-        until(lambda: ask(dsn, MARKS))
+        until(lambda: len(ask(dsn, MARKS)) == 1)  # sessions of the test before may still be there
         ((name, number),) = ask(dsn, MARKS)
         forged = psycopg2.connect(theirs, application_name=name)
         with contextlib.closing(forged), forged, forged.cursor() as cursor:

@@ -260,7 +260,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         (("MERGE INTO products USING (SELECT product, count(*) FROM items GROUP BY 1) AS sold"
           " ON code = product WHEN MATCHED THEN UPDATE SET price = count"), "transfer"),
         (("MERGE INTO orders USING products ON customer = code WHEN NOT MATCHED THEN"
-          " INSERT VALUES (7, code, 1, '2024-01-01')"), "GS412"),
+          " INSERT VALUES (7, code, 1, '2024-01-01') RETURNING id"), "GS412"),
     ],
     "COPY, DO, CALL": [
         ("COPY orders TO '/nowhere/file'", "GS410"),

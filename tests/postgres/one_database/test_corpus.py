@@ -179,7 +179,7 @@ def home(sides: SideBySide, table: str, key: Any) -> str:
     cluster = sides.cluster(SHARDS)
     placement = cluster.placement_of(cluster.tables[table])
     if table == "ledger":
-        return placement.shards_for(uuid.UUID(key), "uuid", cluster.names)
+        return placement.shards_for(uuid.UUID(str(key)), "uuid", cluster.names)
     return placement.shards_for(key, "text" if isinstance(key, str) else "int8", cluster.names)
 
 
