@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from greenshard.planner.analysis.failing import may_fail
+from greenshard.planner.analysis.may_fail import may_fail
 from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.select import is_distinct, is_grouped
 from greenshard.planner.binding.query import (
