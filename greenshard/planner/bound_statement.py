@@ -190,7 +190,7 @@ class BoundStatement:
     def _note(self, candidate: Candidate) -> None:
         """Note what a part of the statement names, asks for and calls."""
         relations = [table.relation for table in candidate.tables if not table.system]
-        named = {f"{each.schema}.{each.name}" for each in relations}
+        named = {each.qualified for each in relations}
         self._tables = tuple(sorted(named.union(self._tables)))
         self._names |= {each.name for each in relations}
         asked = settings_asked(candidate.roots, self._translation)
@@ -216,7 +216,7 @@ class BoundStatement:
             yield Problem(reason + "shard to shard", None, "GS410", ON_ONE)
         refreshed = next((table for table in candidate.tables if table.refreshed), None)
         if sharded and refreshed is not None:
-            name = f"{refreshed.relation.schema}.{refreshed.relation.name}"
+            name = refreshed.relation.qualified
             reason = f"materialized view {name} is read beside a sharded table, and not declared"
             hint = (
                 f"Declare it as a reference table, if it is always refreshed for all. Or: {ON_ONE}"

@@ -115,6 +115,11 @@ class Relation:
     security: Security = Security()
     runs: str = ""
 
+    @property
+    def qualified(self) -> str:
+        """Schema and name, for messages, and as `Plan.tables` has them."""
+        return f"{self.schema}.{self.name}"
+
     def column(self, name: str) -> Column | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)

@@ -231,9 +231,7 @@ class _Changes:
         after = self.cluster.table(*new)
         if before != after:
             declared = relation.name if before is not None else new[1]
-            reason = (
-                f"{relation.schema}.{relation.name} becomes {'.'.join(new)}, and {declared} is "
-            )
+            reason = f"{relation.qualified} becomes {'.'.join(new)}, and {declared} is "
             reason += "declared otherwise than the other name" if after and before else "declared"
             yield Problem(reason, at, CODE, _UNDECLARED)
 

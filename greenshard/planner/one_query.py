@@ -23,13 +23,12 @@ from greenshard.planner.plan import (
 from greenshard.planner.problem import Problem
 from greenshard.planner.refusals import reasons
 from greenshard.planner.strategies import ON_SHARDS, STRATEGIES, Found, Strategy
-from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.candidate import Candidate, Read, Unplannable
 from greenshard.planner.strategies.coordinated import plan_elsewhere
 from greenshard.planner.strategies.gather import plan_gather
 from greenshard.planner.strategies.matches import with_matches
 from greenshard.planner.strategies.reference import plan_reference
 from greenshard.planner.strategies.route import plan_route
-from greenshard.planner.strategies.said import Read
 from greenshard.planner.strategies.setting import plan_setting, sets_sequence
 from greenshard.planner.strategies.subqueries import with_results
 from greenshard.sql.deparsing import Unwritable, write
@@ -176,9 +175,9 @@ class OneQuery(BoundStatement):
 
 def _repeats(queries: Sequence[CarriedQuery], whole: Candidate, rest: Candidate) -> bool:
     """Whether a sharded table is read in more than one of several steps."""
-    sharded = {f"{each.relation.schema}.{each.relation.name}" for each in whole.sharded}
+    sharded = {each.relation.qualified for each in whole.sharded}
     steps = [sharded & set(query.plan.tables) for query in queries]
-    steps.append({f"{each.relation.schema}.{each.relation.name}" for each in rest.sharded})
+    steps.append({each.relation.qualified for each in rest.sharded})
     return sum(map(len, steps)) > len(set().union(*steps))
 
 

@@ -248,7 +248,7 @@ class Reader:
         else:
             found.elsewhere = relation.name
         if declared is not None:
-            found.declared.add(f"{relation.schema}.{relation.name}")
+            found.declared.add(relation.qualified)
         for below in self._homes.catalog.inheritance.below(name):
             if below in self._homes.catalog.relations:
                 self.touch(self._homes.catalog.relations[below])

@@ -248,6 +248,13 @@ def queries(query: Query, *, into_views: bool = True) -> Iterator[Query]:
         )
 
 
+def written_in_from(query: Query) -> list[Query]:
+    """The queries that stand in FROM; those behind views and functions do not stand there."""
+    return [
+        item.query for item in query.items_of(Derived) if item.view is None and item.body is None
+    ]
+
+
 def bodies(query: Query) -> Iterator[tuple[Body, Query]]:
     """The functions in SQL that a query calls at any depth, and what their queries mean there."""
     for one in queries(query):
@@ -273,6 +280,11 @@ def expressions(query: Query) -> Iterator[tuple[Message, Level]]:
         yield clause, query.level
     for condition in query.where:
         yield condition.node, condition.level
+    yield from expressions_in_from(query)
+
+
+def expressions_in_from(query: Query) -> Iterator[tuple[Message, Level]]:
+    """Those of joins' conditions, and of functions in FROM."""
     for item in nested(query.items):
         if isinstance(item, Join):
             for condition in item.on:

@@ -143,7 +143,7 @@ class Relations:
             return
         self.problems.append(
             Problem(
-                f"table {relation.schema}.{relation.name} is not declared in the cluster, so "
+                f"table {relation.qualified} is not declared in the cluster, so "
                 "nothing is known of where its rows are",
                 node.location,
                 "GS409",
@@ -159,7 +159,7 @@ class Relations:
         if other is not None:
             self.problems.append(
                 Problem(
-                    f"table {relation.schema}.{relation.name} and {'.'.join(other)}, of which "
+                    f"table {relation.qualified} and {'.'.join(other)}, of which "
                     "one inherits from the other, are declared in two ways",
                     node.location,
                     "GS409",
@@ -171,8 +171,7 @@ class Relations:
     def _note_missing_key(self, node: Any, relation: Relation, key: str) -> None:
         self.problems.append(
             Problem(
-                f"table {relation.schema}.{relation.name} has no column {key}, its declared shard "
-                "key",
+                f"table {relation.qualified} has no column {key}, its declared shard key",
                 node.location,
                 "GS409",
                 "Correct the declaration; `greenshard check` compares it with the servers.",

@@ -18,7 +18,7 @@ from greenshard.planner.binding.query import Derived, Query, Table, bodies, tabl
 from greenshard.planner.bodies import Body
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Catalog
-from greenshard.planner.plan import Constant, Parameter, Pin, Reading, Refusal, Value
+from greenshard.planner.plan import Constant, Parameter, Pin, Plan, Reading, Refusal, Value
 from greenshard.planner.strategies.stand_ins import put_names
 from greenshard.sql.deparsing import write
 from greenshard.sql.nodes import as_statement, copy
@@ -27,6 +27,9 @@ from greenshard.sql.placeholders import Translation
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import own_type, unwrap
 from greenshard.sql.types import FAMILIES
+
+#: Gives a SELECT as a statement of its own, and its plan.
+Read = Callable[[Any], tuple[Sql, Plan]]
 
 _INTEGERS = frozenset(name for name, family in FAMILIES.items() if family == "int")
 
@@ -179,6 +182,10 @@ class Candidate:
             return self
         bind = partial(self.bind, whole=whole)
         return replace(self, query=bind(self.select), bind=bind)
+
+    def stood_in(self, select: Any) -> Candidate:
+        """The same with a tree that has stand-ins for queries in it, see `stand_ins`."""
+        return replace(self, query=self.bind(select), changed=True, stands_in=True)
 
     @property
     def own_sql(self) -> Sql:

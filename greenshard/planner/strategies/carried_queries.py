@@ -16,31 +16,25 @@ statement, or lock rows; and all of them where a collation may be lost on the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from greenshard.planner.analysis.chance import first_choice
 from greenshard.planner.binding.query import (
     CteScan,
-    Derived,
     Query,
-    is_correlated,
-    nested,
     queries,
     sublinks,
     tables,
+    written_in_from,
 )
-from greenshard.planner.plan import CarriedQuery, Plan, Refused
-from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.plan import CarriedQuery, Refused
+from greenshard.planner.strategies.candidate import Candidate, Read
+from greenshard.planner.strategies.said import stands_alone
 from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, stand_in
 from greenshard.sql.nodes import copy
 from greenshard.sql.parser import EXISTS_SUBLINK
-from greenshard.sql.text import Sql
 from greenshard.sql.tree import same_text
-
-#: Gives a SELECT as a statement of its own, and its plan.
-Read = Callable[[Any], tuple[Sql, Plan]]
 
 
 def with_carried_queries(
@@ -80,11 +74,7 @@ def _outermost(query: Query, candidate: Candidate) -> Iterator[Query]:
     while pending:
         one = pending.pop()
         inner = [cte.query for cte in one.ctes if not cte.recursive]
-        inner += [
-            item.query
-            for item in nested(one.items)
-            if isinstance(item, Derived) and item.view is None and item.body is None
-        ]
+        inner += written_in_from(one)
         for link in sublinks(one):
             if link.body is None:
                 own = link.node.sub_link_type != EXISTS_SUBLINK and _is_apart(link.query, candidate)
@@ -101,12 +91,9 @@ def _outermost(query: Query, candidate: Candidate) -> Iterator[Query]:
 
 def _is_apart(query: Query, candidate: Candidate) -> bool:
     """Whether a query is to be run by itself."""
-    within = list(queries(query))
-    if not query.outputs or is_correlated(query):
+    if not stands_alone(query):
         return False
-    if any(one.node.locking_clause for one in within):
-        return False
-    if any(isinstance(item, CteScan) for one in within for item in nested(one.items)):
+    if any(True for one in queries(query) for _ in one.items_of(CteScan)):
         return False
     reads = any(table.sharded for table in tables(query))
     return reads or first_choice(query, candidate.functions) is not None

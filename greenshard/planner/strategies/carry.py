@@ -32,8 +32,8 @@ from greenshard.planner.binding.query import Table, queries, tables
 from greenshard.planner.binding.views import unqualify_columns
 from greenshard.planner.plan import Carry, GatheredTable
 from greenshard.planner.strategies.brought import check_names, gathered, needed_columns
-from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.carried_queries import Read, with_carried_queries
+from greenshard.planner.strategies.candidate import Candidate, Read, Unplannable
+from greenshard.planner.strategies.carried_queries import with_carried_queries
 from greenshard.planner.strategies.gather import LONGEST_NAME, check_calls
 from greenshard.planner.strategies.kept_order import with_ordered_views
 from greenshard.planner.strategies.stand_ins import put_names

@@ -22,6 +22,7 @@ from typing import Any
 from greenshard.planner.binding.query import is_correlated, sublinks
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.stand_ins import PREFIX
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import type_name, walk
@@ -81,7 +82,7 @@ def _hoisted(
         raise Unplannable("a subquery may name columns of the table")
     parts: list[StagedPart] = []
     for node in [node for root in roots for node in _subqueries(root)]:
-        name = f"gs q{len(parts)}"
+        name = f"{PREFIX}{len(parts)}"
         read = parse_select("SELECT")
         target = read.target_list.add().res_target
         target.val.CopyFrom(node)

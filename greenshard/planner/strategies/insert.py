@@ -43,7 +43,7 @@ from greenshard.planner.plan import (
     Step,
     Value,
 )
-from greenshard.planner.strategies.candidate import Candidate, Unplannable
+from greenshard.planner.strategies.candidate import Candidate, Read, Unplannable
 from greenshard.planner.strategies.completing import tuple_of
 from greenshard.planner.strategies.copies import other_tables
 from greenshard.sql.deparsing import computed_number
@@ -110,7 +110,7 @@ class Texts:
 
     whole: Callable[[], Sql]
     changed: Callable[[], Sql]
-    read: Callable[[Any], tuple[Sql, Plan]]
+    read: Read
     other: Callable[[Any], Sql]
     parts: Callable[[], InsertRows]
     computing: tuple[Sql, ...] = ()

@@ -27,28 +27,25 @@ from dataclasses import replace
 from typing import Any
 
 from greenshard.planner.analysis.partners import mentioned
-from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.select import is_distinct, is_grouped
 from greenshard.planner.analysis.sought import sought
 from greenshard.planner.binding.query import (
     Condition,
-    FunctionScan,
-    Join,
     Query,
     Sublink,
     Table,
     expressions,
+    expressions_in_from,
     names_around,
-    nested,
     queries,
     tables,
 )
 from greenshard.planner.binding.scope import ColumnId
 from greenshard.planner.catalog import Column
 from greenshard.planner.plan import Constant, GatheredColumn, GatheredTable, Pin, Routed, Scatter
-from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.candidate import Candidate, Read
 from greenshard.planner.strategies.conditions import columns_of, joined
-from greenshard.planner.strategies.said import Read, kept, names_in, said
+from greenshard.planner.strategies.said import Outside, kept, names_in
 from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, rows_called
 from greenshard.sql.nodes import add_target, copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
@@ -75,7 +72,7 @@ def with_matches(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Gat
         return candidate, ()
     made = copy(candidate.select)
     bound = replace(candidate, query=candidate.bind(made))
-    restrictions = {id(each.table): each for each in bound.restrictions}
+    outside = Outside(bound)
     found: list[GatheredTable] = []
     for link in list(_links(bound.query)):
         # Read twice, a table would be seen at two moments.
@@ -83,15 +80,14 @@ def with_matches(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Gat
         around = [each for each in bound.sharded if not any(each is one for one in inside)]
         if any(each.relation is one.relation for each in around for one in inside):
             continue
-        match = _Match(link.query, bound, restrictions)
+        match = _Match(link.query, bound, outside)
         table = match.table(read, f"{PREFIX}e{len(found)}")
         if table is not None:
             found.append(table)
             link.query.node.CopyFrom(match.stand_in(table))
     if not found:
         return candidate, ()
-    query = candidate.bind(made)
-    return replace(candidate, query=query, changed=True, stands_in=True), tuple(found)
+    return candidate.stood_in(made), tuple(found)
 
 
 def _links(query: Query) -> Iterator[Sublink]:
@@ -111,13 +107,11 @@ class _Match:
     Args:
         query: The query in it.
         candidate: The whole.
-        restrictions: What matters of each table in the whole, by its identity.
+        outside: What the whole says of it.
     """
 
-    def __init__(
-        self, query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction]
-    ) -> None:
-        self._query, self._candidate, self._restrictions = query, candidate, restrictions
+    def __init__(self, query: Query, candidate: Candidate, outside: Outside) -> None:
+        self._query, self._candidate, self._outside = query, candidate, outside
         known = [query.level.columns, *(source.columns for source in query.level.sources)]
         self._own = {column.id for columns in known for column in columns or ()}
         self._inside: list[Condition] = []
@@ -211,12 +205,7 @@ class _Match:
         query = self._query
         parts = [each for one in queries(query) if one is not query for each in expressions(one)]
         parts += [(each.node, each.level) for each in self._inside]
-        for item in nested(query.items):
-            if isinstance(item, Join):
-                parts += [(each.node, each.level) for each in item.on]
-            elif isinstance(item, FunctionScan):
-                parts.append((item.node, item.level))
-        return names_around(query, parts)
+        return names_around(query, [*parts, *expressions_in_from(query)])
 
     def _compared(self) -> tuple[Table, dict[ColumnId, Column]] | None:
         """The sharded table whose columns are compared with rows around the query, and these."""
@@ -233,7 +222,7 @@ class _Match:
         self, columns: Mapping[ColumnId, Column], names: Mapping[ColumnId, tuple[str, str]]
     ) -> Any:
         """The query that gives them."""
-        query, functions = self._query, self._candidate.functions
+        query = self._query
         made = copy(query.node)
         made.ClearField("target_list")
         made.ClearField("where_clause")
@@ -241,14 +230,8 @@ class _Match:
         for number, column in columns.items():
             value = expression(".".join(map(quoted, names[number])))
             add_target(made, value, column.name)
-        alone = Restrictions(functions, self._candidate.translation)
-        alone.visit(query)
-        own = {id(each.table): each for each in alone.found}
         conditions = [copy(each.node) for each in self._inside]
-        for table in kept(query.items):
-            if table.sharded:
-                around = self._restrictions[id(table)]
-                conditions += said(table, query, around, own[id(table)], functions)
+        conditions += self._outside.said(query, self._outside.without(query))
         if conditions:
             made.where_clause.CopyFrom(joined("a AND b", conditions))
         return made

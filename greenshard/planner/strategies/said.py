@@ -1,22 +1,27 @@
-"""What a statement says, from outside a query, of the rows of the tables that the query names."""
+"""Queries in a statement that are run by themselves; what it says of their rows from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from greenshard.planner.analysis.restriction import Restriction
-from greenshard.planner.binding.query import Item, Join, Query, Table
+from greenshard.planner.analysis.restriction import Restriction, Restrictions
+from greenshard.planner.binding.query import Item, Join, Query, Table, is_correlated, queries
 from greenshard.planner.calls import Functions
-from greenshard.planner.plan import Plan
+from greenshard.planner.strategies.candidate import Candidate
 from greenshard.planner.strategies.conditions import renamed
 from greenshard.planner.strategies.semi_joins import semi_joins
 from greenshard.sql.parser import Message
-from greenshard.sql.text import Sql
 from greenshard.sql.tree import same_text
 
-#: Gives a SELECT as a statement of its own, and its plan.
-Read = Callable[[Any], tuple[Sql, Plan]]
+#: What matters of each table, by its identity.
+Inside = Mapping[int, Restriction]
+
+
+def stands_alone(query: Query) -> bool:
+    """Whether a query may be a statement of its own: it knows its columns, and no row around it."""
+    if not query.outputs or is_correlated(query):
+        return False
+    return not any(one.node.locking_clause for one in queries(query))
 
 
 def kept(items: list[Item]) -> Iterator[Table]:
@@ -30,7 +35,38 @@ def kept(items: list[Item]) -> Iterator[Table]:
             yield from kept([item.left])
 
 
-def said(
+class Outside:
+    """A statement, as what says something of the queries in it.
+
+    Args:
+        candidate: The statement.
+    """
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+        self._matters: Inside = {id(each.table): each for each in candidate.restrictions}
+
+    def without(self, query: Query) -> Inside:
+        """What a query says by itself of the tables in it."""
+        alone = Restrictions(self._candidate.functions, self._candidate.translation)
+        alone.visit(query)
+        return {id(each.table): each for each in alone.found}
+
+    def said(self, query: Query, inside: Inside) -> Iterator[Message]:
+        """The conditions on rows of a query's FROM that it lacks.
+
+        Args:
+            query: The query.
+            inside: What `without` gives for it, or for the one that it is in.
+        """
+        for table in kept(query.items):
+            around = self._matters.get(id(table)) if table.sharded else None
+            if around is not None:
+                own = inside[id(table)]
+                yield from _said(table, query, around, own, self._candidate.functions)
+
+
+def _said(
     table: Table, query: Query, around: Restriction, own: Restriction, functions: Functions
 ) -> Iterator[Message]:
     """The conditions on a table's rows that a query does not have itself.

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from greenshard.planner.calls import Functions, calls, name_of
-from greenshard.planner.plan import PARTIAL, Plan, SetSequence
+from greenshard.planner.plan import PARTIAL, SetSequence
+from greenshard.planner.strategies.candidate import Read
 from greenshard.sql.nodes import ROWS, add_target, copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import SETOP_NONE, type_name, walk
@@ -52,9 +53,7 @@ def _is_setting(value: Any, functions: Functions) -> bool:
     return functions.is_own(call) and named.isdisjoint({"ColumnRef", "SubLink"})
 
 
-def plan_setting(
-    select: Any, read: Callable[[Any], tuple[Sql, Plan]], write: Callable[[Any], Sql]
-) -> SetSequence:
+def plan_setting(select: Any, read: Read, write: Callable[[Any], Sql]) -> SetSequence:
     """Plan such a SELECT.
 
     Args:

@@ -24,14 +24,9 @@ def may_stand(select: Any) -> bool:
     return PREFIX.encode() not in select.SerializeToString()
 
 
-def inner_names(count: int) -> list[str]:
-    """What the columns of such rows are called."""
-    return [f"c{at}" for at in range(count)]
-
-
 def stand_in(name: str, columns: Sequence[str]) -> Any:
-    """A SELECT that shows columns of these names, of the rows called `name`."""
-    inside = inner_names(len(columns))
+    """A SELECT that shows columns of these names, of the rows called `name`: their c0, c1, ..."""
+    inside = [f"c{at}" for at in range(len(columns))]
     shown = ", ".join(
         f"{quoted(name)}.{own} AS {quoted(column)}"
         for own, column in zip(inside, columns, strict=True)

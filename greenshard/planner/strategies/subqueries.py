@@ -26,29 +26,27 @@ cast): PostgreSQL computes these when they are met, and behind CASE that may be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from greenshard.planner.analysis.may_fail import may_fail
-from greenshard.planner.analysis.restriction import Restriction, Restrictions
 from greenshard.planner.analysis.select import is_distinct, is_grouped
 from greenshard.planner.binding.query import (
     CteScan,
     Derived,
     Query,
-    is_correlated,
     is_several,
-    nested,
     queries,
     sublinks,
     tables,
+    written_in_from,
 )
 from greenshard.planner.calls import Functions, calls
 from greenshard.planner.plan import CarriedQuery, Combine, Plan, Routed, Scatter, Step
-from greenshard.planner.strategies.candidate import Candidate
+from greenshard.planner.strategies.candidate import Candidate, Read
 from greenshard.planner.strategies.conditions import joined
-from greenshard.planner.strategies.said import Read, kept, said
+from greenshard.planner.strategies.said import Outside, stands_alone
 from greenshard.planner.strategies.stand_ins import PREFIX, may_stand, stand_in
 from greenshard.sql.nodes import copy
 from greenshard.sql.parser import Message
@@ -70,14 +68,14 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
         return candidate, ()
     made = copy(candidate.select)
     bound = replace(candidate, query=candidate.bind(made))
-    restrictions = {id(each.table): each for each in bound.restrictions}
+    outside = Outside(bound)
     found: dict[tuple[Sql, int | None], CarriedQuery] = {}
     pending = _within(bound.query)
     while pending:
         one, typed = pending.pop(0)
         planned = None
         if _is_apart(one, typed, candidate.functions):
-            planned = _planned(one, bound, restrictions, read)
+            planned = _planned(one, bound, outside, read)
         if planned is None:
             pending += _within(one, typed)
             continue
@@ -93,8 +91,7 @@ def with_results(candidate: Candidate, read: Read) -> tuple[Candidate, tuple[Car
         one.node.CopyFrom(stand_in(carried.name, [each.name for each in outputs]))
     if not found:
         return candidate, ()
-    query = candidate.bind(made)
-    return replace(candidate, query=query, changed=True, stands_in=True), tuple(found.values())
+    return candidate.stood_in(made), tuple(found.values())
 
 
 def _within(query: Query, typed: Typed = frozenset()) -> list[tuple[Query, Typed]]:
@@ -106,11 +103,7 @@ def _within(query: Query, typed: Typed = frozenset()) -> list[tuple[Query, Typed
     """
     read = {id(item.cte) for one in queries(query) for item in one.items_of(CteScan)}
     found = [cte.query for cte in query.ctes if not cte.recursive and id(cte) in read]
-    found += [
-        item.query
-        for item in nested(query.items)
-        if isinstance(item, Derived) and item.view is None and item.body is None
-    ]
+    found += written_in_from(query)
     found += [
         link.query for link in sublinks(query) if link.body is None and not may_fail(link.query)
     ]
@@ -121,14 +114,11 @@ def _within(query: Query, typed: Typed = frozenset()) -> list[tuple[Query, Typed
 
 def _is_apart(query: Query, typed: Typed, functions: Functions) -> bool:
     """Whether a query is the same for all rows around it, and gives fewer rows than it reads."""
-    if not query.outputs or is_correlated(query) or not _reduces(query, functions):
+    if not stands_alone(query) or not _reduces(query, functions):
         return False
     within = list(queries(query))
-    if any(one.node.locking_clause for one in within):
-        return False
     own = {id(cte) for one in within for cte in one.ctes}
-    scans = (item for one in within for item in nested(one.items) if isinstance(item, CteScan))
-    if not all(id(scan.cte) in own for scan in scans):
+    if any(id(scan.cte) not in own for one in within for scan in one.items_of(CteScan)):
         return False
     return any(table.sharded for table in tables(query)) and typed.isdisjoint(_untyped(query))
 
@@ -198,10 +188,10 @@ def _is_chance(query: Query, functions: Functions) -> bool:
 
 
 def _planned(
-    query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction], read: Read
+    query: Query, candidate: Candidate, outside: Outside, read: Read
 ) -> tuple[Sql, Plan] | None:
     """A query as a statement of its own; None if its rows are not computed by the shards."""
-    made = _restricted(query, candidate, restrictions)
+    made = _restricted(query, candidate, outside)
     if not may_stand(made):
         return None
     sql, plan = read(made)
@@ -211,21 +201,12 @@ def _planned(
     return (sql, plan) if isinstance(step, (Scatter, Combine)) else None
 
 
-def _restricted(query: Query, candidate: Candidate, restrictions: Mapping[int, Restriction]) -> Any:
+def _restricted(query: Query, candidate: Candidate, outside: Outside) -> Any:
     """A copy of a query that leaves out rows which do not matter to the statement around it."""
     made = copy(query.node)
-    alone = Restrictions(candidate.functions, candidate.translation)
-    alone.visit(query)
-    own = {id(each.table): each for each in alone.found}
+    inside = outside.without(query)
     for one, twin in zip(queries(query), queries(candidate.bind(made)), strict=True):
-        found = [
-            condition
-            for table in kept(one.items)
-            if table.sharded and id(table) in restrictions
-            for condition in said(
-                table, one, restrictions[id(table)], own[id(table)], candidate.functions
-            )
-        ]
+        found = list(outside.said(one, inside))
         if found:
             where = [twin.node.where_clause] if twin.node.HasField("where_clause") else []
             twin.node.where_clause.CopyFrom(joined("a AND b", [*map(copy, where), *found]))
