@@ -57,21 +57,18 @@ def atomically(e: Execution, shards: Sequence[str], run: Callable[[], Answer]) -
 
 
 def at_one_moment(e: Execution, shards: Sequence[str], run: Callable[[], _Given]) -> _Given:
-    """Run a statement that reads the same tables in several steps.
+    """Run a statement that reads in several steps, and would commit by itself in each.
 
-    In autocommit mode each step would see what others have committed meanwhile: so they run in a
-    transaction that shows one moment of each shard, may only read, and is rolled back in the end.
-    In a transaction that was begun, its isolation level says what is seen.
+    So each would see what others have committed meanwhile. Here they run in a transaction that
+    shows one moment of each shard, may only read, and is rolled back in the end.
 
     Args:
         e: The execution.
-        shards: Where it runs.
+        shards: Where it runs; `all_commit_alone` is true of them.
         run: Runs it there.
 
-    Switches: yes. Cost: where it needs a transaction, two round trips.
+    Switches: yes. Cost: two round trips.
     """
-    if e.streaming is not None or not all_commit_alone(e, shards):
-        return run()
     session = e.session
     try:
         begin_alone(session, shards, e.timeout, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -5,12 +5,12 @@ By whichever strategy its plan has; its values come as text, to be passed on to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenshard._driver import RawCursor
-from greenshard.executor.answers.answer import Answer
+from greenshard.executor.answers.answer import Answer, ShardTiming
 from greenshard.executor.answers.parts import Parts
 from greenshard.executor.planned import Planned
 from greenshard.executor.strategies.held import check_rows
@@ -23,10 +23,24 @@ from greenshard.sql.text import Sql
 Row = tuple[str | None, ...]
 
 
+class Texts(NamedTuple):
+    """What a query has given.
+
+    Attributes:
+        types: The names of its columns' types.
+        rows: Its rows, their values as text.
+        timings: What each shard took.
+    """
+
+    types: Sequence[str]
+    rows: Sequence[Row]
+    timings: Mapping[str, ShardTiming]
+
+
 def read_apart(
     e: Planned, read: Sql, plan: Plan, run: Callable[[Planned], Answer], what: str
-) -> tuple[Sequence[str], Sequence[Row]]:
-    """The names of the types of a query's rows, and these, their values as text.
+) -> Texts:
+    """What a query gives, as text.
 
     Args:
         e: The execution of the statement that needs them.
@@ -51,12 +65,12 @@ def cursor_of_texts(e: Planned) -> RawCursor:
     return cursor
 
 
-def rows_as_text(e: Planned, answer: Answer, what: str) -> tuple[Sequence[str], Sequence[Row]]:
+def rows_as_text(e: Planned, answer: Answer, what: str) -> Texts:
     """What `read_apart` gives, of an answer of `run_apart`."""
     check_rows(e, answer.rowcount, what)
     columns, shard = answer.description or (), answer.described_on
     names = passed_on(e, shard or e.any_shard(), [column.type_code for column in columns])
-    return names, answer.rows.fetchall()
+    return Texts(names, answer.rows.fetchall(), answer.timings)
 
 
 def run_apart(

@@ -73,7 +73,7 @@ def carried(
     reads, *writes = stages
     values = list(e.computed)
     queries = [_computed(e, each, run, values) for each in step.queries]
-    queries += [_table(rows, values) for rows in (_read_rows(e, reads) if reads else ())]
+    queries += [table_query(rows, values) for rows in (_read_rows(e, reads) if reads else ())]
     e.computed = values
     sql = with_queries(step.sql, queries, len(values))
     return [tuple(replace(task, sql=sql) for task in stage) for stage in writes]
@@ -83,13 +83,13 @@ def _computed(
     e: Planned, query: CarriedQuery, run: Callable[[Planned], Answer], values: list[Any]
 ) -> str:
     """A WITH query of the rows of a query; their values are added to `values`."""
-    names, rows = read_apart(e, query.read, query.plan, run, "those of a subquery")
+    names, rows, _ = read_apart(e, query.read, query.plan, run, "those of a subquery")
     parameters = [f"c{len(values) + at}" for at in range(len(names))]
     values += partial_arrays([rows], len(names)).values()
     return f"{quoted(query.name)} AS {partial_rows(names, None, parameters)}"
 
 
-def _table(rows: Rows, values: list[Any]) -> str:
+def table_query(rows: Rows, values: list[Any]) -> str:
     """A WITH query of rows of a table; their values are added to `values`."""
     names = []
     for array in (array for piece in rows.pieces for array in piece):

@@ -29,7 +29,7 @@ def set_sequence(e: Planned, step: SetSequence, run: Callable[[Planned], Answer]
     """
     e.check_parameters()
     e.check_clock()
-    names, rows = read_apart(e, step.read, step.plan, run, "that it reads")
+    names, rows, _ = read_apart(e, step.read, step.plan, run, "that it reads")
     text = with_rows(step.sql, names)
     given = {**(e.parameters(step.sql, e.given) or {}), **partial_arrays([rows], len(names))}
     place = own_place(e.database.cluster.names[0])

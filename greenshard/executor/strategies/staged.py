@@ -67,7 +67,7 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
             if part.name == step.counted:
                 count += answer.rowcount
             if part.name is not None:
-                types, values = rows_as_text(e, answer, "those of a WITH query")
+                types, values, _ = rows_as_text(e, answer, "those of a WITH query")
                 arrays = list(partial_arrays([values], len(types)).values())
                 rows[part.name] = _Rows(part.columns, types, arrays)
     except errors.Error:

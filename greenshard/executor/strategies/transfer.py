@@ -48,7 +48,7 @@ def transfer(e: Planned, step: Transfer, run: Callable[[Planned], Answer]) -> An
     """
     e.check_parameters()
     e.check_clock()
-    names, rows = read_apart(e, step.read, step.plan, run, "those that it inserts")
+    names, rows, _ = read_apart(e, step.read, step.plan, run, "those that it inserts")
     if len(names) != step.columns:
         raise refusal_error(_wrong_width(len(names), step.columns), ())
     if step.computing:
