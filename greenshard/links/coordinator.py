@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 
-from greenshard import errors
 from greenshard._driver import Dsn
 from greenshard.cluster.model import COORDINATOR
 from greenshard.links.deadline import Deadline
-from greenshard.links.gatherer import Gatherer, let_go, opened, read_alike
+from greenshard.links.gatherer import Gatherer, holding, opened
 from greenshard.links.look import Stamp
 from greenshard.links.outside import understood, value
 from greenshard.links.physical import Physical
@@ -87,14 +86,5 @@ def coordinator(
     places = (Place(COORDINATOR, Role.COORDINATING, number) for number in count(1))
     place = next(each for each in places if each not in session.kept)
     held = opened(session, place, Dsn(dsn), connect_timeout_s, timeout)
-    at_once = True
-    try:
-        read_alike(session, held, own, timeout)
+    with holding(session, held, own, timeout):
         yield held
-        at_once = False
-    except errors.Error:
-        at_once = False
-        raise
-    finally:
-        if at_once or held.place not in session.kept:
-            let_go(session, held, at_once=at_once)

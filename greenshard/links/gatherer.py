@@ -74,14 +74,33 @@ def gatherer(
     """
     own = session.physical(shard)
     held = _hold(session, own, connect_timeout_s, timeout)
+    with holding(session, held, own, timeout):
+        if session.exported is not None:
+            held.joining = joining(session.exported[shard])
+        yield held
+
+
+@contextmanager
+def holding(session: Session, held: Gatherer, own: Physical, timeout: Deadline) -> Iterator[None]:
+    """Let go of the connection in the end, unless `Session.kept` has it.
+
+    Args:
+        session: Its session.
+        held: The connection.
+        own: A shard's own, as which it reads texts.
+        timeout: What it may take to make it do so.
+
+    Raises:
+        errors.NotSupportedError: It reads literals otherwise.
+
+    Switches: yes.
+    """
     # What arrives from outside must not wait for the server; after an error of ours the server
     # answers.
     at_once = True
     try:
-        read_alike(session, held, own, timeout)
-        if session.exported is not None:
-            held.joining = joining(session.exported[shard])
-        yield held
+        _read_alike(session, held, own, timeout)
+        yield
         at_once = False
     except errors.Error:
         at_once = False
@@ -91,7 +110,7 @@ def gatherer(
             let_go(session, held, at_once=at_once)
 
 
-def read_alike(session: Session, held: Gatherer, own: Physical, timeout: Deadline) -> None:
+def _read_alike(session: Session, held: Gatherer, own: Physical, timeout: Deadline) -> None:
     """Let the connection read texts as a shard's own does.
 
     Raises:

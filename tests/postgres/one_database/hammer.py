@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg2
 
@@ -21,7 +23,6 @@ STEPS = [
     "INSERT INTO r VALUES ({k}, {n}) ON CONFLICT DO NOTHING",
     "UPDATE r SET n = n + 1 WHERE id = {k}",
     "UPDATE r SET n = n + 1 WHERE n > {n}",
-    "UPDATE r SET n = {n} WHERE id = {k} AND n > {n}",
     "UPDATE r SET c = (SELECT max(n) FROM other)::text WHERE id = {k}",
     "UPDATE other SET n = n + 1 WHERE id = {k}",
     "DELETE FROM r WHERE id = {k}",
@@ -30,6 +31,9 @@ STEPS = [
     "INSERT INTO r (id, n) SELECT id + {k} * 10, n FROM other ON CONFLICT (id) DO NOTHING",
     "UPDATE keyless SET n = n + 1 WHERE n < {n}",
     "INSERT INTO keyless VALUES ({k}, {n})",
+]
+MORE = [
+    "UPDATE r SET n = {n} WHERE id = {k} AND n > {n}",
     "UPDATE doubled SET n = {n} WHERE n > {n}",
     "INSERT INTO numbered (n) VALUES ({n}), ({k})",
     "UPDATE numbered SET n = n - 1 WHERE n > {n}",
@@ -46,29 +50,42 @@ MERGES = [
         " WHEN NOT MATCHED THEN INSERT (n) VALUES (v.m)"
     ),
 ]
-FAILING = (
+#: What a writer that meets another one may be told.
+MEETING = (
     psycopg2.errors.SerializationFailure,
     psycopg2.errors.DeadlockDetected,
     psycopg2.errors.UniqueViolation,
-    psycopg2.errors.CardinalityViolation,
 )
 
 
+def hammer(
+    conn: Any,
+    pick: random.Random,
+    steps: Sequence[str],
+    transactions: int,
+    failing: tuple[type[Exception], ...] = MEETING,
+) -> int:
+    """Run transactions of one or two steps each; how many were committed."""
+    done = 0
+    for _ in range(transactions):
+        try:
+            for _ in range(pick.choice((1, 1, 2))):
+                text = pick.choice(steps).format(k=pick.randrange(9), n=pick.randrange(9))
+                conn.cursor().execute(text)
+            conn.commit()
+            done += 1
+        except failing:
+            conn.rollback()
+    return done
+
+
 def main(path: str, seed: str) -> int:
-    pick, done = random.Random(seed), 0
+    pick = random.Random(seed)
     with contextlib.closing(greenshard.connect(path, timeout=60.0)) as conn:
         conn.autocommit = pick.random() < 0.3
-        known = [*STEPS, *(MERGES if conn.info.server_version >= 150000 else ())]
-        for _ in range(TRANSACTIONS):
-            try:
-                for _ in range(pick.choice((1, 1, 2))):
-                    text = pick.choice(known)
-                    conn.cursor().execute(text.format(k=pick.randrange(9), n=pick.randrange(9)))
-                conn.commit()
-                done += 1
-            except FAILING:
-                conn.rollback()
-    return done
+        steps = [*STEPS, *MORE, *(MERGES if conn.info.server_version >= 150000 else ())]
+        failing = (*MEETING, psycopg2.errors.CardinalityViolation)
+        return hammer(conn, pick, steps, TRANSACTIONS, failing)
 
 
 if __name__ == "__main__":

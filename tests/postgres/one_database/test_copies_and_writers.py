@@ -146,7 +146,10 @@ def test_copies_are_alike_after_many_writers(sides):
     pick = random.Random(7)
     with sides.filled(FILL, 3) as (_, first):
         conns = [first, *(greenshard.connect(sides.cluster(3), timeout=20) for _ in range(5))]
-        jobs = [gevent.spawn(_hammer, conn, random.Random(pick.random())) for conn in conns]
+        jobs = [
+            gevent.spawn(hammer.hammer, conn, random.Random(pick.random()), hammer.STEPS, 40)
+            for conn in conns
+        ]
         done = [job.get(timeout=120) for job in jobs]
         for conn in conns:
             conn.rollback()
@@ -178,40 +181,6 @@ def test_copies_are_alike_after_many_processes(sides, tmp_path):
         assert sum(done) > hammer.TRANSACTIONS * len(running) / 4
     with contextlib.closing(greenshard.connect(sides.dsns)) as union:
         assert not check(union, sides.cluster(3)).findings
-
-
-STEPS = [
-    "INSERT INTO r VALUES ({k}, {n}) ON CONFLICT (id) DO UPDATE SET n = excluded.n",
-    "INSERT INTO r VALUES ({k}, {n}) ON CONFLICT DO NOTHING",
-    "UPDATE r SET n = n + 1 WHERE id = {k}",
-    "UPDATE r SET n = n + 1 WHERE n > {n}",
-    "UPDATE r SET c = (SELECT max(n) FROM other)::text WHERE id = {k}",
-    "UPDATE other SET n = n + 1 WHERE id = {k}",
-    "DELETE FROM r WHERE id = {k}",
-    "DELETE FROM r WHERE n = {n}",
-    "UPDATE r SET n = random() * 5 WHERE n < {n}",
-    "INSERT INTO r (id, n) SELECT id + {k} * 10, n FROM other ON CONFLICT (id) DO NOTHING",
-    "UPDATE keyless SET n = n + 1 WHERE n < {n}",
-    "INSERT INTO keyless VALUES ({k}, {n})",
-]
-
-
-def _hammer(conn, pick):
-    done = 0
-    for _ in range(40):
-        try:
-            for _ in range(pick.choice((1, 1, 2))):
-                text = pick.choice(STEPS).format(k=pick.randrange(9), n=pick.randrange(9))
-                conn.cursor().execute(text)
-            conn.commit()
-            done += 1
-        except (
-            psycopg2.errors.SerializationFailure,
-            psycopg2.errors.DeadlockDetected,
-            psycopg2.errors.UniqueViolation,
-        ):
-            conn.rollback()
-    return done
 
 
 def test_one_row_by_its_key_takes_no_way_of_its_own(sides):
