@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
-from typing import Any
 
 from greenshard import errors
 from greenshard.checking.findings import Finding
@@ -15,12 +13,14 @@ from greenshard.cluster import Cluster, TableName
 from greenshard.cluster.model import COORDINATOR
 from greenshard.connection import Connection
 from greenshard.coordinating.existing import faults, tables_of
-from greenshard.coordinating.setting_up import describe_shards, read_condition, reader_of
+from greenshard.coordinating.looking import (
+    describe_shards,
+    exchanged,
+    read_condition,
+    reader_of,
+)
 from greenshard.dbapi import connect
-from greenshard.links.coordinator import stamps_there
-from greenshard.links.deadline import UNLIMITED
 from greenshard.links.description import unlike_code, unlike_databases
-from greenshard.links.look import Stamp
 
 #: Where statements mostly look for names.
 _PATH = ("public",)
@@ -67,19 +67,6 @@ def _compared(conn: Connection, there: Connection, cluster: Cluster) -> Iterator
     for name, what in wrong:
         yield Finding("coordinator", what, None if name is None else label(TableName(*name)))
     if all(name is not None for name, _ in wrong):
-        yield from _exchanged(there, cluster, stamps)
-
-
-def _exchanged(
-    there: Connection, cluster: Cluster, stamps: Mapping[str, Stamp | None]
-) -> Iterator[Finding]:
-    """Servers of the coordinator that are other databases than the shards."""
-    session = there._session
-    with session.taken():
-        call: Any = partial(stamps_there, session.physical(COORDINATOR), cluster.names)
-        job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
-    for shard in cluster.names:
-        own, its = stamps.get(shard), job.result.get(shard)
-        if own is None or its is None or (own.cluster, own.id) != (its.cluster, its.id):
-            what = "what the coordinator reads as this shard is another database"
+        what = "what the coordinator reads as this shard is another database"
+        for shard in exchanged(there, cluster, stamps):
             yield Finding("coordinator", what, shards=(shard,))

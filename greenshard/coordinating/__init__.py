@@ -1,7 +1,7 @@
 """Makes a PostgreSQL the coordinator: it reads the tables of all shards by foreign tables.
 
 `blueprint` is what there is to be, `existing` what is there and what is in the way (both pure);
-`setting_up` carries it out. `greenshard check` asks the same of `existing`.
+`looking` asks for it, as `greenshard check` does, and `setting_up` carries it out.
 """
 
 from __future__ import annotations

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 from greenshard import errors
 from greenshard._driver import (
     Attribute,
-    Dsn,
     RawConnection,
-    UndefinedColumn,
-    UndefinedTable,
     ours,
 )
 from greenshard.cluster import Cluster
 from greenshard.cluster.model import COORDINATOR
 from greenshard.connection import Connection
 from greenshard.coordinating import blueprint
-from greenshard.coordinating.existing import (
-    FACTS,
-    Condition,
-    Tables,
-    declared_tables,
-    notes,
-    obstacles,
-    read_facts,
-    tables_of,
+from greenshard.coordinating.existing import Condition, Tables, notes, obstacles, tables_of
+from greenshard.coordinating.looking import (
+    describe_shards,
+    exchanged,
+    read_condition,
+    reader_of,
 )
 from greenshard.dbapi import connect
-from greenshard.links.coordinator import STAMP, own_stamp, server_of, stamps_there
-from greenshard.links.deadline import UNLIMITED
-from greenshard.links.description import Described, Name, describe
+from greenshard.links.coordinator import STAMP, server_of
+from greenshard.links.description import Name
 from greenshard.links.look import Stamp, wrong_stamps
-from greenshard.links.outside import read_outside
 from greenshard.links.physical import Physical
 from greenshard.secret import Secret, reveal
 from greenshard.sql.nodes import quoted
@@ -50,8 +40,6 @@ SET LOCAL jit = off;
 SET LOCAL default_transaction_read_only = off;
 SELECT pg_catalog.pg_advisory_xact_lock({_LOCK})
 """
-#: Who reads, if neither the command nor the declaration says so.
-READER = "greenshard_reader"
 #: Of libpq's parameters, those that lead to a server and are as good from elsewhere.
 _KEPT = frozenset(
     {
@@ -195,67 +183,7 @@ def remove(
     return Made(who, (), len(changes), told)
 
 
-def reader_of(cluster: Cluster) -> str:
-    """The role that reads: the user of the declared coordinator."""
-    if cluster.coordinator is None:
-        return READER
-    return Dsn(cluster.coordinator).public.get("user", READER)
-
-
-# Looking ----------------------------------------------------------------------------------------
-
-
-def describe_shards(
-    conn: Connection, cluster: Cluster
-) -> tuple[dict[str, Described], dict[str, Stamp | None]]:
-    """What each shard says of itself and of the declared tables, and its stamp.
-
-    Args:
-        conn: A connection to all shards as a union.
-        cluster: The declaration.
-
-    Switches: yes.
-    """
-    session, tables = conn._session, declared_tables(cluster)
-    with session.taken():
-        calls = {
-            physical.shard: partial(read_outside, physical, partial(_shard, tables=tables))
-            for physical in session.alive
-        }
-        jobs: Any = session.run(calls, UNLIMITED).jobs
-    described = {shard: job.result[0] for shard, job in jobs.items()}
-    return described, {shard: job.result[1] for shard, job in jobs.items()}
-
-
-def _shard(
-    physical: Physical, tables: Iterable[tuple[str | None, str]]
-) -> tuple[Described, Stamp | None]:
-    described = describe(physical, tables)
-    stamp = None
-    # There is none, or one that an earlier version has made.
-    with suppress(UndefinedTable, UndefinedColumn):
-        stamp = own_stamp(physical)
-    return described, stamp
-
-
-def read_condition(conn: Connection, cluster: Cluster, reader: str) -> Condition:
-    """What there is on the coordinator.
-
-    Args:
-        conn: A connection to it, named "coordinator".
-        cluster: The declaration.
-        reader: The role that reads.
-
-    Switches: yes.
-    """
-    session = conn._session
-    with session.taken():
-        call: Any = partial(describe, session.physical(COORDINATOR), declared_tables(cluster))
-        job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
-    with conn.cursor() as cursor:
-        cursor.execute(FACTS, {"reader": ours(reader)})
-        row: Any = cursor.fetchone()
-    return Condition(read_facts(row[0]), job.result)
+# What is in the way -----------------------------------------------------------------------------
 
 
 def _unstamped(cluster: Cluster, stamps: Mapping[str, Stamp | None]) -> Iterator[str]:
@@ -438,18 +366,10 @@ def _try_out(
     Raises:
         errors.ProgrammingError: It does not.
     """
-    session, wrong = conn._session, []
     doing = "the servers cannot be asked"
     try:
         _run(conn, f"SET LOCAL ROLE {quoted(reader)}")
-        with session.taken():
-            call: Any = partial(stamps_there, session.physical(COORDINATOR), cluster.names)
-            job: Any = session.run({COORDINATOR: call}, UNLIMITED).jobs[COORDINATOR]
-        for shard in cluster.names:
-            # One without a stamp is no shard of an initialised cluster.
-            known = [stamps[shard], job.result.get(shard)]
-            if None in known or len({(e.cluster, e.id) for e in known if e is not None}) != 1:
-                wrong.append(f"what the coordinator reaches as shard {shard} is another database")
+        others = exchanged(conn, cluster, stamps)
         for table in tables.wanted:
             doing = f"{'.'.join(table.name)} cannot be read"
             # The shards plan it too, which they do only for who may read.
@@ -463,7 +383,9 @@ def _try_out(
         ]
         what = ". ".join(each.strip().replace("\n", " ") for each in told if each)
         raise _not_made([f"as {reader}, {doing}: {what}"]) from error
-    _refuse(wrong)
+    _refuse(
+        [f"what the coordinator reaches as shard {each} is another database" for each in others]
+    )
 
 
 def _drop_reader(conn: Connection, condition: Condition, reader: str) -> tuple[str, ...]:
