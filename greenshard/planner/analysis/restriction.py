@@ -37,7 +37,7 @@ from greenshard.planner.analysis.partners import (
     matching,
     partners_in,
 )
-from greenshard.planner.analysis.select import window_partitions
+from greenshard.planner.analysis.select import aggregates, window_partitions
 from greenshard.planner.binding.query import (
     Condition,
     Derived,
@@ -61,9 +61,6 @@ from greenshard.sql.parser import (
 )
 from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import names_of, own_type, unwrap
-
-#: Those that are no function calls to the parser.
-_AGGREGATES = frozenset({"JsonArrayAgg", "JsonObjectAgg"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,12 +420,7 @@ def _needs_no_rows(query: Query, functions: Functions) -> bool:
     node = query.node
     if type_name(node) != "SelectStmt" or not node.HasField("having_clause") or node.group_clause:
         return False
-    return not any(
-        type_name(message) in _AGGREGATES
-        or (type_name(message) == "FuncCall" and functions.is_aggregate(message))
-        for root in (*node.target_list, node.having_clause, *node.sort_clause)
-        for message in walk(root)
-    )
+    return not any(True for _ in aggregates(node, functions))
 
 
 def _is_transparent(query: Query) -> bool:
