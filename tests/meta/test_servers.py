@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 
 import pytest
@@ -91,4 +92,5 @@ def test_a_version_that_cannot_be_had_is_left_out(npm, tmp_path, monkeypatch, ca
 
 def test_a_failing_test_counts_more_than_a_version_left_out(npm, tmp_path, monkeypatch):
     monkeypatch.setattr(servers, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(servers, "_PYTEST", (sys.executable, "-m", "pytest", "-q"))
     assert servers.main(["--versions", f"{VERSION},9", str(tmp_path / "no_such_test.py")]) == 1

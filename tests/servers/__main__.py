@@ -42,7 +42,7 @@ _FEW_STATEMENTS = {"GREENSHARD_STATEMENTS": "150"}
 #: As `make test` does.
 _PYTEST = (
     *(sys.executable, "-m", "pytest", "-q", "-n", "auto", "--maxprocesses=4"),
-    *("--dist=loadfile", "--no-loadscope-reorder"),
+    *("--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0"),
 )
 
 

@@ -20,6 +20,7 @@ from psycopg2 import sql
 
 import greenshard
 from greenshard.cli import main
+from tests.sampling import few
 
 FULL = "the output cannot be written: No space left on device"
 HELL = '%s%%(x)s "a"\'b\\c;--\n\x1b]0;pwned\x07\x9b2J\u202e/*é東🐘'
@@ -65,7 +66,7 @@ def commands(cluster_file: str) -> dict[str, str]:
 COMMANDS = ["table", "csv", "json", "write", "explain", "check"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", few(COMMANDS, 2))
 def test_a_full_disk_is_one_line_and_a_code_of_its_own(commands: dict[str, str], name: str) -> None:
     done = run(commands[name], redirect=" > /dev/full")
     assert (done.stderr, done.returncode) == (f"greenshard: {FULL}\n", 6)
@@ -76,7 +77,7 @@ def test_help_to_a_full_disk_is_one_line(commands: dict[str, str]) -> None:
     assert (done.stderr, done.returncode) == ("greenshard: No space left on device\n", 6)
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "help"])
+@pytest.mark.parametrize("name", few([*COMMANDS, "help"], 3))
 def test_a_closed_stdout_is_told_before_anything_is_done(
     commands: dict[str, str], name: str
 ) -> None:
@@ -88,7 +89,7 @@ def test_a_closed_stdout_is_told_before_anything_is_done(
         assert "w" not in cities
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", few(COMMANDS, 2))
 def test_a_pipe_that_no_one_reads_ends_quietly(commands: dict[str, str], name: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -99,7 +100,7 @@ def test_a_pipe_that_no_one_reads_ends_quietly(commands: dict[str, str], name: s
     assert (done.stderr, done.returncode) == ("", 128 + signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", few(COMMANDS, 2))
 def test_a_closed_stderr_changes_nothing(commands: dict[str, str], name: str) -> None:
     done = run(commands[name], redirect=" 2>&- <&-")
     assert done.returncode == 0
@@ -139,14 +140,17 @@ for args in json.loads(sys.argv[1]):
 
 @pytest.mark.parametrize(
     "environment",
-    [
-        {"PGCLIENTENCODING": "KOI8R"},
-        {"PGCLIENTENCODING": "SQL_ASCII"},
-        {"PGCLIENTENCODING": "MULE_INTERNAL"},
-        {"PGCLIENTENCODING": "bogus"},
-        {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
-        {"PYTHONIOENCODING": "latin-1:strict"},
-    ],
+    few(
+        [
+            {"PGCLIENTENCODING": "KOI8R"},
+            {"PGCLIENTENCODING": "SQL_ASCII"},
+            {"PGCLIENTENCODING": "MULE_INTERNAL"},
+            {"PGCLIENTENCODING": "bogus"},
+            {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+            {"PYTHONIOENCODING": "latin-1:strict"},
+        ],
+        2,
+    ),
     ids=str,
 )
 def test_no_encoding_of_the_environment_stands_in_the_way(

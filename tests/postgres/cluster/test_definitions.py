@@ -9,6 +9,7 @@ import greenshard
 from greenshard import checking
 from greenshard.checking.initialised import NOT_INITIALISED
 from tests.postgres.psql import run
+from tests.sampling import few
 
 SCHEMA = """
 CREATE TABLE r (id int PRIMARY KEY, n int);
@@ -63,7 +64,7 @@ def test_each_difference_is_told(greenshard_shards):
         assert found.findings == []
         run(dsns["s1"], "DROP TABLE free; CREATE TABLE free (k int)")
         assert report(dsns, TABLES).findings == []
-        for statement, said in PLANTED.items():
+        for statement, said in few([*PLANTED.items()], 5):
             with greenshard_shards.databases() as changed:
                 for dsn in changed.values():
                     run(dsn, SCHEMA)

@@ -17,7 +17,7 @@ import psycopg2
 
 import greenshard
 
-TRANSACTIONS = 60
+TRANSACTIONS = 30
 STEPS = [
     "INSERT INTO r VALUES ({k}, {n}) ON CONFLICT (id) DO UPDATE SET n = excluded.n",
     "INSERT INTO r VALUES ({k}, {n}) ON CONFLICT DO NOTHING",
