@@ -18,6 +18,8 @@ from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.tree import enum_name, names_of, unwrap
 
 _DML = frozenset({"insert_stmt", "update_stmt", "delete_stmt"})
+#: They look at no value, so that no operator or cast runs; only event triggers do.
+_EMPTYING = frozenset({"truncate_stmt", "drop_stmt"})
 _WRITING = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
@@ -36,6 +38,8 @@ def writes_own_only(node: Any, catalog: Catalog, functions: Functions) -> bool:
     own = temporary_table(node) is not None or (
         bool(targets) and all((TEMPORARY, name) in catalog.relations for name in targets)
     )
+    if kind in _EMPTYING:
+        return own and not catalog.events
     return own and not catalog.runs_unseen and not _may_write_more(node, functions)
 
 

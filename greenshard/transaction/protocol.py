@@ -147,7 +147,7 @@ def _commit_checked(checked: Mapping[str, Checked]) -> Steps:
     if not last:
         return None
     answers = yield Commit(last)
-    yield from close_open(last, answers.states)
+    yield from close_open(last, answers)
     return None
 
 

@@ -29,9 +29,19 @@ def roll_back(states: States) -> Steps:
     return answers.error
 
 
-def close_open(shards: Shards, states: States) -> Generator[Action, Answers, None]:
-    """Close the connections on which something that was to end has not: their servers roll back."""
-    left = tuple(shard for shard in shards if states[shard] is not State.UNTOUCHED)
+def close_open(shards: Shards, answers: Answers) -> Generator[Action, Answers, None]:
+    """Close the connections on which something that was to end has not: their servers roll back.
+
+    Args:
+        shards: Where it was to end.
+        answers: What they have said. Where it has ended something may be open nevertheless, which
+            ``COMMIT AND CHAIN`` has begun.
+    """
+    left = tuple(
+        shard
+        for shard in shards
+        if shard not in answers.done and answers.states[shard] is not State.UNTOUCHED
+    )
     if left:
         yield Close(left)
 

@@ -157,14 +157,14 @@ def _let_go(readers: Shards, states: States) -> Generator[Action, Answers, None]
     opened = tuple(shard for shard in readers if states[shard] in TO_BE_ENDED)
     if opened:
         answers = yield RollBack(opened)
-        yield from close_open(opened, answers.states)
+        yield from close_open(opened, answers)
 
 
 def _finish(parts: _Parts) -> Steps:
     """Let the others commit what they have prepared. It is committed, whatever comes now."""
     answers = yield Commit((*parts.others, *parts.last))
     # Who has only read has nothing to lose.
-    yield from close_open(parts.last, answers.states)
+    yield from close_open(parts.last, answers)
     left = tuple(shard for shard in parts.others if shard not in answers.done)
     if not left:
         return None

@@ -45,6 +45,7 @@ from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
 from greenshard.planner.plan import Plan, Refused, Step
 from greenshard.planner.tasks import has_texts, without_texts
+from greenshard.sql.first_words import sets_transaction
 from greenshard.sql.plain_rows import begins_insert
 from greenshard.sql.preparing import Prepared
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
@@ -126,6 +127,10 @@ class OneDatabase:
         """
         # Planned again, it goes by what was asked for it: else it might never be run.
         as_of, self._as_of = self._as_of, None
+        # Asked in a transaction that SQL has begun, a shard would refuse it: it must come before
+        # any query. It is the same, whatever there is.
+        if (known := self._knowledge.current()) is not None and sets_transaction(text):
+            return known.planner.plan(text, has_parameters, self.bearings.path)
         known = self._current(timeout)
         self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
         self._find_temporary(timeout)

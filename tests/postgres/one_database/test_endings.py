@@ -164,6 +164,9 @@ SCRIPTS = [
     [autocommit, "BEGIN", UPDATE, "COMMIT", TO_8],
     [autocommit, "BEGIN", UPDATE, "ROLLBACK", "COMMIT"],
     [autocommit, "BEGIN", UPDATE, "COMMIT AND CHAIN", TO_8, "ROLLBACK"],
+    # One shard has written, the others have read or nothing.
+    [autocommit, "BEGIN", ONE, "COMMIT AND CHAIN", TO_8, "COMMIT"],
+    [autocommit, "BEGIN ISOLATION LEVEL SERIALIZABLE", ONE, "END AND CHAIN", TO_8, "COMMIT"],
     [autocommit, "BEGIN", UPDATE, NEGATIVE, "COMMIT", UPDATE],
     [autocommit, "BEGIN", UPDATE, NEGATIVE, commit, "COMMIT", UPDATE],
     [autocommit, "COMMIT"],

@@ -244,6 +244,36 @@ def test_in_autocommit_mode(both):
     assert '"pg_temp"."a"' in each
 
 
+def test_what_sets_a_transaction_is_still_its_first_query(both):
+    """To know the temporary tables a shard is asked, but not before this."""
+    for each in both:
+        each.autocommit = True
+        cur = each.cursor()
+        cur.execute("CREATE TEMP TABLE a (id int)")
+        cur.execute("BEGIN")
+        cur.execute("/* now */ SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY")
+        cur.execute("SELECT current_setting('transaction_isolation'), count(*) FROM a")
+        assert cur.fetchall() == [("serializable", 0)]
+        cur.execute("ROLLBACK")
+        cur.execute("DROP TABLE a")
+
+
+def test_code_that_nobody_calls_stands_in_no_drop_s_way(both):
+    """A range has casts and functions of its own; what drops a table runs none of them."""
+    for each in both:
+        each.autocommit = True
+        cur = each.cursor()
+        cur.execute('CREATE TYPE words AS RANGE (subtype = text, collation = "C")')
+        try:
+            cur.execute("CREATE TEMP TABLE a AS SELECT 1 AS id")
+            cur.execute("TRUNCATE a")
+            cur.execute("DROP TABLE a")
+            with pytest.raises(psycopg2.errors.UndefinedTable):
+                cur.execute("SELECT FROM a")
+        finally:
+            cur.execute("DROP TYPE words")
+
+
 def test_named_cursors(conn):
     cur = conn.cursor()
     cur.execute("CREATE TEMP TABLE a (id int)")
