@@ -83,6 +83,11 @@ class Condition:
         """Whether a table was made here."""
         return name in self.parents or name in {each[:2] for each in self.foreign}
 
+    def former(self, cluster: Cluster) -> Sequence[str]:
+        """Its foreign servers that were made here, of what are shards no more."""
+        now = {server_of(shard) for shard in cluster.names}
+        return [name for name, each in self.servers.items() if each["made"] and name not in now]
+
     def has_stamp(self, shard: str) -> bool:
         """Whether the schema of a shard, and its stamp, are there."""
         return (server_of(shard), STAMP, server_of(shard)) in self.foreign
@@ -204,14 +209,15 @@ def _types_missing(first: Described, there: Condition, tables: Tables) -> Iterat
     }
     for key in [*collations, *sorted(("type", *each) for each in needed)]:
         kind, schema, name = key
-        what = first.code.get((kind, schema, name))
+        code = first.code.get((kind, schema, name))
+        what = None if code is None else code.definition
         full = f"{kind} {schema}.{name}"
         its = there.described.code.get((kind, schema, name))
-        if what is None:
+        if code is None or what is None:
             yield f"the {full} is a table's: columns of such types cannot be read elsewhere"
         elif its is None:
             yield f"the {full} is not there: {_line(kind, schema, name, what)}"
-        elif its != what:
+        elif its != code:
             yield f"its {full} is not as the shards' is ({what})"
 
 
@@ -255,6 +261,8 @@ def faults(cluster: Cluster, there: Condition, tables: Tables) -> Iterator[tuple
     for shard in cluster.names:
         if server_of(shard) not in there.servers or not there.has_stamp(shard):
             yield None, f"the coordinator has no server for shard {shard}: greenshard coordinator"
+    for shard in there.former(cluster):
+        yield None, f"the coordinator reads {shard}, which is no shard: greenshard coordinator"
     for table in tables.wanted:
         its = there.described.relations.get(table.name)
         if its is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -142,7 +142,10 @@ def set_up(
         for table in tables.wanted if analyze else ():
             _run(there, blueprint.analyzed(cluster, table))
         first = described[cluster.names[0]]
-        told = [*notes(first, condition, tables)]
+        told = [
+            *(f"dropped: {each}, which is no shard any more" for each in condition.former(cluster)),
+            *notes(first, condition, tables),
+        ]
         if not condition.facts["super"] and any(way.password for way in ways.values()):
             told.append(
                 "passwords may be in the coordinator's log, if its log_statement is ddl or all: "
@@ -171,10 +174,7 @@ def remove(
         condition = read_condition(there, cluster, who)
         changes = [*_dropped(condition.foreign, condition.parents)]
         servers = [name for name, facts in condition.servers.items() if facts["made"]]
-        for server, user, _ in condition.facts["mappings"] or ():
-            if server in servers:
-                changes.append(f"DROP USER MAPPING FOR {_user(user)} SERVER {quoted(server)}")
-        changes += [f"DROP SERVER {quoted(server)}" for server in servers]
+        changes += _dropped_servers(condition, servers)
         schemas = condition.facts["schemas"] or {}
         changes += [f"DROP SCHEMA {quoted(name)}" for name, made in schemas.items() if made]
         for text in changes:
@@ -279,6 +279,10 @@ def _made(
         and blueprint.is_made(cluster, table, condition.described.relations[table.name])
     }
     changes += _dropped_but(cluster, condition, keep)
+    former = condition.former(cluster)
+    changes += _dropped_servers(condition, former)
+    made = facts["schemas"] or {}
+    changes += [f"DROP SCHEMA {quoted(server)}" for server in former if made.get(server)]
     for shard in cluster.names:
         found = condition.servers.get(server_of(shard))
         if found is None:
@@ -301,20 +305,27 @@ def _made(
 
 def _dropped_but(cluster: Cluster, condition: Condition, keep: set[Name]) -> Iterator[str]:
     """What drops the tables that are not as they are to be, or not to be there."""
-    servers = {server_of(shard) for shard in cluster.names}
     kept_parts = {
         (server_of(shard), blueprint.part_name(name)) for name in keep for shard in cluster.names
     }
+    former = condition.former(cluster)
     foreign = [
         (schema, name, server)
         for schema, name, server in condition.foreign
-        if server in servers
-        and (schema, name) not in keep
+        if (schema, name) not in keep
         and (schema, name) not in kept_parts
-        and (schema, name) != (server, STAMP)
+        and ((schema, name) != (server, STAMP) or server in former)
     ]
     parents = [name for name in condition.parents if name not in keep]
     return _dropped(foreign, parents)
+
+
+def _dropped_servers(condition: Condition, servers: Collection[str]) -> Iterator[str]:
+    """What drops servers, and who is who there, with the passwords."""
+    for server, user, _ in condition.facts["mappings"] or ():
+        if server in servers:
+            yield f"DROP USER MAPPING FOR {_user(user)} SERVER {quoted(server)}"
+    yield from (f"DROP SERVER {quoted(server)}" for server in servers)
 
 
 def _dropped(

@@ -264,19 +264,21 @@ def _on_shards(
 
 
 def _after_subqueries(e: Planned, step: Subqueries) -> Answer:
-    """Run subqueries first; if the rest needs too many rows, the whole as if there were none."""
+    """Run subqueries first; if the rest needs too many rows, the coordinator runs the whole."""
     try:
         return subqueries(e, step, run_plan, _run)
     except errors.NotSupportedError as refusal:
-        other = step.otherwise
+        whole = step.otherwise
         # Without results it was the whole that was refused.
         if refusal.code != TOO_MANY or not e.results:
             raise
-        if not isinstance(other, Gather) or other.elsewhere is None:
+        if not isinstance(whole, Gather) or whole.elsewhere is None:
             raise
-    # What the coordinator runs is the whole statement.
+        too_many = refusal
     e.results, e.computed = (), ()
-    return _run(e, step.otherwise)
+    stages = e.placed(e.settled(whole)[1])
+    _check_limits(e, whole, stages)
+    return _elsewhere(e, whole, stages, too_many)
 
 
 def _on_several(e: Planned, step: Scatter | Combine | Gather, stages: _Stages) -> Answer:
@@ -302,6 +304,21 @@ def _coordinated(e: Planned, step: Combine | Gather, stages: _Stages) -> Answer:
         if refusal.code != TOO_MANY or e.strategy != step.strategy:
             raise
         too_many = refusal
+    return _elsewhere(e, whole, stages, too_many)
+
+
+def _elsewhere(
+    e: Planned, whole: Gather, stages: _Stages, too_many: errors.NotSupportedError
+) -> Answer:
+    """Let the coordinator run a statement.
+
+    Args:
+        e: The execution.
+        whole: The statement's gather.
+        stages: Its tasks.
+        too_many: The refusal of that, or of one that would have brought less.
+    """
+    assert whole.elsewhere is not None  # noqa: S101  # there is a coordinator
     found = able_elsewhere(e, whole.elsewhere, too_many)
     # The coordinator reads as somebody who may read more: the shards say what the user may.
     check_may_read(e, found.rights, whole, stages)

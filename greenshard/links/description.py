@@ -4,7 +4,8 @@ Its version, encoding and collation; the code and the types that users made; wha
 look like. A coordinator is compared with the shards by it, when it is made and when it runs a
 statement.
 
-    {"database": [18, "UTF8", "c", "C", ...], "code": [["function", "public.f(integer)", ...], ...],
+    {"database": [18, "UTF8", "c", "C", ...],
+     "code": [["function", "public", "f(integer)", "f", true, ...], ...],
      "relations": [["public", "orders", {"kind": "r", "columns": [...], ...}], ...], ...}
 """
 
@@ -23,8 +24,10 @@ _server_version = Attribute(RawConnection, "server_version")
 _FIRST_WITH_VERSION = 150000
 _VERSION = "pg_database_collation_actual_version(oid)"
 
-#: Of each thing that users made: its kind, its schema (empty for what has none), its name and what
-#: it is. What belongs to postgres_fdw is left out: a shard has no need of it.
+#: Of each thing that users made: its kind, its schema (empty for what has none), its name, what
+#: statements call it, whether it runs a text in which names are looked up, and what it is. What
+#: belongs to postgres_fdw is left out: a shard has no need of it; and triggers' functions, which no
+#: statement can call.
 _CODE = """
 WITH fdw AS (
     SELECT classid, objid FROM pg_depend JOIN pg_extension AS e ON e.oid = refobjid
@@ -36,9 +39,13 @@ WITH fdw AS (
 ), schema AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+), compiled AS (
+    SELECT p.oid FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
+    WHERE lanname IN ('internal', 'c')
 ), code AS (
     SELECT 'function' AS kind, nspname, format('%%I(%%s)', proname,
-            pg_get_function_identity_arguments(p.oid)) AS name,
+            pg_get_function_identity_arguments(p.oid)) AS name, proname AS called,
+        prokind = 'a' OR p.oid NOT IN (SELECT oid FROM compiled) AS interpreted,
         md5(concat_ws(' ', x.version, CASE WHEN prokind <> 'a' THEN pg_get_functiondef(p.oid)
             ELSE (SELECT concat_ws(' ', a.aggtransfn::text, a.aggfinalfn::text,
                 a.aggtranstype::regtype::text, a.agginitval, a.aggmtransfn::text,
@@ -46,19 +53,21 @@ WITH fdw AS (
                 FROM pg_aggregate AS a WHERE a.aggfnoid = p.oid) END)) AS definition
     FROM pg_proc AS p JOIN schema AS n ON n.oid = pronamespace
     LEFT JOIN extension AS x ON x.classid = 'pg_proc'::regclass AND x.objid = p.oid
-    WHERE NOT EXISTS (
+    WHERE prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND NOT EXISTS (
         SELECT FROM fdw WHERE fdw.classid = 'pg_proc'::regclass AND fdw.objid = p.oid)
     UNION ALL
     SELECT 'operator', nspname, format('%%s (%%s, %%s)', oprname, format_type(oprleft, NULL),
-        format_type(oprright, NULL)), oprcode::text
+        format_type(oprright, NULL)), oprname, oprcode NOT IN (SELECT oid FROM compiled),
+        oprcode::text
     FROM pg_operator JOIN schema AS n ON n.oid = oprnamespace
     UNION ALL
     SELECT 'cast', '', format('%%s as %%s', format_type(castsource, NULL),
-        format_type(casttarget, NULL)),
+        format_type(casttarget, NULL)), NULL,
+        castfunc <> 0 AND castfunc NOT IN (SELECT oid FROM compiled),
         concat_ws(' ', castfunc::regprocedure::text, castcontext::text, castmethod::text)
     FROM pg_cast WHERE oid >= 16384
     UNION ALL
-    SELECT 'type', nspname, quote_ident(typname), CASE typtype
+    SELECT 'type', nspname, quote_ident(typname), typname, typtype = 'd', CASE typtype
         WHEN 'e' THEN concat('enum (', (
             SELECT string_agg(quote_literal(enumlabel::text), ', ' ORDER BY enumsortorder)
             FROM pg_enum WHERE enumtypid = t.oid), ')')
@@ -85,25 +94,25 @@ WITH fdw AS (
     WHERE (c.oid IS NULL OR c.relkind = 'c') AND NOT (typtype = 'b' AND typelem <> 0)
         AND typtype <> 'm'
     UNION ALL
-    SELECT 'collation', nspname, quote_ident(collname), concat_ws(' ', collprovider::text,
-        collcollate, collctype, to_jsonb(l)->>'colllocale', to_jsonb(l)->>'colliculocale',
-        to_jsonb(l)->>'collicurules', collisdeterministic::text, pg_collation_actual_version(l.oid))
+    SELECT 'collation', nspname, quote_ident(collname), collname, false, concat_ws(
+        ' ', collprovider::text, collcollate, collctype, to_jsonb(l)->>'colllocale',
+        to_jsonb(l)->>'colliculocale', to_jsonb(l)->>'collicurules', collisdeterministic::text, pg_collation_actual_version(l.oid))
     FROM pg_collation AS l JOIN schema AS n ON n.oid = collnamespace
     UNION ALL
-    SELECT DISTINCT ON (collprovider) 'library', '', 'of collations ' || collprovider::text,
-        pg_collation_actual_version(l.oid)
+    SELECT DISTINCT ON (collprovider) 'library', '', 'of collations ' || collprovider::text, NULL,
+        false, pg_collation_actual_version(l.oid)
     FROM pg_collation AS l
     WHERE collnamespace = 'pg_catalog'::regnamespace AND (collname = 'und-x-icu'
         OR collprovider = 'c' AND collname NOT IN ('C', 'POSIX', 'ucs_basic'))
     UNION ALL
-    SELECT 'text search configuration', nspname, quote_ident(cfgname), concat(
+    SELECT 'text search configuration', nspname, quote_ident(cfgname), cfgname, false, concat(
         (SELECT prsname FROM pg_ts_parser AS r WHERE r.oid = cfgparser), (
         SELECT string_agg(concat_ws(' ', maptokentype::text, dictname, dictinitoption), ', '
             ORDER BY maptokentype, mapseqno)
         FROM pg_ts_config_map JOIN pg_ts_dict AS d ON d.oid = mapdict WHERE mapcfg = f.oid))
     FROM pg_ts_config AS f JOIN schema AS n ON n.oid = cfgnamespace
 )
-SELECT json_agg(json_build_array(kind, nspname, name, definition)
+SELECT json_agg(json_build_array(kind, nspname, name, called, interpreted, definition)
     ORDER BY kind, nspname, name) FROM code
 """
 
@@ -190,8 +199,26 @@ _WORDS = (
     "locale", "locale", "collation rules", "collation version",
 )  # fmt: skip
 
+#: What PostgreSQL compares with where a statement has no sign for it: CASE x WHEN, BETWEEN, IN.
+_UNWRITTEN = frozenset({"=", "<>", "<", "<=", ">", ">="})
+
 Name = tuple[str, str]
 """Of a relation: its schema and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A function, type or the like that users made.
+
+    Attributes:
+        called: What statements call it; None of what they use without a name, such as a cast.
+        interpreted: Whether it runs a text in which names are looked up, which is a statement, too.
+        definition: What it is.
+    """
+
+    called: str | None
+    interpreted: bool
+    definition: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +228,13 @@ class Described:
     Attributes:
         database: Its version and what decides how texts sort, in a fixed order.
         isolation: Of the transaction that has asked.
-        code: What users made: its definition by kind, schema and name.
+        code: What users made, by kind, schema and name.
         relations: Facts of those relations that are there.
     """
 
     database: Sequence[Any]
     isolation: str
-    code: Mapping[tuple[str, str, str], str | None]
+    code: Mapping[tuple[str, str, str], Code]
     relations: Mapping[Name, Mapping[str, Any]]
 
 
@@ -237,7 +264,7 @@ def describe(physical: Physical, tables: Iterable[tuple[str | None, str]]) -> De
 def read_description(found: bytes) -> Described:
     """What the answer of a database says."""
     told = json.loads(found)
-    code = {(kind, schema, name): what for kind, schema, name, what in told["code"] or ()}
+    code = {(kind, schema, name): Code(*what) for kind, schema, name, *what in told["code"] or ()}
     relations = {(schema, name): facts for schema, name, facts in told["relations"] or ()}
     return Described(told["database"], told["isolation"], code, relations)
 
@@ -249,19 +276,58 @@ def unlike_databases(shard: Described, other: Described) -> Iterator[str]:
             yield f"its {word} is {two}, and the shards' is {one}"
 
 
-def unlike_code(shard: Described, other: Described, path: Collection[str]) -> Iterator[str]:
-    """What another database has under a name that means something else to a shard.
+def unlike_code(
+    shard: Described,
+    other: Described,
+    path: Collection[str],
+    names: Collection[str] | None = None,
+) -> Iterator[str]:
+    """What means something else to a shard than to another database.
 
     Args:
         shard: What a shard has.
         other: What the other one has.
         path: The schemas in which statements look for names.
+        names: All names in the statement; None for what any statement may mean.
     """
-    for (kind, schema, name), what in other.code.items():
-        full = f"{kind} {schema}.{name}" if schema else f"{kind} {name}"
+    for (kind, schema, name), code in other.code.items():
+        full = _full(kind, schema, name)
         if (kind, schema, name) not in shard.code:
             # In a schema that nobody looks into, no statement of the shards' can mean it.
             if not schema or schema in path:
                 yield f"it has the {full}, which the shards do not have"
-        elif shard.code[kind, schema, name] != what:
+        elif shard.code[kind, schema, name] != code:
             yield f"its {full} is not as the shards' is"
+    for key in _lacking(shard, other, names):
+        yield f"it lacks the {_full(*key)}, which the shards have"
+
+
+def _full(kind: str, schema: str, name: str) -> str:
+    return f"{kind} {schema}.{name}" if schema else f"{kind} {name}"
+
+
+def _lacking(
+    shard: Described, other: Described, names: Collection[str] | None
+) -> Iterator[tuple[str, str, str]]:
+    """What a shard alone has, where the other would take something else of that name.
+
+    f(int), where the other one has f(numeric); or PostgreSQL's own text of a value, where a shard
+    has a cast.
+    """
+    missing = {key: code for key, code in shard.code.items() if key not in other.code}
+    # Between types that the other one does not have, it cannot be asked to cast.
+    types = {f"{schema}.{name}" for kind, schema, name in missing if kind == "type"}
+    if names is None:
+        there = {(kind, code.called) for (kind, _, _), code in other.code.items()}
+        yield from (
+            key
+            for key, code in missing.items()
+            if code.called is not None and (key[0], code.called) in there
+        )
+        return
+    used = {*names, None, *_UNWRITTEN}
+    lacking = [key for key in missing if key[0] != "cast" or types.isdisjoint(key[2].split(" as "))]
+    yield from (key for key in lacking if missing[key].called in used)
+    # What stands in such a text is not known.
+    if any(code.interpreted and code.called in used for code in shard.code.values()):
+        yield from lacking

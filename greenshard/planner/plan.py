@@ -314,11 +314,13 @@ class Elsewhere:
     Attributes:
         sql: The text.
         tables: The schemas and names of the tables in it.
+        names: All names in it, and whatever else may be one: of functions, operators, types.
         rights: What the user must have the right to read, beside what the gather says of views.
     """
 
     sql: Sql
     tables: tuple[tuple[str, str], ...]
+    names: frozenset[str]
     rights: tuple[Reading, ...] = ()
 
 

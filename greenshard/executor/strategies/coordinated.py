@@ -172,7 +172,7 @@ def _compare(
     path = e.database.bearings.path
     reasons = [
         *unlike_databases(own, its),
-        *unlike_code(own, its, path),
+        *unlike_code(own, its, path, found.names),
         *_unlike_stamps(e, told[1], described[home][1], home),
     ]
     for name in found.tables:

@@ -16,6 +16,7 @@ temporary tables; functions that read tables, or are neither PostgreSQL's own no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +44,10 @@ def plan_elsewhere(candidate: Candidate) -> Elsewhere | Refusal:
         _check(candidate)
         named = {(one.relation.schema, one.relation.name) for one in candidate.tables}
         rights = tuple(dict.fromkeys(readings_of_user(candidate.query, candidate.mentions)))
-        return Elsewhere(candidate.write(_qualified(candidate)), tuple(sorted(named)), rights)
+        made = _qualified(candidate)
+        return Elsewhere(
+            candidate.write(made), tuple(sorted(named)), _names(candidate, made), rights
+        )
     except Unplannable as unplannable:
         return candidate.refusal(STRATEGY, unplannable.reason, unplannable.offset)
     except PathBound as bound:
@@ -101,6 +105,23 @@ def _check_call(candidate: Candidate, call: Any) -> None:
         raise Unplannable(f"{name}() tells of its server", call.location)
     if not functions.is_own(call) and not functions.is_immutable(call):
         raise Unplannable(f"{name}() is neither PostgreSQL's own nor IMMUTABLE", call.location)
+
+
+def _names(candidate: Candidate, made: Message) -> frozenset[str]:
+    """Whatever may be the name of a function, an operator, a type: also each literal."""
+    columns = {column.name for table in candidate.tables for column in table.relation.columns}
+    # A dot stands before a column, or before a function of the row.
+    names: Counter[str] = Counter()
+    for each in walk(made):
+        message: Any = each
+        kind = type_name(message)
+        if kind == "String":
+            names[message.sval] += 1
+        elif kind in {"ColumnRef", "A_Indirection"}:
+            parts = message.fields if kind == "ColumnRef" else message.indirection
+            texts = (part.string.sval for part in parts if part.HasField("string"))
+            names.subtract(text for text in texts if text in columns)
+    return frozenset(+names)
 
 
 def _qualified(candidate: Candidate) -> Any:

@@ -14,6 +14,7 @@ import greenshard
 from greenshard import checking
 from greenshard.cli import main
 from greenshard.coordinating import remove, set_up
+from greenshard.coordinating.blueprint import MARK
 from greenshard.testing import Shards
 from greenshard.testing.installation import find_bin_dir
 from tests.postgres.coordinator.conftest import TYPES, rows
@@ -167,7 +168,14 @@ def test_what_has_changed_is_made_anew_and_the_rest_stays(shop):
 
 
 ANOTHER_TABLE = "OPTIONS (SET table_name 'items')"
+FORMER = f"""
+    CREATE SERVER greenshard_s7 FOREIGN DATA WRAPPER postgres_fdw;
+    COMMENT ON SERVER greenshard_s7 IS '{MARK}'"""
 PLANTED = {
+    FORMER: "reads greenshard_s7, which is no shard",
+    "CREATE FUNCTION twice(numeric) RETURNS int LANGUAGE sql AS 'SELECT 1'": (
+        "it lacks the function public.twice(integer)"
+    ),
     "ALTER SERVER greenshard_s0 OPTIONS (SET host '{s1}')": "another database",
     "DROP FOREIGN TABLE nation": "nation: is not on the coordinator",
     "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "function public.f()",
@@ -245,6 +253,27 @@ def test_what_somebody_has_built_on_it_is_not_dropped(empty):
         remove(cluster, dsn)
     assert rows(dsn, "SELECT * FROM mine") == [(9,)]
     run(dsn, "DROP VIEW mine")
+    remove(cluster, dsn)
+
+
+def test_former_shards_are_dropped_with_their_passwords(secured):
+    """A shard that was called otherwise has gone; its tables' names are taken anew."""
+    shards, cluster = secured
+    dsn = shards["s2"].dsn
+    former = f"""
+        CREATE SERVER greenshard_s7 FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '/nowhere');
+        COMMENT ON SERVER greenshard_s7 IS '{MARK}';
+        CREATE USER MAPPING FOR PUBLIC SERVER greenshard_s7 OPTIONS (user 'u', password 'old');
+        CREATE SCHEMA greenshard_s7; COMMENT ON SCHEMA greenshard_s7 IS '{MARK}';
+        CREATE FOREIGN TABLE greenshard_s7.shard (name text) SERVER greenshard_s7;
+        CREATE FOREIGN TABLE public.t (k int) SERVER greenshard_s7"""
+    run(dsn, "CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA pg_catalog", former)
+    made = set_up(cluster, dsn)
+    assert "dropped: greenshard_s7, which is no shard any more" in made.notes
+    known = "SELECT srvname FROM pg_user_mappings UNION SELECT nspname FROM pg_namespace"
+    assert ("greenshard_s7",) not in rows(dsn, known)
+    assert rows(dsn, "SELECT v FROM t") == [("a",)]
+    assert set_up(cluster, dsn).changes == 0
     remove(cluster, dsn)
 
 

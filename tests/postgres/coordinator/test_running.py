@@ -146,7 +146,7 @@ REFUSED = {
     "a type": (f"SELECT pg_typeof(max(a.id))::text FROM {JOIN}", "pg_typeof()"),
     "the path": (f"SELECT current_schema, count(*) FROM {JOIN}", "CURRENT_SCHEMA"),
     "code that is not there": (
-        f"SELECT sum(twice(a.customer)) FROM {JOIN}", "function twice(integer) does not exist",
+        f"SELECT sum(twice(a.customer)) FROM {JOIN}", "it lacks the function public.twice(integer)",
     ),
 }  # fmt: skip
 
@@ -339,6 +339,86 @@ def test_what_has_changed_is_seen(shop, conn, kind):
     with conn.cursor() as cur:
         cur.execute(f"SELECT count(*), max(a.total) FROM {JOIN}")
         assert cur.fetchone()[0]
+
+
+#: What is made on the shards and on the coordinator, then on the shards only; a query that means
+#: another thing without that; and the reason that is given.
+LACKING = {
+    "a function": (
+        "CREATE FUNCTION public.f(numeric) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT 'n'$$",
+        "CREATE FUNCTION public.f(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT 'i'$$",
+        "f(max(a.customer))",
+        "function public.f(integer)",
+    ),
+    "a function called as PostgreSQL's own": (
+        "SELECT",
+        "CREATE FUNCTION public.sign(int) RETURNS float8 IMMUTABLE LANGUAGE sql AS 'SELECT 7.0'",
+        "sign(max(a.customer))",
+        "function public.sign(integer)",
+    ),
+    "an operator": (
+        "CREATE FUNCTION public.f(numeric, int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 7'",
+        "CREATE OPERATOR public.+ (FUNCTION = public.f, LEFTARG = numeric, RIGHTARG = int)",
+        "max(a.total)::numeric + max(a.customer)",
+        "operator public.+ (numeric, integer)",
+    ),
+    "a cast": (
+        "CREATE FUNCTION public.f(mood) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT 'm'$$",
+        "CREATE CAST (mood AS text) WITH FUNCTION public.f(mood)",
+        "max(a.feeling)::text",
+        "cast public.mood as text",
+    ),
+    "a function in another's body": (
+        """CREATE FUNCTION public.f(numeric) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT 'n'$$;
+        CREATE FUNCTION public.g(int) RETURNS text IMMUTABLE LANGUAGE plpgsql
+        AS 'BEGIN RETURN f($1); END'""",
+        "CREATE FUNCTION public.f(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT 'i'$$",
+        "g(max(a.customer))",
+        "function public.f(integer)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LACKING)
+def test_what_it_lacks_is_seen(shop, kind):
+    """With a declaration of its own, which has no earlier catalog."""
+    cluster = greenshard.Cluster(shop.dsns, shop.cluster.tables, coordinator=shop.reader)
+    both, shards, expression, why = LACKING[kind]
+    undo = (
+        "DROP CAST IF EXISTS (mood AS text); DROP OPERATOR IF EXISTS public.+ (numeric, int);"
+        "DROP FUNCTION IF EXISTS public.f(int), public.f(numeric), public.f(numeric, int),"
+        " public.f(mood), public.g(int), public.sign(int)"
+    )
+    try:
+        for dsn in shop.dsns.values():
+            run(dsn, both, shards)
+        run(shop.admin, both)
+        with contextlib.closing(greenshard.connect(cluster, gather_limit=0)) as conn:
+            assert f"it lacks the {why}" in refusal(conn, f"SELECT {expression} FROM {JOIN}")
+            if kind != "a cast":  # which no name tells
+                with conn.cursor() as cur:
+                    cur.execute(f"SELECT max(a.id) FROM {JOIN}")
+    finally:
+        for dsn in (*shop.dsns.values(), shop.admin):
+            run(dsn, undo)
+
+
+def test_what_is_left_to_the_coordinator_is_not_gathered_before(shop):
+    statement = (
+        "SELECT count(*) FROM (SELECT customer, count(*) AS n FROM orders GROUP BY 1) s"
+        " JOIN items i ON i.n = s.n % 3 JOIN orders o ON o.customer = i.n"
+    )
+    told = []
+    with contextlib.closing(
+        greenshard.connect(shop.cluster, gather_limit=60, on_event=told.append)
+    ) as conn:
+        conn.autocommit = True
+        assert "strategy: subqueries" in conn.explain(statement)
+        with conn.cursor() as cur:
+            cur.execute(statement)
+            read = [cur.timings[shard].rows for shard in shop.dsns]
+    assert [each.strategy for each in told] == ["coordinator"]
+    assert sum(read) < 2 * 61
 
 
 def test_a_pool_s_connections_ask_it_too(shop):
