@@ -96,7 +96,8 @@ WITH fdw AS (
     UNION ALL
     SELECT 'collation', nspname, quote_ident(collname), collname, false, concat_ws(
         ' ', collprovider::text, collcollate, collctype, to_jsonb(l)->>'colllocale',
-        to_jsonb(l)->>'colliculocale', to_jsonb(l)->>'collicurules', collisdeterministic::text, pg_collation_actual_version(l.oid))
+        to_jsonb(l)->>'colliculocale', to_jsonb(l)->>'collicurules',
+        collisdeterministic::text, pg_collation_actual_version(l.oid))
     FROM pg_collation AS l JOIN schema AS n ON n.oid = collnamespace
     UNION ALL
     SELECT DISTINCT ON (collprovider) 'library', '', 'of collations ' || collprovider::text, NULL,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from greenshard.cluster import Cluster
 from greenshard.planner.analysis.asked_settings import settings_asked
@@ -63,6 +63,17 @@ ON_ONE = "Run it on one shard with conn.on('...')."
 GIVE_TIME = "Take the time first, SELECT now(), and give it as a parameter."
 
 
+class PlanOther(Protocol):
+    """Plans another text, which has parameters or not.
+
+    `sets_later`: whether it is an INSERT after which columns are set that it leaves to the shards'
+    defaults, see `view_insert`. No text of the user's is one.
+    """
+
+    def __call__(self, text: str, has_parameters: bool, *, sets_later: bool = False) -> Plan:
+        """Its plan."""
+
+
 class BoundStatement:
     """A statement, and what was found in it."""
 
@@ -73,8 +84,10 @@ class BoundStatement:
         text: str,
         translation: Translation,
         path: tuple[str, ...],
-        other: Callable[[str, bool], Plan],
+        other: PlanOther,
         homes: Homes | None = None,
+        *,
+        sets_later: bool = False,
     ) -> None:
         """Take what is known.
 
@@ -84,11 +97,13 @@ class BoundStatement:
             text: The statement.
             translation: The same in the parser's placeholders.
             path: ``current_schemas(true)``.
-            other: Plans another text, which has parameters or not.
+            other: Plans another text.
             homes: Where tables are that one shard alone has; None if there are none.
+            sets_later: See `PlanOther`.
         """
         self._other = other
         self._homes = homes
+        self._sets_later = sets_later
         self._cluster = cluster
         self._catalog = catalog
         self._functions = Functions(catalog, path)

@@ -46,7 +46,9 @@ from greenshard.planner.strategies.merge_defaults import put_merge_times
 from greenshard.planner.strategies.merge_into import source_of
 from greenshard.planner.strategies.simple_views import TABLES, NotUpdatable, simple_view
 from greenshard.planner.strategies.staged import plan_staged
+from greenshard.planner.strategies.stand_ins import names_relation
 from greenshard.planner.strategies.with_writes import (
+    ROWS_READ,
     as_rows,
     parts_of,
     plan_with_writes,
@@ -82,6 +84,9 @@ class OneWrite(BoundStatement):
     def _with_writes(self, kind: str, inner: Any, raw: Message) -> Step:
         """The step of a statement whose WITH queries write."""
         self._rows = as_rows
+        if names_relation(inner, ROWS_READ):
+            reason = f"a relation is called {ROWS_READ}"
+            return self._with_writes_refused(Unplannable(reason, None, "Give it another name."))
         select = inner if kind == "select_stmt" else as_rows(kind, inner)
         try:
             candidate, problem = self._bind(copy(select), inner)
@@ -337,7 +342,7 @@ class OneWrite(BoundStatement):
         alone = isinstance(declared, Single)
         key = declared.column if isinstance(declared, Sharded) else None
         if self._view is not None:
-            self._view.check_insert(insert, self._functions)
+            self._view.check_insert(insert, self._functions, sets_later=self._sets_later)
             found, key = self._view.whole.relation, self._view.key
         elif declared is None:
             return (), None

@@ -8,12 +8,13 @@ MERGE INTO t USING s ON t.a = s.b ... THEN INSERT ...       see `split_merge`
 
 from __future__ import annotations
 
+from copy import copy as shallow_copy
 from functools import partial
 from typing import Any
 
 from greenshard.planner.binding.query import Derived, Table
 from greenshard.planner.one_write import OneWrite, reads_rows
-from greenshard.planner.plan import Refused, Step, Transfer
+from greenshard.planner.plan import Plan, Refused, Step, Transfer
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import counted_targets
 from greenshard.planner.strategies.hoisted import (
@@ -42,6 +43,7 @@ from greenshard.sql.deparsing import Unwritable
 from greenshard.sql.nodes import copy
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name, walk
+from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
 
 
@@ -51,22 +53,39 @@ class OtherWays(OneWrite):
     def _write(self, kind: str, inner: Any, raw: Message) -> Step:
         written = copy(inner)
         step = self._changing(kind, inner, raw)
-        if kind == "merge_stmt" and _counts_in_vain(step):
-            noted = dict(vars(self))
-            other = self._merging_in_parts(step, written, raw)
-            if other is step:
-                vars(self).update(noted)
-            return other
-        if not isinstance(step, Refused) or step.pgcode is not None:
+        in_vain = kind == "merge_stmt" and _counts_in_vain(step)
+        refused = isinstance(step, Refused) and step.pgcode is None
+        if not in_vain and not refused:
             return step
+        # What it notes on the way is nothing, unless it gets there.
+        other = shallow_copy(self)
+        found = other._otherwise(kind, step, written, inner, raw)
+        if found is not step:
+            vars(self).update(vars(other))
+        return found
+
+    def _otherwise(self, kind: str, step: Step, written: Any, inner: Any, raw: Any) -> Step:
+        """The step of a write in another way; `step`, if there is none.
+
+        Args:
+            kind: Of the statement.
+            step: Its step as it is.
+            written: Its tree as it was.
+            inner: Its tree, which is changed.
+            raw: The statement with `inner`.
+        """
         if kind == "merge_stmt":
             return self._merging_in_parts(step, written, raw)
+        if not isinstance(step, Refused):
+            return step
         if kind == "insert_stmt":
             return self._inserting(step, written, inner, raw)
         return self._numbering(step, written, raw) if kind == "update_stmt" else step
 
     def _inserting(self, refused: Refused, written: Any, inner: Any, raw: Message) -> Step:
         """The step of an INSERT that cannot be run as it is; see `_inserting_otherwise`."""
+        if self._sets_later:
+            return refused
         if self._view is not None:
             return self._through_view(refused, self._view, written, raw)
         if reads_rows("insert_stmt", written) and numbers_rows(written, self._functions):
@@ -169,9 +188,22 @@ class OtherWays(OneWrite):
             assert isinstance(derived, Derived)  # noqa: S101  # a view's
             self._start_again()
             write, besides = partial(self._text_of, raw), self._catalog.besides
-            return plan_view_insert(view, derived, insert, self._functions, besides, write)
+            return plan_view_insert(
+                view, derived, insert, self._functions, besides, write, self._setting_later
+            )
         except (Unplannable, Unwritable):
             return refused
+
+    def _setting_later(self, insert: Sql) -> Plan:
+        """The plan of an INSERT whose hidden columns are set later.
+
+        Raises:
+            Unplannable: It has none.
+        """
+        plan = self._other(insert.text, bool(insert.binds), sets_later=True)
+        if isinstance(plan.step, Refused):
+            raise Unplannable(plan.step.message)
+        return plan
 
     def _numbering_rows(self, refused: Refused, insert: Any, raw: Message) -> Step:
         """The step of INSERT ... SELECT that cannot be run as it is, and takes numbers."""

@@ -605,12 +605,14 @@ class StagedPart:
         columns: The names of that one's columns.
         sql: It.
         rows: The WITH queries that it reads of those that have run.
+        plan: Its plan, if its text alone would not lead to it; only of the first part.
     """
 
     name: str | None
     columns: tuple[str, ...]
     sql: Sql
     rows: tuple[str, ...]
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

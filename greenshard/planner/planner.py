@@ -82,20 +82,29 @@ class Planner:
         self.plan_long = lru_cache(maxsize=CACHED_LONG_PLANS)(self._plan)
         self.named_writes = lru_cache(maxsize=CACHED_PLANS)(self._named_writes)
 
-    def _plan(self, text: str, has_parameters: bool, path: tuple[str, ...]) -> Plan:
+    def _plan(
+        self,
+        text: str,
+        has_parameters: bool,
+        path: tuple[str, ...],
+        *,
+        sets_later: bool = False,
+    ) -> Plan:
         """Plan one text.
 
         Args:
             text: As given to `execute`.
             has_parameters: Whether `execute` was given parameters, an empty sequence too.
             path: ``current_schemas(true)``.
+            sets_later: Whether it is an INSERT of ours after which hidden columns are set, see
+                `view_insert`.
 
         Returns:
             The plan; that of a statement which cannot be run has a `Refused` step.
 
         Cost: 1 to 5 ms; 0.2 us if the plan is cached.
         """
-        if not has_parameters and len(text) > _MAY_HAVE_MANY_ROWS:
+        if not has_parameters and not sets_later and len(text) > _MAY_HAVE_MANY_ROWS:
             many = self._plan_many_rows(text, path)
             if many is not None:
                 return many
@@ -116,7 +125,9 @@ class Planner:
             return Plan(Broadcast(Sql(text), answer_of_one=True), trace=trace, ending=ending)
 
         try:
-            plan = self._plan_one(text, translation, statements[0], reads, trace, path)
+            plan = self._plan_one(
+                text, translation, statements[0], reads, trace, path, sets_later=sets_later
+            )
             # Nobody can prepare that; what fills temporary tables is to be the same everywhere.
             if plan.own_only and statements[0].stmt.HasField("drop_stmt"):
                 effect = NO_EFFECT
@@ -132,10 +143,14 @@ class Planner:
         reads: bool,
         trace: Trace,
         path: tuple[str, ...],
+        *,
+        sets_later: bool,
     ) -> Plan:
         """The plan of one statement."""
 
-        def other(text: str, has_parameters: bool) -> Plan:
+        def other(text: str, has_parameters: bool, *, sets_later: bool = False) -> Plan:
+            if sets_later:  # its text is no name for it
+                return self._plan(text, has_parameters, path, sets_later=True)
             return self.plan(text, has_parameters, path)
 
         created = plan_creation(statement.stmt, translation, self._cluster, path)
@@ -146,7 +161,16 @@ class Planner:
         if statement.stmt.HasField("declare_cursor_stmt"):
             return self._plan_declare(text, translation, statement.stmt, path)
         homes = self._homes
-        one = OneStatement(self._cluster, self._catalog, text, translation, path, other, homes)
+        one = OneStatement(
+            self._cluster,
+            self._catalog,
+            text,
+            translation,
+            path,
+            other,
+            homes,
+            sets_later=sets_later,
+        )
         return one.plan(statement, reads, trace)
 
     def _hidden_by(self, node: Any, path: tuple[str, ...]) -> Refused | None:

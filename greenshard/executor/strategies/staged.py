@@ -1,6 +1,7 @@
 """A statement whose WITH queries write is run part by part.
 
-Each part is planned when it is its turn, as a statement of its own: by then the rows of those
+Each part is planned when it is its turn, as a statement of its own (but for a first one that no
+text of the user's may lead to): by then the rows of those
 before it are there, and stand in it as WITH queries::
 
     WITH made (id) AS (SELECT x0::int4 FROM ROWS FROM (unnest(%(c0)s::text[])) AS u (x0))
@@ -62,7 +63,11 @@ def _staged(e: Planned, step: Staged, run: Callable[[Planned], Answer]) -> Answe
             last = part is step.parts[-1]
             sql, e.computed = _with_rows(part, rows)
             cursor = cursor_of_texts(e)
-            answer = _run(e, sql, run, e.parts if last else e.parts.for_another(cursor))
+            parts = e.parts if last else e.parts.for_another(cursor)
+            if part.plan is None:
+                answer = _run(e, sql, run, parts)
+            else:
+                answer = run_apart(e, sql.text, e.parameters(sql, e.given), part.plan, run, parts)
             begun = True
             if part.name == step.counted:
                 count += answer.rowcount

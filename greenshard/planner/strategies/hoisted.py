@@ -22,7 +22,7 @@ from typing import Any
 from greenshard.planner.binding.query import is_correlated, sublinks
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.stand_ins import PREFIX
+from greenshard.planner.strategies.stand_ins import PREFIX, may_stand
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import type_name, walk
@@ -76,6 +76,8 @@ def _hoisted(
     roots: Sequence[Any],
     write: Callable[[str, Any], Sql],
 ) -> Staged:
+    if not may_stand(inner):
+        raise Unplannable("a name is that of rows which are computed first")
     if any(is_correlated(link.query) for link in sublinks(candidate.query)) or any(
         type_name(each) == "ColumnRef" and _is_excluded(each) for each in walk(inner)
     ):

@@ -25,6 +25,7 @@ from greenshard.planner.calls import Functions
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import counted_targets, counts, default_of
+from greenshard.planner.strategies.stand_ins import names_relation
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name, walk
@@ -55,6 +56,8 @@ def plan_numbered(
         raise Unplannable(f"{relation.name} has no primary key by which all shards find a row")
     if update.from_clause or update.HasField("with_clause"):
         raise Unplannable("UPDATE with FROM or WITH")
+    if names_relation(update, _NEW):
+        raise Unplannable(f"a relation is called {_NEW}")
     given = dict(counting_values(update, functions))
     counted = [*dict.fromkeys([*counted_targets(relation, update.target_list), *given])]
     name = quoted(update.relation.alias.aliasname or update.relation.relname)

@@ -22,6 +22,7 @@ from greenshard.planner.calls import Functions
 from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import counts
+from greenshard.planner.strategies.stand_ins import names_relation
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name, walk
@@ -64,6 +65,9 @@ def plan_numbered_rows(
     select = insert.select_stmt.select_stmt
     if select.distinct_clause or select.HasField("larg") or insert.HasField("with_clause"):
         raise Unplannable("DISTINCT, UNION or WITH beside numbers that are counted")
+    behind = (insert.on_conflict_clause, insert.returning_clause)
+    if any(names_relation(each, _ROWS) for each in behind):
+        raise Unplannable(f"a relation is called {_ROWS}")
     by = [each.sort_by.node for each in select.sort_clause]
     by += [node for each in select.group_clause for node in _grouped(each)]
     if any(each.HasField("a_const") for each in by):

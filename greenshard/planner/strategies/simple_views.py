@@ -39,8 +39,6 @@ from greenshard.sql.placeholders import Translation
 from greenshard.sql.tree import unwrap
 
 TABLES = "Write to its tables."
-#: How what RETURNING gives is called if hidden columns are set later, see `view_insert`.
-SET_LATER = "gs k"
 #: What no simple view has: fields of a `SelectStmt`, that are lists, and that are not.
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "values_lists", "locking_clause")
 _SINGLE = ("having_clause", "with_clause", "limit_count", "limit_offset", "larg")
@@ -80,8 +78,13 @@ class SimpleView:
         """The columns of the table, those first that the view shows, in its order."""
         return [*(name or "" for name in self.shown), *(column.name for column in self.hidden)]
 
-    def check_insert(self, insert: Any, functions: Functions) -> None:
+    def check_insert(self, insert: Any, functions: Functions, *, sets_later: bool) -> None:
         """Refuse an INSERT whose rows could not be placed, or would not be what they should.
+
+        Args:
+            insert: It.
+            functions: What defaults may call.
+            sets_later: Whether hidden columns are set later, see `view_insert`.
 
         Raises:
             Unplannable: It is one.
@@ -92,8 +95,7 @@ class SimpleView:
             raise Unplannable(
                 f"the view does not show {key}, the shard key of {name}", None, TABLES
             )
-        returned = [each.res_target.name for each in insert.returning_clause.exprs]
-        if any(each.startswith(SET_LATER) for each in returned[-1:]):
+        if sets_later:
             return
         one_row = len(insert.select_stmt.select_stmt.values_lists) == 1
         for column in self.hidden:

@@ -30,6 +30,7 @@ from greenshard.planner.plan import Staged, StagedPart
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.merge_defaults import actions
 from greenshard.planner.strategies.merge_into import source_of
+from greenshard.planner.strategies.stand_ins import names_relation
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import parse, type_name, walk
@@ -54,6 +55,8 @@ class SplitMerge:
     def __init__(self, merge: Any, alias: str, columns: Sequence[str]) -> None:
         if merge.returning_clause.exprs:
             raise Unplannable("RETURNING of a MERGE whose inserted rows go elsewhere")
+        if names_relation(merge, _ROWS, _MATCHED):
+            raise Unplannable(f"a relation is called {_ROWS} or {_MATCHED}")
         self._merge = merge
         self._alias = alias
         self._columns = columns

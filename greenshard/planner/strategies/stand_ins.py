@@ -13,15 +13,28 @@ from typing import Any
 
 from greenshard.sql.nodes import quoted
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.parser import type_name, walk
+from greenshard.sql.parser import Message, type_name, walk
 
 #: How the names of such rows begin.
 PREFIX = "gs q"
+#: Where a tree has names of relations.
+_NAMED = {"RangeVar": "relname", "Alias": "aliasname", "CommonTableExpr": "ctename"}
 
 
 def may_stand(select: Any) -> bool:
     """Whether no name of the user's would be taken for that of such rows."""
     return PREFIX.encode() not in select.SerializeToString()
+
+
+def names_relation(tree: Message, *names: str) -> bool:
+    """Whether a relation, an alias or a WITH query is called so in a tree."""
+    for each in walk(tree):
+        message: Any = each
+        kind = type_name(message)
+        field = _NAMED.get(kind)
+        if field is not None and getattr(message, field) in names:
+            return True
+    return False
 
 
 def stand_in(name: str, columns: Sequence[str]) -> Any:

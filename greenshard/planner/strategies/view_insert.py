@@ -28,10 +28,10 @@ from greenshard.planner.beside import Beside, Name
 from greenshard.planner.binding.query import Derived, Table
 from greenshard.planner.calls import Functions
 from greenshard.planner.catalog import Column
-from greenshard.planner.plan import Staged, StagedPart
+from greenshard.planner.plan import Plan, Staged, StagedPart
 from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import default_of, is_counted, varies
-from greenshard.planner.strategies.simple_views import SET_LATER, SimpleView
+from greenshard.planner.strategies.simple_views import SimpleView
 from greenshard.sql.column_names import UNNAMED, column_name, is_named_by_value
 from greenshard.sql.nodes import copy, expression, quoted
 from greenshard.sql.nodes import select as parse_select
@@ -49,6 +49,7 @@ def plan_view_insert(
     functions: Functions,
     besides: Mapping[Name, Beside],
     write: Callable[[str, Any], Sql],
+    plan: Callable[[Sql], Plan],
 ) -> Staged:
     """Plan an INSERT into a view.
 
@@ -59,6 +60,7 @@ def plan_view_insert(
         functions: What defaults may call.
         besides: What happens beside writes.
         write: Gives the text of a statement of some kind.
+        plan: Plans an INSERT whose hidden columns are set later.
 
     Raises:
         Unplannable: It cannot be planned so.
@@ -68,7 +70,7 @@ def plan_view_insert(
     columns = view.whole.relation.columns if view.whole.relation else ()
     names = {shown: column.name for column, shown in zip(columns, view.shown, strict=True) if shown}
     keys = [names[key] for key in relation.primary_key]
-    own = [f"{SET_LATER}{at}" for at in range(len(keys))]
+    own = [f"gs k{at}" for at in range(len(keys))]
     made = copy(insert)
     wanted = _named(insert, [column.name for column in columns])
     del made.returning_clause.exprs[:]
@@ -88,8 +90,9 @@ def plan_view_insert(
         defaults.target_list.add().res_target.val.CopyFrom(default)
     values = [f"gs d{at}" for at in range(len(hidden))]
     returned = tuple(f"c{at}" for at in range(len(wanted)))
+    inserting = write("insert_stmt", made)
     parts = [
-        StagedPart(_NEW, (*returned, *own), write("insert_stmt", made), ()),
+        StagedPart(_NEW, (*returned, *own), inserting, (), plan(inserting)),
         StagedPart(_DEFAULTS, (*own, *values), write("select_stmt", defaults), (_NEW,)),
         StagedPart(
             None, (), write("update_stmt", _update(view, hidden, own, values)), (_DEFAULTS,)

@@ -43,10 +43,12 @@ def connected(databases: Databases) -> Iterator[tuple[Any, Any]]:
     """A connection to the one database, and one to the shards; rolled back at the end."""
     cluster, whole = databases
     one, conn = psycopg2.connect(whole), greenshard.connect(cluster, timeout=30)
-    yield one, conn
-    for each in (one, conn):
-        each.rollback()
-        each.close()
+    try:
+        yield one, conn
+    finally:
+        for each in (one, conn):
+            each.rollback()
+            each.close()
 
 
 def insert(databases: Databases, key_type: str, scripts: Mapping[int, str]) -> None:
