@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -106,6 +105,8 @@ class Conductor:
                 if physical.prepared is not None:
                     physical.discard()
             raise
+        if error is not None and not (self._arrived and _green.kills(self._arrived)):
+            self._tell_who_waits_for_whom(error)
         arrived = self._arrived
         try:
             # A timeout says less than that it is in doubt; a kill must not be lost.
@@ -114,13 +115,14 @@ class Conductor:
                     arrived.__context__ = error
                 _green.raise_arrived(arrived)
             if error is not None:
-                self._tell_who_waits_for_whom(error)
                 raise error
         finally:
             del error, arrived  # their tracebacks have this frame: a cycle
 
     def _tell_who_waits_for_whom(self, error: BaseException) -> None:
         """Tell with a lock that was not got in time who holds the barrier, if it is that.
+
+        What arrives meanwhile is kept as any other: the error is not lost for it.
 
         Switches: then, to ask the shard once more.
         """
@@ -130,15 +132,20 @@ class Conductor:
         if self._two_phase is None or not (physical.alive and physical.idle):
             return
         asked = {physical.shard: partial(barrier.holders, physical, commits=True)}
-        with suppress(errors.Error):
+        try:
             answer: Any = self._session.run(asked, within(self._session.grace_s)).jobs
-            if found := answer[physical.shard].result:
-                there = "; ".join(holder.described for holder in found)
-                errors.give_hint(
-                    error,
-                    "Each commit locks greenshard.barrier, for which it waits ten seconds at most. "
-                    f"On shard {physical.shard} {there}. A snapshot lets go of it by itself.",
-                )
+        except errors.Error:
+            return
+        except BaseException as arrived:
+            self._arrived = _green.graver(self._arrived, arrived)
+            return
+        if found := answer[physical.shard].result:
+            there = "; ".join(holder.described for holder in found)
+            errors.give_hint(
+                error,
+                "Each commit locks greenshard.barrier, for which it waits ten seconds at most. "
+                f"On shard {physical.shard} {there}. A snapshot lets go of it by itself.",
+            )
 
     def _answers(self, action: Action) -> Answers:
         physicals = self._session.physicals

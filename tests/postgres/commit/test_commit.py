@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import gevent
 import psycopg2
 import pytest
 from psycopg2.extensions import ISQLQuote
@@ -15,7 +16,7 @@ from greenshard._driver import own_cursor
 from greenshard.links import members
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
-from greenshard.transaction import admission, asking_apart, gids, messages
+from greenshard.transaction import admission, asking_apart, barrier, gids, messages
 from tests.postgres.commit.conftest import run
 
 ALL = "UPDATE t SET c = c + 1"
@@ -426,6 +427,43 @@ def test_who_keeps_a_commit_from_its_lock_is_told(world, conn, monkeypatch, shar
             conn.commit()
         assert caught.value.shard == "s1"
         assert f"process {holder.info.backend_pid} (a backup) has the barrier" in str(caught.value)
+    conn.rollback()
+    assert world.values() == NONE
+
+
+@pytest.mark.parametrize("arrives", [gevent.GreenletExit, gevent.Timeout])
+def test_what_arrives_while_that_is_asked_hides_no_error(world, conn, monkeypatch, arrives):
+    """A kill is raised, with the error behind it; a timeout says less than the error."""
+    for name in ("_FIRST", "BEFORE_COMMIT"):
+        monkeypatch.setattr(messages, name, getattr(messages, name).replace("10s", "50ms"))
+    slow = "FROM pg_catalog.pg_sleep(30), pg_catalog.pg_locks AS held"
+    text = barrier._HOLDERS.replace("FROM pg_catalog.pg_locks AS held", slow)
+    monkeypatch.setattr(barrier, "_HOLDERS", text)
+    caught = []
+
+    def commit():
+        try:
+            conn.commit()
+        except BaseException as error:  # it is what is looked at
+            caught.append(error)
+
+    with closing(psycopg2.connect(world.dsns["s1"])) as holder, holder.cursor() as locks:
+        locks.execute("LOCK TABLE greenshard.barrier IN SHARE MODE")
+        conn.cursor().execute(ALL)
+        committing = gevent.spawn(commit)
+        asking = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        with gevent.Timeout(20):
+            while not run(world.dsns["s1"], asking):
+                gevent.sleep(0.02)
+        committing.kill(arrives, block=False)
+        assert committing.join(10) is None
+    (error,) = caught
+    if arrives is gevent.Timeout:
+        assert isinstance(error, psycopg2.errors.LockNotAvailable)
+    else:
+        assert isinstance(error, arrives)
+        assert isinstance(error.__context__, psycopg2.errors.LockNotAvailable)
+    assert run(world.dsns["s1"], asking) == []
     conn.rollback()
     assert world.values() == NONE
 
