@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from greenshard.planner.strategies.reference import plan_reference
 from greenshard.planner.strategies.route import plan_route
 from greenshard.planner.strategies.setting import plan_setting, sets_sequence
 from greenshard.planner.strategies.subqueries import with_results
+from greenshard.planner.strategies.unread_columns import leave_out_unread
 from greenshard.sql.deparsing import Unwritable, write
 from greenshard.sql.functions import SETTING
 from greenshard.sql.nodes import as_statement, copy
@@ -59,6 +61,7 @@ class OneQuery(BoundStatement):
         if any(name_of(call) == SETTING and self._own(call) for call in calls(select)):
             return self._set_config(select)
         written = copy(select)
+        self._leave_out_unread(select)
         candidate, problem = self._bind(select)
         if problem is None:
             return self._choose(candidate)
@@ -67,6 +70,17 @@ class OneQuery(BoundStatement):
         if candidate.sharded and alone and sets_sequence(written, self._functions):
             return plan_setting(written, self._apart_from, self._written)
         return self._refused(problem)
+
+    def _leave_out_unread(self, select: Any) -> None:
+        """See `leave_out_unread`."""
+        made = copy(select)
+        if not leave_out_unread(made, self._functions):
+            return
+        # The user's own text can be sent, where the tree cannot be written as text.
+        with suppress(Unwritable):
+            self._written(made)
+            select.CopyFrom(made)
+            self._changed = True
 
     def _written(self, select: Any) -> Sql:
         return write(as_statement(select), self._translation)

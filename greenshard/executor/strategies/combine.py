@@ -43,6 +43,8 @@ from greenshard.sql.types import Trait, oid_of, oids_with
 
 #: Partial sums of float4, averaged in float8, and of money, of which PostgreSQL has no average.
 _NOT_AVERAGED = frozenset(map(oid_of, ("float4", "money")))
+_NUMERIC = oid_of("numeric")
+_SIZED = frozenset(map(oid_of, ("bpchar", "varchar")))
 #: What they are, for messages.
 PARTIAL_ROWS = "one for each group and shard"
 
@@ -172,7 +174,18 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
     # Values of record and the like: a server writes them, and none can read them.
     if not UNNAMED.isdisjoint(names):
         return None
-    return names
+    return [f"{name}{_modifier(column)}" for name, column in zip(names, columns, strict=True)]
+
+
+def _modifier(column: Any) -> str:
+    """What stands behind a type's name, as far as a description tells: (10, 2) of a numeric."""
+    # Without one, psycopg2 tells 65535; and of a scale its eleven bits.
+    if column.type_code == _NUMERIC and (column.precision or 0) in range(1, 1001):
+        return f"({column.precision}, {(column.scale ^ 1024) - 1024})"
+    # Of a type that has none, the size is negative.
+    if column.type_code in _SIZED and (column.internal_size or -1) > 0:
+        return f"({column.internal_size})"
+    return ""
 
 
 # In PostgreSQL ------------------------------------------------------------------------------

@@ -29,7 +29,12 @@ _OTHERS = frozenset(
 
 def may_fail(query: Query) -> bool:
     """Whether something in a query, or in those within it, may be an error."""
-    return any(map(_may_fail, walk(query.node)))
+    return computing_may_fail(query.node)
+
+
+def computing_may_fail(root: Message) -> bool:
+    """Whether something in a tree may be an error when it is computed."""
+    return any(map(_may_fail, walk(root)))
 
 
 def _may_fail(message: Message) -> bool:

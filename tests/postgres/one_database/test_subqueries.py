@@ -343,3 +343,16 @@ def test_rows_are_locked_beside_a_subquery(conn, single, autocommit):
     ours, theirs = told(conn, query), told(single, query)
     assert sorted(ours[0]) == sorted(theirs[0])
     assert ours[1:] == theirs[1:]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT total, note::varchar(9), sum(total) FROM orders GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT DISTINCT total::numeric(9, 3), note::char(3) FROM orders ORDER BY 1, 2",
+        "SELECT coalesce(max(total), 0), total + 1 FROM orders GROUP BY total ORDER BY 1",
+    ],
+)
+def test_what_is_combined_keeps_the_modifiers_of_its_types(conn, single, query):
+    assert "strategy: combine" in conn.explain(query)
+    assert told(conn, query)[:4] == told(single, query)[:4]
