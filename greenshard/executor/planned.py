@@ -46,6 +46,7 @@ class Planned(Execution):
         stages: What the stages before the last one took.
         now: The time at which the transaction began, once it is known.
         own_now: Whether the one shard that is told the time may tell it itself.
+        moment: The time at which the statement began, once it is known.
         query: The user's statement as psycopg2 would have sent it, where another was sent.
         computed: What stands for `Computed` values, once a server has computed them.
         results: The rows of subqueries that were computed first, for where others are gathered.
@@ -59,6 +60,7 @@ class Planned(Execution):
     stages: Stages | None = None
     now: str | None = None
     own_now: bool = False
+    moment: str | None = None
     query: bytes | None = None
     computed: Sequence[Any] = ()
     results: Sequence[Any] = ()
@@ -211,14 +213,16 @@ class Planned(Execution):
         """
         if sql.binds is None:
             return given
-        if sql.needs_now and self.own_now:
+        if sql.needs_now and self.own_now and not sql.needs_moment:
             return sql.values(given, _OWN_NOW, self.computed)
-        if sql.needs_now and self.plan.clocked is not None:
+        if (sql.needs_now or sql.needs_moment) and self.plan.clocked is not None:
             raise refusal_error(self.plan.clocked, self.plan.refusals)
         if sql.needs_now and self.now is None:
             self.now = self._asked_now(shard)
-        now = None if self.now is None else ours(self.now)
-        return sql.values(given, now, self.computed)
+        if sql.needs_moment and self.moment is None:
+            self.moment = self._asked_moment(shard)
+        now, moment = (None if each is None else ours(each) for each in (self.now, self.moment))
+        return sql.values(given, now, self.computed, moment)
 
     def spare_asking(self, stages: Sequence[Stage]) -> None:
         """Let one shard tell the time itself, if it is the only one to which the rest goes.
@@ -242,6 +246,13 @@ class Planned(Execution):
         self.check_bearings((shard,))
         self.ran.add(shard)
         return self.database.clock.ask(shard, self.timeout)
+
+    def _asked_moment(self, shard: str | None) -> str:
+        """The time at which the statement began, on one shard. Switches: yes."""
+        shard = self.database.clock.shard(shard or self.any_shard())
+        self.check_bearings((shard,))
+        self.ran.add(shard)
+        return self.database.clock.ask_moment(shard, self.timeout)
 
     # Where ----------------------------------------------------------------------------------
 

@@ -88,7 +88,15 @@ def _run_one(e: Planned, given: Any) -> Answer:
     while True:
         text, values, plan = plan_for(e.database, e.parts, e.text, given, e.timeout)
         one = replace(
-            e, plan=plan, text=text, given=values, stages=None, now=None, query=None, ran=set()
+            e,
+            plan=plan,
+            text=text,
+            given=values,
+            stages=None,
+            now=None,
+            moment=None,
+            query=None,
+            ran=set(),
         )
         try:
             return run_plan(one)

@@ -43,7 +43,7 @@ from greenshard.planner.strategies.with_writes import (
 from greenshard.sql.deparsing import now_number
 from greenshard.sql.nodes import copy
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.now import replace_now, tells_time
+from greenshard.sql.now import STATEMENT_TIME, replace_now, tells_time
 from greenshard.sql.parser import (
     type_name,
     walk,
@@ -86,7 +86,10 @@ class OneStatement(OneQuery, OtherWays):
             self._statement = raw.stmt
             # Each shard's transaction has begun at another moment, so now() is one placeholder for
             # all.
-            self._changed = replace_now(raw.stmt, now_number(self._translation))
+            self._changed = replace_now(raw.stmt, now_number(self._translation)) or any(
+                type_name(each) == "ParamRef" and each.number == STATEMENT_TIME
+                for each in walk(raw.stmt)
+            )
             kind, inner = unwrap(raw.stmt)
             select = kind == "select_stmt"
             step = self._planned(kind, inner, raw)
@@ -165,7 +168,7 @@ class OneStatement(OneQuery, OtherWays):
         """A placeholder of the server's own: there is nothing that it could stand for."""
         known = len(self._translation.parameters)
         for message in walk(raw.stmt) if "$" in self._text else ():
-            if type_name(message) == "ParamRef" and message.number > known:
+            if type_name(message) == "ParamRef" and known < message.number < STATEMENT_TIME:
                 reason = f"there is no parameter ${message.number}"
                 return Problem(reason, message.location, "GS404", "Write %s.", "42P02")
         return None

@@ -64,7 +64,7 @@ from greenshard.sql.deparsing import Unwritable, faithful, now_number, write
 from greenshard.sql.insert_rows import InsertRows, cut
 from greenshard.sql.nodes import copy
 from greenshard.sql.nodes import select as parse_select
-from greenshard.sql.now import replace_now
+from greenshard.sql.now import STATEMENT_TIME, replace_now
 from greenshard.sql.parser import (
     Message,
     parse,
@@ -450,7 +450,11 @@ class OneWrite(BoundStatement):
             inner = self._view.as_of_table(inner)
         name = (relation.schema, relation.name)
         number = now_number(self._translation)
-        clocked = checked_times(kind, inner, relation, self._catalog, number)
+        told = (
+            checked_times(kind, inner, relation, self._catalog, each)
+            for each in (number, STATEMENT_TIME)
+        )
+        clocked = next(filter(None, told), None)
         self._clocked = None if clocked is None else self._refused(clocked)
         return Consequences(self._cluster, self._catalog).of_write(kind, inner, name, columns)
 

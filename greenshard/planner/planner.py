@@ -39,6 +39,8 @@ from greenshard.sql.declaring import read_declaration
 from greenshard.sql.effects import NO_EFFECT, effect_of
 from greenshard.sql.ending import ending_of
 from greenshard.sql.explaining import read_explanation
+from greenshard.sql.nodes import copy
+from greenshard.sql.now import replace_statement_times, statement_times
 from greenshard.sql.parser import (
     ParserError,
     TokenKind,
@@ -160,18 +162,34 @@ class Planner:
             return self._plan_explain(text, translation, statement.stmt, path)
         if statement.stmt.HasField("declare_cursor_stmt"):
             return self._plan_declare(text, translation, statement.stmt, path)
-        homes = self._homes
-        one = OneStatement(
-            self._cluster,
-            self._catalog,
-            text,
-            translation,
-            path,
-            other,
-            homes,
-            sets_later=sets_later,
-        )
-        return one.plan(statement, reads, trace)
+
+        def one() -> OneStatement:
+            return OneStatement(
+                self._cluster,
+                self._catalog,
+                text,
+                translation,
+                path,
+                other,
+                self._homes,
+                sets_later=sets_later,
+            )
+
+        times = [each.func_call for each in statement_times(statement)]
+        timed = copy(statement) if times else None
+        plan = one().plan(statement, reads, trace)
+        if timed is None or not all(map(Functions(self._catalog, path).is_own, times)):
+            return plan
+        step = plan.step.otherwise if isinstance(plan.step, Routed) else plan.step
+        if isinstance(step, Refused):
+            replace_statement_times(timed)
+            several = one().plan(timed, reads, trace)
+            # One shard tells its own.
+            if isinstance(plan.step, Routed) and isinstance(several.step, Routed):
+                routed = replace(several.step, sql=plan.step.sql)
+                several = replace(several, step=routed, timed=plan.timed)
+            plan = several
+        return plan
 
     def _hidden_by(self, node: Any, path: tuple[str, ...]) -> Refused | None:
         """Why a temporary table cannot be made of a query's rows; None if it can.

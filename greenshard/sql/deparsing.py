@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from greenshard.sql.nodes import copy, expression
+from greenshard.sql.now import STATEMENT_TIME
 from greenshard.sql.parser import (
     AEXPR_DISTINCT,
     AEXPR_NOT_DISTINCT,
@@ -180,6 +181,8 @@ def _operands(message: Any) -> Sequence[Any]:
 def _bind(number: int, translation: Translation) -> tuple[str, Source]:
     if number == now_number(translation):
         return "now", Now.NOW
+    if number == STATEMENT_TIME:
+        return "statement", Now.STATEMENT
     computed = number - computed_number(translation, 0)
     if 0 <= computed < translation.computed:
         return f"c{computed}", Computed(computed)

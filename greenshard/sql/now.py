@@ -14,7 +14,7 @@ Source: PostgreSQL manual, 9.9.5 "Current Date/Time", 8.5.1.4 "Special Values".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from greenshard.sql.column_names import UNNAMED, column_name, is_named_by_value
@@ -24,7 +24,11 @@ from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name, walk
 from greenshard.sql.tree import names_of, own_type, unwrap
 from greenshard.sql.types import Trait, names_with
 
+#: The number of the placeholder that stands for the time at which the statement began: PostgreSQL
+#: has none that is so large.
+STATEMENT_TIME = 70_000
 _WITH_COLUMNS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt"})
+_STATEMENT_TIMES = (("statement_timestamp",), ("pg_catalog", "statement_timestamp"))
 #: Special values of dates and times, of the time of the transaction.
 _WORDS = {
     "now": "t",
@@ -85,15 +89,38 @@ def replace_now(root: Message, number: int) -> bool:
     wanted = [message for message in messages if _replacement(message) is not None]
     if not wanted:
         return False
-    for message in messages:
-        if type_name(message) in _WITH_COLUMNS:
-            _name_columns(message)
+    _name_all_columns(messages, tells_time)
     now = expression(f"${number}::pg_catalog.timestamptz")
     for message in reversed(wanted):  # what stands within others first
         made = _replacement(message)
         if made is not None:
             message.CopyFrom(with_names(made[0], {"t": now, **made[1]}))
     return True
+
+
+def statement_times(root: Message) -> Iterator[Any]:
+    """The calls of ``statement_timestamp()``, each a `Node`; some may be of a namesake."""
+    for message in walk(root):
+        node: Any = message
+        if type_name(message) == "Node" and node.HasField("func_call"):
+            call = node.func_call
+            names = names_of(call.funcname)
+            if names in _STATEMENT_TIMES and not call.args:
+                yield node
+
+
+def replace_statement_times(root: Message) -> None:
+    """Put a placeholder in the place of the time at which the statement began.
+
+    Over several shards that is asked for once: else each would tell its own.
+
+    Args:
+        root: A statement's tree; it is changed.
+    """
+    _name_all_columns(walk(root), lambda named: any(True for _ in statement_times(named)))
+    now = expression(f"${STATEMENT_TIME}::pg_catalog.timestamptz")
+    for node in list(statement_times(root)):
+        node.CopyFrom(now)
 
 
 def _replacement(message: Any) -> tuple[str, dict[str, Message]] | None:
@@ -156,13 +183,24 @@ def _of_constant(node: Any, target: str, digits: str = "") -> tuple[str, dict[st
 _RULES = {"sqlvalue_function": _of_value_function, "func_call": _of_call, "type_cast": _of_cast}
 
 
-def _name_columns(statement: Any) -> None:
-    """Write down the names that columns have of the functions they are made of."""
+def _name_all_columns(messages: Iterable[Message], tells: Callable[[Message], bool]) -> None:
+    """Write down the names that columns have of the functions they are made of.
+
+    Args:
+        messages: Of a tree.
+        tells: Whether something tells the time.
+    """
+    for message in messages:
+        if type_name(message) in _WITH_COLUMNS:
+            _name_columns(message, tells)
+
+
+def _name_columns(statement: Any, tells: Callable[[Message], bool]) -> None:
     kind = type_name(statement)
     targets = statement.target_list if kind == "SelectStmt" else statement.returning_clause.exprs
     for target in targets:
         named = target.res_target
-        if named.name or is_named_by_value(named) or not tells_time(named):
+        if named.name or is_named_by_value(named) or not tells(named):
             continue
         name = column_name(named)
         if name != UNNAMED:

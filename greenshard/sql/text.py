@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 
 class Now(Enum):
-    """Stands for the time at which the transaction began, where a parameter is looked up."""
+    """Stands for a time, where a parameter is looked up: that the transaction began, or this."""
 
     NOW = "now"
+    STATEMENT = "statement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +40,42 @@ class Sql:
     text: str
     binds: tuple[tuple[str, Source], ...] | None = None
 
-    def values(self, given: Any, now: object = None, computed: Sequence[object] = ()) -> Any:
+    def values(
+        self,
+        given: Any,
+        now: object = None,
+        computed: Sequence[object] = (),
+        moment: object = None,
+    ) -> Any:
         """The parameters to send: the user's own, or None, or a mapping of names.
 
         Args:
             given: The user's parameters.
-            now: What stands for `Now`.
+            now: What stands for `Now.NOW`.
             computed: What stands for `Computed`, by number.
+            moment: What stands for `Now.STATEMENT`.
         """
         if self.binds is None:
             return given
         if not self.binds:
             return None
-        return {name: _value(at, given, now, computed) for name, at in self.binds}
+        times = {Now.NOW: now, Now.STATEMENT: moment}
+        return {name: _value(at, given, times, computed) for name, at in self.binds}
 
     @property
     def needs_now(self) -> bool:
         """Whether the time at which the transaction began must be asked for."""
-        return any(isinstance(at, Now) for _, at in self.binds or ())
+        return any(at is Now.NOW for _, at in self.binds or ())
+
+    @property
+    def needs_moment(self) -> bool:
+        """Whether the time at which the statement began must be asked for."""
+        return any(at is Now.STATEMENT for _, at in self.binds or ())
 
 
-def _value(source: Source, given: Any, now: object, computed: Sequence[object]) -> object:
+def _value(
+    source: Source, given: Any, times: Mapping[Now, object], computed: Sequence[object]
+) -> object:
     if isinstance(source, Now):
-        return now
+        return times[source]
     return computed[source.number] if isinstance(source, Computed) else given[source]

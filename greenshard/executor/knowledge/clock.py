@@ -22,6 +22,9 @@ _NOW = (
     "SELECT pg_catalog.to_char("
     "pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')"
 )
+_MOMENT = _NOW.replace("now()", "statement_timestamp()")
+#: Of a failed transaction: the statement fails anyhow.
+_NOBODY_TELLS = "now"
 
 
 class Clock:
@@ -85,9 +88,20 @@ class Clock:
         """
         physical = self._session.physical(shard)
         if physical.failed:
-            return "now"  # nobody tells it, and the statement fails anyhow
-        cursor = own_cursor(physical.raw)
-        self._session.run({shard: executing(physical, cursor, _NOW)}, timeout)
-        row: Any = cursor.fetchone()
-        self._transaction.began_at = now = str(row[0])
+            return _NOBODY_TELLS
+        self._transaction.began_at = now = self._told(physical, _NOW, timeout)
         return now
+
+    def ask_moment(self, shard: str, timeout: Deadline) -> str:
+        """Ask for the time at which a statement began, which is about to; arguments as of `ask`.
+
+        Switches: yes.
+        """
+        physical = self._session.physical(shard)
+        return _NOBODY_TELLS if physical.failed else self._told(physical, _MOMENT, timeout)
+
+    def _told(self, physical: Physical, query: str, timeout: Deadline) -> str:
+        cursor = own_cursor(physical.raw)
+        self._session.run({physical.shard: executing(physical, cursor, query)}, timeout)
+        row: Any = cursor.fetchone()
+        return str(row[0])

@@ -12,7 +12,7 @@ Likewise a WITH query that is read once, and not MATERIALIZED.
 
 It goes by names alone, in the parser's tree. Left as they are: set operations, DISTINCT, what GROUP
 BY or ORDER BY may mean, an aggregate without GROUP BY, what is volatile or may give several rows,
-lists of aliases, views; and all where a star or a whole row may mean the column.
+windows, lists of aliases, views; and all where a star or a whole row may mean the column.
 
 Source: remove_unused_subquery_outputs() in PostgreSQL's allpaths.c; for WITH SS_process_ctes() in
 its subselect.c.
@@ -134,7 +134,7 @@ def _is_spared(value: Any, inner: Any, functions: Functions) -> bool:
             # Without the aggregate there would be as many rows as FROM has.
             if not inner.group_clause:
                 return False
-        elif not call.HasField("over") and name_of(call) not in _SCALAR:
+        elif name_of(call) not in _SCALAR or call.HasField("over"):
             return False
     return True
 

@@ -269,3 +269,30 @@ def test_what_cannot_be_given_the_time_is_refused_on_another_shard(conn, shop):
                     cur.execute(statement, given)
                 assert caught.value.code in {"GS410", "GS412"}
             conn.rollback()
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_statement_has_one_time_on_all_shards(cluster, autocommit):
+    with contextlib.closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
+        conn.autocommit = autocommit
+        cur.execute("SELECT now(), pg_sleep(0.01)")
+        began, _ = cur.fetchone()
+        keys = [key + 1_000 for key in KEYS]
+        cur.executemany("INSERT INTO visits (k) VALUES (%s)", [(key,) for key in keys])
+        cur.execute(
+            "UPDATE visits SET ts = statement_timestamp(), n = %s"
+            " WHERE statement_timestamp() > '2020-01-01' AND k = ANY(%s) RETURNING ts",
+            (7, keys),
+        )
+        (changed,) = {ts for (ts,) in cur.fetchall()}
+        cur.execute("SELECT ts, statement_timestamp() FROM visits WHERE n = 7")
+        ((ts, asked),) = {*cur.fetchall()}
+        cur.execute("SELECT count(DISTINCT statement_timestamp()) FROM visits")
+        assert cur.fetchone() == (1,)
+        cur.execute(
+            "DELETE FROM visits WHERE ts <= statement_timestamp() AND n = 7 RETURNING now()"
+        )
+        assert cur.rowcount == len(KEYS)
+        assert began < changed == ts < asked
+        assert cur.description[0].name == "now"
+        conn.rollback()

@@ -21,9 +21,6 @@ UNREAD = {
     "a subquery of several rows": """
         SELECT c FROM (SELECT customer AS c, (SELECT id FROM orders) AS b FROM orders
         GROUP BY customer) x""",
-    "a window": """
-        SELECT c FROM (SELECT customer AS c, sum(1 / (customer - 1)) OVER () FROM orders
-        GROUP BY customer) x""",
     "WITH": f"WITH x AS {GROUPED} SELECT c FROM x",
     "WITH by another name": f"WITH x AS {GROUPED} SELECT y.c FROM x y JOIN items i ON i.n = c",
     "by number": """

@@ -16,7 +16,7 @@ from tests.unit.planner import scene
 PLANNER = scene.planner()
 SIZES = ["pg_relation_size", "pg_total_relation_size", "pg_table_size", "pg_indexes_size"]
 PLACE_BOUND = [
-    *("statement_timestamp()", "pg_backend_pid()", "inet_server_addr()", "inet_client_port()"),
+    *("pg_backend_pid()", "inet_server_addr()", "inet_client_port()"),
     *("current_database()", "pg_postmaster_start_time()", "pg_conf_load_time()"),
     *("pg_relation_filenode('orders')", "pg_relation_filepath('orders')", "txid_current()"),
     *("pg_database_size('x')", "pg_tablespace_size('x')", "pg_current_xact_id()"),
