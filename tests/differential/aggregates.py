@@ -16,6 +16,8 @@ _CALLS = [
     ("count({x})", "big"),
     ("count({x})", "big"),
     ("count(DISTINCT {x})", "big"),
+    ("CASE WHEN count(*) > 0 THEN 60 / count(*) END", "big"),
+    ("CASE WHEN count(*) > 2 THEN sum({int}) / (count(*) - 2) ELSE -1 END", "big"),
     ("count(DISTINCT ({int}, {text}))", "big"),
     ("count(DISTINCT now())", "big"),
     ("sum({int})", "big"),
@@ -52,7 +54,9 @@ _CALLS = [
     ("percentile_disc(ARRAY[0.25, 0.75]) WITHIN GROUP (ORDER BY {int})", "numbers"),
     ("rank({c:int}) WITHIN GROUP (ORDER BY {int})", "big"),
 ]
-_PLAIN = [call for call in _CALLS if "DISTINCT" not in call[0] and "WITHIN" not in call[0]]
+_PLAIN = [
+    call for call in _CALLS if all(word not in call[0] for word in ("DISTINCT", "WITHIN", "CASE"))
+]
 #: Of a value of any kind that has an order, with an answer of that kind.
 _MEASURES = [
     *["min({})", "max({})"] * 2,
@@ -101,7 +105,7 @@ def aggregate(draft: Draft, scope: Sequence[Column], key: Sequence[Column] | Non
 
 
 def _filtered(draft: Draft, scope: Sequence[Column], call: str) -> str:
-    if not draft.chance(0.15):
+    if call.startswith("CASE") or not draft.chance(0.15):
         return call
     draft.note("FILTER")
     return f"{call} FILTER (WHERE {expression(draft, scope, 'bool', 1)})"

@@ -33,6 +33,14 @@ def where(
         texts.append(draft.pick.choice(SUBQUERIES)(draft, scope, 1))
     for _ in range(draft.pick.choice([0, 0, 0, 0, 1, 1, 2])):
         texts.append(expression(draft, scope, "bool", draft.pick.choice([2, 2, 2, 3, 4])))
+    # A constant FALSE beside what fails: PostgreSQL looks at no row.
+    numbers = [column.ref for column in usable(scope) if column.kind == "int"]
+    if numbers and draft.chance(0.02):
+        draft.note("FALSE beside what fails")
+        one = draft.pick.choice(numbers)
+        texts += draft.pick.choice([["false"], ["1 = 2"], ["NULL::bool"]])
+        texts.append(f"60 / ({one} - {one}) > 0")
+        draft.pick.shuffle(texts)
     return f" WHERE {' AND '.join(texts)}" if texts else ""
 
 

@@ -74,7 +74,23 @@ def named(draft: Draft, table: Table) -> Relation:
         return _of_table(table, own, _qualified(draft, table))
     alias = draft.alias(_CONFUSING if draft.chance(0.15) else ())
     word = draft.pick.choice(["", "AS "])
+    if draft.chance(0.07):
+        return _renamed(draft, table, alias)
     return _of_table(table, alias, f"{_qualified(draft, table)} {word}{alias}")
+
+
+def _renamed(draft: Draft, table: Table, alias: str) -> Relation:
+    """A table whose columns have each other's names."""
+    draft.note("list of aliases")
+    names = [field.name for field in table.fields]
+    names = [*names[1:], names[0]]
+    made = _of_table(table, alias, f"{_qualified(draft, table)} AS {alias} ({', '.join(names)})")
+    columns = tuple(
+        replace(column, name=name) for column, name in zip(made.columns, names, strict=True)
+    )
+    renamed = dict(zip(made.columns, columns, strict=True))
+    key = made.key and tuple(renamed[column] for column in made.key)
+    return replace(made, columns=columns, key=key, bases=())
 
 
 def _qualified(draft: Draft, table: Table) -> str:

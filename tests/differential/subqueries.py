@@ -102,6 +102,23 @@ for _kind in ("int", "big", "fix", "text", "date", "bool"):
     rule(_kind, weight=2)(_scalar(_kind))
 
 
+@rule("int")
+def guarded(draft: Draft, scope: Sequence[Column], depth: int) -> str:
+    """What would divide by zero, but for what stands before it."""
+    numbers = [column.ref for column in usable(scope) if column.kind == "int"]
+    if not numbers or draft.chance(0.5):
+        if not draft.spend():
+            return expression(draft, scope, "int", depth)
+        draft.note("a guard within a subquery")
+        with _inner(draft, scope) as (source, outer):
+            guard = "CASE WHEN count(*) > 0 THEN 60 / count(*) END"
+            return f"(SELECT {guard}{_clauses(draft, source, outer)})::int"
+    draft.note("a guard")
+    one = draft.pick.choice(numbers)
+    forms = ["CASE WHEN {0} <> 0 THEN 60 / {0} END", "CASE {0} WHEN 0 THEN 0 ELSE 60 / {0} END"]
+    return f"({draft.pick.choice(forms).format(one)})"
+
+
 @rule("bool", weight=3)
 def exists(draft: Draft, scope: Sequence[Column], depth: int) -> str:
     if not draft.spend():

@@ -43,6 +43,7 @@ INSERT INTO ticket (title) SELECT title || '+' FROM ticket WHERE id < 20 ORDER B
 INSERT INTO event (what, n) SELECT name, id FROM account WHERE id < 20 ORDER BY id DESC;
 INSERT INTO tag (word) SELECT name FROM kind ORDER BY id <<|LIMIT 2>>;
 INSERT INTO ticket (id, title) SELECT nextval('free'), title FROM ticket WHERE id < 20 ORDER BY title RETURNING id;
+INSERT INTO ticket (id, title) SELECT nextval('free'), name FROM account <<GROUP BY 2|GROUP BY name|GROUP BY account.name>> HAVING count(*) > 0 <<ORDER BY 2|ORDER BY name>> RETURNING title;
 INSERT INTO account (name, id, kind) SELECT 'n', nextval('free'), rank FROM kind WHERE rank < 4 ORDER BY name <<|LIMIT 2>>
 
 -- = UPDATE, routed
