@@ -25,9 +25,13 @@ from greenshard.planner.binding.query import (
     is_star,
     nested,
     queries,
+    tables,
 )
 from greenshard.sql.parser import EXISTS_SUBLINK, Message, type_name, walk
 from greenshard.sql.tree import names_of, walk_level
+
+#: The parts of a column's name, and where it stands.
+_Written = tuple[tuple[str, ...], int]
 
 
 class Mentions:
@@ -43,6 +47,8 @@ class Mentions:
         self._starred = _starred(query)
         self._times: Counter[str] = Counter()  # how often a column is called so
         self._loose: set[str] = set()  # what is not only the name of a column
+        self._elsewhere: set[str] = set()  # of these, what is no part of a column's name
+        self._written: Counter[_Written] = Counter()
         self._aliases: set[str] = set()
         self._lone: set[str] = set()
         self._all = False
@@ -58,7 +64,8 @@ class Mentions:
         elif kind == "JoinExpr":
             # NATURAL joins by whatever columns both sides have: one less, and it is another join.
             self._all = self._all or message.is_natural or len(message.alias.colnames) > 0
-            self._loose.update(names_of(message.using_clause) or ())
+            self._elsewhere.update(names_of(message.using_clause) or ())
+            self._loose |= self._elsewhere
         elif kind == "RangeVar":
             self._aliases.add(message.alias.aliasname or message.relname)
         elif kind == "Alias":
@@ -72,7 +79,8 @@ class Mentions:
         elif kind in ("FuncCall", "A_Indirection"):
             # name(t) is another way to write t.name.
             nodes = message.funcname if kind == "FuncCall" else message.indirection
-            self._loose.update(each.string.sval for each in nodes if each.HasField("string"))
+            self._elsewhere.update(each.string.sval for each in nodes if each.HasField("string"))
+            self._loose |= self._elsewhere
 
     def _read_column(self, message: Any) -> None:
         names = [field.string.sval for field in message.fields if field.HasField("string")]
@@ -80,6 +88,7 @@ class Mentions:
             # SELECT o FROM orders o: a name alone may be a whole row's.
             if len(names) == 1:
                 self._lone.update(names)
+            self._written[(*names,), message.location] += 1
             self._times[names.pop()] += 1
         self._loose.update(names)
 
@@ -97,35 +106,55 @@ class Mentions:
         """The names of a table's columns that the statement can mean at one place."""
         columns = [column.name for column in table.relation.columns]
         numbers = {column.id[0] for column in table.columns or ()}
+        if (exactly := self._exactly(table, numbers)) is not None:
+            return exactly
         # FROM orders o (a, b) renames by place, and to leave a column out would move the others.
         renamed = len(table.node.alias.colnames) > 0
         if self._every or renamed or not numbers.isdisjoint(self._starred):
             return set(columns)
         found = {name for name in columns if name in self._times or name in self._loose}
-        # GRANT SELECT (id): PostgreSQL checks each column that is read, and a column that is
-        # brought without being meant would be denied.
         if table.relation.security.column_grants:
             found -= self._of_others(numbers)
         return found
 
     def _of_others(self, numbers: set[int]) -> set[str]:
         """The names that mean columns of other sources than some, wherever they stand."""
-        others = Counter(name for name, number in self._meant if number not in numbers)
+        others = Counter(names[-1] for (names, _), number in self._meant if number not in numbers)
         return {
             name
             for name, times in self._times.items()
             if others[name] == times and name not in self._loose
         }
 
+    def _exactly(self, table: Table, numbers: set[int]) -> set[str] | None:
+        """The columns of a table of which somebody may read some only; None if that is not known.
+
+        GRANT SELECT (id): PostgreSQL checks each column that is read, and one that is brought
+        without being meant would be denied.
+        """
+        if not table.relation.security.column_grants or self._all or self._stars > 0:
+            return None
+        renamed = len(table.node.alias.colnames) > 0
+        if renamed or not numbers.isdisjoint(self._starred) or -1 in self._starred:
+            return None
+        meant = self._meant
+        # A name that is no column's may be that of a whole row, or of a column of the answer.
+        if self._written - Counter(written for written, _ in meant):
+            return None
+        read = {written[0][-1] for written, number in meant if number in numbers}
+        columns = {column.name for column in table.relation.columns}
+        return columns & (read | self._elsewhere)
+
     @cached_property
-    def _meant(self) -> list[tuple[str, int]]:
+    def _meant(self) -> list[tuple[_Written, int]]:
         """What each name of a column is a column of, as far as that is known."""
         return [
-            (names[-1], column.id[0])
+            ((names, message.location), column.id[0])
             for one in queries(self._query)
             for root, level in expressions(one)
-            for message in walk_level(root)
-            if type_name(message) == "ColumnRef"
+            for each in walk_level(root)
+            if type_name(each) == "ColumnRef"
+            for message in [_any(each)]
             for names in [names_of(message.fields)]
             for column in [level.named(names)]
             if names and column is not None
@@ -135,7 +164,7 @@ class Mentions:
 def _starred(query: Query) -> set[int]:
     """The tables of which a star shows the columns, by number; -1 stands for all.
 
-    The star of ``EXISTS (SELECT * ...)`` shows none.
+    The star of ``EXISTS (SELECT * ...)`` shows none, but there must be the right to read them all.
     """
     idle = {
         id(sublink.query)
@@ -143,6 +172,7 @@ def _starred(query: Query) -> set[int]:
         for sublink in one.sublinks
         # ORDER BY 1 would give the star's columns a meaning again.
         if sublink.node.sub_link_type == EXISTS_SUBLINK and not sublink.query.node.sort_clause
+        if not any(table.relation.security.column_grants for table in tables(sublink.query))
     }
     owners = _owners(query)
     found: set[int] = set()
@@ -167,6 +197,10 @@ def _of_star(node: Any, query: Query, owners: Mapping[int, Item]) -> set[int]:
         if isinstance(item, Table)
         for column in item.columns or ()
     }
+
+
+def _any(message: Message) -> Any:
+    return message
 
 
 def _owners(query: Query) -> dict[int, Item]:

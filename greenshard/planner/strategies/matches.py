@@ -36,6 +36,7 @@ from greenshard.planner.binding.query import (
     Table,
     expressions,
     expressions_in_from,
+    is_star,
     names_around,
     queries,
     tables,
@@ -184,6 +185,10 @@ class _Match:
         if query.branches is not None or node.values_lists or node.locking_clause:
             return False
         if is_distinct(node) or is_grouped(node, functions) or node.window_clause:
+            return False
+        # SELECT * needs the right to all columns, though none is read.
+        starred = any(is_star(each.res_target.val) for each in node.target_list)
+        if starred and any(one.relation.security.column_grants for one in tables(query)):
             return False
         # SELECT unnest(x): rows, or none.
         kinds = {unwrap(each.res_target.val)[0] for each in node.target_list}

@@ -654,3 +654,24 @@ def test_rights_are_asked_for_where_no_rows_are_gathered(world):
     with acting(world, "clerk", "SET ROLE {}") as (ours, theirs):
         assert ours.explain(text).startswith("strategy: gather")
         assert outcome(ours, text) == outcome(theirs, text) == "42501"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # `tenant` and `total` are names of tables here, and of columns that clerks may not read.
+        "SELECT tenant.id FROM part AS tenant JOIN open ON open.id = tenant.customer",
+        "SELECT total.customer FROM part AS total, mine WHERE mine.total < total.customer",
+        "SELECT count(*) FROM part WHERE customer IN (SELECT tenant.total FROM open AS tenant)",
+        """SELECT id FROM place WHERE EXISTS (SELECT FROM part JOIN open AS total
+        ON part.customer = total.id WHERE part.customer = place.id)""",
+        "SELECT tenant.total FROM part AS tenant JOIN open ON open.id = tenant.customer",
+        # Who may read some columns only may not write a star, though nothing is read by it.
+        "SELECT id FROM place WHERE EXISTS (SELECT * FROM part WHERE part.customer = place.id)",
+        "SELECT id FROM place WHERE NOT EXISTS (SELECT part.* FROM part WHERE customer = place.id)",
+        "SELECT id FROM place WHERE EXISTS (SELECT id FROM part WHERE part.customer = place.id)",
+    ],
+)
+def test_columns_that_may_be_read_are_told_from_tables_of_their_names(world, statement):
+    with acting(world, "clerk", "login") as (conn, single):
+        assert outcome(conn, statement) == outcome(single, statement)
