@@ -248,7 +248,7 @@ SELECT e.tableoid::text, count(*) FROM entry e GROUP BY e.tableoid;
 SELECT <<pg_relation_size|pg_table_size|pg_total_relation_size|pg_indexes_size>>('<<account|entry>>');
 SELECT <<pg_relation_size|pg_table_size|pg_total_relation_size>>('account'), count(*) FROM account;
 SELECT a.id FROM account a WHERE a.id < <<pg_relation_size|pg_total_relation_size>>('account');
-SELECT <<inet_server_port()|pg_backend_pid()|pg_postmaster_start_time()|current_database()|statement_timestamp()>>, a.id
+SELECT <<inet_server_port()|pg_backend_pid()|pg_postmaster_start_time()|current_database()>>, a.id
     FROM account a;
 
 -- = choice
