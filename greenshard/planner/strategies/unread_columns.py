@@ -5,14 +5,16 @@
 
 1. The query in FROM groups, so that it is computed by itself; but nothing names its column `each`.
 2. PostgreSQL leaves such a column out, and no row is divided by zero. Here parts of a statement may
-   be statements of their own, in which all columns are read. So it is left out before:
-       ... FROM (SELECT customer, NULL AS each, count(*) AS c FROM orders GROUP BY customer) x
+   be statements of their own, in which all columns are read. So it is never met, though it must be
+   right (its names, its types):
+       ... FROM (SELECT customer, CASE WHEN false THEN sum(price) / min(n) END AS each, ...) x
 
 Likewise a WITH query that is read once, and not MATERIALIZED.
 
 It goes by names alone, in the parser's tree. Left as they are: set operations, DISTINCT, what GROUP
-BY or ORDER BY may mean, an aggregate without GROUP BY, what is volatile or may give several rows,
-windows, lists of aliases, views; and all where a star or a whole row may mean the column.
+BY or ORDER BY may mean, what is volatile or may give several rows, aggregates of what may fail
+(CASE does not keep them from being computed), windows, lists of aliases, views; and all where a
+star or a whole row may mean the column.
 
 Source: remove_unused_subquery_outputs() in PostgreSQL's allpaths.c; for WITH SS_process_ctes() in
 its subselect.c.
@@ -20,16 +22,16 @@ its subselect.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from greenshard.planner.analysis.may_fail import computing_may_fail
 from greenshard.planner.binding.query import is_several
 from greenshard.planner.calls import Functions, calls, name_of
 from greenshard.sql.column_names import column_name
-from greenshard.sql.nodes import expression
+from greenshard.sql.nodes import copy, with_names
 from greenshard.sql.parser import SETOP_NONE, Message, type_name, walk
-from greenshard.sql.tree import enum_name, names_of
+from greenshard.sql.tree import enum_name, names_of, walk_some
 
 #: Functions that may fail, and give one value; what gives rows changes how many there are.
 _SCALAR = frozenset(
@@ -41,7 +43,7 @@ _SCALAR = frozenset(
 
 
 def leave_out_unread(select: Any, functions: Functions) -> bool:
-    """Put NULL in the place of such columns; whether there were any.
+    """Keep such columns from being computed; whether there were any.
 
     Args:
         select: A `SelectStmt`, which is changed.
@@ -50,8 +52,9 @@ def leave_out_unread(select: Any, functions: Functions) -> bool:
     changed = False
     # Outer ones first: what they do not compute, they do not read.
     while found := next(_unread(select, functions), None):
-        found.res_target.name = column_name(found.res_target)
-        found.res_target.val.CopyFrom(expression("NULL"))
+        column = found.res_target
+        column.name = column_name(column)
+        column.val.CopyFrom(with_names("CASE WHEN false THEN x END", {"x": copy(column.val)}))
         changed = True
     return changed
 
@@ -65,7 +68,7 @@ def _unread(select: Any, functions: Functions) -> Iterator[Any]:
             for at, target in enumerate(columns, 1):
                 name = column_name(target.res_target)
                 if (
-                    _is_spared(target.res_target.val, inner, functions)
+                    _is_spared(target.res_target.val, functions)
                     and not _is_meant(inner, at, name)
                     and not _is_read(select, outer, inner, alias, name)
                 ):
@@ -123,16 +126,15 @@ def _may_lose_columns(inner: Any) -> bool:
     return bool(inner.op == SETOP_NONE) and not (inner.distinct_clause or inner.values_lists)
 
 
-def _is_spared(value: Any, inner: Any, functions: Functions) -> bool:
+def _is_spared(value: Any, functions: Functions) -> bool:
     """Whether PostgreSQL does not compute a column that nobody reads, which might fail."""
-    if not computing_may_fail(value):
+    if _is_never_met(value) or not computing_may_fail(value):
         return False
     for call in calls(value):
         if not _computes(call, functions):
             return False
         if functions.is_aggregate(call):
-            # Without the aggregate there would be as many rows as FROM has.
-            if not inner.group_clause:
+            if any(map(computing_may_fail, call.args)) or call.HasField("agg_filter"):
                 return False
         elif name_of(call) not in _SCALAR or call.HasField("over"):
             return False
@@ -169,7 +171,22 @@ def _is_bare_star(value: Any) -> bool:
 
 def _mentions(root: Any, alias: str, name: str) -> int:
     """How often a column, or the whole relation that has it, may be meant."""
-    return sum(_may_mean(_any(message), alias, name) for message in walk(root))
+    read = walk_some(root, _fields_met)
+    return sum(_may_mean(_any(message), alias, name) for message in read)
+
+
+def _fields_met(message: Message) -> Sequence[tuple[Any, Any]]:
+    fields: Sequence[tuple[Any, Any]] = message.ListFields()
+    return () if type_name(message) == "Node" and _is_never_met(message) else fields
+
+
+def _is_never_met(value: Any) -> bool:
+    """Whether it is ``CASE WHEN false THEN``, as here made of a column that nobody reads."""
+    if not value.HasField("case_expr") or value.case_expr.HasField("arg"):
+        return False
+    first = value.case_expr.args[0].case_when.expr.a_const
+    alone = len(value.case_expr.args) == 1 and not value.case_expr.HasField("defresult")
+    return alone and bool(first.HasField("boolval")) and not first.boolval.boolval
 
 
 def _may_mean(message: Any, alias: str, name: str) -> bool:

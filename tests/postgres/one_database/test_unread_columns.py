@@ -15,7 +15,7 @@ UNREAD = {
     "with a LIMIT": """
         SELECT count(*) FROM (SELECT id, 1 / (customer - 1) FROM orders ORDER BY id LIMIT 9) x""",
     "an aggregate": """
-        SELECT c FROM (SELECT customer AS c, sum(1 / (customer - 1)) FROM orders GROUP BY 1) x""",
+        SELECT c FROM (SELECT customer AS c, 1 / (sum(id) - min(id)) FROM orders GROUP BY 1) x""",
     "a cast": """
         SELECT c FROM (SELECT customer AS c, note::int AS b FROM orders GROUP BY 1, note) x""",
     "a subquery of several rows": """
@@ -72,6 +72,22 @@ def test_what_nobody_reads_does_not_fail(conn, single, kind):
     theirs = told(single, UNREAD[kind])
     assert isinstance(theirs, list)
     assert told(conn, UNREAD[kind]) == theirs
+
+
+#: Wrong as they are written, whoever reads them.
+WRONG = [
+    "SELECT c FROM (SELECT customer AS c, 1 / id AS b FROM orders GROUP BY customer) x",
+    "SELECT c FROM (SELECT customer AS c, 1 / nothing AS b FROM orders GROUP BY customer) x",
+    "SELECT c FROM (SELECT customer AS c, 1 / day AS b FROM orders GROUP BY customer, day) x",
+    "SELECT c FROM (SELECT customer AS c, note::nothing AS b FROM orders GROUP BY 1, note) x",
+]
+
+
+@pytest.mark.parametrize("query", WRONG)
+def test_what_is_wrong_is_an_error(conn, single, query):
+    theirs = told(single, query)
+    assert isinstance(theirs, set)
+    assert told(conn, query) == theirs
 
 
 @pytest.mark.parametrize("kind", READ)
