@@ -34,6 +34,8 @@ APP = [*DEMO, *FLASK, "gunicorn[gevent]>=25.1"]
 
 SQLALCHEMY = ["sqlalchemy>=2.0"]
 
+DJANGO = ["django>=5.2,<6"]
+
 PROMETHEUS = ["prometheus_client>=0.19"]
 
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
@@ -57,11 +59,15 @@ TEST = [
     *PROMETHEUS,
     *OPENTELEMETRY,
     *SQLALCHEMY,
+    *DJANGO,
+    "aiosql>=10",
     "alembic>=1.13",
     "coverage>=7.10",
     "hypothesis>=6.100",
     IMPORT_LINTER,
+    "opentelemetry-instrumentation-dbapi>=0.46b0",
     "opentelemetry-sdk>=1.25",
+    "peewee>=3.17",
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
@@ -130,6 +136,7 @@ setup(
         "demo": DEMO,
         "flask": FLASK,
         "sqlalchemy": SQLALCHEMY,
+        "django": DJANGO,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
         "app": APP,

@@ -1,4 +1,4 @@
-"""Alembic over a cluster: upgrade, downgrade, autogenerate, and a migration that one shard fails."""
+"""Alembic over a cluster: upgrade, downgrade, autogenerate, a migration that one shard fails."""
 
 from __future__ import annotations
 
