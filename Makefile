@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
+.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat compat-sqlalchemy test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -28,6 +28,7 @@ help:
 	@echo "              bench-checkout is of the pool alone"
 	@echo "make bench-memory the client's memory while it reads many rows, by strategy"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
+	@echo "make compat-sqlalchemy SQLAlchemy's dialect suite, over one shard and in three modes over two"
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements and 5,000 writes, over shards and on one server (ARGS=--help)"
 	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
@@ -117,6 +118,10 @@ bench-checkout: $(VENV)/.has-bench
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"
 	@$(BIN)/python tests/compat/run.py $(ARGS)
+
+compat-sqlalchemy: $(VENV)/.has-test
+	@echo "==> compat-sqlalchemy: SQLAlchemy's dialect suite, with plain psycopg2 and over greenshard"
+	@$(BIN)/python tests/compat/sqlalchemy_suite/run.py $(ARGS)
 
 differential: $(VENV)/.has-test
 	@echo "==> differential: random statements over 1 to 4 shards, against one server"
