@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 EXPECTED = Path(__file__).resolve().parent / "expected.toml"
+REQUIREMENTS = "tests.compat.sqlalchemy_suite.requirements:Requirements"
 BASELINE = "psycopg2"
 MODES = ("one", "reference", "sharded", "two-phase")
 #: What the suite wants to be in its database.
@@ -95,6 +96,8 @@ def extract(archive: Path, target: Path) -> None:
         root = tar.getnames()[0].partition("/")[0]
         tar.extractall(target.parent, filter="data")
     (target.parent / root).rename(target)
+    # Read after the suite's own setup.cfg.
+    (target / "test.cfg").write_text(f"[sqla_testing]\nrequirement_cls = {REQUIREMENTS}\n")
 
 
 class Run:
@@ -123,17 +126,15 @@ class Run:
 
     def _pytest(self, dsns: dict[str, str], path: Path) -> None:
         told = {"mode": self.mode, "shards": dsns}
-        plugin = "tests.compat.sqlalchemy_suite"
         only = self._arguments.only
         command = [
-            *(sys.executable, "-m", "pytest", "test/dialect/test_suite.py", "-q", "--tb=short"),
+            *(sys.executable, "-m", "pytest", "test/dialect/test_suite.py", "-q", "--tb=native"),
             *("--junitxml", str(path), "--maxfail=10000", f"--timeout={self._arguments.deadline}"),
             *("-p", "no:randomly", "-p", "no:greenshard.testing.pytest_plugin"),
             *("-p", "no:cacheprovider", "--dburi", url_of(next(iter(dsns.values())), self.mode)),
         ]
         if self.mode != BASELINE:
-            command += ["-p", f"{plugin}.suite_dialect"]
-            command += ["--requirements", f"{plugin}.requirements:Requirements"]
+            command += ["-p", "tests.compat.sqlalchemy_suite.suite_dialect"]
         if only:
             command += ["-k", only]
         done = subprocess.run(
