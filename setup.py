@@ -63,6 +63,7 @@ TEST = [
     "aiosql>=10",
     "alembic>=1.13",
     "coverage>=7.10",
+    "flask-sqlalchemy>=3.1",
     "hypothesis>=6.100",
     IMPORT_LINTER,
     "opentelemetry-instrumentation-dbapi>=0.46b0",
