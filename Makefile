@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat compat-sqlalchemy test-servers differential fuzz crash soak mutants clean
+.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit bench-orm compat compat-sqlalchemy test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench    the fan-out benchmark; bench-small, bench-tpch and bench-tpcds are of declared clusters"
 	@echo "make bench-writes writes over a declared cluster, against the same by hand"
 	@echo "make bench-commit commits over several shards, against the same by hand"
+	@echo "make bench-orm a unit of work of SQLAlchemy's ORM, against horizontal_shard and one server"
 	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
@@ -94,6 +95,10 @@ bench-writes: $(VENV)/.has-test
 bench-commit: $(VENV)/.has-test
 	@echo "==> bench-commit: commits over several shards, greenshard and hand-written code, side by side"
 	@$(BIN)/python benchmarks/commit.py $(ARGS)
+
+bench-orm: $(VENV)/.has-test
+	@echo "==> bench-orm: SQLAlchemy's ORM over one server, horizontal_shard and greenshard, side by side"
+	@$(BIN)/python benchmarks/orm.py $(ARGS)
 
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
