@@ -8,7 +8,8 @@ import os
 from sqlalchemy.testing import exclusions
 from test.requirements import DefaultRequirements  # the suite's own, not Python's test package
 
-OVER_ONE = json.loads(os.environ["GREENSHARD_SUITE"])["mode"] in {"psycopg2", "one"}
+MODE = json.loads(os.environ["GREENSHARD_SUITE"])["mode"]
+OVER_ONE = MODE in {"psycopg2", "one"}
 
 
 class Requirements(DefaultRequirements):
@@ -26,3 +27,13 @@ class Requirements(DefaultRequirements):
     def materialized_views(self):
         """CREATE MATERIALIZED VIEW: each shard would fill it with its own rows."""
         return super().materialized_views if OVER_ONE else exclusions.closed()
+
+    @property
+    def temp_table_reflection(self):
+        """PostgreSQL prepares no transaction that has made temporary tables."""
+        return super().temp_table_reflection if MODE != "two-phase" else exclusions.closed()
+
+    @property
+    def has_temp_table(self):
+        """The same."""
+        return super().has_temp_table if MODE != "two-phase" else exclusions.closed()

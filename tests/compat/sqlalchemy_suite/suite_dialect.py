@@ -37,6 +37,18 @@ class SuiteCluster(greenshard.Cluster):
         key = keys.get((schema, name))
         return Reference() if key is None else Sharded(json.dumps(key))
 
+    def declare(self, table: Any) -> None:
+        """Let a table be sharded that is about to be made, if it can be."""
+        self.keys.pop(place_of(table), None)
+        key = None if table._prefixes else shard_key(table)
+        if key is not None:
+            self.keys[place_of(table)] = key
+
+
+def place_of(table: Any) -> tuple[str, str]:
+    """A table's schema and name."""
+    return table.schema or "public", table.name
+
 
 def shard_key(table: Any) -> str | None:
     """By which column of its primary key a table can be sharded; None if by none."""
@@ -82,12 +94,16 @@ def pytest_configure(config: Any) -> None:
     registry.impls["postgresql.greenshard"] = lambda: Suite
 
     if cluster is not None and told["mode"] != "reference":
+        # Before the dialect's own listeners, which look whether the tables fit the cluster.
+        @sqlalchemy.event.listens_for(sqlalchemy.MetaData, "before_create", insert=True)
+        def declare_all(metadata: Any, connection: Any, tables: Any = (), **_: Any) -> None:
+            for table in tables:
+                cluster.declare(table)
 
         @sqlalchemy.event.listens_for(sqlalchemy.Table, "before_create", insert=True)
         def declare(table: Any, connection: Any, **_: Any) -> None:
-            place = (table.schema or "public", table.name)
-            key = None if table._prefixes else shard_key(table)
-            if key is None:
-                cluster.keys.pop(place, None)
-            else:
-                cluster.keys[place] = key
+            cluster.declare(table)
+
+        @sqlalchemy.event.listens_for(sqlalchemy.Table, "after_drop")
+        def forget(table: Any, connection: Any, **_: Any) -> None:
+            cluster.keys.pop(place_of(table), None)
