@@ -10,7 +10,7 @@ ARGS ?=
 # pip must not run twice at once in one .venv, whatever -j says.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit compat test-servers differential fuzz crash soak mutants clean
+.PHONY: help setup demo app test coverage lint docs bench bench-small bench-tpch bench-tpcds bench-hot bench-web bench-checkout bench-memory bench-writes bench-commit bench-orm compat compat-sqlalchemy test-servers differential fuzz crash soak mutants clean
 
 help:
 	@echo "make demo     four real shards on this machine answer queries over 336,776 flights"
@@ -23,11 +23,13 @@ help:
 	@echo "make bench    the fan-out benchmark; bench-small, bench-tpch and bench-tpcds are of declared clusters"
 	@echo "make bench-writes writes over a declared cluster, against the same by hand"
 	@echo "make bench-commit commits over several shards, against the same by hand"
+	@echo "make bench-orm a unit of work of SQLAlchemy's ORM, against horizontal_shard and one server"
 	@echo "make bench-hot the client's processor time of small calls, also against an older commit"
 	@echo "make bench-web a view in one web worker, by greenshard's pool, by hand, by threads, by asyncpg;"
 	@echo "              bench-checkout is of the pool alone"
 	@echo "make bench-memory the client's memory while it reads many rows, by strategy"
 	@echo "make compat   psycopg2's own test suite, plain and through greenshard"
+	@echo "make compat-sqlalchemy SQLAlchemy's dialect suite, over one shard and in three modes over two"
 	@echo "make soak     200 clients on failing shards, 10,000 of their requests killed (ARGS=--help)"
 	@echo "make differential  10,000 random statements and 5,000 writes, over shards and on one server (ARGS=--help)"
 	@echo "make fuzz     a wire that breaks at any byte, and other input that nobody meant (ARGS=--help)"
@@ -94,6 +96,10 @@ bench-commit: $(VENV)/.has-test
 	@echo "==> bench-commit: commits over several shards, greenshard and hand-written code, side by side"
 	@$(BIN)/python benchmarks/commit.py $(ARGS)
 
+bench-orm: $(VENV)/.has-test
+	@echo "==> bench-orm: SQLAlchemy's ORM over one server, horizontal_shard and greenshard, side by side"
+	@$(BIN)/python benchmarks/orm.py $(ARGS)
+
 bench-tpch: $(VENV)/.has-test
 	@echo "==> bench-tpch: the 22 queries of TPC-H, four shards and one server, side by side"
 	@$(BIN)/python benchmarks/tpch.py $(ARGS)
@@ -117,6 +123,10 @@ bench-checkout: $(VENV)/.has-bench
 compat: $(VENV)/.has-test
 	@echo "==> compat: psycopg2's own test suite, with plain psycopg2 and with greenshard"
 	@$(BIN)/python tests/compat/run.py $(ARGS)
+
+compat-sqlalchemy: $(VENV)/.has-test
+	@echo "==> compat-sqlalchemy: SQLAlchemy's dialect suite, with plain psycopg2 and over greenshard"
+	@$(BIN)/python tests/compat/sqlalchemy_suite/run.py $(ARGS)
 
 differential: $(VENV)/.has-test
 	@echo "==> differential: random statements over 1 to 4 shards, against one server"

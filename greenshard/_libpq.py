@@ -18,6 +18,20 @@ _READING, _WRITING = 1, 2
 _DEFAULT, _VERBOSE = 1, 2
 
 
+class _Parameter(ctypes.Structure):
+    """PQconninfoOption."""
+
+    _fields_ = (
+        ("keyword", ctypes.c_char_p),
+        ("envvar", ctypes.c_char_p),
+        ("compiled", ctypes.c_char_p),
+        ("val", ctypes.c_void_p),
+        ("label", ctypes.c_char_p),
+        ("dispchar", ctypes.c_char_p),
+        ("dispsize", ctypes.c_int),
+    )
+
+
 def _functions() -> Any:
     """The libpq that psycopg2 is linked with, found through it."""
     libpq = ctypes.CDLL(LIBRARY)
@@ -31,6 +45,8 @@ def _functions() -> Any:
         libpq.PQsetErrorVerbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
         for function in (libpq.PQerrorMessage, libpq.PQhost, libpq.PQhostaddr, libpq.PQport):
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_char_p
+        libpq.PQconndefaults.restype = ctypes.POINTER(_Parameter)
+        libpq.PQconninfoFree.argtypes = [ctypes.POINTER(_Parameter)]
         libpq.PQresultMemorySize.argtypes = [ctypes.c_void_p]
         libpq.PQresultMemorySize.restype = ctypes.c_size_t
     except AttributeError:
@@ -43,6 +59,18 @@ def _functions() -> Any:
 
 
 _libpq = _functions()
+
+
+def parameter_names() -> list[str]:
+    """What libpq's parameters are called that a connection string may have."""
+    names = []
+    if found := _libpq.PQconndefaults():
+        for parameter in found:
+            if parameter.keyword is None:
+                break
+            names.append(parameter.keyword.decode("ascii"))
+        _libpq.PQconninfoFree(found)
+    return names
 
 
 def request_cancel(raw: RawConnection) -> None:

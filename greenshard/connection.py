@@ -490,11 +490,29 @@ class Connection(Settings, Own, RawConnection):
 
     @property
     def closed(self) -> int:
-        """0 while open, 1 after `close`, 2 if the connection to a shard is gone."""
+        """0 while open, 1 after `close`, 2 if a shard's is gone or it is the parent process's.
+
+        Pools that look at it open another one then.
+        """
         session = self.__dict__.get("_session")
         if session is None:
             return int(closed.read(self))
-        return 1 if session.closed else 2 if session.broken else 0
+        return 1 if session.closed else 2 if session.inherited or session.broken else 0
+
+    def ping(self) -> None:
+        """See that every shard that it is connected to answers; a transaction stays as it is.
+
+        Raises:
+            greenshard.Error: One does not: connect again. With ``on_error="partial"``, none does.
+
+        Switches: yes. Cost: one round trip, to all shards at once.
+        """
+        session = self._session
+        session.check()
+        session.check_alive()
+        with session.taken(), self._ours():
+            calls = {name: physical.ping for name, physical in session.physicals.items()}
+            session.run(calls, within(self.timeout), tolerant=self.on_error == "partial")
 
     def close(self) -> None:
         """Close the connections to all shards; what was not committed is rolled back.

@@ -1,4 +1,9 @@
-"""The module interface of PEP 249, over psycopg2's types."""
+"""The module interface of PEP 249, over psycopg2's types.
+
+For programs that take a module in psycopg2's place, and look which version that is::
+
+    create_engine("postgresql+psycopg2://...", module=greenshard.dbapi)
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,43 @@ from inspect import Parameter, signature
 from typing import Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
-from greenshard._driver import Attribute, Dsn, RawConnection, by_environment, connect_async
+from greenshard._driver import (
+    BINARY,
+    DATETIME,
+    DRIVER_VERSION,
+    NUMBER,
+    ROWID,
+    STRING,
+    Attribute,
+    Binary,
+    Date,
+    DateFromTicks,
+    Dsn,
+    RawConnection,
+    Time,
+    TimeFromTicks,
+    Timestamp,
+    TimestampFromTicks,
+    by_environment,
+    connect_async,
+)
+from greenshard._libpq import parameter_names
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
 from greenshard.connection import Connection, connection_class
 from greenshard.deadlocks.waits import Waits
+from greenshard.errors import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    Warning,
+)
 from greenshard.events import Listener
 from greenshard.limits import refuse_async
 from greenshard.links.look import look_of
@@ -22,9 +59,40 @@ from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachab
 from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards
 
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "Warning",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "threadsafety",
+]
+
 _ConnectionT = TypeVar("_ConnectionT", bound=RawConnection)
 _async = Attribute(RawConnection, "async_")
 
+#: psycopg2's; greenshard's own is `greenshard.__version__`.
+__version__ = DRIVER_VERSION
 apilevel = "2.0"
 #: Threads may share the module and connections: a thread waits until it is its turn.
 threadsafety = 2
@@ -178,9 +246,19 @@ def check_names(given: Collection[str], *takers: Callable[..., Any]) -> None:
         return
     names = argument_names(*takers)
     for name in unknown_names(given, names):
-        near = get_close_matches(name, names, 1)
-        meant = f"; is {near[0]} meant?" if near else ""
-        raise unusable(f"there is no argument {name!r}, of libpq neither{meant}")
+        raise unusable(f"there is no argument {name!r}, of libpq neither{_meant(name, names)}")
+
+
+#: What psycopg2's connections have as attributes, and takes no ``connect``.
+_ATTRIBUTES = ("autocommit", "deferrable", "isolation_level", "readonly")
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    """What a name may be written for."""
+    if near := get_close_matches(name, _ATTRIBUTES, 1, 0.8):
+        return f"; {near[0]} is set on the connection: conn.{near[0]} = ..."
+    near = get_close_matches(name, [*names, *parameter_names()], 1)
+    return f"; is {near[0]} meant?" if near else ""
 
 
 def argument_names(*takers: Callable[..., Any]) -> list[str]:

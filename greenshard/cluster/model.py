@@ -233,6 +233,14 @@ class Cluster:
         object.__setattr__(made, "_declared", {**self._declared, **temporary})
         return made
 
+    def with_tables(self, tables: Mapping[str, Table]) -> Cluster:
+        """The same, with some more tables, whose names have no schema."""
+        made = copy(self)
+        declared = {(None, name): table for name, table in tables.items()}
+        object.__setattr__(made, "tables", {**self.tables, **tables})
+        object.__setattr__(made, "_declared", {**self._declared, **declared})
+        return made
+
     def placement_of(self, sharded: Sharded) -> Placement:
         """A sharded table's placement: its own, or the cluster's."""
         return self.placement if sharded.placement is None else sharded.placement

@@ -203,13 +203,18 @@ class Session:
         if self.source is not None:
             self.source.reach(self, shards, timeout)
 
+    @property
+    def inherited(self) -> bool:
+        """Whether it came here through a fork: it is the parent process's."""
+        return getpid() != self._pid
+
     def check_process(self) -> None:
         """Refuse a connection that came here through a fork.
 
         Raises:
             errors.InterfaceError: It belongs to the parent process; its sockets are not touched.
         """
-        if getpid() != self._pid:
+        if self.inherited:
             raise errors.InterfaceError(
                 f"the connection was opened in process {self._pid} and cannot be used in this one",
                 code="GS303",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
+from greenshard.cluster import Cluster
 from greenshard.dbapi import check_names, read_opening
 from greenshard.events import ConnectionTaken, Listener, tell
 from greenshard.pool.policy import Policy
@@ -134,6 +135,11 @@ class Pool:
             f"<greenshard.Pool over {', '.join(stats.shards)}: {stats.taken} of {stats.max_size}"
             f" taken, {stats.idle} idle, {stats.waiting} waiting>"
         )
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The declared cluster; None over shards that are just named."""
+        return self._process.opening.cluster
 
     # Connections ----------------------------------------------------------------------------
 

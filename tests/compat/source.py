@@ -1,4 +1,4 @@
-"""Fetch psycopg2's test suite: from the source distribution of the version that is installed."""
+"""Fetch test suites from source distributions: psycopg2's is that of the version installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PACKAGE = "psycopg2-binary"
 
@@ -26,11 +30,30 @@ def suite_directory() -> Path:
     Raises:
         SystemExit: pip could not download it; says why.
     """
-    target = _cache_directory() / f"{PACKAGE}-{installed_version()}"
+    requirement = f"{PACKAGE}=={installed_version()}"
+    return fetched(requirement, _extract_tests, path=_path_with_pg_config)
+
+
+def fetched(
+    requirement: str,
+    extract: Callable[[Path, Path], None],
+    path: Callable[[], str] = lambda: os.environ.get("PATH", os.defpath),
+) -> Path:
+    """Return the directory of what was extracted of a source distribution; download it once.
+
+    Args:
+        requirement: "package==version".
+        extract: Extracts an archive to a directory.
+        path: The PATH that pip needs.
+
+    Raises:
+        SystemExit: pip could not download it; says why.
+    """
+    target = _cache_directory() / requirement.replace("==", "-")
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-            _extract_tests(_download(Path(directory)), Path(directory) / "suite")
+            extract(_download(requirement, Path(directory), path()), Path(directory) / "suite")
             (Path(directory) / "suite").rename(target)
     return target
 
@@ -43,20 +66,19 @@ def _cache_directory() -> Path:
     return Path(cache) / "greenshard-compat"
 
 
-def _download(directory: Path) -> Path:
+def _download(requirement: str, directory: Path, path: str) -> Path:
     """Return the source archive, downloaded into `directory`."""
-    path = _path_with_pg_config()
-    requirement = f"{PACKAGE}=={installed_version()}"
+    package = requirement.partition("==")[0]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     done = subprocess.run(
-        [*pip, "--no-binary", PACKAGE, "--dest", str(directory), requirement],
+        [*pip, "--no-binary", package, "--dest", str(directory), requirement],
         env={**os.environ, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    archives = list(directory.glob("psycopg2*.tar.gz"))
+    archives = list(directory.glob("*.tar.gz"))
     if done.returncode or not archives:
         raise SystemExit(f"pip could not download the source of {requirement}:\n{done.stdout}")
     return archives[0]

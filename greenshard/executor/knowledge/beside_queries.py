@@ -322,15 +322,18 @@ MEMBERS = r"""
         FROM pg_constraint c JOIN relation r ON r.oid = c.conrelid
         JOIN relation p ON p.oid = c.confrelid
         CROSS JOIN LATERAL (
-            SELECT array_agg(a.attname ORDER BY array_position(c.conkey, a.attnum)) FILTER (
-                    WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) AS own,
-                array_agg(a.attname ORDER BY array_position(c.confkey, a.attnum)) FILTER (
-                    WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) AS others,
-                array_agg(a.attname) FILTER (
+            SELECT ARRAY(
+                    SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY u (attnum, n)
+                    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.attnum
+                    ORDER BY n) AS own,
+                ARRAY(
+                    SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY u (attnum, n)
+                    JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = u.attnum
+                    ORDER BY n) AS others,
+                (SELECT array_agg(a.attname::text) FROM pg_attribute a
                     WHERE a.attrelid = c.conrelid AND a.attnum::text IN (
                         SELECT jsonb_array_elements_text(
-                            nullif(to_jsonb(c) -> 'confdelsetcols', 'null')))) AS set
-            FROM pg_attribute a WHERE a.attrelid IN (c.conrelid, c.confrelid)) AS names
+                            nullif(to_jsonb(c) -> 'confdelsetcols', 'null')))) AS set) AS names
         WHERE c.contype = 'f'),
     'inherits', (
         SELECT json_agg(json_build_array(r.nspname, r.relname, p.nspname, p.relname))

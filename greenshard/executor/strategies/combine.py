@@ -39,12 +39,10 @@ from greenshard.merge.reduction import reduce, reducible
 from greenshard.planner.plan import PARTIAL, TYPE_OF, Combine, Reduction
 from greenshard.planner.tasks import Stage
 from greenshard.sql.text import Sql
-from greenshard.sql.types import Trait, oid_of, oids_with
+from greenshard.sql.types import BY_NAME, Trait, oid_of, oids_with
 
 #: Partial sums of float4, averaged in float8, and of money, of which PostgreSQL has no average.
 _NOT_AVERAGED = frozenset(map(oid_of, ("float4", "money")))
-_NUMERIC = oid_of("numeric")
-_SIZED = frozenset(map(oid_of, ("bpchar", "varchar")))
 #: What they are, for messages.
 PARTIAL_ROWS = "one for each group and shard"
 
@@ -174,17 +172,26 @@ def partial_types(e: Planned, shard: str, columns: Sequence[Any]) -> Sequence[st
     # Values of record and the like: a server writes them, and none can read them.
     if not UNNAMED.isdisjoint(names):
         return None
-    return [f"{name}{_modifier(column)}" for name, column in zip(names, columns, strict=True)]
+    return [name + modifier_of(column) for name, column in zip(names, columns, strict=True)]
 
 
-def _modifier(column: Any) -> str:
-    """What stands behind a type's name, as far as a description tells: (10, 2) of a numeric."""
-    # Without one, psycopg2 tells 65535; and of a scale its eleven bits.
-    if column.type_code == _NUMERIC and (column.precision or 0) in range(1, 1001):
-        return f"({column.precision}, {(column.scale ^ 1024) - 1024})"
-    # Of a type that has none, the size is negative.
-    if column.type_code in _SIZED and (column.internal_size or -1) > 0:
-        return f"({column.internal_size})"
+def modifier_of(column: Any) -> str:
+    """What stands behind its type's name where a column was made: ``(10,2)`` of a numeric.
+
+    The values are such ones already; with it the answer's columns are described as one server
+    describes them.
+
+    Args:
+        column: As psycopg2 describes it, who takes 4 from each modifier.
+    """
+    oid, size = column.type_code, column.internal_size
+    if oid in _NUMBERS:
+        packed = size if column.precision is None else (column.precision << 16) + column.scale
+        # A scale has 11 bits, with its sign; with all 32 set there is no modifier.
+        precision, scale = packed >> 16 & 0xFFFF, (packed + 1024) % 2048 - 1024
+        return "" if precision == 0xFFFF else f"({precision},{scale})"
+    if size != -1 and oid in _LENGTHS:
+        return f"({size + _LENGTHS[oid]})"
     return ""
 
 
@@ -306,6 +313,13 @@ def _renamed(column: Any, name: str) -> Any:
     return Column(name, *column[1:])
 
 
+_NUMBERS = frozenset({BY_NAME["numeric"].oid, BY_NAME["numeric"].array_oid})
+#: What is to be added to the size that psycopg2 tells of a column, for the length of its texts or
+#: bits; -1 there is none, or that of bit(3).
+_LENGTHS = {
+    **{oid: 0 for name in ("varchar", "bpchar") for oid in (oid_of(name), BY_NAME[name].array_oid)},
+    **{oid_of(name): 4 for name in ("bit", "varbit")},
+}
 _TEXTS = oids_with(Trait.READ_AS_TEXT)
 _READERS: Mapping[int, Callable[[str], Any]] = {
     oid_of("bool"): "t".__eq__,

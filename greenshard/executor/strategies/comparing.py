@@ -26,18 +26,25 @@ class Comparison:
         shard: The first that answered.
         description: Its columns.
         casting: What of them was fetched as text.
+        encoding: Of what came of `sending_cell`, instead.
 
     Attributes:
         shard: Where values are ranked.
     """
 
     def __init__(
-        self, e: Planned, shard: str, description: Sequence[Any], casting: Casting
+        self,
+        e: Planned,
+        shard: str,
+        description: Sequence[Any],
+        casting: Casting,
+        encoding: str | None = None,
     ) -> None:
         self._e = e
         self.shard = shard
         self._description = description
         self._casting = casting
+        self._sent_in = encoding
         raw = e.session.physicals[shard].raw
         # Code points sort as UTF-8's bytes do; as those of LATIN1 or EUC_JP they do not.
         self._encoding = str(RawConnection.get_parameter_status(raw, "server_encoding"))
@@ -49,6 +56,8 @@ class Comparison:
 
     def is_pythons(self, key: SortKey) -> bool:
         """Whether Python compares the values, as they were fetched."""
+        if self._sent_in is not None:
+            return False
         oid, c_collation = self.type_of(key), self._e.database.c_collation
         code_point = sorts_by_code_point(key.collation, c_collation, self._encoding)
         if not comparable(oid, code_point):
@@ -79,5 +88,7 @@ class Comparison:
                 # Distinct ones, once each: the rank of a value holds for all rows that have it.
                 values = {row[key.column] for row in rows} - {None}
                 oid = self.type_of(key)
-                ranks[position] = rank(self._e, self.shard, oid, values, key.collation)
+                ranks[position] = rank(
+                    self._e, self.shard, oid, values, key.collation, self._sent_in
+                )
         return order(rows, keys, ranks)

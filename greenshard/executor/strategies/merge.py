@@ -23,6 +23,7 @@ from greenshard.executor.strategies.exactness import (
 from greenshard.executor.strategies.held import check_page
 from greenshard.executor.strategies.slicing import read_slice
 from greenshard.executor.strategies.streamed_merge import stream
+from greenshard.executor.strategies.travelling import sending_cell, unwritable
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.merge.ordering import cut
 from greenshard.planner.plan import Scatter
@@ -57,6 +58,10 @@ def merge(e: Planned, step: Scatter, tasks: Stage) -> Answer:
 
 
 def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> BufferedAnswer | None:
+    # What is only sorted by need not be written in the client's encoding, nor read.
+    encoding = unwritable(e.session.alive) if step.hidden and len(tasks) > 1 else None
+    if encoding is not None and ";" not in tasks[0].sql.text:
+        return _merge_exactly(e, step, tasks, _described(e, tasks), encoding)
     cursors, castings = asked(e, tasks, as_text)
     first = next(iter(cursors))
     description = cursors[first].description
@@ -68,6 +73,8 @@ def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> Buffered
         return _merge_exactly(e, step, tasks, description)
     try:
         rows: list[Row] | None = all_of(cursors)
+    except UnicodeDecodeError:
+        raise  # nobody could read it
     except UNREADABLE:
         return None  # a date beyond Python's; as text it fails when it is fetched, as it should
     if sorts:
@@ -78,8 +85,20 @@ def _merge(e: Planned, step: Scatter, tasks: Stage, as_text: AsText) -> Buffered
     return _answer(e, step, rows, description, first, castings[first])
 
 
+def _described(e: Planned, tasks: Stage) -> Sequence[Any]:
+    """The columns; no row of them is asked for. Switches: yes."""
+    sql = replace(tasks[0].sql, text=f"SELECT * FROM ({tasks[0].sql.text}\n) AS g LIMIT 0")
+    cursors, _ = asked(e, (replace(tasks[0], sql=sql),), AsText.ALL)
+    e.stages = None
+    return next(iter(cursors.values())).description or ()
+
+
 def _merge_exactly(
-    e: Planned, step: Scatter, tasks: Stage, description: Sequence[Any]
+    e: Planned,
+    step: Scatter,
+    tasks: Stage,
+    description: Sequence[Any],
+    encoding: str | None = None,
 ) -> BufferedAnswer | None:
     """Merge by what does not come as the servers have sorted it: it comes once more, as text.
 
@@ -88,10 +107,16 @@ def _merge_exactly(
         step: The step.
         tasks: What the shards were asked.
         description: The columns, which are known only then.
+        encoding: As `unwritable` says: then what it is sorted by comes as bytes, and only so.
     """
     width, keys = len(description), step.sort
     names = [f"c{at}" for at in range(width)]
-    shown = [*names, *(as_written(names[key.column]) for key in keys)]
+    unseen = [] if encoding is None else ["NULL"] * step.hidden
+    shown = [
+        *names[: width - len(unseen)],
+        *unseen,
+        *(sending_cell(as_written(names[key.column]), encoding) for key in keys),
+    ]
     asks = tasks[0].sql  # all ask the same
     # It would end the statement within another one.
     if ";" in asks.text:
@@ -103,7 +128,7 @@ def _merge_exactly(
     first = next(iter(cursors))
     behind = [replace(key, column=width + at) for at, key in enumerate(keys)]
     columns = [*description, *(description[key.column] for key in keys)]
-    comparison = Comparison(e, first, columns, castings[first])
+    comparison = Comparison(e, first, columns, castings[first], encoding)
     rows = comparison.ordered(all_of(cursors), behind)
     if rows is None:
         return None

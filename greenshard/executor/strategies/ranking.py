@@ -8,6 +8,7 @@ from typing import Any
 from greenshard import errors
 from greenshard._driver import ours, own_cursor
 from greenshard.executor.planned import Planned
+from greenshard.executor.strategies.travelling import receiving_cell
 from greenshard.executor.types.type_names import type_names
 from greenshard.merge.arrays import array_text, integers
 from greenshard.sql.types import Trait, names_with
@@ -20,7 +21,12 @@ _RANK = (
 
 
 def rank(
-    e: Planned, shard: str, type_oid: int, values: Iterable[Any], collation: str | None
+    e: Planned,
+    shard: str,
+    type_oid: int,
+    values: Iterable[Any],
+    collation: str | None,
+    encoding: str | None = None,
 ) -> dict[Any, int]:
     """The place of each value among them; equal values have equal places.
 
@@ -30,6 +36,7 @@ def rank(
         type_oid: The values' type there.
         values: As text, different from one another, no NULL.
         collation: As in `SortKey`.
+        encoding: That of `sending_cell`, if they came of it.
 
     Raises:
         errors.NotSupportedError: Values of the type cannot be given as text.
@@ -49,7 +56,9 @@ def rank(
             code="GS403",
             hint="Sort by its fields, or by a value of a named type.",
         )
-    value = f"(v::{name})" if collation is None else f"(v::{name}) COLLATE {collation}"
+    value = f"({receiving_cell('v', encoding)}::{name})"
+    if collation is not None:
+        value += f" COLLATE {collation}"
     cursor = own_cursor(e.session.physicals[shard].raw)
     query = _RANK.format(value=value.replace("%", "%%"))
     parameters = {"values": ours(array_text(listed))}

@@ -77,6 +77,7 @@ CALLS = {
     "tpc_commit": one.tpc_commit,
     "tpc_rollback": one.tpc_rollback,
     "tpc_recover": one.tpc_recover,
+    "ping": conn.ping,
     "close": conn.close,
 }
 
@@ -99,7 +100,8 @@ if not child:
     signal.alarm(20)
     for name, call in CALLS.items():
         say(call=name, outcome=outcome(call))
-    repr(conn), repr(cur), conn.closed, conn.shards
+    say(closed=[conn.closed, one.closed])
+    repr(conn), repr(cur), conn.shards
     del conn, one, cur, named, CALLS, call
     gc.collect()
     os._exit(0) if end == "_exit" else sys.exit(0)
@@ -109,6 +111,7 @@ assert named.fetchone() == (11,)
 cur.execute("SELECT count(*) FROM kept")
 assert cur.fetchall() == [(0,)] * len(dsns)
 conn.commit()
+assert (conn.closed, one.closed) == (0, 0)
 assert [p.raw.info.backend_pid for p in conn._session.alive] == pids
 conn.close()
 one.close()

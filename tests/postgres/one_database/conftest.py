@@ -140,8 +140,8 @@ def same(conn, single):
         assert [column.name for column in ours.description] == [
             column.name for column in theirs.description
         ]
-        assert [c.type_code for c in ours.description if c.type_code < 16384] == [
-            c.type_code for c in theirs.description if c.type_code < 16384
+        assert [tuple(c) for c in ours.description if c.type_code < 16384] == [
+            tuple(c) for c in theirs.description if c.type_code < 16384
         ]
         return ours
 

@@ -434,3 +434,20 @@ def test_catalog_of_a_greenshard_connection(dsn):
         assert ("other", "t") in load(session).relations
         assert path(session) == ("pg_catalog", "public")
         connection.autocommit = True  # refused if a transaction were open
+
+
+def test_foreign_key_that_names_a_column_twice_can_be_read(shop, plain):
+    made = (
+        "CREATE TABLE pairs (id int PRIMARY KEY, one int, UNIQUE (id, one),"
+        " FOREIGN KEY (one, one) REFERENCES pairs (id, one),"
+        " FOREIGN KEY (one) REFERENCES pairs ON DELETE SET NULL)"
+    )
+    for connection in plain.values():
+        connection.cursor().execute(made)
+    try:
+        with contextlib.closing(greenshard.connect(shop.cluster)) as conn, conn.cursor() as cur:
+            cur.execute("SELECT count(*) FROM orders")
+            assert cur.fetchall() == [(60,)]
+    finally:
+        for connection in plain.values():
+            connection.cursor().execute("DROP TABLE pairs")

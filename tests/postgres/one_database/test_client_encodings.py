@@ -125,3 +125,30 @@ def test_letters_of_pages_need_not_be_written(conn, single, encoding):
                 rows.append(cur.fetchall())
             connection.rollback()
         assert rows[0] == rows[1], statement
+
+
+#: What is sorted by is not shown.
+SORTED = [
+    "SELECT id FROM orders ORDER BY note, id",
+    "SELECT id, customer, day FROM orders ORDER BY note DESC NULLS LAST, total, id LIMIT 20",
+    'SELECT id FROM orders ORDER BY note COLLATE "C", id OFFSET 5',
+    "SELECT id, span FROM orders ORDER BY tags, feeling, id",
+    "SELECT octet_length(note) FROM orders ORDER BY note, id",
+]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("statement", SORTED)
+def test_letters_of_what_is_only_sorted_by_need_not_be_written(
+    conn, single, same, encoding, statement
+):
+    conn.set_client_encoding(encoding)
+    single.set_client_encoding(encoding)
+    same(statement, strategy="merge")
+
+
+def test_ordered_letters_that_nobody_can_read_are_the_drivers_error(conn, single):
+    statement = "SELECT note FROM orders WHERE note <> '' ORDER BY note"
+    for connection in (conn, single):
+        connection.set_client_encoding("SQL_ASCII")
+        assert outcome(connection, statement) == ("UnicodeDecodeError", None)

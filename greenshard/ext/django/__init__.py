@@ -1,0 +1,1 @@
+"""greenshard under Django: ``ENGINE = "greenshard.ext.django"``; see `base`."""
