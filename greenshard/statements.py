@@ -30,6 +30,7 @@ from greenshard.executor.answers.portals import Portals
 from greenshard.executor.asked import Asked
 from greenshard.executor.atomic import atomically
 from greenshard.executor.client_copy import CopyFile, copying
+from greenshard.executor.copies_planned import Copies
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.endings import Endings
 from greenshard.executor.execution import Calls, Execution, Streaming
@@ -227,6 +228,10 @@ class Statements:
             refuse_named_copy()
         if not can_keep():
             refuse_foreign_callback()
+        database = self.planning(asked.target)
+        if database is not None:
+            self._take(asked, text, partial(Copies(self).run, asked, database, text, file))
+            return
         calls = partial(copying, self.session, text, file)
         run = partial(
             self._union, asked, text, False, calls, plain=True, every=(None,), copies=True

@@ -55,7 +55,7 @@ def copying(
     read, write = file.reading(raw), file.writing(raw)
     if len(shards) == 1:
         return {
-            shards[0]: copy_call(session, shards[0], raws[shards[0]], text, read, _joined(write))
+            shards[0]: copy_call(session, shards[0], raws[shards[0]], text, read, joined(write))
         }
     copy = read_copy(text if isinstance(text, str) else text.decode(python_encoding(raw)))
     form, header = ("text", False) if copy is None else (copy.form, bool(copy.header))
@@ -67,7 +67,9 @@ def copying(
     }
 
 
-def _joined(write: Callable[[bytes], None]) -> Writes:
+def joined(write: Callable[[bytes], None]) -> Writes:
+    """What writes rows as they come."""
+
     def take(rows: list[bytes]) -> None:
         if rows:
             write(b"".join(rows))

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from io import TextIOBase
-from typing import Any, Protocol
+from typing import Any
 
 from greenshard import _green
 from greenshard._driver import DriverError, copiers, keepers, python_encoding, wait_as_ours
@@ -42,18 +42,10 @@ _PIECE_BYTES = 1 << 16
 _PAUSE_S = 0.0001
 
 
-class Reads(Protocol):
-    """Where a COPY FROM STDIN has its rows from."""
-
-    def __call__(self) -> bytes:
-        """The next piece, empty at the end. It may wait."""
-
-
-class Writes(Protocol):
-    """Where a COPY TO STDOUT puts its rows."""
-
-    def __call__(self, rows: list[bytes]) -> None:
-        """Take some rows. It may wait."""
+#: Where a COPY FROM STDIN has its rows from: gives the next piece, empty at the end. It may wait.
+Reads = Callable[[], bytes]
+#: Where a COPY TO STDOUT puts its rows: takes some, and none at the end. It may wait.
+Writes = Callable[[list[bytes]], None]
 
 
 class _Stopped(_green.GreenletExit):

@@ -10,10 +10,13 @@ The parser reads the older ways to write the options as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from greenshard.sql.deparsing import faithful
+from greenshard.sql.nodes import copy as copy_message
+from greenshard.sql.nodes import quoted
 from greenshard.sql.parser import Message, ParserError, TooDeep, parse
 
 _ON, _OFF = frozenset({"true", "on", "1"}), frozenset({"false", "off", "0"})
@@ -58,6 +61,14 @@ class CopyStatement:
             self.node.where_clause if self.node.HasField("where_clause") else None
         )
         return found
+
+    def as_statement(self) -> Message:
+        """The query, as a statement of its own."""
+        (whole,) = parse("SELECT 1")
+        statement: Any = whole
+        statement.stmt.CopyFrom(self.node.query)
+        made: Message = statement
+        return made
 
     def text_option(self, name: str, default: str) -> str:
         """An option that is a text."""
@@ -114,3 +125,69 @@ def _header(value: Any) -> bool | str:
 def is_on(value: Any) -> bool:
     """Whether an option that is on or off is on."""
     return str(value).lower() not in _OFF
+
+
+def as_insert(copy: CopyStatement, columns: Sequence[str]) -> str:
+    """The INSERT of two rows that does beside its rows what a COPY FROM does.
+
+    A COPY takes what it is given for a column GENERATED ALWAYS AS IDENTITY, too.
+
+    Args:
+        copy: It.
+        columns: The columns that it fills.
+
+    >>> as_insert(read_copy('COPY s."T" FROM STDIN'), ["a", "b%"])
+    'INSERT INTO "s"."T" ("a", "b%%") OVERRIDING SYSTEM VALUE VALUES (%s, %s), (%s, %s)'
+    """
+    relation = copy.node.relation
+    names = [relation.schemaname, relation.relname] if relation.schemaname else [relation.relname]
+    name = ".".join(map(quoted, names)).replace("%", "%%")
+    listed = ", ".join(map(quoted, columns)).replace("%", "%%")
+    row = f"({', '.join(['%s'] * len(columns))})"
+    return f"INSERT INTO {name} ({listed}) OVERRIDING SYSTEM VALUE VALUES {row}, {row}"
+
+
+def with_columns(copy: CopyStatement, columns: Sequence[str]) -> str:
+    """The text of a COPY with other columns.
+
+    Raises:
+        Unwritable: It cannot be written.
+
+    >>> with_columns(read_copy("COPY t FROM STDIN WITH (FORMAT csv, HEADER)"), ["a", "b"])
+    'COPY t(a, b) FROM STDIN WITH (FORMAT CSV, HEADER)'
+    """
+    made = copy_message(copy.node)
+    del made.attlist[:]
+    for name in columns:
+        made.attlist.add().string.sval = name
+    _options(made)
+    (whole,) = parse("COPY t FROM STDIN")
+    statement: Any = whole
+    statement.stmt.copy_stmt.CopyFrom(made)
+    return faithful(statement)
+
+
+def _options(node: Any) -> Any:
+    """The options, as they can be written: older ways to write them are read only."""
+    for each in node.options:
+        option = each.def_elem
+        if option.arg.HasField("boolean"):
+            option.arg.string.sval = "true" if option.arg.boolean.boolval else "false"
+    return node.options
+
+
+def around_query(copy: CopyStatement) -> tuple[str, str]:
+    """What stands before and behind the query of a COPY TO.
+
+    Raises:
+        Unwritable: It cannot be written.
+
+    >>> around_query(read_copy("COPY t TO STDOUT CSV HEADER"))
+    ('COPY (', ') TO STDOUT WITH (FORMAT CSV, HEADER true)')
+    """
+    (whole,) = parse("COPY (SELECT 1) TO STDOUT")
+    statement: Any = whole
+    statement.stmt.copy_stmt.options.extend(_options(copy_message(copy.node)))
+    before, query, behind = faithful(statement).partition("SELECT 1")
+    assert query  # noqa: S101  # it is what was written
+    return before, behind
