@@ -43,7 +43,12 @@ class Copies:
         """
         said = self._runs.decoded(text)
         copy = read_copy(said)
-        if copy is None or not copy.with_client:
+        if copy is not None and not copy.with_client:
+            raise not_copied(
+                "a file or program of the servers' is another one on each",
+                "Use FROM STDIN or TO STDOUT, with a file of the program's.",
+            )
+        if copy is None:
             return self._runs.planned(asked, database, text, None)
         while True:
             try:

@@ -106,12 +106,14 @@ class Lines:
         end: How lines end; a newline as long as none has.
         header: The first line, once it is there, if it has names.
         ended: Whether the rows have ended, by their mark: what follows is not read.
+        unfinished: Whether the file has ended within a line.
     """
 
     def __init__(self, writing: Writing) -> None:
         self.end = b"\n"
         self.header: bytes | None = None
         self.ended = False
+        self.unfinished = False
         self._writing = writing
         self._known_end = False
         self._left = b""
@@ -145,10 +147,7 @@ class Lines:
         elif last and self._left:
             found.rows.append(self._left)
             self._left = b""
-        if last and found.rows and not self._writing.csv and _OPEN.search(found.rows[-1]):
-            # PostgreSQL drops it; with the end of a line behind it, it would keep that.
-            line = self._line + len(found.rows)
-            raise UnreadableRow("the last line ends in a backslash", line, refused=False)
+            self.unfinished = True
         # A row that goes on for ever is not looked through again with each piece.
         self._wanted = len(self._left) if not found.rows else 0
         if self._writing.header and self.header is None and found.rows:
@@ -196,9 +195,12 @@ class Lines:
                 if not last:
                     break
                 end, after = size, size
+                self.unfinished = True
             else:
                 after = self._end_at(shape, end, self._line + sum(heights) + 1)
             if self._is_mark(shape, at, end, self._line + sum(heights) + 1):
+                if after == end:
+                    raise UnreadableRow(_NOT_ALONE, self._line + sum(heights) + 1, refused=False)
                 self.ended = True
                 at = size
                 break
@@ -239,11 +241,11 @@ class Lines:
         if shape[at:end] == b"\\.":
             return True
         if _MARK_WITHIN.match(shape, at, end):
-            raise UnreadableRow("end-of-copy marker is not alone on its line", line, refused=False)
+            raise UnreadableRow(_NOT_ALONE, line, refused=False)
         return False
 
 
-_OPEN = re.compile(rb"(?<!\\)(?:\\\\)*\\\Z")
+_NOT_ALONE = "end-of-copy marker is not alone on its line"
 _MARK_WITHIN = re.compile(rb"(?:[^\\]|\\[^.])*\\\.", re.DOTALL)
 
 

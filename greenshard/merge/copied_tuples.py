@@ -30,7 +30,7 @@ class Tuples:
 
     Attributes:
         header: What the file begins with; empty until it is there.
-        ended: Whether the rows have ended: nothing may follow.
+        ended: Whether the rows have ended by their mark, which may be missing: nothing may follow.
     """
 
     def __init__(self, at: int | None) -> None:
@@ -65,14 +65,15 @@ class Tuples:
             start = self._take(data, start, rows, values)
         self._left = data[start or 0 :]
         self._wanted = len(self._left) if not rows else 0
-        if last and (self._left or not self.ended):
-            what = (
-                "unexpected EOF in COPY data"
-                if self.header
-                else "COPY file signature not recognized"
-            )
-            raise UnreadableRow(what, self._line + 1, refused=True)
-        return rows, values
+        if self.ended and self._left:
+            problem = "received copy data after EOF marker"
+        elif last and not self.header:
+            problem = "COPY file signature not recognized"
+        elif last and self._left:
+            problem = "unexpected EOF in COPY data"
+        else:
+            return rows, values
+        raise UnreadableRow(problem, self._line + 1, refused=True)
 
     def _begin(self, data: bytes) -> int | None:
         """Where the first row begins; None if that is not there yet."""

@@ -79,22 +79,30 @@ class LinesIn:
         homes = self._homes(cut, line)
         rows = cut.rows
         if self.behind.cells is not None:
+            if self.lines.unfinished and not self.writing.csv and rows[-1].endswith(b"\\"):
+                raise UnreadableRow(
+                    "the last line ends in a backslash", self.lines.line, refused=False
+                )
             rows = [row + cell for row, cell in zip(rows, self.behind.cells, strict=False)]
         if homes is None:
-            return dict.fromkeys(self.shards, self._joined(header, rows))
+            return dict.fromkeys(self.shards, self._joined(header, rows, last=True))
         self.numbers.note(homes, cut.heights)
         parts: list[list[bytes]] = [[] for _ in self.shards]
         add = [part.append for part in parts]
         for row, home in zip(rows, homes, strict=True):
             add[home](row)
         return {
-            shard: self._joined(header, part)
-            for shard, part in zip(self.shards, parts, strict=True)
+            shard: self._joined(header, part, last=number == homes[-1])
+            for number, (shard, part) in enumerate(zip(self.shards, parts, strict=True))
         }
 
-    def _joined(self, header: bytes, rows: list[bytes]) -> bytes:
+    def _joined(self, header: bytes, rows: list[bytes], *, last: bool) -> bytes:
+        """Some rows; `last` tells whether the last one of all is among them."""
         end = self.lines.end
-        return header + end.join(rows) + end if rows else header
+        if not rows:
+            return header
+        # What the file leaves open (quotes, an escape), stays open.
+        return header + end.join(rows) + (b"" if last and self.lines.unfinished else end)
 
     def _header(self) -> bytes:
         if self._sent_header or self.lines.header is None:
