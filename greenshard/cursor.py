@@ -292,7 +292,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         """
         if not hasattr(file, "read"):
             raise TypeError("argument 1 must have a .read() method")
-        text = self._copy_text("FROM stdin", table, sep, null, columns)
+        text = self._copy_text("FROM", table, sep, null, columns)
         self._statements.copy(self._asked(), text, CopyFile(file, size))
 
     def copy_to(
@@ -309,7 +309,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
         """
         if not hasattr(file, "write"):
             raise TypeError("argument 1 must have a .write() method")
-        text = self._copy_text("TO stdout", table, sep, null, columns)
+        text = self._copy_text("TO", table, sep, null, columns)
         self._statements.copy(self._asked(), text, CopyFile(file, 0))
 
     def _copy_text(
@@ -319,7 +319,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._check()
         cursor = self._statements.quoting(self._target)
         listed = "" if names is None else f" ({','.join(quote_ident(n, cursor) for n in names)})"
-        head = f"COPY {quote_ident(table, cursor)}{listed} {way}".replace("%", "%%")
+        end = "stdin" if way == "FROM" else "stdout"
+        head = f"COPY {quote_ident(table, cursor)}{listed} {way} {end}".replace("%", "%%")
         text = cursor.mogrify(f"{head} WITH DELIMITER AS %s NULL AS %s", (ours(sep), ours(null)))
         return self._statements.written(self._target, cursor, text)
 

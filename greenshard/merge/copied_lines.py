@@ -185,6 +185,7 @@ class Lines:
         heights = found.heights or []
         at, size, match_row = 0, len(data), self._row.match
         first = not self._known_end
+        line = self._line + 1  # of the next row's first line
         while at < size:
             row = match_row(shape, at)
             end = size if row is None else row.end()
@@ -197,15 +198,17 @@ class Lines:
                 end, after = size, size
                 self.unfinished = True
             else:
-                after = self._end_at(shape, end, self._line + sum(heights) + 1)
-            if self._is_mark(shape, at, end, self._line + sum(heights) + 1):
+                after = self._end_at(shape, end, line)
+            if self._is_mark(shape, at, end, line):
                 if after == end:
-                    raise UnreadableRow(_NOT_ALONE, self._line + sum(heights) + 1, refused=False)
+                    raise UnreadableRow(_NOT_ALONE, line, refused=False)
                 self.ended = True
                 at = size
                 break
             found.rows.append(data[at:end])
-            heights.append(1 + self._breaks(shape, at, end, first=first))
+            height = 1 + self._breaks(shape, at, end, first=first)
+            heights.append(height)
+            line += height
             first = False
             at = after
         found.heights = heights

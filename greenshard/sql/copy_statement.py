@@ -161,7 +161,7 @@ def with_columns(copy: CopyStatement, columns: Sequence[str]) -> str:
     for name in columns:
         made.attlist.add().string.sval = name
     _options(made)
-    (whole,) = parse("COPY t FROM STDIN")
+    (whole,) = parse("SELECT 1")
     statement: Any = whole
     statement.stmt.copy_stmt.CopyFrom(made)
     return faithful(statement)

@@ -544,9 +544,12 @@ class OneDatabase:
 
         Switches: when something must be asked for first.
         """
-        catalog = self._current(timeout).catalog
+        known = self._current(timeout)
         self._know_bearings(timeout)
-        return catalog.relation(schema, name, self.bearings.path), catalog.encoding
+        self._find_temporary(timeout)
+        planner = self.temporary.planner_of(known, self.cluster)
+        path = self.temporary.path(self.bearings.path)
+        return planner.relation(schema, name, path), known.catalog.encoding
 
     def certain(self, step: Step, text: str, given: Any) -> Step:
         """The step that is taken, if not all letters reach the servers as the ones that they are.
