@@ -207,12 +207,28 @@ def can_keep() -> bool:
     return ext.get_wait_callback() is _wait
 
 
+#: By the ``id`` of a connection, who copies rows from or to the client on it (`links.copy_stream`).
+#: Called when psycopg2 has the answer to a statement: psycopg2 itself takes a COPY for an error in
+#: green mode, but only behind the wait. It does what is to be done, and tells whether there was
+#: something: then the wait goes on, and what it ends with is the end of the COPY, to psycopg2, too.
+#: It raises only what is to close the connection.
+copiers: dict[int, Callable[[], bool]] = {}
+
+
 def _wait(connection: ext.connection) -> None:
-    """Wait for a server as psycogreen does, but that keepers are asked."""
-    keep = keepers.get(id(connection))
-    if keep is None and not isinstance(connection, Own):
+    """Wait for a server as psycogreen does, but that keepers are asked, and copiers called."""
+    key = id(connection)
+    copy = copiers.get(key)
+    keep = keepers.get(key)
+    if keep is None and copy is None and not isinstance(connection, Own):
         gevent_wait_callback(connection)
         return
+    _poll(connection, keep)
+    while copy is not None and copy():
+        _poll(connection, keep)
+
+
+def _poll(connection: ext.connection, keep: Callable[[BaseException], bool] | None) -> None:
     while (state := RawConnection.poll(connection)) != POLL_OK:
         if state not in _WAITS:
             raise DriverOperationalError(f"Bad result from poll: {state!r}")
@@ -222,6 +238,19 @@ def _wait(connection: ext.connection) -> None:
             # Not of `poll`: what that raises is the server's word, or psycopg2's.
             if keep is None or not keep(arrived):
                 raise
+
+
+def wait_as_ours(connection: ext.connection, wait: Callable[[int], Any]) -> None:
+    """Wait on a connection's socket where psycopg2 waits for it; its keeper is asked.
+
+    Switches: yes.
+    """
+    try:
+        wait(RawConnection.fileno(connection))
+    except BaseException as arrived:
+        keep = keepers.get(id(connection))
+        if keep is None or not keep(arrived):
+            raise
 
 
 _WAITS: Mapping[int, Callable[[int], Any]] = {

@@ -20,7 +20,7 @@ import greenlet
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
-from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo, wait_read, wait_write
+from gevent.socket import AF_UNSPEC, SOCK_STREAM, getaddrinfo, wait_read, wait_readwrite, wait_write
 from gevent.threadpool import ThreadPool
 
 _Result = TypeVar("_Result")
@@ -39,7 +39,8 @@ LOOK_S = 0.005
 thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
 __all__ = [
-    "Event", "GreenletExit", "NativeLocal", "NativeLock", "ThreadPool", "wait_read", "wait_write",
+    "Event", "GreenletExit", "NativeLocal", "NativeLock", "ThreadPool", "wait_read",
+    "wait_readwrite", "wait_write",
 ]  # fmt: skip
 
 #: A lock of the operating system's threads, also where gevent has patched ``threading``. It is only

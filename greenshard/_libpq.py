@@ -1,10 +1,11 @@
-"""What psycopg2 lacks of libpq: cancelling, why connecting failed, how large a result is."""
+"""What psycopg2 lacks of libpq: cancelling, COPY, why connecting failed, how large a result is."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
 from greenshard import _green
@@ -16,6 +17,10 @@ _pgresult_ptr = Attribute(RawCursor, "pgresult_ptr")
 _READING, _WRITING = 1, 2
 # PGVerbosity
 _DEFAULT, _VERBOSE = 1, 2
+# PGTransactionStatusType: a command is in progress.
+_ACTIVE = 1
+# ExecStatusType
+_COPY_OUT, _COPY_IN = 3, 4
 
 
 class _Parameter(ctypes.Structure):
@@ -49,6 +54,16 @@ def _functions() -> Any:
         libpq.PQconninfoFree.argtypes = [ctypes.POINTER(_Parameter)]
         libpq.PQresultMemorySize.argtypes = [ctypes.c_void_p]
         libpq.PQresultMemorySize.restype = ctypes.c_size_t
+        for function in (libpq.PQtransactionStatus, libpq.PQflush, libpq.PQconsumeInput):
+            function.argtypes = [ctypes.c_void_p]
+        libpq.PQgetResult.argtypes, libpq.PQgetResult.restype = [ctypes.c_void_p], ctypes.c_void_p
+        for function in (libpq.PQclear, libpq.PQresultStatus, libpq.PQfreemem):
+            function.argtypes = [ctypes.c_void_p]
+        libpq.PQputCopyData.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+        libpq.PQputCopyEnd.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        libpq.PQgetCopyData.argtypes = [
+            ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int,
+        ]  # fmt: skip
     except AttributeError:
         raise ImportError(
             "greenshard needs a psycopg2 that is built with libpq 17 or newer, which can cancel a "
@@ -142,3 +157,60 @@ def server_tried(raw: RawConnection) -> tuple[str, str, str]:
     told = (_libpq.PQhost, _libpq.PQhostaddr, _libpq.PQport)
     host, ip, port = (((address and ask(address)) or b"").decode("latin-1") for ask in told)
     return host, ip, port
+
+
+class CopyMode(Enum):
+    """What a connection is in after the answer to a COPY from or to the client."""
+
+    IN = _COPY_IN
+    OUT = _COPY_OUT
+
+
+def copy_mode(raw: RawConnection) -> CopyMode | None:
+    """What a connection is in that has an answer; None if its statement has ended."""
+    address = _pgconn_ptr.read(raw)
+    if not address or _libpq.PQtransactionStatus(address) != _ACTIVE:
+        return None
+    # In this mode libpq makes a result for whoever asks, as often as it is asked.
+    result = _libpq.PQgetResult(address)
+    status = _libpq.PQresultStatus(result)
+    _libpq.PQclear(result)
+    return CopyMode(status)
+
+
+def put_copy_data(raw: RawConnection, data: bytes) -> bool:
+    """Take a piece of what COPY reads, to be sent by `flush`; false if the connection is lost."""
+    return bool(_libpq.PQputCopyData(_pgconn_ptr.read(raw), data, len(data)) == 1)
+
+
+def put_copy_end(raw: RawConnection, error: bytes | None) -> bool:
+    """Take the end of what COPY reads; false if the connection is lost.
+
+    Args:
+        raw: The connection.
+        error: Why COPY shall fail, in the connection's encoding; None if that was all.
+    """
+    return bool(_libpq.PQputCopyEnd(_pgconn_ptr.read(raw), error) == 1)
+
+
+def flush(raw: RawConnection) -> bool | None:
+    """Send what was taken; false if the server must take some of it first, None if it is lost."""
+    left = _libpq.PQflush(_pgconn_ptr.read(raw))
+    return None if left < 0 else left == 0
+
+
+def consume_input(raw: RawConnection) -> bool:
+    """Read what has come from the server; false if the connection is lost."""
+    return bool(_libpq.PQconsumeInput(_pgconn_ptr.read(raw)))
+
+
+def get_copy_data(raw: RawConnection) -> bytes | None:
+    """What COPY has written next, a row: `b""` if it must come first, None if that was all."""
+    found = ctypes.c_void_p()
+    length = _libpq.PQgetCopyData(_pgconn_ptr.read(raw), ctypes.byref(found), 1)
+    if length <= 0:
+        return None if length < 0 else b""
+    try:
+        return ctypes.string_at(found, length)
+    finally:
+        _libpq.PQfreemem(found)

@@ -7,13 +7,14 @@ from functools import lru_cache, partial
 from typing import Any, NoReturn, Protocol
 
 from greenshard import errors
-from greenshard._driver import Composable, DriverError, RawCursor
+from greenshard._driver import Composable, DriverError, RawCursor, ours, quote_ident
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
 from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.answers.fetching import Fetching
 from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
 from greenshard.executor.asked import Asked
-from greenshard.limits import refuse_copy, refuse_replication
+from greenshard.executor.client_copy import CopyFile
+from greenshard.limits import refuse_replication
 from greenshard.links.deadline import within
 from greenshard.links.physical import string_types
 from greenshard.merge.concatenation import Concatenation, Rows
@@ -249,23 +250,79 @@ class Cursor(AnswerView, Fetching, RawCursor):
         self._statements.fail(error)
         raise_ours(error, self._parts)
 
-    # What green mode cannot do --------------------------------------------------------------
+    # COPY -----------------------------------------------------------------------------------
 
-    def copy_from(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported: see `copy_expert`."""
-        refuse_copy()
+    def copy_expert(self, sql: str | bytes | Composable, file: Any, size: int = 8192) -> None:
+        """Run a COPY that reads its rows from a file, or writes them there, as psycopg2's does.
 
-    def copy_to(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported: see `copy_expert`."""
-        refuse_copy()
+        Over a declared cluster the rows come and go as those of one database; over shards that are
+        just named, COPY TO gives the rows of all, one shard after the other.
 
-    def copy_expert(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported: psycopg2 cannot COPY with cooperative waits.
+        Args:
+            sql: ``COPY ... FROM STDIN`` or ``COPY ... TO STDOUT``.
+            file: An object with ``read(size)`` or ``write(data)``.
+            size: What ``read`` is asked for.
 
         Raises:
-            errors.NotSupportedError: Always.
+            TypeError: The file has neither.
+            greenshard.Error: As for `execute`; also if ``read`` raises, which is the cause then.
+            Exception: What ``write`` raises.
+
+        Switches: yes, and so may the file. Nothing is left half loaded.
         """
-        refuse_copy()
+        if not (hasattr(file, "read") or hasattr(file, "write")):
+            raise TypeError(
+                "file must be a readable file-like object for COPY FROM; "
+                "a writable file-like object for COPY TO."
+            )
+        self._statements.copy(self._asked(), self._text(sql), CopyFile(file, size))
+
+    def copy_from(
+        self,
+        file: Any,
+        table: str,
+        sep: str = "\t",
+        null: str = "\\N",
+        size: int = 8192,
+        columns: Iterable[str] | None = None,
+    ) -> None:
+        """Load a table from a file in PostgreSQL's text format, as psycopg2's does.
+
+        Raises, Switches: see `copy_expert`.
+        """
+        if not hasattr(file, "read"):
+            raise TypeError("argument 1 must have a .read() method")
+        text = self._copy_text("FROM", table, sep, null, columns)
+        self._statements.copy(self._asked(), text, CopyFile(file, size))
+
+    def copy_to(
+        self,
+        file: Any,
+        table: str,
+        sep: str = "\t",
+        null: str = "\\N",
+        columns: Iterable[str] | None = None,
+    ) -> None:
+        """Write a table to a file in PostgreSQL's text format, as psycopg2's does.
+
+        Raises, Switches: see `copy_expert`.
+        """
+        if not hasattr(file, "write"):
+            raise TypeError("argument 1 must have a .write() method")
+        text = self._copy_text("TO", table, sep, null, columns)
+        self._statements.copy(self._asked(), text, CopyFile(file, 0))
+
+    def _copy_text(
+        self, way: str, table: str, sep: str, null: str, columns: Iterable[str] | None
+    ) -> str | bytes:
+        names = None if columns is None else list(columns)  # whose own error comes first
+        self._check()
+        cursor = self._statements.quoting(self._target)
+        listed = "" if names is None else f" ({','.join(quote_ident(n, cursor) for n in names)})"
+        end = "stdin" if way == "FROM" else "stdout"
+        head = f"COPY {quote_ident(table, cursor)}{listed} {way} {end}".replace("%", "%%")
+        text = cursor.mogrify(f"{head} WITH DELIMITER AS %s NULL AS %s", (ours(sep), ours(null)))
+        return self._statements.written(self._target, cursor, text)
 
 
 def cursor_class(factory: Any) -> Callable[..., Cursor]:

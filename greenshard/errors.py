@@ -11,7 +11,7 @@ documentation. This module takes psycopg2's exception classes as bases and nothi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -130,7 +130,9 @@ class Error(psycopg2.Error):
     def diag(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
         """The server's report in fields (psycopg2's ``Diagnostics``)."""
         cause = self.__cause__
-        found = cause.diag if isinstance(cause, psycopg2.Error) else super().diag
+        found: Any = cause.diag if isinstance(cause, psycopg2.Error) else super().diag
+        if "_context" in self.__dict__:
+            found = _InContext(found, self.__dict__["_context"])
         return _Unplaced(found) if self.__dict__.get("_unplaced") else found
 
     @property
@@ -150,6 +152,17 @@ class _Unplaced:
 
     def __init__(self, diag: Any) -> None:
         self._diag = diag
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._diag, name)
+
+
+class _InContext:
+    """A server's report, with another context: that of the user's statement."""
+
+    def __init__(self, diag: Any, context: str) -> None:
+        self._diag = diag
+        self.context = context
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._diag, name)
@@ -471,6 +484,31 @@ def note_statement(error: Error, number: int, count: int) -> None:
             _unplaced(error, error.shard)
         text = str(error.args[0]).rstrip("\n") if error.args else ""
         error.args = (f"{text}\nSTATEMENT:  {number} of the {count} in the string", *error.args[1:])
+
+
+def retell(error: Error, tell: Callable[[str, str | None], str]) -> None:
+    """Tell otherwise what a server says of where it was.
+
+    Args:
+        error: What a statement raised.
+        tell: Makes another text of one of a server's, given the shard's name.
+    """
+    for shard, each in error.failures.items():
+        if isinstance(each, psycopg2.Error):
+            ours = from_driver(each, shard)
+            before = _one_line(ours)
+            retell(ours, tell)
+            error.args = (str(error.args[0]).replace(before, _one_line(ours)), *error.args[1:])
+            error.failures = {**error.failures, shard: ours}
+    if error.failures or not error.args:
+        return
+    context = error.diag.context
+    if context is not None:
+        error.__dict__["_context"] = tell(context, error.shard)
+    told = error.pgerror
+    if told is not None:
+        _set_sqlstate(error, error.pgcode, tell(told, error.shard))
+    error.args = (tell(str(error.args[0]), error.shard), *error.args[1:])
 
 
 def note_code(error: Error, code: str, hint: str) -> None:

@@ -13,16 +13,40 @@ class NotCooperativeError(errors.NotSupportedError, errors.ProgrammingError):
 
 
 def refuse_copy() -> NoReturn:
-    """Refuse COPY from or to the client.
+    """Refuse COPY from or to the client where there is no file to read or write.
 
     Raises:
         errors.NotSupportedError: Always.
     """
-    raise _not_cooperative(
-        "COPY is not possible",
-        "Load with executemany, or execute_values on one shard; or COPY over a plain connection "
-        "to the shard in a process without a wait callback (psql's \\copy, say). "
-        "Read large results with a named cursor.",
+    raise NotCooperativeError(
+        "execute() has no file for COPY from or to the client",
+        code="GS402",
+        hint="Use cursor.copy_expert(sql, file), copy_from(file, table) or copy_to(file, table).",
+    )
+
+
+def refuse_foreign_callback() -> NoReturn:
+    """Refuse COPY where the program has set a wait callback of its own.
+
+    Raises:
+        errors.NotSupportedError: Always.
+    """
+    raise NotCooperativeError(
+        "COPY from or to the client needs greenshard's own wait callback, and the program has set "
+        "another one (psycopg2.extensions.set_wait_callback)",
+        code="GS402",
+        hint="Leave the callback to greenshard; or use executemany, and named cursors.",
+    )
+
+
+def refuse_named_copy() -> NoReturn:
+    """Refuse COPY with a cursor whose rows would stay on the server.
+
+    Raises:
+        errors.NotSupportedError: Always.
+    """
+    raise NotCooperativeError(
+        "a named cursor cannot COPY", code="GS402", hint="Use a cursor without a name."
     )
 
 

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from greenshard import errors
-from greenshard._driver import DriverError, RawCursor, python_encoding
+from greenshard._driver import DriverError, RawCursor, can_keep, python_encoding
 from greenshard.events import Listener
 from greenshard.executor.answers.answer import NOTHING, Answer, CountedAnswer
 from greenshard.executor.answers.columns import check_columns
@@ -29,6 +29,8 @@ from greenshard.executor.answers.parts import Parts
 from greenshard.executor.answers.portals import Portals
 from greenshard.executor.asked import Asked
 from greenshard.executor.atomic import atomically
+from greenshard.executor.client_copy import CopyFile, copying
+from greenshard.executor.copies_planned import Copies
 from greenshard.executor.dispatch import note, run_plan
 from greenshard.executor.endings import Endings
 from greenshard.executor.execution import Calls, Execution, Streaming
@@ -41,7 +43,7 @@ from greenshard.executor.record import recording
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for, written_out
-from greenshard.limits import refuse_copy
+from greenshard.limits import refuse_copy, refuse_foreign_callback, refuse_named_copy
 from greenshard.links.beginning import executing
 from greenshard.links.deadline import Deadline
 from greenshard.links.opening import Limits
@@ -217,6 +219,25 @@ class Statements:
         run = partial(self._union, asked, None, False, calls, plain=False)
         self._take(asked, f"SELECT * FROM {name}(...)", run)
 
+    def copy(self, asked: Asked, text: str | bytes, file: CopyFile) -> None:
+        """Run a COPY from or to a file of the program's.
+
+        Raises, Switches: see `execute`.
+        """
+        if asked.parts.named:
+            refuse_named_copy()
+        if not can_keep():
+            refuse_foreign_callback()
+        database = self.planning(asked.target)
+        if database is not None:
+            self._take(asked, text, partial(Copies(self).run, asked, database, text, file))
+            return
+        calls = partial(copying, self.session, text, file)
+        run = partial(
+            self._union, asked, text, False, calls, plain=True, every=(None,), copies=True
+        )
+        self._take(asked, text, run)
+
     def _are_values(self, asked: Asked, text: Any, every: Iterable[Any]) -> bool:
         """Whether all parameters are values, as `are_values` tells."""
         if not isinstance(text, (str, bytes)):
@@ -280,6 +301,7 @@ class Statements:
         *,
         plain: bool,
         every: Sequence[Any] = (),
+        copies: bool = False,
     ) -> Answer:
         """Run a statement on the shards targeted.
 
@@ -290,6 +312,7 @@ class Statements:
             calls: What to run, for the cursors that there are.
             plain: Whether the parameters are values: some could be any SQL.
             every: The sets of parameters; None among them for no parameters.
+            copies: Whether `calls` have a file for COPY.
         """
         target, parts, database = asked.target or self.target, asked.parts, self.database
         said = self.decoded(query, "replace") if isinstance(query, (str, bytes)) else None
@@ -297,7 +320,7 @@ class Statements:
         if said is not None and len(self.session.shards) > 1:
             ending = ending_of(said)
             self.endings.admit(ending, target, asked.timeout)
-        reads = self._admit(said, bound, target, ends=ending is not None)
+        reads = self._admit(said, bound, target, ends=ending is not None, copies=copies)
         text = said if plain else None
         same = said is not None and is_plain(said)
         if text is not None and (bound or not same) and self._is_odd(target, asked.timeout):
@@ -541,7 +564,9 @@ class Statements:
 
     # What may run, and what it may leave ----------------------------------------------------
 
-    def _admit(self, text: str | None, bound: bool, target: Target, *, ends: bool) -> bool:
+    def _admit(
+        self, text: str | None, bound: bool, target: Target, *, ends: bool, copies: bool
+    ) -> bool:
         """Refuse what must not run in a union; returns whether it certainly only reads.
 
         Args:
@@ -549,11 +574,12 @@ class Statements:
             bound: Whether there are parameters, or none at all.
             target: Where it is to run.
             ends: Whether it ends the transaction, and writes nothing.
+            copies: Whether there is a file for COPY.
         """
         if text is None:
             self.transaction.wrote = True
             return False
-        if copies_with_client(text):
+        if not copies and copies_with_client(text):
             refuse_copy()
         if len(self.session.shards) == 1:
             return False

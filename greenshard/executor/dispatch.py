@@ -164,10 +164,7 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         step: The step.
         checked: Whether no policy is left to be asked for.
     """
-    step, stages = e.settled(step)
-    stages = e.placed(stages)
-    step, stages = e.in_time(step, stages)
-    e.strategy = step.strategy
+    step, stages = _placed(e, step)
     if isinstance(step, Refused):
         # A time beside the values of VALUES %s: with them in the text, there is a place for it.
         if step is e.plan.timed and step.unreadable and e.given is not None:
@@ -191,6 +188,34 @@ def _run(e: Planned, step: Step, *, checked: bool = True) -> Answer:
         shards = tuple(dict.fromkeys(task.place.shard for stage in stages for task in stage))
         return atomically(e, shards, partial(_on_shards, e, step, stages))
     return _on_shards(e, step, stages)
+
+
+def _placed(e: Planned, step: Step) -> tuple[Step, _Stages]:
+    """The step that the parameters lead to, and its tasks, which have places."""
+    step, stages = e.settled(step)
+    step, stages = e.in_time(step, e.placed(stages))
+    e.strategy = step.strategy
+    return step, stages
+
+
+def ready(e: Planned) -> tuple[Step, _Stages]:
+    """The step of a query that only reads, and its tasks, of which nothing is in doubt.
+
+    Whoever asks sends them in another way than `run_plan`.
+
+    Raises:
+        PlanOutdated: It must be planned again.
+        errors.Error: It may not be run.
+
+    Switches: if something must be asked for.
+    """
+    step, stages = _placed(e, e.plan.step)
+    if isinstance(step, Refused):
+        raise refusal_error(step, e.plan.refusals)
+    _check(e, step, step, stages, checked=not e.plan.policies)
+    if isinstance(step, Scatter) and step.rights:
+        check_rights(e, step, stages)
+    return step, stages
 
 
 def _write(e: Planned, step: Writing, stages: _Stages) -> Answer:

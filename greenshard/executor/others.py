@@ -65,6 +65,9 @@ class Runs(Protocol):
     transaction: Transaction
     portals: Portals
 
+    def decoded(self, query: str | bytes) -> str:
+        """A text as the servers will read it."""
+
     def planned(
         self, asked: Asked, database: OneDatabase, query: str | bytes, given: Any
     ) -> Answer:

@@ -58,6 +58,15 @@ def executing(physical: Physical, cursor: RawCursor, *sent: Any) -> Callable[[],
     return partial(cursor.execute, *sent)
 
 
+def begin_first(physical: Physical) -> None:
+    """Begin a transaction where psycopg2 would with the next statement, which comes by itself then.
+
+    Switches: if it must be begun. Cost: then a round trip.
+    """
+    if physical.would_begin:
+        executing(physical, RawCursor(physical.raw), _HARMLESS)()
+
+
 def begin_no_more(physical: Physical) -> bool:
     """Let the statements on a connection commit by themselves, until commit() or rollback().
 

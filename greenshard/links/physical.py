@@ -142,6 +142,8 @@ class Physical:
         late: The greenlet of a call that is not waited for (`hedge`). Until it has ended, psycopg2
             must not be called on the connection: that would freeze the thread.
         after_late: What is to be done as soon as that call has ended; it sends nothing.
+        stop_copy: What lets the COPY from or to the client fail that runs there, beside the request
+            to cancel: its server may be waiting for rows, and see no request.
         status_before: libpq's state of the transaction when it began, which it leaves as it was.
         prepared: What its transaction is prepared as, which it has still to end.
         in_tpc: Whether psycopg2's ``tpc_begin()`` has begun it.
@@ -164,6 +166,7 @@ class Physical:
     answered_at: float = 0.0
     late: _green.Worker | None = None
     after_late: Callable[[], object] | None = None
+    stop_copy: Callable[[], None] | None = None
     status_before: int = TRANSACTION_IDLE
     prepared: str | None = None
     in_tpc: bool = False
@@ -602,6 +605,8 @@ class Physical:
         """
         pause_s = _FIRST_PAUSE_S
         while running():
+            if self.stop_copy is not None:
+                self.stop_copy()
             request_cancel(self.raw)
             _green.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -391,7 +391,7 @@ class _Reader:
 
     def copy(self, node: Any) -> None:
         if node.is_from and self._table(node.relation) is not None:
-            hint = "Load the rows with executemany, without conn.on(...)."
+            hint = "COPY without conn.on(...): then each row goes where it belongs."
             raise Unplannable(
                 "COPY does not tell the rows' shard keys", node.relation.location, hint
             )

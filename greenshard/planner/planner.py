@@ -13,7 +13,7 @@ from greenshard.planner.analysis.homes import Homes, Reader
 from greenshard.planner.analysis.traces import Traces
 from greenshard.planner.belonging import NamedWrites, named_writes
 from greenshard.planner.calls import Functions
-from greenshard.planner.catalog import TEMPORARY, Catalog
+from greenshard.planner.catalog import TEMPORARY, Catalog, Relation
 from greenshard.planner.code import Trace
 from greenshard.planner.ddl import ddl_problem
 from greenshard.planner.one_query import TOO_DEEP
@@ -83,6 +83,10 @@ class Planner:
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
         self.plan_long = lru_cache(maxsize=CACHED_LONG_PLANS)(self._plan)
         self.named_writes = lru_cache(maxsize=CACHED_PLANS)(self._named_writes)
+
+    def relation(self, schema: str | None, name: str, path: Sequence[str]) -> Relation | None:
+        """What a name means, as `Catalog.relation` tells."""
+        return self._catalog.relation(schema, name, path)
 
     def _plan(
         self,

@@ -39,7 +39,7 @@ from greenshard.links.outside import calls_outside, read_outside
 from greenshard.links.physical import Physical
 from greenshard.links.session import Session
 from greenshard.planner.belonging import NamedWrites
-from greenshard.planner.catalog import Catalog
+from greenshard.planner.catalog import Catalog, Relation
 from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
@@ -536,6 +536,25 @@ class OneDatabase:
         if self.may_alter(key):
             raise untold(key, table)
         return shard_of_key(key, table, self.cluster, known.catalog, self.bearings.path)
+
+    def relation(
+        self, schema: str | None, name: str, timeout: Deadline
+    ) -> tuple[Relation | None, str]:
+        """What a name means, None if nothing is known of it; and the databases' encoding.
+
+        Args:
+            schema: As it is written, None if it is not.
+            name: Its name.
+            timeout: What it may take to find out.
+
+        Switches: when something must be asked for first.
+        """
+        known = self._current(timeout)
+        self._know_bearings(timeout)
+        self._find_temporary(timeout)
+        planner = self.temporary.planner_of(known, self.cluster)
+        path = self.temporary.path(self.bearings.path)
+        return planner.relation(schema, name, path), known.catalog.encoding
 
     def certain(self, step: Step, text: str, given: Any) -> Step:
         """The step that is taken, if not all letters reach the servers as the ones that they are.

@@ -28,7 +28,13 @@ _TWO_PHASE = frozenset(
 )
 _ON_ONE = "Use it on one shard, with conn.on('...')."
 _REFUSED = {
-    "copy_stmt": ("COPY", "Load with executemany, or each shard's part with psql's \\copy."),
+    "copy_stmt": (
+        "COPY",
+        (
+            "Use cursor.copy_expert(sql, file), copy_from or copy_to with a file of the program's: "
+            "one of the servers' is another one on each."
+        ),
+    ),
     "do_stmt": ("DO", "It may read or write any table: name the shards with conn.on(...)."),
     "create_table_as_stmt": (
         "CREATE TABLE AS",

@@ -187,14 +187,6 @@ def test_reused_cursor_gives_only_the_rows_of_its_last_target(cur):
     assert cur.fetchall() == [(4,), (5,)]
 
 
-@pytest.mark.parametrize("method", ["copy_from", "copy_to", "copy_expert"])
-def test_copy_is_refused_with_another_way(cur, method):
-    with pytest.raises(greenshard.NotSupportedError) as caught:
-        getattr(cur, method)("COPY t FROM STDIN", None)
-    assert caught.value.code == "GS402"
-    assert caught.value.hint
-
-
 @pytest.mark.parametrize(
     "statement", ["COPY pg_type TO STDOUT", "COPY (SELECT 1) TO STDOUT", "COPY t FROM STDIN"]
 )

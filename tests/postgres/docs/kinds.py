@@ -262,8 +262,11 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         (("MERGE INTO orders USING products ON customer = code WHEN NOT MATCHED THEN"
           " INSERT VALUES (7, code, 1, '2024-01-01') RETURNING id"), "GS412"),
     ],
-    "COPY, DO, CALL": [
+    "COPY": [
         ("COPY orders TO '/nowhere/file'", "GS410"),
+        ("COPY orders FROM STDIN", "GS410"),
+    ],
+    "DO, CALL": [
         ("DO 'BEGIN END'", "GS410"),
         ("CALL tidy()", "GS410"),
     ],
