@@ -24,11 +24,12 @@ What is compared: the servers' versions, encodings, collations and settings; tha
 table is on every shard, with the same columns, keys, constraints, unique indexes, defaults,
 triggers and rules; that types of your own are the same on all shards, enums in their order; that a
 table's shard key can be placed; that each row is on the shard that its key belongs on; that a
-reference table has the same rows on all shards; who may see what of tables and views; that
-functions and event triggers are the same on all shards, and declared functions are there; that the
-first shard's sequences are beyond the numbers that are there; that all shards are initialised, if
-some are; that no transaction over several shards is in doubt for longer than it takes to commit;
-that the coordinator, if one is declared, has the shards' tables and sorts and computes as they do.
+reference table has the same rows on all shards; who may see what of tables, sequences and views;
+that functions and event triggers are the same on all shards, and declared functions are there; that
+the first shard's sequences are beyond the numbers that are there, and may be used; that all shards
+are initialised, if some are; that no transaction over several shards is in doubt for longer than it
+takes to commit; that the coordinator, if one is declared, has the shards' tables and sorts and
+computes as they do.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Without --repair nothing is changed on any shard.
