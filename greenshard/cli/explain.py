@@ -33,9 +33,17 @@ there are. If the SQL has %s in it, give values with -p: they decide which shard
 Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
 them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
 of aggregates), gather (the rows are brought to one server). "subqueries" computes what gives few
-rows first. "insert" puts each row on the shard of its key; "broadcast" is for statements that run
-on all shards, such as SET and DDL; "carry" brings rows to the shards, which write by them; "move"
-lets rows go to the shards of their new keys.
+rows first. What a gather needs too many rows for is run by the coordinator, if one is declared
+("coordinator" in events and timings).
+
+Writes: "insert" puts each row on the shard of its key; "carry" and "transfer" bring rows to the
+shards, which write by them; "move" lets rows go to the shards of their new keys; "mirror" writes a
+reference table on the first shard, and what came of it on the others; "staged" runs the parts of a
+statement one after the other, each by its own strategy.
+
+"broadcast" is for statements that run on all shards, such as SET and DDL; "setting" is setval() of
+rows that are read first; "several" are the statements of one string. "create", "declare", "fetch",
+"close", "execute" and "explain" do what they say. "refused": none can do it, and the plan says why.
 
 \b
 Exit codes:

@@ -98,7 +98,12 @@ Exit codes:
 )
 @connect_timeout_option
 @click.option("--on", multiple=True, metavar="NAME", help="Run on this shard only; repeatable.")
-@click.option("--broadcast", is_flag=True, help="Let an INSERT put its rows on every shard.")
+@click.option(
+    "--broadcast",
+    is_flag=True,
+    help="Send it to every shard as it is (with --on: to those), also an INSERT: its rows are then "
+    "on each.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "partial"]),
