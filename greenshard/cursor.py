@@ -81,7 +81,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
         Raises:
             greenshard.Error: A shard failed, also of psycopg2's class for it; `FanoutError` if
-                several did; `QueryTimeout`; `NotSupportedError` for what cannot be done right.
+                several did, for different reasons; `QueryTimeout`; `NotSupportedError` for what
+                cannot be done right.
 
         Switches: yes. When it raises, nothing is left running on any server.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -20,10 +21,12 @@ from greenshard.limits import refuse_async
 from greenshard.links.look import look_of
 from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Limits, Opening
 from greenshard.links.physical import HomeSilent, closed
-from greenshard.secret import hidden_parameters, hidden_shards
+from greenshard.secret import hidden_parameters, hidden_shards, reveal
 
 _ConnectionT = TypeVar("_ConnectionT", bound=RawConnection)
 _async = Attribute(RawConnection, "async_")
+#: The name of a file, and no connection string.
+_FILE = re.compile(r"[^\s=:]*\.(?:ya?ml|json|ini|conf|cfg|txt)")
 
 apilevel = "2.0"
 #: Threads may share the module and connections: a thread waits until it is its turn.
@@ -291,6 +294,13 @@ def _cluster(shards: Any) -> Cluster | None:
         return shards
     if isinstance(shards, os.PathLike) or (isinstance(shards, str) and shards.endswith(".toml")):
         return Cluster.from_toml(shards)
+    if isinstance(shards, str) and _FILE.fullmatch(shards):
+        raise errors.ProgrammingError(
+            f"{reveal(shards)} is neither a connection string nor a cluster's file, whose name "
+            "ends in .toml",
+            code="GS106",
+            hint="Declare the cluster in TOML; of another file name, give a pathlib.Path.",
+        )
     return None
 
 

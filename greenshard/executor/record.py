@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from greenshard._driver import Dsn
+from greenshard.errors import QueryTimeout
 from greenshard.events import Listener, Server, ShardRun, StatementEnded, tell
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
@@ -93,7 +94,7 @@ class Record:
         for job in self._jobs:
             jobs.setdefault(job.shard, []).append(job)
         runs = {
-            name: self._run(calls, counts.get(name), failures.get(name) or error)
+            name: self._run(calls, counts.get(name), failures.get(name), error)
             for name, calls in jobs.items()
         }
         # A shard that could not even be asked has no calls, and is told of all the same.
@@ -101,11 +102,27 @@ class Record:
             runs.setdefault(name, ShardRun(0.0, 0.0, None, failure, None))
         return runs
 
-    def _run(self, jobs: Sequence[Job], rows: int | None, error: BaseException | None) -> ShardRun:
-        """What one shard did; `error` is why it failed, if it did and did not say."""
+    def _run(
+        self,
+        jobs: Sequence[Job],
+        rows: int | None,
+        told: BaseException | None,
+        error: BaseException | None,
+    ) -> ShardRun:
+        """What one shard did.
+
+        Args:
+            jobs: The calls to it.
+            rows: What it gave.
+            told: Why it failed, as the statement's user is told.
+            error: Of the statement, if it did not say.
+        """
         first, last = jobs[0], jobs[-1]
+        # That its greenlet was ended, or its statement, is how it was cancelled, and not why.
+        cancelled = isinstance(told, QueryTimeout) or not isinstance(last.error, Exception)
+        own = None if cancelled else last.error
         # If the last call went well, the shard did its part, whatever became of the others.
-        failure = None if last.end is End.DONE else last.error or error
+        failure = None if last.end is End.DONE else own or told or error or last.error
         return ShardRun(
             max(0.0, first.started - self._begun),
             sum(job.seconds for job in jobs),

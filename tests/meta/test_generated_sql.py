@@ -53,6 +53,7 @@ PATH_IS_SET = {
     ("links/look.py", "_looked_into"),
     ("links/look.py", "_reading"),
     ("coordinating/shard_rights.py", "_ASKED"),
+    ("coordinating/shard_rights.py", "_ask"),
     ("checking/definitions.py", "_DEFINITIONS"),
     ("checking/event_triggers.py", "_EVENT_TRIGGERS"),
     ("checking/in_doubt.py", "_PREPARED"),

@@ -27,3 +27,11 @@ def test_argument_that_nobody_takes_is_named_and_the_nearest_one(take, name, mea
 
 def test_arguments_of_libpq_and_of_connect_are_taken_by_a_pool():
     greenshard.Pool(["dbname=a", "dbname=b"], on_error="partial", application_name="x").close()
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "conf/shop.yml", "/etc/cluster.json"])
+@pytest.mark.parametrize("take", [greenshard.connect, greenshard.Pool])
+def test_a_file_that_is_no_toml_is_told(take, name):
+    with pytest.raises(greenshard.ProgrammingError, match=r"whose name ends in \.toml") as caught:
+        take(name)
+    assert (caught.value.code, str(caught.value).startswith(name)) == ("GS106", True)
