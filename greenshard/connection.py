@@ -29,7 +29,7 @@ from greenshard.arguments import (
 )
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.knowledge.one_database import OneDatabase
-from greenshard.executor.sql_values import plan_for, with_literals_in
+from greenshard.executor.sql_values import plan_for, plan_without_values, with_literals_in
 from greenshard.executor.types.typecasters import is_registration
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.links.deadline import within
@@ -58,6 +58,7 @@ _CursorT = TypeVar("_CursorT", bound=RawCursor)
 
 #: Stands for no key: None is one.
 _NO_KEY: Any = object()
+_NO_VALUES = "the values are not known: with them it is told which shards they name"
 
 
 def _limit(name: str, check: Callable[[Any], Any], doc: str) -> Any:
@@ -315,8 +316,9 @@ class Connection(Settings, Own, RawConnection):
         """How a statement would be run, as text; nothing is run.
 
         Args:
-            sql: The statement, as for `Cursor.execute`.
-            args: Its parameters.
+            sql: The statement, as for `Cursor.execute`; or as a log has it, with ``?`` or ``$1`` in
+                the place of values.
+            args: Its parameters; without them, no shard is known that they would name.
             verbose: Tell too why cheaper ways could not be taken.
 
         Raises:
@@ -333,6 +335,10 @@ class Connection(Settings, Own, RawConnection):
             cursor.mogrify(text, args)
             timeout = within(self.timeout)
             database.make_sure(timeout)
+            if args is None and (logged := plan_without_values(database, text, timeout)):
+                text, plan = logged
+                told = database.explain(text, plan, None, verbose=verbose)
+                return f"{told}\n{_NO_VALUES}"
             text, given, plan = plan_for(database, cursor._parts, text, args, timeout)
             if not isinstance(plan.step, Several):
                 return database.explain(text, plan, given, verbose=verbose)

@@ -28,7 +28,8 @@ Examples:
   greenshard explain cluster.toml --verbose - < report.sql
 
 The plan goes to standard output. Nothing is run: a shard is only asked which tables and columns
-there are. If the SQL has %s in it, give values with -p: they decide which shards are meant.
+there are. If the SQL has %s in it, give values with -p: they decide which shards are meant. Without
+them, or with ? or $1 as a log has it, the plan is that for any values.
 
 Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
 them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
