@@ -14,7 +14,7 @@ from greenshard.cli.connecting import (
     connected,
     parameters_option,
 )
-from greenshard.cli.declaration import read_cluster
+from greenshard.cli.declaration import chosen_and_rest, cluster_option, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.stdio import read_sql, write_lines
 
@@ -23,9 +23,9 @@ REFUSED = "strategy: refused"
 EPILOG = """\
 \b
 Examples:
-  greenshard explain cluster.toml "SELECT count(*) FROM orders"
-  greenshard explain cluster.toml -p 7 "SELECT * FROM orders WHERE id = %s"
-  greenshard explain cluster.toml --verbose - < report.sql
+  greenshard explain -c cluster.toml "SELECT count(*) FROM orders"
+  greenshard explain -c cluster.toml -p 7 "SELECT * FROM orders WHERE id = %s"
+  greenshard explain -c cluster.toml --verbose - < report.sql
 
 The plan goes to standard output. Nothing is run: a shard is only asked which tables and columns
 there are. If the SQL has %s in it, give values with -p: they decide which shards are meant. Without
@@ -58,8 +58,8 @@ Exit codes:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("cluster", type=click.Path(dir_okay=False))
-@click.argument("sql")
+@cluster_option
+@click.argument("words", nargs=-1, metavar="[CLUSTER] SQL")
 @parameters_option
 @click.option(
     "-v", "--verbose", is_flag=True, help="Tell why cheaper strategies could not be taken."
@@ -73,8 +73,8 @@ Exit codes:
 @connect_timeout_option
 def explain(
     *,
-    cluster: str,
-    sql: str,
+    named: str | None,
+    words: tuple[str, ...],
     parameters: tuple[str, ...],
     verbose: bool,
     timeout: float | None,
@@ -82,9 +82,10 @@ def explain(
 ) -> None:
     """Print how a statement would be run over the shards of a cluster.
 
-    CLUSTER is the TOML file that declares them. SQL is one statement; "-" reads it from standard
-    input.
+    CLUSTER is the TOML file that declares them, if -c does not name it. SQL is one statement; "-"
+    reads it from standard input.
     """
+    cluster, sql = chosen_and_rest(named, words, "SQL")
     text = read_sql(sql)
     declared = read_cluster(cluster)
     with connected(declared, timeout=timeout, connect_timeout=connect_timeout) as conn:

@@ -12,7 +12,6 @@ import greenshard
 from greenshard import errors
 from greenshard.cli import terminal
 from greenshard.cli.connecting import (
-    CLUSTER_VARIABLE,
     check_parameters,
     connect_timeout_option,
     connected,
@@ -20,6 +19,7 @@ from greenshard.cli.connecting import (
     shard_names,
     source_of,
 )
+from greenshard.cli.declaration import cluster_option
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
 from greenshard.cli.formats import FORMATS, SameName
 from greenshard.cli.shard_options import VARIABLE
@@ -64,12 +64,7 @@ Exit codes:
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "-c",
-    "--cluster",
-    metavar="FILE",
-    help=f"The TOML file that declares shards and tables. Default: ${CLUSTER_VARIABLE}.",
-)
+@cluster_option
 @click.option(
     "-s",
     "--shard",
@@ -115,7 +110,7 @@ Exit codes:
 @click.argument("sql")
 def query(
     *,
-    cluster: str | None,
+    named: str | None,
     dsns: tuple[str, ...],
     parameters: tuple[str, ...],
     format_name: str,
@@ -137,7 +132,7 @@ def query(
     # A server-side cursor ends with its shard, and cannot go on without it.
     stream = format_name != "table" and on_error == "raise"
     request = Request(text, parameters, on, broadcast, stream, autocommit)
-    source = source_of(dsns, cluster)
+    source = source_of(dsns, named)
     _check_on(on, shard_names(source))
     with connected(
         source, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error
