@@ -52,6 +52,8 @@ PATH_IS_SET = {
     ("links/look.py", "_VERSION"),
     ("links/look.py", "_looked_into"),
     ("links/look.py", "_reading"),
+    ("watching/asking_status.py", "_ASKED"),
+    ("watching/asking_status.py", "_ask"),
     ("coordinating/shard_rights.py", "_ASKED"),
     ("coordinating/shard_rights.py", "_ask"),
     ("checking/definitions.py", "_DEFINITIONS"),

@@ -14,6 +14,8 @@ COMMANDS = {
     "recover": [],
     "explain": ["SELECT 1"],
     "coordinator": ["dbname=a"],
+    "cancel": ["s0:1"],
+    "status": [],
     "query": ["SELECT 1"],
 }
 
@@ -61,7 +63,7 @@ def test_two_are_an_error(command):
     assert "Usage:" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["explain", "coordinator"])
+@pytest.mark.parametrize("command", ["explain", "coordinator", "cancel"])
 def test_what_follows_the_cluster_is_asked_for(command):
     assert "Missing argument" in run(command).stderr
     assert run(command, "a", "b", "c").exit_code == 2
