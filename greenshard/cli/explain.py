@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from textwrap import indent
 
 import click
 
+import greenshard
 from greenshard import errors
 from greenshard.cli import terminal
 from greenshard.cli.connecting import (
@@ -18,7 +20,8 @@ from greenshard.cli.declaration import chosen_and_rest, cluster_option, read_clu
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.stdio import read_sql, write_lines
 
-REFUSED = "strategy: refused"
+STRATEGY = "strategy: "
+REFUSED = f"{STRATEGY}refused"
 
 EPILOG = """\
 \b
@@ -27,9 +30,9 @@ Examples:
   greenshard explain -c cluster.toml -p 7 "SELECT * FROM orders WHERE id = %s"
   greenshard explain -c cluster.toml --verbose - < report.sql
 
-The plan goes to standard output. Nothing is run: a shard is only asked which tables and columns
-there are. If the SQL has %s in it, give values with -p: they decide which shards are meant. Without
-them, or with ? or $1 as a log has it, the plan is that for any values.
+The plan goes to standard output. Nothing is run (but with --analyze): a shard is only asked which
+tables and columns there are. If the SQL has %s in it, give values with -p: they decide which shards
+are meant. Without them, or with ? or $1 as a log has it, the plan is that for any values.
 
 Strategies, the cheapest first: route (one shard has all the rows), reference (every shard has
 them), concatenate (each shard's answer is a part), merge (such parts, sorted), combine (aggregates
@@ -65,6 +68,11 @@ Exit codes:
     "-v", "--verbose", is_flag=True, help="Tell why cheaper strategies could not be taken."
 )
 @click.option(
+    "--analyze",
+    is_flag=True,
+    help="Run it, and print each shard's EXPLAIN ANALYZE under the plan; then it is rolled back.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
@@ -77,6 +85,7 @@ def explain(
     words: tuple[str, ...],
     parameters: tuple[str, ...],
     verbose: bool,
+    analyze: bool,
     timeout: float | None,
     connect_timeout: float,
 ) -> None:
@@ -92,7 +101,26 @@ def explain(
         check_parameters(conn, text, parameters)
         try:
             plan = conn.explain(text, parameters or None, verbose)
+            if analyze and not plan.startswith(REFUSED):
+                plan = _analyzed(conn, text, parameters, plan)
         except errors.Error as error:
             raise from_error(error) from error
     write_lines([terminal.lines(plan)])
     sys.exit(ExitCode.DATABASE_ERROR if plan.startswith(REFUSED) else ExitCode.OK)
+
+
+def _analyzed(
+    conn: greenshard.Connection, text: str, parameters: tuple[str, ...], plan: str
+) -> str:
+    """The plan, with what each shard tells of its part after it has run it. Switches: yes."""
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE) {text}", parameters or None)
+            lines = [str(line) for (line,) in cursor.fetchall()]
+    finally:
+        conn.rollback()
+    # Over several shards the plan is told, too.
+    whole = "\n".join(lines)
+    return (
+        whole if lines[0].startswith(STRATEGY) else f"{plan}\nplan there:\n{indent(whole, '    ')}"
+    )

@@ -9,7 +9,7 @@ import warnings
 import click
 
 import greenshard
-from greenshard import errors
+from greenshard import Cluster, errors
 from greenshard.cli import terminal
 from greenshard.cli.connecting import (
     check_parameters,
@@ -33,11 +33,13 @@ Examples:
   greenshard query -c cluster.toml -p HNL --format csv \\
       "SELECT * FROM flights WHERE dest = %s" > hnl.csv
   greenshard query -s dbname=a -s west=postgresql://db2/app "SELECT version()"
+  greenshard query --each "SELECT count(*) FROM flights"
   greenshard query - < report.sql
 
 Over a cluster, whose tables are declared, the answer is what one PostgreSQL with every row would
 give; "greenshard explain" tells how it is found. Over shards that are just named it is the union:
-the rows come in shard order, as each shard gave them.
+the rows come in shard order, as each shard gave them. With --each it is that over a cluster, too,
+and a first column has the shard's name: what does each shard have, say or do?
 
 CSV and JSON stream: a statement that only reads runs through server-side cursors, and its rows are
 printed as they come, so that an error may follow rows. A table, and what a statement returns that
@@ -100,6 +102,11 @@ Exit codes:
     "on each.",
 )
 @click.option(
+    "--each",
+    is_flag=True,
+    help="Run it on each shard by itself, and put the shard's name before its rows; reads only.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["raise", "partial"]),
     default="raise",
@@ -119,6 +126,7 @@ def query(
     connect_timeout: float,
     on: tuple[str, ...],
     broadcast: bool,
+    each: bool,
     on_error: str,
     autocommit: bool,
     sql: str,
@@ -130,9 +138,11 @@ def query(
     _check_null(null)
     text = read_sql(sql)
     # A server-side cursor ends with its shard, and cannot go on without it.
-    stream = format_name != "table" and on_error == "raise"
-    request = Request(text, parameters, on, broadcast, stream, autocommit)
+    stream = format_name != "table" and on_error == "raise" and not each
+    request = Request(text, parameters, on, broadcast, stream, autocommit, each)
     source = source_of(dsns, named)
+    if each and isinstance(source, Cluster):
+        source = {name: shard.primary for name, shard in source.shards.items()}
     _check_on(on, shard_names(source))
     with connected(
         source, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error

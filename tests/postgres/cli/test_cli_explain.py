@@ -43,6 +43,19 @@ def test_parameters_name_the_shard(cluster_file: str) -> None:
     assert targets == {"shards: s0", "shards: s1"}
 
 
+def test_analyze_runs_it_on_each_shard_and_takes_it_back(cluster_file: str) -> None:
+    several = explain(cluster_file, "--analyze", "DELETE FROM orders").stdout
+    assert several.startswith("strategy: concatenate\n")
+    assert [f"plan on {shard}:" in several for shard in ("s0", "s1")] == [True, True]
+    assert several.count("actual time") >= 2
+    one = explain(cluster_file, "--analyze", "-p", "7", "SELECT * FROM orders WHERE id = %s").stdout
+    assert one.startswith("strategy: route\n")
+    assert "plan there:\n    " in one
+    assert "actual time" in one
+    counted = ["query", "-c", cluster_file, "-f", "csv", "SELECT count(*) FROM orders"]
+    assert CliRunner().invoke(main, counted).stdout == "count\n12\n"
+
+
 @pytest.mark.parametrize(
     "sql",
     [

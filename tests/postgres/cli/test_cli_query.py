@@ -219,6 +219,27 @@ def test_insert_goes_to_the_named_shard_or_to_all(dsns: dict[str, str]) -> None:
     assert run(dsns, "-f", "csv", "SELECT count(*) FROM t").stdout == "count\n3\n4\n"
 
 
+def test_each_shard_is_asked_by_itself(dsns: dict[str, str], cluster_file: str) -> None:
+    sql = "SELECT count(*) AS n, 'x' FROM orders"
+    result = CliRunner().invoke(main, ["query", "-c", cluster_file, "--each", "-f", "csv", sql])
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, *rows = [line.split(",") for line in result.stdout.splitlines()]
+    assert head == ["shard", "n", "?column?"]
+    assert [row[0] for row in rows] == ["s0", "s1"]
+    assert sum(int(row[1]) for row in rows) == 12  # over the cluster it is one number
+    several = run(dsns, "--each", "SELECT generate_series(1, 2) AS g")
+    cells = [line.split("|")[0].strip() for line in several.stdout.splitlines()]
+    assert cells[0] == "shard"
+    assert cells[2:6] == ["s0", "s0", "s1", "s1"]
+
+
+def test_each_only_reads(cluster_file: str) -> None:
+    words = ["query", "-c", cluster_file, "--each", "DELETE FROM orders"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "read-only transaction" in result.stderr
+
+
 def test_autocommit_runs_what_a_transaction_cannot(dsns: dict[str, str]) -> None:
     assert run(dsns, "VACUUM t").exit_code == 1
     result = run(dsns, "--autocommit", "VACUUM t")
