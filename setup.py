@@ -66,6 +66,7 @@ TEST = [
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "pyyaml>=6",
     "readme-renderer>=43",
     "selenium>=4.20",
     "tpchgen-cli>=4",
@@ -84,6 +85,7 @@ LINT = [
     "types-gevent==26.*",
     "types-protobuf==7.*",
     "types-psycopg2==2.9.*",
+    "types-pyyaml==6.*",
 ]
 
 setup(

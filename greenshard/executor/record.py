@@ -63,9 +63,10 @@ class Record:
         """
         event = self._event(answer, error)
         if logger.isEnabledFor(logging.DEBUG):
-            shards = ", ".join(event.shards) or "no shard"
+            shards = ", ".join(map(_in_words, event.shards.items())) or "no shard"
             how = event.strategy or "not planned"
-            logger.debug("%s on %s (%s): %.1f ms", event.sql, shards, how, event.duration_s * 1e3)
+            took_ms, became = event.duration_s * 1e3, _outcome(event)
+            logger.debug("%s on %s (%s): %.1f ms, %s", event.sql, shards, how, took_ms, became)
         if self._listener is not None:
             tell(self._listener, event)
 
@@ -130,6 +131,26 @@ class Record:
             failure,
             None if first.physical is None else _server(first.physical.dsn),
         )
+
+
+def _in_words(item: tuple[str, ShardRun]) -> str:
+    shard, run = item
+    return shard if run.error is None else f"{shard} ({type(run.error).__name__})"
+
+
+def _outcome(event: StatementEnded) -> str:
+    """What has become of it, without what a server's message may quote."""
+    if event.error is not None:
+        return type(event.error).__name__
+    return "done" if event.rows is None else f"{event.rows} rows"
+
+
+def tell_cancelled(error: BaseException, text: object) -> None:
+    """Write to the log that a statement was cancelled: its time was up, or its greenlet ended."""
+    cancelled = isinstance(error, QueryTimeout) or not isinstance(error, Exception)
+    # Nobody who does not listen pays for the text.
+    if cancelled and logger.isEnabledFor(logging.INFO):
+        logger.info("cancelled by %s: %s", type(error).__name__, _shown(text))
 
 
 def _failures(error: BaseException | None) -> Mapping[str, BaseException]:
