@@ -9,6 +9,7 @@ from greenshard.cli.cancel import cancel
 from greenshard.cli.check import check
 from greenshard.cli.coordinator import coordinator
 from greenshard.cli.demo import demo
+from greenshard.cli.dev import dev
 from greenshard.cli.explain import explain
 from greenshard.cli.init import init
 from greenshard.cli.program import Program
@@ -29,6 +30,7 @@ main.add_command(cancel)
 main.add_command(check)
 main.add_command(coordinator)
 main.add_command(demo)
+main.add_command(dev)
 main.add_command(explain)
 main.add_command(init)
 main.add_command(query)
