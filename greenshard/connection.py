@@ -27,6 +27,7 @@ from greenshard.arguments import (
     seconds,
     timeout_attribute,
 )
+from greenshard.connect_arguments import OnError
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.knowledge.one_database import OneDatabase
 from greenshard.executor.sql_values import plan_for, plan_without_values, with_literals_in
@@ -101,24 +102,24 @@ class Connection(Settings, Own, RawConnection):
     `allow_gather`, `gather_limit` and `max_held_bytes` say what a statement may cost.
     """
 
-    timeout = timeout_attribute()
-    on_error = on_error_attribute()
-    allow_scatter = _limit(
+    timeout: float | None = timeout_attribute()
+    on_error: OnError = on_error_attribute()
+    allow_scatter: bool = _limit(
         "allow_scatter",
         partial(flag, "allow_scatter"),
         "Whether a statement that reads or changes rows may run on several shards.",
     )
-    allow_gather = _limit(
+    allow_gather: bool = _limit(
         "allow_gather",
         partial(flag, "allow_gather"),
         "Whether rows may be brought to one server, for what needs that.",
     )
-    gather_limit = _limit(
+    gather_limit: int = _limit(
         "gather_limit",
         partial(number_of, "rows", "gather_limit"),
         "How many rows a statement may bring to one server.",
     )
-    max_held_bytes = _limit(
+    max_held_bytes: int = _limit(
         "max_held_bytes",
         partial(number_of, "bytes", "max_held_bytes"),
         "How much a statement may hold of rows on their way, in bytes.",

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 from greenshard import errors
 from greenshard._driver import Composable, DriverError, RawCursor
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
+from greenshard.connect_arguments import OnError
 from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.answers.fetching import Fetching
 from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
@@ -42,8 +43,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
     `timeout` and `on_error` are the connection's until they are set.
     """
 
-    timeout = timeout_attribute()
-    on_error = on_error_attribute()
+    timeout: float | None = timeout_attribute()
+    on_error: OnError = on_error_attribute()
 
     def __init__(self, conn: Any, name: str | None = None) -> None:
         connection: Connected = conn

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
 from greenshard._driver import Attribute, Dsn, RawConnection, by_environment, connect_async
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
+from greenshard.connect_arguments import ConnectArguments
 from greenshard.connection import Connection, connection_class
 from greenshard.deadlocks.waits import Waits
 from greenshard.events import Listener
@@ -22,6 +23,9 @@ from greenshard.links.look import look_of
 from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Limits, Opening
 from greenshard.links.physical import HomeSilent, closed
 from greenshard.secret import hidden_parameters, hidden_shards, reveal
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _ConnectionT = TypeVar("_ConnectionT", bound=RawConnection)
 _async = Attribute(RawConnection, "async_")
@@ -41,7 +45,7 @@ def connect(
     cursor_factory: Any = None,
     *,
     async_: Literal[False, 0] = 0,
-    **kwargs: Any,
+    **kwargs: Unpack[ConnectArguments],
 ) -> Connection: ...
 
 
@@ -50,7 +54,8 @@ def connect(
     shards: Any = None,
     *,
     connection_factory: type[_ConnectionT],
-    **kwargs: Any,
+    cursor_factory: Any = None,
+    **kwargs: Unpack[ConnectArguments],
 ) -> _ConnectionT: ...
 
 
