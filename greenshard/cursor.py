@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 from greenshard import errors
 from greenshard._driver import Composable, DriverError, RawCursor, ours, quote_ident
 from greenshard.arguments import derived_class, on_error_attribute, timeout_attribute
+from greenshard.connect_arguments import OnError
 from greenshard.executor.answers.answer import NOTHING, Answer, AnswerView
 from greenshard.executor.answers.fetching import Fetching
 from greenshard.executor.answers.parts import Parts, row_factory, tzinfo_factory
@@ -43,8 +44,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
     `timeout` and `on_error` are the connection's until they are set.
     """
 
-    timeout = timeout_attribute()
-    on_error = on_error_attribute()
+    timeout: float | None = timeout_attribute()
+    on_error: OnError = on_error_attribute()
 
     def __init__(self, conn: Any, name: str | None = None) -> None:
         connection: Connected = conn
@@ -82,7 +83,8 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
         Raises:
             greenshard.Error: A shard failed, also of psycopg2's class for it; `FanoutError` if
-                several did; `QueryTimeout`; `NotSupportedError` for what cannot be done right.
+                several did, for different reasons; `QueryTimeout`; `NotSupportedError` for what
+                cannot be done right.
 
         Switches: yes. When it raises, nothing is left running on any server.
         """

@@ -8,11 +8,12 @@ For programs that take a module in psycopg2's place, and look which version that
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from greenshard import arguments, errors
 from greenshard._driver import (
@@ -38,6 +39,7 @@ from greenshard._driver import (
 from greenshard._libpq import parameter_names
 from greenshard.arguments import a_number, unusable
 from greenshard.cluster import Cluster
+from greenshard.connect_arguments import ConnectArguments
 from greenshard.connection import Connection, connection_class
 from greenshard.deadlocks.waits import Waits
 from greenshard.errors import (
@@ -57,7 +59,10 @@ from greenshard.limits import refuse_async
 from greenshard.links.look import look_of
 from greenshard.links.opening import GATHER_LIMIT, MAX_HELD_BYTES, HomeUnreachable, Limits, Opening
 from greenshard.links.physical import HomeSilent, closed
-from greenshard.secret import hidden_parameters, hidden_shards
+from greenshard.secret import hidden_parameters, hidden_shards, reveal
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "BINARY",
@@ -90,6 +95,8 @@ __all__ = [
 
 _ConnectionT = TypeVar("_ConnectionT", bound=RawConnection)
 _async = Attribute(RawConnection, "async_")
+#: The name of a file, and no connection string.
+_FILE = re.compile(r"[^\s=:]*\.(?:ya?ml|json|ini|conf|cfg|txt)")
 
 #: psycopg2's; greenshard's own is `greenshard.__version__`.
 __version__ = DRIVER_VERSION
@@ -106,7 +113,7 @@ def connect(
     cursor_factory: Any = None,
     *,
     async_: Literal[False, 0] = 0,
-    **kwargs: Any,
+    **kwargs: Unpack[ConnectArguments],
 ) -> Connection: ...
 
 
@@ -115,7 +122,8 @@ def connect(
     shards: Any = None,
     *,
     connection_factory: type[_ConnectionT],
-    **kwargs: Any,
+    cursor_factory: Any = None,
+    **kwargs: Unpack[ConnectArguments],
 ) -> _ConnectionT: ...
 
 
@@ -369,6 +377,13 @@ def _cluster(shards: Any) -> Cluster | None:
         return shards
     if isinstance(shards, os.PathLike) or (isinstance(shards, str) and shards.endswith(".toml")):
         return Cluster.from_toml(shards)
+    if isinstance(shards, str) and _FILE.fullmatch(shards):
+        raise errors.ProgrammingError(
+            f"{reveal(shards)} is neither a connection string nor a cluster's file, whose name "
+            "ends in .toml",
+            code="GS106",
+            hint="Declare the cluster in TOML; of another file name, give a pathlib.Path.",
+        )
     return None
 
 

@@ -19,6 +19,9 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.pool
 
+#: Of a `FanoutError`, unless it is of something particular that was done.
+_SEVERAL = "GS201"
+
 #: What each code means, in one line. The documentation has a section for each.
 CODES: Mapping[str, str] = {
     "GS101": "shards could not be opened",
@@ -34,7 +37,7 @@ CODES: Mapping[str, str] = {
     "GS111": "a repair cannot go on",
     "GS112": "a cluster cannot be initialised",
     "GS113": "a coordinator cannot be made or removed",
-    "GS201": "several shards failed",
+    "GS201": "several shards failed, for different reasons",
     "GS202": "the shards' columns differ",
     "GS203": "the connection to a shard is gone",
     "GS301": "no answer in time",
@@ -90,7 +93,8 @@ class Error(psycopg2.Error):
 
     Attributes:
         code: The stable code, or None.
-        shard: The shard's name, or None.
+        shard: The shard's name; None if it was none, or several.
+        shards: The names of the shards that it happened on.
         hint: What to do next, or None.
         failures: The error of each shard by its name; empty unless several were involved.
         committed: Names of the shards where a write is committed although it failed elsewhere:
@@ -109,6 +113,7 @@ class Error(psycopg2.Error):
     doubtful: tuple[str, ...] = ()
     refusals: tuple[Any, ...] = ()
     statement: int | None = None
+    _once = False  # whether all of `failures` say the same, and so does this
 
     def __init__(
         self,
@@ -125,6 +130,11 @@ class Error(psycopg2.Error):
             text = f"{text}\nHINT:  {hint}"
         super().__init__(text, *args)
         self.code, self.shard, self.hint = code, shard, hint
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The names of the shards that it happened on."""
+        return tuple(self.failures) or (() if self.shard is None else (self.shard,))
 
     @property
     def diag(self) -> Any:  # type: ignore[override]  # psycopg2's is an attribute
@@ -201,10 +211,10 @@ class NotSupportedError(DatabaseError, psycopg2.NotSupportedError):
 
 
 class FanoutError(DatabaseError):
-    """Several shards failed; `failures` holds the error of each.
+    """Several shards failed, for different reasons; `failures` holds the error of each.
 
-    It is also of the nearest psycopg2 class that all the failures share, so that
-    ``except psycopg2.errors.UndefinedTable`` holds whether one shard or all of them said so.
+    It is also of the nearest psycopg2 class that all the failures share. Where all that failed say
+    the same, as of a misspelled column, their error is raised once, and not this one.
     """
 
 
@@ -343,9 +353,11 @@ def from_driver(
 
 
 def from_shards(
-    failures: Mapping[str, BaseException], total: int, *, doing: str = "", code: str = "GS201"
+    failures: Mapping[str, BaseException], total: int, *, doing: str = "", code: str = _SEVERAL
 ) -> BaseException:
     """One exception for the failures of one or several shards.
+
+    What several servers say alike is that error, once, as one server would raise it.
 
     Args:
         failures: At least one exception by shard name.
@@ -363,6 +375,8 @@ def from_shards(
     for shard, error in failures.items():
         if not isinstance(error, psycopg2.Error):
             return _noted(error, shard)
+    if code == _SEVERAL and _say_the_same([*failures.values()]):
+        return _of_all(failures, total)
     kind: Any = _nearest_class([type(error) for error in failures.values()])
     cls = _class_for(kind, True)
     lines = "".join(f"\n  {name}: {_one_line(error)}" for name, error in failures.items())
@@ -375,6 +389,35 @@ def from_shards(
     return ours
 
 
+def _say_the_same(failures: Sequence[Any]) -> bool:
+    """Whether servers have reported the same; details, such as the key of a row, may differ."""
+    first = failures[0]
+    return all(
+        not isinstance(each, Error)
+        and type(each) is type(first)
+        and each.pgcode is not None
+        and each.pgcode == first.pgcode
+        and _primary(each) == _primary(first)
+        for each in failures
+    )
+
+
+def _primary(error: psycopg2.Error) -> str:
+    """What a server says has happened, without details."""
+    told: Any = error.diag.message_primary
+    return str(told or str(error).partition("\n")[0])
+
+
+def _of_all(failures: Mapping[str, Any], total: int) -> Error:
+    """The error that several servers have reported, as the first one did."""
+    ours = from_driver(next(iter(failures.values())))
+    where = f"all {total} shards" if len(failures) == total else f"shards {', '.join(failures)}"
+    text = str(ours.args[0]) if ours.args else ""
+    ours.args = (f"{where}: {text}", *ours.args[1:])
+    ours.failures, ours._once = dict(failures), True
+    return ours
+
+
 def keep_positions(error: Error, text: bytes | None) -> None:
     """Take out of an error the places in texts that were sent in the place of the user's.
 
@@ -382,15 +425,18 @@ def keep_positions(error: Error, text: bytes | None) -> None:
         error: What the statement raised.
         text: The user's statement as psycopg2 sends it; None if that is not known.
     """
-    if error.failures:
-        kept = {shard: _placed(each, shard, text) for shard, each in error.failures.items()}
+    kept = {shard: _placed(each, shard, text) for shard, each in error.failures.items()}
+    if error._once:
+        error.failures = kept
+    elif kept:
         message = str(error.args[0]).partition("\n")[0]
         lines = "".join(f"\n  {shard}: {_one_line(each)}" for shard, each in kept.items())
         hint = "" if error.hint is None else f"\nHINT:  {error.hint}"
         error.failures = kept
         error.args = (f"{message}{lines}{hint}", *error.args[1:])
         error.__cause__ = next(iter(kept.values()))
-    elif isinstance(error.__cause__, psycopg2.Error) and not _is_of(error.__cause__, text):
+        return
+    if isinstance(error.__cause__, psycopg2.Error) and not _is_of(error.__cause__, text):
         _without_excerpt(error)
 
 

@@ -39,7 +39,7 @@ from greenshard.executor.named_writes import check_named_writes
 from greenshard.executor.others import OTHERS, Others
 from greenshard.executor.planned import Planned
 from greenshard.executor.prepared import statement_of
-from greenshard.executor.record import recording
+from greenshard.executor.record import recording, tell_cancelled
 from greenshard.executor.repeating import calling, run_many
 from greenshard.executor.short import Way, run_short, short_way, sure_plan
 from greenshard.executor.sql_values import are_values, plan_for, written_out
@@ -271,6 +271,7 @@ class Statements:
                     if self.transaction.is_noted or self.portals.end_with_transaction:
                         self._note_what_ended(asked, text, ask=answered)
         except BaseException as exc:
+            tell_cancelled(exc, text)
             if record is not None:
                 record.tell(NOTHING, exc)
             raise

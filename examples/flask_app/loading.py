@@ -6,6 +6,7 @@ The data and its schema are those of ``greenshard demo``; ``schema.sql`` adds th
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def load(dsns: Mapping[str, str], declaration: Path, every: int = 1) -> int:
     sent = copy_rows(psql, dsns, COPY, rows, on_progress=lambda _rows: None)
     schema = (HERE / "schema.sql").read_text(encoding="utf-8")
     run_scripts(psql, dsns, [f"{flights.FINISH}\n{schema}"] * len(dsns))
-    greenshard.init(declaration)
+    for lacking in greenshard.init(declaration):
+        print(lacking, file=sys.stderr)
     return sum(sent)
 
 

@@ -18,7 +18,7 @@ from greenshard.checking.event_triggers import (
     read_event_triggers,
 )
 from greenshard.checking.findings import Finding, Report, TableReport, counted, listed
-from greenshard.checking.in_doubt import left_in_doubt, read_prepared
+from greenshard.checking.in_doubt import left_in_doubt, prepared_by_others, read_prepared
 from greenshard.checking.initialised import check_initialised
 from greenshard.checking.probe import reached, tolerating, unreached
 from greenshard.checking.references import compare_contents, read_contents
@@ -103,7 +103,9 @@ def check(
     wrong, notes = check_initialised(conn, cluster)
     report.findings += wrong
     report.notes += notes
-    report.findings += left_in_doubt(read_prepared(conn))
+    prepared = read_prepared(conn)
+    report.findings += left_in_doubt(prepared)
+    report.notes += prepared_by_others(prepared)
     report.findings += check_coordinator(conn, cluster)
     report.notes += each_for_itself(definitions, cluster)
     report.notes += refused_triggers(cluster, catalogs)

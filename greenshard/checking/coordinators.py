@@ -20,6 +20,7 @@ from greenshard.coordinating.looking import (
     reader_of,
 )
 from greenshard.dbapi import connect
+from greenshard.links.coordinator import MAKE, NOT_MADE
 from greenshard.links.description import unlike_code, unlike_databases
 
 #: Where statements mostly look for names.
@@ -46,7 +47,8 @@ def check_coordinator(conn: Connection, cluster: Cluster) -> Iterator[Finding]:
         with closing(connect(shards, connect_timeout=_CONNECT_TIMEOUT_S)) as there:
             yield from _compared(conn, there, cluster)
     except errors.Error as error:
-        yield Finding("unchecked", f"the coordinator cannot be asked: {first_line(error)}")
+        hint = f". {MAKE}" if error.pgcode in NOT_MADE else ""
+        yield Finding("unchecked", f"the coordinator cannot be asked: {first_line(error)}{hint}")
 
 
 def _compared(conn: Connection, there: Connection, cluster: Cluster) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Whether the first shard's sequences are beyond the numbers that are there.
 
 All numbers of a cluster are counted on its first shard. Rows that were loaded otherwise, or were
-numbered by each shard, may have larger ones, which would come a second time.
+numbered by each shard, may have larger ones, which would come a second time. And who inserts rows
+must be allowed to count them: of an identity column, too, which one PostgreSQL does by itself.
 """
 
 from __future__ import annotations
@@ -24,11 +25,24 @@ _NEXTVAL = re.compile(
     r"\(?nextval\('((?:[^']|'')+)'::regclass\)\)?(?:::(?:small|big)?int(?:eger)?)?"
 )
 
+#: What the role may do with a sequence, and whether it inserts what that counts.
+_RIGHTS = """
+SELECT has_sequence_privilege(%(sequence)s, 'SELECT'),
+    has_sequence_privilege(%(sequence)s, 'USAGE, UPDATE'),
+    has_any_column_privilege(%(table)s, 'INSERT')
+"""
+#: For who may use a sequence, but not read it: NULL as long as it has given no number.
+_LAST = """
+SELECT CASE WHEN has_sequence_privilege(c.oid, 'USAGE')
+    THEN pg_sequence_last_value(c.oid) END
+FROM pg_class AS c WHERE c.oid = (%(sequence)s)::regclass
+"""
+
 
 def sequences_behind(
     conn: Connection, cluster: Cluster, catalogs: Mapping[str, Catalog]
 ) -> Iterator[Finding]:
-    """What sequences of the first shard would give a second time.
+    """What sequences of the first shard would give a second time, or not give to this role.
 
     Args:
         conn: A connection to all shards.
@@ -80,22 +94,37 @@ def _behind(
     sequence = _NEXTVAL.fullmatch(column.default or "")
     if sequence is None:
         return
+    # As text: the name of a regclass, quoted and with its schema.
+    relation = sequence[1].replace("''", "'")
     with transaction(conn, shards) as cursor:
+        with conn.on(first).cursor() as counting:
+            counting.execute(_RIGHTS, {"sequence": relation, "table": sql_of(name)})
+            ((readable, usable, inserts),) = counting.fetchall()
+        if inserts and not usable:
+            what = f"{column.name} is counted by {relation} on {first}, which this role may not use"
+            yield Finding("rights", f"{what}: GRANT USAGE ON SEQUENCE {relation}", label(name))
         cursor.execute(f"SELECT {SHARD}, max({quoted(column.name)})::int8 FROM {sql_of(name)}")
         largest = {shard: number for shard, number in cursor.fetchall() if number is not None}
+        if not largest:
+            return
         # Afterwards: what is taken meanwhile is not found wrong.
         with conn.on(first).cursor() as counting:
-            # As text: the name of a regclass, quoted and with its schema.
-            relation = sequence[1].replace("''", "'")
-            counting.execute(f"SELECT last_value - (NOT is_called)::int FROM {relation}")
+            if readable:
+                counting.execute(f"SELECT last_value - (NOT is_called)::int FROM {relation}")
+            else:
+                counting.execute(_LAST, {"sequence": relation})
             ((counted,),) = counting.fetchall()
+    if counted is None:
+        what = f"{column.name}: what {relation} has counted on {first} cannot be read"
+        yield Finding("unchecked", f"{what}: GRANT SELECT ON SEQUENCE {relation}", label(name))
+        return
     beyond = {shard: number for shard, number in largest.items() if number > counted}
     if beyond:
         shard = max(beyond, key=beyond.__getitem__)
         yield Finding(
             "sequences",
             f"{column.name} is counted on {first}, which has come to {counted}, and {shard} has "
-            f"{beyond[shard]}: SELECT setval('{sequence[1]}', {beyond[shard]}) there",
+            f"{beyond[shard]}: on {first}, SELECT setval('{sequence[1]}', {beyond[shard]})",
             label(name),
             tuple(beyond),
         )

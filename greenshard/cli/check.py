@@ -15,7 +15,7 @@ from greenshard.cli import terminal
 from greenshard.cli.check_repair import RepairOptions, done_lines, repair
 from greenshard.cli.check_report import json_lines, text_lines
 from greenshard.cli.connecting import connect_timeout_option, connected
-from greenshard.cli.declaration import read_cluster
+from greenshard.cli.declaration import chosen, cluster_argument, cluster_option, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.stdio import write_lines
 
@@ -24,11 +24,12 @@ What is compared: the servers' versions, encodings, collations and settings; tha
 table is on every shard, with the same columns, keys, constraints, unique indexes, defaults,
 triggers and rules; that types of your own are the same on all shards, enums in their order; that a
 table's shard key can be placed; that each row is on the shard that its key belongs on; that a
-reference table has the same rows on all shards; who may see what of tables and views; that
-functions and event triggers are the same on all shards, and declared functions are there; that the
-first shard's sequences are beyond the numbers that are there; that all shards are initialised, if
-some are; that no transaction over several shards is in doubt for longer than it takes to commit;
-that the coordinator, if one is declared, has the shards' tables and sorts and computes as they do.
+reference table has the same rows on all shards; who may see what of tables, sequences and views;
+that functions and event triggers are the same on all shards, and declared functions are there; that
+the first shard's sequences are beyond the numbers that are there, and may be used; that all shards
+are initialised, if some are; that no transaction over several shards is in doubt for longer than it
+takes to commit; that the coordinator, if one is declared, has the shards' tables and sorts and
+computes as they do.
 
 Every row of the declared tables is read, on all shards at once; --no-rows leaves that out. What is
 written meanwhile may be found wrong: check again. Without --repair nothing is changed on any shard.
@@ -55,7 +56,8 @@ Exit codes:
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="Repair only this one.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 @connect_timeout_option
-@click.argument("cluster", type=click.Path(dir_okay=False))
+@cluster_option
+@cluster_argument
 def check(
     *,
     as_json: bool,
@@ -65,12 +67,14 @@ def check(
     tables: tuple[str, ...],
     yes: bool,
     connect_timeout: float,
-    cluster: str,
+    named: str | None,
+    cluster: str | None,
 ) -> None:
     """Compare the declaration of a cluster with its shards.
 
-    CLUSTER is the TOML file that declares it.
+    CLUSTER is the TOML file that declares it, if -c does not name it.
     """
+    cluster = chosen(named, cluster)
     declared = read_cluster(cluster)
     options = RepairOptions(source, tables, yes)
     if repairs:

@@ -11,11 +11,9 @@ import click
 
 import greenshard
 from greenshard import Cluster, errors
-from greenshard.cli.declaration import read_cluster
+from greenshard.cli.declaration import CLUSTER_VARIABLE, read_cluster
 from greenshard.cli.failures import from_error
 from greenshard.cli.shard_options import VARIABLE, BadShards, shards_of, split_variable
-
-CLUSTER_VARIABLE = "GREENSHARD_CLUSTER"
 
 parameters_option = click.option(
     "-p",

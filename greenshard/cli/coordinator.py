@@ -10,7 +10,7 @@ from greenshard import errors
 from greenshard.checking.findings import counted
 from greenshard.cli import terminal
 from greenshard.cli.connecting import connect_timeout_option
-from greenshard.cli.declaration import read_cluster
+from greenshard.cli.declaration import chosen_and_rest, cluster_option, read_cluster
 from greenshard.cli.failures import from_error
 from greenshard.cli.stdio import write_lines
 from greenshard.coordinating import Made, remove, set_up
@@ -45,8 +45,8 @@ Exit codes:
 @click.option("--no-analyze", is_flag=True, help="Do not look at the shards' rows for statistics.")
 @click.option("--remove", "removes", is_flag=True, help="Drop all that this command has made.")
 @connect_timeout_option
-@click.argument("cluster", type=click.Path(dir_okay=False))
-@click.argument("dsn")
+@cluster_option
+@click.argument("words", nargs=-1, metavar="[CLUSTER] DSN")
 def coordinator(
     *,
     reader: str | None,
@@ -54,13 +54,14 @@ def coordinator(
     no_analyze: bool,
     removes: bool,
     connect_timeout: float,
-    cluster: str,
-    dsn: str,
+    named: str | None,
+    words: tuple[str, ...],
 ) -> None:
     """Make a database read the tables of all shards, by foreign tables.
 
-    CLUSTER is the TOML file that declares them.
+    CLUSTER is the TOML file that declares them, if -c does not name it.
     """
+    cluster, dsn = chosen_and_rest(named, words, "DSN")
     declared = read_cluster(cluster)
     try:
         if removes:

@@ -69,7 +69,7 @@ def message_lines(error: BaseException) -> Iterator[str]:
 
     Of greenshard's own errors, all lines: a refusal tells in several what is in the way.
     """
-    if isinstance(error, errors.Error) and error.failures:
+    if isinstance(error, errors.Error) and error.failures and not error._once:
         yield first_line(error).rstrip(":")
         for shard, failure in error.failures.items():
             yield f"  shard {shard}: {first_line(failure)}"

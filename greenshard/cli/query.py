@@ -9,10 +9,9 @@ import warnings
 import click
 
 import greenshard
-from greenshard import errors
+from greenshard import Cluster, errors
 from greenshard.cli import terminal
 from greenshard.cli.connecting import (
-    CLUSTER_VARIABLE,
     check_parameters,
     connect_timeout_option,
     connected,
@@ -20,6 +19,7 @@ from greenshard.cli.connecting import (
     shard_names,
     source_of,
 )
+from greenshard.cli.declaration import cluster_option
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
 from greenshard.cli.formats import FORMATS, SameName
 from greenshard.cli.shard_options import VARIABLE
@@ -33,11 +33,13 @@ Examples:
   greenshard query -c cluster.toml -p HNL --format csv \\
       "SELECT * FROM flights WHERE dest = %s" > hnl.csv
   greenshard query -s dbname=a -s west=postgresql://db2/app "SELECT version()"
+  greenshard query --each "SELECT count(*) FROM flights"
   greenshard query - < report.sql
 
 Over a cluster, whose tables are declared, the answer is what one PostgreSQL with every row would
 give; "greenshard explain" tells how it is found. Over shards that are just named it is the union:
-the rows come in shard order, as each shard gave them.
+the rows come in shard order, as each shard gave them. With --each it is that over a cluster, too,
+and a first column has the shard's name: what does each shard have, say or do?
 
 CSV and JSON stream: a statement that only reads runs through server-side cursors, and its rows are
 printed as they come, so that an error may follow rows. A table, and what a statement returns that
@@ -64,12 +66,7 @@ Exit codes:
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "-c",
-    "--cluster",
-    metavar="FILE",
-    help=f"The TOML file that declares shards and tables. Default: ${CLUSTER_VARIABLE}.",
-)
+@cluster_option
 @click.option(
     "-s",
     "--shard",
@@ -98,7 +95,17 @@ Exit codes:
 )
 @connect_timeout_option
 @click.option("--on", multiple=True, metavar="NAME", help="Run on this shard only; repeatable.")
-@click.option("--broadcast", is_flag=True, help="Let an INSERT put its rows on every shard.")
+@click.option(
+    "--broadcast",
+    is_flag=True,
+    help="Send it to every shard as it is (with --on: to those), also an INSERT: its rows are then "
+    "on each.",
+)
+@click.option(
+    "--each",
+    is_flag=True,
+    help="Run it on each shard by itself, and put the shard's name before its rows; reads only.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "partial"]),
@@ -110,7 +117,7 @@ Exit codes:
 @click.argument("sql")
 def query(
     *,
-    cluster: str | None,
+    named: str | None,
     dsns: tuple[str, ...],
     parameters: tuple[str, ...],
     format_name: str,
@@ -119,6 +126,7 @@ def query(
     connect_timeout: float,
     on: tuple[str, ...],
     broadcast: bool,
+    each: bool,
     on_error: str,
     autocommit: bool,
     sql: str,
@@ -130,9 +138,11 @@ def query(
     _check_null(null)
     text = read_sql(sql)
     # A server-side cursor ends with its shard, and cannot go on without it.
-    stream = format_name != "table" and on_error == "raise"
-    request = Request(text, parameters, on, broadcast, stream, autocommit)
-    source = source_of(dsns, cluster)
+    stream = format_name != "table" and on_error == "raise" and not each
+    request = Request(text, parameters, on, broadcast, stream, autocommit, each)
+    source = source_of(dsns, named)
+    if each and isinstance(source, Cluster):
+        source = {name: shard.primary for name, shard in source.shards.items()}
     _check_on(on, shard_names(source))
     with connected(
         source, timeout=timeout, connect_timeout=connect_timeout, on_error=on_error

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import greenshard
@@ -19,6 +19,7 @@ from greenshard.cli.formats import Column, Row
 from greenshard.sql.statement import Statement, read_statement
 
 STREAM_NAME = "greenshard_query"
+_TEXT = 25  # pg_type.oid of text
 CURSOR_STATEMENT = re.compile(r"[\s(]*(select|values|table)\b", re.IGNORECASE)
 
 
@@ -33,6 +34,7 @@ class Request:
         broadcast: whether an INSERT may put its rows on each of them.
         stream: whether rows may be printed before all have come.
         autocommit: whether each shard commits by itself.
+        each: whether each row begins with its shard's name, over a union that only reads.
     """
 
     sql: str
@@ -41,6 +43,7 @@ class Request:
     broadcast: bool = False
     stream: bool = False
     autocommit: bool = False
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def answered(conn: greenshard.Connection, request: Request) -> Iterator[Answer]:
     Switches: yes.
     """
     conn.autocommit = request.autocommit
+    if request.each:
+        conn.readonly = True
     give_text(conn)
     with _targeted(conn, request):
         if request.stream and is_streamable(request):
@@ -86,9 +91,19 @@ def answered(conn: greenshard.Connection, request: Request) -> Iterator[Answer]:
         with conn.cursor() as cursor:
             cursor.execute(request.sql, request.parameters or None)
             rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
+            columns = _columns(cursor)
+            if request.each and columns:
+                columns, rows = (Column("shard", _TEXT), *columns), [*_named(cursor, rows)]
             _end(conn, cursor)
             status = cursor.statusmessage or ""
-            yield Answer(_columns(cursor), rows, status, cursor.failures)
+            yield Answer(columns, rows, status, cursor.failures)
+
+
+def _named(cursor: Any, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows of a union, each with its shard's name: they come in shard order."""
+    left = iter(rows)
+    for shard, timing in cursor.timings.items():
+        yield from ((shard, *row) for row in islice(left, timing.rows))
 
 
 def is_streamable(request: Request) -> bool:

@@ -18,6 +18,7 @@ from greenshard.secret import hidden_shards
 
 #: What messages and `cursor.timings` call it.
 COORDINATOR = "coordinator"
+_ONLY_PRIMARY = "a shard has a primary only"
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,16 @@ class Shard:
     Attributes:
         name: Its name.
         primary: The connection string of its primary server.
-        replicas: Those of its replicas.
     """
 
     name: str
     # Never shown: they may hold passwords.
     primary: str = field(repr=False)
-    replicas: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         # Wrapped as soon as it is here: a repr or a traceback of anything that holds it shows
         # nothing.
         object.__setattr__(self, "primary", hidden_shards(self.primary))
-        if isinstance(self.replicas, tuple):
-            object.__setattr__(self, "replicas", tuple(map(hidden_shards, self.replicas)))
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Cluster:
 
     Args:
         shards: By name, in shard order: a connection string, a `Shard`, or
-            ``{"primary": ..., "replicas": [...]}``.
+            ``{"primary": ...}``.
         tables: `Sharded`, `Reference` or `Single` by name, written as in SQL: "orders",
             "sales.orders", '"Orders"'. A name without a schema stands for such a table in any
             schema.
@@ -271,30 +268,20 @@ def _shard(name: Any, given: Any, mistakes: Mistakes) -> Shard:
     if isinstance(given, Shard) and given.name != name:
         mistakes.add(at, f"has the name {given.name} of its own")
     primary: Any
-    replicas: Any
     if isinstance(given, Shard):
-        primary, replicas = given.primary, given.replicas
+        primary = given.primary
     elif isinstance(given, Mapping):
-        for key in given.keys() - {"primary", "replicas"}:
-            mistakes.add(place("shards", name, key), "a shard has primary and replicas only")
-        primary, replicas = given.get("primary"), given.get("replicas", ())
+        for key in given.keys() - {"primary"}:
+            what = "are not read from yet: leave them out" if key == "replicas" else _ONLY_PRIMARY
+            mistakes.add(place("shards", name, key), what)
+        primary = given.get("primary")
         at = place("shards", name, "primary")
     else:
-        primary, replicas = given, ()
+        primary = given
     if not _is_dsn(primary):
         mistakes.add(at, f"must be a connection string, not {_shape(primary)}")
         primary = ""
-    return Shard(name, primary, _replicas(place("shards", name, "replicas"), replicas, mistakes))
-
-
-def _replicas(at: str, given: Any, mistakes: Mistakes) -> tuple[str, ...]:
-    if not isinstance(given, (list, tuple)):
-        mistakes.add(at, f"must be a list of connection strings, not {kind(given)}")
-        return ()
-    for number, replica in enumerate(given):
-        if not _is_dsn(replica):
-            mistakes.add(f"{at}[{number}]", f"must be a connection string, not {_shape(replica)}")
-    return tuple(given)
+    return Shard(name, primary)
 
 
 def _is_dsn(given: object) -> bool:

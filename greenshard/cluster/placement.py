@@ -28,7 +28,8 @@ class Placement(ABC):
         Args:
             value: A Python value of the key's type, as psycopg2 gives it (a `UUID` for uuid);
                 None for NULL.
-            type_name: ``pg_type.typname`` of the key's type; of a domain, that of its base type.
+            type_name: ``pg_type.typname`` of the key's type (``int8``; `Hash` knows SQL's names
+                such as ``bigint``, too); of a domain, that of its base type.
             shards: The names of all shards, in the cluster's order.
 
         Returns:

@@ -15,6 +15,7 @@ from greenshard.cluster.encodings import codec_of
 from greenshard.cluster.hashing import HASHED_TYPES, integer_row_hashes, row_hash
 from greenshard.cluster.mistakes import kind, shown
 from greenshard.cluster.placement import Mistake, Placement, unknown_shards
+from greenshard.sql.types import read
 
 MAX_SLOTS = 2**31 - 1
 """A modulus of PostgreSQL is an int4."""
@@ -31,8 +32,8 @@ class Hash(Placement):
         slots: How many, at least as many as shards. It cannot change without moving rows.
         assignment: The shard of each slot; None puts slot i on shard i modulo the shards' number.
 
-    >>> Hash().shards_for(7, "int4", ("s0", "s1"))
-    's1'
+    >>> Hash().shards_for(7, "int4", ("s0", "s1")), Hash().shards_for(7, "bigint", ("s0", "s1"))
+    ('s1', 's1')
     """
 
     slots: int = 256
@@ -47,9 +48,18 @@ class Hash(Placement):
     def shards_for(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
         hashed = row_hash(value, type_name, self._codec)
         if hashed is None:
-            return None
+            return self._by_other_name(value, type_name, shards)
         slot = hashed % self.slots
         return shards[slot % len(shards)] if self.assignment is None else self.assignment[slot]
+
+    def _by_other_name(self, value: Any, type_name: str, shards: tuple[str, ...]) -> str | None:
+        """The shard of a key whose type has SQL's name, as bigint; None if it has none of ours."""
+        if type_name in HASHED_TYPES:
+            return None
+        written = type_name.lower()
+        known = read(written)
+        name = written.partition("(")[0] if known is None else known.name
+        return self.shards_for(value, name, shards) if name in HASHED_TYPES else None
 
     def shards_of_integers(self, values: Sequence[int], shards: tuple[str, ...]) -> list[str]:
         """The shard of each of many integers of 64 bits, as `shards_for` gives it."""

@@ -5,7 +5,7 @@
     two_phase = true
     [shards]
     s0 = "postgresql://app@db0/app"
-    s1 = { primary = "postgresql://app@db1/app", replicas = ["postgresql://app@db1r/app"] }
+    s1 = { primary = "postgresql://app@db1/app" }
     [tables]
     orders = { shard_key = "o_orderkey" }
     nation = { reference = true }

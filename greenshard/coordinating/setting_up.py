@@ -23,6 +23,7 @@ from greenshard.coordinating.looking import (
     read_condition,
     reader_of,
 )
+from greenshard.coordinating.shard_rights import missing_rights
 from greenshard.dbapi import connect
 from greenshard.links.coordinator import STAMP, server_of
 from greenshard.links.description import Name
@@ -51,6 +52,7 @@ _KEPT = frozenset(
 _info = Attribute(RawConnection, "info")
 _READ_COMMITTED = 1
 _DEPENDENT = "2BP01"
+_CANNOT = "the coordinator cannot be changed"
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,8 @@ def set_up(
             for shard in cluster.names
         }
         if not condition.facts["super"] and any(way.password is None for way in ways.values()):
-            wrong.append(
-                "the cluster's file has no password for the shards, and only a superuser may let "
-                "the coordinator connect without one"
-            )
+            wrong.append(f"{_no_password(shard_user)}, {_ONLY_A_SUPERUSER}")
+        wrong += missing_rights(conn, cluster, tables.wanted, {s: w.user for s, w in ways.items()})
         if shard_user is None:
             wrong += _others_before(condition, who, ways)
         _refuse(wrong)
@@ -138,7 +138,10 @@ def set_up(
         for text in changes:
             _run(there, text)
         _let_in(there, condition, cluster, tables, who, ways)
-        _try_out(there, cluster, tables, who, stamps)
+        try:
+            _try_out(there, cluster, tables, who, stamps)
+        except errors.Error as error:
+            raise _explained(error, shard_user, ways) from error
         for table in tables.wanted if analyze else ():
             _run(there, blueprint.analyzed(cluster, table))
         first = described[cluster.names[0]]
@@ -181,6 +184,34 @@ def remove(
             _run(there, text)
         told = _drop_reader(there, condition, who)
     return Made(who, (), len(changes), told)
+
+
+#: A shard that does not ask for a password lets the user of the server in, whoever that is.
+_NOT_ASKED = "2F003"
+_NONE_SUPPLIED = "no password supplied"
+_ONLY_A_SUPERUSER = "and only a superuser may let the coordinator connect without one"
+
+
+def _no_password(user: str | None) -> str:
+    """That there is none, and where it would be."""
+    if user is None:
+        return "the cluster's file has no password for the shards"
+    return f"there is no password for {user}: $GREENSHARD_SHARD_PASSWORD is not set"
+
+
+def _explained(
+    error: errors.Error, user: str | None, ways: Mapping[str, _Way]
+) -> errors.ProgrammingError:
+    """Why the coordinator does not get to the shards, and what to do."""
+    what, cause = str(error).removesuffix(" [GS113]"), error.__cause__
+    if _NONE_SUPPLIED in what and any(way.password is None for way in ways.values()):
+        what = f"{what}; {_no_password(user)}"
+    elif getattr(cause, "pgcode", None) == _NOT_ASKED:
+        what = (
+            f"{_CANNOT}: a shard asks for no password (trust, peer, a certificate) where one was "
+            "given. Leave it out, and run this as a superuser; or let pg_hba.conf ask for it"
+        )
+    return errors.ProgrammingError(what, code="GS113")
 
 
 # What is in the way -----------------------------------------------------------------------------
@@ -388,7 +419,7 @@ def _try_out(
         _run(conn, "RESET ROLE")
     except (errors.OperationalError, errors.ProgrammingError, errors.InternalError) as error:
         told = [
-            str(error).strip().splitlines()[0],
+            _first_line(error),
             error.diag.message_detail,
             error.diag.message_hint,
         ]
@@ -406,12 +437,21 @@ def _drop_reader(conn: Connection, condition: Condition, reader: str) -> tuple[s
         return ()
     if not facts["made"]:
         return (f"the role {reader} stays: it was there before",)
-    try:
-        _run(conn, f"SAVEPOINT reader; DROP OWNED BY {quoted(reader)}; DROP ROLE {quoted(reader)}")
-    except errors.Error as error:
-        _run(conn, "ROLLBACK TO SAVEPOINT reader")
-        return (f"the role {reader} stays: {str(error).strip().splitlines()[0]}",)
+    with conn.cursor() as cursor:
+        try:
+            cursor.execute(f"DROP OWNED BY {quoted(reader)}; SAVEPOINT reader")
+            cursor.execute(f"DROP ROLE {quoted(reader)}")
+        except errors.Error as error:
+            cursor.execute("ROLLBACK TO SAVEPOINT reader")
+            # Of another cluster's coordinator, for example.
+            detail = str(error.diag.message_detail or "").replace("\n", "; ")
+            why = f"it is in use: {detail}" if error.pgcode == _DEPENDENT else _first_line(error)
+            return (f"the role {reader} stays: {why}",)
     return ()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _user(name: str) -> str:
@@ -426,8 +466,6 @@ def _refuse(reasons: Sequence[str]) -> None:
 
 def _not_made(reasons: Sequence[str]) -> errors.ProgrammingError:
     if len(reasons) == 1:
-        return errors.ProgrammingError(
-            f"the coordinator cannot be changed: {reasons[0]}", code="GS113"
-        )
+        return errors.ProgrammingError(f"{_CANNOT}: {reasons[0]}", code="GS113")
     lines = "".join(f"\n  {reason}" for reason in reasons)
-    return errors.ProgrammingError(f"the coordinator cannot be changed:{lines}", code="GS113")
+    return errors.ProgrammingError(f"{_CANNOT}:{lines}", code="GS113")

@@ -22,6 +22,7 @@ from greenshard.executor.strategies.concatenate import concatenate
 from greenshard.executor.strategies.coordinated import (
     TOO_MANY,
     able_elsewhere,
+    of_a_write,
     run_elsewhere,
 )
 from greenshard.executor.strategies.copies import write_copies
@@ -114,7 +115,8 @@ def run_plan(e: Planned) -> Answer:
         if error.pgcode in UNKNOWN_NAMES:
             e.database.mistrust()
         _explain_denial(error, plan)
-        raise
+        told = of_a_write(e, error)
+        raise told from told.__cause__
     except PlanOutdated:
         plan = _NOTHING  # nothing of the statement has run
         raise

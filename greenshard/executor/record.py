@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from greenshard._driver import Dsn
+from greenshard.errors import QueryTimeout
 from greenshard.events import Listener, Server, ShardRun, StatementEnded, tell
 from greenshard.executor.answers.answer import Answer
 from greenshard.executor.execution import Execution
@@ -62,9 +63,10 @@ class Record:
         """
         event = self._event(answer, error)
         if logger.isEnabledFor(logging.DEBUG):
-            shards = ", ".join(event.shards) or "no shard"
+            shards = ", ".join(map(_in_words, event.shards.items())) or "no shard"
             how = event.strategy or "not planned"
-            logger.debug("%s on %s (%s): %.1f ms", event.sql, shards, how, event.duration_s * 1e3)
+            took_ms, became = event.duration_s * 1e3, _outcome(event)
+            logger.debug("%s on %s (%s): %.1f ms, %s", event.sql, shards, how, took_ms, became)
         if self._listener is not None:
             tell(self._listener, event)
 
@@ -93,7 +95,7 @@ class Record:
         for job in self._jobs:
             jobs.setdefault(job.shard, []).append(job)
         runs = {
-            name: self._run(calls, counts.get(name), failures.get(name) or error)
+            name: self._run(calls, counts.get(name), failures.get(name), error)
             for name, calls in jobs.items()
         }
         # A shard that could not even be asked has no calls, and is told of all the same.
@@ -101,11 +103,27 @@ class Record:
             runs.setdefault(name, ShardRun(0.0, 0.0, None, failure, None))
         return runs
 
-    def _run(self, jobs: Sequence[Job], rows: int | None, error: BaseException | None) -> ShardRun:
-        """What one shard did; `error` is why it failed, if it did and did not say."""
+    def _run(
+        self,
+        jobs: Sequence[Job],
+        rows: int | None,
+        told: BaseException | None,
+        error: BaseException | None,
+    ) -> ShardRun:
+        """What one shard did.
+
+        Args:
+            jobs: The calls to it.
+            rows: What it gave.
+            told: Why it failed, as the statement's user is told.
+            error: Of the statement, if it did not say.
+        """
         first, last = jobs[0], jobs[-1]
+        # That its greenlet was ended, or its statement, is how it was cancelled, and not why.
+        cancelled = isinstance(told, QueryTimeout) or not isinstance(last.error, Exception)
+        own = None if cancelled else last.error
         # If the last call went well, the shard did its part, whatever became of the others.
-        failure = None if last.end is End.DONE else last.error or error
+        failure = None if last.end is End.DONE else own or told or error or last.error
         return ShardRun(
             max(0.0, first.started - self._begun),
             sum(job.seconds for job in jobs),
@@ -113,6 +131,26 @@ class Record:
             failure,
             None if first.physical is None else _server(first.physical.dsn),
         )
+
+
+def _in_words(item: tuple[str, ShardRun]) -> str:
+    shard, run = item
+    return shard if run.error is None else f"{shard} ({type(run.error).__name__})"
+
+
+def _outcome(event: StatementEnded) -> str:
+    """What has become of it, without what a server's message may quote."""
+    if event.error is not None:
+        return type(event.error).__name__
+    return "done" if event.rows is None else f"{event.rows} rows"
+
+
+def tell_cancelled(error: BaseException, text: object) -> None:
+    """Write to the log that a statement was cancelled: its time was up, or its greenlet ended."""
+    cancelled = isinstance(error, QueryTimeout) or not isinstance(error, Exception)
+    # Nobody who does not listen pays for the text.
+    if cancelled and logger.isEnabledFor(logging.INFO):
+        logger.info("cancelled by %s: %s", type(error).__name__, _shown(text))
 
 
 def _failures(error: BaseException | None) -> Mapping[str, BaseException]:

@@ -22,6 +22,10 @@ from greenshard.planner.plan import Plan, Refused
 from greenshard.sql.parameters import with_literals
 from greenshard.sql.plain_rows import begins_insert
 from greenshard.sql.statement import MAX_CACHED_CHARACTERS
+from greenshard.sql.unknown_values import with_unknown_values
+
+#: Of a text that PostgreSQL's parser could not read.
+_UNREADABLE = "GS404"
 
 
 def plan_for(
@@ -48,6 +52,25 @@ def plan_for(
         text, given = _written(parts.quoting(), text, given), None
         plan = database.plan(text, False, timeout)
     return text, given, plan
+
+
+def plan_without_values(
+    database: OneDatabase, text: str, timeout: Deadline
+) -> tuple[str, Plan] | None:
+    """The plan of a text whose placeholders have no values, as a log has it; None of another.
+
+    Returns:
+        The text with psycopg2's placeholders, and its plan.
+
+    Switches: when something must be asked for first.
+    """
+    placed = with_unknown_values(text)
+    plan = None if placed is None else database.plan(placed, True, timeout)
+    if placed is None or plan is None:
+        return None
+    # `a %s` may be a remainder of the column s.
+    unread = isinstance(plan.step, Refused) and plan.step.code == _UNREADABLE
+    return None if unread and placed == text else (placed, plan)
 
 
 def with_literals_in(parts: Parts, given: Any, text: str) -> Any:

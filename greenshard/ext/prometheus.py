@@ -7,7 +7,8 @@
 
     REGISTRY.register(PoolCollector({"main": pool}))
 
-They are read when Prometheus asks, so that nothing is counted twice.
+They are read when Prometheus asks, so that nothing is counted twice. Statements are counted when
+they end, by `StatementMetrics`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from greenshard.ext.prometheus_statements import StatementMetrics
 from greenshard.pool.histogram import BOUNDS_S, Durations
 from greenshard.pool.pool import Pool
 from greenshard.pool.stats import PoolStats, ShardStats
@@ -32,6 +34,8 @@ except ModuleNotFoundError as error:
     raise ImportError(
         "greenshard.ext.prometheus needs prometheus_client: pip install 'greenshard[prometheus]'"
     ) from error
+
+__all__ = ["PoolCollector", "StatementMetrics"]
 
 _Family = type[GaugeMetricFamily] | type[CounterMetricFamily] | type[HistogramMetricFamily]
 

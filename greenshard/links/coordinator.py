@@ -24,6 +24,9 @@ from greenshard.sql.nodes import quoted
 
 #: Of the foreign table there that is a shard's stamp, in the schema of the shard.
 STAMP = "shard"
+#: What a database says that nobody has made a coordinator: there is no such role, or no stamp.
+NOT_MADE = frozenset({"28000", "42P01", "3F000"})
+MAKE = "`greenshard coordinator` makes it, and brings it up to date."
 _TOLD = """SELECT pg_catalog.convert_to(pg_catalog.json_agg(pg_catalog.json_build_array(
     number, cluster, name, position, shards, slots, id))::pg_catalog.text, 'UTF8') FROM (
     {each}) AS stamps"""

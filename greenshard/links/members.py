@@ -45,6 +45,12 @@ FROM (
                 AND a.attname OPERATOR(pg_catalog.=) 'id' AND NOT a.attisdropped))
 ) AS made"""
 _STAMP = "SELECT s.cluster, s.id FROM greenshard.shard AS s LIMIT 1"
+_INIT = "`greenshard init` makes what is needed, and tells what the servers lack."
+_AGAIN = "If the declaration is right, `greenshard init --again` stamps the shards anew."
+_PREPARING = (
+    "Add `max_prepared_transactions = N` to that server's postgresql.conf, where N is at least its "
+    "max_connections, and restart it."
+)
 #: So many. They are counted: programs may read arrays by typecasters of their own.
 _TABLES = 3
 
@@ -58,12 +64,14 @@ class Member:
         id: Its own.
         lacks: Why it cannot take part in a commit of several; None if it can.
         asked_at: When it was asked, of the monotonic clock.
+        hint: What to do about that.
     """
 
     cluster: str | None = None
     id: str | None = None
     lacks: str | None = None
     asked_at: float = 0.0
+    hint: str = ""
 
 
 class Members:
@@ -105,7 +113,7 @@ def why_not(known: Mapping[str, Member]) -> errors.Error | None:
     """
     for shard, member in known.items():
         if member.lacks is not None:
-            return _cannot(shard, member.lacks)
+            return _cannot(shard, member.lacks, member.hint)
     return _not_one_cluster(known)
 
 
@@ -140,14 +148,14 @@ def ask_member(physical: Physical, sharded: str) -> Member:
             cursor.execute(_STAMP)
             stamp: Any = cursor.fetchone()
             cluster, shard_id = stamp or (None, None)
-    lacks = None
+    lacks, hint = None, ""
     if standby:
-        lacks = "is a standby"
+        lacks, hint = "is a standby", "Declare its primary."
     elif shard_id is None:
-        lacks = _why_not_made(user, *tables)
+        lacks, hint = _why_not_made(user, *tables), _INIT
     elif most == 0:
-        lacks = "has max_prepared_transactions = 0"
-    return Member(cluster, shard_id, lacks, time.monotonic())
+        lacks, hint = "has max_prepared_transactions = 0", _PREPARING
+    return Member(cluster, shard_id, lacks, time.monotonic(), hint)
 
 
 def _why_not_made(user: str, there: int, allowed: int, trusted: int) -> str:
@@ -162,13 +170,12 @@ def _why_not_made(user: str, there: int, allowed: int, trusted: int) -> str:
     return "is not initialised"
 
 
-def _cannot(shard: str, lacks: str) -> errors.Error:
+def _cannot(shard: str, lacks: str, hint: str) -> errors.Error:
     error = errors.refused(
         f"the transaction would write on several shards, which cannot commit it together: shard "
         f"{shard} {lacks}",
         code="GS503",
-        hint="`greenshard init` makes what is needed, and tells what the servers lack; "
-        "two_phase=False lets the shards commit one after the other.",
+        hint=f"{hint} Or let the shards commit one after the other: two_phase=False.",
     )
     error.shard = shard
     return error
@@ -180,8 +187,9 @@ def _not_one_cluster(known: Mapping[str, Member]) -> errors.Error | None:
     for shard, member in known.items():
         first = first or member.cluster
         if member.cluster != first:
-            return _cannot(shard, "was initialised as one of another cluster")
+            return _cannot(shard, "was initialised as one of another cluster", _AGAIN)
         if member.id in seen:
-            return _cannot(shard, f"has the id of shard {seen[member.id]}: was it copied?")
+            what = f"has the id of shard {seen[member.id]}: was it copied?"
+            return _cannot(shard, what, _AGAIN)
         seen[member.id] = shard
     return None

@@ -9,6 +9,7 @@ MERGE INTO t USING s ON t.a = s.b ... THEN INSERT ...       see `split_merge`
 from __future__ import annotations
 
 from copy import copy as shallow_copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,14 @@ from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import Message, type_name, walk
 from greenshard.sql.text import Sql
 from greenshard.sql.tree import unwrap
+
+#: What a MERGE is refused for that could be done in parts.
+_RETURNING: dict[str, Any] = {
+    "message": "RETURNING of a MERGE whose ON does not tell the shard of the rows that it inserts",
+    "position": None,
+    "hint": "Leave RETURNING out; or compare the shard key in ON with a column of the source, and "
+    "insert that column as the key.",
+}
 
 
 class OtherWays(OneWrite):
@@ -110,11 +119,16 @@ class OtherWays(OneWrite):
             if not inserts(merge):
                 return step
             alias, columns = named_columns(candidate.query.items[1], merge)
-            split = SplitMerge(merge, alias, [each.name for each in columns])
+            bare = copy(merge)
+            bare.ClearField("returning_clause")
+            split = SplitMerge(bare, alias, [each.name for each in columns])
             every = [(kind, split.matching)] if split.matching is not None else []
             every += [("insert_stmt", split.alone(each)) for each in split.inserting]
             if not all(self._is_plannable(*part, raw) for part in every):
                 return step
+            if merge.returning_clause.exprs:
+                # The rows that it inserts and those that it changes are given by several parts.
+                return replace(step, **_RETURNING) if isinstance(step, Refused) else step
             self._start_again()
             return split.staged(partial(self._text_of, raw))
         except (Unplannable, Unwritable):

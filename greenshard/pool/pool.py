@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from greenshard import arguments, errors
 from greenshard._driver import DriverError, RawConnection, make_cooperative
 from greenshard.cluster import Cluster
+from greenshard.connect_arguments import OpeningArguments
 from greenshard.dbapi import check_names, read_opening
 from greenshard.events import ConnectionTaken, Listener, tell
 from greenshard.pool.policy import Policy
@@ -24,7 +25,7 @@ from greenshard.retrying import may_repeat, repeated
 from greenshard.secret import hidden_parameters, hidden_shards
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 _Result = TypeVar("_Result")
 
@@ -99,9 +100,10 @@ class Pool:
         call_timeout: float | None = None,
         cursor_factory: Any = None,
         on_event: Listener | None = None,
-        **connect_arguments: Any,
+        **connect_arguments: Unpack[OpeningArguments],
     ) -> None:
-        shards, connect_arguments = hidden_shards(shards), hidden_parameters(connect_arguments)
+        shards, given_more = hidden_shards(shards), hidden_parameters(connect_arguments)
+        del connect_arguments  # they may hold a password, which tracebacks show
         self._policy = Policy(
             max_size=max_size,
             max_gathers=max_gathers,
@@ -114,8 +116,8 @@ class Pool:
             leak_after_s=leak_after,
             recover_every_s=recover_every,
         )
-        check_names(connect_arguments, Pool, read_opening)
-        opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **connect_arguments)
+        check_names(given_more, Pool, read_opening)
+        opening = read_opening(shards, timeout=call_timeout, on_event=on_event, **given_more)
         given = [n for n, shard in opening.shards.items() if isinstance(shard, RawConnection)]
         if given:
             raise arguments.unusable(

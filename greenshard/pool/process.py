@@ -26,6 +26,7 @@ from greenshard.pool.holding import Holding, close_all
 from greenshard.pool.housekeeper import Housekeeper
 from greenshard.pool.policy import Policy
 from greenshard.pool.pool_state import PoolState
+from greenshard.pool.shard_news import ShardNews
 from greenshard.pool.slot import Chore, Lease, Slot, Ticket, Todo
 from greenshard.pool.stats import PoolStats, stats_of
 
@@ -81,6 +82,7 @@ class Process:
         self.portals: dict[Lease, Portals] = {}
         self.dropped: deque[Lease] = deque()
         self.codes = Codes()
+        self.news = ShardNews(self.state.shards)
         self._holdings: dict[Slot, Holding] = {}
         self._successors: dict[int, Process] = {}
         self._connect = connect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from greenshard.pool.holding import renew, restore, share_encoding, with_news
 from greenshard.pool.process import Process
 from greenshard.pool.shard_state import Down, Step
 from greenshard.pool.slot import Chore, Lease
+
+logger = logging.getLogger("greenshard")
 
 #: Seconds in which an idle connection must show that it works.
 _CHECK_S = 1.0
@@ -184,6 +187,7 @@ class Supply:
             if step is Step.USE:
                 return
             if isinstance(step, Down):
+                process.news.tell(now)
                 raise no_connection.unavailable(step, now)
             if step is Step.CHECK:
                 self._check(name)
@@ -207,6 +211,12 @@ class Supply:
                 self.lose(name)
 
     def _open(self, name: str, limit_s: float | None) -> None:
+        try:
+            self._open_quietly(name, limit_s)
+        finally:
+            self._process.news.tell(self._process.now())
+
+    def _open_quietly(self, name: str, limit_s: float | None) -> None:
         process, lease = self._process, self._lease
         shard = process.state.shards[name]
         physical = Physical.new(name, process.dsns[name])
@@ -262,6 +272,7 @@ class Supply:
             physical.discard()
         with self._process.lock:
             self._process.state.shards[name].lost(self._lease, self._process.now())
+        logger.info("a connection to shard %s broke; another one is opened when it is needed", name)
 
     def lend(self, shard: str, timeout: Deadline, *, has_one: bool) -> Loan:
         """Lend one of the pool's connections that gather; see `links.session.Source`.

@@ -37,7 +37,7 @@ def find_bin_dir(bin_dir: str | os.PathLike[str] | None = None) -> Path:
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise PostgresNotFound(
-            "no PostgreSQL to start shards from: `pip install greenshard[test]`, or set the "
+            "no PostgreSQL to start shards from: `pip install greenshard[testing]`, or set the "
             f"environment variable {BIN_DIR_VARIABLE} to the directory of initdb and postgres"
         )
     return _checked(Path(spec.submodule_search_locations[0]) / _WHEEL_BIN, f"the wheel {_WHEEL}")

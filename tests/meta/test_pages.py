@@ -4,16 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 from readme_renderer import rst
 
-import greenshard
-from greenshard.cluster import Cluster, Reference, Sharded
-from tests.initialised import initialised
 from tests.meta.pages import PAGES, README, ROOT, python_blocks
 
 if TYPE_CHECKING:
@@ -23,19 +19,11 @@ if TYPE_CHECKING:
     from greenshard.testing import Shards
 
 BLOCKS = [(page, block) for page in PAGES for block in python_blocks(page)]
-SCHEMA = """
-    CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL, amount int NOT NULL);
-    CREATE TABLE items (order_id int, product text, quantity int NOT NULL);
-    CREATE TABLE products (code text PRIMARY KEY, name text NOT NULL);
-    CREATE TABLE notes (text text NOT NULL);
-"""
-TABLES = {"orders": Sharded("id"), "items": Sharded("order_id"), "products": Reference()}
-ORDERS = [(1, "ada", 10), (2, "bob", 20), (3, "ada", 30), (4, "eve", 40)]
 
 
 @pytest.fixture
 def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
-    """An environment in which the README's ``dbname=shop_0`` and ``dbname=shop_1`` exist."""
+    """An environment in which the README's ``dbname=shop_0`` and ``dbname=shop_1`` exist, empty."""
     server = greenshard_shards[0]
     place = psycopg2.extensions.parse_dsn(server.dsn)
     databases = ("shop_0", "shop_1")
@@ -44,21 +32,10 @@ def shop(greenshard_shards: Shards) -> Iterator[dict[str, str]]:
     with conn.cursor() as cur:
         for database in databases:
             cur.execute(f"CREATE DATABASE {database}")
-        shards = {f"s{n}": f"{server.dsn} dbname={name}" for n, name in enumerate(databases)}
-        fill(initialised(Cluster(shards, TABLES)))
         yield {"PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"]}
         for database in databases:
             cur.execute(f"DROP DATABASE {database} WITH (FORCE)")
     conn.close()
-
-
-def fill(cluster: Cluster) -> None:
-    with closing(greenshard.connect(cluster)) as conn, conn.cursor() as cur:
-        cur.execute(SCHEMA)
-        cur.executemany("INSERT INTO orders VALUES (%s, %s, %s)", ORDERS)
-        cur.execute("INSERT INTO items VALUES (1, 'a', 5)")
-        cur.execute("INSERT INTO products VALUES ('a', 'apple')")
-        conn.commit()
 
 
 def test_readme_renders_as_pypi_renders_it() -> None:
@@ -71,6 +48,15 @@ def test_each_make_command_on_a_page_is_a_target_of_the_makefile() -> None:
     pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     named = set(re.findall(r"(?:``|^    )make ([a-z]+)", pages, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_each_extra_that_is_named_is_one() -> None:
+    sources = [*PAGES, *(ROOT / "greenshard").rglob("*.py")]
+    named = re.compile(r"(?:pip install '?|``)(?:greenshard|\.)\[([\w,]+)\]")
+    extras = {name for page in sources for name in named.findall(page.read_text("utf-8"))}
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert {"testing", "flask"} <= extras
+    assert [name for name in extras if f'"{name}": ' not in setup] == []
 
 
 @pytest.mark.parametrize(

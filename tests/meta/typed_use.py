@@ -34,6 +34,23 @@ def of_cursors(conn: greenshard.Connection) -> None:
         assert_type(cursor.rowcount, int)
 
 
+def of_mistakes(conn: greenshard.Connection) -> None:
+    """What a type checker finds: else mypy tells that the comment is not needed."""
+    greenshard.connect("dbname=a", timout=3)  # type: ignore[call-overload]
+    greenshard.connect("dbname=a", on_error="parial")  # type: ignore[call-overload]
+    greenshard.Pool("cluster.toml", maxsize=3)  # type: ignore[call-arg]
+    greenshard.Pool("cluster.toml", on_error="parial")  # type: ignore[arg-type]
+    conn.timeout = "x"  # type: ignore[assignment]
+    conn.gather_limit = "many"  # type: ignore[assignment]
+    cursor = conn.cursor()
+    cursor.timeout = "x"  # type: ignore[assignment]
+    cursor.on_error = "parial"  # type: ignore[assignment]
+    cursor.on_error = "partial"
+    cursor.timeout = None
+    greenshard.connect(host="db0", dbname="app", port=5433, sslmode="verify-full", timeout=3)
+    greenshard.Pool("cluster.toml", 20, timeout=5.0, connect_timeout=2.0, call_timeout=4.0)
+
+
 def of_pools(pool: greenshard.Pool) -> None:
     assert_type(pool.getconn(), PooledConnection)
     with pool.connection() as conn:

@@ -31,7 +31,14 @@ from greenshard.executor.strategies.merge import buffered
 from greenshard.executor.strategies.staying import Reading, declare_answer
 from greenshard.executor.types.casting import AsText, Casting
 from greenshard.executor.types.type_names import NAMES_OF_TYPES, type_oids
-from greenshard.links.coordinator import coordinator, own_stamp, server_of, stamps_there
+from greenshard.links.coordinator import (
+    MAKE,
+    NOT_MADE,
+    coordinator,
+    own_stamp,
+    server_of,
+    stamps_there,
+)
 from greenshard.links.description import Described, describe, unlike_code, unlike_databases
 from greenshard.links.gatherer import Gatherer, execute
 from greenshard.links.look import Stamp, wrong_stamps
@@ -56,6 +63,10 @@ _ITS_OWN = ("42", "0A", "08", "HV", "3F", "3D", "28")
 
 
 _COMMIT = "Commit first."
+_READ_FIRST = (
+    "Read what the write needs by a statement of its own, which the coordinator runs, and write by "
+    "its rows; or restrict the rows, or raise gather_limit."
+)
 #: Whether a transaction has written, or would keep the coordinator waiting for ever.
 _KEEPS = """
 SELECT pg_catalog.convert_to((pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL OR EXISTS (
@@ -122,7 +133,23 @@ def run_elsewhere(e: Planned, found: Elsewhere, tasks: Stage, refusal: errors.Er
         unreached = isinstance(error, errors.OperationalError) and not pgcode
         if isinstance(error, errors.QueryTimeout) or not (unreached or pgcode.startswith(_ITS_OWN)):
             raise
-        raise _declined(refusal, f"it says: {_first_line(error)}", cause=error) from error
+        said = _first_line(error)
+        if pgcode in NOT_MADE:
+            raise _declined(refusal, f"it is not made: {said}", MAKE, error) from error
+        raise _declined(refusal, f"it says: {said}", cause=error) from error
+
+
+def of_a_write(e: Planned, error: errors.Error) -> errors.Error:
+    """Of a write that needs too many rows, why a coordinator is no way out; else the error itself.
+
+    Args:
+        e: The execution.
+        error: Of the write, or of something in it that reads, which has told already.
+    """
+    if error.code != TOO_MANY or e.reads or e.database.cluster.coordinator is None:
+        return error
+    told = f"the {COORDINATOR}" in str(error)
+    return error if told else _declined(error, "it only reads", _READ_FIRST, error)
 
 
 def _declined(

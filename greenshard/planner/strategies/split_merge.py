@@ -17,8 +17,8 @@ and each goes to the shard of its key. An action takes the rows that those befor
 A row that another transaction changes between 2 and 3 is looked at anew where it is, as MERGE does;
 one that it deletes is not inserted.
 
-Refused are RETURNING, subqueries in ON and in what is inserted, and whatever its parts would be
-refused for.
+Refused are RETURNING (whoever plans it looks), subqueries in ON and in what is inserted, and
+whatever its parts would be refused for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SplitMerge:
     """A MERGE that is done in parts.
 
     Args:
-        merge: It.
+        merge: It, without RETURNING.
         alias: What it calls its source.
         columns: The source's columns.
 
@@ -53,8 +53,6 @@ class SplitMerge:
     """
 
     def __init__(self, merge: Any, alias: str, columns: Sequence[str]) -> None:
-        if merge.returning_clause.exprs:
-            raise Unplannable("RETURNING of a MERGE whose inserted rows go elsewhere")
         if names_relation(merge, _ROWS, _MATCHED):
             raise Unplannable(f"a relation is called {_ROWS} or {_MATCHED}")
         self._merge = merge

@@ -43,6 +43,40 @@ def test_parameters_name_the_shard(cluster_file: str) -> None:
     assert targets == {"shards: s0", "shards: s1"}
 
 
+def test_analyze_runs_it_on_each_shard_and_takes_it_back(cluster_file: str) -> None:
+    several = explain(cluster_file, "--analyze", "DELETE FROM orders").stdout
+    assert several.startswith("strategy: concatenate\n")
+    assert [f"plan on {shard}:" in several for shard in ("s0", "s1")] == [True, True]
+    assert several.count("actual time") >= 2
+    one = explain(cluster_file, "--analyze", "-p", "7", "SELECT * FROM orders WHERE id = %s").stdout
+    assert one.startswith("strategy: route\n")
+    assert "plan there:\n    " in one
+    assert "actual time" in one
+    counted = ["query", "-c", cluster_file, "-f", "csv", "SELECT count(*) FROM orders"]
+    assert CliRunner().invoke(main, counted).stdout == "count\n12\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM orders WHERE id = %s AND customer LIKE 'a%%'",
+        "SELECT * FROM orders WHERE id = %(id)s AND customer LIKE %(like)s",
+        "SELECT * FROM orders WHERE id=? AND customer LIKE ? LIMIT ?",
+        "SELECT * FROM orders WHERE id = $1 AND customer LIKE 'a%'",
+    ],
+)
+def test_a_statement_as_a_log_has_it_is_planned_for_any_values(cluster_file: str, sql: str) -> None:
+    lines = explain(cluster_file, sql).stdout.splitlines()
+    assert lines[:2] == ["strategy: route", "shards: the one that the parameters name"]
+    assert lines[-1].startswith("the values are not known")
+
+
+def test_what_looks_like_a_placeholder_may_be_an_operator(cluster_file: str) -> None:
+    assert explain(cluster_file, "SELECT 7 % id, '%s', '?' FROM orders").exit_code == 0
+    refused = explain(cluster_file, "SELECT nothing FROM orders WHERE id = ?")
+    assert "nothing" in refused.stdout
+
+
 def test_explain_and_query_take_the_same_parameters(cluster_file: str) -> None:
     args = ["-p", "3", "-p", "é", "SELECT id FROM orders WHERE id > %s AND customer = %s"]
     assert explain(cluster_file, *args).exit_code == 0

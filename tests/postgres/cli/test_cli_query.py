@@ -219,20 +219,39 @@ def test_insert_goes_to_the_named_shard_or_to_all(dsns: dict[str, str]) -> None:
     assert run(dsns, "-f", "csv", "SELECT count(*) FROM t").stdout == "count\n3\n4\n"
 
 
+def test_each_shard_is_asked_by_itself(dsns: dict[str, str], cluster_file: str) -> None:
+    sql = "SELECT count(*) AS n, 'x' FROM orders"
+    result = CliRunner().invoke(main, ["query", "-c", cluster_file, "--each", "-f", "csv", sql])
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, *rows = [line.split(",") for line in result.stdout.splitlines()]
+    assert head == ["shard", "n", "?column?"]
+    assert [row[0] for row in rows] == ["s0", "s1"]
+    assert sum(int(row[1]) for row in rows) == 12  # over the cluster it is one number
+    several = run(dsns, "--each", "SELECT generate_series(1, 2) AS g")
+    cells = [line.split("|")[0].strip() for line in several.stdout.splitlines()]
+    assert cells[0] == "shard"
+    assert cells[2:6] == ["s0", "s0", "s1", "s1"]
+
+
+def test_each_only_reads(cluster_file: str) -> None:
+    words = ["query", "-c", cluster_file, "--each", "DELETE FROM orders"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "read-only transaction" in result.stderr
+
+
 def test_autocommit_runs_what_a_transaction_cannot(dsns: dict[str, str]) -> None:
     assert run(dsns, "VACUUM t").exit_code == 1
     result = run(dsns, "--autocommit", "VACUUM t")
     assert (result.exit_code, result.stdout) == (0, "VACUUM\n")
 
 
-def test_sql_error_names_shards_and_prints_one_line_each(dsns: dict[str, str]) -> None:
+def test_sql_error_of_all_shards_is_printed_once(dsns: dict[str, str]) -> None:
     result = run(dsns, "SELECT nme FROM t")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
-    assert lines[0] == "greenshard: 2 of 2 shards failed [GS201]"
-    assert lines[1] == '  shard s0: column "nme" does not exist'
-    assert lines[2] == '  shard s1: column "nme" does not exist'
-    assert lines[3].startswith("  hint: ")
+    assert lines[0] == 'greenshard: all 2 shards: column "nme" does not exist'
+    assert lines[1].startswith("  hint: ")
 
 
 def test_timeout_cancels_and_exits_with_its_code(dsns: dict[str, str]) -> None:

@@ -294,6 +294,15 @@ def test_a_server_that_prepares_nothing_is_told(tmp_path):
         assert done.exit_code == 0, done.output
         assert done.stdout == "initialised: s0, s1\n"
         assert done.stderr.count("max_prepared_transactions = 30") == 2
+        for dsn in shards.dsns.values():
+            run(dsn, "CREATE TABLE t (k int)")
+        # Who goes on without looking is told the same by the write, and not to run init again.
+        with pytest.raises(greenshard.NotSupportedError) as refused_write:
+            write_on_both(shards.dsns, "postgres")
+        assert refused_write.value.code == "GS503"
+        assert "s0 has max_prepared_transactions = 0" in str(refused_write.value)
+        assert refused_write.value.hint.startswith("Add `max_prepared_transactions = N`")
+        assert "greenshard init" not in refused_write.value.hint
         path.write_text("\n".join(["[shards]", lines[0]]))
         alone = CliRunner().invoke(main, ["init", "--again", str(path)])
         assert (alone.exit_code, alone.stderr) == (0, "")

@@ -378,6 +378,87 @@ def test_who_reads_on_the_shards_is_not_changed_unsaid(secured):
     remove(cluster, dsn)
 
 
+def test_a_missing_password_is_told_with_its_variable(secured):
+    shards, cluster = secured
+    told = refused(cluster, shards["s2"].dsn, None, "looker", None)
+    assert "there is no password for looker: $GREENSHARD_SHARD_PASSWORD is not set" in told
+
+
+def test_a_password_that_no_shard_asks_for_is_told(secured):
+    shards, cluster = secured
+    trusting = greenshard.Cluster(
+        {name: shards[name].dsn for name in cluster.names}, cluster.tables
+    )
+    told = refused(trusting, shards["s2"].dsn, None, "looker", "sesame's")
+    assert "a shard asks for no password" in told
+    assert "Leave it out" in told
+
+
+def test_missing_rights_name_the_shard_and_the_role_there(secured):
+    shards, cluster = secured
+    split = greenshard.Cluster(cluster.shards, {"t": greenshard.Sharded("k")})
+    run(shards["s1"].dsn, "REVOKE SELECT ON t FROM looker; GRANT SELECT (k) ON t TO looker")
+    try:
+        told = refused(split, shards["s2"].dsn, None, "looker", "sesame's")
+        (line,) = [told.partition("changed: ")[2].removesuffix(" [GS113]")]
+        what, _, grant = line.partition(": GRANT")
+        assert what == "shard s1: the role looker may not read public.t"
+        # What it says helps.
+        run(shards["s1"].dsn, f"GRANT{grant}")
+        assert set_up(split, shards["s2"].dsn, None, "looker", "sesame's").tables
+    finally:
+        remove(split, shards["s2"].dsn)
+        run(shards["s1"].dsn, "GRANT SELECT ON t TO looker")
+    told = refused(split, shards["s2"].dsn, None, "ghost", "x")
+    assert "shard s0 has no role ghost: CREATE ROLE" in told
+
+
+def test_a_reader_of_two_clusters_is_dropped_with_the_last_one(secured):
+    shards, cluster = secured
+    dsn = shards["s2"].dsn
+    run_alone(dsn, "CREATE DATABASE another")
+    other = make_dsn(dsn, dbname="another")
+    try:
+        for each in (dsn, other):
+            set_up(cluster, each, None, "looker", "sesame's")
+        (note,) = remove(cluster, other).notes
+        assert "the role greenshard_reader stays: it is in use" in note
+        assert "in database postgres" in note
+        assert remove(cluster, dsn).notes == ()
+    finally:
+        run_alone(dsn, "DROP DATABASE another")
+
+
+@pytest.mark.parametrize("role", [False, True])
+def test_a_coordinator_that_is_not_made_is_told_with_the_command(secured, role):
+    shards, cluster = secured
+    dsn = shards["s2"].dsn
+    if role:
+        run(dsn, "CREATE ROLE nobody_made LOGIN")
+    try:
+        declared = greenshard.Cluster(
+            cluster.shards,
+            {"t": greenshard.Sharded("k")},
+            coordinator=make_dsn(dsn, user="nobody_made"),
+        )
+        with (
+            contextlib.closing(greenshard.connect(declared, gather_limit=0, check=False)) as conn,
+            pytest.raises(greenshard.NotSupportedError, match="it is not made") as caught,
+        ):
+            conn.cursor().execute("SELECT a.k FROM t a JOIN t b ON a.v = b.v")
+        assert caught.value.code == "GS405"
+        assert "`greenshard coordinator` makes it" in caught.value.hint
+        with contextlib.closing(greenshard.connect(tcp(cluster))) as conn:
+            found = [each.message for each in checking.check(conn, declared, rows=False).findings]
+        assert any("greenshard coordinator" in message for message in found)
+    finally:
+        run(dsn, "DROP ROLE IF EXISTS nobody_made")
+
+
+def tcp(cluster):
+    return {name: shard.primary for name, shard in cluster.shards.items()}
+
+
 def test_a_wrong_password_is_told_and_not_shown(secured):
     shards, cluster = secured
     told = refused(cluster, shards["s2"].dsn, None, "looker", "open up")

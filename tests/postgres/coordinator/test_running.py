@@ -481,3 +481,24 @@ def seen_soon(dsn, query, expected):
                 return True
             time.sleep(0.05)
     return False
+
+
+WRITES = {
+    "its source is gathered": "INSERT INTO nation SELECT a.id + 100, b.note FROM orders a"
+    " JOIN orders b ON b.customer = a.id",
+    "it reads other shards": "UPDATE orders SET note = 'x' WHERE customer IN"
+    " (SELECT i.n FROM items i JOIN orders o ON o.customer = i.order_id)",
+    "rows that move": "UPDATE items SET order_id = order_id + 1000",
+    "all shards' rows are carried": "UPDATE nation SET name = (SELECT max(a.note) FROM orders a"
+    " JOIN orders b ON b.customer = a.id WHERE a.id > nation.id)",
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_of_too_many_rows_says_that_the_coordinator_is_no_way_out(conn, what):
+    cursor = conn.cursor()
+    with pytest.raises(greenshard.NotSupportedError) as caught:
+        cursor.execute(WRITES[what])
+    assert caught.value.code == "GS405"
+    assert str(caught.value).count("coordinator does not run it instead") == 1
+    conn.rollback()

@@ -155,10 +155,27 @@ def test_statement_that_fails_on_one_shard_gives_the_others_rows(whole):
 
 
 def test_statement_that_fails_on_all_shards_is_an_error(whole):
-    with pytest.raises(greenshard.FanoutError) as caught:
+    # The same error of all, so that it is this one, once.
+    with pytest.raises(psycopg2.errors.UndefinedTable) as caught:
         whole.cursor().execute("SELECT * FROM nothing")
-    assert isinstance(caught.value, psycopg2.errors.UndefinedTable)
+    assert not isinstance(caught.value, greenshard.FanoutError)
+    assert str(caught.value).startswith('all 3 shards: relation "nothing" does not exist\n')
+    assert str(caught.value).count("nothing") == 2  # and in the text, which it shows
+    assert caught.value.shards == ("s0", "s1", "s2")
     assert list(caught.value.failures) == ["s0", "s1", "s2"]
+
+
+def test_different_errors_are_several(whole):
+    whole.autocommit = True
+    cursor = whole.cursor()
+    with whole.on("s1"):
+        whole.cursor().execute("CREATE TEMP TABLE some (a int)")
+    with whole.on("s2"):
+        whole.cursor().execute("CREATE TEMP TABLE some (b int)")
+    with pytest.raises(greenshard.FanoutError) as caught:
+        cursor.execute("SELECT c FROM some")
+    assert isinstance(caught.value, psycopg2.ProgrammingError)
+    assert "3 of 3 shards failed" in str(caught.value)
 
 
 def test_cursor_may_ask_for_partial_answers_of_a_strict_connection(dsns):

@@ -36,6 +36,10 @@ def sleep(seconds):
         cur.execute("SELECT pg_sleep(%s)", (seconds,))
     return str(os.getpid())
 
+@app.get("/misspelled")
+def misspelled():
+    db.connection.cursor().execute("SELECT custommer FROM orders")
+
 @app.get("/block")
 def block():
     gevent.monkey.get_original("time", "sleep")(60)
@@ -147,6 +151,8 @@ def test_requests_end_in_time_and_workers_are_replaced_without_losing_any(site, 
     assert site.get("/orders/7") == (200, '["ada",5]\n')
     assert site.get("/orders/9")[0] == 404
     assert site.get("/ready") == (200, '{"down":[]}\n')
+    # All shards say so, and trying again does not help.
+    assert site.get("/misspelled")[0] == 500
     # Longer than gunicorn's own timeout and the request's.
     assert site.get("/sleep/60.0") == (504, "That took too long.\n")
     assert site.get("/sleep/60.0?timeout=0.2") == (504, "A server did not answer in time.")

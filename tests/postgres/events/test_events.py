@@ -259,6 +259,25 @@ def test_partial_answer_is_told_with_what_is_missing(dsns, heard):
     assert event.shards["s1"].rows is None
 
 
+def test_shard_that_was_too_slow_for_a_partial_answer_says_so(dsns, heard):
+    with contextlib.closing(greenshard.connect(dsns, on_event=heard, on_error="partial")) as conn:
+        with conn.on("s1"):
+            conn.cursor().execute("SET application_name = 'slow'")
+        conn.commit()
+        heard.clear()
+        cursor = conn.cursor()
+        cursor.timeout = 0.3
+        with pytest.warns(greenshard.PartialResultWarning):
+            cursor.execute(
+                "SELECT pg_sleep(CASE current_setting('application_name') WHEN 'slow' THEN 60"
+                " ELSE 0 END)"
+            )
+        event = heard.one()
+    # As the cursor says, and not how its greenlet was ended.
+    assert event.shards["s1"].error is cursor.failures["s1"]
+    assert isinstance(event.shards["s1"].error, greenshard.QueryTimeout)
+
+
 def _end_session(conn, shard, dsns):
     pid = conn.on(shard).cursor()
     pid.execute("SELECT pg_backend_pid()")

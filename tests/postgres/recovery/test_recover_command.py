@@ -99,11 +99,17 @@ def test_check_tells_what_is_in_doubt_and_for_how_long(scene, monkeypatch, stran
     def found():
         with greenshard.connect(scene.dsns) as conn:
             report = check(conn, cluster, rows=False)
-        return [(f.shards, f.message) for f in report.findings if f.check == "transactions"]
+        notes = [note for note in report.notes if "prepared transaction" in note]
+        return [(f.shards, f.message) for f in report.findings if f.check == "transactions"], notes
 
-    assert found() == []  # they may just be being committed
+    assert found() == ([], [])  # they may just be being committed
     monkeypatch.setattr(in_doubt, "_YOUNG_S", 0.0)
-    ((shards, message),) = found()
+    ((shards, message),), notes = found()
+    # What somebody else has prepared, under a name of ours or another one, is seen, too.
+    first, second = notes
+    assert first.startswith("shard s1: 1 prepared transaction of other programs")
+    assert f"by {stranger}. It keeps its locks" in first
+    assert second.endswith("ROLLBACK PREPARED 'another program''s'")
     assert shards == ("s1",)
     assert message.startswith("2 transactions over several shards in doubt, the oldest for ")
     assert "`greenshard recover`" in message

@@ -41,10 +41,16 @@ CREATE TABLE shop.products (code text PRIMARY KEY, price int);
 CREATE VIEW shop.dear AS SELECT id, amount FROM shop.orders WHERE amount > 3;
 INSERT INTO shop.products VALUES ('p', 1), ('o', 3);
 CREATE SEQUENCE shop.numbers;
+CREATE TABLE shop.tickets (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text);
+INSERT INTO shop.tickets (title) VALUES ('a'), ('b');
 """
 #: The roles of the page; and one that may make no temporary tables.
 ROLES = ("shop_app", "shop_reader", "untemporary")
-TABLES = {"shop.orders": greenshard.Sharded("id"), "shop.products": greenshard.Reference()}
+TABLES = {
+    "shop.orders": greenshard.Sharded("id"),
+    "shop.products": greenshard.Reference(),
+    "shop.tickets": greenshard.Reference(),
+}
 
 
 def granted():
@@ -166,13 +172,52 @@ def test_pool_gives_its_connections_back(dsns):
             assert asked(conn, "SELECT current_setting('TimeZone')") != [("Asia/Tokyo",)]
 
 
-@pytest.mark.parametrize(("role", "rows"), [("shop_reader", True), ("untemporary", False)])
+@pytest.mark.parametrize(
+    ("role", "rows"), [("shop_app", True), ("shop_reader", True), ("untemporary", False)]
+)
 def test_cluster_is_checked(dsns, role, rows):
     theirs = {name: make_dsn(dsn, user=role) for name, dsn in dsns.items()}
     with contextlib.closing(greenshard.connect(theirs)) as conn:
         report = check(conn, greenshard.Cluster(theirs, TABLES), rows=rows)
     assert report.findings == []
-    assert [table.table for table in report.tables] == ["shop.orders", "shop.products"]
+    assert [table.table for table in report.tables] == list(TABLES)
+
+
+def test_missing_rights_to_a_sequence_are_found(dsns):
+    sequence = "shop.tickets_id_seq"
+
+    def checked(*changes):
+        for change in changes:
+            on_each(dsns, change)
+        theirs = {name: make_dsn(dsn, user="shop_app") for name, dsn in dsns.items()}
+        with contextlib.closing(greenshard.connect(theirs)) as conn:
+            return check(conn, greenshard.Cluster(theirs, TABLES)).findings
+
+    try:
+        # Who may use it, but not read it, is told what it has given.
+        assert checked(f"REVOKE SELECT ON {sequence} FROM shop_app") == []
+        not_used, not_read = checked(f"REVOKE USAGE ON {sequence} FROM shop_app")
+        assert (not_used.check, not_used.table) == ("rights", "shop.tickets")
+        assert f"on s0, which this role may not use: GRANT USAGE ON SEQUENCE {sequence}" in (
+            not_used.message
+        )
+        assert not_read.check == "unchecked"
+        first = {"s0": dsns["s0"]}
+        on_each(first, f"GRANT USAGE, SELECT ON {sequence} TO shop_app")
+        (finding,) = checked()
+        assert finding.message == "the grants differ: version 1 on s0; version 2 on s1"
+        on_each(first, f"SELECT setval('{sequence}', 1)")
+        (behind,) = checked(f"GRANT USAGE, SELECT ON {sequence} TO shop_app")
+        assert behind.message.endswith("s0 has 2: on s0, SELECT setval('shop.tickets_id_seq', 2)")
+    finally:
+        on_each(dsns, f"GRANT USAGE, SELECT ON {sequence} TO shop_app")
+        on_each(dsns, f"SELECT setval('{sequence}', 2)")
+
+
+def on_each(dsns, text):
+    for dsn in dsns.values():
+        with contextlib.closing(psycopg2.connect(dsn)) as conn, conn, conn.cursor() as cur:
+            cur.execute(text)
 
 
 def test_rows_are_not_checked_without_temporary_tables_and_that_is_told(dsns):

@@ -293,3 +293,22 @@ def test_equal_placements_are_equal_and_hash_alike(one, other):
 )
 def test_other_placements_are_not_equal(one, other):
     assert one != other
+
+
+@pytest.mark.parametrize(
+    ("name", "typname", "value"),
+    [
+        ("bigint", "int8", 7),
+        ("INTEGER", "int4", 7),
+        ("smallint", "int2", 7),
+        ("character varying(20)", "varchar", "a"),
+        ("varchar(20)", "varchar", "a"),
+        ("character(3)", "bpchar", "a"),
+        ("boolean", "bool", True),
+        ("timestamp without time zone", "timestamp", datetime(2020, 1, 1)),  # noqa: DTZ001
+    ],
+)
+def test_a_type_may_have_its_name_in_sql(name, typname, value):
+    shards = tuple("abcdefg")
+    assert Hash().shards_for(value, name, shards) == Hash().shards_for(value, typname, shards)
+    assert Hash().shards_for(value, name, shards) is not None

@@ -47,7 +47,7 @@ def test_a_whole_file_is_read(read):
     cluster = read("""
         [shards]
         s0 = "postgresql://app@db0/app"
-        s1 = { primary = "postgresql://app@db1/app", replicas = ["postgresql://app@db1r/app"] }
+        s1 = { primary = "postgresql://app@db1/app" }
         [tables]
         orders   = { shard_key = "o_orderkey" }
         lineitem = { shard_key = "l_orderkey", placement = { method = "unknown", name = "x" } }
@@ -61,7 +61,7 @@ def test_a_whole_file_is_read(read):
         slots = 64
     """)
     assert cluster.names == ("s0", "s1")
-    assert cluster.shards["s1"].replicas == ("postgresql://app@db1r/app",)
+    assert cluster.shards["s1"].primary == "postgresql://app@db1/app"
     assert cluster.tables == {
         "orders": Sharded("o_orderkey"),
         "lineitem": Sharded("l_orderkey", Unknown("x")),

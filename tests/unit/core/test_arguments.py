@@ -47,3 +47,11 @@ def test_module_for_programs_that_want_psycopg2_has_all_of_pep_249_and_its_versi
     for name in module.__all__:
         assert getattr(module, name) is getattr(greenshard, name)
     assert {"connect", "Error", "Warning", "BINARY", "Timestamp"} <= set(module.__all__)
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "conf/shop.yml", "/etc/cluster.json"])
+@pytest.mark.parametrize("take", [greenshard.connect, greenshard.Pool])
+def test_a_file_that_is_no_toml_is_told(take, name):
+    with pytest.raises(greenshard.ProgrammingError, match=r"whose name ends in \.toml") as caught:
+        take(name)
+    assert (caught.value.code, str(caught.value).startswith(name)) == ("GS106", True)

@@ -100,7 +100,7 @@ def test_what_is_no_database_error_is_raised_as_it_is(exc):
 
 
 def test_several_failures_are_one_error_that_holds_them_all():
-    failures = {"s0": server_error(), "s2": server_error()}
+    failures = {"s0": server_error(), "s2": server_error(text="another key\n")}
     error = errors.from_shards(failures, 3)
     assert isinstance(error, errors.FanoutError)
     assert isinstance(error, errors.IntegrityError)
@@ -109,12 +109,27 @@ def test_several_failures_are_one_error_that_holds_them_all():
     assert (error.code, error.pgcode, error.shard) == ("GS201", "23505", None)
     assert "2 of 3 shards failed [GS201]" in str(error)
     assert "s0: duplicate key" in str(error)
-    assert "s2: duplicate key" in str(error)
+    assert "s2: another key" in str(error)
+    assert error.shards == ("s0", "s2")
+
+
+@pytest.mark.parametrize("total", [2, 3])
+def test_what_several_shards_say_alike_is_that_error_once(total):
+    failures = {"s0": server_error(), "s2": server_error()}
+    error = errors.from_shards(failures, total)
+    assert type(error) is type(errors.from_driver(server_error()))
+    assert str(error) == ("all 2 shards" if total == 2 else "shards s0, s2") + ": duplicate key\n"
+    assert (error.code, error.pgcode, error.shard) == (None, "23505", None)
+    assert error.shards == ("s0", "s2")
+    assert error.failures == failures
+    assert error.__cause__ is failures["s0"]
+    assert facts(pickle.loads(pickle.dumps(error))) == facts(error)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "common"),
     [
+        # Without a server's word for it, these are two.
         ("UniqueViolation", "UniqueViolation", psycopg2.errors.UniqueViolation),
         ("UniqueViolation", "CheckViolation", errors.IntegrityError),
         ("UniqueViolation", "UndefinedTable", errors.DatabaseError),
