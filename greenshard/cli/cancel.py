@@ -85,6 +85,8 @@ def cancel(
 def _told(done: Cancelled, *, terminate: bool) -> str:
     part = done.part
     what = "ended" if terminate else "cancelled"
+    if done.ended:
+        what = "had ended"
     if done.why_not is not None:
         what = f"not {what} ({done.why_not})"
     return f"{part.shard}:{part.pid} {what}, after {lasting(part.statement_s)}: {part.sql}"

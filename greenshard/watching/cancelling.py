@@ -24,10 +24,12 @@ class Cancelled:
     Attributes:
         part: It.
         why_not: Why it could not be; None if its server was told to.
+        ended: Whether its session had ended by then: one part ends with another.
     """
 
     part: Running
     why_not: str | None = None
+    ended: bool = False
 
 
 def cancel(
@@ -62,14 +64,12 @@ def cancel(
     if not found:
         return ()
     parts = found if only else status.parts_of(found[0])
-    return [
-        Cancelled(each, _told(cluster, each, _TERMINATE if terminate else _CANCEL, timeout))
-        for each in parts
-    ]
+    query = _TERMINATE if terminate else _CANCEL
+    return [_told(cluster, each, query, timeout) for each in parts]
 
 
-def _told(cluster: Cluster, part: Running, query: str, timeout: float) -> str | None:
-    """Tell a server; why it does not do it."""
+def _told(cluster: Cluster, part: Running, query: str, timeout: float) -> Cancelled:
+    """Tell a server."""
     dsn = cluster.shards[part.shard].primary
     try:
         with closing(connect(dsn, timeout=timeout, connect_timeout=timeout)) as conn:
@@ -77,5 +77,5 @@ def _told(cluster: Cluster, part: Running, query: str, timeout: float) -> str | 
             cursor.execute(query, (ours(str(part.pid)),))
             ((done,),) = cursor.fetchall()
     except errors.Error as error:
-        return str(error).strip().splitlines()[0]
-    return None if done else "it has ended"
+        return Cancelled(part, str(error).strip().splitlines()[0])
+    return Cancelled(part, ended=not done)

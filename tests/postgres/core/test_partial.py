@@ -169,11 +169,11 @@ def test_different_errors_are_several(whole):
     whole.autocommit = True
     cursor = whole.cursor()
     with whole.on("s1"):
-        whole.cursor().execute("CREATE TEMP TABLE some (a int)")
+        whole.cursor().execute("CREATE TEMP TABLE few (a int)")
     with whole.on("s2"):
-        whole.cursor().execute("CREATE TEMP TABLE some (b int)")
+        whole.cursor().execute("CREATE TEMP TABLE few (b int)")
     with pytest.raises(greenshard.FanoutError) as caught:
-        cursor.execute("SELECT c FROM some")
+        cursor.execute("SELECT c FROM few")
     assert isinstance(caught.value, psycopg2.ProgrammingError)
     assert "3 of 3 shards failed" in str(caught.value)
 

