@@ -22,7 +22,7 @@ _NOW = (
     "SELECT pg_catalog.to_char("
     "pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')"
 )
-_MOMENT = _NOW.replace("now()", "statement_timestamp()")
+_MOMENT = _NOW.replace("pg_catalog.now()", "pg_catalog.statement_timestamp()")
 #: Of a failed transaction: the statement fails anyhow.
 _NOBODY_TELLS = "now"
 

@@ -25,6 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from greenshard.planner.analysis.equality import Classes, Pair
+from greenshard.planner.analysis.may_fail import computing_may_fail
 from greenshard.planner.analysis.partners import Partners, mentioned
 from greenshard.planner.analysis.restriction import Restriction
 from greenshard.planner.binding.query import (
@@ -129,6 +130,19 @@ class _Finder:
             if (names := self._names_of_theirs(each)) is not None
         ]
 
+        #: WHERE 1 = 2 AND 1 / (n - n) > 0: what lets PostgreSQL look at no row.
+        self._constants = [
+            each
+            for each in partners.conditions
+            if mentioned(each) == set() and self._is_alike(each.node)
+        ]
+
+    def _is_alike(self, node: Message) -> bool:
+        """Whether a condition that names no column is the same wherever it is computed."""
+        if any(type_name(each) == "SubLink" for each in walk_level(node)):
+            return False
+        return all(map(self._functions.is_immutable, calls(node)))
+
     def groups(self) -> Iterator[list[Table]]:
         """The tables, those together of which something is said together."""
         classes = Classes(
@@ -160,6 +174,8 @@ class _Finder:
             alias = aliases[_number(table)]
             item = f"SELECT FROM {quoted(relation.schema)}.{quoted(relation.name)} {alias}"
             made.from_clause.add().CopyFrom(parse_select(item).from_clause[0])
+        if any(computing_may_fail(each.node) for each in conditions):
+            conditions = [*self._constants, *conditions]
         made.where_clause.CopyFrom(joined("a AND b", [renamed(each, names) for each in conditions]))
         return tuple((own, theirs[links[own]].type_sql) for own in sorted(links)), made
 

@@ -62,7 +62,8 @@ def leave_out_unread(select: Any, functions: Functions) -> bool:
 def _unread(select: Any, functions: Functions) -> Iterator[Any]:
     """The columns, each a `Node` of a target list."""
     selects = [_any(each) for each in walk(select) if type_name(each) == "SelectStmt"]
-    for outer in selects:
+    # Who locks rows keeps whole rows of all that stands beside them.
+    for outer in selects if not any(each.locking_clause for each in selects) else ():
         for inner, alias in _read_by(outer, select, functions):
             columns = inner.target_list if _may_lose_columns(inner) else ()
             for at, target in enumerate(columns, 1):

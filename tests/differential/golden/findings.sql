@@ -56,3 +56,6 @@ SELECT true FROM entry ORDER BY count(*)
 
 -- = a shard key is distinct among a shard's rows, and not among its groups by something else
 SELECT sum(DISTINCT e.account_id), count(DISTINCT e.no), avg(DISTINCT e.account_id) FROM entry e
+
+-- = a constant FALSE beside what fails, among the conditions on reference tables
+SELECT a.id FROM account a JOIN entry e ON e.no = a.region JOIN rule c ON c.region = a.region WHERE 60 / (c.region - c.region) > 0 AND 1 = 2

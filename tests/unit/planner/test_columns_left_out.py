@@ -97,6 +97,7 @@ def test_left_out(sql: str) -> None:
         "WITH x AS (SELECT a, 1 / b AS c FROM t) SELECT p FROM x y (p)",
         "WITH x AS (SELECT a, 1 / b AS c FROM t) SELECT a FROM public.x",
         "WITH x AS (INSERT INTO t VALUES (1) RETURNING a, 1 / b AS c) SELECT a FROM x",
+        f"SELECT a FROM {ONE} JOIN u ON u.d = x.a FOR UPDATE OF u",
         # Not one that is read by itself.
         "SELECT a, 1 / b AS c FROM t",
     ],

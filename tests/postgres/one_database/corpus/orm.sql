@@ -31,7 +31,6 @@ DELETE FROM "comments" WHERE "comments"."post_id" IN (SELECT U0."id" FROM "posts
 DELETE FROM "users" WHERE "users"."id" IN (SELECT U0."id" FROM "users" U0 LEFT OUTER JOIN "posts" U1 ON (U0."id" = U1."user_id") WHERE U1."id" IS NULL);
 SELECT "users"."id", "users"."name" FROM "users" WHERE "users"."id" = 3 LIMIT 21 FOR UPDATE;
 SELECT "users"."id" FROM "users" WHERE "users"."org" = 2 ORDER BY "users"."id" ASC FOR UPDATE;
--- refused: statement_timestamp\(\) has another answer on each shard
 INSERT INTO "users" ("email", "created") VALUES ('x@x.org', NOW()), ('y@x.org', STATEMENT_TIMESTAMP()) RETURNING "users"."id";
 
 -- = what SQLAlchemy sends
