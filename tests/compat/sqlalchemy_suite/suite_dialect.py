@@ -16,6 +16,7 @@ import pytest
 
 import greenshard
 from greenshard import Reference, Sharded
+from greenshard.cluster.names import quoted
 
 #: Schemas of PostgreSQL's own.
 _SYSTEM = {"pg_catalog", "information_schema", "pg_toast", "pg_temp"}
@@ -35,7 +36,7 @@ class SuiteCluster(greenshard.Cluster):
             return super().table(schema, name)
         keys: dict[tuple[str | None, str], str] = self.keys
         key = keys.get((schema, name))
-        return Reference() if key is None else Sharded(json.dumps(key))
+        return Reference() if key is None else Sharded(quoted(key))
 
     def declare(self, table: Any) -> None:
         """Let a table be sharded that is about to be made, if it can be."""

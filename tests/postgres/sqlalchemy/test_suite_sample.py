@@ -20,7 +20,7 @@ SETTINGS = """
 requirement_cls = sqlalchemy.testing.requirements:SuiteRequirements
 profile_file = profiles.txt
 """
-CLASSES = ("InsertBehaviorTest", "ReturningTest", "RowFetchTest", "SimpleUpdateDeleteTest")
+CLASSES = ("CompoundSelectTest", "InsertBehaviorTest", "RowFetchTest", "SimpleUpdateDeleteTest")
 
 
 def test_sample_of_the_dialect_suite_passes_over_shards_by_primary_key(greenshard_shards, tmp_path):
