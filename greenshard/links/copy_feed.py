@@ -55,13 +55,12 @@ class Feed:
             if self._ended:
                 return b""
             if self._busy or max(self._sizes.values()) > LARGEST_BYTES:
-                self._news.clear()
                 self._news.wait()
             else:
                 self._read_on()
         data = waiting.popleft()
         self._sizes[shard] -= len(data)
-        self._news.set()
+        self._tell()
         return data
 
     def _read_on(self) -> None:
@@ -81,7 +80,13 @@ class Feed:
         if self._ended:
             self._put(self._split(b""))
         self._busy = False
-        self._news.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake all that wait for news, whatever happens until it is their turn."""
+        # An event that is cleared before they have run would leave them waiting, for ever.
+        told, self._news = self._news, _green.Event()
+        told.set()
 
     def _put(self, rows: Mapping[str, bytes]) -> None:
         for shard, data in rows.items():

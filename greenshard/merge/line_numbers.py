@@ -35,7 +35,7 @@ class LineNumbers:
     """
 
     def __init__(self, shards: int, header: int = 0) -> None:
-        self._line = header
+        self._header = self._line = header
         self._lines = [header] * shards
         self._blocks: deque[_Block] = deque()
         self._rows = 0
@@ -67,10 +67,12 @@ class LineNumbers:
         >>> numbers.line_of(1, 2), numbers.line_of(0, 1)
         (4, 1)
         """
+        if line <= self._header:
+            return line
         for block in reversed(self._blocks):
             if block.before[shard] < line:
                 return self._within(block, shard, line)
-        return line if line == 1 and not self._blocks else None
+        return None
 
     @staticmethod
     def _within(block: _Block, shard: int, line: int) -> int:

@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 
 import greenshard
+from greenshard.cluster import Hash
 from tests.postgres.one_database.compared import compared
 
 SCHEMA = """
@@ -18,7 +19,9 @@ CREATE TABLE words (k text, n int, b text);
 CREATE TABLE numbers (n int, k bigint, b text);
 """
 TABLES = {"words": greenshard.Sharded("k"), "numbers": greenshard.Sharded("k")}
-CASES = 150
+TYPES = {"words": "text", "numbers": "int8"}
+PLACEMENT = Hash()
+CASES = 120
 #: What the rows are made of: what ends a line, a value, a quote; escapes; letters.
 TEXT = ["\t", "\t", "\n", "\n", "\\", "\\N", "\\n", "\\.", "\\\n", "\\\t", "\\x41", "\\101", "\\\\",
         "a", "é", "1", "22", "-3", "\r", "|", "ab"]  # fmt: skip
@@ -46,13 +49,24 @@ def loaded(cur, statement, data, table):
     try:
         cur.copy_expert(statement, io.BytesIO(data), size=7)
         cur.execute(f"SELECT * FROM {table}")
-        return cur.rowcount, sorted(cur.fetchall(), key=repr)
+        found = sorted(cur.fetchall(), key=repr)
+        check_places(cur.connection, table)
+        return len(found), found
     except psycopg2.Error as error:
         if getattr(error, "code", None) == "GS402":
             return None
         return "failed"  # of several wrong rows, another one may be told of
     finally:
         cur.connection.rollback()
+
+
+def check_places(conn, table):
+    """Each row is on the shard of its key."""
+    for shard in conn.shards if len(conn.shards) > 1 else ():
+        with conn.on(shard), conn.cursor() as cur:
+            cur.execute(f"SELECT DISTINCT k FROM {table}")
+            for (key,) in cur.fetchall():
+                assert shard == PLACEMENT.shards_for(key, TYPES[table], conn.shards), key
 
 
 def check(sides, statement, data, table):
@@ -85,6 +99,25 @@ def options(chance, csv):
     if chance.random() < 0.2:
         chosen.append("DELIMITER '|'")
     return ", ".join(["FORMAT csv" if csv else "FORMAT text", *chosen])
+
+
+SPECIAL = [
+    ("", b"\\N\t1\tx\n\\\\N\t2\tx\n"),
+    *((f"NULL '{letter}'", f"{letter}\t1\tx\n".encode()) for letter in "abxk"),
+    ("", b"a\\\tb\t1\tx\na\\\nb\t2\tx\n"),
+    ("", b"\\x61\t1\t\\\n\n"),
+    ("FORMAT csv", b',1,x\n"",2,"x\ny"\n'),
+    ("FORMAT csv, ESCAPE '!'", b'"a!"\nb",1,x\n"!!",2,"x!"\n"\n'),
+    ("FORMAT csv, QUOTE '''', NULL 'a'", b"a,1,x\n'a',2,'x\n'\n'a''b,c',3,x\n"),
+    ("FORMAT csv, NULL 'a', FORCE_NULL (k)", b'a,1,x\n"a",2,x\n'),
+    ("FORMAT csv, NULL 'a', FORCE_NOT_NULL (k)", b'a,1,x\n"a",2,x\n'),
+    ("FORMAT csv, HEADER", b'"a\nb",1,x\r\nk,2,"\r\n"\r\n'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "data"), SPECIAL)
+def test_special_rows_are_read_as_by_one_server(sides, options, data):
+    assert check(sides, f"COPY words FROM STDIN WITH ({options or 'FORMAT text'})", data, "words")
 
 
 @pytest.mark.parametrize("csv", [False, True])

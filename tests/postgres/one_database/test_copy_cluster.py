@@ -303,9 +303,9 @@ def test_letters_with_ascii_in_them_end_nothing(sides, encoding, codec):
     # Their second bytes are a backslash, a bar or the like.
     letters = {"SJIS": "ソ能ポ", "GBK": "乗乧亅", "BIG5": "功許育"}[encoding]
     assert any(byte in b"\\|" for byte in letters.encode(codec))
-    data = f"1|{letters}|7\n2|{letters}\\|{letters}|8\n".encode(codec)
+    data = f"{letters}|1|7\n{letters}\\|{letters}|2|8\n".encode(codec)
     for cur in sides:
-        copy_from(cur, f"COPY o FROM STDIN (DELIMITER '|', ENCODING '{encoding}')", data)
+        copy_from(cur, f"COPY o (c, id, x) FROM STDIN (DELIMITER '|', ENCODING '{encoding}')", data)
     one, shards = (rows(cur, "SELECT * FROM o ORDER BY id") for cur in sides)
     assert one == shards
     assert one[0][1] == letters
@@ -339,7 +339,7 @@ def test_binary_rows_are_split(sides):
             cur.connection.rollback()
 
 
-def test_no_shard_is_sent_more_than_it_takes(cur, monkeypatch):
+def test_no_shard_is_sent_more_than_it_takes(databases, cur, monkeypatch):
     """What waits for the shards is bounded, however large the file is."""
     held = []
 
@@ -349,6 +349,8 @@ def test_no_shard_is_sent_more_than_it_takes(cur, monkeypatch):
             held.append(sum(self._sizes.values()))
 
     monkeypatch.setattr(copy_in, "Feed", Watched)
+    monkeypatch.setattr(copy_feed, "LARGEST_BYTES", 1 << 16)
+    monkeypatch.setattr(copy_feed, "PIECE_BYTES", 1 << 13)
     chance = random.Random(1)
     rows_ = (f"{chance.randrange(10**12)}\t{'x' * 1000}\t1\n".encode() for _ in range(8_000))
 
@@ -356,7 +358,11 @@ def test_no_shard_is_sent_more_than_it_takes(cur, monkeypatch):
         def read(self, size=-1):
             return next(rows_, b"")
 
-    cur.copy_expert("COPY o FROM STDIN", File())
+    cluster, _ = databases
+    with contextlib.closing(psycopg2.connect(cluster.shards["s1"].primary)) as other:
+        other.cursor().execute("LOCK TABLE o IN SHARE MODE")  # s1 takes no rows meanwhile
+        gevent.spawn_later(1.0, other.rollback)
+        cur.copy_expert("COPY o FROM STDIN", File())
     assert cur.rowcount == 8_000
     assert max(held) < 2 * (copy_feed.LARGEST_BYTES + 2 * copy_feed.PIECE_BYTES)
 

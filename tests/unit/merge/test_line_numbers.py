@@ -10,7 +10,7 @@ def test_lines_of_shards_are_lines_of_the_file():
     chance = random.Random(7)
     numbers, line = LineNumbers(3, header=1), 1
     got = [1, 1, 1]
-    expected = {}
+    expected = {(0, 1): 1, (2, 1): 1}  # the header, which each of them gets
     for _ in range(20):
         homes = [chance.randrange(3) for _ in range(chance.randrange(9))]
         heights = [chance.randrange(1, 4) for _ in homes] if chance.random() < 0.5 else None
