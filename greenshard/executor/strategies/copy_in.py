@@ -14,7 +14,7 @@ The shards' COPYs run at the same time, in one transaction; an error tells the l
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
@@ -367,7 +367,7 @@ class _Loading:
             cell = b"".join(
                 writing.delimiter + self._written(value, writing) for value in constants
             )
-            return Behind(names, repeat(cell))
+            return Behind(names, repeat(cell), self._keys_of(names, repeat(constants)))
         assert isinstance(self._step, Insert)  # noqa: S101  # what else computes nothing
         every = repeated(self._step.computing[0], 2, count) if count else None
         if len(self._step.computing) > 1 or (every is None and count):
@@ -380,11 +380,16 @@ class _Loading:
         cells = (
             b"".join(writing.delimiter + self._written(v, writing) for v in each) for each in rows
         )
-        keys = None
-        if self._keys is not None and self._keys.column.name in names:
-            at = names.index(self._keys.column.name)
-            keys = iter([None if (v := each[at]) is None else v.encode() for each in rows])
-        return Behind(names, cells, keys)
+        return Behind(names, cells, self._keys_of(names, rows))
+
+    def _keys_of(
+        self, names: Sequence[str], rows: Iterable[Sequence[str | None]]
+    ) -> Iterator[bytes | None] | None:
+        """The keys of rows, if they are among what is put behind them."""
+        if self._keys is None or self._keys.column.name not in names:
+            return None
+        at = names.index(self._keys.column.name)
+        return (None if (value := each[at]) is None else value.encode() for each in rows)
 
     def _written(self, value: str | None, writing: Writing) -> bytes:
         """A value as the rows are written."""

@@ -84,6 +84,8 @@ class LinesIn:
                     "the last line ends in a backslash", self.lines.line, refused=False
                 )
             rows = [row + cell for row, cell in zip(rows, self.behind.cells, strict=False)]
+            if len(rows) != len(cut.rows):
+                raise AssertionError("there are more rows than were counted")
         if homes is None:
             return dict.fromkeys(self.shards, self._joined(header, rows, last=True))
         self.numbers.note(homes, cut.heights)

@@ -8,6 +8,7 @@ import struct
 
 import gevent
 import psycopg2
+import psycopg2.extras
 import pytest
 
 import greenshard
@@ -216,6 +217,17 @@ def test_a_file_must_read_or_write(one):
 def test_a_named_cursor_cannot_copy(one):
     with pytest.raises(greenshard.NotSupportedError) as caught:
         one.connection.cursor("named").copy_to(io.StringIO(), "one")
+    assert caught.value.code == "GS402"
+
+
+def test_the_programs_own_wait_callback_cannot_copy(one):
+    ours = psycopg2.extensions.get_wait_callback()
+    psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+    try:
+        with pytest.raises(greenshard.NotSupportedError, match="callback") as caught:
+            one.copy_to(io.StringIO(), "one")
+    finally:
+        psycopg2.extensions.set_wait_callback(ours)
     assert caught.value.code == "GS402"
 
 

@@ -184,6 +184,14 @@ def test_what_is_not_named_is_computed_once_for_all(sides):
             cur.connection.rollback()
 
 
+def test_a_key_that_is_not_named_is_null(cur):
+    copy_from(cur, "COPY by_text (n) FROM STDIN", "".join(f"{n}\n" for n in range(20)))
+    homes = on_each(cur.connection, "by_text WHERE k IS NULL")
+    assert homes == [20, 0]  # where PostgreSQL puts NULL
+    cur.execute("INSERT INTO by_text (n) VALUES (1)")
+    assert on_each(cur.connection, "by_text") == [21, 0]
+
+
 def test_a_key_may_be_what_a_sequence_counts(sides):
     for cur in sides:
         copy_from(cur, "COPY counted (c) FROM STDIN", "".join(f"{n}\n" for n in range(40)))
