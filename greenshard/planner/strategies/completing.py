@@ -133,6 +133,18 @@ def repeated(computing: Sql, few: int, count: int) -> Sql | None:
     return replace(computing, text=computing.text.removesuffix(series(few)) + series(count))
 
 
+def ignored_columns(insert: Any, relation: Relation) -> frozenset[str]:
+    """The columns for which an INSERT's values are ignored: OVERRIDING USER VALUE.
+
+    An INSERT action of a MERGE is asked likewise.
+
+    Source: PostgreSQL manual, INSERT.
+    """
+    if enum_name(insert, "override") != "OVERRIDING_USER_VALUE":
+        return frozenset()
+    return frozenset(column.name for column in relation.columns if column.identity)
+
+
 def is_counted(column: Column) -> bool:
     """Whether a sequence gives a column its default."""
     return column.default is not None and "nextval(" in column.default
@@ -380,8 +392,7 @@ class _Completing:
 
     def _ignores(self, column: Column) -> bool:
         """Whether OVERRIDING USER VALUE has the values of a column ignored."""
-        user = enum_name(self.insert, "override") == "OVERRIDING_USER_VALUE"
-        return bool(user and column.identity)
+        return column.name in ignored_columns(self.insert, self.relation)
 
     def _has_every_row_default(self, column: Column) -> bool:
         return (

@@ -23,7 +23,7 @@ from greenshard.planner.analysis.clock_words import holds_word
 from greenshard.planner.binding.query import Item, Join, Query, Table
 from greenshard.planner.plan import Broadcast, Copies, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.completing import varies
+from greenshard.planner.strategies.completing import ignored_columns, varies
 from greenshard.planner.strategies.concatenate import plan_concatenate
 from greenshard.planner.strategies.copies import written_alone
 from greenshard.planner.strategies.insert import Apart, Texts, check_defaults, check_reference
@@ -53,7 +53,9 @@ def plan_insert_select(
         check_reference(candidate)
     reading, columns = apart.reading, given_columns(table, inner, apart)
     try:
-        step = _where_they_are(candidate, reading, table, columns, texts)
+        ignored = ignored_columns(inner, table.relation)
+        given = [None if name in ignored else name for name in columns]
+        step = _where_they_are(candidate, reading, table, given, texts)
     except Unplannable as travelling:
         try:
             return plan_transfer(apart, table, inner, columns)
@@ -83,9 +85,13 @@ def given_columns(table: Table, inner: Any, apart: Apart) -> Sequence[str]:
 
 
 def _where_they_are(
-    candidate: Candidate, reading: Candidate, table: Table, columns: Sequence[str], texts: Texts
+    candidate: Candidate,
+    reading: Candidate,
+    table: Table,
+    columns: Sequence[str | None],
+    texts: Texts,
 ) -> Step:
-    """Have each shard insert what it reads.
+    """Have each shard insert what it reads; of `columns` those are None whose values are ignored.
 
     Raises:
         Unplannable: The rows must travel.

@@ -23,6 +23,7 @@ from greenshard.planner.strategies.candidate import Unplannable
 from greenshard.planner.strategies.completing import (
     counts,
     default_of,
+    ignored_columns,
     put_default_times,
     tells_only_time,
     varies,
@@ -55,10 +56,9 @@ def inserts(merge: Any) -> list[Any]:
 
 def given_values(action: Any, relation: Relation) -> dict[str, Message]:
     """The values that an INSERT action gives, by the columns' names; without defaults."""
-    user = enum_name(action, "override") == "OVERRIDING_USER_VALUE"
     names = [each.res_target.name for each in action.target_list]
     names = names or [column.name for column in relation.columns]
-    ignored = {column.name for column in relation.columns if user and column.identity}
+    ignored = ignored_columns(action, relation)
     pairs = zip(names, action.values, strict=False)
     return {
         name: value

@@ -30,7 +30,13 @@ from greenshard.planner.binding.query import Query, Table
 from greenshard.planner.pins import kept_by
 from greenshard.planner.plan import Pin, Refused, Routed, Scatter, Step
 from greenshard.planner.strategies.candidate import Candidate, Unplannable
-from greenshard.planner.strategies.completing import counted_targets, is_counted, tells, varies
+from greenshard.planner.strategies.completing import (
+    counted_targets,
+    ignored_columns,
+    is_counted,
+    tells,
+    varies,
+)
 from greenshard.planner.strategies.insert import key_of_row
 from greenshard.planner.strategies.write import (
     CODE,
@@ -241,8 +247,10 @@ def untold(candidate: Candidate, part: Part) -> str | None:
 def _defaulted(part: Part) -> Iterator[Any]:
     """The columns that get their default in an INSERT."""
     if part.kind == "insert_stmt":
-        columns = part.table.relation.columns
+        relation = part.table.relation
+        columns = relation.columns
         names = defaulted(part.inner, [column.name for column in columns])
+        names |= ignored_columns(part.inner, relation)
         yield from (column for column in columns if column.name in names)
 
 

@@ -258,6 +258,15 @@ CASES = {
         "INSERT INTO named (code, small) SELECT c || k, k + 95 FROM t ORDER BY k",
         "INSERT INTO named (code, m) SELECT code || 1, m FROM named WHERE m = 'sad'",
     ],
+    "values that are ignored": [
+        "INSERT INTO t (k, c, n) SELECT g, chr(64 + g), g % 3 FROM generate_series(1, 9) AS g",
+        "INSERT INTO bydef (id, c) OVERRIDING USER VALUE SELECT k, c FROM t ORDER BY k",
+        "INSERT INTO bydef (id, c) OVERRIDING USER VALUE SELECT k, c FROM t WHERE k = 3",
+        "INSERT INTO always OVERRIDING USER VALUE SELECT k, c FROM t ORDER BY k RETURNING *",
+        "INSERT INTO ri OVERRIDING USER VALUE SELECT 5",
+        "INSERT INTO ri (id) OVERRIDING USER VALUE SELECT 5 RETURNING id",
+        "WITH x AS (INSERT INTO ri (id) OVERRIDING USER VALUE SELECT 70 RETURNING id) TABLE x",
+    ],
     "copies of rows that travel": [
         "INSERT INTO t (k, c, n) SELECT g, chr(64 + g), g % 3 FROM generate_series(1, 9) AS g",
         "INSERT INTO r (id, n) SELECT n, count(*) FROM t GROUP BY n ORDER BY n RETURNING id, n, c",
