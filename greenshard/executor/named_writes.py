@@ -23,7 +23,8 @@ from greenshard.planner.target import Target
 
 #: Without one of these words no table is written or changed but by functions.
 _WRITING = re.compile(
-    r"(?<!\w)(?:insert|update|delete|merge|copy|truncate|alter|into|create)(?!\w)", re.IGNORECASE
+    r"(?<!\w)(?:insert|update|delete|merge|copy|truncate|alter|drop|into|create)(?!\w)",
+    re.IGNORECASE,
 )
 
 

@@ -6,15 +6,18 @@
         UPDATE orders SET o_comment = 'late'                    the rows that s1 has stay there
         UPDATE orders SET o_orderkey = 8                        if s1 is the shard of key 8
         UPDATE nation SET n_name = 'x'                          refused: the copies would differ
+        ALTER TABLE nation ADD n_code int DEFAULT 5             refused: likewise
 
 1. Each INSERT, UPDATE, DELETE, MERGE, COPY FROM and TRUNCATE in the text is looked at, also those
    in WITH, of EXPLAIN ANALYZE, of PREPARE.
 2. What it writes to a sharded table must have its key as a value, which is a pin; rows that come
    from the key of a colocated table are where they belong.
 3. What it writes to a reference table must run on all shards.
-4. When the parameters are known, the pins' shards are compared with those that were named.
+4. So must DDL that changes a table's columns, or the rows of a reference table.
+5. When the parameters are known, the pins' shards are compared with those that were named.
 
-DDL that touches a key is refused as it is over all shards (`key_changes`).
+DDL that touches a key is refused as it is over all shards (`key_changes`). What changes no row and
+no column, an index or a constraint, each shard may have for itself.
 
 What a function or a trigger writes is not seen, nor what a placement does not tell (`Unknown`).
 """
@@ -35,8 +38,8 @@ from greenshard.planner.binding.query import Table, tables
 from greenshard.planner.binding.relations import Relations
 from greenshard.planner.binding.scope import BoundColumn
 from greenshard.planner.calls import Functions
-from greenshard.planner.catalog import Catalog, Relation
-from greenshard.planner.key_changes import key_change
+from greenshard.planner.catalog import TEMPORARY, Catalog, Relation
+from greenshard.planner.key_changes import COLUMN_NAMES, key_change
 from greenshard.planner.pins import Unplaceable, homes, kept_by
 from greenshard.planner.plan import Pin, Refused, Value
 from greenshard.planner.strategies.candidate import Unplannable
@@ -48,7 +51,7 @@ from greenshard.sql.insertion import analyzes
 from greenshard.sql.nodes import select as parse_select
 from greenshard.sql.parser import type_name, walk
 from greenshard.sql.placeholders import Translation
-from greenshard.sql.tree import enum_name, unwrap
+from greenshard.sql.tree import enum_name, names_of, unwrap
 
 EVERYWHERE = "Write to it without conn.on(...): then all shards do the same."
 _WITHOUT = "Write without conn.on(...): then the rows go where they belong."
@@ -56,7 +59,23 @@ _UNDECLARED = (
     "What must be as it is can be written over a connection without the declaration: "
     "greenshard.connect({...})."
 )
+_ALIKE = (
+    "Do it without conn.on(...): then all shards do the same. Where the shards differ already, "
+    "mend one over a connection without the declaration, greenshard.connect({...}); "
+    "`greenshard check` compares."
+)
 _VIEW = "Write to its tables."
+#: Actions of ALTER TABLE after which a row has other columns, or a new row other values.
+_OF_COLUMNS = frozenset({
+    "AT_AddColumn", "AT_DropColumn", "AT_AlterColumnType", "AT_ColumnDefault", "AT_SetExpression",
+    "AT_DropExpression", "AT_AddIdentity", "AT_DropIdentity",
+})  # fmt: skip
+#: Those after which a table has other rows.
+_OF_ROWS = frozenset({
+    "AT_AttachPartition", "AT_DetachPartition", "AT_DetachPartitionFinalize", "AT_AddInherit",
+    "AT_DropInherit",
+})  # fmt: skip
+_TABLES = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
 #: Statements that only store what is in them.
 _STORING = frozenset({"create_function_stmt", "rule_stmt", "view_stmt"})
 
@@ -69,18 +88,21 @@ class NamedWrites:
         pins: Keys of rows that are written, each with the name of its table.
         everywhere: Reference tables that are written.
         counted: Columns that a sequence fills, each with the name of its table.
+        altered: What would be done to declared tables, and all shards must do, in words.
         refused: Why it may run on no shard; None if it may.
     """
 
     pins: tuple[tuple[Pin, str], ...] = ()
     everywhere: tuple[str, ...] = ()
     counted: tuple[tuple[str, str], ...] = ()
+    altered: tuple[str, ...] = ()
     refused: Refused | None = None
 
     @property
     def are_any(self) -> bool:
         """Whether anything is written that not every shard may."""
-        return bool(self.pins or self.everywhere or self.counted or self.refused)
+        alike = self.everywhere or self.counted or self.altered
+        return bool(self.pins or alike or self.refused)
 
 
 def objection(
@@ -105,9 +127,10 @@ def objection(
         reason = f"{column} of {table} would be counted on {where}, and all count on {shards[0]}"
         return Refused(reason, CODE, _WITHOUT)
     # conn.on() with all shards is as good as no conn.on().
-    if writes.everywhere and len(named) < len(shards):
-        reason = f"reference table {writes.everywhere[0]} is written on {_listed(named)} alone"
-        return Refused(reason, CODE, EVERYWHERE)
+    if (writes.everywhere or writes.altered) and len(named) < len(shards):
+        written = [f"reference table {table} is written" for table in writes.everywhere]
+        reason = f"{[*writes.altered, *written][0]} on {_listed(named)} alone"
+        return Refused(reason, CODE, _ALIKE if writes.altered else EVERYWHERE)
     for pin, table in writes.pins:
         try:
             found = homes(pin, shards, given)
@@ -159,7 +182,9 @@ def named_writes(
         position = translation.old_position_of(unplannable.offset)
         hint, code = unplannable.hint or _UNDECLARED, unplannable.code
         return NamedWrites(refused=Refused(unplannable.reason, code, hint, position))
-    return NamedWrites(tuple(reader.pins), tuple(reader.everywhere), tuple(reader.counted))
+    return NamedWrites(
+        tuple(reader.pins), tuple(reader.everywhere), tuple(reader.counted), tuple(reader.altered)
+    )
 
 
 @dataclass
@@ -173,6 +198,7 @@ class _Reader:
     pins: list[tuple[Pin, str]] = field(default_factory=list)
     everywhere: list[str] = field(default_factory=list)
     counted: list[tuple[str, str]] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
     found: bool = False
 
     def __post_init__(self) -> None:
@@ -412,6 +438,60 @@ class _Reader:
                 self._follow_keys(each.range_var, "t")
             self._table(each.range_var)
 
+    # DDL ------------------------------------------------------------------------------------
+
+    def alter(self, node: Any) -> None:
+        commands = [each.alter_table_cmd for each in node.cmds]
+        if enum_name(node, "objtype") == "OBJECT_TYPE":
+            for command in commands:
+                self._alter_type(node.relation, command)
+            return
+        actions = {enum_name(command, "subtype") for command in commands}
+        if actions & _OF_COLUMNS:
+            self._alter_columns(node.relation)
+        schema, name = node.relation.schemaname, node.relation.relname
+        if actions & _OF_ROWS and self._is_declared(schema, name, Reference):
+            self.altered.append(f"reference table {name} would have other rows")
+
+    def rename(self, node: Any) -> None:
+        kind = enum_name(node, "rename_type")
+        if kind in COLUMN_NAMES:
+            self._alter_columns(node.relation)
+        if kind == "OBJECT_ATTRIBUTE":
+            self._alter_type(node.relation, node)
+
+    def _alter_columns(self, node: Any) -> None:
+        if self._is_declared(node.schemaname, node.relname, Sharded, Reference):
+            self.altered.append(f"the columns of table {node.relname} would be changed")
+
+    def _alter_type(self, composite: Any, change: Any) -> None:
+        """Which tables are of a composite type, the catalog does not tell."""
+        if enum_name(change, "behavior") == "DROP_CASCADE":
+            self.altered.append(f"the columns of tables of type {composite.relname} may be changed")
+
+    def drop(self, node: Any) -> None:
+        """Look at what is dropped: the rows of a sharded table are the shard's own."""
+        kind = enum_name(node, "remove_type")
+        if kind == "OBJECT_SCHEMA":
+            schemas = {each.string.sval for each in node.objects}
+            for (schema, name), relation in self.catalog.relations.items():
+                if schema in schemas and isinstance(self._declared(relation), Reference):
+                    self.altered.append(f"reference table {name} would be dropped")
+        elif kind in _TABLES:
+            for each in node.objects:
+                # A database's name may stand before the schema's.
+                names = ("", *(names_of(each.list.items) or ("",)))
+                if self._is_declared(names[-2], names[-1], Reference):
+                    self.altered.append(f"reference table {names[-1]} would be dropped")
+
+    def _is_declared(self, schema: str, name: str, *kinds: type[Declared]) -> bool:
+        """Whether a name means a table that is declared so; the session's own are not."""
+        relation = self.catalog.relation(schema or None, name, self.path)
+        # DDL of a view changes no table.
+        if relation is None or relation.kind == "v" or relation.schema == TEMPORARY:
+            return False
+        return isinstance(self._declared(relation), kinds)
+
     def _pin(self, table: Table, values: Sequence[Value]) -> None:
         column = _key(table).column
         assert table.placement is not None and column is not None  # noqa: S101, PT018  # `_table`
@@ -428,6 +508,9 @@ _WRITES: dict[str, Callable[[_Reader, Any], None]] = {
     "CopyStmt": _Reader.copy,
     "IntoClause": _Reader.make,
     "TruncateStmt": _Reader.truncate,
+    "AlterTableStmt": _Reader.alter,
+    "RenameStmt": _Reader.rename,
+    "DropStmt": _Reader.drop,
 }
 
 

@@ -4,12 +4,15 @@
     ALTER TABLE orders RENAME o_orderkey TO id           the shard key would not be there
     ALTER TABLE orders RENAME o_custkey TO o_orderkey    another column would be taken for it
     ALTER TABLE orders DROP o_orderkey                   likewise
+    ALTER TYPE line DROP ATTRIBUTE o_orderkey CASCADE    likewise, of tables of that type
     ALTER TABLE found RENAME TO orders                   its rows would be taken to be placed so
     ALTER TABLE orders ATTACH PARTITION found FOR ...    likewise
     ALTER TABLE orders ALTER o_orderkey TYPE bigint      goes on, from int: it has the same hash
 
 1. The table is looked up as PostgreSQL does; what is not declared is left alone.
 2. Each action of ALTER TABLE is looked at, and what a name would be declared as afterwards.
+3. Which tables are of a composite type (CREATE TABLE ... OF) the catalog does not tell. So an
+   attribute that is called as any declared shard key is not changed with CASCADE.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ _UNDECLARED = (
     "Where the rows are as they will be declared, do it over a connection without the "
     "declaration, greenshard.connect({...}), and change the declaration; `greenshard check` "
     "compares."
+)
+_TYPED = (
+    "Where no table is of the type, leave CASCADE out. Else make a table of another type, with "
+    "another name, declare it, insert the rows there, then drop this one."
 )
 _DECLARE = "Declare both in the same way, or insert the rows into the declared table."
 #: Placements to which equal integers of any type are the same.
@@ -87,6 +94,13 @@ class _Changes:
     # ALTER TABLE ----------------------------------------------------------------------------
 
     def altered(self, node: Any) -> Iterator[Problem]:
+        if enum_name(node, "objtype") == "OBJECT_TYPE":
+            for each in node.cmds:
+                command = each.alter_table_cmd
+                # ADD ATTRIBUTE has its name in the definition.
+                name = command.name or getattr(command, "def").column_def.colname
+                yield from self._of_attribute(node.relation, name, command)
+            return
         relation = self._relation(node.relation)
         if relation is None:
             return
@@ -100,6 +114,16 @@ class _Changes:
                 sharded = self._sharded(below)
                 if sharded is not None:
                     yield from self._of_column(below, sharded, command, node.relation.location)
+
+    def _of_attribute(self, composite: Any, name: str, change: Any) -> Iterator[Problem]:
+        """What tables are of a composite type get with CASCADE; without, PostgreSQL refuses it."""
+        if enum_name(change, "behavior") != "DROP_CASCADE":
+            return
+        for table, declared in self.cluster.tables.items():
+            if isinstance(declared, Sharded) and declared.column == name:
+                reason = f"an attribute {name} of the type {composite.relname} is changed with "
+                reason += f"CASCADE, and {name} is the shard key of {table}"
+                yield Problem(reason, composite.location, CODE, _TYPED)
 
     def _filled(self, relation: Relation, command: Any, at: int) -> Iterator[Problem]:
         """Rows are filled with what each shard chooses for itself."""
@@ -186,10 +210,13 @@ class _Changes:
         if kind == "OBJECT_SCHEMA":
             yield from self._schema_renamed(node.subname, node.newname)
             return
+        if kind == "OBJECT_ATTRIBUTE":
+            for name in (node.subname, node.newname):
+                yield from self._of_attribute(node.relation, name, node)
         relation = self._relation(node.relation) if node.HasField("relation") else None
         if relation is None or kind not in _RENAMED:
             return
-        if kind == "OBJECT_COLUMN":
+        if kind in COLUMN_NAMES:
             yield from self._column_renamed(relation, node)
         else:
             new = (relation.schema, node.newname)
@@ -236,7 +263,10 @@ class _Changes:
             yield Problem(reason, at, CODE, _UNDECLARED)
 
 
-_RENAMED = frozenset({"OBJECT_COLUMN", "OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
+#: What ALTER ... RENAME calls a column. ALTER TYPE t RENAME ATTRIBUTE renames that of a table, too.
+COLUMN_NAMES = frozenset({"OBJECT_COLUMN", "OBJECT_ATTRIBUTE"})
+#: ALTER INDEX t RENAME renames a table, too.
+_RENAMED = COLUMN_NAMES | {"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW", "OBJECT_INDEX"}
 _FINDERS: dict[str, Callable[[_Changes, Any], Iterator[Problem]]] = {
     "alter_table_stmt": _Changes.altered,
     "rename_stmt": _Changes.renamed,

@@ -27,6 +27,9 @@ CREATE TABLE heir (k int, c int) INHERITS (above);
 CREATE TABLE free (k int, c int);
 CREATE VIEW v AS SELECT k, c FROM parts;
 CREATE VIEW w AS SELECT c, word FROM t;
+CREATE TYPE typ AS (k int, x int);
+CREATE TABLE typed OF typ (k PRIMARY KEY);
+CREATE TYPE lone AS (k int, x int);
 """
 DECLARED = {
     "t": greenshard.Sharded("k"),
@@ -37,6 +40,7 @@ DECLARED = {
     "other_key": greenshard.Sharded("c"),
     "heir": greenshard.Sharded("k"),
     "gone": greenshard.Sharded("k"),
+    "typed": greenshard.Sharded("k"),
 }
 REFUSED = [
     "ALTER TABLE t ALTER k TYPE text",
@@ -64,6 +68,14 @@ REFUSED = [
     "ALTER TABLE free INHERIT t",
     "ALTER TABLE other_key INHERIT heir",
     "SET lock_timeout = '5s'; ALTER TABLE t DROP k",
+    "ALTER TYPE t RENAME ATTRIBUTE k TO id",
+    "ALTER FOREIGN TABLE t RENAME k TO id",
+    "ALTER INDEX t RENAME TO old_t",
+    "ALTER TYPE typ RENAME ATTRIBUTE k TO z CASCADE",
+    "ALTER TYPE typ RENAME ATTRIBUTE x TO k CASCADE",
+    "ALTER TYPE public.typ ALTER ATTRIBUTE k TYPE text CASCADE",
+    "ALTER TYPE typ ADD ATTRIBUTE y int CASCADE, DROP ATTRIBUTE IF EXISTS k CASCADE",
+    "ALTER TYPE typ ADD ATTRIBUTE k int CASCADE",
 ]
 GO_ON = [
     "ALTER TABLE t ALTER k TYPE bigint",
@@ -82,6 +94,12 @@ GO_ON = [
     "ALTER TABLE parts RENAME c TO d",
     "ALTER TABLE r RENAME CONSTRAINT r_pkey TO code",
     "ALTER TABLE t RENAME CONSTRAINT t_pkey TO k",
+    "ALTER INDEX k RENAME TO gone_index",
+    "ALTER TYPE lone RENAME ATTRIBUTE k TO z",
+    "ALTER TYPE typ RENAME ATTRIBUTE x TO y CASCADE",
+    "ALTER TYPE typ ADD ATTRIBUTE z int CASCADE",
+    "ALTER TABLE typed NOT OF",
+    "ALTER TABLE typed OF typ",
 ]
 
 

@@ -38,6 +38,11 @@ CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
 CREATE TABLE above (c int, k int) PARTITION BY LIST (c);
 CREATE TABLE heir PARTITION OF above FOR VALUES IN (1);
 CREATE SCHEMA other;
+CREATE TABLE other.codes (id int PRIMARY KEY);
+CREATE TABLE kinds (id int, n int) PARTITION BY LIST (n);
+CREATE TABLE kinds_1 PARTITION OF kinds FOR VALUES IN (1);
+CREATE TYPE typ AS (a int, b int);
+CREATE TABLE typed OF typ;
 CREATE TABLE other.t (k int, c int);
 """
 DECLARED = {
@@ -46,6 +51,10 @@ DECLARED = {
     "s": greenshard.Sharded("k"),
     "w": greenshard.Sharded("k"),
     "r": greenshard.Reference(),
+    "other.codes": greenshard.Reference(),
+    "kinds": greenshard.Reference(),
+    "typed": greenshard.Reference(),
+    "home": greenshard.Single(on="s1"),
     "led": greenshard.Sharded("k"),
     "follows": greenshard.Reference(),
     "parts": greenshard.Sharded("k"),
@@ -128,7 +137,7 @@ WRONG = {
     "MERGE INTO t USING r ON k = id + 100 WHEN NOT MATCHED THEN INSERT VALUES (id + 100, 1)":
         "as a value",
     "MERGE INTO t USING r ON k = id WHEN MATCHED THEN UPDATE SET k = k + 100": "Delete the row",
-    "COPY t FROM '/dev/null'": "executemany",
+    "COPY t FROM '/dev/null'": "without conn.on",
 }  # fmt: skip
 #: Statements that do not.
 RIGHT = [
@@ -246,6 +255,83 @@ def test_on_all_shards_reference_tables_are_written_alike(conn, cluster):
         with pytest.raises(greenshard.NotSupportedError, match="s0, s1 alone"):
             cur.execute("UPDATE r SET n = 1")
     conn.commit()
+    assert findings(cluster) == []
+
+
+#: DDL that each shard would do for itself, after which they would differ.
+ALONE = [
+    "ALTER TABLE r ALTER n TYPE int USING n + 1",
+    "ALTER TABLE r ADD q int DEFAULT 5",
+    "ALTER TABLE IF EXISTS ONLY public.r ALTER id SET STATISTICS 9, DROP COLUMN n",
+    "ALTER TABLE r ALTER n SET DEFAULT 5",
+    "ALTER TABLE r ALTER n DROP DEFAULT",
+    "ALTER TABLE r RENAME n TO m",
+    "ALTER TYPE r RENAME ATTRIBUTE n TO m",
+    "ALTER FOREIGN TABLE r RENAME n TO m",
+    "ALTER TABLE kinds DETACH PARTITION kinds_1",
+    "ALTER TABLE kinds_1 ADD q int",
+    "ALTER TYPE typ ADD ATTRIBUTE q int CASCADE",
+    "ALTER TYPE typ RENAME ATTRIBUTE a TO q CASCADE",
+    "DROP TABLE free, r CASCADE",
+    "DROP TABLE IF EXISTS kinds_1",
+    "DROP TABLE other.codes",
+    "DROP SCHEMA other CASCADE",
+    "ALTER TABLE t ALTER c TYPE int USING c + 1",
+    "ALTER TABLE t ADD q int DEFAULT 5",
+    "ALTER TABLE t DROP c",
+    "ALTER TABLE t RENAME c TO m",
+    "ALTER TABLE t ALTER c SET DEFAULT 7",
+    "ALTER TABLE above ADD q int",
+    "ALTER TABLE unruled ADD q int",
+    "SET lock_timeout = '5s'; ALTER TABLE r ADD q int",
+]
+#: DDL that changes no column and no copy's rows.
+APART = [
+    "CREATE INDEX apart ON r (n)",
+    "ALTER INDEX apart RENAME TO apart_2",
+    "DROP INDEX apart_2",
+    "ALTER TABLE r ALTER n SET STATISTICS 9",
+    "ALTER TABLE r ADD CONSTRAINT small CHECK (n < 10000), DROP CONSTRAINT IF EXISTS nowhere",
+    "ALTER TABLE r DROP CONSTRAINT small",
+    "ALTER TABLE free ADD q int DEFAULT 5",
+    "ALTER TABLE free DROP q",
+    "ALTER TABLE home ADD q int DEFAULT 5",
+    "ALTER TABLE home ALTER q TYPE bigint USING q + 1",
+    "ALTER VIEW v ALTER c SET DEFAULT 5",
+    "CREATE TYPE lone AS (a int)",
+    "ALTER TYPE lone ADD ATTRIBUTE b int",
+    "CREATE TEMP TABLE own (a int)",
+    "ALTER TABLE own ADD q int DEFAULT 5",
+    "DROP TABLE own",
+    "DROP TABLE IF EXISTS nowhere",
+]
+
+
+def test_ddl_lets_no_copy_and_no_shard_have_columns_of_its_own(conn, cluster):
+    with conn.on(HERE).cursor() as cur:
+        cur.execute("CREATE TABLE home (a int)")
+    conn.commit()
+    for named in (HERE, [HERE, THERE]):
+        for statement in ALONE:
+            with pytest.raises(greenshard.NotSupportedError, match="alone") as refused:
+                conn.on(named).cursor().execute(statement)
+            found = (refused.value.code, "`greenshard check`" in refused.value.hint)
+            assert found == ("GS412", True), statement
+    for statement in APART:
+        with conn.on(HERE).cursor() as cur:
+            cur.execute(statement)
+    conn.rollback()
+    assert findings(cluster) == []
+
+
+def test_ddl_on_all_shards_that_are_named_goes_on(conn, cluster):
+    with conn.broadcast() as all_of_them, all_of_them.cursor() as cur:
+        cur.execute("ALTER TABLE r ADD q int DEFAULT 5")
+        cur.execute("SET lock_timeout = '5s'; ALTER TABLE t RENAME c TO d")
+        cur.execute("DROP TABLE kinds")
+    with conn.on(["s0", "s1", "s2", "s3"]).cursor() as cur:
+        cur.execute("ALTER TABLE other.codes ALTER id TYPE bigint USING id + 1")
+    conn.rollback()
     assert findings(cluster) == []
 
 
