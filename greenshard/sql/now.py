@@ -153,9 +153,20 @@ def _of_call(inner: Any) -> tuple[str, dict[str, Message]] | None:
         return "t", {}
     if len(inner.args) != 1:
         return None
+    if is_ambiguous(inner):
+        return None
     if name == AGE:
         return "pg_catalog.age(t::pg_catalog.date, x)", {"x": inner.args[0]}
     return _of_constant(inner.args[0], name)
+
+
+def is_ambiguous(call: Any) -> bool:
+    """Whether a call is ``age('now')``: PostgreSQL has several such functions, and prefers none."""
+    names = names_of(call.funcname) or ("",)
+    if names[-1] != AGE or len(call.args) != 1:
+        return False
+    constant = call.args[0].a_const
+    return bool(constant.HasField("sval") or constant.isnull)
 
 
 def _of_cast(inner: Any) -> tuple[str, dict[str, Message]] | None:

@@ -161,6 +161,11 @@ declared AS MATERIALIZED (
     UNION
     SELECT 0, 'r', unnest(ARRAY[rngcanonical, rngsubdiff])::oid::text, rngtypid::text, 'type'
     FROM pg_range WHERE rngtypid >= 16384
+    UNION
+    SELECT 0, 'r', p.amproc::oid::text, r.rngtypid::text, 'type'
+    FROM pg_range r JOIN pg_opclass c ON c.oid = r.rngsubopc
+    JOIN pg_amproc p ON p.amprocfamily = c.opcfamily AND p.amproclefttype = c.opcintype
+    WHERE r.rngtypid >= 16384 AND p.oid >= 16384
 ), direct AS (
     SELECT c.oid, letter FROM called c CROSS JOIN LATERAL string_to_table(c.at, NULL) AS letter
     WHERE c.function IN (SELECT oid::text FROM leaving WHERE oid <> 1574)

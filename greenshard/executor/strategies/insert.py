@@ -157,7 +157,12 @@ def as_stored(e: Planned, keys: Keys, numbers: Sequence[int]) -> list[Any]:
         computed = [value for value in batch if isinstance(value, Computed)]
         if any(_is_text_for_another_type(e.computed[v.number], keys.column) for v in computed):
             raise _mismatch(keys)
-        casts = ", ".join(f"(%s)::{keys.column.type_sql.replace('%', '%%')}" for _ in values)
+        target = f"::{keys.column.type_sql.replace('%', '%%')}"
+        # PostgreSQL casts booleans to int4 alone. Where the statement does not say true::int, the
+        # shard refuses it.
+        integer = FAMILIES.get(keys.column.type_name) == FAMILIES["int4"]
+        by_int = [integer and _is_boolean(e, value) for value in batch]
+        casts = ", ".join(f"(%s){'::pg_catalog.int4' * each}{target}" for each in by_int)
         task = Task(own_place(e.any_shard()), Sql(f"SELECT {casts}"), values)
         try:
             found += _compute(e, task)
@@ -180,6 +185,14 @@ def _mismatch(keys: Keys) -> errors.Error:
     reason = f'the value for column "{keys.column.name}" is of another type'
     hint = f"Cast it to {keys.column.type_sql}."
     return refusal_error(Refused(reason, "GS412", hint, pgcode=_MISMATCH), ())
+
+
+def _is_boolean(e: Planned, value: Value | Computed) -> bool:
+    """Whether a value, maybe under a cast, is written as a boolean."""
+    if isinstance(value, Computed):  # it has the type that it is assigned with
+        return False
+    found = key_argument(value, e.given)
+    return type(found.value if type(found) is Written else found) is bool
 
 
 def _argument(e: Planned, value: Value | Computed) -> Any:

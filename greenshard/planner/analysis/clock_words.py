@@ -44,7 +44,7 @@ from greenshard.sql.functions import (
     Fact,
     facts_of,
 )
-from greenshard.sql.now import is_replaced
+from greenshard.sql.now import is_ambiguous, is_replaced
 from greenshard.sql.parameters import Written
 from greenshard.sql.parser import VALUE_FUNCTIONS, Message, type_name
 from greenshard.sql.placeholders import Translation
@@ -327,7 +327,7 @@ class _Reader:
         expected = None
         if not self._functions.is_own(inner):
             expected = _OF_ROWS if self._functions.takes_times(inner) else None
-        elif name in OF_TIMES:
+        elif name in OF_TIMES and not is_ambiguous(inner):
             expected = known or "timestamptz"
         elif name in GIVING_ARGUMENT or name in _OF_ONE_TYPE:
             expected = known  # lag(day, 1, 'today')

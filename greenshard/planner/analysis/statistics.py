@@ -1,6 +1,7 @@
 """Goal: refuse what tells of one shard's part as if it were the whole.
 
     SELECT reltuples FROM pg_class WHERE relname = 'orders'      the rows that one shard estimates
+    SELECT to_jsonb(c) FROM pg_class c                           they are in its whole rows
     SELECT n_live_tup FROM pg_stat_user_tables                   likewise
     SELECT last_value FROM pg_sequences                          what one shard has counted
     SELECT count(*) FROM pg_stat_activity                        goes on: sessions are a server's
@@ -54,20 +55,35 @@ def statistics(tables: Iterable[Table], roots: Iterable[Message]) -> Iterator[Pr
                 f"{name} tells of one shard's part only", table.node.location, "GS410", EACH
             )
         told = _COLUMNS.get(name)
-        column = None if told is None else _named(roots, told)
-        if column is not None:
-            reason = f"{column} of {name} tells of one shard's part only"
+        found = None if told is None else _told(roots, table, told)
+        if found is not None:
+            reason = f"{found} of {name} tells of one shard's part only"
             yield Problem(reason, table.node.location, "GS410", f"Name other columns. {EACH}")
 
 
-def _named(roots: Iterable[Message], columns: frozenset[str]) -> str | None:
-    """One of some columns that is named, or a star, which stands for all."""
-    for root in roots:
-        for message in walk(root):
-            if type_name(message) == "ColumnRef":
-                last: Any = getattr(message, "fields")[-1]  # noqa: B009
-                if last.HasField("a_star"):
-                    return "*"
-                if last.string.sval in columns:
-                    return str(last.string.sval)
-    return None
+def _told(roots: Iterable[Message], table: Table, columns: frozenset[str]) -> str | None:
+    """One of some columns of a table that may be read, or what may stand for them; None if none.
+
+    The columns are not in our catalog: so a whole row is told by the name of its table or JOIN.
+    NATURAL JOIN, and c.to_jsonb for to_jsonb(c), are refused where names are resolved.
+    """
+    messages: list[Any] = [each for root in roots for each in walk(root)]
+    joins = [each for each in messages if type_name(each) == "JoinExpr"]
+    references = (each for each in messages if type_name(each) == "ColumnRef")
+    if any(each.alias.colnames for each in (table.node, *joins)):
+        return "a column under another name"
+    rows = {each.alias.aliasname for each in joins if each.HasField("alias")}
+    rows.update(source.alias for source in table.sources)
+    using = {each.string.sval for join in joins for each in join.using_clause}
+    named = (_of_reference(each, columns, rows) for each in references)
+    return next(filter(None, named), None) or min(columns & using, default=None)
+
+
+def _of_reference(reference: Any, columns: frozenset[str], rows: set[str]) -> str | None:
+    *before, last = reference.fields
+    if last.HasField("a_star"):
+        return "*"
+    name: str = last.string.sval
+    if name in columns:
+        return name
+    return "a whole row" if name in rows and not before else None

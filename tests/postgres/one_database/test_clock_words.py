@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from contextlib import nullcontext as nothing
 
 import psycopg2
@@ -252,3 +253,20 @@ def test_what_postgresql_does_not_assign_is_not_assigned(conn):
         with pytest.raises(psycopg2.errors.DatatypeMismatch):
             conn.cursor().execute(f"UPDATE moments SET at = {value}")
         conn.rollback()
+
+
+def test_a_function_that_postgresql_does_not_choose_is_not_chosen(conn):
+    for text in (
+        "DISTINCT age('now')",
+        "age('2020-01-01')",
+        "age(NULL), id",
+        "pg_catalog.age('now')",
+    ):
+        with pytest.raises(psycopg2.errors.AmbiguousFunction):
+            conn.cursor().execute(f"SELECT {text} FROM moments")
+        conn.rollback()
+    cur = conn.cursor()
+    cur.execute("SELECT DISTINCT age(date 'today') FROM moments")
+    assert cur.fetchall() == [(dt.timedelta(0),)]
+    cur.execute("SELECT count(*) FROM moments WHERE age('now', at) >= '0'")
+    assert cur.fetchone() == (20,)

@@ -35,6 +35,8 @@ CREATE TABLE r (id int PRIMARY KEY, n int DEFAULT 3, c text DEFAULT 'none', m mo
     at timestamptz DEFAULT now(), u uuid DEFAULT gen_random_uuid());
 CREATE TABLE rs (id serial PRIMARY KEY, f float8 DEFAULT random(), c text, a int[] DEFAULT '{1,2}');
 CREATE TABLE made (v int, k int GENERATED ALWAYS AS (v % 7) STORED);
+CREATE TABLE i8 (k bigint PRIMARY KEY, n int);
+CREATE TABLE i2 (k smallint PRIMARY KEY, n int);
 CREATE TABLE ri (id int GENERATED ALWAYS AS IDENTITY, c text);
 """
 TABLES = {
@@ -45,6 +47,8 @@ TABLES = {
     "bydef": greenshard.Sharded("id"),
     "named": greenshard.Sharded("code"),
     "made": greenshard.Sharded("k"),
+    "i8": greenshard.Sharded("k"),
+    "i2": greenshard.Sharded("k"),
     "r": greenshard.Reference(),
     "rs": greenshard.Reference(),
     "ri": greenshard.Reference(),
@@ -58,6 +62,8 @@ STABLE = {
     "bydef": "id, c, twice",
     "named": "code, small, m",
     "r": "id, n, c, m, at IS NULL, u IS NULL",
+    "i8": "k, n",
+    "i2": "k, n",
     "rs": "id, f IS NULL, c, a",
     "ri": "id, c",
 }
@@ -227,6 +233,25 @@ CASES = {
         "INSERT INTO t (k) SELECT 1100 UNION SELECT 1101 ORDER BY 1 RETURNING k",
         "INSERT INTO t (k) SELECT k FROM t UNION SELECT 3 ORDER BY 1",
         "INSERT INTO t (k, c) (VALUES (1201, 'v'), (1202, NULL) ORDER BY 1) RETURNING k, c",
+    ],
+    "booleans that are cast to the key": [
+        "INSERT INTO i8 VALUES (true::int, 1) RETURNING k",
+        "INSERT INTO i8 VALUES (CAST(false AS int), 1), (7, 2), (CAST('t'::bool AS int) + 8, 3)",
+        "INSERT INTO i2 VALUES (true::int, 1), (false::integer, 2)",
+        "INSERT INTO i8 (n, k) VALUES (4, true::int) ON CONFLICT (k) DO UPDATE SET n = 5",
+        ("INSERT INTO i2 VALUES (%s::int, 1)", (False,)),
+        ("INSERT INTO i2 VALUES (%s, 1)", (True,)),
+        ("INSERT INTO i8 VALUES (%s::int, 9) ON CONFLICT (k) DO UPDATE SET n = 6", (True,)),
+        "INSERT INTO i8 SELECT true::int + 20, 1",
+        "INSERT INTO i8 VALUES (true, 1)",
+        "INSERT INTO i8 VALUES (true::bigint, 1)",
+        "INSERT INTO i8 VALUES (5 > 4, 1)",
+        "INSERT INTO i8 SELECT true, 1",
+        "UPDATE i8 SET n = 10 WHERE k = true::int",
+        "SELECT n FROM i8 WHERE k = true::int",
+        "SELECT n FROM i8 WHERE k IN (false::int, 7) ORDER BY n",
+        "DELETE FROM i8 WHERE k = false::int",
+        "UPDATE i8 SET k = true::int WHERE k = 7",
     ],
     "a row that reads": [
         "INSERT INTO t (k, c, n) SELECT g, 'c' || g, g % 3 FROM generate_series(1, 9) AS g",

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 import greenshard
-from tests.postgres.one_database.compared import compared, connected
+from tests.postgres.one_database.compared import compared, connected, told
 from tests.postgres.psql import run
 
 SCHEMA = """
@@ -24,6 +24,7 @@ CREATE TABLE granted (
     id int PRIMARY KEY, n int, two int DEFAULT 1 + 1, low text DEFAULT lower('A'),
     mark uuid DEFAULT gen_random_uuid());
 CREATE TABLE timed (id int PRIMARY KEY, n int, at timestamptz DEFAULT now());
+CREATE VIEW estimates AS SELECT to_jsonb(c) ->> 'reltuples' AS name FROM pg_class c;
 """
 TABLES = {
     "orders": greenshard.Sharded("id"),
@@ -89,6 +90,54 @@ def test_names_of_tables_are_the_same_everywhere(databases, statement):
         mine.execute(statement)
         theirs.execute(statement)
         assert mine.fetchall() == theirs.fetchall()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT reltuples FROM pg_class",
+        "SELECT to_jsonb(c)->>'reltuples' FROM pg_class c",
+        "SELECT c FROM pg_class c",
+        "SELECT row_to_json(pg_class) FROM pg_class",
+        "SELECT c::text FROM pg_catalog.pg_class c",
+        "SELECT (c).* FROM pg_class c",
+        "SELECT (c).reltuples FROM pg_class c",
+        "SELECT reltuples(c) FROM pg_class c",
+        "SELECT 1 FROM pg_class c ORDER BY c::text",
+        "SELECT relname FROM pg_class c WHERE c::text LIKE '%7%'",
+        "SELECT j FROM (pg_class c JOIN pg_namespace n ON n.oid = relnamespace) AS j",
+        "SELECT l FROM (pg_class c JOIN pg_am n ON n.oid = relam) AS j (a,b,c,d,e,f,g,h,i,k,l)",
+        "SELECT j.l FROM pg_class AS j (a, b, c, d, e, f, g, h, i, k, l)",
+        "SELECT count(*) FROM pg_class JOIN pg_class c USING (oid, relpages)",
+        "SELECT (SELECT c FROM pg_class c LIMIT 1) FROM rates",
+        "WITH w AS (SELECT c FROM pg_class c) SELECT count(w) FROM w",
+        "SELECT code FROM rates, LATERAL (SELECT jsonb_agg(c) FROM pg_class c) AS q",
+        "SELECT s::text FROM pg_sequences s",
+        "SELECT name FROM estimates",
+        "INSERT INTO rates SELECT length(c::text) + oid::int FROM pg_class c LIMIT 1",
+    ],
+)
+def test_whole_rows_of_the_catalog_tell_of_one_shard(databases, statement):
+    with connected(databases) as (one, conn):
+        one.cursor().execute(statement)  # it means something
+        with pytest.raises(greenshard.NotSupportedError, match="one shard's part only"):
+            conn.cursor().execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT c.relname, relkind FROM pg_class c WHERE c.relname IN ('orders', 'rates')",
+        "SELECT count(*) > 9 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace",
+        "SELECT pg_catalog.pg_class.relname FROM pg_class WHERE relname = 'orders'",
+        "SELECT n::text LIKE '%public%' FROM pg_namespace n WHERE nspname = 'public'",
+        "SELECT sequencename FROM pg_sequences s WHERE s.schemaname = 'public'",
+    ],
+)
+def test_names_in_the_catalog_are_told(databases, statement):
+    with connected(databases) as both:
+        one, mine = (told(each, statement) for each in both)
+        assert one == mine
 
 
 def test_a_program_that_goes_by_oids_asks_one_server(databases):

@@ -27,6 +27,21 @@ CREATE FUNCTION int_of(mood) RETURNS int STABLE LANGUAGE sql AS 'SELECT public.r
 CREATE CAST (mood AS int) WITH FUNCTION int_of(mood) AS IMPLICIT;
 CREATE TABLE tp (k int PRIMARY KEY, p pair, m mood, plain int);
 
+CREATE FUNCTION compare(int, int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    RETURN CASE WHEN public.rows() = 12 THEN btint4cmp($1, $2) ELSE -1 END; END $$;
+CREATE OPERATOR CLASS comparing FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 compare(int, int);
+CREATE TYPE span AS RANGE (
+    SUBTYPE = int, SUBTYPE_OPCLASS = comparing, MULTIRANGE_TYPE_NAME = spans);
+CREATE FUNCTION computed(int, int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    RETURN CASE WHEN $1 < $2 THEN -1 WHEN $1 > $2 THEN 1 ELSE 0 END; END $$;
+CREATE OPERATOR CLASS computing FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 computed(int, int);
+CREATE TYPE plain_span AS RANGE (SUBTYPE = int, SUBTYPE_OPCLASS = computing);
+CREATE TABLE ts (k int PRIMARY KEY, s span, m spans, plain int, o plain_span);
+
 CREATE FUNCTION text_int(text, int) RETURNS bool STABLE LANGUAGE sql
     AS 'SELECT public.rows() = 12';
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = int, FUNCTION = text_int);
@@ -47,7 +62,7 @@ CREATE DOMAIN other.date AS date CHECK (is_right(extract(year FROM VALUE)::int))
 INSERT INTO r SELECT n, n, n FROM generate_series(1, 6) AS n;
 """
 TABLES = {
-    **dict.fromkeys(["t", "tp", "td"], greenshard.Sharded("k")),
+    **dict.fromkeys(["t", "tp", "td", "ts"], greenshard.Sharded("k")),
     "r": greenshard.Reference(),
 }
 WORKING = [
@@ -61,6 +76,10 @@ WORKING = [
     "SELECT k, CURRENT_DATE - '2020-01-01'::date > 0 FROM t",
     "SELECT date '2020-01-01' FROM r",
     "SELECT k, x, y FROM own_view",
+    "SELECT sum(plain) FROM ts",
+    "UPDATE ts SET plain = 1 WHERE k < 5",
+    "SELECT k, isempty(plain_span(k, 4)), o && plain_span(3, 9) FROM ts WHERE k < 5",
+    "UPDATE ts SET o = '[4,9)' WHERE isempty(plain_span(k, k))",
 ]
 REFUSED = [
     "SELECT DISTINCT p FROM tp",
@@ -93,6 +112,20 @@ REFUSED = [
     "SELECT k FROM case_view",
     "SELECT '2020-01-01'::other.date",
     "INSERT INTO td (k) VALUES (20)",
+    "SELECT isempty(span(4, 4))",
+    "SELECT n, span(0, n) && span(4, 9) FROM r",
+    "SELECT k FROM t WHERE '[4,9)'::span @> k",
+    "SELECT span(4, 4) FROM t",
+    "SELECT '{[1,2)}'::spans FROM r",
+    "SELECT k FROM ts WHERE s = '[4,9)'",
+    "SELECT k FROM ts WHERE isempty(m)",
+    "SELECT range_agg(s) FROM ts",
+    "UPDATE ts SET plain = 1 WHERE isempty(span(k, k))",
+    "UPDATE ts SET s = '[4,4)'",
+    "UPDATE r SET n = 1 WHERE isempty(span(id, id))",
+    "INSERT INTO ts (k, s) VALUES (20, '[4,4)')",
+    "INSERT INTO ts (k, m) VALUES (20, '{[4,9)}')",
+    "INSERT INTO ts (k, plain) VALUES (20, 1)",
 ]
 
 
@@ -101,7 +134,8 @@ def databases(greenshard_shards):
     with compared(greenshard_shards, TABLES, SCHEMA) as made:
         scripts = {
             n: f"INSERT INTO t VALUES ({n}, {n} % 3, '{n}');"
-            f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4)"
+            f"INSERT INTO tp VALUES ({n}, ({n} % 2, 1), 'x', {n} % 4);"
+            f"INSERT INTO ts VALUES ({n}, NULL, NULL, {n} % 4, '[1,{n}]')"
             for n in range(1, 13)
         }
         insert(made, "int4", scripts)
