@@ -48,6 +48,8 @@ BY_CHANCE = {
     "gather.txt: the order of reference rows in an array, within a subquery",
     "now.txt: now() of nothing",
     "now.txt: now() on one shard",
+    "now.txt: one shard tells its own",
+    "now.txt: the time of the statement, which several shards do not tell alike",
     "reference.txt: a sequence is the first shard's",
 }
 #: psycopg2 raises an error of Python's.
