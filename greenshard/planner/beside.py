@@ -75,7 +75,8 @@ class Call:
 
     Attributes:
         kind: By what: "default", "generated", "check", "index", "trigger" (its WHEN), "view" (its
-            query), "domain", or "type": an operator or cast of a column's type.
+            query), "domain", "type": an operator or cast of a column's type, or "operator class":
+            that of an index or partition key with the column.
         name: Of the constraint, the index, the trigger; else of the column.
         function: The function's name.
     """

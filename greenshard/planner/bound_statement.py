@@ -240,11 +240,12 @@ class BoundStatement:
 
     def _called_unseen(self, candidate: Candidate) -> Iterator[Problem]:
         """What comparing and casting the values of some columns may call."""
-        for table in candidate.tables if self._catalog.tainted else ():
+        for table in candidate.tables:
             name = (table.relation.schema, table.relation.name)
             beside = self._catalog.besides.get(name)
             for call in () if beside is None else beside.calls:
-                if call.kind == "type" and call.name in candidate.mentions.of(table):
+                comparing = call.kind in ("type", "operator class")
+                if comparing and call.name in candidate.mentions.of(table):
                     yield called(call, name, table.node.location, "GS410")
         for view in candidate.views:
             relation = view.relation

@@ -92,6 +92,7 @@ PARAMETERS = {
 #: - `moving`: of them all those that may do something else on each server or at each time.
 #: - `timed`: types whose values may have a time in them.
 #: - `tainted`: types that come with a function that is not so, and those made of them.
+#: - `sorting`: columns by which an index or a partitioned table finds rows, with such a function.
 #: - `placed`: what tells of one server, or of what is there; `installed`: of its user or version.
 #: - `telling`: checks that tell the time of the transaction; `told`: types of such domains.
 #: - `clean`: what is spotless, and names no domain that is tainted. None is, if an operator or a
@@ -191,6 +192,22 @@ reading AS MATERIALIZED (
             OR u.kind <> 'domain' AND u.function IN (SELECT oid FROM moving))
     UNION
     SELECT m.oid, t.kind, t.function FROM tainted t JOIN made_of m ON m.part = t.oid
+), sorting AS (
+    SELECT DISTINCT k.oid, a.attname::text AS name, p.proname AS function
+    FROM (
+        SELECT i.indrelid AS oid, u.number, u.class
+        FROM pg_index i CROSS JOIN unnest(i.indkey::int2[], i.indclass::oid[]) AS u (number, class)
+        WHERE i.indexrelid >= 16384
+        UNION ALL
+        SELECT i.partrelid, u.number, u.class FROM pg_partitioned_table i
+        CROSS JOIN unnest(i.partattrs::int2[], i.partclass::oid[]) AS u (number, class)) k
+    JOIN pg_opclass o ON o.oid = k.class
+    JOIN pg_amproc m ON m.amprocfamily = o.opcfamily AND m.amproclefttype = o.opcintype
+    JOIN reading r ON r.oid = m.amproc
+    JOIN pg_proc p ON p.oid = r.oid
+    -- 0 is an expression of any of them.
+    JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum > 0 AND k.number IN (0, a.attnum)
+    WHERE m.oid >= 16384 AND r.oid NOT IN (SELECT oid FROM spotless)
 ), naming AS MATERIALIZED (
     SELECT oid FROM word WHERE EXISTS (SELECT FROM tainted) AND word IN (
         SELECT lower(t.typname) FROM tainted d JOIN pg_type t ON t.oid = d.oid)
@@ -305,7 +322,9 @@ MEMBERS = r"""
             UNION ALL
             SELECT a.attrelid, t.kind, a.attname, t.function FROM tainted t
             JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0
-            WHERE t.kind <> 'cast') c
+            WHERE t.kind <> 'cast'
+            UNION ALL
+            SELECT oid, 'operator class', name, function FROM sorting) c
         JOIN relation r ON r.oid = c.oid),
     'tainted', (
         SELECT json_agg(json_build_array(s.nspname, t.name, t.function)) FROM (

@@ -415,7 +415,7 @@ def called(call: Call, table: Name, at: int | None, code: str) -> Problem:
     where = f"{call.kind} {call.name} of table {_shown(table)}"
     if call.kind == "view":
         where = f"view {_shown(table)}"
-    elif call.kind in ("default", "generated", "domain", "type"):
+    elif call.kind in ("default", "generated", "domain", "type", "operator class"):
         what = "expression" if call.kind == "generated" else call.kind
         where = f"the {what} of column {call.name} of table {_shown(table)}"
     return Problem(

@@ -33,6 +33,7 @@ from greenshard.sql.text import Sql
 from greenshard.sql.tree import enum_name, unwrap
 
 CODE = "GS412"
+_UNSEEN = frozenset({"operator class", "type", "view"})
 _KINDS = frozenset(
     {
         "select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt",
@@ -187,10 +188,8 @@ def _untold_sequence(found: Touched, homes: Homes) -> Refused | Problem | None:
 
 def _calls_unseen(homes: Homes, relation: Relation) -> bool:
     """Whether comparing or casting a table's values may read tables."""
-    if not homes.catalog.tainted:
-        return False
     beside = homes.catalog.besides.get((relation.schema, relation.name))
-    return beside is not None and any(call.kind in ("type", "view") for call in beside.calls)
+    return beside is not None and any(call.kind in _UNSEEN for call in beside.calls)
 
 
 def _set_off(write: Any, relations: Sequence[Relation], homes: Homes) -> Problem | None:

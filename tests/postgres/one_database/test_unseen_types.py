@@ -41,6 +41,16 @@ CREATE OPERATOR CLASS computing FOR TYPE int USING btree AS
     FUNCTION 1 computed(int, int);
 CREATE TYPE plain_span AS RANGE (SUBTYPE = int, SUBTYPE_OPCLASS = computing);
 CREATE TABLE ts (k int PRIMARY KEY, s span, m spans, plain int, o plain_span);
+CREATE TABLE ti (k int PRIMARY KEY, c int, plain int);
+CREATE INDEX ON ti (c comparing);
+CREATE TABLE tx (k int PRIMARY KEY, c int);
+CREATE INDEX ON tx ((c + 1) comparing);
+CREATE TABLE ri (k int PRIMARY KEY, c int);
+CREATE INDEX ON ri (c comparing);
+CREATE TABLE tq (k int, c int) PARTITION BY RANGE (c comparing);
+CREATE TABLE tq_all PARTITION OF tq DEFAULT;
+CREATE TABLE tc (k int PRIMARY KEY, c int);
+CREATE INDEX ON tc (c computing);
 
 CREATE FUNCTION text_int(text, int) RETURNS bool STABLE LANGUAGE sql
     AS 'SELECT public.rows() = 12';
@@ -62,8 +72,8 @@ CREATE DOMAIN other.date AS date CHECK (is_right(extract(year FROM VALUE)::int))
 INSERT INTO r SELECT n, n, n FROM generate_series(1, 6) AS n;
 """
 TABLES = {
-    **dict.fromkeys(["t", "tp", "td", "ts"], greenshard.Sharded("k")),
-    "r": greenshard.Reference(),
+    **dict.fromkeys(["t", "tp", "td", "ts", "ti", "tx", "tq", "tc"], greenshard.Sharded("k")),
+    **dict.fromkeys(["r", "ri"], greenshard.Reference()),
 }
 WORKING = [
     "SELECT k, plain FROM tp ORDER BY plain, k",
@@ -77,6 +87,10 @@ WORKING = [
     "SELECT date '2020-01-01' FROM r",
     "SELECT k, x, y FROM own_view",
     "SELECT sum(plain) FROM ts",
+    "SELECT count(k) FROM ti",
+    "DELETE FROM ti",
+    "SELECT k FROM tc WHERE c OPERATOR(pg_catalog.=) 4",
+    "INSERT INTO tc VALUES (1, 4), (2, 5)",
     "UPDATE ts SET plain = 1 WHERE k < 5",
     "SELECT k, isempty(plain_span(k, 4)), o && plain_span(3, 9) FROM ts WHERE k < 5",
     "UPDATE ts SET o = '[4,9)' WHERE isempty(plain_span(k, k))",
@@ -112,6 +126,16 @@ REFUSED = [
     "SELECT k FROM case_view",
     "SELECT '2020-01-01'::other.date",
     "INSERT INTO td (k) VALUES (20)",
+    "SELECT k FROM ti WHERE c OPERATOR(pg_catalog.=) 4",
+    "SELECT k FROM tx WHERE c + 1 OPERATOR(pg_catalog.=) 4",
+    "SELECT k FROM ri WHERE c OPERATOR(pg_catalog.=) 4",
+    "SELECT k FROM tq WHERE c OPERATOR(pg_catalog.=) 4",
+    "INSERT INTO ti VALUES (1, 2)",
+    "INSERT INTO tx VALUES (1, 2)",
+    "INSERT INTO ri VALUES (1, 2)",
+    "INSERT INTO tq VALUES (1, 2)",
+    "UPDATE ti SET plain = 1",
+    "UPDATE ri SET c = 1",
     "SELECT isempty(span(4, 4))",
     "SELECT n, span(0, n) && span(4, 9) FROM r",
     "SELECT k FROM t WHERE '[4,9)'::span @> k",
