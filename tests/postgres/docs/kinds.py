@@ -103,6 +103,10 @@ KINDS: dict[str, list[tuple[str, str]]] = {
         ("SELECT id FROM orders WHERE placed > 'yesterday 10:00'", "GS410"),
         ("SELECT id, CURRENT_DATE - placed AS age FROM orders", "concatenate"),
     ],
+    "statement_timestamp() (Django's Now())": [
+        ("SELECT count(*) FROM orders WHERE placed < statement_timestamp()", "combine"),
+        ("SELECT id, statement_timestamp() FROM orders", "concatenate*"),
+    ],
     "random(), gen_random_uuid(), clock_timestamp(), pg_sleep()": [
         ("SELECT random(), gen_random_uuid(), clock_timestamp() FROM orders", "concatenate*"),
         ("SELECT pg_sleep(0) FROM orders", "concatenate"),
