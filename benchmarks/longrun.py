@@ -52,7 +52,7 @@ class Holding:
         return cls(
             int(kilobytes) / 1024,
             len(os.listdir("/dev/fd")),
-            sum(isinstance(thing, gevent.Greenlet) and bool(thing) for thing in objects),
+            sum(issubclass(type(thing), gevent.Greenlet) and bool(thing) for thing in objects),
             len(objects),
             sum(count_sessions(dsn) for dsn in dsns.values()),
         )

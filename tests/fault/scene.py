@@ -59,7 +59,7 @@ def greenlets():
     return weakref.WeakSet(
         o
         for o in gc.get_objects()
-        if isinstance(o, greenlet.greenlet)
+        if issubclass(type(o), greenlet.greenlet)  # isinstance() wakes lazy objects of others
         and o.parent is not None
         and not isinstance(o, gevent.hub.Hub)
         and not getattr(o, "parked", False)  # an open connection's own; they go with it

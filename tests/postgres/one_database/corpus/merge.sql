@@ -42,7 +42,7 @@ MERGE INTO marks m USING (VALUES ('a'), ('q')) v(l) ON m.label = v.l WHEN MATCHE
 
 -- = MERGE with RETURNING, and by what is not in the source; since 17
 MERGE INTO users u USING staging s ON u.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, email, name) VALUES (s.id, s.email, s.name) RETURNING merge_action(), u.id, s.line;
--- refused: the shard key id of the rows that MERGE inserts is not the column that ON compares it with
+-- refused: RETURNING of a MERGE whose ON does not tell the shard of the rows that it inserts
 MERGE INTO users u USING staging s ON u.id = s.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, email) VALUES (s.id + 2000, s.email) RETURNING merge_action(), u.id, s.line;
 MERGE INTO daily d USING events e ON d.tenant = e.tenant AND d.day = e.day AND d.kind = e.kind WHEN NOT MATCHED BY SOURCE THEN DELETE;
 MERGE INTO totals t USING (SELECT DISTINCT kind FROM events) q ON q.kind = t.kind WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT (kind) VALUES (q.kind) RETURNING merge_action(), t.kind;
