@@ -43,10 +43,16 @@ def ask(dsn, sql, *args):
         return cursor.fetchall()
 
 
+#: Who is in a transaction on a server, and for whom each waits.
+BUSY = """SELECT pid, application_name, state, wait_event, pg_blocking_pids(pid), query
+FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"""
+
+
 class Member:
     """A program; what is asked of it is answered in its own time."""
 
     def __init__(self, dsns, **arguments):
+        self._dsns = dsns
         self._command = [sys.executable, PROGRAM, json.dumps(dsns), json.dumps(arguments)]
         self._start()
 
@@ -65,7 +71,7 @@ class Member:
 
     def end(self):
         ready, _, _ = select.select([self], [], [], 60.0)
-        assert ready, "no answer"
+        assert ready, f"no answer: {[(name, ask(dsn, BUSY)) for name, dsn in self._dsns.items()]}"
         return json.loads(self.line())
 
     def line(self):
