@@ -102,7 +102,7 @@ def test_nobody_gives_way_where_there_is_no_ring(members, dsns):
             for each in waiting:
                 each.restart()
                 assert each.end() == "ready"
-            # Twice in some ten runs of all tests, and never in 40 of this one: what the servers
+            # Twice in some ten runs of all tests, and never in 26 of this one: what the servers
             # said then is in the report.
             pytest.xfail(f"nobody knows yet why: {silent}")
         assert "text" not in told
