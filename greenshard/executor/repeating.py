@@ -68,7 +68,7 @@ def _is_of_a_set(error: errors.DatabaseError) -> bool:
     if isinstance(error, errors.PartialCommitError):
         return False
     found: Sequence[Any] = [*error.failures.values()] or [error]
-    return all(str(each.pgcode or "")[:2] in _OF_SETS for each in found)
+    return all(str(each.pgcode)[:2] in _OF_SETS for each in found)
 
 
 def _run_stage(e: Planned, stage: Stage) -> Answer:

@@ -44,10 +44,10 @@ DECIDING = (
 )
 #: Of these, a sample may have no survivor: each has been dealt with. Some were among them, and have
 #: changed since: transaction/protocol and state, analysis/chance and restriction, strategies/write,
-#: merge/arrays, pool/shard_state.
+#: merge/arrays, pool/shard_state, executor/repeating.
 COMPLETE = (
     "greenshard/cluster/hashing.py",
-    *(f"greenshard/executor/{name}.py" for name in ("repeating", "short")),
+    "greenshard/executor/short.py",
     "greenshard/links/quoting.py",
     *(f"greenshard/merge/{name}.py" for name in ("concatenation", "status")),
     "greenshard/planner/pins.py",

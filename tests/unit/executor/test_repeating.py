@@ -382,3 +382,32 @@ def test_one_shard_whose_sets_are_looked_at_by_themselves_has_all_looked_at(monk
         repeating, "_in_time", lambda e, task: None if task.place.shard == first else task
     )
     assert repeating._split(e) is None
+
+
+def failed(*codes):
+    """What shards have told, or one server if that is one."""
+    told = [errors.refused("no", pgcode=code) for code in codes]
+    if len(told) == 1:
+        return told[0]
+    whole = errors.refused("several shards failed")
+    whole.failures = {f"s{number}": each for number, each in enumerate(told)}
+    return whole
+
+
+@pytest.mark.parametrize("code", ["21000", "22012", "23505", "44000", "P0001"])
+def test_what_is_wrong_with_a_set_is_of_it(code):
+    assert repeating._is_of_a_set(failed(code))
+    assert repeating._is_of_a_set(failed(code, "23502"))
+    assert not repeating._is_of_a_set(failed(code, "57014"))
+    assert not repeating._is_of_a_set(failed("40001", code))
+
+
+@pytest.mark.parametrize("code", [None, "40001", "57014", "2D000", "2F005"])
+def test_what_hinders_any_statement_is_of_no_set(code):
+    assert not repeating._is_of_a_set(failed(code))
+
+
+def test_what_is_committed_in_part_is_not_run_again():
+    error = errors.PartialCommitError("committed on s0", code="GS502")
+    error.failures = {"s1": errors.refused("no", pgcode="23505")}
+    assert not repeating._is_of_a_set(error)
