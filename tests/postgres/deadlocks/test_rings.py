@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import select
 import time
 
 import psycopg2
@@ -94,19 +95,14 @@ def test_nobody_gives_way_where_there_is_no_ring(members, dsns):
     # However many wait, each process has one session more at most.
     assert all(1 <= len(lookers(dsn)) <= 3 for dsn in dsns.values())
     first.do("commit")
-    waiting = (second, third, fourth)
-    for member in waiting:
-        try:
-            told = member.end()
-        except AssertionError as silent:
-            for each in waiting:
-                each.restart()
-                assert each.end() == "ready"
-            # Twice in some ten runs of all tests, and never in 26 of this one: what the servers
-            # said then is in the report.
-            pytest.xfail(f"nobody knows yet why: {silent}")
-        assert "text" not in told
-        member.do("commit")
+    # Whose turn is next PostgreSQL leaves open: who comes later often has the row's new version
+    # first, where processors are busy. Who has it must commit before the other one goes on.
+    waiting = [second, third, fourth]
+    while waiting:
+        answered = next(iter(select.select(waiting, [], [], 60.0)[0]), waiting[0])
+        waiting.remove(answered)
+        assert "text" not in answered.end()
+        answered.do("commit")
     assert counts(dsns) == [3, 2, 1, 2, 1]
     until(lambda: not any(lookers(dsn) for dsn in dsns.values()))
 
