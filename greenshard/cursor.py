@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 from greenshard import errors
 from greenshard._driver import Composable, DriverError, RawCursor, ours, quote_ident
@@ -292,10 +292,7 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
         Raises, Switches: see `copy_expert`.
         """
-        if not hasattr(file, "read"):
-            raise TypeError("argument 1 must have a .read() method")
-        text = self._copy_text("FROM", table, sep, null, columns)
-        self._statements.copy(self._asked(), text, CopyFile(file, size))
+        self._copy_table("read", file, size, table, sep, null, columns)
 
     def copy_to(
         self,
@@ -309,10 +306,24 @@ class Cursor(AnswerView, Fetching, RawCursor):
 
         Raises, Switches: see `copy_expert`.
         """
-        if not hasattr(file, "write"):
-            raise TypeError("argument 1 must have a .write() method")
-        text = self._copy_text("TO", table, sep, null, columns)
-        self._statements.copy(self._asked(), text, CopyFile(file, 0))
+        self._copy_table("write", file, 0, table, sep, null, columns)
+
+    def _copy_table(
+        self,
+        method: Literal["read", "write"],
+        file: Any,
+        size: int,
+        table: str,
+        sep: str,
+        null: str,
+        columns: Iterable[str] | None,
+    ) -> None:
+        """Run a COPY of a table by a method of the file's."""
+        if not hasattr(file, method):
+            raise TypeError(f"argument 1 must have a .{method}() method")
+        way = "FROM" if method == "read" else "TO"
+        text = self._copy_text(way, table, sep, null, columns)
+        self._statements.copy(self._asked(), text, CopyFile(file, size))
 
     def _copy_text(
         self, way: str, table: str, sep: str, null: str, columns: Iterable[str] | None

@@ -18,10 +18,9 @@ def refuse_copy() -> NoReturn:
     Raises:
         errors.NotSupportedError: Always.
     """
-    raise NotCooperativeError(
+    raise _not_done(
         "execute() has no file for COPY from or to the client",
-        code="GS402",
-        hint="Use cursor.copy_expert(sql, file), copy_from(file, table) or copy_to(file, table).",
+        "Use cursor.copy_expert(sql, file), copy_from(file, table) or copy_to(file, table).",
     )
 
 
@@ -31,11 +30,10 @@ def refuse_foreign_callback() -> NoReturn:
     Raises:
         errors.NotSupportedError: Always.
     """
-    raise NotCooperativeError(
+    raise _not_done(
         "COPY from or to the client needs greenshard's own wait callback, and the program has set "
         "another one (psycopg2.extensions.set_wait_callback)",
-        code="GS402",
-        hint="Leave the callback to greenshard; or use executemany, and named cursors.",
+        "Leave the callback to greenshard; or use executemany, and named cursors.",
     )
 
 
@@ -45,9 +43,7 @@ def refuse_named_copy() -> NoReturn:
     Raises:
         errors.NotSupportedError: Always.
     """
-    raise NotCooperativeError(
-        "a named cursor cannot COPY", code="GS402", hint="Use a cursor without a name."
-    )
+    raise _not_done("a named cursor cannot COPY", "Use a cursor without a name.")
 
 
 def refuse_large_objects() -> NoReturn:
@@ -89,4 +85,8 @@ def refuse_async() -> NoReturn:
 
 
 def _not_cooperative(message: str, hint: str) -> NotCooperativeError:
-    return NotCooperativeError(f"{message} with cooperative connections", code="GS402", hint=hint)
+    return _not_done(f"{message} with cooperative connections", hint)
+
+
+def _not_done(message: str, hint: str) -> NotCooperativeError:
+    return NotCooperativeError(message, code="GS402", hint=hint)

@@ -15,7 +15,7 @@ from greenshard.cli import terminal
 from greenshard.cli.check_repair import RepairOptions, done_lines, repair
 from greenshard.cli.check_report import json_lines, text_lines
 from greenshard.cli.connecting import connect_timeout_option, connected
-from greenshard.cli.declaration import chosen, cluster_argument, cluster_option, read_cluster
+from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.stdio import write_lines
 
@@ -56,8 +56,7 @@ Exit codes:
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="Repair only this one.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 @connect_timeout_option
-@cluster_option
-@cluster_argument
+@cluster_file
 def check(
     *,
     as_json: bool,
@@ -67,14 +66,12 @@ def check(
     tables: tuple[str, ...],
     yes: bool,
     connect_timeout: float,
-    named: str | None,
-    cluster: str | None,
+    cluster: str,
 ) -> None:
     """Compare the declaration of a cluster with its shards.
 
     CLUSTER is the TOML file that declares it, if -c does not name it.
     """
-    cluster = chosen(named, cluster)
     declared = read_cluster(cluster)
     options = RepairOptions(source, tables, yes)
     if repairs:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import click
 
@@ -23,7 +26,18 @@ cluster_option = click.option(
     metavar="FILE",
     help=f"The TOML file that declares shards and tables. Default: ${CLUSTER_VARIABLE}.",
 )
-cluster_argument = click.argument("cluster", required=False)
+
+
+def cluster_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose only argument is a cluster the file of it, as `chosen` says."""
+
+    @cluster_option
+    @click.argument("cluster", required=False)
+    @wraps(command)
+    def run(*, named: str | None, cluster: str | None, **options: Any) -> None:
+        command(cluster=chosen(named, cluster), **options)
+
+    return run
 
 
 def chosen(named: str | None, cluster: str | None) -> str:
@@ -31,7 +45,7 @@ def chosen(named: str | None, cluster: str | None) -> str:
 
     Args:
         named: What `cluster_option` gave.
-        cluster: What `cluster_argument` gave.
+        cluster: The argument.
 
     Raises:
         click.UsageError: There is none, or there are two.

@@ -7,7 +7,7 @@ import click
 from greenshard import errors
 from greenshard.cli import terminal
 from greenshard.cli.connecting import connect_timeout_option, connected
-from greenshard.cli.declaration import chosen, cluster_argument, cluster_option, read_cluster
+from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import from_error
 from greenshard.cli.stdio import write_lines
 from greenshard.initializing.initialization import initialize
@@ -42,21 +42,18 @@ Exit codes:
     help="Who writes on several shards; by default the user that connects.",
 )
 @connect_timeout_option
-@cluster_option
-@cluster_argument
+@cluster_file
 def init(
     *,
     again: bool,
     roles: tuple[str, ...],
     connect_timeout: float,
-    named: str | None,
-    cluster: str | None,
+    cluster: str,
 ) -> None:
     """Let each shard of a cluster say which one it is, and make what transactions need.
 
     CLUSTER is the TOML file that declares it, if -c does not name it.
     """
-    cluster = chosen(named, cluster)
     declared = read_cluster(cluster)
     dsns = {name: shard.primary for name, shard in declared.shards.items()}
     with connected(dsns, connect_timeout=connect_timeout) as conn:

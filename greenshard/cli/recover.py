@@ -9,7 +9,7 @@ import click
 import greenshard
 from greenshard import _green, errors
 from greenshard.cli.connecting import connect_timeout_option
-from greenshard.cli.declaration import chosen, cluster_argument, cluster_option, read_cluster
+from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.recover_report import json_line, text_lines
 from greenshard.cli.stdio import write_lines
@@ -64,8 +64,7 @@ Exit codes (with --watch: of the round before it was stopped there is none):
     help="Keep decisions for this long.",
 )
 @connect_timeout_option
-@cluster_option
-@cluster_argument
+@cluster_file
 def recover(
     *,
     once: bool,
@@ -74,8 +73,7 @@ def recover(
     timeout: float,
     keep: float,
     connect_timeout: float,
-    named: str | None,
-    cluster: str | None,
+    cluster: str,
 ) -> None:
     """Finish the transactions over several shards that are in doubt.
 
@@ -83,7 +81,6 @@ def recover(
     """
     if once and watch is not None:
         raise click.UsageError("Either --once or --watch, not both.")
-    cluster = chosen(named, cluster)
     declared = read_cluster(cluster)
     while True:
         try:

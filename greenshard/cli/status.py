@@ -7,7 +7,7 @@ import sys
 import click
 
 from greenshard import _green, errors
-from greenshard.cli.declaration import chosen, cluster_argument, cluster_option, read_cluster
+from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.status_report import json_line, text_lines
 from greenshard.cli.stdio import write_lines
@@ -58,29 +58,26 @@ Exit codes (with --watch: none until it is stopped):
     metavar="N",
     help="Show so many of the longest statements.",
 )
-@cluster_option
-@cluster_argument
+@cluster_file
 def status(
     *,
     as_json: bool,
     watch: float | None,
     timeout: float,
     most: int,
-    named: str | None,
-    cluster: str | None,
+    cluster: str,
 ) -> None:
     """Show what the shards of a cluster are doing.
 
     CLUSTER is the TOML file that declares it, if -c does not name it.
     """
-    path = chosen(named, cluster)
-    declared = read_cluster(path)
+    declared = read_cluster(cluster)
     while True:
         try:
             found = look(declared, timeout=timeout)
         except errors.Error as error:
             raise from_error(error) from error
-        write_lines([json_line(found)] if as_json else text_lines(path, found, most))
+        write_lines([json_line(found)] if as_json else text_lines(cluster, found, most))
         if watch is None:
             sys.exit(ExitCode.NO_CONNECTION if found.down else ExitCode.OK)
         _green.sleep(watch)

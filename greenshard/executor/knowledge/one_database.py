@@ -44,6 +44,7 @@ from greenshard.planner.code import Trace
 from greenshard.planner.explanation import explain
 from greenshard.planner.keys import shard_of_key, untold
 from greenshard.planner.plan import Plan, Refused, Step
+from greenshard.planner.planner import Planner
 from greenshard.planner.tasks import has_texts, without_texts
 from greenshard.sql.first_words import sets_transaction
 from greenshard.sql.plain_rows import begins_insert
@@ -127,21 +128,18 @@ class OneDatabase:
         """
         # Planned again, it goes by what was asked for it: else it might never be run.
         as_of, self._as_of = self._as_of, None
-        # Asked in a transaction that SQL has begun, a shard would refuse it: it must come before
-        # any query. It is the same, whatever there is.
-        if (known := self._knowledge.current()) is not None and sets_transaction(text):
-            return known.planner.plan(text, has_parameters, self.bearings.path)
         known = self._current(timeout)
         self.bearings.hold(self._knowledge.oldest() if as_of is None else as_of)
-        self._find_temporary(timeout)
-        planner = self.temporary.planner_of(known, self.cluster)
+        # SET TRANSACTION must come before any query, and is the same whatever tables there are.
+        if not (self.temporary.names and sets_transaction(text)):
+            self._find_temporary(timeout)
+        planner, path = self._by_temporary(known)
         make: Callable[..., Plan] = planner.plan
         if len(text) > MAX_CACHED_CHARACTERS:
             make = planner.plan_long
             # Plans of megabytes would stay in memory, and rows to insert do not come again.
             if len(text) > _MOST_CHARACTERS_KEPT or begins_insert(text):
                 make = make.__wrapped__  # the same, without the cache
-        path = self.temporary.path(self.bearings.path)
         if len(text) <= _SOON_PLANNED:
             plan = make(text, has_parameters, path)
         else:
@@ -152,6 +150,11 @@ class OneDatabase:
             planner = self.temporary.planner_of(known, self.cluster)
             return planner.plan(text, has_parameters, path)
         return plan
+
+    def _by_temporary(self, known: Known) -> tuple[Planner, tuple[str, ...]]:
+        """What plans with the temporary tables that were found, and the path that it goes by."""
+        planner = self.temporary.planner_of(known, self.cluster)
+        return planner, self.temporary.path(self.bearings.path)
 
     def _find_temporary(self, timeout: Deadline) -> None:
         """Know the session's temporary tables, if it may have some."""
@@ -552,8 +555,7 @@ class OneDatabase:
         known = self._current(timeout)
         self._know_bearings(timeout)
         self._find_temporary(timeout)
-        planner = self.temporary.planner_of(known, self.cluster)
-        path = self.temporary.path(self.bearings.path)
+        planner, path = self._by_temporary(known)
         return planner.relation(schema, name, path), known.catalog.encoding
 
     def certain(self, step: Step, text: str, given: Any) -> Step:
