@@ -10,6 +10,7 @@ import click
 from greenshard import errors
 from greenshard.checking.findings import lasting
 from greenshard.cli import terminal
+from greenshard.cli.connecting import timeout_option
 from greenshard.cli.declaration import chosen_and_rest, cluster_option, read_cluster
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error
 from greenshard.cli.stdio import write_lines
@@ -39,14 +40,7 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @click.option("--only", is_flag=True, help="Leave the statement's parts on other shards alone.")
 @click.option("--terminate", is_flag=True, help="End the sessions.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up after this long.",
-)
+@timeout_option("Give up after this long.", 5.0)
 @cluster_option
 @click.argument("words", nargs=-1, metavar="[CLUSTER] WHO")
 def cancel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -23,6 +23,27 @@ parameters_option = click.option(
     metavar="VALUE",
     help="The value of the next %s; with one of these, write %% for a percent sign.",
 )
+
+
+def timeout_option(
+    told: str, default: float | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option --timeout.
+
+    Args:
+        told: What happens after so many seconds.
+        default: How many; None for any.
+    """
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=default,
+        show_default=default is not None,
+        metavar="SECONDS",
+        help=told,
+    )
+
+
 connect_timeout_option = click.option(
     "--connect-timeout",
     type=click.FloatRange(min=0, min_open=True),

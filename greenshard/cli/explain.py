@@ -15,6 +15,7 @@ from greenshard.cli.connecting import (
     connect_timeout_option,
     connected,
     parameters_option,
+    timeout_option,
 )
 from greenshard.cli.declaration import chosen_and_rest, cluster_option, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
@@ -72,12 +73,7 @@ Exit codes:
     is_flag=True,
     help="Run it, and print each shard's EXPLAIN ANALYZE under the plan; then it is rolled back.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Give up asking the shards after this long.",
-)
+@timeout_option("Give up asking the shards after this long.")
 @connect_timeout_option
 def explain(
     *,

@@ -18,6 +18,7 @@ from greenshard.cli.connecting import (
     parameters_option,
     shard_names,
     source_of,
+    timeout_option,
 )
 from greenshard.cli.declaration import cluster_option
 from greenshard.cli.failures import CommandFailed, ExitCode, from_error, message_lines
@@ -87,12 +88,7 @@ Exit codes:
     help="How rows are printed.",
 )
 @click.option("--null", default="", metavar="TEXT", help="How NULL prints in a table and in CSV.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Cancel the statement on all shards after this long.",
-)
+@timeout_option("Cancel the statement on all shards after this long.")
 @connect_timeout_option
 @click.option("--on", multiple=True, metavar="NAME", help="Run on this shard only; repeatable.")
 @click.option(

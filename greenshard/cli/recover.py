@@ -8,7 +8,7 @@ import click
 
 import greenshard
 from greenshard import _green, errors
-from greenshard.cli.connecting import connect_timeout_option
+from greenshard.cli.connecting import connect_timeout_option, timeout_option
 from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.recover_report import json_line, text_lines
@@ -47,14 +47,7 @@ Exit codes (with --watch: of the round before it was stopped there is none):
     help="A round every so many seconds, until it is stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print each round as a line of JSON.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="End a round after this long.",
-)
+@timeout_option("End a round after this long.", 30.0)
 @click.option(
     "--keep",
     type=click.FloatRange(min=0, min_open=True),

@@ -7,6 +7,7 @@ import sys
 import click
 
 from greenshard import _green, errors
+from greenshard.cli.connecting import timeout_option
 from greenshard.cli.declaration import cluster_file, read_cluster
 from greenshard.cli.failures import ExitCode, from_error
 from greenshard.cli.status_report import json_line, text_lines
@@ -42,14 +43,7 @@ Exit codes (with --watch: none until it is stopped):
     metavar="SECONDS",
     help="Look again every so many seconds, until it is stopped.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Go without the shards that have not answered after this long.",
-)
+@timeout_option("Go without the shards that have not answered after this long.", 5.0)
 @click.option(
     "--most",
     type=click.IntRange(min=0),
